@@ -1,0 +1,14 @@
+import { createActor, initialTransition, transition } from "xstate";
+import { sourceMachine } from "../src/machines/source.ts";
+import { defaultLimits } from "../src/protocol/convergence.ts";
+import { defaultDeadlines } from "../src/protocol/deadlines.ts";
+const input={identity:{migrationId:'m',uuid:'u',name:'n'},limits:defaultLimits,deadlines:defaultDeadlines};
+let [s,a]=initialTransition(sourceMachine,input);
+console.log(s.value, Object.keys(s.children), a.map(x=>x.type));
+[s,a]=transition(sourceMachine,s,{type:'xstate.done.actor.describe',output:{kind:'done',value:{uuid:'u',guestWas:'running'}}} as any);
+console.log(s.value, Object.keys(s.children), a.map(x=>[x.type,(x as any).params]));
+[s,a]=transition(sourceMachine,s,{type:'person.aborted'});
+console.log(s.value, s.status, s.output, Object.keys(s.children), a.map(x=>x.type));
+const actor=createActor(sourceMachine.provide({}),{input, inspect:(e)=>{ console.log(e.type, (e as any).event?.type, (e as any).snapshot?.value, e.actorRef===e.rootId, e.actorRef.id)}});
+actor.start(); actor.send({type:'process.exited',cause:{message:'x'}});
+console.log(actor.getSnapshot().output);

@@ -1,0 +1,111 @@
+// Both sides in one process: the peers as plain calls on the actors. A question is put as an event, and answered as
+// soon as the state decides it.
+
+import type { Actor } from "xstate";
+import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
+import type { destinationMachine } from "../machines/destination.js";
+import {
+  type DestinationSnapshot,
+  replyToAbort,
+  replyToBegin,
+  replyToConfirm,
+  replyToFinish,
+  replyToPerform,
+  replyToPrepare,
+  replyToSettle,
+  type SourceSnapshot,
+} from "../machines/replies.js";
+import type { sourceMachine } from "../machines/source.js";
+import { type Answer, done, failed, unknown } from "../protocol/answer.js";
+import type { GuestDescription } from "../protocol/messages.js";
+
+export type SourceActor = Actor<typeof sourceMachine>;
+export type DestinationActor = Actor<typeof destinationMachine>;
+
+export function localSource(actor: SourceActor): SourcePeer {
+  const reply = <T>(read: (snapshot: SourceSnapshot) => Answer<T> | undefined, signal: AbortSignal) =>
+    replyOf(actor, read, signal);
+  return {
+    begin: (signal) => reply(replyToBegin, signal),
+    perform: (prepared, signal) => {
+      actor.send({ type: "coordinator.performAsked", prepared });
+      return reply(replyToPerform, signal);
+    },
+    abort: (signal) => {
+      actor.send({ type: "person.aborted" });
+      return reply(replyToAbort, signal);
+    },
+    confirm: ({ cancelled }, signal) => {
+      actor.send({ type: cancelled ? "coordinator.confirmCancelledAsked" : "coordinator.confirmAsked" });
+      return reply(replyToConfirm, signal);
+    },
+  };
+}
+
+/** `start` begins the destination's machine; it is called once, by the first Prepare. */
+export function localDestination(start: (guest: GuestDescription) => DestinationActor): DestinationPeer {
+  let actor: DestinationActor | undefined;
+  const ask = <T>(
+    type: "coordinator.finishAsked" | "coordinator.finishCancelledAsked" | "source.asked" | "source.yielded",
+    read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
+    signal: AbortSignal,
+    neverPrepared: Answer<T>,
+  ): Promise<Answer<T>> => {
+    if (actor === undefined) return Promise.resolve(neverPrepared);
+    actor.send({ type });
+    return replyOf(actor, read, signal);
+  };
+  return {
+    prepare: (guest, signal) => {
+      actor ??= start(guest);
+      return replyOf(actor, replyToPrepare, signal);
+    },
+    finish: ({ cancelled }, signal) =>
+      cancelled
+        ? ask(
+            "coordinator.finishCancelledAsked",
+            replyToFinish,
+            signal,
+            done({ outcome: "refused", failures: [], undone: [] }),
+          )
+        : ask("coordinator.finishAsked", replyToFinish, signal, failed("there was no Prepare")),
+    // Without a Prepare there is no copy here, and there never will be one under this migration's id.
+    settle: (_, signal) => ask("source.asked", replyToSettle, signal, done("refused")),
+    yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),
+  };
+}
+
+interface Watched<Snapshot> {
+  getSnapshot(): Snapshot;
+  subscribe(observer: { next(): void; complete(): void; error(error: unknown): void }): {
+    unsubscribe(): void;
+  };
+}
+
+/** Waits until `read` finds an answer in the actor's state; `unknown` when nobody waits any more. */
+function replyOf<Snapshot, T>(
+  actor: Watched<Snapshot>,
+  read: (snapshot: Snapshot) => Answer<T> | undefined,
+  signal: AbortSignal,
+): Promise<Answer<T>> {
+  const now = read(actor.getSnapshot());
+  if (now !== undefined) return Promise.resolve(now);
+  return new Promise((resolve) => {
+    const end = (answer: Answer<T>) => {
+      subscription.unsubscribe();
+      signal.removeEventListener("abort", abandon);
+      resolve(answer);
+    };
+    const abandon = () => end(unknown("nobody waits for it any more"));
+    const look = () => {
+      const answer = read(actor.getSnapshot());
+      if (answer !== undefined) end(answer);
+    };
+    const subscription = actor.subscribe({
+      next: look,
+      complete: look,
+      error: (error) => end(unknown(`the machine broke: ${String(error)}`)),
+    });
+    signal.addEventListener("abort", abandon);
+  });
+}

@@ -1,0 +1,130 @@
+// The one place where effects enter the machines. Each effect waits for the journal (write-ahead, G3), runs under its
+// deadline from the step table (G5), and answers done, failed or unknown; nothing rejects into a machine.
+
+import { fromCallback, fromPromise } from "xstate";
+import { coordinatorMachine } from "../machines/coordinator.js";
+import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
+import { type SourceEvent, sourceMachine } from "../machines/source.js";
+import { type Answer, failed, nothing, unknown } from "../protocol/answer.js";
+import { type EffectName, effects, type StepName, steps } from "../protocol/steps.js";
+import type { Clock, DestinationGuest, DestinationPeer, SourceGuest, SourcePeer } from "./ports.js";
+import type { Recorder } from "./record.js";
+
+export interface EffectSurroundings {
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+}
+
+export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: DestinationPeer) {
+  const effect = effectsUnder(around);
+  return sourceMachine.provide({
+    actors: {
+      watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
+      describe: effect("describe", (_, signal) => guest.describe(signal)),
+      start: effect("start", (input, signal) => guest.start(input, signal)),
+      tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
+      continue: effect("continue", (_, signal) => guest.continue(signal)),
+      cancel: effect("cancel", (_, signal) => guest.cancel(signal)),
+      rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
+      restore: effect("restore", (guestWas, signal) => guest.restore(guestWas, signal)),
+      settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
+      yield: effect("yield", (identity, signal) => destination.yield(identity, signal)),
+      killSource: effect("killSource", (_, signal) => guest.kill(signal)),
+    },
+  });
+}
+
+export function bindDestination(around: EffectSurroundings, guest: DestinationGuest) {
+  const effect = effectsUnder(around);
+  return destinationMachine.provide({
+    actors: {
+      watch: fromCallback<DestinationEvent>(({ sendBack }) => guest.watch(sendBack)),
+      prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
+      // The record of the state that invokes these two is the decision: waiting for the journal is all they do.
+      recordTaken: effect("recordTaken", async () => nothing),
+      recordRefusal: effect("recordRefusal", async () => nothing),
+      resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
+      killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),
+    },
+  });
+}
+
+export function bindCoordinator(
+  { clock }: Pick<EffectSurroundings, "clock">,
+  source: SourcePeer,
+  destination: DestinationPeer,
+) {
+  const ask = <T, Input = undefined>(
+    step: StepName,
+    run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
+  ) =>
+    fromPromise<Answer<T>, Input>(({ input, signal }) => {
+      const { side, deadlineMs } = steps[step];
+      const waitedFor = `the ${side}'s answer to ${step}`;
+      return underDeadline(clock, deadlineMs, waitedFor, signal, (inner) => run(input, inner));
+    });
+  return coordinatorMachine.provide({
+    actors: {
+      askBegin: ask("begin", (_, signal) => source.begin(signal)),
+      askPrepare: ask("prepare", (guest, signal) => destination.prepare(guest, signal)),
+      askPerform: ask("perform", (prepared, signal) => source.perform(prepared, signal)),
+      askAbort: ask("begin", (_, signal) => source.abort(signal)),
+      askFinish: ask("finish", (_, signal) => destination.finish({ cancelled: false }, signal)),
+      askFinishCancelled: ask("finish", (_, signal) => destination.finish({ cancelled: true }, signal)),
+      askConfirm: ask("confirm", (_, signal) => source.confirm({ cancelled: false }, signal)),
+      askConfirmCancelled: ask("confirm", (_, signal) => source.confirm({ cancelled: true }, signal)),
+    },
+  });
+}
+
+/** Wraps the effects of one side: journal first, then the effect, under its deadline. */
+function effectsUnder({ recorder, clock }: EffectSurroundings) {
+  return <T, Input = undefined>(
+    name: EffectName,
+    run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
+  ) =>
+    fromPromise<Answer<T>, Input>(({ input, signal }) => {
+      const { does, deadlineMs, withoutJournal } = effects[name];
+      return underDeadline(clock, deadlineMs, `the effect "${name}" (${does})`, signal, async (inner) => {
+        // XState starts an effect before it publishes the state that invoked it; one turn later it is recorded.
+        await Promise.resolve();
+        try {
+          await recorder.durable();
+        } catch (error) {
+          if (withoutJournal === "refused")
+            return failed(`the journal cannot be written: ${messageOf(error)}`);
+        }
+        if (inner.aborted) return unknown("nobody waits for it any more");
+        return run(input, inner);
+      });
+    });
+}
+
+/** Never rejects: a deadline or a bug in a driver is an `unknown`, since the effect may have happened. */
+async function underDeadline<T>(
+  clock: Clock,
+  deadlineMs: number,
+  waitedFor: string,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<Answer<T>>,
+): Promise<Answer<T>> {
+  const late = new AbortController();
+  const inner = AbortSignal.any([signal, late.signal]);
+  let timer: unknown;
+  const deadline = new Promise<Answer<T>>((resolve) => {
+    timer = clock.setTimeout(() => {
+      late.abort();
+      resolve(unknown(`${waitedFor} did not come within ${deadlineMs} ms`));
+    }, deadlineMs);
+    inner.addEventListener("abort", () => resolve(unknown(`${waitedFor} is not waited for any more`)));
+  });
+  try {
+    return await Promise.race([run(inner), deadline]);
+  } catch (error) {
+    return unknown(`${waitedFor} broke: ${messageOf(error)}`);
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

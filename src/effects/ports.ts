@@ -1,0 +1,101 @@
+// The ports: what the engine needs from the outside, in its own words. Drivers implement them; the simulated world
+// implements them too. Every answer is done, failed or unknown; only bugs throw.
+
+import type { DestinationEvent, PrepareInput } from "../machines/destination.js";
+import type { Aside } from "../machines/habits.js";
+import type { SourceEvent, StartInput } from "../machines/source.js";
+import type { Answer } from "../protocol/answer.js";
+import type { Limits } from "../protocol/convergence.js";
+import type {
+  Abort,
+  Decision,
+  DestinationReport,
+  Ended,
+  GuestDescription,
+  GuestWas,
+  Identity,
+  Prepared,
+  SourceReport,
+} from "../protocol/messages.js";
+import type { Side } from "../protocol/steps.js";
+
+/** What a monitor and a process tell, in the order in which they tell it. */
+export type SourceFact = Extract<SourceEvent, { type: `monitor.${string}` | `process.${string}` }>;
+export type DestinationFact = Extract<DestinationEvent, { type: `monitor.${string}` | `process.${string}` }>;
+
+/** The guest that leaves. Each call may be repeated; `signal` says that the machine no longer waits. */
+export interface SourceGuest {
+  /** Tells facts until the returned function is called. `process.exited` comes last, after all is cleaned up. */
+  watch(listener: (fact: SourceFact) => void): () => void;
+  describe(signal: AbortSignal): Promise<Answer<GuestDescription>>;
+  start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
+  tune(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
+  continue(signal: AbortSignal): Promise<Answer<null>>;
+  cancel(signal: AbortSignal): Promise<Answer<Ended>>;
+  rescue(signal: AbortSignal): Promise<Answer<Ended>>;
+  restore(guestWas: GuestWas, signal: AbortSignal): Promise<Answer<null>>;
+  kill(signal: AbortSignal): Promise<Answer<null>>;
+}
+
+/** The guest that comes in. */
+export interface DestinationGuest {
+  watch(listener: (fact: DestinationFact) => void): () => void;
+  prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
+  resume(guestWas: GuestWas, signal: AbortSignal): Promise<Answer<null>>;
+  kill(signal: AbortSignal): Promise<Answer<null>>;
+}
+
+/** The source's side as the coordinator reaches it. */
+export interface SourcePeer {
+  begin(signal: AbortSignal): Promise<Answer<GuestDescription>>;
+  perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>>;
+  abort(signal: AbortSignal): Promise<Answer<Abort>>;
+  confirm(options: { cancelled: boolean }, signal: AbortSignal): Promise<Answer<SourceReport>>;
+}
+
+/** The destination's side as the coordinator, and for the last two the source, reaches it. */
+export interface DestinationPeer {
+  prepare(guest: GuestDescription, signal: AbortSignal): Promise<Answer<Prepared>>;
+  finish(options: { cancelled: boolean }, signal: AbortSignal): Promise<Answer<DestinationReport>>;
+  /** Idempotent: the decision, once said, never changes. */
+  settle(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  /** Says that the source's QEMU is dead for certain; the answer is the decision. */
+  yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+}
+
+/** One line of a migration's story. `state` is XState's value: a name, or nested names. */
+export interface StateRecord {
+  readonly kind: "state";
+  readonly migrationId: string;
+  readonly side: Side;
+  /** Milliseconds since 1970, by the clock port. */
+  readonly atMs: number;
+  readonly state: string;
+  /** The event that led here. */
+  readonly event: string;
+}
+export interface AsideRecord {
+  readonly kind: "aside";
+  readonly migrationId: string;
+  readonly side: Side;
+  readonly atMs: number;
+  readonly aside: Aside;
+}
+export type JournalRecord = StateRecord | AsideRecord;
+
+/** Write-ahead: a record is durable when `append` resolves, and no effect starts before its state's record is (G3). */
+export interface Journal {
+  append(record: JournalRecord): Promise<void>;
+}
+
+/** Time, and timers, from outside. `now` in milliseconds since 1970. */
+export interface Clock {
+  now(): number;
+  setTimeout(run: () => void, ms: number): unknown;
+  clearTimeout(handle: unknown): void;
+}
+
+export interface Ids {
+  /** A new uuid. */
+  next(): string;
+}

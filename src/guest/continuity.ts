@@ -1,0 +1,326 @@
+// Owns what the proof guest counts (the model) and the checker that decides from its serial bytes whether one
+// guest ran, once, with its memory whole. Pure: no I/O, no clock. The guest itself is in `firmware.ts`.
+
+/** What decides every line the proof guest writes. */
+export interface ProofGuestParameters {
+  /** Size of the working set, in pages of 4 KiB. */
+  readonly pages: number;
+  /** Pages written per work step. */
+  readonly pagesPerTick: number;
+}
+
+/** Where a fault was seen. A line split between two streams belongs to the one in which it ends. */
+export interface FaultPlace {
+  readonly stream: string;
+  /** The line within that stream, from 1. */
+  readonly line: number;
+}
+
+export type ContinuityFault =
+  /** Counts are missing. */
+  | ({ readonly kind: "gap"; readonly afterCount: number; readonly foundCount: number } & FaultPlace)
+  /** A count not greater than the last one: two copies ran, or the guest went back in time. */
+  | ({ readonly kind: "repeat"; readonly afterCount: number; readonly foundCount: number } & FaultPlace)
+  /** A second boot banner. */
+  | ({ readonly kind: "reset"; readonly afterCount: number } & FaultPlace)
+  /** The guest read something else from its memory than it had written: a lost or stale page. */
+  | ({
+      readonly kind: "memory";
+      readonly count: number;
+      readonly expectedChecksum: number;
+      readonly foundChecksum: number;
+    } & FaultPlace)
+  /** A line that the guest never writes there. `text` is cut to 80 characters. */
+  | ({ readonly kind: "garbled"; readonly text: string; readonly expected: string } & FaultPlace)
+  /** No counted line ended in a stream that had to carry one. */
+  | { readonly kind: "silent"; readonly stream: string };
+
+export interface StreamReport {
+  readonly name: string;
+  readonly bytes: number;
+  /** Counted lines that ended in this stream. */
+  readonly lines: number;
+  readonly firstCount?: number;
+  readonly lastCount?: number;
+  /** Whole passes over the working set that were read back surely after the guest had come to this stream. */
+  readonly cyclesVerified: number;
+}
+
+export interface ContinuityReport {
+  readonly ok: boolean;
+  /** The first faults, at most `maxStoredFaults`. */
+  readonly faults: readonly ContinuityFault[];
+  /** All faults, stored or not. */
+  readonly faultCount: number;
+  readonly firstCount?: number;
+  readonly lastCount?: number;
+  /** Counted lines in all streams. */
+  readonly lines: number;
+  readonly perStream: readonly StreamReport[];
+  /** Whole passes over the working set that were read back and found right; the first pass only writes. */
+  readonly cyclesVerified: number;
+}
+
+export interface ContinuityOptions {
+  /** Streams that must carry at least one counted line, else `silent`. Without it one line anywhere will do. */
+  readonly expectLinesFrom?: readonly string[];
+  /** How many faults are kept; default 20. */
+  readonly maxStoredFaults?: number;
+}
+
+/** The guest's state between two work steps. */
+interface ProofGuestState {
+  readonly count: number;
+  readonly checksum: number;
+}
+
+const justBooted: ProofGuestState = { count: 0, checksum: 0 };
+
+/** The line the guest writes when it boots, without its newline. */
+export function bootBanner({ pages, pagesPerTick }: ProofGuestParameters): string {
+  return `boot pages=${hex8(pages)} perTick=${hex8(pagesPerTick)}`;
+}
+
+/**
+ * One work step. The guest visits its pages in turn and writes the number of the visit into each, so what a
+ * visit must find there follows from its number alone and the model needs no memory.
+ */
+function step({ pages, pagesPerTick }: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
+  let checksum = state.checksum;
+  const firstVisit = state.count * pagesPerTick;
+  for (let visit = firstVisit; visit < firstVisit + pagesPerTick; visit++) {
+    const found = visit < pages ? 0 : visit - pages + 1;
+    checksum = ((checksum << 5) | (checksum >>> 27)) + found; // the page's first dword
+    checksum = (((checksum << 5) | (checksum >>> 27)) + found) >>> 0; // and its last
+  }
+  return { count: state.count + 1, checksum };
+}
+
+function lineOf({ count, checksum }: ProofGuestState): string {
+  return `${hex8(count)} ${hex8(checksum)}`;
+}
+
+/** The bytes a proof guest writes that boots and makes `counts` work steps. */
+export function simulateProofGuest(parameters: ProofGuestParameters, counts: number): Uint8Array {
+  const lines = [bootBanner(parameters)];
+  for (let state = justBooted; state.count < counts; ) {
+    state = step(parameters, state);
+    lines.push(lineOf(state));
+  }
+  return new TextEncoder().encode(`${lines.join("\n")}\n`);
+}
+
+interface StreamTally {
+  readonly name: string;
+  bytes: number;
+  linesEnded: number;
+  lines: number;
+  pagesReadBack: number;
+  firstCount?: number;
+  lastCount?: number;
+}
+
+/**
+ * Takes serial bytes as they come and reports at any time. Bytes must be pushed in the order in which the guest
+ * ran: all of the source's before the destination's. After a fault the checker believes the line it found and
+ * goes on from there, so one cause makes one fault, or few.
+ */
+export class ContinuityChecker {
+  readonly #parameters: ProofGuestParameters;
+  readonly #options: ContinuityOptions;
+  readonly #decoder = new TextDecoder("latin1");
+  readonly #streams = new Map<string, StreamTally>();
+  readonly #faults: ContinuityFault[] = [];
+  #faultCount = 0;
+  #state = justBooted;
+  #booted = false;
+  #unfinishedLine = "";
+  #firstCount: number | undefined;
+  #lastCount: number | undefined;
+  #lines = 0;
+  #pagesReadBack = 0;
+  #current: StreamTally | undefined;
+
+  constructor(parameters: ProofGuestParameters, options: ContinuityOptions = {}) {
+    this.#parameters = parameters;
+    this.#options = options;
+  }
+
+  /** Takes the next bytes of the guest, from the stream it is running on now; they may end in mid line. */
+  push(streamName: string, bytes: Uint8Array): void {
+    const tally = this.#tally(streamName);
+    this.#current = tally;
+    tally.bytes += bytes.length;
+    const lines = `${this.#unfinishedLine}${this.#decoder.decode(bytes)}`.split("\n");
+    this.#unfinishedLine = lines.pop() ?? "";
+    for (const line of lines) this.#takeLine(line, tally);
+  }
+
+  /** What is known so far. The last line may be unfinished, as long as it is the beginning of the right one. */
+  report(): ContinuityReport {
+    const late = [...this.#unfinishedFault(), ...this.#silentFaults()];
+    const faults = [...this.#faults, ...late].slice(0, this.#maxStoredFaults);
+    const faultCount = this.#faultCount + late.length;
+    return {
+      ok: faultCount === 0,
+      faults,
+      faultCount,
+      ...countsOf(this.#firstCount, this.#lastCount),
+      lines: this.#lines,
+      perStream: [...this.#streams.values()].map((tally) => ({
+        name: tally.name,
+        bytes: tally.bytes,
+        lines: tally.lines,
+        ...countsOf(tally.firstCount, tally.lastCount),
+        cyclesVerified: Math.floor(tally.pagesReadBack / this.#parameters.pages),
+      })),
+      cyclesVerified: Math.floor(this.#pagesReadBack / this.#parameters.pages),
+    };
+  }
+
+  #takeLine(text: string, tally: StreamTally): void {
+    tally.linesEnded += 1;
+    const place: FaultPlace = { stream: tally.name, line: tally.linesEnded };
+    const banner = bootBanner(this.#parameters);
+    const found = parseLine(text);
+    if (!this.#booted) {
+      this.#booted = true;
+      if (text === banner) return;
+      this.#fault({ kind: "garbled", text: excerpt(text), expected: banner, ...place });
+    } else if (text.endsWith(banner)) {
+      // A guest that is reset in mid line leaves the line's beginning before the banner.
+      this.#fault({ kind: "reset", afterCount: this.#state.count, ...place });
+      this.#state = justBooted;
+      return;
+    } else if (!found) {
+      this.#fault({ kind: "garbled", text: excerpt(text), expected: this.#nextLine(), ...place });
+    }
+    if (found) this.#takeCount(found, tally, place);
+  }
+
+  #takeCount(found: ProofGuestState, tally: StreamTally, place: FaultPlace): void {
+    const afterCount = this.#state.count;
+    const foundCount = found.count;
+    if (foundCount <= afterCount) this.#fault({ kind: "repeat", afterCount, foundCount, ...place });
+    else if (foundCount > afterCount + 1) this.#fault({ kind: "gap", afterCount, foundCount, ...place });
+    else this.#verifyMemory(found, tally, place);
+    this.#state = found;
+    this.#lines += 1;
+    this.#firstCount ??= foundCount;
+    this.#lastCount = foundCount;
+    tally.lines += 1;
+    tally.firstCount ??= foundCount;
+    tally.lastCount = foundCount;
+  }
+
+  #verifyMemory(found: ProofGuestState, tally: StreamTally, place: FaultPlace): void {
+    const expectedChecksum = step(this.#parameters, this.#state).checksum;
+    const foundChecksum = found.checksum;
+    if (foundChecksum !== expectedChecksum) {
+      this.#fault({ kind: "memory", count: found.count, expectedChecksum, foundChecksum, ...place });
+      return;
+    }
+    const { pages, pagesPerTick } = this.#parameters;
+    const readBack = Math.min(pagesPerTick, Math.max(0, found.count * pagesPerTick - pages));
+    this.#pagesReadBack += readBack;
+    // The pages behind a stream's first line may have been read before the guest moved there.
+    if (tally.lines > 0) tally.pagesReadBack += readBack;
+  }
+
+  #nextLine(): string {
+    return this.#booted ? lineOf(step(this.#parameters, this.#state)) : bootBanner(this.#parameters);
+  }
+
+  #unfinishedFault(): ContinuityFault[] {
+    const tally = this.#current;
+    const expected = this.#nextLine();
+    if (tally === undefined || expected.startsWith(this.#unfinishedLine)) return [];
+    const place: FaultPlace = { stream: tally.name, line: tally.linesEnded + 1 };
+    return [{ kind: "garbled", text: excerpt(this.#unfinishedLine), expected, ...place }];
+  }
+
+  #silentFaults(): ContinuityFault[] {
+    const expected = this.#options.expectLinesFrom ?? [];
+    const silent = expected.filter((name) => (this.#streams.get(name)?.lines ?? 0) === 0);
+    if (silent.length === 0 && this.#lines === 0) silent.push([...this.#streams.keys()][0] ?? "every stream");
+    return silent.map((stream) => ({ kind: "silent", stream }));
+  }
+
+  #fault(fault: ContinuityFault): void {
+    this.#faultCount += 1;
+    if (this.#faults.length < this.#maxStoredFaults) this.#faults.push(fault);
+  }
+
+  get #maxStoredFaults(): number {
+    return this.#options.maxStoredFaults ?? 20;
+  }
+
+  #tally(name: string): StreamTally {
+    const known = this.#streams.get(name);
+    if (known) return known;
+    const tally: StreamTally = { name, bytes: 0, linesEnded: 0, lines: 0, pagesReadBack: 0 };
+    this.#streams.set(name, tally);
+    return tally;
+  }
+}
+
+/** Checks the serial streams of one guest, given in the order in which it ran in them. */
+export function checkContinuity(
+  streams: readonly { readonly name: string; readonly bytes: Uint8Array }[],
+  parameters: ProofGuestParameters,
+  options: ContinuityOptions = {},
+): ContinuityReport {
+  const checker = new ContinuityChecker(parameters, options);
+  for (const { name, bytes } of streams) checker.push(name, bytes);
+  return checker.report();
+}
+
+/** The report as one sentence for a person, without a full stop. */
+export function describeContinuity(report: ContinuityReport): string {
+  const [first] = report.faults;
+  if (first !== undefined) {
+    const others = report.faultCount - 1;
+    return `${describeFault(first)}${others > 0 ? ` (and ${others} more)` : ""}`;
+  }
+  const times = { 0: "not yet verified", 1: "verified once over" }[report.cyclesVerified];
+  return (
+    `counted ${report.firstCount} to ${report.lastCount} without gap, repeat or reset; ` +
+    `memory ${times ?? `verified ${report.cyclesVerified} times over`}`
+  );
+}
+
+function describeFault(fault: ContinuityFault): string {
+  if (fault.kind === "silent") return `${fault.stream} carries no counted line`;
+  const where = `at line ${fault.line} of ${fault.stream}`;
+  switch (fault.kind) {
+    case "gap":
+      return `the count jumps from ${fault.afterCount} to ${fault.foundCount} ${where}`;
+    case "repeat":
+      return `count ${fault.foundCount} comes again after ${fault.afterCount} ${where}: two copies ran, or the guest went back`;
+    case "reset":
+      return `the guest was reset after count ${fault.afterCount} ${where}`;
+    case "memory": {
+      const { expectedChecksum, foundChecksum } = fault;
+      return `memory is lost or stale at count ${fault.count} ${where}: checksum ${hex8(foundChecksum)} instead of ${hex8(expectedChecksum)}`;
+    }
+    case "garbled":
+      return `${JSON.stringify(fault.text)} stands in place of ${JSON.stringify(fault.expected)} ${where}`;
+  }
+}
+
+function parseLine(text: string): ProofGuestState | undefined {
+  if (!/^[0-9a-f]{8} [0-9a-f]{8}$/.test(text)) return undefined;
+  return { count: Number.parseInt(text.slice(0, 8), 16), checksum: Number.parseInt(text.slice(9), 16) };
+}
+
+function countsOf(firstCount: number | undefined, lastCount: number | undefined) {
+  return { ...(firstCount !== undefined && { firstCount }), ...(lastCount !== undefined && { lastCount }) };
+}
+
+function excerpt(text: string): string {
+  return text.slice(0, 80);
+}
+
+function hex8(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}

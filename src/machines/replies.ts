@@ -1,0 +1,59 @@
+// What each side answers to the five steps and to settle. An answer is read off the machine's state, so a repeated
+// question gets the same answer, and an answer can be given again after a restart. `undefined`: not decided yet.
+
+import type { SnapshotFrom } from "xstate";
+import { type Answer, done, failedThere, nothing } from "../protocol/answer.js";
+import type {
+  Abort,
+  Decision,
+  DestinationReport,
+  GuestDescription,
+  Prepared,
+  SourceReport,
+} from "../protocol/messages.js";
+import type { destinationMachine } from "./destination.js";
+import type { sourceMachine } from "./source.js";
+
+export type SourceSnapshot = SnapshotFrom<typeof sourceMachine>;
+export type DestinationSnapshot = SnapshotFrom<typeof destinationMachine>;
+type Reply<T> = Answer<T> | undefined;
+
+const failuresOf = (snapshot: SourceSnapshot | DestinationSnapshot) => snapshot.context.failures;
+
+export function replyToBegin(snapshot: SourceSnapshot): Reply<GuestDescription> {
+  if (snapshot.context.guest !== null) return done(snapshot.context.guest);
+  return snapshot.status === "active" ? undefined : failedThere(failuresOf(snapshot), "Begin failed");
+}
+
+export function replyToPerform(snapshot: SourceSnapshot): Reply<null> {
+  if (snapshot.hasTag("performed")) return nothing;
+  return snapshot.status === "active" ? undefined : failedThere(failuresOf(snapshot), "Perform failed");
+}
+
+/** Asked right after the abort has been put to the machine. */
+export function replyToAbort(snapshot: SourceSnapshot): Reply<Abort> {
+  if (snapshot.hasTag("pointOfNoReturn") || snapshot.output?.outcome === "left") {
+    return done({ accepted: false, why: "the guest has been handed over to the destination" });
+  }
+  return done({ accepted: true, why: "the source ends the migration" });
+}
+
+export const replyToConfirm = (snapshot: SourceSnapshot): Reply<SourceReport> =>
+  snapshot.output === undefined ? undefined : done(snapshot.output);
+
+export function replyToPrepare(snapshot: DestinationSnapshot): Reply<Prepared> {
+  if (snapshot.hasTag("refused") || snapshot.matches("refusing") || snapshot.context.prepared === null) {
+    return snapshot.status === "active" ? undefined : failedThere(failuresOf(snapshot), "Prepare failed");
+  }
+  return done(snapshot.context.prepared);
+}
+
+/** To Finish and to Finish with cancelled alike: how this side has ended. */
+export const replyToFinish = (snapshot: DestinationSnapshot): Reply<DestinationReport> =>
+  snapshot.output === undefined ? undefined : done(snapshot.output);
+
+export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {
+  if (snapshot.hasTag("taken")) return done("taken");
+  if (snapshot.hasTag("refused")) return done("refused");
+  return undefined;
+}

@@ -1,0 +1,53 @@
+// What the five steps and settle ask and answer. Data that crosses hosts: plain, small, versioned by the driver that carries it.
+
+import type { Failure } from "./failures.js";
+import type { DestinationOutcome, SourceOutcome } from "./outcomes.js";
+
+/** Names one migration of one guest; every question carries it, so that a late or repeated message is known. */
+export interface Identity {
+  /** Unique to this migration. */
+  readonly migrationId: string;
+  /** The guest's uuid, as in libvirt's domain XML. */
+  readonly uuid: string;
+  readonly name: string;
+}
+
+/** Whether the guest's processors ran before the migration; a paused guest stays paused wherever it ends. */
+export type GuestWas = "running" | "paused";
+
+/** Begin's answer, which Prepare gets: what the destination must match. */
+export interface GuestDescription {
+  readonly uuid: string;
+  readonly guestWas: GuestWas;
+  readonly qemuVersion: string;
+  readonly memoryBytes: number;
+  /** Migration capabilities that the source's QEMU knows. */
+  readonly capabilities: readonly string[];
+}
+
+/** Prepare's answer, which Perform gets. */
+export interface Prepared {
+  /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
+  readonly uri: string;
+  readonly capabilities: readonly string[];
+}
+
+/** How QEMU's migration ended; `none` when none had begun. */
+export type Ended = "cancelled" | "failed" | "completed" | "none";
+
+/** What settle answers. Both are durable before they are said, and neither is ever taken back. */
+export type Decision = "taken" | "refused";
+
+export interface Abort {
+  readonly accepted: boolean;
+  readonly why: string;
+}
+
+interface Report<Outcome> {
+  readonly outcome: Outcome;
+  readonly failures: readonly Failure[];
+  /** What this side has undone, in order, one sentence each. */
+  readonly undone: readonly string[];
+}
+export type SourceReport = Report<SourceOutcome>;
+export type DestinationReport = Report<DestinationOutcome>;

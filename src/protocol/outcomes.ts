@@ -1,0 +1,46 @@
+// How a side and a whole migration can end, who runs the guest then, and the exit code of the command.
+
+import type { Failure } from "./failures.js";
+
+/** How the source's machine ends. */
+export type SourceOutcome = "left" | "stayed" | "lost" | "stuck";
+/** How the destination's machine ends. */
+export type DestinationOutcome = "arrived" | "refused" | "lost" | "stuck";
+
+export type Runner = "source" | "destination" | "nobody" | "unknown";
+
+/** How a migration ends. `aborted` is `stayed` because a person wished it. */
+export type OutcomeKind = "arrived" | "stayed" | "aborted" | "lost" | "undecided";
+
+export const outcomes = {
+  arrived: { exitCode: 0, runs: "destination", says: "the guest runs at the destination" },
+  stayed: { exitCode: 3, runs: "source", says: "the migration failed; the guest is at the source as before" },
+  aborted: {
+    exitCode: 4,
+    runs: "source",
+    says: "the migration was aborted; the guest is at the source as before",
+  },
+  lost: { exitCode: 5, runs: "nobody", says: "the guest's QEMU died; no copy runs" },
+  undecided: {
+    exitCode: 6,
+    runs: "unknown",
+    says: "it is not known yet who runs the guest; a side that does not know keeps its copy paused",
+  },
+} as const satisfies Record<OutcomeKind, { exitCode: number; runs: Runner; says: string }>;
+
+/** What the coordinator has heard when it ends; nothing about a side means that it did not answer. */
+export interface Heard {
+  readonly source: SourceOutcome | null;
+  readonly destination: DestinationOutcome | null;
+  readonly failures: readonly Failure[];
+}
+
+/** The one place that turns what the two sides say into who runs the guest. */
+export function judge(heard: Heard): OutcomeKind {
+  const { source, destination } = heard;
+  // A guest taken by the destination stays arrived even when the source could not end its paused copy.
+  if (destination === "arrived" || (source === "left" && destination === null)) return "arrived";
+  if (source === "stayed") return heard.failures[0]?.code === "aborted" ? "aborted" : "stayed";
+  if (source === "lost" || (source === "left" && destination === "lost")) return "lost";
+  return "undecided";
+}

@@ -1,0 +1,26 @@
+// libvirt's job phases with libvirt's numbers: what a restarted daemon, and a libvirt tool, reads from a job.
+// Source of the numbers: enum qemuMigrationJobPhase, src/qemu/qemu_migration.h.
+
+export const phases = {
+  none: 0,
+  perform2: 1,
+  begin3: 2,
+  perform3: 3,
+  perform3_done: 4,
+  confirm3_cancelled: 5,
+  confirm3: 6,
+  prepare: 7,
+  finish2: 8,
+  finish3: 9,
+  postcopy_failed: 10,
+  begin_resume: 11,
+  perform_resume: 12,
+  confirm_resume: 13,
+  prepare_resume: 14,
+  finish_resume: 15,
+} as const;
+
+export type Phase = keyof typeof phases;
+
+/** Whether a job may go from one phase to the next: phases only grow, and staying is allowed. */
+export const phaseMayFollow = (from: Phase, to: Phase): boolean => phases[to] >= phases[from];

@@ -1,0 +1,215 @@
+// The protocol as data: the five steps of version 3 and our settle, and the effects that each side runs for
+// them, each beside its undo and its deadline. Effects, error texts, the sweep and the printed documentation
+// are driven by these tables; the machines own the order.
+
+export type Side = "source" | "destination" | "coordinator";
+
+export type StepName = "begin" | "prepare" | "perform" | "finish" | "confirm" | "settle";
+
+interface Step {
+  /** 1 to 5 as in libvirt's protocol version 3; 6 for settle, which libvirt does not have. */
+  readonly number: number;
+  readonly side: "source" | "destination";
+  readonly does: string;
+  /** What happens to the guest, and who sees to it, when the step fails. */
+  readonly whenItFails: string;
+  /** How long the coordinator (for settle: the source) waits for the answer before it asks again, in ms. */
+  readonly deadlineMs: number;
+}
+
+export const steps = {
+  begin: {
+    number: 1,
+    side: "source",
+    does: "takes the migration job, checks that the guest can move, describes it",
+    whenItFails: "nothing has changed: the guest runs on at the source",
+    deadlineMs: 10_000,
+  },
+  prepare: {
+    number: 2,
+    side: "destination",
+    does: "starts QEMU paused and listening, with the capabilities that both sides need",
+    whenItFails: "the destination kills its QEMU; the guest runs on at the source",
+    deadlineMs: 60_000,
+  },
+  perform: {
+    number: 3,
+    side: "source",
+    does: "sends the memory while the guest runs, pauses it, sends the rest",
+    whenItFails: "the source cancels and resumes its guest; Finish tells the destination to kill its copy",
+    deadlineMs: 86_400_000,
+  },
+  finish: {
+    number: 4,
+    side: "destination",
+    does: "takes the guest and runs it, or kills its copy when the source failed",
+    whenItFails: "the destination kills its copy; the source asks it and resumes when it has refused",
+    deadlineMs: 30_000,
+  },
+  confirm: {
+    number: 5,
+    side: "source",
+    does: "kills the source's copy after the destination has taken the guest, or settles and resumes",
+    whenItFails: "a success stays a success; the source keeps its paused copy until it has been killed",
+    deadlineMs: 30_000,
+  },
+  settle: {
+    number: 6,
+    side: "destination",
+    does: "answers the source: taken or refused; refuses for good when it had not decided",
+    whenItFails: "the source stays paused and asks again",
+    deadlineMs: 5_000,
+  },
+} as const satisfies Record<StepName, Step>;
+
+interface Effect {
+  readonly step: StepName;
+  readonly side: "source" | "destination";
+  readonly does: string;
+  /** The effect that takes it back, or why none is needed. */
+  readonly undo: EffectName | "nothing to undo" | "is an undo" | "cannot be undone";
+  /** After this many milliseconds without an answer the answer is `unknown`. */
+  readonly deadlineMs: number;
+  /** When the journal fails: `refused` for what begins or decides something, `goes on` for what only ends or undoes. */
+  readonly withoutJournal: "refused" | "goes on";
+}
+
+export type EffectName =
+  | "describe"
+  | "start"
+  | "tune"
+  | "continue"
+  | "cancel"
+  | "rescue"
+  | "restore"
+  | "settle"
+  | "yield"
+  | "killSource"
+  | "prepare"
+  | "recordTaken"
+  | "resume"
+  | "recordRefusal"
+  | "killDestination";
+
+export const effects = {
+  describe: {
+    step: "begin",
+    side: "source",
+    does: "asks QEMU for its state, its uuid and its capabilities",
+    undo: "nothing to undo",
+    deadlineMs: 5_000,
+    withoutJournal: "refused",
+  },
+  start: {
+    step: "perform",
+    side: "source",
+    does: "sets capabilities and limits, then sends `migrate`",
+    undo: "cancel",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
+  },
+  tune: {
+    step: "perform",
+    side: "source",
+    does: "changes bandwidth and maximum downtime of the running migration",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  continue: {
+    step: "perform",
+    side: "source",
+    does: "lets QEMU send the device state (`migrate-continue`)",
+    undo: "cancel",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  cancel: {
+    step: "perform",
+    side: "source",
+    does: "cancels the migration and waits for QEMU's word how it ended",
+    undo: "is an undo",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  rescue: {
+    step: "perform",
+    side: "source",
+    does: "frees a cancel that hangs: `migrate-continue` from cancelling, then yank out of band",
+    undo: "is an undo",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  restore: {
+    step: "confirm",
+    side: "source",
+    does: "lets the guest run again as before and puts QEMU's migration settings back",
+    undo: "is an undo",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  settle: {
+    step: "settle",
+    side: "source",
+    does: "asks the destination whether it has taken the guest",
+    undo: "nothing to undo",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  yield: {
+    step: "settle",
+    side: "source",
+    does: "tells the destination that the source's QEMU is dead, so that it takes a guest it holds whole",
+    undo: "cannot be undone",
+    deadlineMs: 15_000,
+    withoutJournal: "goes on",
+  },
+  killSource: {
+    step: "confirm",
+    side: "source",
+    does: "ends the source's QEMU and sees it reaped",
+    undo: "cannot be undone",
+    deadlineMs: 15_000,
+    withoutJournal: "goes on",
+  },
+  prepare: {
+    step: "prepare",
+    side: "destination",
+    does: "starts QEMU with -S -incoming defer, sets capabilities, listens",
+    undo: "killDestination",
+    deadlineMs: 30_000,
+    withoutJournal: "refused",
+  },
+  recordTaken: {
+    step: "finish",
+    side: "destination",
+    does: "makes the decision to take the guest durable",
+    undo: "recordRefusal",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
+  },
+  resume: {
+    step: "finish",
+    side: "destination",
+    does: "runs the guest (`cont`), unless it was paused before",
+    undo: "cannot be undone",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  recordRefusal: {
+    step: "finish",
+    side: "destination",
+    does: "makes the decision never to run this copy durable",
+    undo: "is an undo",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
+  },
+  killDestination: {
+    step: "finish",
+    side: "destination",
+    does: "ends the destination's QEMU and sees it reaped",
+    undo: "is an undo",
+    deadlineMs: 15_000,
+    withoutJournal: "goes on",
+  },
+} as const satisfies Record<EffectName, Effect>;
