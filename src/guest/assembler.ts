@@ -286,27 +286,20 @@ export class Assembler {
     const target = this.#labels.get(label);
     if (target === undefined) throw new Error(`unknown label "${label}"`);
     const place = this.#origin + offset;
-    switch (kind) {
-      case "relative8": {
-        const distance = target - (place + 1);
-        if (distance < -128 || distance > 127) {
-          throw new RangeError(`short jump to "${label}" spans ${distance} bytes, only -128 to 127 reach`);
-        }
-        return view.setInt8(offset, distance);
+    if (kind === "relative8") {
+      const distance = target - (place + 1);
+      if (distance < -128 || distance > 127) {
+        throw new RangeError(`short jump to "${label}" spans ${distance} bytes, only -128 to 127 reach`);
       }
-      case "relative16":
-        // In 16-bit code the instruction pointer wraps, so every place of the same 64 KiB is in reach.
-        if (target >>> 16 !== place >>> 16) throw new RangeError(`jump to "${label}" leaves its segment`);
-        return view.setUint16(offset, (target - (place + 2)) & 0xffff, true);
-      case "relative32":
-        return view.setInt32(offset, target - (place + 4), true);
-      case "absolute32":
-        return view.setUint32(offset, target, true);
-      case "low16":
-        return view.setUint16(offset, target & 0xffff, true);
-      case "high16":
-        return view.setUint16(offset, target >>> 16, true);
-    }
+      view.setInt8(offset, distance);
+    } else if (kind === "relative16") {
+      // In 16-bit code the instruction pointer wraps, so every place of the same 64 KiB is in reach.
+      if (target >>> 16 !== place >>> 16) throw new RangeError(`jump to "${label}" leaves its segment`);
+      view.setUint16(offset, (target - (place + 2)) & 0xffff, true);
+    } else if (kind === "relative32") view.setInt32(offset, target - (place + 4), true);
+    else if (kind === "absolute32") view.setUint32(offset, target, true);
+    else if (kind === "low16") view.setUint16(offset, target & 0xffff, true);
+    else view.setUint16(offset, target >>> 16, true);
   }
 
   #refer(kind: FixupKind, label: string, width: number): void {

@@ -27,7 +27,8 @@ const visits = at(0x100c);
 
 const codeSelector = 0x08;
 const dataSelector = 0x10;
-const timerVector = 0x20;
+const firstVector = 0x20; // the timer's; below are the CPU's exceptions
+const spuriousVector = 0x3f;
 
 const picMaster = 0x20;
 const picSlave = 0xa0;
@@ -36,6 +37,8 @@ const pitControl = 0x43;
 const systemControlA = 0x92;
 const com1 = 0x3f8;
 const com1LineStatus = com1 + 5;
+const localApicSpurious = 0xfee000f0;
+const localApicLint0 = 0xfee00350;
 
 /**
  * Options for a guest of `memoryKiB` (QEMU's `-m <n>K`) that rewrites `workingSetMiB` of it in turn, at about
@@ -142,14 +145,20 @@ function emitHardwareSetup(asm: Assembler, { ticksPerSecond }: ProofGuestOptions
   // Interrupt controllers: vectors off the CPU's exceptions, only the timer let through.
   asm.outb(picMaster, 0x11);
   asm.outb(picSlave, 0x11);
-  asm.outb(picMaster + 1, timerVector);
-  asm.outb(picSlave + 1, timerVector + 8);
+  asm.outb(picMaster + 1, firstVector);
+  asm.outb(picSlave + 1, firstVector + 8);
   asm.outb(picMaster + 1, 0x04); // the slave is on line 2
   asm.outb(picSlave + 1, 0x02);
   asm.outb(picMaster + 1, 0x01);
   asm.outb(picSlave + 1, 0x01);
   asm.outb(picMaster + 1, 0xfe);
   asm.outb(picSlave + 1, 0xff);
+
+  // The local APIC masks the line from the PIC until told to pass it on; usually that's SeaBIOS's work.
+  asm.mov("eax", 0x100 | spuriousVector); // APIC on
+  asm.store(at(localApicSpurious), "eax");
+  asm.mov("eax", 0x700); // LINT0: ExtINT, not masked
+  asm.store(at(localApicLint0), "eax");
 
   // Timer channel 0 as rate generator.
   const divisor = Math.round(pitHz / ticksPerSecond);
@@ -282,6 +291,7 @@ function emitInterruptHandlers(asm: Assembler): void {
   asm.movAl(0x20); // end of interrupt
   asm.outAl(picMaster);
   asm.pop("eax");
+  asm.label("spurious interrupt"); // it wants no end of interrupt
   asm.iret();
 }
 
@@ -299,10 +309,13 @@ function emitTables(asm: Assembler, options: ProofGuestOptions): void {
 
   // Exceptions have no handler: the CPU shuts down, the machine is reset, and the banner tells.
   asm.label("idt");
-  asm.padTo(asm.address + timerVector * 8);
+  asm.padTo(asm.address + firstVector * 8);
   asm.interruptGate(codeSelector, "timer tick");
+  for (let vector = firstVector + 1; vector <= spuriousVector; vector++) {
+    asm.interruptGate(codeSelector, "spurious interrupt");
+  }
   asm.label("idt pointer");
-  asm.word((timerVector + 1) * 8 - 1);
+  asm.word((spuriousVector + 1) * 8 - 1);
   asm.dword(addressOf("idt"));
 
   asm.label("banner");

@@ -1,0 +1,46 @@
+// Turns what happened on a monitor into an answer: QEMU's no is `failed`, silence is `unknown`.
+
+import { type Answer, cause, failed, unknown } from "../../protocol/answer.js";
+import { QmpCommandError, QmpConnectError } from "./monitor/errors.js";
+import type { QemuProcess } from "./process.js";
+
+/** Runs it; a QMP error becomes the answer that it amounts to. */
+export async function answering<T>(run: () => Promise<Answer<T>>): Promise<Answer<T>> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof QmpCommandError) return failed(`QEMU refused ${error.command}`, [error.description]);
+    if (error instanceof QmpConnectError) return failed(error.message);
+    const { message } = error instanceof Error ? error : new Error(String(error));
+    return unknown(message);
+  }
+}
+
+const quitLimitMs = 1_000;
+const exitLimitMs = 5_000;
+
+/** Ends the process for certain: asks it to quit, then kills it; `unknown` when the kernel does not end it either. */
+export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
+  const quitting = qemu.main.execute("quit", {}, { limitMs: quitLimitMs }).then(
+    () => "asked" as const,
+    () => "deaf" as const,
+  );
+  const first = await Promise.race([qemu.exited.then(() => "ended" as const), quitting]);
+  if (first === "asked" && (await endsWithin(qemu, quitLimitMs))) return { kind: "done", value: null };
+  if (first !== "ended") qemu.signal("SIGKILL");
+  if (await endsWithin(qemu, exitLimitMs)) return { kind: "done", value: null };
+  return {
+    kind: "unknown",
+    cause: cause(`QEMU (pid ${qemu.pid}) did not end within ${exitLimitMs} ms of SIGKILL`),
+  };
+}
+
+async function endsWithin(qemu: QemuProcess, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
+  });
+  const ended = await Promise.race([qemu.exited.then(() => true), late]);
+  clearTimeout(timer);
+  return ended;
+}

@@ -1,0 +1,136 @@
+// The guest that comes in, on a real QEMU: started paused and listening, run only when the machine says so.
+
+import { join } from "node:path";
+import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
+import type { PrepareInput } from "../../machines/destination.js";
+import { type Answer, cause, done, failed, nothing } from "../../protocol/answer.js";
+import type { GuestWas, Prepared } from "../../protocol/messages.js";
+import { answering, endProcess } from "./answers.js";
+import type { MonitorEvent } from "./monitor/commands.js";
+import { QemuProcess, type QemuSpec } from "./process.js";
+import { chooseCapabilities, putBack, readSettings, type Settings, setCapabilities } from "./settings.js";
+
+export interface DestinationOptions {
+  readonly spec: QemuSpec;
+  readonly sideArgs: readonly string[];
+  readonly clock: Clock;
+  /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
+  readonly transport: "unix" | "tcp";
+}
+
+export class QemuDestinationGuest implements DestinationGuest {
+  readonly #options: DestinationOptions;
+  readonly #listeners = new Set<(fact: DestinationFact) => void>();
+  #starting: Promise<QemuProcess> | undefined;
+  #settings: Settings | undefined;
+  /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
+  resumedAtMicros: number | undefined;
+
+  constructor(options: DestinationOptions) {
+    this.#options = options;
+  }
+
+  /** The process, once Prepare has started it. */
+  get process(): Promise<QemuProcess> | undefined {
+    return this.#starting;
+  }
+
+  watch(listener: (fact: DestinationFact) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
+    return answering(async () => {
+      const { spec, sideArgs, clock } = this.#options;
+      this.#starting ??= QemuProcess.start(spec, {
+        clock,
+        signal,
+        sideArgs: [...sideArgs, "-S", "-incoming", "defer"],
+      });
+      let qemu: QemuProcess;
+      try {
+        qemu = await this.#starting;
+      } catch (error) {
+        return failed(error instanceof Error ? error.message : String(error));
+      }
+      this.#listenTo(qemu);
+      const { main } = qemu;
+      const { UUID } = await main.execute("query-uuid", {});
+      if (UUID !== guest.uuid)
+        return failed(`the destination's uuid is ${UUID}, the guest's is ${guest.uuid}`);
+      const memory = await main.execute("query-memory-size-summary", {});
+      const memoryBytes = memory["base-memory"] + (memory["plugged-memory"] ?? 0);
+      if (memoryBytes !== guest.memoryBytes) {
+        return failed(
+          `the destination has ${memoryBytes} bytes of memory, the guest has ${guest.memoryBytes}`,
+        );
+      }
+      this.#settings = await readSettings(main);
+      const capabilities = (await main.execute("query-migrate-capabilities", {})).map((it) => it.capability);
+      const chosen = chooseCapabilities(capabilities, guest.capabilities);
+      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
+      await setCapabilities(main, chosen);
+      return done({ uri: await this.#listen(qemu), capabilities });
+    });
+  }
+
+  resume(guestWas: GuestWas): Promise<Answer<null>> {
+    if (guestWas === "paused") return Promise.resolve(nothing);
+    return answering(async () => {
+      await (await this.#started()).main.execute("cont", {});
+      return nothing;
+    });
+  }
+
+  async kill(): Promise<Answer<null>> {
+    const qemu = await this.#starting?.catch(() => undefined);
+    return qemu === undefined ? nothing : endProcess(qemu);
+  }
+
+  /** After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again. */
+  async putSettingsBack(): Promise<void> {
+    if (this.#settings !== undefined) await putBack((await this.#started()).main, this.#settings);
+  }
+
+  async #started(): Promise<QemuProcess> {
+    if (this.#starting === undefined) throw new Error("there was no Prepare");
+    return this.#starting;
+  }
+
+  async #listen({ main, directory }: QemuProcess): Promise<string> {
+    if (this.#options.transport === "unix") {
+      const uri = `unix:${join(directory, "migrate.sock")}`;
+      await main.execute("migrate-incoming", { uri });
+      return uri;
+    }
+    await main.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
+    // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
+    const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
+    return `tcp:${address?.host}:${address?.port}`;
+  }
+
+  #listenTo(qemu: QemuProcess): void {
+    qemu.main.onEvent((event) => this.#hear(event));
+    void Promise.all([qemu.exited, qemu.main.session.closed]).then(([why]) =>
+      this.#tell({ type: "process.exited", cause: why }),
+    );
+  }
+
+  #hear(event: MonitorEvent): void {
+    if (event.name === "RESUME") {
+      this.resumedAtMicros ??= event.atMicros;
+      this.#tell({ type: "monitor.resumed" });
+    }
+    if (event.name === "STOP") this.#tell({ type: "monitor.stopped" });
+    if (event.name !== "MIGRATION") return;
+    const { status } = event.data;
+    if (status === "active") this.#tell({ type: "monitor.active" });
+    if (status === "completed") this.#tell({ type: "monitor.completed" });
+    if (status === "failed") this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") });
+  }
+
+  #tell(fact: DestinationFact): void {
+    for (const listener of this.#listeners) listener(fact);
+  }
+}

@@ -1,0 +1,164 @@
+// The commands and events that we use, in one table, checked at run time and, by a test, against the schema of the
+// real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json.
+
+import * as z from "zod/mini";
+import type { Json } from "./codec.js";
+import { QmpProtocolError } from "./errors.js";
+import type { QmpSession, RawEvent } from "./session.js";
+
+const nothing = z.looseObject({});
+const noArguments = z.strictObject({});
+
+const capability = z.looseObject({ capability: z.string(), state: z.boolean() });
+const socketAddress = z.looseObject({
+  type: z.string(),
+  host: z.optional(z.string()),
+  port: z.optional(z.string()),
+  path: z.optional(z.string()),
+});
+
+export const commands = {
+  "query-status": {
+    arguments: noArguments,
+    returns: z.looseObject({ status: z.string(), running: z.boolean() }),
+  },
+  "query-uuid": { arguments: noArguments, returns: z.looseObject({ UUID: z.string() }) },
+  "query-version": {
+    arguments: noArguments,
+    returns: z.looseObject({
+      qemu: z.looseObject({ major: z.number(), minor: z.number(), micro: z.number() }),
+    }),
+  },
+  "query-memory-size-summary": {
+    arguments: noArguments,
+    returns: z.looseObject({ "base-memory": z.number(), "plugged-memory": z.optional(z.number()) }),
+  },
+  "query-migrate-capabilities": { arguments: noArguments, returns: z.array(capability) },
+  "migrate-set-capabilities": {
+    arguments: z.strictObject({
+      capabilities: z.array(z.strictObject({ capability: z.string(), state: z.boolean() })),
+    }),
+    returns: nothing,
+  },
+  "query-migrate-parameters": {
+    arguments: noArguments,
+    returns: z.looseObject({
+      "max-bandwidth": z.optional(z.number()),
+      "downtime-limit": z.optional(z.number()),
+    }),
+  },
+  "migrate-set-parameters": {
+    arguments: z.strictObject({
+      "max-bandwidth": z.optional(z.number()),
+      "downtime-limit": z.optional(z.number()),
+    }),
+    returns: nothing,
+  },
+  "query-migrate": {
+    arguments: noArguments,
+    returns: z.looseObject({
+      status: z.optional(z.string()),
+      ram: z.optional(
+        z.looseObject({
+          transferred: z.number(),
+          remaining: z.number(),
+          total: z.number(),
+          mbps: z.number(),
+          "dirty-pages-rate": z.number(),
+          "dirty-sync-count": z.number(),
+          "page-size": z.number(),
+        }),
+      ),
+      "total-time": z.optional(z.number()),
+      "expected-downtime": z.optional(z.number()),
+      downtime: z.optional(z.number()),
+      "setup-time": z.optional(z.number()),
+      "error-desc": z.optional(z.string()),
+      "blocked-reasons": z.optional(z.array(z.string())),
+      "socket-address": z.optional(z.array(socketAddress)),
+    }),
+  },
+  migrate: { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
+  "migrate-incoming": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
+  migrate_cancel: { arguments: noArguments, returns: nothing },
+  "migrate-continue": {
+    arguments: z.strictObject({ state: z.enum(["pre-switchover", "cancelling"]) }),
+    returns: nothing,
+  },
+  yank: {
+    arguments: z.strictObject({ instances: z.array(z.strictObject({ type: z.literal("migration") })) }),
+    returns: nothing,
+  },
+  stop: { arguments: noArguments, returns: nothing },
+  cont: { arguments: noArguments, returns: nothing },
+  quit: { arguments: noArguments, returns: nothing },
+} as const;
+
+/** The events that mean something to a migration; the others stay in the dialogue. */
+export const events = {
+  STOP: nothing,
+  RESUME: nothing,
+  RESET: z.looseObject({ guest: z.boolean() }),
+  SHUTDOWN: z.looseObject({ guest: z.boolean() }),
+  GUEST_PANICKED: z.looseObject({ action: z.string() }),
+  MIGRATION: z.looseObject({ status: z.string() }),
+} as const;
+
+export type CommandName = keyof typeof commands;
+export type CommandArguments<N extends CommandName> = z.infer<(typeof commands)[N]["arguments"]>;
+export type CommandReturn<N extends CommandName> = z.infer<(typeof commands)[N]["returns"]>;
+export type MonitorEvent = {
+  [N in keyof typeof events]: {
+    readonly name: N;
+    readonly atMicros: number;
+    readonly data: z.infer<(typeof events)[N]>;
+  };
+}[keyof typeof events];
+
+/** The same table, in the form in which TypeScript follows a name to its answer. */
+const answers: { readonly [N in CommandName]: { readonly returns: z.ZodMiniType<CommandReturn<N>> } } =
+  commands;
+
+const usualLimitMs = 5_000;
+
+/** A session with the types of the table above. */
+export class Monitor {
+  readonly session: QmpSession;
+  constructor(session: QmpSession) {
+    this.session = session;
+  }
+
+  /** @throws the session's errors, and QmpProtocolError when the answer is not what QEMU documents. */
+  async execute<N extends CommandName>(
+    name: N,
+    args: CommandArguments<N>,
+    options: { limitMs?: number; oob?: boolean } = {},
+  ): Promise<CommandReturn<N>> {
+    const limitMs = options.limitMs ?? usualLimitMs;
+    const value = await this.session.execute(name, args as { [key: string]: Json }, {
+      limitMs,
+      oob: options.oob ?? false,
+    });
+    return this.#check(name, answers[name].returns, value);
+  }
+
+  onEvent(listener: (event: MonitorEvent) => void): () => void {
+    return this.session.onEvent((raw) => {
+      if (isKnown(raw)) {
+        const data = this.#check(raw.event, events[raw.event], raw.data);
+        listener({ name: raw.event, atMicros: raw.atMicros, data } as MonitorEvent);
+      }
+    });
+  }
+
+  #check<T>(name: string, schema: z.ZodMiniType<T>, value: Json): T {
+    const parsed = z.safeParse(schema, value);
+    if (parsed.success) return parsed.data;
+    const where = parsed.error.issues
+      .map((it) => `${it.path.join(".") || "answer"}: ${it.message}`)
+      .join("; ");
+    throw new QmpProtocolError(`QEMU's ${name} is not as documented: ${where}`, this.session.dialogue());
+  }
+}
+
+const isKnown = (raw: RawEvent): raw is RawEvent & { event: keyof typeof events } => raw.event in events;

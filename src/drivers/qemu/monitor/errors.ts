@@ -1,0 +1,59 @@
+// The monitor's errors: what went wrong, in which command, after which dialogue. A caller tells "QEMU said no"
+// (QmpCommandError: it did not happen) from "no answer" (timeout, disconnect: it may have happened).
+
+/** One line of the dialogue with QEMU, cut to 500 characters. */
+export interface DialogueLine {
+  readonly direction: "sent" | "received";
+  readonly atMs: number;
+  readonly text: string;
+}
+
+/** Base of all monitor errors; `dialogue` holds the last lines exchanged, oldest first. */
+export class QmpError extends Error {
+  override readonly name: string = "QmpError";
+  readonly dialogue: readonly DialogueLine[];
+  constructor(message: string, dialogue: readonly DialogueLine[] = [], options?: ErrorOptions) {
+    super(message, options);
+    this.dialogue = dialogue;
+  }
+}
+
+/** The monitor could not be reached, or did not greet. */
+export class QmpConnectError extends QmpError {
+  override readonly name = "QmpConnectError";
+}
+
+/** QEMU, or whoever answers there, does not speak QMP as documented. */
+export class QmpProtocolError extends QmpError {
+  override readonly name = "QmpProtocolError";
+}
+
+/** QEMU answered with an error: the command had no effect. */
+export class QmpCommandError extends QmpError {
+  override readonly name = "QmpCommandError";
+  constructor(
+    readonly command: string,
+    readonly errorClass: string,
+    readonly description: string,
+    dialogue: readonly DialogueLine[],
+  ) {
+    super(`QEMU refused ${command}: ${description}`, dialogue);
+  }
+}
+
+/** No answer in time: the command may have had its effect, and its answer may still come. */
+export class QmpTimeoutError extends QmpError {
+  override readonly name = "QmpTimeoutError";
+  constructor(
+    readonly command: string,
+    readonly limitMs: number,
+    dialogue: readonly DialogueLine[],
+  ) {
+    super(`QEMU did not answer ${command} within ${limitMs} ms`, dialogue);
+  }
+}
+
+/** The monitor closed: commands without an answer may have had their effect. */
+export class QmpDisconnectedError extends QmpError {
+  override readonly name = "QmpDisconnectedError";
+}

@@ -1,0 +1,210 @@
+// One conversation with one monitor: greeting, capabilities, commands by id, events in wire order, time limits.
+// It knows no command's meaning; commands.ts gives them types.
+
+import type { Socket } from "node:net";
+import type { Clock } from "../../../effects/ports.js";
+import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
+import {
+  type DialogueLine,
+  QmpCommandError,
+  QmpConnectError,
+  QmpDisconnectedError,
+  QmpError,
+  QmpProtocolError,
+  QmpTimeoutError,
+} from "./errors.js";
+
+export type RawEvent = Extract<Message, { kind: "event" }>;
+
+interface Pending {
+  readonly command: string;
+  settle(answer: { value: Json } | { error: QmpError }): void;
+}
+
+export interface SessionOptions {
+  readonly clock: Clock;
+  /** Ask for out-of-band execution; granted only if QEMU offers it. */
+  readonly oob: boolean;
+  /** For greeting and negotiation together, in milliseconds. */
+  readonly deadlineMs: number;
+  /** Told of each line of the dialogue, e.g. for the inspector. */
+  readonly tap?: ((line: DialogueLine) => void) | undefined;
+}
+
+const dialogueLength = 20;
+
+export class QmpSession {
+  readonly #socket: Socket;
+  readonly #options: SessionOptions;
+  readonly #lines = new LineSplitter();
+  readonly #pending = new Map<string, Pending>();
+  readonly #listeners = new Set<(event: RawEvent) => void>();
+  readonly #dialogue: DialogueLine[] = [];
+  readonly #greeted: Promise<boolean>;
+  #greet: (oob: boolean) => void = () => {};
+  #failGreeting: (error: QmpError) => void = () => {};
+  #close: (error: QmpDisconnectedError) => void = () => {};
+  #nextId = 0;
+  #oob = false;
+  #ended: QmpDisconnectedError | undefined;
+
+  /** Resolves, never rejects, when the monitor is gone. */
+  readonly closed: Promise<QmpDisconnectedError>;
+
+  private constructor(socket: Socket, options: SessionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve;
+    });
+    this.#greeted = new Promise((resolve, reject) => {
+      this.#greet = resolve;
+      this.#failGreeting = reject;
+    });
+    this.#greeted.catch(() => {});
+    socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    socket.on("error", (error) => this.#end(`the monitor broke: ${error.message}`, error));
+    socket.on("close", () => this.#end("the monitor closed"));
+  }
+
+  /** Waits for the greeting and negotiates; throws QmpConnectError when QEMU does not greet in time. */
+  static async open(socket: Socket, options: SessionOptions): Promise<QmpSession> {
+    const session = new QmpSession(socket, options);
+    const { clock, deadlineMs } = options;
+    const timer = clock.setTimeout(
+      () =>
+        session.#failGreeting(
+          new QmpConnectError(
+            `QEMU did not greet within ${deadlineMs} ms; a monitor socket serves one client, so another may hold it`,
+          ),
+        ),
+      deadlineMs,
+    );
+    try {
+      const offersOob = await session.#greeted;
+      const enable = options.oob && offersOob ? ["oob"] : [];
+      await session.execute("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs: deadlineMs });
+      session.#oob = enable.length > 0;
+      return session;
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    } finally {
+      clock.clearTimeout(timer);
+    }
+  }
+
+  get hasOob(): boolean {
+    return this.#oob;
+  }
+
+  /** Events in wire order, in the turn in which their bytes arrive. */
+  onEvent(listener: (event: RawEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Sends a command and waits for its answer.
+   * @throws QmpCommandError QEMU refused. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
+   */
+  execute(command: string, args: JsonObject, options: { limitMs: number; oob?: boolean }): Promise<Json> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    if (options.oob === true && !this.#oob) {
+      return Promise.reject(
+        new QmpProtocolError(`${command} is wanted out of band, which QEMU did not grant`),
+      );
+    }
+    const id = `switchover-${this.#nextId++}`;
+    const verb = options.oob === true ? "exec-oob" : "execute";
+    const hasArguments = Object.keys(args).length > 0;
+    const text = JSON.stringify({ [verb]: command, ...(hasArguments && { arguments: args }), id });
+    return new Promise((resolve, reject) => {
+      const { clock } = this.#options;
+      const timer = clock.setTimeout(() => {
+        // The entry goes, so a late answer is written down as such and changes nothing.
+        this.#pending.delete(id);
+        reject(new QmpTimeoutError(command, options.limitMs, this.dialogue()));
+      }, options.limitMs);
+      this.#pending.set(id, {
+        command,
+        settle: (answer) => {
+          clock.clearTimeout(timer);
+          this.#pending.delete(id);
+          if ("error" in answer) reject(answer.error);
+          else resolve(answer.value);
+        },
+      });
+      this.#remember("sent", text);
+      this.#socket.write(`${text}\n`);
+    });
+  }
+
+  dialogue(): readonly DialogueLine[] {
+    return [...this.#dialogue];
+  }
+
+  /** Closes our end; pending commands are rejected. */
+  close(): void {
+    this.#socket.destroy();
+    this.#end("we closed the monitor");
+  }
+
+  #receive(bytes: Uint8Array): void {
+    try {
+      for (const line of this.#lines.push(bytes)) {
+        this.#remember("received", line);
+        this.#dispatch(decode(line));
+      }
+    } catch (error) {
+      // After one message that cannot be read, no later answer can be trusted to be the right one.
+      const why = error instanceof QmpError ? error.message : String(error);
+      this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
+      this.#end(why, error);
+      this.#socket.destroy();
+    }
+  }
+
+  #dispatch(message: Message): void {
+    switch (message.kind) {
+      case "greeting":
+        this.#greet(message.oob);
+        break;
+      case "event":
+        for (const listener of this.#listeners) listener(message);
+        break;
+      case "return":
+        this.#pendingOf(message)?.settle({ value: message.value });
+        break;
+      case "error": {
+        const pending = this.#pendingOf(message);
+        if (pending === undefined && message.id === undefined) {
+          throw new QmpProtocolError(`QEMU could not read a command: ${message.description}`);
+        }
+        const { errorClass, description } = message;
+        const command = pending?.command ?? "";
+        pending?.settle({ error: new QmpCommandError(command, errorClass, description, this.dialogue()) });
+      }
+    }
+  }
+
+  /** None: the answer is late, its command has timed out; the dialogue keeps it. */
+  #pendingOf({ id }: { id: Json | undefined }): Pending | undefined {
+    return typeof id === "string" ? this.#pending.get(id) : undefined;
+  }
+
+  #remember(direction: DialogueLine["direction"], text: string): void {
+    const line = { direction, atMs: this.#options.clock.now(), text: excerpt(text) };
+    this.#dialogue.push(line);
+    if (this.#dialogue.length > dialogueLength) this.#dialogue.shift();
+    this.#options.tap?.(line);
+  }
+
+  #end(why: string, error?: unknown): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = new QmpDisconnectedError(why, this.dialogue(), { cause: error });
+    this.#failGreeting(this.#ended);
+    for (const pending of [...this.#pending.values()]) pending.settle({ error: this.#ended });
+    this.#close(this.#ended);
+  }
+}

@@ -1,0 +1,255 @@
+// The guest that leaves, on a real QEMU: the source's effects as monitor commands, and its facts from monitor events.
+// It decides nothing: the order is the machine's.
+
+import type { Clock, SourceFact, SourceGuest } from "../../effects/ports.js";
+import type { StartInput } from "../../machines/source.js";
+import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
+import type { Limits, Progress } from "../../protocol/convergence.js";
+import type { Ended, GuestDescription, GuestWas } from "../../protocol/messages.js";
+import { answering, endProcess } from "./answers.js";
+import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
+import type { QemuProcess } from "./process.js";
+import {
+  chooseCapabilities,
+  putBack,
+  readSettings,
+  type Settings,
+  setCapabilities,
+  setLimits,
+} from "./settings.js";
+
+const progressEveryMs = 100;
+/** How long a hung monitor is given before the rescue goes out of band. */
+const rescueAnswerMs = 500;
+
+type MigrationInfo = CommandReturn<"query-migrate">;
+const endings: Readonly<Record<string, Ended>> = {
+  none: "none",
+  cancelled: "cancelled",
+  failed: "failed",
+  completed: "completed",
+};
+
+export class QemuSourceGuest implements SourceGuest {
+  readonly #qemu: QemuProcess;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<(fact: SourceFact) => void>();
+  #settings: Settings | undefined;
+  #capabilities: readonly string[] = [];
+  #progressTimer: unknown;
+  #underWay = false;
+  /** QEMU's own figures of the finished migration. */
+  #figures: Promise<MigrationInfo> | undefined;
+  /** When the guest stopped for the switchover, in microseconds since 1970, by QEMU's clock. */
+  stoppedAtMicros: number | undefined;
+
+  constructor(qemu: QemuProcess, clock: Clock) {
+    this.#qemu = qemu;
+    this.#clock = clock;
+    qemu.main.onEvent((event) => this.#hear(event));
+    // The monitor is read to its end first: a death must not overtake what QEMU said before it.
+    void Promise.all([qemu.exited, qemu.main.session.closed]).then(([why]) => {
+      this.#stopProgress();
+      this.#tell({ type: "process.exited", cause: why });
+    });
+  }
+
+  watch(listener: (fact: SourceFact) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** QEMU's total-time in milliseconds, when it could still be asked after completed. */
+  async qemuTotalMs(): Promise<number | undefined> {
+    return (await this.#figures?.catch(() => undefined))?.["total-time"];
+  }
+
+  describe(): Promise<Answer<GuestDescription>> {
+    return answering(async () => {
+      const { main } = this.#qemu;
+      const [{ status, running }, { UUID }, { qemu }, memory, settings, migration, capabilities] =
+        await Promise.all([
+          main.execute("query-status", {}),
+          main.execute("query-uuid", {}),
+          main.execute("query-version", {}),
+          main.execute("query-memory-size-summary", {}),
+          readSettings(main),
+          main.execute("query-migrate", {}),
+          main.execute("query-migrate-capabilities", {}),
+        ]);
+      if (!running && status !== "paused" && status !== "prelaunch") {
+        return failed(`a guest in state "${status}" cannot be migrated`);
+      }
+      if (migration.status !== undefined && endings[migration.status] === undefined) {
+        return failed(`this QEMU is migrating already (${migration.status})`);
+      }
+      const blocked = migration["blocked-reasons"] ?? [];
+      if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
+      this.#settings = settings;
+      this.#capabilities = capabilities.map((it) => it.capability);
+      return done({
+        uuid: UUID,
+        guestWas: running ? "running" : "paused",
+        qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
+        memoryBytes: memory["base-memory"] + (memory["plugged-memory"] ?? 0),
+        capabilities: this.#capabilities,
+      });
+    });
+  }
+
+  start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+    return answering(async () => {
+      const { main } = this.#qemu;
+      const chosen = chooseCapabilities(this.#capabilities, prepared.capabilities);
+      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
+      await setCapabilities(main, chosen);
+      await setLimits(main, limits);
+      // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
+      if (signal.aborted) return failed("the migration was given up before it was started");
+      this.#underWay = true;
+      await main.execute("migrate", { uri: prepared.uri });
+      this.#watchProgress();
+      return nothing;
+    });
+  }
+
+  tune(limits: Limits): Promise<Answer<null>> {
+    return answering(async () => {
+      await setLimits(this.#qemu.main, limits);
+      return nothing;
+    });
+  }
+
+  continue(): Promise<Answer<null>> {
+    return answering(async () => {
+      await this.#qemu.main.execute("migrate-continue", { state: "pre-switchover" });
+      return nothing;
+    });
+  }
+
+  cancel(signal: AbortSignal): Promise<Answer<Ended>> {
+    return answering(async () => {
+      await this.#qemu.main.execute("migrate_cancel", {});
+      return this.#awaitEnd(signal);
+    });
+  }
+
+  rescue(signal: AbortSignal): Promise<Answer<Ended>> {
+    return answering(async () => {
+      const { main, rescue } = this.#qemu;
+      try {
+        const { status } = await main.execute("query-migrate", {}, { limitMs: rescueAnswerMs });
+        if (status === "cancelling") await main.execute("migrate-continue", { state: "cancelling" });
+        else if (status !== undefined && endings[status] === undefined)
+          await main.execute("migrate_cancel", {});
+      } catch {
+        // A monitor that does not answer has its main loop in a blocked write; yank breaks the connection under it.
+        await rescue.execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
+      }
+      return this.#awaitEnd(AbortSignal.any([signal, AbortSignal.timeout(2 * rescueAnswerMs)]));
+    });
+  }
+
+  restore(guestWas: GuestWas): Promise<Answer<null>> {
+    return answering(async () => {
+      const { main } = this.#qemu;
+      const { status: migration = "none" } = await main.execute("query-migrate", {});
+      if (endings[migration] === undefined)
+        return unknown(`QEMU is still ending its migration (${migration})`);
+      if (guestWas === "running" && !(await main.execute("query-status", {})).running) {
+        await main.execute("cont", {});
+        const { status, running } = await main.execute("query-status", {});
+        if (!running) return unknown(`the guest does not run after cont (${status})`);
+      }
+      this.#underWay = false;
+      if (this.#settings !== undefined) await putBack(main, this.#settings);
+      return nothing;
+    });
+  }
+
+  kill(): Promise<Answer<null>> {
+    return endProcess(this.#qemu);
+  }
+
+  #hear(event: MonitorEvent): void {
+    if (!this.#underWay) return;
+    switch (event.name) {
+      case "STOP":
+        this.stoppedAtMicros = event.atMicros;
+        this.#stopProgress();
+        this.#tell({ type: "monitor.stopped" });
+        break;
+      case "RESUME":
+        this.#tell({ type: "monitor.resumed" });
+        break;
+      case "MIGRATION":
+        this.#hearStatus(event.data.status);
+    }
+  }
+
+  #hearStatus(status: string): void {
+    if (status === "pre-switchover") this.#tell({ type: "monitor.preSwitchover" });
+    if (status === "cancelled") this.#tell({ type: "monitor.cancelled" });
+    if (status === "completed") {
+      this.#figures = this.#qemu.main.execute("query-migrate", {});
+      this.#figures.catch(() => {});
+      this.#tell({ type: "monitor.completed" });
+    }
+    if (status === "failed") void this.#tellFailed();
+    if (endings[status] !== undefined) this.#stopProgress();
+  }
+
+  async #tellFailed(): Promise<void> {
+    const info: MigrationInfo = await this.#qemu.main.execute("query-migrate", {}).catch(() => ({}));
+    const words = info["error-desc"];
+    this.#tell({ type: "monitor.failed", cause: cause("QEMU's migration failed", words ? [words] : []) });
+  }
+
+  #tell(fact: SourceFact): void {
+    for (const listener of this.#listeners) listener(fact);
+  }
+
+  /** Asks until QEMU says how the migration ended; events only shorten the wait. */
+  async #awaitEnd(signal: AbortSignal): Promise<Answer<Ended>> {
+    while (!signal.aborted) {
+      const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
+      const ended = endings[status];
+      if (ended !== undefined) return done(ended);
+      await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, progressEveryMs / 5));
+    }
+    return unknown("QEMU has not said how its migration ended");
+  }
+
+  #watchProgress(): void {
+    const report = async () => {
+      const info = await this.#qemu.main.execute("query-migrate", {}).catch(() => undefined);
+      const progress = info && progressOf(info);
+      if (this.#progressTimer === undefined) return;
+      if (progress !== undefined) this.#tell({ type: "monitor.progressed", progress });
+      this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs);
+    };
+    this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs / 10);
+  }
+
+  #stopProgress(): void {
+    this.#clock.clearTimeout(this.#progressTimer);
+    this.#progressTimer = undefined;
+  }
+}
+
+const bytesPerMegabit = 125_000;
+
+function progressOf(info: MigrationInfo): Progress | undefined {
+  const { ram } = info;
+  if (ram === undefined) return undefined;
+  return {
+    transferredBytes: ram.transferred,
+    remainingBytes: ram.remaining,
+    totalBytes: ram.total,
+    dirtyBytesPerSecond: ram["dirty-pages-rate"] * ram["page-size"],
+    bandwidthBytesPerSecond: Math.round(ram.mbps * bytesPerMegabit),
+    pass: ram["dirty-sync-count"],
+    expectedDowntimeMs: info["expected-downtime"] ?? null,
+    elapsedMs: info["total-time"] ?? 0,
+  };
+}
