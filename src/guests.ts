@@ -1,0 +1,36 @@
+// The guests that an embedder starts and gets back: a QEMU of ours, with what is needed to start its twin elsewhere.
+
+import { endProcess } from "./drivers/qemu/answers.js";
+import { QemuProcess, type QemuSpec } from "./drivers/qemu/process.js";
+import { systemClock } from "./drivers/system.js";
+
+/** A guest that runs in a QEMU of ours. */
+export interface RunningGuest {
+  readonly spec: QemuSpec;
+  readonly process: QemuProcess;
+  /** Ends the guest and waits until its process is reaped and its files are removed. */
+  end(): Promise<void>;
+}
+
+export interface LaunchOptions {
+  /** QEMU arguments of this side alone, such as where its serial port writes; the twin gets its own. */
+  readonly sideArgs?: readonly string[];
+}
+
+/**
+ * Starts QEMU and its guest.
+ * @throws Error with QEMU's own words when it does not come up.
+ */
+export async function launchGuest(spec: QemuSpec, options: LaunchOptions = {}): Promise<RunningGuest> {
+  const { sideArgs = [] } = options;
+  return asRunningGuest(spec, await QemuProcess.start(spec, { clock: systemClock, sideArgs }));
+}
+
+/** @internal */
+export function asRunningGuest(spec: QemuSpec, process: QemuProcess): RunningGuest {
+  const end = async () => {
+    const answer = await endProcess(process);
+    if (answer.kind !== "done") throw new Error(answer.cause.message);
+  };
+  return { spec, process, end };
+}

@@ -1,0 +1,90 @@
+// The guest that proves its own continuity, ready to be launched, moved and checked: firmware, serial files, checker.
+
+import { randomUUID } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { checkContinuity, type ContinuityReport } from "./guest/continuity.js";
+import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./guest/firmware.js";
+import { launchGuest, type RunningGuest } from "./guests.js";
+
+export interface ProofGuestWish {
+  /** Must not be a multiple of 256: QEMU 7.2 under TCG loses dirty pages there. */
+  readonly memoryKiB?: number;
+  readonly workingSetMiB?: number;
+  readonly dirtyMiBps?: number;
+  /** Default: `qemu-system-x86_64`. */
+  readonly binary?: string;
+  /** Default: `tcg`. */
+  readonly accelerator?: string;
+}
+
+export interface ProofGuest {
+  readonly guest: RunningGuest;
+  readonly parameters: ProofGuestOptions;
+  /** Arguments for the next side that the guest runs on; its serial stream is checked after those before it. */
+  nextSide(name: string): readonly string[];
+  /** Reads every side's serial stream, in the order in which the sides were named. */
+  check(): Promise<ContinuityReport>;
+  /** Waits until `passes` more whole passes over the working set have been seen; rejects after the deadline. */
+  waitForPasses(passes: number, deadlineMs: number): Promise<void>;
+  /** Removes the files; the guest has to be ended before. */
+  remove(): Promise<void>;
+}
+
+/** Boots the proof guest and waits for its first counted line. */
+export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<ProofGuest> {
+  const { memoryKiB = 65_544, workingSetMiB = 16, dirtyMiBps = 16, accelerator = "tcg" } = wish;
+  const parameters = proofGuestOptions({ memoryKiB, workingSetMiB, dirtyMiBps });
+  const directory = await mkdtemp(join(tmpdir(), "switchover-proof-"));
+  const firmware = join(directory, "firmware.bin");
+  await writeFile(firmware, buildFirmware(parameters));
+  const sides: { name: string; path: string }[] = [];
+  const nextSide = (name: string): readonly string[] => {
+    const path = join(directory, `${sides.length}-${name}.serial`);
+    sides.push({ name, path });
+    return ["-serial", `file:${path}`];
+  };
+  const check = async () => {
+    const streams = sides.map(async ({ name, path }) => ({ name, bytes: await readFile(path).catch(() => new Uint8Array()) }));
+    return checkContinuity(await Promise.all(streams), parameters);
+  };
+  const waitForCount = async (count: number, deadlineMs: number) => {
+    const endMs = Date.now() + deadlineMs;
+    for (;;) {
+      const report = await check();
+      if (!report.ok && report.faults.some((it) => it.kind !== "silent")) return;
+      if ((report.lastCount ?? 0) >= count) return;
+      if (Date.now() > endMs) throw new Error(`the guest has counted to ${report.lastCount ?? 0}, not to ${count}, in ${deadlineMs} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const remove = () => rm(directory, { recursive: true, force: true });
+  try {
+    const hardware = ["-machine", `pc,accel=${accelerator}`, "-nodefaults", "-display", "none"];
+    const guest = await launchGuest(
+      {
+        name: "proof",
+        uuid: randomUUID(),
+        ...(wish.binary !== undefined && { binary: wish.binary }),
+        args: [...hardware, "-m", `${memoryKiB}K`, "-bios", firmware],
+      },
+      { sideArgs: nextSide("source") },
+    );
+    await waitForCount(1, 10_000);
+    return {
+      guest,
+      parameters,
+      nextSide,
+      check,
+      waitForPasses: async (passes, deadlineMs) => {
+        const ticksPerPass = Math.ceil(parameters.pages / parameters.pagesPerTick);
+        await waitForCount(((await check()).lastCount ?? 0) + passes * ticksPerPass, deadlineMs);
+      },
+      remove,
+    };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
