@@ -3,7 +3,12 @@
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
 export type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
-export { type ContinuityFault, type ContinuityReport, checkContinuity, describeContinuity } from "./guest/continuity.js";
+export {
+  type ContinuityFault,
+  type ContinuityReport,
+  checkContinuity,
+  describeContinuity,
+} from "./guest/continuity.js";
 export { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./guest/firmware.js";
 export { type LaunchOptions, launchGuest, type RunningGuest } from "./guests.js";
 export {
@@ -14,9 +19,9 @@ export {
   type Outcome,
   type Tuned,
 } from "./migrate.js";
+export { launchProofGuest, type ProofGuest } from "./proof-guest.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";
 export { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 export { MigrationError } from "./protocol/errors.js";
 export type { Failure } from "./protocol/failures.js";
 export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
-export { launchProofGuest, type ProofGuest } from "./proof-guest.js";

@@ -13,13 +13,13 @@ import { createRecorder, stateName } from "./effects/record.js";
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator.js";
 import type { Aside } from "./machines/habits.js";
+import { createFeed } from "./progress-feed.js";
 import { checkLimits, defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import { MigrationError } from "./protocol/errors.js";
 import { failure } from "./protocol/failures.js";
 import type { Abort, Identity } from "./protocol/messages.js";
 import { type OutcomeKind, outcomes, type Runner } from "./protocol/outcomes.js";
-import { createFeed } from "./progress-feed.js";
 
 export interface MigrateOptions {
   readonly guest: RunningGuest;
@@ -132,10 +132,11 @@ export function migrate(options: MigrateOptions): Migration {
   });
 
   const sourceRecorder = recorderOf("source");
-  const source = createActor(
-    bindSource({ recorder: sourceRecorder, clock }, sourceGuest, destinationPeer),
-    { ...logic, input: { identity, limits, deadlines }, inspect: sourceRecorder.inspect },
-  );
+  const source = createActor(bindSource({ recorder: sourceRecorder, clock }, sourceGuest, destinationPeer), {
+    ...logic,
+    input: { identity, limits, deadlines },
+    inspect: sourceRecorder.inspect,
+  });
   source.on("*", sourceRecorder.aside);
   const coordinatorRecorder = recorderOf("coordinator");
   const coordinator = createActor(bindCoordinator({ clock }, localSource(source), destinationPeer), {
@@ -240,7 +241,9 @@ export function migrate(options: MigrateOptions): Migration {
 
 function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: CoordinatorOutput): MigrationError {
   const [first, ...rest] = output.failures;
-  const unheard = failure("unanswered", "confirm", "source", { message: "the source has not said how it ended" });
+  const unheard = failure("unanswered", "confirm", "source", {
+    message: "the source has not said how it ended",
+  });
   return new MigrationError(kind, [first ?? unheard, ...rest], output.undone);
 }
 

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkContinuity, type ContinuityReport } from "./guest/continuity.js";
+import { type ContinuityReport, checkContinuity } from "./guest/continuity.js";
 import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./guest/firmware.js";
 import { launchGuest, type RunningGuest } from "./guests.js";
 
@@ -46,7 +46,10 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
     return ["-serial", `file:${path}`];
   };
   const check = async () => {
-    const streams = sides.map(async ({ name, path }) => ({ name, bytes: await readFile(path).catch(() => new Uint8Array()) }));
+    const streams = sides.map(async ({ name, path }) => ({
+      name,
+      bytes: await readFile(path).catch(() => new Uint8Array()),
+    }));
     return checkContinuity(await Promise.all(streams), parameters);
   };
   const waitForCount = async (count: number, deadlineMs: number) => {
@@ -55,7 +58,10 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
       const report = await check();
       if (!report.ok && report.faults.some((it) => it.kind !== "silent")) return;
       if ((report.lastCount ?? 0) >= count) return;
-      if (Date.now() > endMs) throw new Error(`the guest has counted to ${report.lastCount ?? 0}, not to ${count}, in ${deadlineMs} ms`);
+      if (Date.now() > endMs)
+        throw new Error(
+          `the guest has counted to ${report.lastCount ?? 0}, not to ${count}, in ${deadlineMs} ms`,
+        );
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   };

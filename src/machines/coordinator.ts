@@ -26,7 +26,7 @@ export interface CoordinatorInput {
   deadlines: Deadlines;
 }
 
-interface CoordinatorContext extends CoordinatorInput {
+export interface CoordinatorContext extends CoordinatorInput {
   guest: GuestDescription | null;
   prepared: Prepared | null;
   source: SourceReport | null;

@@ -43,7 +43,7 @@ export interface DestinationInput {
   deadlines: Deadlines;
 }
 
-interface DestinationContext extends DestinationInput {
+export interface DestinationContext extends DestinationInput {
   prepared: Prepared | null;
   attempts: number;
   failures: Failure[];

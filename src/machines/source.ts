@@ -48,7 +48,7 @@ export interface SourceInput {
   deadlines: Deadlines;
 }
 
-interface SourceContext extends SourceInput {
+export interface SourceContext extends SourceInput {
   guest: GuestDescription | null;
   prepared: Prepared | null;
   /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */

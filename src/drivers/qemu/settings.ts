@@ -35,10 +35,6 @@ export const setCapabilities = (monitor: Monitor, on: readonly string[]) =>
     capabilities: on.map((capability) => ({ capability, state: true })),
   });
 
-export async function knownCapabilities(monitor: Monitor): Promise<string[]> {
-  return (await monitor.execute("query-migrate-capabilities", {})).map((it) => it.capability);
-}
-
 /** What QEMU's migration settings were before us. */
 export interface Settings {
   readonly capabilities: CommandArguments<"migrate-set-capabilities">;

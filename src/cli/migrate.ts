@@ -1,0 +1,103 @@
+// `switchover migrate`: boots the guest, moves it, shows it, proves it, ends it. Everything it starts it ends.
+
+import { randomUUID } from "node:crypto";
+import { describeContinuity } from "../guest/continuity.js";
+import { launchGuest, type RunningGuest } from "../guests.js";
+import { type Migration, migrate, type Outcome } from "../migrate.js";
+import { launchProofGuest, type ProofGuest } from "../proof-guest.js";
+import { checkLimits } from "../protocol/convergence.js";
+import { describeFailure } from "../protocol/failures.js";
+import { outcomes } from "../protocol/outcomes.js";
+import { createScreen, type Screen } from "./screen.js";
+import { badInputExitCode, type MigrateWords } from "./words.js";
+
+/** Passes over its memory that the guest must make after the move: what is never read again is not proved. */
+const provedPasses = 2;
+
+/** The exit code. */
+export async function migrateCommand(hardware: readonly string[], words: MigrateWords): Promise<number> {
+  const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
+  const screen = createScreen(words);
+  let started: { guest: RunningGuest; proof: ProofGuest | null };
+  try {
+    checkLimits(limits);
+    started = await startGuest(hardware, words);
+  } catch (error) {
+    screen.complain(error instanceof Error ? error.message : String(error));
+    return badInputExitCode;
+  }
+  const { guest, proof } = started;
+  screen.say(`${guest.spec.name} runs at the source (pid ${guest.process.pid})`);
+  const migration = migrate({
+    guest,
+    limits,
+    transport: words.transport,
+    destination: { sideArgs: proof?.nextSide("destination") ?? [] },
+    onRecord: screen.record,
+  });
+  const stopListening = obeyInterrupts(migration, guest, screen);
+  for await (const snapshot of migration.progress) screen.progress(snapshot);
+  const outcome = await migration.outcome;
+  stopListening();
+  screen.endProgress();
+  const proved = await finish(outcome, proof, screen);
+  await outcome.guest?.end();
+  await proof?.remove();
+  const { exitCode } = outcomes[outcome.kind];
+  return exitCode === 0 && !proved ? outcomes.lost.exitCode : exitCode;
+}
+
+async function startGuest(hardware: readonly string[], words: MigrateWords) {
+  const { name, binary } = words;
+  if (hardware.length > 0) {
+    const guest = await launchGuest({ name, uuid: randomUUID(), binary, args: hardware });
+    return { guest, proof: null };
+  }
+  const proof = await launchProofGuest({
+    memoryKiB: words.memory,
+    workingSetMiB: words.workingSet,
+    dirtyMiBps: words.dirtyRate,
+    binary,
+  });
+  return { guest: proof.guest, proof };
+}
+
+async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen): Promise<boolean> {
+  const { error, guest, pauseMs } = outcome;
+  const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
+  screen.outcome(outcome);
+  screen.say(`${outcomes[outcome.kind].says}${where}`);
+  if (pauseMs !== null) screen.say(`it paused for ${pauseMs.toFixed(1)} ms, by QEMU's own clocks`);
+  if (error !== null) {
+    for (const it of error.failures) screen.complain(describeFailure(it));
+    for (const it of error.undone) screen.say(`undone: ${it}`);
+    screen.say(`next: ${error.next}`);
+  }
+  if (proof === null) return true;
+  if (guest !== null) await proof.waitForPasses(provedPasses, 60_000);
+  const report = await proof.check();
+  screen.proof(report);
+  screen.say(`proof: ${describeContinuity(report)}`);
+  return report.ok;
+}
+
+/** First Ctrl-C: abort. Second: say what is left, and go without ending anything that may run the guest. */
+function obeyInterrupts(migration: Migration, guest: RunningGuest, screen: Screen): () => void {
+  let interrupts = 0;
+  const interrupted = async () => {
+    interrupts += 1;
+    if (interrupts === 1) {
+      screen.say("aborting; Ctrl-C again says what is left");
+      const { accepted, why } = await migration.abort();
+      screen.say(accepted ? "the abort is obeyed" : `the abort is refused: ${why}`);
+      return;
+    }
+    const { source, destination } = migration.snapshot();
+    screen.complain(
+      `left as they are: the source (pid ${guest.process.pid}) is ${source}, the destination is ${destination ?? "not started"}`,
+    );
+    process.exit(outcomes.undecided.exitCode);
+  };
+  process.on("SIGINT", interrupted);
+  return () => process.off("SIGINT", interrupted);
+}

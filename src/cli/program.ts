@@ -1,0 +1,60 @@
+// The words of the command line: options, their checks, their help. What they do is in the files beside this one.
+
+import { Command, InvalidArgumentError, Option } from "commander";
+import { defaultLimits } from "../protocol/convergence.js";
+import { outcomes } from "../protocol/outcomes.js";
+import { badInputExitCode, type MigrateWords } from "./words.js";
+
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It is not a number.");
+  return value;
+};
+
+const exitCodes = Object.entries(outcomes)
+  .map(([kind, { exitCode, says }]) => `  ${exitCode}  ${kind}: ${says}`)
+  .join("\n");
+
+export function program(): Command {
+  const switchover = new Command("switchover")
+    .description("Live-migrates QEMU guests and says at every moment which side runs them.")
+    .showHelpAfterError()
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode));
+  switchover
+    .command("migrate")
+    .description("boot a guest in one QEMU, move it live into another on this machine, say who runs it")
+    .argument("[hardware...]", "after --: QEMU arguments of a guest of yours, the same on both sides")
+    .option("--name <name>", "the guest's name", "proof")
+    .option("--binary <path>", "QEMU's binary", "qemu-system-x86_64")
+    .option("--memory <KiB>", "proof guest: memory; no multiple of 256", number, 65_544)
+    .option("--working-set <MiB>", "proof guest: memory that it writes to, in turn", number, 16)
+    .option("--dirty-rate <MiB/s>", "proof guest: how fast it dirties memory", number, 16)
+    .option(
+      "--bandwidth <MiB/s>",
+      "limit of the memory stream; 0 for none",
+      number,
+      defaultLimits.bandwidthMiBps,
+    )
+    .option(
+      "--max-downtime <ms>",
+      "longest pause that QEMU may plan for",
+      number,
+      defaultLimits.maxDowntimeMs,
+    )
+    .option("--stall <ms>", "give up when no byte moves for so long", number, defaultLimits.stallMs)
+    .addOption(
+      new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
+    )
+    .option("--story", "print each state of each side as it is entered")
+    .option("--json", "print one JSON object a line: records, progress, outcome")
+    .addHelpText(
+      "after",
+      `\nCtrl-C aborts the migration; once the guest is handed over it is refused. A second Ctrl-C says what is left and goes.\n\nExit codes:\n${exitCodes}\n  ${badInputExitCode}  bad input: nothing has been started`,
+    )
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (hardware: string[], options: MigrateWords) => {
+      const { migrateCommand } = await import("./migrate.js");
+      process.exitCode = await migrateCommand(hardware, options);
+    });
+  return switchover;
+}

@@ -1,0 +1,92 @@
+// What a person sees (progress bar on stderr, sentences on stdout), or what a program reads (--json: one object a line).
+
+import { SingleBar } from "cli-progress";
+import type { JournalRecord } from "../effects/ports.js";
+import type { ContinuityReport } from "../guest/continuity.js";
+import type { MigrationSnapshot, Outcome } from "../migrate.js";
+import { expectedRestMs } from "../protocol/convergence.js";
+
+export interface Screen {
+  say(sentence: string): void;
+  complain(sentence: string): void;
+  record(record: JournalRecord): void;
+  progress(snapshot: MigrationSnapshot): void;
+  endProgress(): void;
+  outcome(outcome: Outcome): void;
+  proof(report: ContinuityReport): void;
+}
+
+export function createScreen({ json, story }: { json?: true; story?: true }): Screen {
+  return json === true ? jsonScreen() : personScreen(story === true);
+}
+
+const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+
+function personScreen(story: boolean): Screen {
+  const bar = new SingleBar({
+    format: "{phase} [{bar}] {sent}/{total} MiB  dirty {dirty} MiB/s  rest {rest}",
+    stream: process.stderr,
+    hideCursor: true,
+    clearOnComplete: true,
+    gracefulExit: false,
+  });
+  let shown = false;
+  let firstMs: number | undefined;
+  return {
+    say: (sentence) => console.log(sentence),
+    complain: (sentence) => console.error(`switchover: ${sentence}`),
+    record: (record) => {
+      if (!story) return;
+      firstMs ??= record.atMs;
+      const at = `${record.atMs - firstMs}`.padStart(6);
+      const what =
+        record.kind === "state"
+          ? `${record.state}  (${record.event})`
+          : `${record.aside.type} ${"event" in record.aside ? `${record.aside.event}: ${record.aside.why}` : ""}`;
+      console.log(`${at} ms  ${record.side.padEnd(11)}  ${what}`);
+    },
+    progress: ({ source, progress }) => {
+      if (story || !process.stderr.isTTY || progress === null) return;
+      const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
+      const rest = expectedRestMs(progress);
+      const shownNow = {
+        phase: source.replace(/[(.].*/, ""),
+        sent: mebibytes(progress.transferredBytes),
+        total: mebibytes(progress.totalBytes),
+        dirty: mebibytes(progress.dirtyBytesPerSecond),
+        rest: rest === null ? "does not converge" : `${(rest / 1000).toFixed(1)} s`,
+      };
+      if (!shown) bar.start(progress.totalBytes, done, shownNow);
+      else bar.update(done, shownNow);
+      shown = true;
+    },
+    endProgress: () => bar.stop(),
+    outcome: () => {},
+    proof: () => {},
+  };
+}
+
+function jsonScreen(): Screen {
+  const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
+  return {
+    say: () => {},
+    complain: (sentence) => process.stderr.write(`switchover: ${sentence}\n`),
+    record: (record) => print({ type: "record", ...record }),
+    progress: ({ progress, source, destination }) =>
+      print({ type: "progress", source, destination, progress }),
+    endProgress: () => {},
+    outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs }) =>
+      print({
+        type: "outcome",
+        kind,
+        runs,
+        pid: guest?.process.pid ?? null,
+        pauseMs,
+        qemuTotalMs,
+        failures: error?.failures ?? [],
+        undone: error?.undone ?? [],
+        next: error?.next ?? null,
+      }),
+    proof: (report) => print({ type: "proof", ...report }),
+  };
+}

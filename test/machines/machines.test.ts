@@ -1,0 +1,162 @@
+import { describe, expect, test } from "vitest";
+import type { AnyStateMachine } from "xstate";
+import { coordinatorMachine } from "../../src/machines/coordinator.js";
+import { destinationMachine } from "../../src/machines/destination.js";
+import { sourceMachine } from "../../src/machines/source.js";
+import { type Phase, phaseMayFollow, phases } from "../../src/protocol/phases.js";
+import { edgesOf, isLeaf, nameOf, pathOf, statesOf, topOf } from "./walk.js";
+
+const sourceEvents = [
+  "coordinator.performAsked",
+  "coordinator.confirmAsked",
+  "coordinator.confirmCancelledAsked",
+  "person.aborted",
+  "person.tuned",
+  "monitor.stopped",
+  "monitor.resumed",
+  "monitor.progressed",
+  "monitor.preSwitchover",
+  "monitor.completed",
+  "monitor.cancelled",
+  "monitor.failed",
+  "process.exited",
+];
+const destinationEvents = [
+  "coordinator.finishAsked",
+  "coordinator.finishCancelledAsked",
+  "source.asked",
+  "source.yielded",
+  "monitor.active",
+  "monitor.completed",
+  "monitor.failed",
+  "monitor.resumed",
+  "monitor.stopped",
+  "process.exited",
+];
+const machines: [string, AnyStateMachine, string[]][] = [
+  ["source", sourceMachine, sourceEvents],
+  ["destination", destinationMachine, destinationEvents],
+  ["coordinator", coordinatorMachine, ["person.aborted"]],
+];
+
+describe.each(machines)("the %s's machine", (_, machine, events) => {
+  const leaves = statesOf(machine).filter(isLeaf);
+
+  test("says in every state what it does with every event", () => {
+    const silent = leaves.flatMap((leaf) =>
+      events
+        .filter((event) => !pathOf(leaf).some((node) => node.ownEvents.includes(event)))
+        .map((event) => `${nameOf(leaf)} says nothing about ${event}`),
+    );
+    expect(silent).toEqual([]);
+  });
+
+  test("knows no event but those of its table", () => {
+    const known = [machine.root, ...statesOf(machine)].flatMap((node) => node.ownEvents);
+    const strange = known.filter((event) => !event.startsWith("xstate.") && !events.includes(event));
+    expect(strange).toEqual([]);
+  });
+
+  test("leaves every waiting state in time: by a timer, or by an effect that has a deadline (G5)", () => {
+    const timeless = leaves.filter(
+      (leaf) =>
+        !pathOf(leaf)
+          .filter((node) => node !== machine.root)
+          .some((node) => node.after.length > 0 || node.invoke.length > 0),
+    );
+    // Beside the watchdog's region, which has the timer.
+    expect(timeless.map(nameOf).filter((it) => it !== "precopying.limits.told")).toEqual([]);
+  });
+
+  test("can be left from every state towards an end", () => {
+    const edges = edgesOf(machine);
+    const ends = new Set(
+      statesOf(machine)
+        .filter((it) => it.type === "final")
+        .map(topOf),
+    );
+    const reaching = new Set(ends);
+    for (let before = -1; before !== reaching.size; ) {
+      before = reaching.size;
+      for (const { from, target } of edges) if (reaching.has(topOf(target))) reaching.add(topOf(from));
+    }
+    expect(
+      statesOf(machine)
+        .map(topOf)
+        .filter((it) => !reaching.has(it)),
+    ).toEqual([]);
+  });
+
+  test("never takes libvirt's job phase backwards", () => {
+    const phaseOf = (node: ReturnType<typeof statesOf>[number]): Phase | undefined =>
+      pathOf(node)
+        .map((it) => (it.meta as { phase?: Phase } | undefined)?.phase)
+        .find((it) => it !== undefined);
+    const backwards = edgesOf(machine).filter(({ from, target }) => {
+      const [a, b] = [phaseOf(from), phaseOf(target)];
+      return a !== undefined && b !== undefined && !phaseMayFollow(a, b);
+    });
+    expect(
+      backwards.map(({ from, event, target }) => `${nameOf(from)} --${event}--> ${nameOf(target)}`),
+    ).toEqual([]);
+  });
+});
+
+describe("the point of no return", () => {
+  const past = statesOf(sourceMachine)
+    .filter((it) => it.tags.includes("pointOfNoReturn"))
+    .map(nameOf);
+  const isPast = (name: string) => past.includes(name.split(".")[0] ?? "");
+
+  test("is a state, and handedOver is one", () => {
+    expect(past).toContain("handedOver");
+  });
+
+  test("is left for the source's own guest only when the destination has refused (G1, G3)", () => {
+    const harmless = ["left", "lost", "stuck"];
+    const back = edgesOf(sourceMachine).filter(
+      ({ from, target }) =>
+        isPast(nameOf(from)) && !isPast(nameOf(target)) && !harmless.includes(topOf(target)),
+    );
+    expect(back.map(({ from, event, target }) => `${nameOf(from)} --${event}--> ${nameOf(target)}`)).toEqual([
+      "settling.asking --xstate.done.actor.settle--> restoring",
+    ]);
+    const guard = back[0]?.guard;
+    const answered = (value: string) => ({ event: { output: { kind: "done", value } } });
+    const allows = guard as (it: unknown) => boolean;
+    expect(allows(answered("refused"))).toBe(true);
+    expect(allows(answered("taken"))).toBe(false);
+    expect(allows({ event: { output: { kind: "unknown", cause: { message: "" } } } })).toBe(false);
+  });
+
+  test("lets the source be killed only after the destination has taken the guest (G3)", () => {
+    const towardsKill = edgesOf(sourceMachine).filter(
+      ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
+    );
+    expect(towardsKill.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
+      "handedOver --coordinator.confirmAsked",
+      "settling --coordinator.confirmAsked",
+      "settling.asking --xstate.done.actor.settle",
+    ]);
+  });
+
+  test("has no way back at the destination once it has refused", () => {
+    const edges = edgesOf(destinationMachine).filter(({ from }) =>
+      ["refusing", "killing"].includes(topOf(from)),
+    );
+    const elsewhere = edges.map(({ target }) => topOf(target));
+    expect(new Set(elsewhere)).toEqual(new Set(["refusing", "killing", "refused", "leftBehind"]));
+  });
+});
+
+test("job phases carry libvirt's numbers", () => {
+  expect(phases).toMatchObject({
+    begin3: 2,
+    perform3: 3,
+    perform3_done: 4,
+    confirm3_cancelled: 5,
+    confirm3: 6,
+    prepare: 7,
+    finish3: 9,
+  });
+});

@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 30_000,
+    // Two cores and real QEMUs: more files at once would only starve the guests.
+    maxWorkers: 2,
+    reporters: ["default", "./test/count-reporter.ts"],
+  },
+});
