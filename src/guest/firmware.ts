@@ -52,6 +52,7 @@ export function proofGuestOptions(wish: {
   readonly ticksPerSecond?: number;
 }): ProofGuestOptions {
   const { memoryKiB, workingSetMiB, dirtyMiBps, ticksPerSecond = 100 } = wish;
+  demand(Number.isInteger(memoryKiB), `memoryKiB ${memoryKiB} must be a whole number`);
   demand(
     memoryKiB % 256 !== 0,
     `memoryKiB ${memoryKiB} is a multiple of 256: QEMU 7.2 under TCG loses dirty pages at such sizes; take ${memoryKiB + 8}`,
@@ -70,6 +71,11 @@ export function proofGuestOptions(wish: {
 }
 
 function validate({ pages, pagesPerTick, ticksPerSecond }: ProofGuestOptions): void {
+  // Below 19 the timer's 16-bit divisor overflows; above 1000 TCG can't keep up.
+  demand(
+    ticksPerSecond >= 19 && ticksPerSecond <= 1000,
+    `ticksPerSecond ${ticksPerSecond} must be from 19 to 1000`,
+  );
   const maxPages = (workingSetLimit - workingSetStart) / pageBytes;
   demand(
     Number.isInteger(pages) && pages >= 1 && pages <= maxPages,
@@ -78,11 +84,6 @@ function validate({ pages, pagesPerTick, ticksPerSecond }: ProofGuestOptions): v
   demand(
     Number.isInteger(pagesPerTick) && pagesPerTick >= 1 && pagesPerTick <= pages,
     `pagesPerTick ${pagesPerTick} must be a whole number from 1 to the ${pages} pages: lower the dirty rate, or raise the working set or the ticks`,
-  );
-  // Below 19 the timer's 16-bit divisor overflows; above 1000 TCG can't keep up.
-  demand(
-    ticksPerSecond >= 19 && ticksPerSecond <= 1000,
-    `ticksPerSecond ${ticksPerSecond} must be from 19 to 1000`,
   );
 }
 

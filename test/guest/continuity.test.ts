@@ -119,7 +119,7 @@ describe("a fault is found and named", () => {
 
   it("two copies that ran are found also when the source was cut in mid line", () => {
     const bytes = simulateProofGuest(parameters, 12);
-    const report = check(bytes.subarray(0, -4), bytes.subarray(-4 - 18 * 3));
+    const report = check(bytes.subarray(0, -4), bytes.subarray(-18 * 3));
     expect(report.faults.map((fault) => fault.kind)).toEqual(["garbled", "repeat"]);
   });
 

@@ -1,0 +1,157 @@
+// Breaks the machines on purpose, one breakage at a time, and fails when the tests of the machines and of the simulated
+// world let one live. `npm run mutants`.
+
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+
+const source = "src/machines/source.ts";
+const destination = "src/machines/destination.ts";
+const coordinator = "src/machines/coordinator.ts";
+
+/** Name, file, text, and what stands there instead (the first place after `after`, when given). */
+const mutants = [
+  [
+    "the source resumes when Finish's reply is lost, as libvirt does",
+    source,
+    '"coordinator.confirmCancelledAsked": "settling",',
+    '"coordinator.confirmCancelledAsked": "restoring",',
+  ],
+  [
+    "the source resumes when Confirm does not come",
+    source,
+    'after: { confirm: "settling" },',
+    'after: { confirm: "restoring" },',
+  ],
+  [
+    "the source is killed when Confirm does not come",
+    source,
+    'after: { confirm: "settling" },',
+    'after: { confirm: "killing" },',
+  ],
+  [
+    "the source resumes on an unknown answer to settle",
+    source,
+    '{ target: "waiting" },',
+    '{ target: "#source.restoring" },',
+    "settling: {",
+  ],
+  [
+    "the source is killed on a refusal",
+    source,
+    'target: "#source.restoring",',
+    'target: "#source.killing",',
+    "settling: {",
+  ],
+  [
+    "a completed in spite of the cancel is taken for a cancel",
+    source,
+    '"monitor.completed": "handedOver",',
+    '"monitor.completed": "restoring",',
+    "    cancelling: {",
+  ],
+  [
+    "the cancel's answer `completed` is overlooked",
+    source,
+    '{ guard: isCompleted, target: "handedOver" },',
+    "",
+    "    cancelling: {",
+  ],
+  [
+    "the source kills its copy as soon as it has handed over",
+    source,
+    '"monitor.completed": "handedOver",',
+    '"monitor.completed": "killing",',
+  ],
+  [
+    "a failed migration leaves the source's guest as it is",
+    source,
+    '"monitor.failed": { target: "restoring", actions: "noteFailed" },',
+    '"monitor.failed": { target: "stayed", actions: "noteFailed" },',
+  ],
+  [
+    "the destination takes the guest as soon as it is whole",
+    destination,
+    '"monitor.completed": "received",',
+    '"monitor.completed": "taking",',
+    "    receiving: {",
+  ],
+  [
+    "the destination does not decide when the source asks",
+    destination,
+    '"source.asked": "refusing",',
+    '"source.asked": { actions: { type: "keep", params: { why: "undecided" } } },',
+    "const undecided",
+  ],
+  [
+    "the destination takes the guest back after it has refused it",
+    destination,
+    '"process.exited": { target: "refused"',
+    '"coordinator.finishAsked": "taking", "process.exited": { target: "refused"',
+    "    refusing: {",
+  ],
+  [
+    "the destination says `taken` before it is certain",
+    destination,
+    'tags: ["prepared"],',
+    'tags: ["prepared", "taken"],',
+    "    taking: {",
+  ],
+  [
+    "the destination refuses when `cont` has no answer",
+    destination,
+    'event.output.kind === "failed" && context.attempts === 1',
+    'event.output.kind !== "done"',
+  ],
+  [
+    "the destination takes a stream that has not ended",
+    destination,
+    '"coordinator.finishAsked": "completing",',
+    '"coordinator.finishAsked": "taking",',
+    "    receiving: {",
+  ],
+  [
+    "Finish with cancelled is overlooked by an undecided destination",
+    destination,
+    '"coordinator.finishCancelledAsked": "refusing",',
+    '"coordinator.finishCancelledAsked": { actions: { type: "keep", params: { why: "" } } },',
+    "const undecided",
+  ],
+  [
+    "the coordinator confirms a Finish that it has not heard",
+    coordinator,
+    'target: "#coordinator.confirmingCancelled",',
+    'target: "#coordinator.confirming",',
+    "    finishing: {",
+  ],
+  [
+    "the coordinator asks Finish after a failed Perform",
+    coordinator,
+    'target: "finishingCancelled",',
+    'target: "finishing",',
+    "    performing: {",
+  ],
+];
+
+const only = process.argv[2];
+const survivors = [];
+for (const [name, file, text, instead, after = ""] of mutants) {
+  if (only !== undefined && !name.includes(only)) continue;
+  const whole = readFileSync(file, "utf8");
+  const from = whole.indexOf(after);
+  const place = whole.indexOf(text, from);
+  if (from < 0 || place < 0)
+    throw new Error(`the mutant "${name}" finds no place in ${file}: bring its text up to date`);
+  writeFileSync(file, whole.slice(0, place) + instead + whole.slice(place + text.length));
+  let status;
+  try {
+    ({ status } = spawnSync("npx", ["vitest", "run", "--bail", "1", "test/machines", "test/world"], {
+      stdio: "ignore",
+    }));
+  } finally {
+    writeFileSync(file, whole);
+  }
+  console.log(`${status === 0 ? "SURVIVED" : "caught  "}  ${name}`);
+  if (status === 0) survivors.push(name);
+}
+console.log(`${mutants.length - survivors.length} of ${mutants.length} breakages caught`);
+process.exit(survivors.length === 0 ? 0 : 1);

@@ -1,0 +1,57 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { World } from "./world.js";
+
+/** Plays `picks` as choices, then lets everything settle; throws with the story when a guarantee is broken. */
+function play(faults: number, picks: readonly number[]): World {
+  const world = new World(faults);
+  for (const pick of picks) {
+    // Three of four picks go on as if all were well: a walk of faults alone would never get far.
+    const all = world.choices();
+    const calm = all.filter((it) => !it.fault && it.rare === undefined);
+    const choices = pick % 4 === 0 || calm.length === 0 ? all : calm;
+    const choice = choices[Math.floor(pick / 4) % Math.max(1, choices.length)];
+    if (choice === undefined) break;
+    world.take(choice);
+  }
+  world.settleDown();
+  return world;
+}
+
+const runs = Number(process.env["SWITCHOVER_RUNS"] ?? 2000);
+const picks = fc.array(fc.nat(20_159), { maxLength: 80, size: "max" });
+
+describe("whatever fails, is lost, repeated, late or dies", () => {
+  test("a migration without faults arrives", () => {
+    const world = play(0, []);
+    expect(world.qemuD.everRan).toBe(true);
+    expect(world.qemuS.alive).toBe(false);
+    expect(world.coordinator.snapshot.output).toMatchObject({ kind: "arrived" });
+  });
+
+  test.each([0, 1, 2, 4, 8])(
+    "with %i faults there are never two running, never none for good (G1, G2, G3, G5, G6)",
+    (faults) => {
+      fc.assert(
+        fc.property(picks, (chosen) => void play(faults, chosen)),
+        { numRuns: runs },
+      );
+    },
+  );
+
+  test("what the coordinator says about the guest is true", () => {
+    fc.assert(
+      fc.property(picks, (chosen) => {
+        const world = play(4, chosen);
+        const output = world.coordinator.snapshot.output as { kind: string } | undefined;
+        const destinationRuns = world.qemuD.alive && world.qemuD.cpu === "running";
+        if (output?.kind === "stayed" || output?.kind === "aborted") {
+          expect(destinationRuns, world.story.join("\n")).toBe(false);
+        }
+        if (output?.kind === "arrived" && !world.qemuDied)
+          expect(destinationRuns, world.story.join("\n")).toBe(true);
+      }),
+      { numRuns: runs },
+    );
+  });
+});

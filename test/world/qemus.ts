@@ -1,0 +1,56 @@
+// The two QEMUs of the simulated world: what they would do by themselves, as facts/qemu.md has measured it. Each keeps
+// its facts in the order in which it said them.
+
+import type { DestinationFact, SourceFact } from "../../src/effects/ports.js";
+import { cause } from "../../src/protocol/answer.js";
+import type { Ended } from "../../src/protocol/messages.js";
+
+export class SimulatedSource {
+  alive = true;
+  cpu: "running" | "stopped" = "running";
+  migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended = "none";
+  readonly facts: SourceFact[] = [];
+
+  get ended(): Ended | undefined {
+    const { migration } = this;
+    return migration === "none" ||
+      migration === "cancelled" ||
+      migration === "failed" ||
+      migration === "completed"
+      ? migration
+      : undefined;
+  }
+
+  /** QEMU lets its guest go on by itself when its migration does not complete. */
+  giveUp(how: "failed" | "cancelled"): void {
+    if (this.cpu === "stopped") this.facts.push({ type: "monitor.resumed" });
+    this.cpu = "running";
+    this.migration = how;
+    this.facts.push(
+      how === "failed"
+        ? { type: "monitor.failed", cause: cause("stream broke") }
+        : { type: "monitor.cancelled" },
+    );
+  }
+
+  die(): void {
+    if (!this.alive) return;
+    this.alive = false;
+    this.facts.push({ type: "process.exited", cause: cause("killed") });
+  }
+}
+
+export class SimulatedDestination {
+  alive = false;
+  everRan = false;
+  cpu: "running" | "stopped" = "stopped";
+  stream: "none" | "listening" | "active" | "whole" = "none";
+  readonly facts: DestinationFact[] = [];
+
+  die(): void {
+    if (!this.alive) return;
+    this.alive = false;
+    this.cpu = "stopped";
+    this.facts.push({ type: "process.exited", cause: cause("killed") });
+  }
+}
