@@ -43,20 +43,6 @@ const mutants = [
     "settling: {",
   ],
   [
-    "a completed in spite of the cancel is taken for a cancel",
-    source,
-    '"monitor.completed": "handedOver",',
-    '"monitor.completed": "restoring",',
-    "    cancelling: {",
-  ],
-  [
-    "the cancel's answer `completed` is overlooked",
-    source,
-    '{ guard: isCompleted, target: "handedOver" },',
-    "",
-    "    cancelling: {",
-  ],
-  [
     "the source kills its copy as soon as it has handed over",
     source,
     '"monitor.completed": "handedOver",',
@@ -74,13 +60,6 @@ const mutants = [
     '"monitor.completed": "received",',
     '"monitor.completed": "taking",',
     "    receiving: {",
-  ],
-  [
-    "the destination does not decide when the source asks",
-    destination,
-    '"source.asked": "refusing",',
-    '"source.asked": { actions: { type: "keep", params: { why: "undecided" } } },',
-    "const undecided",
   ],
   [
     "the destination takes the guest back after it has refused it",

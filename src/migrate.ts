@@ -191,14 +191,14 @@ export function migrate(options: MigrateOptions): Migration {
 
   const tune = (changed: Partial<Limits>): Promise<Tuned> => {
     checkLimits(changed);
+    if (source.getSnapshot().status !== "active") {
+      return Promise.resolve({ applied: false, why: "the migration has ended" });
+    }
     const heard = firstAside(source, (it) => it.type === "tuned" || it.event === "person.tuned");
     source.send({ type: "person.tuned", limits: changed });
     // Before the stream has begun QEMU is told with everything else.
     if (source.getSnapshot().matches("begun") || source.getSnapshot().matches("starting")) {
       return Promise.resolve({ applied: true, why: "used from the start" });
-    }
-    if (source.getSnapshot().status !== "active") {
-      return Promise.resolve({ applied: false, why: "the migration has ended" });
     }
     return heard.then((it) =>
       it?.type === "tuned"

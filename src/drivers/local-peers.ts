@@ -28,15 +28,15 @@ export function localSource(actor: SourceActor): SourcePeer {
   return {
     begin: (signal) => reply(replyToBegin, signal),
     perform: (prepared, signal) => {
-      actor.send({ type: "coordinator.performAsked", prepared });
+      put(actor, { type: "coordinator.performAsked", prepared });
       return reply(replyToPerform, signal);
     },
     abort: (signal) => {
-      actor.send({ type: "person.aborted" });
+      put(actor, { type: "person.aborted" });
       return reply(replyToAbort, signal);
     },
     confirm: ({ cancelled }, signal) => {
-      actor.send({ type: cancelled ? "coordinator.confirmCancelledAsked" : "coordinator.confirmAsked" });
+      put(actor, { type: cancelled ? "coordinator.confirmCancelledAsked" : "coordinator.confirmAsked" });
       return reply(replyToConfirm, signal);
     },
   };
@@ -52,7 +52,7 @@ export function localDestination(start: (guest: GuestDescription) => Destination
     neverPrepared: Answer<T>,
   ): Promise<Answer<T>> => {
     if (actor === undefined) return Promise.resolve(neverPrepared);
-    actor.send({ type });
+    put(actor, { type });
     return replyOf(actor, read, signal);
   };
   return {
@@ -73,6 +73,14 @@ export function localDestination(start: (guest: GuestDescription) => Destination
     settle: (_, signal) => ask("source.asked", replyToSettle, signal, done("refused")),
     yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),
   };
+}
+
+/** A machine that has ended needs no question: its answer follows from its last state. */
+function put<Event>(
+  actor: { getSnapshot(): { status: string }; send(event: Event): void },
+  event: Event,
+): void {
+  if (actor.getSnapshot().status === "active") actor.send(event);
 }
 
 interface Watched<Snapshot> {

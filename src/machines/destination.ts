@@ -103,6 +103,12 @@ const { createMachine } = setup({
           )
         : context,
     ),
+    /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
+    noteWords: assign(({ context, event }, params: { step: StepName }) =>
+      event.type === "process.exited" && event.cause.qemu !== undefined
+        ? noted(context, failure("died", params.step, "destination", event.cause))
+        : context,
+    ),
     undo: assign(({ context }, params: { what: string }) =>
       produce(context, (draft) => {
         draft.undone.push(params.what);
@@ -358,7 +364,7 @@ export const destinationMachine = createMachine({
       entry: "firstAttempt",
       initial: "trying",
       on: {
-        "process.exited": { target: "refused", actions: { type: "noteQemu", params: { step: "finish" } } },
+        "process.exited": { target: "refused", actions: { type: "noteWords", params: { step: "perform" } } },
       },
       states: {
         trying: {
@@ -384,7 +390,7 @@ export const destinationMachine = createMachine({
       entry: "firstAttempt",
       initial: "trying",
       on: {
-        "process.exited": "refused",
+        "process.exited": { target: "refused", actions: { type: "noteWords", params: { step: "perform" } } },
       },
       states: {
         trying: {
@@ -393,11 +399,7 @@ export const destinationMachine = createMachine({
             src: "killDestination",
             id: "killDestination",
             onDone: [
-              {
-                guard: isDone,
-                target: "#destination.refused",
-                actions: { type: "undo", params: { what: "the destination killed its copy of the guest" } },
-              },
+              { guard: isDone, target: "#destination.refused" },
               {
                 guard: "outOfAttempts",
                 target: "#destination.leftBehind",
@@ -414,7 +416,12 @@ export const destinationMachine = createMachine({
       },
     },
     arrived: { type: "final", description: "the guest runs here", tags: ["prepared", "taken"] },
-    refused: { type: "final", description: "nothing is left here", tags: ["refused"] },
+    refused: {
+      type: "final",
+      description: "nothing is left here",
+      tags: ["refused"],
+      entry: { type: "undo", params: { what: "the destination's copy of the guest is gone" } },
+    },
     lost: { type: "final", description: "this QEMU died when the guest may have run here", tags: ["taken"] },
     stuck: {
       type: "final",

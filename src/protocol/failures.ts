@@ -32,11 +32,13 @@ export const failure = (code: FailureCode, step: StepName, side: Side, because: 
 });
 
 /**
- * The order in which failures are told: a person's abort, then a QEMU that died, then the rest as they came.
- * A broken stream is only the echo of a death on the other side.
+ * The order in which failures are told: what a person or a watchdog decided, then a QEMU that died, then the rest as
+ * they came. A broken stream is only the echo of a death on the other side, and a destination's death only the echo
+ * of a decision to stop.
  */
 export function inTellingOrder(failures: readonly Failure[]): readonly Failure[] {
-  const rank = (it: Failure) => (it.code === "aborted" ? 0 : it.code === "died" ? 1 : 2);
+  const ranks: Partial<Record<FailureCode, number>> = { aborted: 0, stalled: 1, deadline: 1, died: 2 };
+  const rank = (it: Failure) => ranks[it.code] ?? 3;
   return failures.toSorted((a, b) => rank(a) - rank(b));
 }
 

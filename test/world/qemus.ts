@@ -21,10 +21,10 @@ export class SimulatedSource {
       : undefined;
   }
 
-  /** QEMU lets its guest go on by itself when its migration does not complete. */
-  giveUp(how: "failed" | "cancelled"): void {
-    if (this.cpu === "stopped") this.facts.push({ type: "monitor.resumed" });
-    this.cpu = "running";
+  /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
+  giveUp(how: "failed" | "cancelled", { resumes = true } = {}): void {
+    if (resumes && this.cpu === "stopped") this.facts.push({ type: "monitor.resumed" });
+    if (resumes) this.cpu = "running";
     this.migration = how;
     this.facts.push(
       how === "failed"

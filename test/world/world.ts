@@ -310,6 +310,11 @@ export class World {
       }
       if (qemuS.ended === undefined && !qemuD.alive)
         may("the source's QEMU sees the stream break", false, () => qemuS.giveUp("failed"));
+      if (qemuS.ended === undefined && qemuS.cpu === "stopped") {
+        may("the source's QEMU fails and leaves its guest stopped", true, () =>
+          qemuS.giveUp("failed", { resumes: false }),
+        );
+      }
       if (qemuS.migration === "cancelling") {
         may("the source's QEMU has cancelled", false, () => qemuS.giveUp("cancelled"));
         if (qemuD.stream === "whole") {

@@ -10,6 +10,8 @@ import type { MonitorEvent } from "./monitor/commands.js";
 import { QemuProcess, type QemuSpec } from "./process.js";
 import { chooseCapabilities, putBack, readSettings, type Settings, setCapabilities } from "./settings.js";
 
+const exitAfterFailedMs = 500;
+
 export interface DestinationOptions {
   readonly spec: QemuSpec;
   readonly sideArgs: readonly string[];
@@ -127,7 +129,13 @@ export class QemuDestinationGuest implements DestinationGuest {
     const { status } = event.data;
     if (status === "active") this.#tell({ type: "monitor.active" });
     if (status === "completed") this.#tell({ type: "monitor.completed" });
-    if (status === "failed") this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") });
+    if (status === "failed") {
+      // Before 9.1 QEMU ends right after this, with the reason on stderr alone: the exit tells more.
+      this.#options.clock.setTimeout(
+        () => this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") }),
+        exitAfterFailedMs,
+      );
+    }
   }
 
   #tell(fact: DestinationFact): void {

@@ -1,0 +1,113 @@
+// The laboratory for real migrations: boots a proof guest, finds its QEMUs by their command lines as an outsider would,
+// and afterwards looks for everything that a migration could have left behind (G6).
+
+import { readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { expect } from "vitest";
+import type { JournalRecord } from "../../src/effects/ports.js";
+import { describeContinuity } from "../../src/guest/continuity.js";
+import type { RunningGuest } from "../../src/guests.js";
+import { type MigrateOptions, type Migration, migrate, type Outcome } from "../../src/migrate.js";
+import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest.js";
+
+export interface Lab {
+  readonly proof: ProofGuest;
+  /** Where the guest is; null when it is lost. */
+  guest: RunningGuest | null;
+  /** Starts a migration of the guest; `when` is called at each record of the story. */
+  migrate(
+    options?: Partial<MigrateOptions>,
+    when?: (record: JournalRecord, migration: () => Migration) => void,
+  ): Migration;
+  /** Waits for the outcome and checks what must hold after every outcome. */
+  ended(migration: Migration): Promise<Outcome>;
+}
+
+export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Promise<void>): Promise<void> {
+  const proof = await launchProofGuest(wish);
+  const { uuid } = proof.guest.spec;
+  const lab: Lab = {
+    proof,
+    guest: proof.guest,
+    migrate: (options = {}, when = () => {}) => {
+      if (lab.guest === null) throw new Error("the guest is lost");
+      const migration: Migration = migrate({
+        guest: lab.guest,
+        destination: { sideArgs: proof.nextSide("destination") },
+        ...options,
+        onRecord: (record) => when(record, () => migration),
+      });
+      return migration;
+    },
+    ended: async (migration) => {
+      const outcome = await migration.outcome;
+      lab.guest = outcome.guest;
+      const alive = qemusOf(uuid);
+      expect(alive, "exactly the QEMU that runs the guest is left").toEqual(
+        outcome.guest === null ? [] : [outcome.guest.process.pid],
+      );
+      if (outcome.guest !== null) {
+        expect(await outcome.guest.process.main.execute("query-status", {})).toMatchObject({ running: true });
+        await proof.waitForPasses(2, 20_000);
+      }
+      const report = await proof.check();
+      expect(report.ok, describeContinuity(report)).toBe(true);
+      return outcome;
+    },
+  };
+  const before = leftovers();
+  try {
+    await experiment(lab);
+  } finally {
+    for (const pid of qemusOf(uuid)) process.kill(pid, "SIGKILL");
+    await Promise.all([proof.guest.process.exited, lab.guest?.process.exited]);
+    await proof.remove();
+  }
+  const own = new Set([proof.guest.process.directory]);
+  expect(leftovers().filter((it) => before.includes(it) && own.has(it))).toEqual([]);
+}
+
+/** Directories of ours; each holds a process's sockets and goes with it. */
+const leftovers = () => readdirSync(tmpdir()).filter((it) => it.startsWith("switchover-"));
+
+/** Pids of the QEMUs that carry this guest; with `incoming`, only those that wait for it. */
+export function qemusOf(uuid: string, incoming = false): number[] {
+  return readdirSync("/proc")
+    .filter((it) => /^\d+$/.test(it))
+    .filter((pid) => {
+      const args = commandLine(pid);
+      return args.includes(uuid) && (!incoming || args.includes("-incoming"));
+    })
+    .map(Number);
+}
+
+function commandLine(pid: string): string[] {
+  try {
+    // A zombie has an empty command line: what is reaped is not left over.
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
+/** The QEMU that is being migrated into: the newest of the guest's that waits for a stream. */
+export function destinationPid(lab: Lab): number {
+  const [pid] = qemusOf(lab.proof.guest.spec.uuid, true)
+    .filter((it) => it !== lab.guest?.process.pid)
+    .toSorted((a, b) => b - a);
+  if (pid === undefined) throw new Error("no destination QEMU runs");
+  return pid;
+}
+
+/** Resolves when the source's machine is in the state. */
+export async function sourceReaches(migration: Migration, state: string): Promise<void> {
+  for await (const now of migration.progress) if (now.source.startsWith(state)) return;
+  throw new Error(`the source was never ${state}`);
+}
+
+/** Resolves when memory has moved. */
+export async function memoryMoves(migration: Migration): Promise<void> {
+  for await (const { progress } of migration.progress)
+    if ((progress?.transferredBytes ?? 0) > 2 ** 20) return;
+  throw new Error("no memory has moved");
+}
