@@ -21,6 +21,66 @@ function play(faults: number, picks: readonly number[]): World {
 const runs = Number(process.env["SWITCHOVER_RUNS"] ?? 2000);
 const picks = fc.array(fc.nat(20_159), { maxLength: 80, size: "max" });
 
+/** Plays as if all were well until `reached`, without timers. */
+function playUntil(world: World, reached: () => boolean): void {
+  while (!reached()) {
+    const choice = world.choices().find((it) => !it.fault && it.rare === undefined);
+    if (choice === undefined) throw new Error(`never reached\n${world.story.join("\n")}`);
+    world.take(choice);
+  }
+}
+
+function takeNamed(world: World, name: string): void {
+  const choice = world.choices().find((it) => it.name === name);
+  if (choice === undefined) throw new Error(`nobody can choose "${name}"\n${world.story.join("\n")}`);
+  world.take(choice);
+}
+
+describe("libvirt's weak places end well here", () => {
+  test("Finish's reply lost after `cont`: the source settles and lets go, one copy runs", () => {
+    const world = new World(9);
+    playUntil(world, () => world.qemuD.everRan);
+    while (world.coordinator.state.startsWith("finishing")) {
+      if (world.coordinator.effects.has("askFinish"))
+        takeNamed(world, "coordinator.askFinish: no answer comes");
+      for (const timer of [...world.coordinator.timers.keys()]) world.coordinator.fire(timer);
+    }
+    world.settleDown();
+    expect(world.qemuD.cpu).toBe("running");
+    expect(world.qemuS.alive).toBe(false);
+  });
+
+  test("the coordinator dies after Perform: the source settles, the destination refuses, the source runs on", () => {
+    const world = new World(9);
+    playUntil(world, () => world.source.state === "handedOver");
+    world.coordinator.effects.clear();
+    world.settleSides();
+    expect(world.qemuS).toMatchObject({ alive: true, cpu: "running" });
+    expect(world.qemuD.alive).toBe(false);
+  });
+
+  test("the coordinator dies after Finish was sent: the destination runs, the source lets go", () => {
+    const world = new World(9);
+    playUntil(world, () => world.destination?.state === "taking");
+    world.coordinator.effects.clear();
+    world.settleSides();
+    expect(world.qemuD.cpu).toBe("running");
+    expect(world.qemuS.alive).toBe(false);
+  });
+
+  test.each(["completed", "device"])(
+    "the source's QEMU dies with its migration %s and the destination whole: the guest is saved",
+    (migration) => {
+      const world = new World(9);
+      playUntil(world, () => world.qemuD.stream === "whole" && world.qemuS.migration === migration);
+      takeNamed(world, "the source's QEMU dies");
+      world.settleDown();
+      expect(world.qemuD.cpu).toBe("running");
+      expect(world.coordinator.snapshot.output).toMatchObject({ kind: "arrived" });
+    },
+  );
+});
+
 describe("whatever fails, is lost, repeated, late or dies", () => {
   test("a migration without faults arrives", () => {
     const world = play(0, []);

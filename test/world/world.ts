@@ -82,6 +82,11 @@ export class World {
 
   /** No more faults, everything answers, timers fire last: all machines have to end, and one copy to run (G2, G5). */
   settleDown(): void {
+    this.settleSides(this.coordinator);
+  }
+
+  /** The same without a coordinator, which has died. */
+  settleSides(coordinator?: Node): void {
     this.faultsLeft = 0;
     this.#aborts = 0;
     for (let turn = 0; turn < 500; turn += 1) {
@@ -90,7 +95,7 @@ export class World {
       if (choice === undefined) break;
       this.take(choice);
     }
-    const open = [this.source, this.destination, this.coordinator].filter(
+    const open = [this.source, this.destination, coordinator].filter(
       (it) => it?.snapshot.status === "active",
     );
     if (open.length > 0)
@@ -196,6 +201,7 @@ export class World {
         return undefined;
       case "resume":
         if (!qemuD.alive) return unknown("QEMU is dead");
+        if (qemuD.stream !== "whole") this.#broken("G4: a guest is run that is not whole");
         qemuD.cpu = "running";
         qemuD.everRan = true;
         qemuD.facts.push({ type: "monitor.resumed" });

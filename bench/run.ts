@@ -1,0 +1,131 @@
+// Measures, in one run and on the same guest: the pause against the shortest script, the engine's own share of the wall
+// time, and the command's start-up. Prints a table and writes bench/results/latest.json. `npm run bench [runs]`.
+
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JournalRecord } from "../src/effects/ports.js";
+import { migrate } from "../src/migrate.js";
+import { launchProofGuest } from "../src/proof-guest.js";
+import { bareQemu, shortest } from "./shortest.js";
+
+const runs = Number(process.argv[2] ?? 20);
+const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
+
+const median = (values: readonly number[]) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+const settled = () => new Promise((resolve) => setTimeout(resolve, 300));
+
+async function ours(transport: "unix" | "tcp") {
+  const proof = await launchProofGuest();
+  let { guest } = proof;
+  const pauses: number[] = [];
+  const shares: number[] = [];
+  for (let run = 0; run < runs + 2; run += 1) {
+    await settled();
+    const at = new Map<string, number>();
+    const onRecord = (it: JournalRecord) => {
+      if (it.kind === "state") at.set(`${it.side} ${it.state}`, performance.now());
+    };
+    const startedMs = performance.now();
+    const outcome = await migrate({
+      guest,
+      transport,
+      destination: { sideArgs: proof.nextSide("destination") },
+      onRecord,
+    }).outcome;
+    const wallMs = performance.now() - startedMs;
+    if (outcome.guest === null || outcome.pauseMs === null || outcome.qemuTotalMs === null)
+      throw new Error("the bench's guest did not arrive");
+    guest = outcome.guest;
+    const startMs = (at.get("destination listening") ?? 0) - (at.get("destination preparing") ?? 0);
+    // The first runs warm the code up, as a daemon's would be.
+    if (run >= 2) {
+      pauses.push(outcome.pauseMs);
+      shares.push(wallMs - outcome.qemuTotalMs - startMs);
+    }
+  }
+  const { ok } = await proof.check();
+  if (!ok) throw new Error("the bench's guest was not continuous");
+  await guest.end();
+  await proof.remove();
+  return { pauses, shares };
+}
+
+async function peer(pauses: boolean) {
+  const proof = await launchProofGuest();
+  const { args } = proof.guest.spec;
+  await proof.guest.end();
+  const values: number[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const at = (name: string) => join(directory, `${run}-${pauses}-${name}`);
+    const a = await bareQemu([...args, "-serial", `file:${at("a.serial")}`], at("a.sock"));
+    const b = await bareQemu(
+      [...args, "-serial", `file:${at("b.serial")}`, "-S", "-incoming", "defer"],
+      at("b.sock"),
+    );
+    await settled();
+    values.push(await shortest(a.socket, b.socket, `unix:${at("m.sock")}`, pauses));
+    a.child.kill("SIGKILL");
+    b.child.kill("SIGKILL");
+  }
+  await proof.remove();
+  return values;
+}
+
+/** From the start of `switchover` to the first command that QEMU's own trace shows. */
+async function startUp() {
+  const values: number[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const trace = join(directory, `${run}.trace`);
+    const wrapper = join(directory, `${run}.sh`);
+    writeFileSync(
+      wrapper,
+      `#!/bin/sh\nexec qemu-system-x86_64 "$@" -D ${trace}.$$ -trace handle_qmp_command\n`,
+      { mode: 0o755 },
+    );
+    const startedMs = Date.now();
+    const child = spawn(process.execPath, ["dist/cli/main.js", "migrate", "--json", "--binary", wrapper], {
+      stdio: "ignore",
+    });
+    await new Promise((resolve) => child.once("close", resolve));
+    const traces = execFileSync("sh", ["-c", `cat ${trace}.*`]).toString();
+    const firstSeconds = Math.min(
+      ...[...traces.matchAll(/@(\d+\.\d+):handle_qmp_command/g)].map((it) => Number(it[1])),
+    );
+    values.push(firstSeconds * 1000 - startedMs);
+  }
+  return values;
+}
+
+const unix = await ours("unix");
+const tcp = await ours("tcp");
+const bare = await peer(false);
+const barePausing = await peer(true);
+const start = await startUp();
+rmSync(directory, { recursive: true, force: true });
+
+const rows = [
+  { what: "pause, shortest script, unix", ms: median(bare) },
+  { what: "pause, shortest script with pause-before-switchover, unix", ms: median(barePausing) },
+  { what: "pause, switchover, unix", ms: median(unix.pauses) },
+  { what: "pause, switchover, tcp", ms: median(tcp.pauses) },
+  { what: "wall time beyond QEMU's total and the process start", ms: median(unix.shares) },
+  { what: "start of the command to the first monitor command", ms: median(start) },
+].map((row) => ({ ...row, ms: Math.round(row.ms * 10) / 10 }));
+const ratios = {
+  "pause against the shortest script (aim 1.25)": median(unix.pauses) / median(bare),
+  "pause against the same script with pause-before-switchover": median(unix.pauses) / median(barePausing),
+};
+console.table(rows);
+console.table(
+  Object.fromEntries(Object.entries(ratios).map(([name, value]) => [name, Math.round(value * 100) / 100])),
+);
+const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+mkdirSync("bench/results", { recursive: true });
+const raw = { unix, tcp, bare, barePausing, start };
+writeFileSync(
+  "bench/results/latest.json",
+  `${JSON.stringify({ version, runs, rows, ratios, raw }, null, 2)}\n`,
+);

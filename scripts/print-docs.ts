@@ -1,0 +1,143 @@
+// Prints into the docs what the code knows: the protocol's tables, the machines as diagrams, the command's help, the
+// README's example. With --check it writes nothing and fails when a page is stale.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import type { AnyStateMachine, AnyStateNode } from "xstate";
+import { program } from "../src/cli/program.js";
+import { coordinatorMachine } from "../src/machines/coordinator.js";
+import { destinationMachine } from "../src/machines/destination.js";
+import { sourceMachine } from "../src/machines/source.js";
+import { outcomes } from "../src/protocol/outcomes.js";
+import { phases } from "../src/protocol/phases.js";
+import { effects, steps } from "../src/protocol/steps.js";
+
+const table = (head: string[], rows: (string | number)[][]) =>
+  [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+
+const printed = "<!-- printed by `npm run docs`; edit the code instead -->\n";
+
+function protocolPage(): string {
+  return `${printed}
+# The protocol
+
+## Steps
+
+${table(
+  ["no.", "step", "side", "does", "when it fails", "asked again after (ms)"],
+  Object.entries(steps).map(([name, it]) => [
+    it.number,
+    name,
+    it.side,
+    it.does,
+    it.whenItFails,
+    it.deadlineMs,
+  ]),
+)}
+
+## Effects, each beside its undo
+
+${table(
+  ["effect", "side", "step", "does", "undo", "unknown after (ms)", "when the journal fails"],
+  Object.entries(effects).map(([name, it]) => [
+    name,
+    it.side,
+    it.step,
+    it.does,
+    it.undo,
+    it.deadlineMs,
+    it.withoutJournal,
+  ]),
+)}
+
+## Outcomes
+
+${table(
+  ["outcome", "who runs the guest", "exit code", "meaning"],
+  Object.entries(outcomes).map(([name, it]) => [name, it.runs, it.exitCode, it.says]),
+)}
+
+## Job phases, with libvirt's numbers
+
+${table(["phase", "number"], Object.entries(phases))}
+`;
+}
+
+const eventName = (event: string) =>
+  event
+    .replace(/^xstate\.done\.actor\.(\w+).*/, "$1 answers")
+    .replace(/^xstate\.after\.(\w+)\..*/, "after $1");
+
+function diagram(machine: AnyStateMachine): string {
+  const top = Object.values(machine.root.states);
+  const home = (node: AnyStateNode) => node.path[0] ?? "";
+  const below = (node: AnyStateNode): AnyStateNode[] => [node, ...Object.values(node.states).flatMap(below)];
+  const arrows = new Map<string, Set<string>>();
+  for (const from of top.flatMap(below)) {
+    for (const { eventType, target } of [...from.transitions.values()].flat()) {
+      for (const it of target ?? []) {
+        const way = `${home(from)} --> ${home(it)}`;
+        if (home(from) !== home(it))
+          arrows.set(way, (arrows.get(way) ?? new Set()).add(eventName(eventType)));
+      }
+    }
+  }
+  const [first] = machine.root.initial.target;
+  const lines = [
+    `[*] --> ${first === undefined ? "" : home(first)}`,
+    ...[...arrows].map(([way, events]) => `${way} : ${[...events].join("<br/>")}`),
+    ...top.filter((it) => it.type === "final").map((it) => `${it.key} --> [*]`),
+  ];
+  return `\`\`\`mermaid\nstateDiagram-v2\n${lines.map((it) => `  ${it}`).join("\n")}\n\`\`\``;
+}
+
+function machinesPage(): string {
+  const sections = [sourceMachine, destinationMachine, coordinatorMachine].map((machine) => {
+    const rows = Object.values(machine.root.states as Record<string, AnyStateNode>).map((it) => {
+      const { phase } = (it.meta ?? {}) as { phase?: string };
+      return [it.key, it.description ?? "", phase ?? "", it.tags.join(", ")];
+    });
+    return `## ${machine.id}\n\n${diagram(machine)}\n\n${table(["state", "meaning", "libvirt's phase", "tags"], rows)}`;
+  });
+  return `${printed}\n# The machines\n\n${sections.join("\n\n")}\n`;
+}
+
+function cliPage(): string {
+  const switchover = program();
+  switchover.configureHelp({ helpWidth: 100 });
+  const pages = [switchover, ...switchover.commands].map((command) => {
+    command.configureHelp({ helpWidth: 100 });
+    let text = "";
+    command.configureOutput({ writeOut: (it) => (text += it), getOutHelpWidth: () => 100 });
+    command.outputHelp();
+    return `\`\`\`\n${text.trim()}\n\`\`\``;
+  });
+  return `${printed}\n# The command\n\n${pages.join("\n\n")}\n`;
+}
+
+function readme(): string {
+  const text = readFileSync("README.md", "utf8");
+  const example = readFileSync("examples/embed.ts", "utf8").trim();
+  return text.replace(
+    /(<!-- examples\/embed\.ts -->\n```ts\n)[\s\S]*?```/,
+    (_, before: string) => `${before}${example}\n\`\`\``,
+  );
+}
+
+const pages: Record<string, () => string> = {
+  "docs/protocol.md": protocolPage,
+  "docs/machines.md": machinesPage,
+  "docs/cli.md": cliPage,
+  "README.md": readme,
+};
+const check = process.argv.includes("--check");
+const read = (path: string) => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+};
+const stale = Object.entries(pages).filter(([path, print]) => read(path) !== print());
+if (!check) for (const [path, print] of stale) writeFileSync(path, print());
+for (const [path] of stale) console.error(check ? `${path} is stale: run npm run docs` : `${path} written`);
+process.exitCode = check && stale.length > 0 ? 1 : 0;

@@ -1,0 +1,122 @@
+import { spawn } from "node:child_process";
+import { describe, expect, test } from "vitest";
+import { qemusOf } from "../migrate/lab.js";
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(
+  words: readonly string[],
+  during: (child: ReturnType<typeof spawn>, out: string) => void = () => {},
+): Promise<Ended> {
+  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let out = "";
+  let err = "";
+  child.stdout.on("data", (bytes) => {
+    out += bytes;
+    during(child, out);
+  });
+  child.stderr.on("data", (bytes) => {
+    err += bytes;
+  });
+  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
+}
+
+describe("switchover migrate", () => {
+  test("moves the proof guest, says who runs it and proves it", async () => {
+    const { code, out } = await run(["migrate"]);
+    expect(out).toMatch(/the guest runs at the destination \(pid \d+\)/);
+    expect(out).toMatch(/it paused for \d+\.\d ms/);
+    expect(out).toMatch(/proof: counted 1 to \d+ without gap, repeat or reset; memory verified/);
+    expect(code).toBe(0);
+  });
+
+  test("prints one JSON object a line for programs, the outcome and the proof among them", async () => {
+    const { code, out } = await run(["migrate", "--json"]);
+    const lines = out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string; kind?: string; ok?: boolean });
+    expect(new Set(lines.map((it) => it.type))).toEqual(new Set(["record", "progress", "outcome", "proof"]));
+    expect(lines.find((it) => it.type === "outcome")).toMatchObject({
+      kind: "arrived",
+      runs: "destination",
+      failures: [],
+    });
+    expect(lines.find((it) => it.type === "proof")).toMatchObject({ ok: true, faults: [] });
+    expect(code).toBe(0);
+  });
+
+  test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
+    let interrupted = false;
+    const { code, out } = await run(
+      ["migrate", "--story", "--bandwidth", "4", "--max-downtime", "1"],
+      (child, soFar) => {
+        if (interrupted || !soFar.includes("precopying")) return;
+        interrupted = true;
+        child.kill("SIGINT");
+      },
+    );
+    expect(out).toContain("the abort is obeyed");
+    expect(out).toContain("the migration was aborted; the guest is at the source as before");
+    expect(out).toContain("proof: counted 1 to");
+    expect(code).toBe(4);
+    const pid = Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]);
+    expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+  });
+
+  test("moves a guest of the user's own hardware", async () => {
+    const { code, out } = await run([
+      "migrate",
+      "--name",
+      "own",
+      "--",
+      "-machine",
+      "q35,accel=tcg",
+      "-nodefaults",
+      "-display",
+      "none",
+      "-m",
+      "65544K",
+    ]);
+    expect(out).toContain("own runs at the source");
+    expect(out).toContain("the guest runs at the destination");
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    [["--bandwidth", "-3"], "bandwidthMiBps is -3; it must be from 0"],
+    [["--memory", "65536"], "a multiple of 256"],
+    [["--memory", "lots"], "It is not a number"],
+    [["--binary", "/no/such/qemu"], "/no/such/qemu cannot be run"],
+    [["--", "-machine", "no-such-machine"], "unsupported machine type"],
+    [["--nonsense"], "unknown option '--nonsense'"],
+  ])("refuses %j with a clear word and exit 2", async (words, sentence) => {
+    const { code, err } = await run(["migrate", ...words]);
+    expect(err).toContain(sentence);
+    expect(code).toBe(2);
+  });
+
+  test("leaves no QEMU behind", () => {
+    expect(qemusOf("guest=proof")).toEqual([]);
+    expect(qemusOf("guest=own")).toEqual([]);
+  });
+});
+
+test("the README's example runs as it stands", async () => {
+  const child = spawn(process.execPath, ["--import", "tsx", "examples/embed.ts"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let out = "";
+  child.stdout.on("data", (bytes) => {
+    out += bytes;
+  });
+  const code = await new Promise((resolve) => child.once("close", resolve));
+  expect(out).toMatch(/arrived: destination runs it \(pid \d+\), pause [\d.]+ ms/);
+  expect(code).toBe(0);
+});

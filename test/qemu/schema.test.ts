@@ -1,0 +1,143 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import * as z from "zod/mini";
+import { commands, events } from "../../src/drivers/qemu/monitor/commands.js";
+import { QemuProcess } from "../../src/drivers/qemu/process.js";
+import { requiredCapabilities } from "../../src/drivers/qemu/settings.js";
+import { systemClock } from "../../src/drivers/system.js";
+
+const schemaType = z.looseObject({
+  name: z.string(),
+  "meta-type": z.string(),
+  "arg-type": z.optional(z.string()),
+  "ret-type": z.optional(z.string()),
+  "element-type": z.optional(z.string()),
+  "json-type": z.optional(z.string()),
+  "allow-oob": z.optional(z.boolean()),
+  values: z.optional(z.array(z.string())),
+  members: z.optional(
+    z.array(
+      z.looseObject({
+        name: z.optional(z.string()),
+        type: z.optional(z.string()),
+        default: z.optional(z.unknown()),
+      }),
+    ),
+  ),
+  variants: z.optional(z.array(z.looseObject({ case: z.string(), type: z.string() }))),
+});
+type SchemaType = z.infer<typeof schemaType>;
+type Shape = {
+  type?: string;
+  const?: unknown;
+  enum?: unknown[];
+  properties?: Record<string, Shape>;
+  required?: string[];
+  items?: Shape;
+};
+
+/** Every difference between what we say of a type and what QEMU says of it. */
+function differences(
+  at: string,
+  ours: Shape,
+  typeName: string,
+  schema: Map<string, SchemaType>,
+  direction: "sent" | "received",
+): string[] {
+  const theirs = schema.get(typeName);
+  if (theirs === undefined) return [`${at}: QEMU has no type ${typeName}`];
+  if (theirs["meta-type"] === "array") {
+    if (ours.type !== "array" || ours.items === undefined) return [`${at}: QEMU says array`];
+    return differences(`${at}[]`, ours.items, theirs["element-type"] ?? "", schema, direction);
+  }
+  if (theirs["meta-type"] === "enum") {
+    const values = ours.const === undefined ? ours.enum : [ours.const];
+    return (values ?? [])
+      .filter((it) => !theirs.values?.includes(String(it)))
+      .map((it) => `${at}: QEMU has no value ${String(it)}`);
+  }
+  if (theirs["meta-type"] === "builtin") {
+    const json = theirs["json-type"] === "int" ? "number" : theirs["json-type"];
+    return ours.type === json ? [] : [`${at}: we say ${ours.type}, QEMU says ${json}`];
+  }
+  if (theirs["meta-type"] !== "object") return [`${at}: QEMU says ${theirs["meta-type"]}`];
+  const variants = (theirs.variants ?? []).flatMap(({ type }) =>
+    (schema.get(type)?.members ?? []).map((it) => ({ ...it, default: null })),
+  );
+  const members = [...(theirs.members ?? []), ...variants];
+  const required = ours.required ?? [];
+  const wrong = Object.entries(ours.properties ?? {}).flatMap(([name, shape]) => {
+    const member = members.find((it) => it.name === name);
+    if (member?.type === undefined) return [`${at}.${name}: QEMU has no such member`];
+    const optional = "default" in member;
+    if (direction === "received" && optional && required.includes(name))
+      return [`${at}.${name}: optional in QEMU`];
+    return differences(`${at}.${name}`, shape, member.type, schema, direction);
+  });
+  const missing = members.filter(
+    (it) => direction === "sent" && !("default" in it) && !required.includes(it.name ?? ""),
+  );
+  return [...wrong, ...missing.map((it) => `${at}.${it.name}: QEMU requires it`)];
+}
+
+const shapeOf = (type: z.ZodMiniType) => z.toJSONSchema(type, { io: "input" }) as Shape;
+
+describe("the monitor's table", () => {
+  let qemu: QemuProcess;
+  const schema = new Map<string, SchemaType>();
+  beforeAll(async () => {
+    const spec = {
+      name: "schema",
+      uuid: randomUUID(),
+      args: ["-machine", "none", "-nodefaults", "-display", "none", "-S"],
+    };
+    qemu = await QemuProcess.start(spec, { clock: systemClock });
+    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: 5000 });
+    for (const it of z.array(schemaType).parse(raw)) schema.set(it.name, it);
+  });
+  afterAll(async () => {
+    qemu.signal("SIGKILL");
+    await qemu.exited;
+  });
+
+  test.each(Object.entries(commands))(
+    "says of %s what the real QEMU says of it",
+    (name, { arguments: args, returns }) => {
+      const command = schema.get(name);
+      expect(command?.["meta-type"]).toBe("command");
+      expect(differences(name, shapeOf(args), command?.["arg-type"] ?? "", schema, "sent")).toEqual([]);
+      expect(
+        differences(`${name}'s answer`, shapeOf(returns), command?.["ret-type"] ?? "", schema, "received"),
+      ).toEqual([]);
+    },
+  );
+
+  test.each(Object.entries(events))("says of the event %s what the real QEMU says of it", (name, data) => {
+    const event = schema.get(name);
+    expect(event?.["meta-type"]).toBe("event");
+    expect(differences(name, shapeOf(data), event?.["arg-type"] ?? "", schema, "received")).toEqual([]);
+  });
+
+  test("would be found wrong by name and place", () => {
+    const of = (type: z.ZodMiniType) =>
+      differences("x", shapeOf(type), schema.get("query-status")?.["ret-type"] ?? "", schema, "received");
+    expect(of(z.looseObject({ runing: z.boolean() }))).toEqual(["x.runing: QEMU has no such member"]);
+    expect(of(z.looseObject({ running: z.string() }))).toEqual([
+      "x.running: we say string, QEMU says boolean",
+    ]);
+    const sent = schema.get("migrate-continue")?.["arg-type"] ?? "";
+    expect(differences("y", shapeOf(z.strictObject({})), sent, schema, "sent")).toEqual([
+      "y.state: QEMU requires it",
+    ]);
+    expect(
+      differences("y", shapeOf(z.strictObject({ state: z.enum(["soon"]) })), sent, schema, "sent"),
+    ).toEqual(["y.state: QEMU has no value soon"]);
+  });
+
+  test("finds the capabilities that the guarantees need, and yank out of band", async () => {
+    const known = (await qemu.main.execute("query-migrate-capabilities", {})).map((it) => it.capability);
+    for (const it of requiredCapabilities) expect(known).toContain(it);
+    expect(schema.get("yank")?.["allow-oob"]).toBe(true);
+    expect(qemu.rescue.session.hasOob).toBe(true);
+  });
+});
