@@ -74,6 +74,7 @@ describe("libvirt's weak places end well here", () => {
       const world = new World(9);
       playUntil(world, () => world.qemuD.stream === "whole" && world.qemuS.migration === migration);
       takeNamed(world, "the source's QEMU dies");
+      for (const { type } of [...world.qemuS.facts]) takeNamed(world, `the source hears ${type}`);
       world.settleDown();
       expect(world.qemuD.cpu).toBe("running");
       expect(world.coordinator.snapshot.output).toMatchObject({ kind: "arrived" });
