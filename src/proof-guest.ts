@@ -9,6 +9,8 @@ import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./gues
 import { launchGuest, type RunningGuest } from "./guests.js";
 
 export interface ProofGuestWish {
+  /** Default: `proof`. */
+  readonly name?: string;
   /** Must not be a multiple of 256: QEMU 7.2 under TCG loses dirty pages there. */
   readonly memoryKiB?: number;
   readonly workingSetMiB?: number;
@@ -70,7 +72,7 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
     const hardware = ["-machine", `pc,accel=${accelerator}`, "-nodefaults", "-display", "none"];
     const guest = await launchGuest(
       {
-        name: "proof",
+        name: wish.name ?? "proof",
         uuid: randomUUID(),
         ...(wish.binary !== undefined && { binary: wish.binary }),
         args: [...hardware, "-m", `${memoryKiB}K`, "-bios", firmware],

@@ -54,6 +54,7 @@ async function startGuest(hardware: readonly string[], words: MigrateWords) {
     return { guest, proof: null };
   }
   const proof = await launchProofGuest({
+    name,
     memoryKiB: words.memory,
     workingSetMiB: words.workingSet,
     dirtyMiBps: words.dirtyRate,

@@ -29,7 +29,7 @@ function run(
 
 describe("switchover migrate", () => {
   test("moves the proof guest, says who runs it and proves it", async () => {
-    const { code, out } = await run(["migrate"]);
+    const { code, out } = await run(["migrate", "--name", "cli"]);
     expect(out).toMatch(/the guest runs at the destination \(pid \d+\)/);
     expect(out).toMatch(/it paused for \d+\.\d ms/);
     expect(out).toMatch(/proof: counted 1 to \d+ without gap, repeat or reset; memory verified/);
@@ -37,7 +37,7 @@ describe("switchover migrate", () => {
   });
 
   test("prints one JSON object a line for programs, the outcome and the proof among them", async () => {
-    const { code, out } = await run(["migrate", "--json"]);
+    const { code, out } = await run(["migrate", "--json", "--name", "cli"]);
     const lines = out
       .trim()
       .split("\n")
@@ -55,7 +55,7 @@ describe("switchover migrate", () => {
   test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
     let interrupted = false;
     const { code, out } = await run(
-      ["migrate", "--story", "--bandwidth", "4", "--max-downtime", "1"],
+      ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"],
       (child, soFar) => {
         if (interrupted || !soFar.includes("precopying")) return;
         interrupted = true;
@@ -103,7 +103,7 @@ describe("switchover migrate", () => {
   });
 
   test("leaves no QEMU behind", () => {
-    expect(qemusOf("guest=proof")).toEqual([]);
+    expect(qemusOf("guest=cli")).toEqual([]);
     expect(qemusOf("guest=own")).toEqual([]);
   });
 });

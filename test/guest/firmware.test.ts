@@ -1,6 +1,7 @@
 // Boots the proof guest in real QEMU (TCG) and holds its lines to the model; shows that a pause and a live
 // migration leave no mark on the stream, and that a reset does.
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -60,9 +61,11 @@ describe("the guest in QEMU", () => {
     firmware = join(folder, "firmware.bin");
     await writeFile(firmware, buildFirmware(options));
   });
-  afterEach(() => {
+  afterEach(async () => {
+    const ended = [...running].map((child) => once(child, "exit"));
     for (const child of running) child.kill("SIGKILL");
     running.clear();
+    await Promise.all(ended);
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
