@@ -15,7 +15,8 @@ const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 
 const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-const settled = () => new Promise((resolve) => setTimeout(resolve, 300));
+/** Long enough for the guest to have touched its whole working set, so that all move the same memory. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 1200));
 
 async function ours(transport: "unix" | "tcp") {
   const proof = await launchProofGuest();
@@ -82,7 +83,7 @@ async function startUp() {
     const wrapper = join(directory, `${run}.sh`);
     writeFileSync(
       wrapper,
-      `#!/bin/sh\nexec qemu-system-x86_64 "$@" -D ${trace}.$$ -trace handle_qmp_command\n`,
+      `#!/bin/sh\nexec qemu-system-x86_64 "$@" -D ${trace}.$$ -trace handle_qmp_command -msg timestamp=on\n`,
       { mode: 0o755 },
     );
     const startedMs = Date.now();

@@ -108,22 +108,24 @@ async function underDeadline<T>(
   signal: AbortSignal,
   run: (signal: AbortSignal) => Promise<Answer<T>>,
 ): Promise<Answer<T>> {
-  const late = new AbortController();
-  const inner = AbortSignal.any([signal, late.signal]);
+  const inner = new AbortController();
+  const stop = () => inner.abort();
+  signal.addEventListener("abort", stop);
   let timer: unknown;
   const deadline = new Promise<Answer<T>>((resolve) => {
     timer = clock.setTimeout(() => {
-      late.abort();
       resolve(unknown(`${waitedFor} did not come within ${deadlineMs} ms`));
+      inner.abort();
     }, deadlineMs);
-    inner.addEventListener("abort", () => resolve(unknown(`${waitedFor} is not waited for any more`)));
+    inner.signal.addEventListener("abort", () => resolve(unknown(`${waitedFor} is not waited for any more`)));
   });
   try {
-    return await Promise.race([run(inner), deadline]);
+    return await Promise.race([run(inner.signal), deadline]);
   } catch (error) {
     return unknown(`${waitedFor} broke: ${messageOf(error)}`);
   } finally {
     clock.clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
   }
 }
 

@@ -70,6 +70,25 @@ describe("switchover migrate", () => {
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
   });
 
+  test("says at a second Ctrl-C what is left, and ends nothing that may run the guest", async () => {
+    let interrupts = 0;
+    const words = ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"];
+    const { code, out, err } = await run(words, (child, soFar) => {
+      if (interrupts === 0 && soFar.includes("precopying")) {
+        interrupts += 1;
+        child.kill("SIGINT");
+      } else if (interrupts === 1 && soFar.includes("Ctrl-C again")) {
+        interrupts += 1;
+        child.kill("SIGINT");
+      }
+    });
+    const pids = qemusOf("guest=cli");
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    expect(err).toMatch(/left as they are: the source \(pid \d+\) is \w+.*, the destination is \w+/);
+    expect(pids).toContain(Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]));
+    expect(code).toBe(6);
+  });
+
   test("moves a guest of the user's own hardware", async () => {
     const { code, out } = await run([
       "migrate",

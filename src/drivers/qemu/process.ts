@@ -95,15 +95,14 @@ export class QemuProcess {
     const ended = new AbortController();
     void this.exited.then(() => ended.abort());
     const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
-    const open = (name: string, rest: object) =>
-      connectMonitor(join(this.directory, `${name}.sock`), {
-        clock,
-        deadlineMs,
-        oob: true,
-        signal: stop,
-        ...rest,
-      });
-    const [main, rescue] = await Promise.all([open("main", { tap }), open("rescue", {})]);
+    const open = (name: string, rest: { oob: boolean; tap?: StartOptions["tap"] }) =>
+      connectMonitor(join(this.directory, `${name}.sock`), { clock, deadlineMs, signal: stop, ...rest });
+    // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
+    // switchover would wait for that thread: the main monitor goes without.
+    const [main, rescue] = await Promise.all([
+      open("main", { oob: false, tap }),
+      open("rescue", { oob: true }),
+    ]);
     this.#monitors = { main: new Monitor(main), rescue: new Monitor(rescue) };
   }
 

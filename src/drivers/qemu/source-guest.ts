@@ -191,9 +191,10 @@ export class QemuSourceGuest implements SourceGuest {
     if (status === "pre-switchover") this.#tell({ type: "monitor.preSwitchover" });
     if (status === "cancelled") this.#tell({ type: "monitor.cancelled" });
     if (status === "completed") {
+      this.#tell({ type: "monitor.completed" });
+      // After the fact: even writing the question would lengthen the guest's pause.
       this.#figures = this.#qemu.main.execute("query-migrate", {});
       this.#figures.catch(() => {});
-      this.#tell({ type: "monitor.completed" });
     }
     if (status === "failed") void this.#tellFailed();
     if (endings[status] !== undefined) this.#stopProgress();
