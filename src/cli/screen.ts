@@ -4,7 +4,7 @@ import { SingleBar } from "cli-progress";
 import type { JournalRecord } from "../effects/ports.js";
 import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migrate.js";
-import { expectedRestMs } from "../protocol/convergence.js";
+import { expectedRestMs, type Progress } from "../protocol/convergence.js";
 
 export interface Screen {
   say(sentence: string): void;
@@ -24,7 +24,7 @@ const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
 function personScreen(story: boolean): Screen {
   const bar = new SingleBar({
-    format: "{phase} [{bar}] {sent}/{total} MiB  dirty {dirty} MiB/s  rest {rest}",
+    format: "{phase} [{bar}] {sent} MiB sent, {rest} MiB to go  dirty {dirty} MiB/s  {forecast}",
     stream: process.stderr,
     hideCursor: true,
     clearOnComplete: true,
@@ -48,13 +48,12 @@ function personScreen(story: boolean): Screen {
     progress: ({ source, progress }) => {
       if (story || !process.stderr.isTTY || progress === null) return;
       const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
-      const rest = expectedRestMs(progress);
       const shownNow = {
         phase: source.replace(/[(.].*/, ""),
         sent: mebibytes(progress.transferredBytes),
-        total: mebibytes(progress.totalBytes),
+        rest: mebibytes(progress.remainingBytes),
         dirty: mebibytes(progress.dirtyBytesPerSecond),
-        rest: rest === null ? "does not converge" : `${(rest / 1000).toFixed(1)} s`,
+        forecast: forecast(progress),
       };
       if (!shown) bar.start(progress.totalBytes, done, shownNow);
       else bar.update(done, shownNow);
@@ -64,6 +63,12 @@ function personScreen(story: boolean): Screen {
     outcome: () => {},
     proof: () => {},
   };
+}
+
+function forecast(progress: Progress): string {
+  if (progress.bandwidthBytesPerSecond === 0) return "measuring";
+  const restMs = expectedRestMs(progress);
+  return restMs === null ? "does not converge at this rate" : `${(restMs / 1000).toFixed(1)} s to go`;
 }
 
 function jsonScreen(): Screen {

@@ -1,4 +1,7 @@
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { qemusOf } from "../migrate/lab.js";
 
@@ -11,9 +14,11 @@ interface Ended {
 function run(
   words: readonly string[],
   during: (child: ReturnType<typeof spawn>, out: string) => void = () => {},
+  env: NodeJS.ProcessEnv = {},
 ): Promise<Ended> {
   const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
   });
   let out = "";
   let err = "";
@@ -72,18 +77,25 @@ describe("switchover migrate", () => {
 
   test("says at a second Ctrl-C what is left, and ends nothing that may run the guest", async () => {
     let interrupts = 0;
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
     const words = ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"];
-    const { code, out, err } = await run(words, (child, soFar) => {
-      if (interrupts === 0 && soFar.includes("precopying")) {
-        interrupts += 1;
-        child.kill("SIGINT");
-      } else if (interrupts === 1 && soFar.includes("Ctrl-C again")) {
-        interrupts += 1;
-        child.kill("SIGINT");
-      }
-    });
+    const { code, out, err } = await run(
+      words,
+      (child, soFar) => {
+        if (interrupts === 0 && soFar.includes("precopying")) {
+          interrupts += 1;
+          child.kill("SIGINT");
+        } else if (interrupts === 1 && soFar.includes("Ctrl-C again")) {
+          interrupts += 1;
+          child.kill("SIGINT");
+        }
+      },
+      { TMPDIR: directory },
+    );
     const pids = qemusOf("guest=cli");
     for (const pid of pids) process.kill(pid, "SIGKILL");
+    // Nobody else is left to clean up after what was left.
+    rmSync(directory, { recursive: true, force: true });
     expect(err).toMatch(/left as they are: the source \(pid \d+\) is \w+.*, the destination is \w+/);
     expect(pids).toContain(Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]));
     expect(code).toBe(6);
