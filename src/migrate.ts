@@ -31,7 +31,7 @@ export interface MigrateOptions {
     /** Default: the source's hardware. */
     readonly args?: readonly string[];
   };
-  /** Default `unix`: plain tcp adds a 41 ms stall to the pause (docs/decisions/0003). */
+  /** Default `unix`: plain tcp can add a 41 ms stall to the pause (docs/decisions/0003). */
   readonly transport?: "unix" | "tcp";
   readonly limits?: Partial<Limits>;
   readonly deadlines?: Partial<Deadlines>;

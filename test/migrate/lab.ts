@@ -1,8 +1,9 @@
 // The laboratory for real migrations: boots a proof guest, finds its QEMUs by their command lines as an outsider would,
 // and afterwards looks for everything that a migration could have left behind (G6).
 
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect } from "vitest";
 import type { JournalRecord } from "../../src/effects/ports.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
@@ -24,6 +25,9 @@ export interface Lab {
 }
 
 export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Promise<void>): Promise<void> {
+  const usualTmp = process.env["TMPDIR"];
+  const directory = mkdtempSync(join(tmpdir(), "lab-"));
+  process.env["TMPDIR"] = directory;
   const proof = await launchProofGuest(wish);
   const { uuid } = proof.guest.spec;
   const lab: Lab = {
@@ -55,7 +59,6 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
       return outcome;
     },
   };
-  const before = leftovers();
   try {
     await experiment(lab);
   } finally {
@@ -63,12 +66,12 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
     await Promise.all([proof.guest.process.exited, lab.guest?.process.exited]);
     await proof.remove();
   }
-  const own = new Set([proof.guest.process.directory]);
-  expect(leftovers().filter((it) => before.includes(it) && own.has(it))).toEqual([]);
+  const left = readdirSync(directory);
+  rmSync(directory, { recursive: true, force: true });
+  if (usualTmp === undefined) delete process.env["TMPDIR"];
+  else process.env["TMPDIR"] = usualTmp;
+  expect(left, "every file and socket goes with its process").toEqual([]);
 }
-
-/** Directories of ours; each holds a process's sockets and goes with it. */
-const leftovers = () => readdirSync(tmpdir()).filter((it) => it.startsWith("switchover-"));
 
 /** Pids of the QEMUs that carry this guest; with `incoming`, only those that wait for it. */
 export function qemusOf(uuid: string, incoming = false): number[] {

@@ -98,9 +98,6 @@ export const commands = {
 export const events = {
   STOP: nothing,
   RESUME: nothing,
-  RESET: z.looseObject({ guest: z.boolean() }),
-  SHUTDOWN: z.looseObject({ guest: z.boolean() }),
-  GUEST_PANICKED: z.looseObject({ action: z.string() }),
   MIGRATION: z.looseObject({ status: z.string() }),
 } as const;
 
