@@ -19,9 +19,11 @@ describe("a real guest on real QEMU", () => {
   );
 
   test("stays paused at the destination when it was paused before", async () => {
-    await inLab({}, async ({ proof, migrate }) => {
+    await inLab({}, async (lab) => {
+      const { proof } = lab;
       await proof.guest.process.main.execute("stop", {});
-      const outcome = await migrate().outcome;
+      const outcome = await lab.migrate().outcome;
+      lab.guest = outcome.guest;
       expect(outcome.kind).toBe("arrived");
       expect(await outcome.guest?.process.main.execute("query-status", {})).toMatchObject({
         running: false,
