@@ -192,8 +192,10 @@ export class QemuSourceGuest implements SourceGuest {
     if (status === "cancelled") this.#tell({ type: "monitor.cancelled" });
     if (status === "completed") {
       this.#tell({ type: "monitor.completed" });
-      // After the fact: even writing the question would lengthen the guest's pause.
-      this.#figures = this.#qemu.main.execute("query-migrate", {});
+      // In a later turn: writing the question takes half a millisecond, and `cont` must leave before it.
+      this.#figures = new Promise((resolve, reject) => {
+        setImmediate(() => this.#qemu.main.execute("query-migrate", {}).then(resolve, reject));
+      });
       this.#figures.catch(() => {});
     }
     if (status === "failed") void this.#tellFailed();
