@@ -60,6 +60,8 @@ async function startGuest(hardware: readonly string[], words: MigrateWords) {
     dirtyMiBps: words.dirtyRate,
     binary,
   });
+  // Until it has written its whole working set there is little memory whose arrival could be proved.
+  await proof.waitForPasses(1, 120_000);
   return { guest: proof.guest, proof };
 }
 
@@ -79,7 +81,11 @@ async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen
   const report = await proof.check();
   screen.proof(report);
   screen.say(`proof: ${describeContinuity(report)}`);
-  return report.ok;
+  if (outcome.kind !== "arrived") return report.ok;
+  const there = report.perStream.find((it) => it.name === "destination")?.cyclesVerified ?? 0;
+  if (there < 1)
+    screen.complain("the proof is not whole: the destination has not read back all memory that travelled");
+  return report.ok && there >= 1;
 }
 
 /** First Ctrl-C: abort. Second: say what is left, and go without ending anything that may run the guest. */

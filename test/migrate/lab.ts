@@ -29,6 +29,8 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
   const directory = mkdtempSync(join(tmpdir(), "lab-"));
   process.env["TMPDIR"] = directory;
   const proof = await launchProofGuest(wish);
+  // Only memory that was written before can be shown to have travelled.
+  await proof.waitForPasses(1, 20_000);
   const { uuid } = proof.guest.spec;
   const lab: Lab = {
     proof,
@@ -56,6 +58,10 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
       }
       const report = await proof.check();
       expect(report.ok, describeContinuity(report)).toBe(true);
+      if (outcome.kind === "arrived") {
+        const here = report.perStream.findLast((it) => it.bytes > 0)?.cyclesVerified;
+        expect(here, "all memory that travelled was read back here").toBeGreaterThanOrEqual(1);
+      }
       return outcome;
     },
   };
