@@ -38,7 +38,7 @@ export interface MigrateOptions {
   readonly journal?: Journal;
   readonly clock?: Clock;
   readonly ids?: Ids;
-  /** Told each record of the story at once. */
+  /** Told each record of the story at once. What it throws is thrown as uncaught, and harms no migration. */
   readonly onRecord?: (record: JournalRecord) => void;
 }
 

@@ -4,6 +4,7 @@
 import type { InspectionEvent } from "xstate";
 import type { Aside } from "../machines/habits.js";
 import type { Side } from "../protocol/steps.js";
+import { apart } from "./apart.js";
 import type { Clock, Journal, JournalRecord } from "./ports.js";
 
 export interface Recorder {
@@ -28,10 +29,10 @@ export function createRecorder(options: {
   let lastState = "";
 
   const append = (record: JournalRecord) => {
-    onRecord?.(record);
     // A record that failed must not be followed by one that counts: the chain stays broken.
     written = written.then(() => journal.append(record));
     written.catch(() => {});
+    apart(() => onRecord?.(record));
   };
 
   return {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { uncaughtDuring } from "../uncaught.js";
 import { destinationPid, inLab, memoryMoves, sourceReaches } from "./lab.js";
 
 /** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
@@ -177,6 +178,18 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
       });
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived", runs: "destination" });
     });
+  });
+});
+
+test("a throwing onRecord does not harm the migration, and is not hidden", async () => {
+  await inLab({}, async (lab) => {
+    const uncaught = await uncaughtDuring(async () => {
+      const migration = lab.migrate({}, (record) => {
+        if (record.kind === "state" && record.state === "switchingOver") throw new Error("embedder's bug");
+      });
+      expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+    });
+    expect(uncaught.map(String)).toEqual(["Error: embedder's bug"]);
   });
 });
 

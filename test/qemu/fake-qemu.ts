@@ -24,6 +24,7 @@ export const greeting = { QMP: { version: {}, capabilities: ["oob"] } };
 export async function fakeQemu(
   answer: (command: Received) => object | string | undefined,
   first: object | string | null = greeting,
+  { negotiates = true } = {},
 ): Promise<FakeQemu> {
   const directory = await mkdtemp(join(tmpdir(), "fake-qemu-"));
   const path = join(directory, "qmp.sock");
@@ -41,7 +42,9 @@ export async function fakeQemu(
         .filter((it) => it !== "")) {
         const command = JSON.parse(line) as Received;
         const reply =
-          command.execute === "qmp_capabilities" ? { return: {}, id: command.id } : answer(command);
+          command.execute === "qmp_capabilities" && negotiates
+            ? { return: {}, id: command.id }
+            : answer(command);
         if (reply !== undefined) socket.write(text(reply));
       }
     });

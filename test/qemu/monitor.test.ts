@@ -12,7 +12,8 @@ import {
 } from "../../src/drivers/qemu/monitor/errors.js";
 import type { RawEvent } from "../../src/drivers/qemu/monitor/session.js";
 import { systemClock } from "../../src/drivers/system.js";
-import { type FakeQemu, fakeQemu, type Received } from "./fake-qemu.js";
+import { uncaughtDuring } from "../uncaught.js";
+import { type FakeQemu, fakeQemu, greeting, type Received } from "./fake-qemu.js";
 
 let fake: FakeQemu | undefined;
 afterEach(async () => {
@@ -172,6 +173,77 @@ describe("a monitor session", () => {
     await expect(wait).rejects.toThrow(
       "/nonexistent/qmp.sock cannot be reached: nobody listened within 50 ms",
     );
+  });
+
+  test("outlives a listener and a tap that throw, and does not hide what they threw", async () => {
+    fake = await fakeQemu(
+      ({ id }) => `${JSON.stringify(stopEvent)}\n${JSON.stringify({ return: {}, id })}\n`,
+    );
+    const { path } = fake;
+    const uncaught = await uncaughtDuring(async () => {
+      const it = await connectMonitor(path, {
+        clock: systemClock,
+        oob: false,
+        deadlineMs: 200,
+        tap: ({ text }) => {
+          if (text.includes("STOP")) throw new Error("tap's bug");
+        },
+      });
+      it.onEvent(() => {
+        throw new Error("listener's bug");
+      });
+      expect(await it.execute("stop", {}, { limitMs: 500 })).toEqual({});
+      it.close();
+    });
+    expect(uncaught.map(String)).toEqual(["Error: tap's bug", "Error: listener's bug"]);
+  });
+
+  test("does not take an event for one of its table because of what objects inherit", async () => {
+    const it = await session(
+      ({ id }) =>
+        `${JSON.stringify({ ...stopEvent, event: "constructor" })}\n${JSON.stringify({ return: { status: "running", running: true }, id })}\n`,
+    );
+    const monitor = new Monitor(it);
+    monitor.onEvent(() => {});
+    expect(await monitor.execute("query-status", {})).toMatchObject({ running: true });
+    it.close();
+  });
+
+  test("ends at an event that is not as QEMU documents it, without an uncaught error", async () => {
+    const it = await session(() => `${JSON.stringify({ ...stopEvent, event: "MIGRATION", data: {} })}\n`);
+    const monitor = new Monitor(it);
+    const heard: unknown[] = [];
+    monitor.onEvent((event) => heard.push(event));
+    await expect(monitor.execute("query-status", {})).rejects.toThrow(
+      "MIGRATION is not as documented: status",
+    );
+    expect(heard).toEqual([]);
+  });
+
+  test("stops waiting for a greeting as soon as the process is known to be dead", async () => {
+    fake = await fakeQemu(() => undefined, null);
+    const dead = new AbortController();
+    const wait = connectMonitor(fake.path, {
+      clock: systemClock,
+      oob: false,
+      deadlineMs: 20_000,
+      signal: dead.signal,
+    });
+    setTimeout(() => dead.abort(), 20);
+    await expect(wait).rejects.toThrow("cannot be reached: given up");
+    const tooLate = connectMonitor(fake.path, {
+      clock: systemClock,
+      oob: false,
+      deadlineMs: 200,
+      signal: dead.signal,
+    });
+    await expect(tooLate).rejects.toBeInstanceOf(QmpConnectError);
+  });
+
+  test("gives the negotiation up as a monitor that cannot be reached", async () => {
+    fake = await fakeQemu(() => undefined, greeting, { negotiates: false });
+    const wait = connectMonitor(fake.path, { clock: systemClock, oob: false, deadlineMs: 60 });
+    await expect(wait).rejects.toBeInstanceOf(QmpConnectError);
   });
 
   test("refuses an answer that is not as QEMU documents it, by name and place", async () => {

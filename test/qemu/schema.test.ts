@@ -52,6 +52,8 @@ function differences(
   }
   if (theirs["meta-type"] === "enum") {
     const values = ours.const === undefined ? ours.enum : [ours.const];
+    if (ours.type !== "string" && values === undefined)
+      return [`${at}: we say ${ours.type}, QEMU says an enum`];
     return (values ?? [])
       .filter((it) => !theirs.values?.includes(String(it)))
       .map((it) => `${at}: QEMU has no value ${String(it)}`);
@@ -61,6 +63,7 @@ function differences(
     return ours.type === json ? [] : [`${at}: we say ${ours.type}, QEMU says ${json}`];
   }
   if (theirs["meta-type"] !== "object") return [`${at}: QEMU says ${theirs["meta-type"]}`];
+  if (ours.type !== "object") return [`${at}: we say ${ours.type}, QEMU says object`];
   const variants = (theirs.variants ?? []).flatMap(({ type }) =>
     (schema.get(type)?.members ?? []).map((it) => ({ ...it, default: null })),
   );
@@ -125,6 +128,8 @@ describe("the monitor's table", () => {
     expect(of(z.looseObject({ running: z.string() }))).toEqual([
       "x.running: we say string, QEMU says boolean",
     ]);
+    expect(of(z.looseObject({ status: z.number() }))).toEqual(["x.status: we say number, QEMU says an enum"]);
+    expect(of(z.array(z.string()))).toEqual(["x: we say array, QEMU says object"]);
     const sent = schema.get("migrate-continue")?.["arg-type"] ?? "";
     expect(differences("y", shapeOf(z.strictObject({})), sent, schema, "sent")).toEqual([
       "y.state: QEMU requires it",

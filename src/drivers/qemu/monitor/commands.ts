@@ -139,12 +139,19 @@ export class Monitor {
     return this.#check(name, answers[name].returns, value);
   }
 
+  /** An event that is not as documented is QEMU's fault, not the listener's: it ends the session. */
   onEvent(listener: (event: MonitorEvent) => void): () => void {
     return this.session.onEvent((raw) => {
-      if (isKnown(raw)) {
+      if (!isKnown(raw)) return;
+      let event: MonitorEvent;
+      try {
         const data = this.#check(raw.event, events[raw.event], raw.data);
-        listener({ name: raw.event, atMicros: raw.atMicros, data } as MonitorEvent);
+        event = { name: raw.event, atMicros: raw.atMicros, data } as MonitorEvent;
+      } catch (error) {
+        this.session.fail(error);
+        return;
       }
+      listener(event);
     });
   }
 
@@ -158,4 +165,5 @@ export class Monitor {
   }
 }
 
-const isKnown = (raw: RawEvent): raw is RawEvent & { event: keyof typeof events } => raw.event in events;
+const isKnown = (raw: RawEvent): raw is RawEvent & { event: keyof typeof events } =>
+  Object.hasOwn(events, raw.event);

@@ -2,6 +2,7 @@
 // It knows no command's meaning; commands.ts gives them types.
 
 import type { Socket } from "node:net";
+import { apart } from "../../../effects/apart.js";
 import type { Clock } from "../../../effects/ports.js";
 import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
 import {
@@ -9,7 +10,7 @@ import {
   QmpCommandError,
   QmpConnectError,
   QmpDisconnectedError,
-  QmpError,
+  type QmpError,
   QmpProtocolError,
   QmpTimeoutError,
 } from "./errors.js";
@@ -29,6 +30,8 @@ export interface SessionOptions {
   readonly deadlineMs: number;
   /** Told of each line of the dialogue, e.g. for the inspector. */
   readonly tap?: ((line: DialogueLine) => void) | undefined;
+  /** Ends the wait for greeting and negotiation at once, e.g. because the process died. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const dialogueLength = 20;
@@ -70,20 +73,25 @@ export class QmpSession {
   /** Waits for the greeting and negotiates; throws QmpConnectError when QEMU does not greet in time. */
   static async open(socket: Socket, options: SessionOptions): Promise<QmpSession> {
     const session = new QmpSession(socket, options);
-    const { clock, deadlineMs } = options;
+    const { clock, deadlineMs, signal } = options;
+    const endMs = clock.now() + deadlineMs;
     const timer = clock.setTimeout(
       () =>
         session.#failGreeting(
           new QmpConnectError(
             `QEMU did not greet within ${deadlineMs} ms; a monitor socket serves one client, so another may hold it`,
+            session.dialogue(),
           ),
         ),
       deadlineMs,
     );
+    const abort = () => session.#end("the wait for the monitor was given up", signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
     try {
       const offersOob = await session.#greeted;
       const enable = options.oob && offersOob ? ["oob"] : [];
-      await session.execute("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs: deadlineMs });
+      const limitMs = Math.max(1, endMs - clock.now());
+      await session.execute("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs });
       session.#oob = enable.length > 0;
       return session;
     } catch (error) {
@@ -91,6 +99,7 @@ export class QmpSession {
       throw error;
     } finally {
       clock.clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
     }
   }
 
@@ -150,6 +159,14 @@ export class QmpSession {
     this.#end("we closed the monitor");
   }
 
+  /** Ends the conversation: after one message that cannot be understood, no later one can be trusted. */
+  fail(error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
+    this.#end(why, error);
+    this.#socket.destroy();
+  }
+
   #receive(bytes: Uint8Array): void {
     try {
       for (const line of this.#lines.push(bytes)) {
@@ -157,11 +174,7 @@ export class QmpSession {
         this.#dispatch(decode(line));
       }
     } catch (error) {
-      // After one message that cannot be read, no later answer can be trusted to be the right one.
-      const why = error instanceof QmpError ? error.message : String(error);
-      this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
-      this.#end(why, error);
-      this.#socket.destroy();
+      this.fail(error);
     }
   }
 
@@ -171,7 +184,7 @@ export class QmpSession {
         this.#greet(message.oob);
         break;
       case "event":
-        for (const listener of this.#listeners) listener(message);
+        for (const listener of this.#listeners) apart(() => listener(message));
         break;
       case "return":
         this.#pendingOf(message)?.settle({ value: message.value });
@@ -197,7 +210,7 @@ export class QmpSession {
     const line = { direction, atMs: this.#options.clock.now(), text: excerpt(text) };
     this.#dialogue.push(line);
     if (this.#dialogue.length > dialogueLength) this.#dialogue.shift();
-    this.#options.tap?.(line);
+    apart(() => this.#options.tap?.(line));
   }
 
   #end(why: string, error?: unknown): void {
