@@ -18,7 +18,7 @@ import { checkLimits, defaultLimits, type Limits, type Progress } from "./protoc
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import { MigrationError } from "./protocol/errors.js";
 import { failure } from "./protocol/failures.js";
-import type { Abort, Identity } from "./protocol/messages.js";
+import type { Abort, GuestDescription, Identity } from "./protocol/messages.js";
 import { type OutcomeKind, outcomes, type Runner } from "./protocol/outcomes.js";
 
 export interface MigrateOptions {
@@ -115,7 +115,7 @@ export function migrate(options: MigrateOptions): Migration {
   });
 
   let destination: ReturnType<typeof startDestination> | null = null;
-  const startDestination = (description: Parameters<Parameters<typeof localDestination>[0]>[0]) => {
+  const startDestination = (description: GuestDescription) => {
     const recorder = recorderOf("destination");
     const actor = createActor(bindDestination({ recorder, clock }, destinationGuest), {
       ...logic,

@@ -5,7 +5,7 @@ import { fromCallback, fromPromise } from "xstate";
 import { coordinatorMachine } from "../machines/coordinator.js";
 import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
 import { type SourceEvent, sourceMachine } from "../machines/source.js";
-import { type Answer, failed, nothing, unknown } from "../protocol/answer.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
 import { type EffectName, effects, type StepName, steps } from "../protocol/steps.js";
 import type { Clock, DestinationGuest, DestinationPeer, SourceGuest, SourcePeer } from "./ports.js";
 import type { Recorder } from "./record.js";
@@ -128,5 +128,3 @@ async function underDeadline<T>(
     signal.removeEventListener("abort", stop);
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

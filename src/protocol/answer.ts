@@ -38,6 +38,9 @@ export const unknown = (message: string, qemu?: readonly string[]): Answer<never
 export const cause = (message: string, qemu?: readonly string[]): Cause =>
   qemu === undefined || qemu.length === 0 ? { message } : { message, qemu };
 
+/** The sentence of whatever was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** A peer's no, with what went wrong on its side; the first failure is the sentence. */
 export const failedThere = (failures: readonly Failure[], otherwise: string): Answer<never> => ({
   kind: "failed",

@@ -1,6 +1,6 @@
 // Turns what happened on a monitor into an answer: QEMU's no is `failed`, silence is `unknown`.
 
-import { type Answer, cause, failed, unknown } from "../../protocol/answer.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import { QmpCommandError, QmpConnectError } from "./monitor/errors.js";
 import type { QemuProcess } from "./process.js";
 
@@ -11,8 +11,7 @@ export async function answering<T>(run: () => Promise<Answer<T>>): Promise<Answe
   } catch (error) {
     if (error instanceof QmpCommandError) return failed(`QEMU refused ${error.command}`, [error.description]);
     if (error instanceof QmpConnectError) return failed(error.message);
-    const { message } = error instanceof Error ? error : new Error(String(error));
-    return unknown(message);
+    return unknown(messageOf(error));
   }
 }
 
@@ -26,13 +25,10 @@ export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
     () => "deaf" as const,
   );
   const first = await Promise.race([qemu.exited.then(() => "ended" as const), quitting]);
-  if (first === "asked" && (await endsWithin(qemu, quitLimitMs))) return { kind: "done", value: null };
+  if (first === "asked" && (await endsWithin(qemu, quitLimitMs))) return nothing;
   if (first !== "ended") qemu.signal("SIGKILL");
-  if (await endsWithin(qemu, exitLimitMs)) return { kind: "done", value: null };
-  return {
-    kind: "unknown",
-    cause: cause(`QEMU (pid ${qemu.pid}) did not end within ${exitLimitMs} ms of SIGKILL`),
-  };
+  if (await endsWithin(qemu, exitLimitMs)) return nothing;
+  return unknown(`QEMU (pid ${qemu.pid}) did not end within ${exitLimitMs} ms of SIGKILL`);
 }
 
 async function endsWithin(qemu: QemuProcess, limitMs: number): Promise<boolean> {

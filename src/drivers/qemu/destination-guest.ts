@@ -3,12 +3,20 @@
 import { join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
-import { type Answer, cause, done, failed, nothing } from "../../protocol/answer.js";
+import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { GuestWas, Prepared } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
+import { Facts } from "./facts.js";
 import type { MonitorEvent } from "./monitor/commands.js";
 import { QemuProcess, type QemuSpec } from "./process.js";
-import { chooseCapabilities, putBack, readSettings, type Settings, setCapabilities } from "./settings.js";
+import {
+  chooseCapabilities,
+  memoryBytes,
+  putBack,
+  readSettings,
+  type Settings,
+  setCapabilities,
+} from "./settings.js";
 
 const exitAfterFailedMs = 500;
 
@@ -22,7 +30,10 @@ export interface DestinationOptions {
 
 export class QemuDestinationGuest implements DestinationGuest {
   readonly #options: DestinationOptions;
-  readonly #listeners = new Set<(fact: DestinationFact) => void>();
+  readonly #facts = new Facts<DestinationFact>(
+    (event) => this.#hear(event),
+    (why) => ({ type: "process.exited", cause: why }),
+  );
   #starting: Promise<QemuProcess> | undefined;
   #settings: Settings | undefined;
   /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
@@ -38,8 +49,7 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   watch(listener: (fact: DestinationFact) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#facts.watch(listener);
   }
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
@@ -54,26 +64,24 @@ export class QemuDestinationGuest implements DestinationGuest {
       try {
         qemu = await this.#starting;
       } catch (error) {
-        return failed(error instanceof Error ? error.message : String(error));
+        return failed(messageOf(error));
       }
-      this.#listenTo(qemu);
+      this.#facts.from(qemu);
       const { main } = qemu;
       const { UUID } = await main.execute("query-uuid", {});
       if (UUID !== guest.uuid)
         return failed(`the destination's uuid is ${UUID}, the guest's is ${guest.uuid}`);
-      const memory = await main.execute("query-memory-size-summary", {});
-      const memoryBytes = memory["base-memory"] + (memory["plugged-memory"] ?? 0);
-      if (memoryBytes !== guest.memoryBytes) {
-        return failed(
-          `the destination has ${memoryBytes} bytes of memory, the guest has ${guest.memoryBytes}`,
-        );
+      const memory = await memoryBytes(main);
+      if (memory !== guest.memoryBytes) {
+        return failed(`the destination has ${memory} bytes of memory, the guest has ${guest.memoryBytes}`);
       }
-      this.#settings = await readSettings(main);
-      const capabilities = (await main.execute("query-migrate-capabilities", {})).map((it) => it.capability);
-      const chosen = chooseCapabilities(capabilities, guest.capabilities);
+      const settings = await readSettings(main);
+      const { known } = settings;
+      this.#settings = settings;
+      const chosen = chooseCapabilities(known, guest.capabilities);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
-      return done({ uri: await this.#listen(qemu), capabilities });
+      return done({ uri: await this.#listen(qemu), capabilities: known });
     });
   }
 
@@ -112,13 +120,6 @@ export class QemuDestinationGuest implements DestinationGuest {
     return `tcp:${address?.host}:${address?.port}`;
   }
 
-  #listenTo(qemu: QemuProcess): void {
-    qemu.main.onEvent((event) => this.#hear(event));
-    void Promise.all([qemu.exited, qemu.main.session.closed]).then(([why]) =>
-      this.#tell({ type: "process.exited", cause: why }),
-    );
-  }
-
   #hear(event: MonitorEvent): void {
     if (event.name === "RESUME") {
       this.resumedAtMicros ??= event.atMicros;
@@ -139,6 +140,6 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   #tell(fact: DestinationFact): void {
-    for (const listener of this.#listeners) listener(fact);
+    this.#facts.tell(fact);
   }
 }

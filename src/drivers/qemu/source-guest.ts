@@ -7,10 +7,12 @@ import { type Answer, cause, done, failed, nothing, unknown } from "../../protoc
 import type { Limits, Progress } from "../../protocol/convergence.js";
 import type { Ended, GuestDescription, GuestWas } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
+import { Facts } from "./facts.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
 import {
   chooseCapabilities,
+  memoryBytes,
   putBack,
   readSettings,
   type Settings,
@@ -33,9 +35,14 @@ const endings: Readonly<Record<string, Ended>> = {
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
-  readonly #listeners = new Set<(fact: SourceFact) => void>();
+  readonly #facts = new Facts<SourceFact>(
+    (event) => this.#hear(event),
+    (why) => {
+      this.#stopProgress();
+      return { type: "process.exited", cause: why };
+    },
+  );
   #settings: Settings | undefined;
-  #capabilities: readonly string[] = [];
   #progressTimer: unknown;
   #underWay = false;
   /** QEMU's own figures of the finished migration. */
@@ -46,17 +53,11 @@ export class QemuSourceGuest implements SourceGuest {
   constructor(qemu: QemuProcess, clock: Clock) {
     this.#qemu = qemu;
     this.#clock = clock;
-    qemu.main.onEvent((event) => this.#hear(event));
-    // The monitor is read to its end first: a death must not overtake what QEMU said before it.
-    void Promise.all([qemu.exited, qemu.main.session.closed]).then(([why]) => {
-      this.#stopProgress();
-      this.#tell({ type: "process.exited", cause: why });
-    });
+    this.#facts.from(qemu);
   }
 
   watch(listener: (fact: SourceFact) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#facts.watch(listener);
   }
 
   /** QEMU's total-time in milliseconds, when it could still be asked after completed. */
@@ -67,16 +68,14 @@ export class QemuSourceGuest implements SourceGuest {
   describe(): Promise<Answer<GuestDescription>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const [{ status, running }, { UUID }, { qemu }, memory, settings, migration, capabilities] =
-        await Promise.all([
-          main.execute("query-status", {}),
-          main.execute("query-uuid", {}),
-          main.execute("query-version", {}),
-          main.execute("query-memory-size-summary", {}),
-          readSettings(main),
-          main.execute("query-migrate", {}),
-          main.execute("query-migrate-capabilities", {}),
-        ]);
+      const [{ status, running }, { UUID }, { qemu }, memory, settings, migration] = await Promise.all([
+        main.execute("query-status", {}),
+        main.execute("query-uuid", {}),
+        main.execute("query-version", {}),
+        memoryBytes(main),
+        readSettings(main),
+        main.execute("query-migrate", {}),
+      ]);
       if (!running && status !== "paused" && status !== "prelaunch") {
         return failed(`a guest in state "${status}" cannot be migrated`);
       }
@@ -86,13 +85,12 @@ export class QemuSourceGuest implements SourceGuest {
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
       this.#settings = settings;
-      this.#capabilities = capabilities.map((it) => it.capability);
       return done({
         uuid: UUID,
         guestWas: running ? "running" : "paused",
         qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
-        memoryBytes: memory["base-memory"] + (memory["plugged-memory"] ?? 0),
-        capabilities: this.#capabilities,
+        memoryBytes: memory,
+        capabilities: settings.known,
       });
     });
   }
@@ -100,7 +98,7 @@ export class QemuSourceGuest implements SourceGuest {
   start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(this.#capabilities, prepared.capabilities);
+      const chosen = chooseCapabilities(this.#settings?.known ?? [], prepared.capabilities);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
@@ -209,10 +207,10 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   #tell(fact: SourceFact): void {
-    for (const listener of this.#listeners) listener(fact);
+    this.#facts.tell(fact);
   }
 
-  /** Asks until QEMU says how the migration ended; events only shorten the wait. */
+  /** Asks until QEMU says how the migration ended; the machine may hear it from an event before. */
   async #awaitEnd(signal: AbortSignal): Promise<Answer<Ended>> {
     while (!signal.aborted) {
       const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});

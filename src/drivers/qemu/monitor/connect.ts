@@ -1,6 +1,7 @@
 // Reaches a monitor's unix socket that QEMU may be about to create, and opens a session on it.
 
 import { connect, type Socket } from "node:net";
+import { messageOf } from "../../../protocol/answer.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
 
@@ -32,8 +33,7 @@ function unreachable(
   error: unknown,
   { deadlineMs, notYet, aborted }: { deadlineMs: number; notYet: boolean; aborted: boolean },
 ): QmpConnectError {
-  const said = error instanceof Error ? error.message : String(error);
-  const why = aborted ? "given up" : notYet ? `nobody listened within ${deadlineMs} ms` : said;
+  const why = aborted ? "given up" : notYet ? `nobody listened within ${deadlineMs} ms` : messageOf(error);
   const dialogue = error instanceof QmpError ? error.dialogue : [];
   return new QmpConnectError(`the monitor at ${path} cannot be reached: ${why}`, dialogue, { cause: error });
 }

@@ -4,6 +4,7 @@
 import type { Socket } from "node:net";
 import { apart } from "../../../effects/apart.js";
 import type { Clock } from "../../../effects/ports.js";
+import { messageOf } from "../../../protocol/answer.js";
 import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
 import {
   type DialogueLine,
@@ -161,7 +162,7 @@ export class QmpSession {
 
   /** Ends the conversation: after one message that cannot be understood, no later one can be trusted. */
   fail(error: unknown): void {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
     this.#end(why, error);
     this.#socket.destroy();
