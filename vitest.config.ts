@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     testTimeout: 30_000,
+    unstubEnvs: true,
     // Two cores and real QEMUs: more files at once would only starve the guests.
     maxWorkers: 2,
     reporters: ["default", "./test/count-reporter.ts"],

@@ -34,7 +34,10 @@ export interface ProofGuest {
   remove(): Promise<void>;
 }
 
-/** Boots the proof guest and waits for its first counted line. */
+/**
+ * Boots the proof guest and waits until it has written its whole working set: only memory that was written before a
+ * move can be shown to have travelled.
+ */
 export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<ProofGuest> {
   const { memoryKiB = 65_544, workingSetMiB = 16, dirtyMiBps = 16, accelerator = "tcg" } = wish;
   const parameters = proofGuestOptions({ memoryKiB, workingSetMiB, dirtyMiBps });
@@ -67,10 +70,15 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   };
+  const waitForPasses = async (passes: number, deadlineMs: number) => {
+    const ticksPerPass = Math.ceil(parameters.pages / parameters.pagesPerTick);
+    await waitForCount(((await check()).lastCount ?? 0) + passes * ticksPerPass, deadlineMs);
+  };
   const remove = () => rm(directory, { recursive: true, force: true });
+  let guest: RunningGuest | undefined;
   try {
     const hardware = ["-machine", `pc,accel=${accelerator}`, "-nodefaults", "-display", "none"];
-    const guest = await launchGuest(
+    guest = await launchGuest(
       {
         name: wish.name ?? "proof",
         uuid: randomUUID(),
@@ -80,18 +88,10 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
       { sideArgs: nextSide("source") },
     );
     await waitForCount(1, 10_000);
-    return {
-      guest,
-      parameters,
-      nextSide,
-      check,
-      waitForPasses: async (passes, deadlineMs) => {
-        const ticksPerPass = Math.ceil(parameters.pages / parameters.pagesPerTick);
-        await waitForCount(((await check()).lastCount ?? 0) + passes * ticksPerPass, deadlineMs);
-      },
-      remove,
-    };
+    await waitForPasses(1, 120_000);
+    return { guest, parameters, nextSide, check, waitForPasses, remove };
   } catch (error) {
+    await guest?.end();
     await remove();
     throw error;
   }

@@ -5,6 +5,7 @@ import { describeContinuity } from "../guest/continuity.js";
 import { launchGuest, type RunningGuest } from "../guests.js";
 import { type Migration, migrate, type Outcome } from "../migrate.js";
 import { launchProofGuest, type ProofGuest } from "../proof-guest.js";
+import { messageOf } from "../protocol/answer.js";
 import { checkLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { outcomes } from "../protocol/outcomes.js";
@@ -23,7 +24,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     checkLimits(limits);
     started = await startGuest(hardware, words);
   } catch (error) {
-    screen.complain(error instanceof Error ? error.message : String(error));
+    screen.complain(messageOf(error));
     return badInputExitCode;
   }
   const { guest, proof } = started;
@@ -40,7 +41,10 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   const outcome = await migration.outcome;
   stopListening();
   screen.endProgress();
-  const proved = await finish(outcome, proof, screen);
+  const proved = await finish(outcome, proof, screen).catch((error: unknown) => {
+    screen.complain(`the proof failed: ${messageOf(error)}`);
+    return false;
+  });
   await outcome.guest?.end();
   await proof?.remove();
   const { exitCode } = outcomes[outcome.kind];
@@ -60,8 +64,6 @@ async function startGuest(hardware: readonly string[], words: MigrateWords) {
     dirtyMiBps: words.dirtyRate,
     binary,
   });
-  // Until it has written its whole working set there is little memory whose arrival could be proved.
-  await proof.waitForPasses(1, 120_000);
   return { guest: proof.guest, proof };
 }
 
