@@ -7,7 +7,7 @@ import { program } from "../src/cli/program.js";
 import { coordinatorMachine } from "../src/machines/coordinator.js";
 import { destinationMachine } from "../src/machines/destination.js";
 import { sourceMachine } from "../src/machines/source.js";
-import { outcomes } from "../src/protocol/outcomes.js";
+import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
 
@@ -55,6 +55,8 @@ ${table(
   ["outcome", "who runs the guest", "exit code", "meaning"],
   Object.entries(outcomes).map(([name, it]) => [name, it.runs, it.exitCode, it.says]),
 )}
+
+The command ends with ${notProved.exitCode} when ${notProved.says}.
 
 ## Job phases, with libvirt's numbers
 

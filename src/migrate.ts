@@ -33,6 +33,8 @@ export interface MigrateOptions {
   };
   /** Default `unix`: plain tcp can add a 41 ms stall to the pause (docs/decisions/0003). */
   readonly transport?: "unix" | "tcp";
+  /** Default false: QEMU's gate before the switchover doubles the pause, and nothing waits in it yet (docs/decisions/0004). */
+  readonly pauseBeforeSwitchover?: boolean;
   readonly limits?: Partial<Limits>;
   readonly deadlines?: Partial<Deadlines>;
   readonly journal?: Journal;
@@ -104,7 +106,10 @@ export function migrate(options: MigrateOptions): Migration {
     createRecorder({ migrationId, side, journal, clock, onRecord: options.onRecord });
   const logic = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
 
-  const sourceGuest = new QemuSourceGuest(guest.process, clock);
+  const sourceGuest = new QemuSourceGuest(guest.process, {
+    clock,
+    pauseBeforeSwitchover: options.pauseBeforeSwitchover ?? false,
+  });
   const { sideArgs = [], ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const destinationGuest = new QemuDestinationGuest({

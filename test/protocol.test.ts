@@ -113,12 +113,23 @@ describe("convergence", () => {
 });
 
 describe("capabilities", () => {
+  const both = ["events", "return-path", "validate-uuid", "pause-before-switchover"];
+  const on = (capability: string) => ({ capability, state: true });
+
   test("are those that both QEMUs know", () => {
-    const both = ["events", "return-path", "validate-uuid"];
-    expect(chooseCapabilities([...both, "pause-before-switchover"], both)).toEqual(both);
+    const gate = { pauseBeforeSwitchover: true };
+    expect(chooseCapabilities([...both, "late-block-activate"], both, gate)).toEqual(both.map(on));
+  });
+
+  test("put the gate before the switchover off when nothing waits in it, whatever it was", () => {
+    const chosen = chooseCapabilities(both, both, { pauseBeforeSwitchover: false });
+    expect(chosen).toContainEqual({ capability: "pause-before-switchover", state: false });
   });
 
   test("name the one without which no guarantee holds", () => {
-    expect(chooseCapabilities(["events"], ["events", "return-path"])).toEqual({ missing: "return-path" });
+    const gate = { pauseBeforeSwitchover: false };
+    expect(chooseCapabilities(["events"], ["events", "return-path"], gate)).toEqual({
+      missing: "return-path",
+    });
   });
 });

@@ -8,7 +8,7 @@ import { launchProofGuest, type ProofGuest } from "../proof-guest.js";
 import { messageOf } from "../protocol/answer.js";
 import { checkLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
-import { outcomes } from "../protocol/outcomes.js";
+import { notProved, outcomes } from "../protocol/outcomes.js";
 import { createScreen, type Screen } from "./screen.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
@@ -48,7 +48,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   await outcome.guest?.end();
   await proof?.remove();
   const { exitCode } = outcomes[outcome.kind];
-  return exitCode === 0 && !proved ? outcomes.lost.exitCode : exitCode;
+  return outcome.guest !== null && !proved ? notProved.exitCode : exitCode;
 }
 
 async function startGuest(hardware: readonly string[], words: MigrateWords) {

@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultLimits } from "../protocol/convergence.js";
-import { outcomes } from "../protocol/outcomes.js";
+import { notProved, outcomes } from "../protocol/outcomes.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const number = (text: string): number => {
@@ -11,7 +11,7 @@ const number = (text: string): number => {
   return value;
 };
 
-const exitCodes = Object.entries(outcomes)
+const exitCodes = Object.entries({ ...outcomes, "not proved": notProved })
   .map(([kind, { exitCode, says }]) => `  ${exitCode}  ${kind}: ${says}`)
   .join("\n");
 

@@ -6,7 +6,7 @@ import { coordinatorMachine } from "../machines/coordinator.js";
 import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
 import { type SourceEvent, sourceMachine } from "../machines/source.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
-import { type EffectName, effects, type StepName, steps } from "../protocol/steps.js";
+import { abort, type EffectName, effects, type StepName, steps } from "../protocol/steps.js";
 import type { Clock, DestinationGuest, DestinationPeer, SourceGuest, SourcePeer } from "./ports.js";
 import type { Recorder } from "./record.js";
 
@@ -55,12 +55,12 @@ export function bindCoordinator(
   destination: DestinationPeer,
 ) {
   const ask = <T, Input = undefined>(
-    step: StepName,
+    question: StepName | "abort",
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
   ) =>
     fromPromise<Answer<T>, Input>(({ input, signal }) => {
-      const { side, deadlineMs } = steps[step];
-      const waitedFor = `the ${side}'s answer to ${step}`;
+      const { side, deadlineMs } = question === "abort" ? abort : steps[question];
+      const waitedFor = `the ${side}'s answer to ${question}`;
       return underDeadline(clock, deadlineMs, waitedFor, signal, (inner) => run(input, inner));
     });
   return coordinatorMachine.provide({
@@ -68,7 +68,7 @@ export function bindCoordinator(
       askBegin: ask("begin", (_, signal) => source.begin(signal)),
       askPrepare: ask("prepare", (guest, signal) => destination.prepare(guest, signal)),
       askPerform: ask("perform", (prepared, signal) => source.perform(prepared, signal)),
-      askAbort: ask("begin", (_, signal) => source.abort(signal)),
+      askAbort: ask("abort", (_, signal) => source.abort(signal)),
       askFinish: ask("finish", (_, signal) => destination.finish({ cancelled: false }, signal)),
       askFinishCancelled: ask("finish", (_, signal) => destination.finish({ cancelled: true }, signal)),
       askConfirm: ask("confirm", (_, signal) => source.confirm({ cancelled: false }, signal)),

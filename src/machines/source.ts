@@ -1,163 +1,14 @@
 // The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
 // effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
 
-import { castDraft, produce } from "immer";
-import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
-import type { Answer, Cause } from "../protocol/answer.js";
-import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js";
-import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
+import { assign, emit } from "xstate";
+import type { Answer } from "../protocol/answer.js";
 import { type Failure, failure } from "../protocol/failures.js";
-import type {
-  Decision,
-  Ended,
-  GuestDescription,
-  GuestWas,
-  Identity,
-  Prepared,
-  SourceReport,
-} from "../protocol/messages.js";
-import {
-  type Aside,
-  deadlineCause,
-  effectFailure,
-  finalState,
-  nextBackoffMs,
-  present,
-  type StateMeta,
-  unbound,
-} from "./habits.js";
+import type { Decision, Ended } from "../protocol/messages.js";
+import { deadlineCause, effectFailure, finalState, present } from "./habits.js";
+import { createMachine, type SourceContext, switchoverMs } from "./source-setup.js";
 
-export type SourceEvent =
-  | { type: "coordinator.performAsked"; prepared: Prepared }
-  | { type: "coordinator.confirmAsked" }
-  | { type: "coordinator.confirmCancelledAsked" }
-  | { type: "person.aborted" }
-  | { type: "person.tuned"; limits: Partial<Limits> }
-  | { type: "monitor.stopped" }
-  | { type: "monitor.resumed" }
-  | { type: "monitor.progressed"; progress: Progress }
-  | { type: "monitor.preSwitchover" }
-  | { type: "monitor.completed" }
-  | { type: "monitor.cancelled" }
-  | { type: "monitor.failed"; cause: Cause }
-  | { type: "process.exited"; cause: Cause };
-
-export interface SourceInput {
-  identity: Identity;
-  limits: Limits;
-  deadlines: Deadlines;
-}
-
-export interface SourceContext extends SourceInput {
-  guest: GuestDescription | null;
-  prepared: Prepared | null;
-  /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
-  limitsTold: Limits | null;
-  progress: Progress | null;
-  attempts: number;
-  failures: Failure[];
-  undone: string[];
-}
-
-export interface StartInput {
-  identity: Identity;
-  prepared: Prepared;
-  limits: Limits;
-}
-
-const noted = (context: SourceContext, what: Failure): SourceContext =>
-  produce(context, (draft) => {
-    draft.failures.push(castDraft(what));
-  });
-
-const { createMachine } = setup({
-  types: {
-    context: {} as SourceContext,
-    events: {} as SourceEvent,
-    emitted: {} as Aside,
-    input: {} as SourceInput,
-    output: {} as SourceReport,
-    meta: {} as StateMeta,
-    tags: {} as "performed" | "pointOfNoReturn",
-  },
-  actors: {
-    watch: fromCallback<SourceEvent>(() => {}),
-    describe: fromPromise<Answer<GuestDescription>>(unbound("describe")),
-    start: fromPromise<Answer<null>, StartInput>(unbound("start")),
-    tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
-    continue: fromPromise<Answer<null>>(unbound("continue")),
-    cancel: fromPromise<Answer<Ended>>(unbound("cancel")),
-    rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
-    restore: fromPromise<Answer<null>, GuestWas>(unbound("restore")),
-    settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
-    yield: fromPromise<Answer<Decision>, Identity>(unbound("yield")),
-    killSource: fromPromise<Answer<null>>(unbound("killSource")),
-  },
-  actions: {
-    keep: emit(({ event }, params: { why: string }) => ({
-      type: "kept",
-      event: event.type,
-      why: params.why,
-    })),
-    refuse: emit(({ event }, params: { why: string }) => ({
-      type: "refused",
-      event: event.type,
-      why: params.why,
-    })),
-    note: assign(({ context }, params: Failure) => noted(context, params)),
-    noteDied: assign(({ context, event }) =>
-      event.type === "process.exited"
-        ? noted(context, failure("died", context.guest ? "perform" : "begin", "source", event.cause))
-        : context,
-    ),
-    noteFailed: assign(({ context, event }) =>
-      event.type === "monitor.failed"
-        ? noted(context, failure("qemu", "perform", "source", event.cause))
-        : context,
-    ),
-    undo: assign(({ context }, params: { what: string }) =>
-      produce(context, (draft) => {
-        draft.undone.push(params.what);
-      }),
-    ),
-    takeLimits: assign(({ context, event }) =>
-      event.type === "person.tuned"
-        ? produce(context, (draft) => {
-            Object.assign(draft.limits, event.limits);
-          })
-        : context,
-    ),
-    takeProgress: assign(({ context, event }) =>
-      event.type === "monitor.progressed"
-        ? produce(context, (draft) => {
-            draft.progress = event.progress;
-          })
-        : context,
-    ),
-    tellLimits: assign(({ context }) =>
-      produce(context, (draft) => {
-        draft.limitsTold = context.limits;
-      }),
-    ),
-    firstAttempt: assign({ attempts: 0 }),
-    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
-  },
-  guards: {
-    limitsChanged: ({ context }) => context.limits !== context.limitsTold,
-    moved: ({ context, event }) =>
-      event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),
-    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
-  },
-  delays: {
-    performAsked: ({ context }) => context.deadlines.performAskedMs,
-    stall: ({ context }) => context.limits.stallMs,
-    pause: ({ context }) => context.deadlines.pauseMs,
-    switchover: ({ context }) => context.deadlines.switchoverMs,
-    cancel: ({ context }) => context.deadlines.cancelMs,
-    confirm: ({ context }) => context.deadlines.confirmMs,
-    backoff: ({ context }) => nextBackoffMs(context),
-  },
-});
+export type { SourceEvent, StartInput } from "./source-setup.js";
 
 const late = (waitedFor: string, ms: number): Failure =>
   failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
@@ -180,6 +31,14 @@ const isRefused = ({ event }: { event: { output: Answer<Decision> } }) =>
   event.output.kind === "done" && event.output.value === "refused";
 const isCompleted = ({ event }: { event: { output: Answer<Ended> } }) =>
   event.output.kind === "done" && event.output.value === "completed";
+
+const tooLong = {
+  target: "cancelling",
+  actions: {
+    type: "note",
+    params: ({ context }: { context: SourceContext }) => late("QEMU's completed", switchoverMs(context)),
+  },
+} as const;
 
 /** While QEMU's migration is under way: how it can go on, end, or be stopped by someone. */
 const sending = {
@@ -390,18 +249,10 @@ export const sourceMachine = createMachine({
       },
     },
     pausing: {
-      description: "the guest is stopped; QEMU ends the pass",
+      description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
       meta: { phase: "perform3" },
       on: sending,
-      after: {
-        pause: {
-          target: "cancelling",
-          actions: {
-            type: "note",
-            params: ({ context }) => late("QEMU's pre-switchover", context.deadlines.pauseMs),
-          },
-        },
-      },
+      after: { switchover: tooLong },
     },
     switchingOver: {
       description: "QEMU sends the device state; it can still be cancelled until it says completed",
@@ -421,15 +272,7 @@ export const sourceMachine = createMachine({
         ...sending,
         "monitor.preSwitchover": { actions: { type: "keep", params: { why: "known already" } } },
       },
-      after: {
-        switchover: {
-          target: "cancelling",
-          actions: {
-            type: "note",
-            params: ({ context }) => late("QEMU's completed", context.deadlines.switchoverMs),
-          },
-        },
-      },
+      after: { switchover: tooLong },
     },
     handedOver: {
       description: "point of no return: the destination holds the guest whole; this copy stays paused",

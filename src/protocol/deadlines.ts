@@ -4,9 +4,7 @@
 export interface Deadlines {
   /** Source, begun: for Perform to be asked. */
   readonly performAskedMs: number;
-  /** Source, from the guest's STOP to QEMU's pre-switchover. */
-  readonly pauseMs: number;
-  /** Source, from migrate-continue to QEMU's completed. */
+  /** Source, beyond the maximum downtime: from the guest's STOP, or from migrate-continue, to QEMU's completed. */
   readonly switchoverMs: number;
   /** Source, from a cancel to QEMU's word that it ended. */
   readonly cancelMs: number;
@@ -27,7 +25,6 @@ export interface Deadlines {
 
 export const defaultDeadlines: Deadlines = {
   performAskedMs: 120_000,
-  pauseMs: 10_000,
   switchoverMs: 30_000,
   cancelMs: 1_000,
   confirmMs: 10_000,

@@ -28,6 +28,9 @@ export const outcomes = {
   },
 } as const satisfies Record<OutcomeKind, { exitCode: number; runs: Runner; says: string }>;
 
+/** The command's exit code when the guest is where it should be, but its proof of continuity failed. */
+export const notProved = { exitCode: 7, says: "the guest runs, but its proof of continuity failed" } as const;
+
 /** What the coordinator has heard when it ends; nothing about a side means that it did not answer. */
 export interface Heard {
   readonly source: SourceOutcome | null;

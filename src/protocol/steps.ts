@@ -62,6 +62,9 @@ export const steps = {
   },
 } as const satisfies Record<StepName, Step>;
 
+/** A person's abort as the coordinator puts it to the source: no step, so nothing is undone when it is not heard. */
+export const abort = { side: "source", deadlineMs: 10_000 } as const;
+
 interface Effect {
   readonly step: StepName;
   readonly side: "source" | "destination";

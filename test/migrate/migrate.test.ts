@@ -74,8 +74,8 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
 
   test("when the destination's QEMU is killed in pre-switchover", async () => {
     await inLab({}, async (lab) => {
-      const migration = lab.migrate({}, (record) => {
-        if (record.kind === "state" && record.side === "source" && record.state === "pausing") {
+      const migration = lab.migrate({ pauseBeforeSwitchover: true }, (record) => {
+        if (record.kind === "state" && record.side === "source" && record.state === "switchingOver") {
           process.kill(destinationPid(lab), "SIGKILL");
         }
       });
@@ -124,7 +124,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
 
   test("when the destination stalls in the switchover itself", async () => {
     await inLab({}, async (lab) => {
-      const migration = lab.migrate({ deadlines: { switchoverMs: 500, pauseMs: 500 } }, (record) => {
+      const migration = lab.migrate({ deadlines: { switchoverMs: 500 } }, (record) => {
         if (record.kind === "state" && record.side === "source" && record.state === "pausing") {
           process.kill(destinationPid(lab), "SIGSTOP");
         }
@@ -144,7 +144,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
           if (name === "STOP") monitor.execute("migrate_cancel", {}).catch(() => {});
         });
         const migration = lab.migrate(
-          { deadlines: { pauseMs: 200, switchoverMs: 200, cancelMs: 150 } },
+          { pauseBeforeSwitchover: true, deadlines: { switchoverMs: 200, cancelMs: 150 } },
           (record) => {
             if (record.kind === "state" && record.side === "source") seen.push(record.state);
           },
@@ -185,7 +185,7 @@ test("a throwing onRecord does not harm the migration, and is not hidden", async
   await inLab({}, async (lab) => {
     const uncaught = await uncaughtDuring(async () => {
       const migration = lab.migrate({}, (record) => {
-        if (record.kind === "state" && record.state === "switchingOver") throw new Error("embedder's bug");
+        if (record.kind === "state" && record.state === "handedOver") throw new Error("embedder's bug");
       });
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
     });

@@ -299,6 +299,13 @@ export class World {
           qemuS.facts.push({ type: "monitor.stopped" }, { type: "monitor.preSwitchover" });
         });
       }
+      if (qemuS.migration === "active" && connected) {
+        may("the source's QEMU pauses the guest and switches over at once", false, () => {
+          qemuS.cpu = "stopped";
+          qemuS.migration = "device";
+          qemuS.facts.push({ type: "monitor.stopped" });
+        });
+      }
       if (qemuS.migration === "device" && connected) {
         may("the destination's QEMU has the guest whole", false, () => {
           qemuD.stream = "whole";

@@ -78,7 +78,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       const settings = await readSettings(main);
       const { known } = settings;
       this.#settings = settings;
-      const chosen = chooseCapabilities(known, guest.capabilities);
+      const chosen = chooseCapabilities(known, guest.capabilities, { pauseBeforeSwitchover: false });
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       return done({ uri: await this.#listen(qemu), capabilities: known });

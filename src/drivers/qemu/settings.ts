@@ -4,23 +4,35 @@
 import type { Limits } from "../../protocol/convergence.js";
 import type { CommandArguments, Monitor } from "./monitor/commands.js";
 
+type Capabilities = CommandArguments<"migrate-set-capabilities">["capabilities"];
+
 /**
  * Without `events` the switchover would have to be polled; without `return-path` a destination that cannot load the
  * stream leaves nobody running (QEMU 7.2: 7 of 12 failures).
  */
 export const requiredCapabilities = ["events", "return-path"] as const;
 
-/** Used where both QEMUs know them. */
-const wantedCapabilities = ["pause-before-switchover", "late-block-activate", "validate-uuid"] as const;
+/** Used where both QEMUs know them; the gate only when there is something to do in it (docs/decisions/0004). */
+const wantedCapabilities = ["late-block-activate", "validate-uuid"] as const;
+const gateCapability = "pause-before-switchover";
+const ours: readonly string[] = [...requiredCapabilities, ...wantedCapabilities, gateCapability];
 
-/** The capabilities that this QEMU and its peer are to switch on; names the missing one when a required one is. */
+export interface Gate {
+  /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
+  readonly pauseBeforeSwitchover: boolean;
+}
+
+/** Our capabilities, on or off, as far as both QEMUs know them; names the missing one when a required one is. */
 export function chooseCapabilities(
   own: readonly string[],
   peer: readonly string[],
-): string[] | { missing: string } {
+  { pauseBeforeSwitchover }: Gate,
+): Capabilities | { missing: string } {
   const both = (it: string) => own.includes(it) && peer.includes(it);
   const missing = requiredCapabilities.find((it) => !both(it));
-  return missing === undefined ? [...requiredCapabilities, ...wantedCapabilities.filter(both)] : { missing };
+  if (missing !== undefined) return { missing };
+  const state = (it: string) => it !== gateCapability || pauseBeforeSwitchover;
+  return ours.filter(both).map((capability) => ({ capability, state: state(capability) }));
 }
 
 /** Above any real link, and small enough for QEMU to do sums with. */
@@ -34,10 +46,8 @@ const limitParameters = ({ bandwidthMiBps, maxDowntimeMs }: Limits) => ({
 export const setLimits = (monitor: Monitor, limits: Limits) =>
   monitor.execute("migrate-set-parameters", limitParameters(limits));
 
-export const setCapabilities = (monitor: Monitor, on: readonly string[]) =>
-  monitor.execute("migrate-set-capabilities", {
-    capabilities: on.map((capability) => ({ capability, state: true })),
-  });
+export const setCapabilities = (monitor: Monitor, capabilities: Capabilities) =>
+  monitor.execute("migrate-set-capabilities", { capabilities });
 
 /** What QEMU's migration settings were before us. */
 export interface Settings {
@@ -52,7 +62,6 @@ export async function readSettings(monitor: Monitor): Promise<Settings> {
   const parameters = await monitor.execute("query-migrate-parameters", {});
   const bandwidth = parameters["max-bandwidth"];
   const downtime = parameters["downtime-limit"];
-  const ours: readonly string[] = [...requiredCapabilities, ...wantedCapabilities];
   return {
     known: capabilities.map((it) => it.capability),
     capabilities: {

@@ -12,6 +12,7 @@ import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
 import {
   chooseCapabilities,
+  type Gate,
   memoryBytes,
   putBack,
   readSettings,
@@ -35,6 +36,7 @@ const endings: Readonly<Record<string, Ended>> = {
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
+  readonly #gate: Gate;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -50,9 +52,10 @@ export class QemuSourceGuest implements SourceGuest {
   /** When the guest stopped for the switchover, in microseconds since 1970, by QEMU's clock. */
   stoppedAtMicros: number | undefined;
 
-  constructor(qemu: QemuProcess, clock: Clock) {
+  constructor(qemu: QemuProcess, { clock, ...gate }: { clock: Clock } & Gate) {
     this.#qemu = qemu;
     this.#clock = clock;
+    this.#gate = gate;
     this.#facts.from(qemu);
   }
 
@@ -98,7 +101,7 @@ export class QemuSourceGuest implements SourceGuest {
   start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(this.#settings?.known ?? [], prepared.capabilities);
+      const chosen = chooseCapabilities(this.#settings?.known ?? [], prepared.capabilities, this.#gate);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
