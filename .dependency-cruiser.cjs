@@ -11,6 +11,13 @@ module.exports = {
     ring("machines", "^src/machines/", "^src/(protocol|machines)/"),
     ring("effects", "^src/effects/", "^src/(protocol|machines|effects)/"),
     ring("drivers", "^src/drivers/", "^src/(protocol|machines|effects|drivers)/"),
+    ring("testing", "^src/testing/", "^src/(protocol|machines|effects|testing)/"),
+    {
+      name: "the simulated world is for tests",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/testing/" },
+      to: { path: "^src/testing/" },
+    },
     ring("guest", "^src/guest/", "^src/guest/"),
     {
       name: "protocol is plain",

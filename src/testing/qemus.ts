@@ -1,15 +1,23 @@
 // The two QEMUs of the simulated world: what they would do by themselves, as facts/qemu.md has measured it. Each keeps
 // its facts in the order in which it said them.
 
-import type { DestinationFact, SourceFact } from "../../src/effects/ports.js";
-import { cause } from "../../src/protocol/answer.js";
-import type { Ended } from "../../src/protocol/messages.js";
+import type { DestinationFact, SourceFact } from "../effects/ports.js";
+import { cause } from "../protocol/answer.js";
+import type { Ended } from "../protocol/messages.js";
 
 export class SimulatedSource {
   alive = true;
   cpu: "running" | "stopped" = "running";
   migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended = "none";
-  readonly facts: SourceFact[] = [];
+  facts: SourceFact[] = [];
+
+  clone(): SimulatedSource {
+    return Object.assign(new SimulatedSource(), this, { facts: [...this.facts] });
+  }
+
+  get key(): string {
+    return `${this.alive} ${this.cpu} ${this.migration} ${this.facts.map((it) => it.type)}`;
+  }
 
   get ended(): Ended | undefined {
     const { migration } = this;
@@ -19,6 +27,18 @@ export class SimulatedSource {
       migration === "completed"
       ? migration
       : undefined;
+  }
+
+  pause(then: "preSwitchover" | "device"): void {
+    this.cpu = "stopped";
+    this.migration = then;
+    this.facts.push({ type: "monitor.stopped" });
+    if (then === "preSwitchover") this.facts.push({ type: "monitor.preSwitchover" });
+  }
+
+  complete(): void {
+    this.migration = "completed";
+    this.facts.push({ type: "monitor.completed" });
   }
 
   /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
@@ -45,7 +65,15 @@ export class SimulatedDestination {
   everRan = false;
   cpu: "running" | "stopped" = "stopped";
   stream: "none" | "listening" | "active" | "whole" = "none";
-  readonly facts: DestinationFact[] = [];
+  facts: DestinationFact[] = [];
+
+  clone(): SimulatedDestination {
+    return Object.assign(new SimulatedDestination(), this, { facts: [...this.facts] });
+  }
+
+  get key(): string {
+    return `${this.alive} ${this.everRan} ${this.cpu} ${this.stream} ${this.facts.map((it) => it.type)}`;
+  }
 
   die(): void {
     if (!this.alive) return;
