@@ -1,5 +1,12 @@
 // The public library.
 
+export {
+  type FileJournal,
+  JournalError,
+  openFileJournal,
+  readStory,
+  type Story,
+} from "./drivers/file-journal.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
 export type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";

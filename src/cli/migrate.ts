@@ -1,6 +1,8 @@
 // `switchover migrate`: boots the guest, moves it, shows it, proves it, ends it. Everything it starts it ends.
 
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { type FileJournal, openFileJournal } from "../drivers/file-journal.js";
 import { describeContinuity } from "../guest/continuity.js";
 import { launchGuest, type RunningGuest } from "../guests.js";
 import { type Migration, migrate, type Outcome } from "../migrate.js";
@@ -20,8 +22,10 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
   const screen = createScreen(words);
   let started: { guest: RunningGuest; proof: ProofGuest | null };
+  let journal: FileJournal | undefined;
   try {
     checkLimits(limits);
+    if (words.journal !== undefined) journal = await openJournal(words.journal);
     started = await startGuest(hardware, words);
   } catch (error) {
     screen.complain(messageOf(error));
@@ -33,6 +37,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     guest,
     limits,
     transport: words.transport,
+    ...(journal && { journal }),
     destination: { sideArgs: proof?.nextSide("destination") ?? [] },
     onRecord: screen.record,
   });
@@ -47,9 +52,17 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   });
   await outcome.guest?.end();
   await proof?.remove();
+  await journal?.close();
+  if (journal)
+    screen.say(`its story: switchover replay ${join(journal.directory, `${migration.migrationId}.journal`)}`);
   const { exitCode } = outcomes[outcome.kind];
   return outcome.guest !== null && !proved ? notProved.exitCode : exitCode;
 }
+
+const openJournal = (directory: string): Promise<FileJournal> =>
+  openFileJournal(directory).catch((error: unknown) => {
+    throw new Error(`the journal cannot be kept in ${directory}: ${messageOf(error)}`);
+  });
 
 async function startGuest(hardware: readonly string[], words: MigrateWords) {
   const { name, binary } = words;

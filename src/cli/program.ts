@@ -45,6 +45,7 @@ export function program(): Command {
     .addOption(
       new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
     )
+    .option("--journal <directory>", "write the journal there, one file for each migration")
     .option("--story", "print each state of each side as it is entered")
     .option("--json", "print one JSON object a line: records, progress, outcome")
     .addHelpText(
@@ -55,6 +56,16 @@ export function program(): Command {
     .action(async (hardware: string[], options: MigrateWords) => {
       const { migrateCommand } = await import("./migrate.js");
       process.exitCode = await migrateCommand(hardware, options);
+    });
+  switchover
+    .command("replay")
+    .description("print the story of a past migration from its journal, step by step, with causes")
+    .argument("<journal>", "a file from the directory that --journal named")
+    .option("--json", "print one JSON object a line")
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (path: string, options: { json?: true }) => {
+      const { replayCommand } = await import("./replay.js");
+      process.exitCode = await replayCommand(path, options);
     });
   return switchover;
 }

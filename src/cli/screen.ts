@@ -5,6 +5,7 @@ import type { JournalRecord } from "../effects/ports.js";
 import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migrate.js";
 import { expectedRestMs, type Progress } from "../protocol/convergence.js";
+import { tell } from "./story.js";
 
 export interface Screen {
   say(sentence: string): void;
@@ -38,12 +39,7 @@ function personScreen(story: boolean): Screen {
     record: (record) => {
       if (!story) return;
       firstMs ??= record.atMs;
-      const at = `${record.atMs - firstMs}`.padStart(6);
-      const what =
-        record.kind === "state"
-          ? `${record.state}  (${record.event})`
-          : `${record.aside.type} ${"event" in record.aside ? `${record.aside.event}: ${record.aside.why}` : ""}`;
-      console.log(`${at} ms  ${record.side.padEnd(11)}  ${what}`);
+      for (const line of tell(record, firstMs)) console.log(line);
     },
     progress: ({ source, progress }) => {
       if (story || !process.stderr.isTTY || progress === null) return;

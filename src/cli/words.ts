@@ -13,6 +13,7 @@ export interface MigrateWords {
   readonly maxDowntime: number;
   readonly stall: number;
   readonly transport: "unix" | "tcp";
+  readonly journal?: string;
   readonly story?: true;
   readonly json?: true;
 }

@@ -6,6 +6,7 @@ import type { Aside } from "../machines/habits.js";
 import type { SourceEvent, StartInput } from "../machines/source.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
+import type { Failure } from "../protocol/failures.js";
 import type {
   Abort,
   Decision,
@@ -73,6 +74,8 @@ export interface StateRecord {
   readonly state: string;
   /** The event that led here. */
   readonly event: string;
+  /** What has gone wrong on this side since its last record. */
+  readonly because: readonly Failure[];
 }
 export interface AsideRecord {
   readonly kind: "aside";

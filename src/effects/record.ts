@@ -3,6 +3,7 @@
 
 import type { InspectionEvent } from "xstate";
 import type { Aside } from "../machines/habits.js";
+import type { Failure } from "../protocol/failures.js";
 import type { Side } from "../protocol/steps.js";
 import { apart } from "./apart.js";
 import type { Clock, Journal, JournalRecord } from "./ports.js";
@@ -27,6 +28,7 @@ export function createRecorder(options: {
   const { migrationId, side, journal, clock, onRecord } = options;
   let written: Promise<void> = Promise.resolve();
   let lastState = "";
+  let told = 0;
 
   const append = (record: JournalRecord) => {
     // A record that failed must not be followed by one that counts: the chain stays broken.
@@ -42,11 +44,21 @@ export function createRecorder(options: {
       const state = stateName(inspected.snapshot.value);
       if (state === lastState) return;
       lastState = state;
-      append({ kind: "state", migrationId, side, atMs: clock.now(), state, event: inspected.event.type });
+      const failures = failuresOf(inspected.snapshot);
+      const because = failures.slice(told);
+      told = failures.length;
+      const event = inspected.event.type;
+      append({ kind: "state", migrationId, side, atMs: clock.now(), state, event, because });
     },
     aside: (aside) => append({ kind: "aside", migrationId, side, atMs: clock.now(), aside }),
     durable: () => written,
   };
+}
+
+/** Each of our machines keeps what has gone wrong in its context. */
+function failuresOf(snapshot: { readonly value: unknown }): readonly Failure[] {
+  const { context } = snapshot as { context?: { failures?: readonly Failure[] } };
+  return context?.failures ?? [];
 }
 
 /** XState's value as one string: `settling.asking`, `precopying(limits.told, watchdog.watching)`. */

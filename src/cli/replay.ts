@@ -1,0 +1,30 @@
+// `switchover replay`: the story of a past migration, from its journal alone.
+
+import { JournalError, readStory, type Story } from "../drivers/file-journal.js";
+import { messageOf } from "../protocol/answer.js";
+import { tell } from "./story.js";
+import { badInputExitCode } from "./words.js";
+
+/** The exit code. */
+export async function replayCommand(path: string, { json }: { json?: true }): Promise<number> {
+  let story: Story;
+  try {
+    story = await readStory(path);
+  } catch (error) {
+    const what =
+      error instanceof JournalError ? error.message : `${path} cannot be read: ${messageOf(error)}`;
+    console.error(`switchover: ${what}`);
+    return badInputExitCode;
+  }
+  const { records, torn } = story;
+  const [first] = records;
+  if (json !== true && first !== undefined)
+    console.log(`migration ${first.migrationId}, ${new Date(first.atMs).toISOString()}`);
+  for (const record of records) {
+    if (json === true) console.log(JSON.stringify(record));
+    else for (const line of tell(record, first?.atMs ?? record.atMs)) console.log(line);
+  }
+  if (torn !== null)
+    console.error("switchover: the last line was not written whole; no effect had begun that rests on it");
+  return 0;
+}

@@ -1,0 +1,18 @@
+// One record of a migration as a person reads it: when, which side, what, and because of what.
+
+import type { JournalRecord } from "../effects/ports.js";
+import { describeFailure } from "../protocol/failures.js";
+
+/** Times count from `firstMs`, milliseconds since 1970. */
+export function tell(record: JournalRecord, firstMs: number): string[] {
+  const at = `${record.atMs - firstMs}`.padStart(6);
+  const line = (what: string) => `${at} ms  ${record.side.padEnd(11)}  ${what}`;
+  if (record.kind === "state") {
+    const because = record.because.map((it) => line(`  because ${describeFailure(it)}`));
+    return [line(`${record.state}  (${record.event})`), ...because];
+  }
+  const { aside } = record;
+  if (aside.type === "tuned")
+    return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];
+  return [line(`${aside.type} ${aside.event}: ${aside.why}`)];
+}
