@@ -1,7 +1,7 @@
 // The laboratory for real migrations: boots a proof guest, finds its QEMUs by their command lines as an outsider would,
 // and afterwards looks for everything that a migration could have left behind (G6).
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, vi } from "vitest";
@@ -10,6 +10,7 @@ import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
 import { type MigrateOptions, type Migration, migrate, type Outcome } from "../../src/migrate.js";
 import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest.js";
+import { qemusOf } from "./qemus-of.js";
 
 export interface Lab {
   readonly proof: ProofGuest;
@@ -74,26 +75,6 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
     rmSync(directory, { recursive: true, force: true });
   }
   expect(left, "every file and socket goes with its process").toEqual([]);
-}
-
-/** Pids of the QEMUs that carry this guest; with `incoming`, only those that wait for it. */
-export function qemusOf(uuid: string, incoming = false): number[] {
-  return readdirSync("/proc")
-    .filter((it) => /^\d+$/.test(it))
-    .filter((pid) => {
-      const args = commandLine(pid);
-      return args.includes(uuid) && (!incoming || args.includes("-incoming"));
-    })
-    .map(Number);
-}
-
-function commandLine(pid: string): string[] {
-  try {
-    // A zombie has an empty command line: what is reaped is not left over.
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
 }
 
 /** The QEMU that is being migrated into: the newest of the guest's that waits for a stream. */

@@ -1,0 +1,155 @@
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openFileJournal, readStory } from "../../src/drivers/file-journal.js";
+import type { JournalRecord } from "../../src/effects/ports.js";
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "journal-test-"));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+const state = (name: string, more: Partial<JournalRecord & { kind: "state" }> = {}): JournalRecord => ({
+  kind: "state",
+  migrationId: "m-1",
+  side: "source",
+  atMs: 1,
+  state: name,
+  event: "test",
+  because: [],
+  ...more,
+});
+
+async function written(...records: readonly JournalRecord[]): Promise<string> {
+  const journal = await openFileJournal(directory);
+  for (const it of records) await journal.append(it);
+  await journal.close();
+  return join(directory, "m-1.journal");
+}
+
+describe("a journal on disk", () => {
+  test("gives back what was written, in order, also when many write at once", async () => {
+    const journal = await openFileJournal(directory);
+    const records = Array.from({ length: 200 }, (_, n) => state(`state ${n}`));
+    await Promise.all(records.map((it) => journal.append(it)));
+    await journal.close();
+    expect(await readStory(join(directory, "m-1.journal"))).toEqual({ records, torn: null });
+  });
+
+  test("keeps what a failure says, with QEMU's own words in any script", async () => {
+    const because = [
+      { code: "qemu", step: "perform", side: "source", message: "zwei\nZeilen", qemu: ["数", "\u2028"] },
+    ] as const;
+    const path = await written(state("restoring", { because }));
+    expect((await readStory(path)).records).toEqual([state("restoring", { because })]);
+  });
+
+  test("cut off at any byte loses only lines that were not whole, and says so", async () => {
+    const path = await written(...["a", "b", "c"].map((it) => state(it)));
+    const whole = readFileSync(path);
+    const lines = whole.toString().split("\n").length - 1;
+    const head = whole.indexOf("\n") + 1;
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: head, max: whole.length }), async (length) => {
+        writeFileSync(path, whole.subarray(0, length));
+        const { records, torn } = await readStory(path);
+        const kept = whole.subarray(0, length).toString();
+        expect(records.length).toBe(kept.split("\n").length - 2);
+        expect(torn === null).toBe(kept.endsWith("\n"));
+      }),
+    );
+    expect(lines).toBe(4);
+  });
+
+  test("refuses a file in which any byte before the last line is changed", async () => {
+    const path = await written(...["a", "b", "c"].map((it) => state(it)));
+    const whole = readFileSync(path);
+    const lastLine = whole.lastIndexOf("\n", whole.length - 2) + 1;
+    await fc.assert(
+      fc.asyncProperty(fc.nat(lastLine - 2), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+        const changed = Buffer.from(whole);
+        changed[at] = (changed[at] ?? 0) ^ change;
+        writeFileSync(path, changed);
+        await expect(readStory(path)).rejects.toThrow(/damaged|no journal/);
+      }),
+    );
+  });
+
+  test("takes a last line with a wrong checksum for torn", async () => {
+    const path = await written(state("a"));
+    appendFileSync(path, '00000000 {"kind":"state"}\n');
+    expect(await readStory(path)).toEqual({ records: [state("a")], torn: '00000000 {"kind":"state"}' });
+  });
+
+  test("refuses another version and a file that is none of ours, by name", async () => {
+    const path = await written(state("a"));
+    const text = '{"kind":"journal","version":2}';
+    const { crc32 } = await import("node:zlib");
+    writeFileSync(path, `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`);
+    await expect(readStory(path)).rejects.toThrow("version 2; this switchover reads version 1");
+    writeFileSync(path, "hello\nworld\n");
+    await expect(readStory(path)).rejects.toThrow(path);
+  });
+
+  test("never takes up a file that is there already", async () => {
+    await written(state("a"));
+    const journal = await openFileJournal(directory);
+    await expect(journal.append(state("b"))).rejects.toThrow("EEXIST");
+    await journal.close();
+  });
+
+  test("refuses a migration id that would leave its directory", async () => {
+    const journal = await openFileJournal(directory);
+    await expect(journal.append(state("a", { migrationId: "../x" }))).rejects.toThrow("cannot be the name");
+    await journal.close();
+  });
+
+  test("compacts what has ended, and keeps what has not or needs a person", async () => {
+    const journal = await openFileJournal(directory);
+    const endings = { old: "left", new: "stayed", open: "precopying", hurt: "stuck" };
+    for (const [migrationId, name] of Object.entries(endings))
+      await journal.append(state(name, { migrationId }));
+    expect(await journal.compact(0), "all are open here").toEqual([]);
+    await journal.close();
+    const later = await openFileJournal(directory);
+    expect(await later.compact(1)).toHaveLength(1);
+    expect(await later.compact(0)).toHaveLength(1);
+    expect(readdirSync(directory).toSorted()).toEqual(["hurt.journal", "open.journal"]);
+    await later.close();
+  });
+});
+
+const canMount = process.getuid?.() === 0;
+describe.skipIf(!canMount)(
+  `a full disk${canMount ? "" : " (skipped: only root can mount a small one)"}`,
+  () => {
+    let disk: string;
+    beforeEach(() => {
+      disk = join(directory, "disk");
+      execFileSync("mkdir", [disk]);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", disk]);
+    });
+    afterEach(() => {
+      execFileSync("umount", [disk]);
+    });
+
+    test("fails the append, leaves no half line, and takes the next one when there is room again", async () => {
+      const journal = await openFileJournal(disk);
+      await journal.append(state("first"));
+      const ballast = join(disk, "ballast");
+      execFileSync("sh", ["-c", `cat /dev/zero > ${ballast} 2>/dev/null; true`]);
+      const long = "x".repeat(5_000);
+      await expect(journal.append(state(long))).rejects.toThrow("ENOSPC");
+      rmSync(ballast);
+      await journal.append(state("last"));
+      await journal.close();
+      const { records, torn } = await readStory(join(disk, "m-1.journal"));
+      expect(records).toEqual([state("first"), state("last")]);
+      expect(torn).toBeNull();
+    });
+  },
+);
