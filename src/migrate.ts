@@ -105,7 +105,10 @@ export interface Tuned {
  */
 export const migrate = (options: MigrateOptions): Migration => migrateThrough(options, asItIs);
 
-/** Where faults can be put in, between the machines and the outside. Each function gets a port and gives one like it. */
+/**
+ * Where faults can be put in, between the machines and the outside. Each function gets a port and gives one like it.
+ * @internal
+ */
 export interface Seams {
   sourceGuest(port: SourceGuest): SourceGuest;
   destinationGuest(port: DestinationGuest): DestinationGuest;

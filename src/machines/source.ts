@@ -25,6 +25,7 @@ const resumedItself: Failure = failure("qemu", "perform", "source", {
   message: "the guest was resumed at the source while it was being handed over",
 });
 const isDone = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "done";
+const isFailed = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "failed";
 const isTaken = ({ event }: { event: { output: Answer<Decision> } }) =>
   event.output.kind === "done" && event.output.value === "taken";
 const isRefused = ({ event }: { event: { output: Answer<Decision> } }) =>
@@ -119,7 +120,12 @@ export const sourceMachine = createMachine({
             ),
           },
           {
+            guard: isFailed,
             target: "stayed",
+            actions: { type: "note", params: ({ event }) => effectFailure("describe", event.output) },
+          },
+          {
+            target: "doubting",
             actions: { type: "note", params: ({ event }) => effectFailure("describe", event.output) },
           },
         ],
@@ -129,6 +135,12 @@ export const sourceMachine = createMachine({
         "coordinator.confirmCancelledAsked": { target: "stayed", actions: { type: "note", params: givenUp } },
         "process.exited": { target: "lost", actions: "noteDied" },
       },
+    },
+    doubting: {
+      description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
+      meta: { phase: "begin3" },
+      on: { "process.exited": { target: "lost", actions: "noteDied" } },
+      after: { cancel: "stayed" },
     },
     begun: {
       description: "the job is taken, the guest runs; Perform has not been asked",

@@ -287,7 +287,7 @@ export class World {
     const { qemuS } = this;
     switch (id) {
       case "describe":
-        return () => (qemuS.alive ? done(description) : failed("QEMU is dead"));
+        return () => (qemuS.alive ? done(description) : unknown("QEMU is dead"));
       case "cancel":
       case "rescue":
         return () => (qemuS.ended === undefined ? unknown("still cancelling") : done(qemuS.ended));

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { qemusOf } from "../migrate/lab.js";
+import { qemusOf } from "../migrate/qemus-of.js";
 
 interface Ended {
   readonly code: number | null;

@@ -83,6 +83,15 @@ describe("libvirt's weak places end well here", () => {
   );
 });
 
+test("a source whose QEMU dies before it is described says lost, not stayed", () => {
+  const world = new World(9);
+  takeNamed(world, "the source's QEMU dies");
+  takeNamed(world, "source.describe is done");
+  world.settleDown();
+  expect(world.source.state).toBe("lost");
+  expect(world.coordinator.snapshot.output).toMatchObject({ kind: "lost" });
+});
+
 describe("whatever fails, is lost, repeated, late or dies", () => {
   test("a migration without faults arrives", () => {
     const world = play(0, []);

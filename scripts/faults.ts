@@ -1,0 +1,34 @@
+// The fault sweep on real QEMU as a command: `npm run faults [runs]`, 300 unless told. Prints the table, saves every run
+// in bench/results/faults.json, and ends with 1 when a guest was stuck or doubled.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { caseOf, describeCase, Sweeper, type SweepResult, type Verdict } from "../test/faults/sweep.js";
+
+const runs = Number(process.argv[2] ?? 300);
+const first = Number(process.argv[3] ?? 0);
+const sweeper = new Sweeper();
+const results: (SweepResult & { seed: number; faults: string })[] = [];
+for (let seed = first; seed < first + runs; seed += 1) {
+  const faults = caseOf(seed).map(describeCase).join(" + ");
+  const result = await sweeper.run(caseOf(seed));
+  results.push({ seed, faults, ...result });
+  const bad = result.verdict === "stuck" || result.verdict === "two";
+  console.log(
+    `${seed}  ${result.met ? "" : "(not met) "}${faults}  ->  ${result.outcome}, ${result.verdict}`,
+  );
+  if (bad) console.log(`      ${result.why}`);
+}
+await sweeper.end();
+const verdicts: readonly Verdict[] = [
+  "one running",
+  "none but settled later",
+  "lost with its QEMU",
+  "stuck",
+  "two",
+];
+const count = (verdict: Verdict) => results.filter((it) => it.verdict === verdict).length;
+console.table(Object.fromEntries(verdicts.map((it) => [it, count(it)])));
+console.log(`${results.filter((it) => !it.met).length} of ${runs} runs did not come by their fault`);
+mkdirSync("bench/results", { recursive: true });
+writeFileSync("bench/results/faults.json", `${JSON.stringify(results, null, 1)}\n`);
+process.exitCode = count("stuck") + count("two") === 0 ? 0 : 1;

@@ -1,0 +1,23 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { caseOf, describeCase, Sweeper, sweep } from "./sweep.js";
+
+// A slice: every case is `npm run faults`. Each number is prime to the ways a row is swept, so all ways come up.
+const slice = sweep.map((_, seed) => seed).filter((seed) => seed % 17 === 3);
+
+describe("a slice of the fault sweep on real QEMU", () => {
+  const sweeper = new Sweeper();
+  afterAll(() => sweeper.end());
+
+  test.each(slice.map((seed) => [describeCase(sweep[seed] ?? never()), seed] as const))(
+    "%s: one copy runs, or its QEMU was killed",
+    async (_, seed) => {
+      const { verdict, why } = await sweeper.run(caseOf(seed));
+      expect(["one running", "none but settled later", "lost with its QEMU"], why).toContain(verdict);
+    },
+    60_000,
+  );
+});
+
+function never(): never {
+  throw new Error("the sweep has no such case");
+}
