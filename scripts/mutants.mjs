@@ -78,7 +78,7 @@ const mutants = [
   [
     "the destination refuses when `cont` has no answer",
     destination,
-    'event.output.kind === "failed" && context.attempts === 1',
+    "isFailed({ event })",
     'event.output.kind !== "done"',
   ],
   [

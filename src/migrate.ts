@@ -7,17 +7,8 @@ import { memoryJournal } from "./drivers/memory-journal.js";
 import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
 import { systemClock, systemIds } from "./drivers/system.js";
-import { bindCoordinator, bindDestination, bindSource } from "./effects/bind.js";
-import type {
-  Clock,
-  DestinationGuest,
-  DestinationPeer,
-  Ids,
-  Journal,
-  JournalRecord,
-  SourceGuest,
-  SourcePeer,
-} from "./effects/ports.js";
+import { type Around, bindCoordinator, bindDestination, bindSource } from "./effects/bind.js";
+import type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
 import { createRecorder, stateName } from "./effects/record.js";
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator.js";
@@ -103,27 +94,13 @@ export interface Tuned {
  * Moves a running guest into a new QEMU on this machine, and ends the old one.
  * @throws RangeError when a limit is out of range; nothing has been touched then.
  */
-export const migrate = (options: MigrateOptions): Migration => migrateThrough(options, asItIs);
+export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
 /**
- * Where faults can be put in, between the machines and the outside. Each function gets a port and gives one like it.
+ * `around` stands around each effect and each question: where a sweep puts its faults in.
  * @internal
  */
-export interface Seams {
-  sourceGuest(port: SourceGuest): SourceGuest;
-  destinationGuest(port: DestinationGuest): DestinationGuest;
-  sourcePeer(port: SourcePeer): SourcePeer;
-  destinationPeer(port: DestinationPeer): DestinationPeer;
-}
-const asItIs: Seams = {
-  sourceGuest: (port) => port,
-  destinationGuest: (port) => port,
-  sourcePeer: (port) => port,
-  destinationPeer: (port) => port,
-};
-
-/** @internal */
-export function migrateThrough(options: MigrateOptions, seams: Seams): Migration {
+export function migrateWith(options: MigrateOptions, around?: Around): Migration {
   const { guest, clock = systemClock, ids = systemIds, journal = memoryJournal() } = options;
   checkLimits(options.limits ?? {});
   const limits = { ...defaultLimits, ...options.limits };
@@ -151,42 +128,34 @@ export function migrateThrough(options: MigrateOptions, seams: Seams): Migration
   let destination: ReturnType<typeof startDestination> | null = null;
   const startDestination = (description: GuestDescription) => {
     const recorder = recorderOf("destination");
-    const actor = createActor(
-      bindDestination({ recorder, clock }, seams.destinationGuest(destinationGuest)),
-      {
-        ...logic,
-        input: { identity, guest: description, deadlines },
-        inspect: recorder.inspect,
-      },
-    );
+    const actor = createActor(bindDestination({ recorder, clock, around }, destinationGuest), {
+      ...logic,
+      input: { identity, guest: description, deadlines },
+    });
     actor.on("*", recorder.aside);
     actor.subscribe({ next: () => feed.changed(), error: () => feed.changed() });
     return actor.start();
   };
-  const destinationPeer = seams.destinationPeer(
-    localDestination((description) => {
-      destination = startDestination(description);
-      return destination;
-    }),
-  );
+  const destinationPeer = localDestination((description) => {
+    destination = startDestination(description);
+    return destination;
+  });
 
   const sourceRecorder = recorderOf("source");
   const source = createActor(
-    bindSource({ recorder: sourceRecorder, clock }, seams.sourceGuest(sourceGuest), destinationPeer),
+    bindSource({ recorder: sourceRecorder, clock, around }, sourceGuest, destinationPeer),
     {
       ...logic,
       input: { identity, limits, deadlines },
-      inspect: sourceRecorder.inspect,
     },
   );
   source.on("*", sourceRecorder.aside);
   const coordinatorRecorder = recorderOf("coordinator");
   const coordinator = createActor(
-    bindCoordinator({ clock }, seams.sourcePeer(localSource(source)), destinationPeer),
+    bindCoordinator({ recorder: coordinatorRecorder, clock, around }, localSource(source), destinationPeer),
     {
       ...logic,
       input: { identity, deadlines },
-      inspect: coordinatorRecorder.inspect,
     },
   );
   coordinator.on("*", coordinatorRecorder.aside);

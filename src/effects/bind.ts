@@ -6,79 +6,101 @@ import { coordinatorMachine } from "../machines/coordinator.js";
 import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
 import { type SourceEvent, sourceMachine } from "../machines/source.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
-import { abort, type EffectName, effects, type StepName, steps } from "../protocol/steps.js";
+import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
 import type { Clock, DestinationGuest, DestinationPeer, SourceGuest, SourcePeer } from "./ports.js";
 import type { Recorder } from "./record.js";
+
+/** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
+export type Around = <T>(
+  place: EffectName | QuestionName,
+  call: () => Promise<Answer<T>>,
+) => Promise<Answer<T>>;
+
+const asItIs: Around = (_, call) => call();
 
 export interface EffectSurroundings {
   readonly recorder: Recorder;
   readonly clock: Clock;
+  readonly around?: Around | undefined;
 }
 
 export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: DestinationPeer) {
   const effect = effectsUnder(around);
-  return sourceMachine.provide({
-    actors: {
-      watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
-      describe: effect("describe", (_, signal) => guest.describe(signal)),
-      start: effect("start", (input, signal) => guest.start(input, signal)),
-      tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
-      continue: effect("continue", (_, signal) => guest.continue(signal)),
-      cancel: effect("cancel", (_, signal) => guest.cancel(signal)),
-      rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
-      restore: effect("restore", (guestWas, signal) => guest.restore(guestWas, signal)),
-      settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
-      yield: effect("yield", (identity, signal) => destination.yield(identity, signal)),
-      killSource: effect("killSource", (_, signal) => guest.kill(signal)),
-    },
-  });
+  return around.recorder.recording(
+    sourceMachine.provide({
+      actors: {
+        watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
+        describe: effect("describe", (_, signal) => guest.describe(signal)),
+        start: effect("start", (input, signal) => guest.start(input, signal)),
+        tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
+        continue: effect("continue", (_, signal) => guest.continue(signal)),
+        cancel: effect("cancel", (_, signal) => guest.cancel(signal)),
+        rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
+        restore: effect("restore", (guestWas, signal) => guest.restore(guestWas, signal)),
+        settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
+        yield: effect("yield", (identity, signal) => destination.yield(identity, signal)),
+        killSource: effect("killSource", (_, signal) => guest.kill(signal)),
+      },
+    }),
+  );
 }
 
 export function bindDestination(around: EffectSurroundings, guest: DestinationGuest) {
   const effect = effectsUnder(around);
-  return destinationMachine.provide({
-    actors: {
-      watch: fromCallback<DestinationEvent>(({ sendBack }) => guest.watch(sendBack)),
-      prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
-      // The record of the state that invokes these two is the decision: waiting for the journal is all they do.
-      recordTaken: effect("recordTaken", async () => nothing),
-      recordRefusal: effect("recordRefusal", async () => nothing),
-      resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
-      killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),
-    },
-  });
+  return around.recorder.recording(
+    destinationMachine.provide({
+      actors: {
+        watch: fromCallback<DestinationEvent>(({ sendBack }) => guest.watch(sendBack)),
+        prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
+        // The record of the state that invokes it is the decision: waiting for the journal is all it does.
+        recordRefusal: effect("recordRefusal", async () => nothing),
+        take: effect("take", (guestWas, signal) => guest.resume(guestWas, signal)),
+        resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
+        killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),
+      },
+    }),
+  );
 }
 
 export function bindCoordinator(
-  { clock }: Pick<EffectSurroundings, "clock">,
+  { recorder, clock, around = asItIs }: EffectSurroundings,
   source: SourcePeer,
   destination: DestinationPeer,
 ) {
   const ask = <T, Input = undefined>(
-    question: StepName | "abort",
+    name: QuestionName,
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
   ) =>
     fromPromise<Answer<T>, Input>(({ input, signal }) => {
+      const question = questions[name];
       const { side, deadlineMs } = question === "abort" ? abort : steps[question];
       const waitedFor = `the ${side}'s answer to ${question}`;
-      return underDeadline(clock, deadlineMs, waitedFor, signal, (inner) => run(input, inner));
+      return underDeadline(clock, deadlineMs, waitedFor, signal, (inner) =>
+        around(name, () => run(input, inner)),
+      );
     });
-  return coordinatorMachine.provide({
-    actors: {
-      askBegin: ask("begin", (_, signal) => source.begin(signal)),
-      askPrepare: ask("prepare", (guest, signal) => destination.prepare(guest, signal)),
-      askPerform: ask("perform", (prepared, signal) => source.perform(prepared, signal)),
-      askAbort: ask("abort", (_, signal) => source.abort(signal)),
-      askFinish: ask("finish", (_, signal) => destination.finish({ cancelled: false }, signal)),
-      askFinishCancelled: ask("finish", (_, signal) => destination.finish({ cancelled: true }, signal)),
-      askConfirm: ask("confirm", (_, signal) => source.confirm({ cancelled: false }, signal)),
-      askConfirmCancelled: ask("confirm", (_, signal) => source.confirm({ cancelled: true }, signal)),
-    },
-  });
+  return recorder.recording(
+    coordinatorMachine.provide({
+      actors: {
+        askBegin: ask("askBegin", (_, signal) => source.begin(signal)),
+        askPrepare: ask("askPrepare", (guest, signal) => destination.prepare(guest, signal)),
+        askPerform: ask("askPerform", (prepared, signal) => source.perform(prepared, signal)),
+        askAbort: ask("askAbort", (_, signal) => source.abort(signal)),
+        askFinish: ask("askFinish", (_, signal) => destination.finish({ cancelled: false }, signal)),
+        askFinishCancelled: ask("askFinishCancelled", (_, signal) =>
+          destination.finish({ cancelled: true }, signal),
+        ),
+        askConfirm: ask("askConfirm", (_, signal) => source.confirm({ cancelled: false }, signal)),
+        askConfirmCancelled: ask("askConfirmCancelled", (_, signal) =>
+          source.confirm({ cancelled: true }, signal),
+        ),
+      },
+    }),
+  );
 }
 
 /** Wraps the effects of one side: journal first, then the effect, under its deadline. */
-function effectsUnder({ recorder, clock }: EffectSurroundings) {
+function effectsUnder({ recorder, clock, around = asItIs }: EffectSurroundings) {
   return <T, Input = undefined>(
     name: EffectName,
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
@@ -86,8 +108,6 @@ function effectsUnder({ recorder, clock }: EffectSurroundings) {
     fromPromise<Answer<T>, Input>(({ input, signal }) => {
       const { does, deadlineMs, withoutJournal } = effects[name];
       return underDeadline(clock, deadlineMs, `the effect "${name}" (${does})`, signal, async (inner) => {
-        // XState starts an effect before it publishes the state that invoked it; one turn later it is recorded.
-        await Promise.resolve();
         try {
           await recorder.durable();
         } catch (error) {
@@ -95,7 +115,7 @@ function effectsUnder({ recorder, clock }: EffectSurroundings) {
             return failed(`the journal cannot be written: ${messageOf(error)}`);
         }
         if (inner.aborted) return unknown("nobody waits for it any more");
-        return run(input, inner);
+        return around(name, () => run(input, inner));
       });
     });
 }

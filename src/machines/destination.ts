@@ -3,7 +3,7 @@
 // and once it has refused it never runs it.
 
 import { castDraft, produce } from "immer";
-import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
+import { assign, emit, fromCallback, fromPromise, setup, stateIn } from "xstate";
 import type { Answer, Cause } from "../protocol/answer.js";
 import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
 import { type Failure, failure } from "../protocol/failures.js";
@@ -14,7 +14,7 @@ import type {
   Identity,
   Prepared,
 } from "../protocol/messages.js";
-import type { StepName } from "../protocol/steps.js";
+import type { EffectName, StepName } from "../protocol/steps.js";
 import {
   type Aside,
   deadlineCause,
@@ -73,7 +73,7 @@ const { createMachine } = setup({
   actors: {
     watch: fromCallback<DestinationEvent>(() => {}),
     prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
-    recordTaken: fromPromise<Answer<null>>(unbound("recordTaken")),
+    take: fromPromise<Answer<null>, GuestWas>(unbound("take")),
     resume: fromPromise<Answer<null>, GuestWas>(unbound("resume")),
     recordRefusal: fromPromise<Answer<null>>(unbound("recordRefusal")),
     killDestination: fromPromise<Answer<null>>(unbound("killDestination")),
@@ -132,6 +132,12 @@ const { createMachine } = setup({
 const late = (step: StepName, waitedFor: string, ms: number): Failure =>
   failure("deadline", step, "destination", deadlineCause(waitedFor, ms));
 const isDone = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "done";
+const isFailed = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "failed";
+const noteEffect = (name: EffectName) =>
+  ({
+    type: "note",
+    params: ({ event }: { event: { output: Answer<unknown> } }) => effectFailure(name, event.output),
+  }) as const;
 
 /** Undecided: whoever asks now gets a refusal, and a refusal is for good. */
 const undecided = {
@@ -203,7 +209,7 @@ export const destinationMachine = createMachine({
           },
           {
             target: "refusing",
-            actions: { type: "note", params: ({ event }) => effectFailure("prepare", event.output) },
+            actions: noteEffect("prepare"),
           },
         ],
       },
@@ -300,35 +306,46 @@ export const destinationMachine = createMachine({
       },
     },
     taking: {
-      description: "the decision to take the guest becomes durable",
+      description:
+        "the decision to take the guest becomes durable, then it is let run; the answer says whether it was",
       meta: { phase: "finish3" },
       tags: ["prepared"],
       invoke: {
-        src: "recordTaken",
-        id: "recordTaken",
+        src: "take",
+        id: "take",
+        input: ({ context }) => context.guest.guestWas,
         onDone: [
-          { guard: isDone, target: "resuming" },
-          {
-            target: "refusing",
-            actions: { type: "note", params: ({ event }) => effectFailure("recordTaken", event.output) },
-          },
+          { guard: ({ event }) => isFailed({ event }), target: "refusing", actions: noteEffect("take") },
+          // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
+          { guard: stateIn({ taking: "dying" }), target: "lost" },
+          { guard: isDone, target: "arrived" },
+          { target: "resuming", actions: noteEffect("take") },
         ],
       },
-      on: {
-        ...taking,
-        "process.exited": { target: "refusing", actions: { type: "noteQemu", params: { step: "finish" } } },
+      initial: "asking",
+      on: { ...taking, "monitor.resumed": "arrived" },
+      states: {
+        asking: {
+          on: {
+            "process.exited": { target: "dying", actions: { type: "noteQemu", params: { step: "finish" } } },
+          },
+        },
+        dying: {
+          description: "this QEMU has died; it is certain soon whether the guest may have run here",
+          on: { "process.exited": { actions: { type: "keep", params: { why: "known already" } } } },
+        },
       },
     },
     resuming: {
-      description: "point of no return: the guest is let run here; whether it has is not known yet",
+      description:
+        "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
       meta: { phase: "finish3" },
       tags: ["prepared"],
       entry: "firstAttempt",
-      initial: "trying",
+      initial: "waiting",
       on: {
         ...taking,
         "monitor.resumed": "arrived",
-        // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
         "process.exited": { target: "lost", actions: { type: "noteQemu", params: { step: "finish" } } },
       },
       states: {
@@ -340,17 +357,7 @@ export const destinationMachine = createMachine({
             input: ({ context }) => context.guest.guestWas,
             onDone: [
               { guard: isDone, target: "#destination.arrived" },
-              {
-                // QEMU said no at once, so the guest has never run here, and nobody has been told `taken`.
-                guard: ({ context, event }) => event.output.kind === "failed" && context.attempts === 1,
-                target: "#destination.refusing",
-                actions: { type: "note", params: ({ event }) => effectFailure("resume", event.output) },
-              },
-              {
-                guard: "outOfAttempts",
-                target: "#destination.stuck",
-                actions: { type: "note", params: ({ event }) => effectFailure("resume", event.output) },
-              },
+              { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
               { target: "waiting" },
             ],
           },
@@ -403,10 +410,7 @@ export const destinationMachine = createMachine({
               {
                 guard: "outOfAttempts",
                 target: "#destination.leftBehind",
-                actions: {
-                  type: "note",
-                  params: ({ event }) => effectFailure("killDestination", event.output),
-                },
+                actions: noteEffect("killDestination"),
               },
               { target: "waiting" },
             ],

@@ -25,6 +25,7 @@ export type SourceEvent =
   | { type: "person.aborted" }
   | { type: "person.tuned"; limits: Partial<Limits> }
   | { type: "monitor.stopped" }
+  | { type: "monitor.suspended" }
   | { type: "monitor.resumed" }
   | { type: "monitor.progressed"; progress: Progress }
   | { type: "monitor.preSwitchover" }
@@ -128,6 +129,12 @@ export const { createMachine } = setup({
             draft.progress = event.progress;
           })
         : context,
+    ),
+    /** Somebody pauses the guest, or lets it go on, while its memory is being sent: so it is to be when it stays. */
+    takeGuestWas: assign(({ context }, params: { guestWas: GuestWas }) =>
+      produce(context, (draft) => {
+        if (draft.guest !== null) draft.guest.guestWas = params.guestWas;
+      }),
     ),
     tellLimits: assign(({ context }) =>
       produce(context, (draft) => {

@@ -42,17 +42,29 @@ const tooLong = {
 } as const;
 
 /** While QEMU's migration is under way: how it can go on, end, or be stopped by someone. */
-const sending = {
-  "monitor.stopped": "pausing",
+const underWay = {
   "monitor.preSwitchover": "switchingOver",
   "monitor.completed": "handedOver",
   "monitor.failed": { target: "restoring", actions: "noteFailed" },
   "monitor.cancelled": { target: "restoring", actions: { type: "note", params: cancelledElsewhere } },
   "person.aborted": { target: "cancelling", actions: { type: "note", params: aborted } },
   "coordinator.confirmCancelledAsked": { target: "cancelling", actions: { type: "note", params: givenUp } },
+  "process.exited": { target: "yielding", actions: "noteDied" },
+} as const;
+
+/** While the guest runs, unless somebody has paused it. */
+const sending = {
+  ...underWay,
+  "monitor.stopped": "pausing",
+  "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
+  "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+} as const;
+
+/** While the guest is stopped for the switchover. */
+const stopped = {
+  ...underWay,
   // QEMU lets the guest go on by itself when it gives up; from then on this copy is ahead of the destination's.
   "monitor.resumed": { target: "cancelling", actions: { type: "note", params: resumedItself } },
-  "process.exited": { target: "yielding", actions: "noteDied" },
 } as const;
 
 const tooLateToTune = { actions: { type: "refuse", params: { why: "no memory is being sent" } } } as const;
@@ -97,6 +109,7 @@ export const sourceMachine = createMachine({
     "person.aborted": ending,
     "person.tuned": tooLateToTune,
     "monitor.stopped": { actions: { type: "keep", params: { why: "the state does not depend on it" } } },
+    "monitor.suspended": { actions: { type: "keep", params: { why: "the state does not depend on it" } } },
     "monitor.resumed": { actions: { type: "keep", params: { why: "the state does not depend on it" } } },
     "monitor.progressed": { actions: "takeProgress" },
     "monitor.preSwitchover": { actions: { type: "keep", params: { why: "the migration is being ended" } } },
@@ -263,7 +276,7 @@ export const sourceMachine = createMachine({
     pausing: {
       description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
       meta: { phase: "perform3" },
-      on: sending,
+      on: stopped,
       after: { switchover: tooLong },
     },
     switchingOver: {
@@ -281,7 +294,7 @@ export const sourceMachine = createMachine({
         ],
       },
       on: {
-        ...sending,
+        ...stopped,
         "monitor.preSwitchover": { actions: { type: "keep", params: { why: "known already" } } },
       },
       after: { switchover: tooLong },

@@ -65,6 +65,20 @@ export const steps = {
 /** A person's abort as the coordinator puts it to the source: no step, so nothing is undone when it is not heard. */
 export const abort = { side: "source", deadlineMs: 10_000 } as const;
 
+/** The coordinator's questions, by the names of the effects that ask them. */
+export const questions = {
+  askBegin: "begin",
+  askPrepare: "prepare",
+  askPerform: "perform",
+  askAbort: "abort",
+  askFinish: "finish",
+  askFinishCancelled: "finish",
+  askConfirm: "confirm",
+  askConfirmCancelled: "confirm",
+} as const satisfies Record<string, StepName | "abort">;
+
+export type QuestionName = keyof typeof questions;
+
 interface Effect {
   readonly step: StepName;
   readonly side: "source" | "destination";
@@ -89,7 +103,7 @@ export type EffectName =
   | "yield"
   | "killSource"
   | "prepare"
-  | "recordTaken"
+  | "take"
   | "resume"
   | "recordRefusal"
   | "killDestination";
@@ -183,18 +197,18 @@ export const effects = {
     deadlineMs: 30_000,
     withoutJournal: "refused",
   },
-  recordTaken: {
+  take: {
     step: "finish",
     side: "destination",
-    does: "makes the decision to take the guest durable",
-    undo: "recordRefusal",
+    does: "makes the decision to take the guest durable, then runs it (`cont`), unless it was paused before",
+    undo: "cannot be undone",
     deadlineMs: 10_000,
     withoutJournal: "refused",
   },
   resume: {
     step: "finish",
     side: "destination",
-    does: "runs the guest (`cont`), unless it was paused before",
+    does: "runs the guest again, when it is not known whether it runs",
     undo: "cannot be undone",
     deadlineMs: 10_000,
     withoutJournal: "goes on",

@@ -18,11 +18,18 @@ function sourceQemu(here: World): Choice[] {
     choices.push({ name: `the source's QEMU ${name}`, fault, run });
   const connected = qemuD.alive && qemuD.stream === "active";
   if (qemuS.migration === "active" && connected) {
-    may("pauses the guest and waits before the switchover", false, (world) =>
-      world.qemuS.pause("preSwitchover"),
-    );
+    may("pauses the guest and waits before the switchover", false, (world) => {
+      world.qemuS.pause("preSwitchover");
+      world.qemuS.waitBeforeSwitchover();
+    });
+    may("pauses the guest for long and waits before the switchover", false, (world) => {
+      world.qemuS.pause("preSwitchover");
+      world.qemuS.tellStop();
+      world.qemuS.waitBeforeSwitchover();
+    });
     may("pauses the guest and switches over at once", false, (world) => world.qemuS.pause("device"));
   }
+  if (qemuS.stopUntold) may("has paused its guest for long", false, (world) => world.qemuS.tellStop());
   if (qemuS.migration === "device" && connected) {
     may("has sent all: the destination's QEMU has the guest whole", false, (world) => {
       world.qemuD.stream = "whole";

@@ -9,6 +9,8 @@ export class SimulatedSource {
   alive = true;
   cpu: "running" | "stopped" = "running";
   migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended = "none";
+  /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
+  stopUntold = false;
   facts: SourceFact[] = [];
 
   clone(): SimulatedSource {
@@ -16,7 +18,7 @@ export class SimulatedSource {
   }
 
   get key(): string {
-    return `${this.alive} ${this.cpu} ${this.migration} ${this.facts.map((it) => it.type)}`;
+    return `${this.alive} ${this.cpu} ${this.migration} ${this.stopUntold} ${this.facts.map((it) => it.type)}`;
   }
 
   get ended(): Ended | undefined {
@@ -32,20 +34,35 @@ export class SimulatedSource {
   pause(then: "preSwitchover" | "device"): void {
     this.cpu = "stopped";
     this.migration = then;
+    this.stopUntold = true;
+  }
+
+  tellStop(): void {
+    if (!this.stopUntold) return;
+    this.stopUntold = false;
     this.facts.push({ type: "monitor.stopped" });
-    if (then === "preSwitchover") this.facts.push({ type: "monitor.preSwitchover" });
+  }
+
+  waitBeforeSwitchover(): void {
+    this.stopUntold = false;
+    this.facts.push({ type: "monitor.preSwitchover" });
   }
 
   complete(): void {
     this.migration = "completed";
+    this.stopUntold = false;
     this.facts.push({ type: "monitor.completed" });
   }
 
   /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
   giveUp(how: "failed" | "cancelled", { resumes = true } = {}): void {
-    if (resumes && this.cpu === "stopped") this.facts.push({ type: "monitor.resumed" });
+    if (resumes && this.cpu === "stopped") {
+      this.tellStop();
+      this.facts.push({ type: "monitor.resumed" });
+    }
     if (resumes) this.cpu = "running";
     this.migration = how;
+    this.stopUntold = false;
     this.facts.push(
       how === "failed"
         ? { type: "monitor.failed", cause: cause("stream broke") }

@@ -244,10 +244,11 @@ export class World {
       if (isQuestion(effect)) return this.#answerChoices(node, effect, name);
       const answer = this.#whenDone(effect);
       const side = node.name;
-      const complete = (apply: boolean, output: () => Answer<unknown>) => (world: World) => {
-        const value = apply ? world.#apply(effect) : undefined;
-        world.complete(world.node(side), effect, value?.kind === "failed" ? value : output());
-      };
+      const complete =
+        (apply: boolean, output: (no: Answer<unknown> | undefined) => Answer<unknown>) => (world: World) => {
+          const no = apply ? world.#apply(effect) : undefined;
+          world.complete(world.node(side), effect, output(no));
+        };
       return [
         ...(answer === undefined
           ? []
@@ -255,7 +256,8 @@ export class World {
               {
                 name: `${name} is done`,
                 fault: false,
-                run: (world: World) => complete(true, world.#whenDone(effect) ?? answer)(world),
+                run: (world: World) =>
+                  complete(true, (no) => no ?? (world.#whenDone(effect) ?? answer)())(world),
               },
             ]),
         // What cannot fail without an effect of its own: a cancel, a rescue and a kill answer, or stay unknown.
@@ -295,12 +297,15 @@ export class World {
         return () => (qemuS.alive && qemuS.ended !== undefined ? nothing : unknown("not restored"));
       case "prepare":
         return () => (this.qemuD.alive ? done(preparedAt) : failed("QEMU did not come up"));
+      case "resume":
+        // A dead QEMU gives no answer; its death is heard sooner than the sixth try.
+        return this.qemuD.alive ? () => nothing : undefined;
       default:
         return () => nothing;
     }
   }
 
-  /** What the effect does to the guests, when it happens. A `failed` says that QEMU said no. */
+  /** What the effect does to the guests, when it happens; an answer when that could not be done. */
   #apply(id: string): Answer<unknown> | undefined {
     const { qemuS, qemuD } = this;
     switch (id) {
@@ -328,8 +333,9 @@ export class World {
       case "prepare":
         if (qemuD.stream === "none") Object.assign(qemuD, { alive: true, stream: "listening" });
         return undefined;
+      case "take":
       case "resume":
-        if (!qemuD.alive) return unknown("QEMU is dead");
+        if (!qemuD.alive) return failed("QEMU is dead: `cont` was not sent");
         if (qemuD.stream !== "whole") this.broken("G4: a guest is run that is not whole");
         qemuD.cpu = "running";
         qemuD.everRan = true;

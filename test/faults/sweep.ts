@@ -2,27 +2,16 @@
 // loses its answer, happens twice, comes late, or a QEMU dies before, during or after it. A new row is swept at once.
 
 import { randomUUID } from "node:crypto";
-import type { Journal } from "../../src/effects/ports.js";
+import type { Around } from "../../src/effects/bind.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
-import { type MigrateOptions, type Migration, migrateThrough, type Seams } from "../../src/migrate.js";
+import { type MigrateOptions, type Migration, migrateWith } from "../../src/migrate.js";
 import { launchProofGuest, type ProofGuest } from "../../src/proof-guest.js";
 import { type Answer, failed, messageOf, unknown } from "../../src/protocol/answer.js";
-import { type EffectName, effects } from "../../src/protocol/steps.js";
+import { type EffectName, effects, type QuestionName, questions } from "../../src/protocol/steps.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 
-const questions = [
-  "askBegin",
-  "askPrepare",
-  "askPerform",
-  "askAbort",
-  "askFinish",
-  "askFinishCancelled",
-  "askConfirm",
-  "askConfirmCancelled",
-] as const;
-type Question = (typeof questions)[number];
-type Place = EffectName | Question;
+type Place = EffectName | QuestionName;
 
 const ways = [
   "fails",
@@ -45,17 +34,23 @@ export interface FaultCase {
 }
 export const describeCase = ({ place, way }: FaultCase): string => `${place}: ${way}`;
 
-/** Two records that are decisions, and no calls: they can only fail, when the journal does. */
-const records: readonly Place[] = ["recordTaken", "recordRefusal"];
 /** A peer's question has no `fails` of its own: that is the other side's effect. */
-const isPossible = ({ place, way }: FaultCase): boolean => {
-  if (records.includes(place)) return way === "fails";
-  return way !== "fails" || place in effects;
-};
+const isPossible = ({ place, way }: FaultCase): boolean => way !== "fails" || place in effects;
 
-export const sweep: readonly FaultCase[] = [...(Object.keys(effects) as EffectName[]), ...questions].flatMap(
-  (place) => ways.map((way) => ({ place, way })).filter(isPossible),
-);
+export const sweep: readonly FaultCase[] = [
+  ...(Object.keys(effects) as EffectName[]),
+  ...(Object.keys(questions) as QuestionName[]),
+].flatMap((place) => ways.map((way) => ({ place, way })).filter(isPossible));
+
+/** What must go wrong before, so that the migration comes by the place at all. */
+const ledTo: Partial<Record<Place, FaultCase>> = {
+  rescue: { place: "cancel", way: "never happens, no answer" },
+  resume: { place: "take", way: "never happens, no answer" },
+  settle: { place: "askFinish", way: "happens, its answer is lost" },
+  yield: { place: "askFinish", way: "never happens, no answer" },
+};
+/** As often as the coordinator asks. */
+const untilGivenUp = 4;
 
 export type Verdict = "one running" | "none but settled later" | "lost with its QEMU" | "stuck" | "two";
 
@@ -95,14 +90,14 @@ export class Sweeper {
     const guest = this.#guest;
     const { uuid } = guest.spec;
     const injected = new Injection(faults, guest);
-    const migration = migrateThrough(
+    const migration: Migration = migrateWith(
       {
         guest,
         destination: { sideArgs: proof.nextSide("destination") },
         deadlines,
         ...injected.options(() => migration),
       },
-      injected.seams(),
+      injected.around,
     );
     const outcome = await migration.outcome;
     let verdict: Verdict;
@@ -154,6 +149,7 @@ export class Sweeper {
 class Injection {
   readonly #open: FaultCase[];
   readonly #all: readonly FaultCase[];
+  readonly #before: FaultCase[];
   readonly #guest: RunningGuest;
   /** Whether one of the guest's QEMUs was killed. */
   killed = false;
@@ -161,6 +157,10 @@ class Injection {
   constructor(faults: readonly FaultCase[], guest: RunningGuest) {
     this.#open = [...faults];
     this.#all = faults;
+    this.#before = faults.flatMap(({ place }) => {
+      const fault = ledTo[place];
+      return fault === undefined ? [] : Array<FaultCase>(untilGivenUp).fill(fault);
+    });
     this.#guest = guest;
   }
 
@@ -174,17 +174,8 @@ class Injection {
     const undoes = (["cancel", "rescue", "restore", "killDestination", "recordRefusal"] as const).some(at);
     const aborts = undoes || at("askAbort") || at("askFinishCancelled") || at("askConfirmCancelled");
     const slow = aborts || at("tune");
-    const journal: Journal = {
-      append: async (record) => {
-        if (record.kind !== "state") return;
-        const place = { taking: "recordTaken", "refusing.trying": "recordRefusal" } as const;
-        const name = place[record.state as keyof typeof place];
-        if (name !== undefined && this.#take(name) !== undefined) throw new Error("the disk is full");
-      },
-    };
     let moved = false;
     return {
-      journal,
       ids: { next: randomUUID },
       pauseBeforeSwitchover: at("continue"),
       limits: slow ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 } : { stallMs: 2_000 },
@@ -200,55 +191,8 @@ class Injection {
     };
   }
 
-  seams(): Seams {
-    const loses = this.#all.some((it) => it.place === "settle");
-    const guestNames: Record<string, EffectName> = {};
-    for (const name of Object.keys(effects) as EffectName[]) guestNames[name] = name;
-    return {
-      sourceGuest: (port) => this.#through(port, { ...guestNames, kill: "killSource" }),
-      destinationGuest: (port) => this.#through(port, { ...guestNames, kill: "killDestination" }),
-      sourcePeer: (port) => {
-        const faulty = this.#through(port, { begin: "askBegin", perform: "askPerform", abort: "askAbort" });
-        const confirm = this.#byCancelled(port.confirm, "askConfirm", "askConfirmCancelled");
-        return Object.assign(faulty, { confirm });
-      },
-      destinationPeer: (port) => {
-        const faulty = this.#through(port, { prepare: "askPrepare", settle: "settle", yield: "yield" });
-        const finish = this.#byCancelled(port.finish, "askFinish", "askFinishCancelled");
-        // A destination that was asked to finish, and whose word never came back: the source has to settle.
-        const mute: typeof finish = async (options, signal) => {
-          const answer = await finish(options, signal);
-          return loses && !options.cancelled ? unknown("the answer was lost") : answer;
-        };
-        return Object.assign(faulty, { finish: mute });
-      },
-    };
-  }
-
-  #byCancelled<T>(
-    call: (options: { cancelled: boolean }, signal: AbortSignal) => Promise<Answer<T>>,
-    plain: Question,
-    cancelled: Question,
-  ) {
-    return (options: { cancelled: boolean }, signal: AbortSignal) =>
-      this.#at(options.cancelled ? cancelled : plain, () => call(options, signal));
-  }
-
-  /** The port with faults at the methods that are named. */
-  #through<Port extends object>(port: Port, places: Readonly<Record<string, Place>>): Port {
-    return new Proxy(port, {
-      get: (target, name) => {
-        const method: unknown = Reflect.get(target, name);
-        const place = typeof name === "string" ? places[name] : undefined;
-        if (typeof method !== "function") return method;
-        if (place === undefined) return method.bind(target);
-        return (...words: readonly unknown[]) => this.#at(place, () => method.apply(target, words));
-      },
-    });
-  }
-
-  async #at<T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> {
-    const way = this.#take(place);
+  readonly around: Around = async <T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> => {
+    const way = take(this.#open, place) ?? take(this.#before, place);
     switch (way) {
       case undefined:
         return call();
@@ -275,12 +219,7 @@ class Injection {
         return answer;
       }
     }
-  }
-
-  #take(place: Place): Way | undefined {
-    const index = this.#open.findIndex((it) => it.place === place);
-    return index === -1 ? undefined : this.#open.splice(index, 1)[0]?.way;
-  }
+  };
 
   #kill(side: "source" | "destination"): void {
     const { pid } = this.#guest.process;
@@ -291,6 +230,11 @@ class Injection {
       process.kill(it, "SIGKILL");
     }
   }
+}
+
+function take(faults: FaultCase[], place: Place): Way | undefined {
+  const index = faults.findIndex((it) => it.place === place);
+  return index === -1 ? undefined : faults.splice(index, 1)[0]?.way;
 }
 
 /** Case number `seed`: the sweep's own first, then two of them at once, chosen by the seed. */

@@ -13,6 +13,7 @@ const sourceEvents = [
   "person.aborted",
   "person.tuned",
   "monitor.stopped",
+  "monitor.suspended",
   "monitor.resumed",
   "monitor.progressed",
   "monitor.preSwitchover",

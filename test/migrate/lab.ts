@@ -98,3 +98,10 @@ export async function memoryMoves(migration: Migration): Promise<void> {
     if ((progress?.transferredBytes ?? 0) > 2 ** 20) return;
   throw new Error("no memory has moved");
 }
+
+/** Resolves when progress has been reported a few times from now on. */
+export async function progressedAgain(migration: Migration): Promise<void> {
+  const reports = new Set([migration.snapshot().progress]);
+  for await (const { progress } of migration.progress) if (reports.add(progress).size > 4) return;
+  throw new Error("there was no more progress");
+}

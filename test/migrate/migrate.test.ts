@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { uncaughtDuring } from "../uncaught.js";
-import { destinationPid, inLab, memoryMoves, sourceReaches } from "./lab.js";
+import { destinationPid, inLab, memoryMoves, progressedAgain, sourceReaches } from "./lab.js";
 
 /** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 8, maxDowntimeMs: 1 };
@@ -45,6 +45,22 @@ describe("a real guest on real QEMU", () => {
       expect(migration.snapshot().limits).toMatchObject({ bandwidthMiBps: 0, maxDowntimeMs: 500 });
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
       expect(await migration.setBandwidth(1)).toMatchObject({ applied: false });
+    });
+  });
+
+  test("goes on moving while somebody has paused the guest, and leaves it paused where it stays", async () => {
+    await inLab({}, async (lab) => {
+      const migration = lab.migrate({ limits: endless, deadlines: { switchoverMs: 300 } });
+      await memoryMoves(migration);
+      const { main } = lab.proof.guest.process;
+      await main.execute("stop", {});
+      await progressedAgain(migration);
+      expect(migration.snapshot().source).toContain("precopying");
+      expect(await migration.abort()).toMatchObject({ accepted: true });
+      expect(await migration.outcome).toMatchObject({ kind: "aborted", runs: "source" });
+      expect(await main.execute("query-status", {})).toMatchObject({ status: "paused" });
+      await main.execute("cont", {});
+      expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });
   });
 
@@ -124,11 +140,18 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
 
   test("when the destination stalls in the switchover itself", async () => {
     await inLab({}, async (lab) => {
-      const migration = lab.migrate({ deadlines: { switchoverMs: 500 } }, (record) => {
-        if (record.kind === "state" && record.side === "source" && record.state === "pausing") {
-          process.kill(destinationPid(lab), "SIGSTOP");
-        }
+      const stopListening = lab.proof.guest.process.main.onEvent(({ name }) => {
+        if (name === "STOP") process.kill(destinationPid(lab), "SIGSTOP");
       });
+      const states: string[] = [];
+      // So slow that the rest of the memory takes a good part of the pause that is allowed.
+      const limits = { bandwidthMiBps: 24, maxDowntimeMs: 500 };
+      const migration = lab.migrate({ limits, deadlines: { switchoverMs: 500 } }, (record) => {
+        if (record.kind === "state" && record.side === "source") states.push(record.state);
+      });
+      await migration.outcome;
+      stopListening();
+      expect(states, "a pause that lasts is told").toContain("pausing");
       expect(await lab.ended(migration)).toMatchObject({ kind: "stayed", runs: "source" });
       expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });

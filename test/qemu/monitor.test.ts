@@ -9,6 +9,7 @@ import {
   QmpDisconnectedError,
   QmpProtocolError,
   QmpTimeoutError,
+  QmpUnsentError,
 } from "../../src/drivers/qemu/monitor/errors.js";
 import type { RawEvent } from "../../src/drivers/qemu/monitor/session.js";
 import { systemClock } from "../../src/drivers/system.js";
@@ -123,7 +124,7 @@ describe("a monitor session", () => {
     pending.catch(() => {});
     await fake?.close();
     await expect(pending).rejects.toBeInstanceOf(QmpDisconnectedError);
-    await expect(it.execute("cont", {}, { limitMs: 500 })).rejects.toBeInstanceOf(QmpDisconnectedError);
+    await expect(it.execute("cont", {}, { limitMs: 500 })).rejects.toBeInstanceOf(QmpUnsentError);
     expect(await it.closed).toBeInstanceOf(QmpDisconnectedError);
   });
 

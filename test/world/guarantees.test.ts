@@ -62,7 +62,7 @@ describe("libvirt's weak places end well here", () => {
 
   test("the coordinator dies after Finish was sent: the destination runs, the source lets go", () => {
     const world = new World(9);
-    playUntil(world, () => world.destination?.state === "taking");
+    playUntil(world, () => world.destination?.state === "taking.asking");
     world.killCoordinator();
     world.settleDown();
     expect(world.qemuD.cpu).toBe("running");

@@ -8,6 +8,7 @@ import type { GuestWas, Prepared } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import type { MonitorEvent } from "./monitor/commands.js";
+import { QmpUnsentError } from "./monitor/errors.js";
 import { QemuProcess, type QemuSpec } from "./process.js";
 import {
   chooseCapabilities,
@@ -88,7 +89,13 @@ export class QemuDestinationGuest implements DestinationGuest {
   resume(guestWas: GuestWas): Promise<Answer<null>> {
     if (guestWas === "paused") return Promise.resolve(nothing);
     return answering(async () => {
-      await (await this.#started()).main.execute("cont", {});
+      const { main } = await this.#started();
+      try {
+        await main.execute("cont", {});
+      } catch (error) {
+        if (error instanceof QmpUnsentError) return failed(error.message);
+        throw error;
+      }
       return nothing;
     });
   }

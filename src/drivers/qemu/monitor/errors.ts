@@ -57,3 +57,8 @@ export class QmpTimeoutError extends QmpError {
 export class QmpDisconnectedError extends QmpError {
   override readonly name = "QmpDisconnectedError";
 }
+
+/** The monitor was gone before the command could be sent: it has had no effect. */
+export class QmpUnsentError extends QmpError {
+  override readonly name = "QmpUnsentError";
+}

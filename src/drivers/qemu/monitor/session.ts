@@ -14,6 +14,7 @@ import {
   type QmpError,
   QmpProtocolError,
   QmpTimeoutError,
+  QmpUnsentError,
 } from "./errors.js";
 
 export type RawEvent = Extract<Message, { kind: "event" }>;
@@ -116,10 +117,13 @@ export class QmpSession {
 
   /**
    * Sends a command and waits for its answer.
-   * @throws QmpCommandError QEMU refused. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
+   * @throws QmpCommandError QEMU refused, QmpUnsentError: no effect. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
    */
   execute(command: string, args: JsonObject, options: { limitMs: number; oob?: boolean }): Promise<Json> {
-    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    if (this.#ended !== undefined) {
+      const why = `${command} was not sent: ${this.#ended.message}`;
+      return Promise.reject(new QmpUnsentError(why, this.dialogue(), { cause: this.#ended }));
+    }
     if (options.oob === true && !this.#oob) {
       return Promise.reject(
         new QmpProtocolError(`${command} is wanted out of band, which QEMU did not grant`),
