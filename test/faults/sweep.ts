@@ -133,12 +133,13 @@ export class Sweeper {
     this.#guest = undefined;
   }
 
-  async #judge(uuid: string, killed: boolean, undecided: boolean): Promise<Verdict> {
+  async #judge(uuid: string, killed: readonly number[], undecided: boolean): Promise<Verdict> {
     const endMs = Date.now() + settleMs;
     for (let looks = 0; ; looks += 1) {
-      const alive = qemusOf(uuid).length;
+      // A killed process may take a moment to die; it is no copy of the guest any more.
+      const alive = qemusOf(uuid).filter((it) => !killed.includes(it)).length;
       if (alive === 1) return looks === 0 && !undecided ? "one running" : "none but settled later";
-      if (alive === 0 && killed) return "lost with its QEMU";
+      if (alive === 0 && killed.length > 0) return "lost with its QEMU";
       if (Date.now() > endMs) throw new Error(`${alive} QEMUs of the guest are left`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -151,8 +152,8 @@ class Injection {
   readonly #all: readonly FaultCase[];
   readonly #before: FaultCase[];
   readonly #guest: RunningGuest;
-  /** Whether one of the guest's QEMUs was killed. */
-  killed = false;
+  /** The guest's QEMUs that were killed. */
+  readonly killed: number[] = [];
 
   constructor(faults: readonly FaultCase[], guest: RunningGuest) {
     this.#open = [...faults];
@@ -226,7 +227,7 @@ class Injection {
     const incoming = qemusOf(this.#guest.spec.uuid, true).filter((it) => it !== pid);
     const alive = qemusOf(this.#guest.spec.uuid);
     for (const it of side === "source" ? alive.filter((other) => other === pid) : incoming) {
-      this.killed = true;
+      this.killed.push(it);
       process.kill(it, "SIGKILL");
     }
   }
