@@ -1,10 +1,10 @@
 // The guests that an embedder starts and gets back: a QEMU of ours, with what is needed to start its twin elsewhere.
 
 import { endProcess } from "./drivers/qemu/answers.js";
-import { QemuProcess, type QemuSpec } from "./drivers/qemu/process.js";
+import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./drivers/qemu/process.js";
 import { systemClock } from "./drivers/system.js";
 
-/** A guest that runs in a QEMU of ours. */
+/** A guest that runs in a QEMU that we hold the monitors of. */
 export interface RunningGuest {
   readonly spec: QemuSpec;
   readonly process: QemuProcess;
@@ -24,6 +24,24 @@ export interface LaunchOptions {
 export async function launchGuest(spec: QemuSpec, options: LaunchOptions = {}): Promise<RunningGuest> {
   const { sideArgs = [] } = options;
   return asRunningGuest(spec, await QemuProcess.start(spec, { clock: systemClock, sideArgs }));
+}
+
+export interface AdoptedGuest {
+  /** `args` must be enough to start its twin elsewhere: everything but this side's own monitors and files. */
+  readonly spec: QemuSpec;
+  readonly pid: number;
+  /** Unix sockets of two monitors (`-mon mode=control`) that nobody else is connected to. */
+  readonly monitors: QemuHandle["monitors"];
+}
+
+/**
+ * Takes up a guest whose QEMU somebody else has started. It is ended by its migration, and by `end`, like one of ours;
+ * its files are its owner's.
+ * @throws Error when there is no such process, or a monitor cannot be reached.
+ */
+export async function adoptGuest({ spec, pid, monitors }: AdoptedGuest): Promise<RunningGuest> {
+  const handle = { ...identityOf(pid), monitors, directory: null };
+  return asRunningGuest(spec, await QemuProcess.attach(handle, { clock: systemClock }));
 }
 
 /** @internal */

@@ -7,8 +7,9 @@ export {
   readStory,
   type Story,
 } from "./drivers/file-journal.js";
+export type { Launcher, LaunchRequest } from "./drivers/qemu/destination-guest.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
-export type { QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
+export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
 export type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
 export {
   type ContinuityFault,
@@ -17,7 +18,13 @@ export {
   describeContinuity,
 } from "./guest/continuity.js";
 export { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./guest/firmware.js";
-export { type LaunchOptions, launchGuest, type RunningGuest } from "./guests.js";
+export {
+  type AdoptedGuest,
+  adoptGuest,
+  type LaunchOptions,
+  launchGuest,
+  type RunningGuest,
+} from "./guests.js";
 export {
   type MigrateOptions,
   type Migration,

@@ -1,10 +1,12 @@
 // `migrate`: both sides and the coordinator in one process, on two QEMUs of this machine. It puts the parts together
 // and hands out one handle; every decision is the machines'.
 
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createActor, waitFor } from "xstate";
 import { localDestination, localSource } from "./drivers/local-peers.js";
 import { memoryJournal } from "./drivers/memory-journal.js";
-import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
+import { type Launcher, QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import { type Around, bindCoordinator, bindDestination, bindSource } from "./effects/bind.js";
@@ -30,6 +32,8 @@ export interface MigrateOptions {
     readonly binary?: string;
     /** Default: the source's hardware. */
     readonly args?: readonly string[];
+    /** Default: QEMU is started as a child of this process. */
+    readonly launch?: Launcher;
   };
   /** Default `unix`: plain tcp can add a 41 ms stall to the pause (docs/decisions/0003). */
   readonly transport?: "unix" | "tcp";
@@ -116,12 +120,14 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     clock,
     pauseBeforeSwitchover: options.pauseBeforeSwitchover ?? false,
   });
-  const { sideArgs = [], ...twin } = options.destination ?? {};
+  const { sideArgs = [], launch, ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const destinationGuest = new QemuDestinationGuest({
     spec,
     sideArgs,
     clock,
+    launch,
+    directory: join(tmpdir(), `switchover-${migrationId}`),
     transport: options.transport ?? "unix",
   });
 

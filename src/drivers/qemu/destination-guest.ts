@@ -1,5 +1,6 @@
 // The guest that comes in, on a real QEMU: started paused and listening, run only when the machine says so.
 
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
@@ -9,7 +10,7 @@ import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import type { MonitorEvent } from "./monitor/commands.js";
 import { QmpUnsentError } from "./monitor/errors.js";
-import { QemuProcess, type QemuSpec } from "./process.js";
+import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import {
   chooseCapabilities,
   memoryBytes,
@@ -21,10 +22,25 @@ import {
 
 const exitAfterFailedMs = 500;
 
+export interface LaunchRequest {
+  readonly spec: QemuSpec;
+  /** To be given to QEMU after the hardware, as they are. */
+  readonly sideArgs: readonly string[];
+  /** Exists, and is removed when QEMU has ended; what QEMU writes to `stderr` in it is told when it fails. */
+  readonly directory: string;
+}
+
+/** Starts QEMU in an embedder's own way, and says where its two monitors are. */
+export type Launcher = (request: LaunchRequest) => Promise<Pick<QemuHandle, "pid" | "monitors">>;
+
 export interface DestinationOptions {
   readonly spec: QemuSpec;
   readonly sideArgs: readonly string[];
   readonly clock: Clock;
+  /** Default: a child process of ours. */
+  readonly launch?: Launcher | undefined;
+  /** Of this migration alone, so that its QEMU is found again by it; made for the QEMU and removed with it. */
+  readonly directory: string;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: "unix" | "tcp";
 }
@@ -55,12 +71,7 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
     return answering(async () => {
-      const { spec, sideArgs, clock } = this.#options;
-      this.#starting ??= QemuProcess.start(spec, {
-        clock,
-        signal,
-        sideArgs: [...sideArgs, "-S", "-incoming", "defer"],
-      });
+      this.#starting ??= this.#start(signal);
       let qemu: QemuProcess;
       try {
         qemu = await this.#starting;
@@ -110,14 +121,28 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (this.#settings !== undefined) await putBack((await this.#started()).main, this.#settings);
   }
 
+  async #start(signal: AbortSignal): Promise<QemuProcess> {
+    const { spec, sideArgs: ownArgs, clock, directory, launch } = this.#options;
+    const sideArgs = [...ownArgs, "-S", "-incoming", "defer"];
+    if (launch === undefined) return QemuProcess.start(spec, { clock, signal, directory, sideArgs });
+    await mkdir(directory, { mode: 0o700 });
+    try {
+      const { pid, monitors } = await launch({ spec, sideArgs, directory });
+      return await QemuProcess.attach({ ...identityOf(pid), monitors, directory }, { clock, signal });
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
   async #started(): Promise<QemuProcess> {
     if (this.#starting === undefined) throw new Error("there was no Prepare");
     return this.#starting;
   }
 
-  async #listen({ main, directory }: QemuProcess): Promise<string> {
+  async #listen({ main }: QemuProcess): Promise<string> {
     if (this.#options.transport === "unix") {
-      const uri = `unix:${join(directory, "migrate.sock")}`;
+      const uri = `unix:${join(this.#options.directory, "migrate.sock")}`;
       await main.execute("migrate-incoming", { uri });
       return uri;
     }

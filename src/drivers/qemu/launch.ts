@@ -1,0 +1,75 @@
+// Starts a QEMU in a process group of its own, with two monitors in a directory of its own and its stderr in a file, so
+// that it neither dies with us nor loses its voice.
+
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { identify } from "./proc.js";
+import type { QemuHandle, QemuSpec, StartOptions } from "./process.js";
+import { wordsIn } from "./words.js";
+
+export interface Launched {
+  readonly handle: QemuHandle;
+  /** Resolves to how it ended, when it is reaped. */
+  readonly ended: Promise<string>;
+}
+
+/** Of a unix socket's path, in bytes (unix(7)). */
+const longestPath = 107;
+
+const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
+  main: join(directory, "main.sock"),
+  rescue: join(directory, "rescue.sock"),
+});
+
+/** @throws Error when the binary cannot be run, or its directory cannot be made. */
+export async function launch(
+  spec: QemuSpec,
+  { sideArgs = [], directory: wanted }: StartOptions,
+): Promise<Launched> {
+  const directory = wanted ?? (await mkdtemp(join(tmpdir(), "switchover-")));
+  if (wanted !== undefined) await mkdir(wanted, { mode: 0o700 });
+  const monitors = monitorsIn(directory);
+  try {
+    if (Buffer.byteLength(monitors.rescue) > longestPath) {
+      throw new Error(
+        `${monitors.rescue} is too long for a unix socket (${longestPath} bytes); set TMPDIR to a shorter directory`,
+      );
+    }
+    return await spawnIn(directory, monitors, spec, sideArgs);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function spawnIn(
+  directory: string,
+  monitors: QemuHandle["monitors"],
+  { name, uuid, binary = "qemu-system-x86_64", args }: QemuSpec,
+  sideArgs: readonly string[],
+): Promise<Launched> {
+  const monitorArgs = Object.entries(monitors).flatMap(([id, path]) => [
+    ...["-chardev", `socket,id=${id},path=${path},server=on,wait=off`],
+    ...["-mon", `chardev=${id},mode=control`],
+  ]);
+  const all = ["-name", `guest=${name}`, "-uuid", uuid, ...args, ...sideArgs, ...monitorArgs];
+  await using stderr = await open(wordsIn(directory), "w", 0o600);
+  // Its own process group: a terminal's Ctrl-C is for us, who then decide what becomes of the guest.
+  const child = spawn(binary, all, { stdio: ["ignore", "ignore", stderr.fd], detached: true });
+  const { pid } = child;
+  if (pid === undefined) {
+    const error = await new Promise<Error>((resolve) => child.once("error", resolve));
+    throw new Error(`${binary} cannot be run: ${error.message}; install QEMU, or name its binary`);
+  }
+  const ended = new Promise<string>((resolve) => {
+    child.once("close", (code, signal) => {
+      const how = signal === null ? `ended with status ${code}` : `was killed by ${signal}`;
+      resolve(`QEMU (pid ${pid}) ${how}`);
+    });
+  });
+  // A child that has ended already is still there to be looked at: it is reaped in a later turn.
+  const startTicks = identify(pid)?.startTicks ?? 0;
+  return { handle: { pid, startTicks, monitors, directory }, ended };
+}
