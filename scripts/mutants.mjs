@@ -4,96 +4,97 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 
-const source = "src/machines/source.ts";
-const destination = "src/machines/destination.ts";
+const moving = "src/machines/source-moving.ts";
+const lettingGo = "src/machines/source-letting-go.ts";
+const receiving = "src/machines/destination-receiving.ts";
+const deciding = "src/machines/destination-deciding.ts";
 const coordinator = "src/machines/coordinator.ts";
 
 /** Name, file, text, and what stands there instead (the first place after `after`, when given). */
 const mutants = [
   [
     "the source resumes when Finish's reply is lost, as libvirt does",
-    source,
+    lettingGo,
     '"coordinator.confirmCancelledAsked": "settling",',
     '"coordinator.confirmCancelledAsked": "restoring",',
   ],
   [
     "the source resumes when Confirm does not come",
-    source,
+    lettingGo,
     'after: { confirm: "settling" },',
     'after: { confirm: "restoring" },',
   ],
   [
     "the source is killed when Confirm does not come",
-    source,
+    lettingGo,
     'after: { confirm: "settling" },',
     'after: { confirm: "killing" },',
   ],
   [
     "the source resumes on an unknown answer to settle",
-    source,
+    lettingGo,
     '{ target: "waiting" },',
     '{ target: "#source.restoring" },',
-    "settling: {",
+    "settling =",
   ],
   [
     "the source is killed on a refusal",
-    source,
-    'target: "#source.restoring",',
-    'target: "#source.killing",',
-    "settling: {",
+    lettingGo,
+    'target: "#source.restoring", actions: refusedThere',
+    'target: "#source.killing", actions: refusedThere',
   ],
   [
     "the source kills its copy as soon as it has handed over",
-    source,
+    moving,
     '"monitor.completed": "handedOver",',
     '"monitor.completed": "killing",',
   ],
   [
     "a failed migration leaves the source's guest as it is",
-    source,
+    moving,
     '"monitor.failed": { target: "restoring", actions: "noteFailed" },',
     '"monitor.failed": { target: "stayed", actions: "noteFailed" },',
   ],
   [
     "the destination takes the guest as soon as it is whole",
-    destination,
+    receiving,
     '"monitor.completed": "received",',
-    '"monitor.completed": "taking",',
-    "    receiving: {",
+    '"monitor.completed": deciding,',
+    "receiving =",
   ],
   [
     "the destination takes the guest back after it has refused it",
-    destination,
+    deciding,
     '"process.exited": { target: "refused"',
     '"coordinator.finishAsked": "taking", "process.exited": { target: "refused"',
-    "    refusing: {",
+    "refusing =",
   ],
   [
     "the destination says `taken` before it is certain",
-    destination,
+    deciding,
     'tags: ["prepared"],',
     'tags: ["prepared", "taken"],',
-    "    taking: {",
+    "taking =",
   ],
   [
     "the destination refuses when `cont` has no answer",
-    destination,
-    "isFailed({ event })",
-    'event.output.kind !== "done"',
+    deciding,
+    '{ guard: isFailed, target: "refusing"',
+    '{ guard: ({ event }) => !isDone({ event }), target: "refusing"',
+    "taking =",
   ],
   [
     "the destination takes a stream that has not ended when the source's QEMU died",
-    destination,
+    receiving,
     '"source.yielded": "completing",',
-    '"source.yielded": "taking",',
-    "    receiving: {",
+    '"source.yielded": deciding,',
+    "receiving =",
   ],
   [
     "a source whose QEMU died in the switchover gives its guest up",
-    source,
+    lettingGo,
     '"process.exited": { target: "yielding", actions: "noteDied" },',
     '"process.exited": { target: "lost", actions: "noteDied" },',
-    "    handedOver: {",
   ],
   [
     "the coordinator confirms a Finish that it has not heard",

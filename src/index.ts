@@ -1,16 +1,11 @@
 // The public library.
 
-export {
-  type FileJournal,
-  JournalError,
-  openFileJournal,
-  readStory,
-  type Story,
-} from "./drivers/file-journal.js";
+export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
+export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
 export type { Launcher, LaunchRequest } from "./drivers/qemu/destination-guest.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
-export type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
+export type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";
 export {
   type ContinuityFault,
   type ContinuityReport,
@@ -25,17 +20,13 @@ export {
   launchGuest,
   type RunningGuest,
 } from "./guests.js";
-export {
-  type MigrateOptions,
-  type Migration,
-  type MigrationSnapshot,
-  migrate,
-  type Outcome,
-  type Tuned,
-} from "./migrate.js";
+export { type MigrateOptions, migrate } from "./migrate.js";
+export type { Migration, MigrationSnapshot, Outcome, Tuned } from "./migration.js";
 export { launchProofGuest, type ProofGuest } from "./proof-guest.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";
 export { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 export { MigrationError } from "./protocol/errors.js";
 export type { Failure } from "./protocol/failures.js";
 export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
+export { defaultPolicy, type Policy, type WhenUnreachable } from "./protocol/policy.js";
+export { type Recovered, recoverMigrations } from "./recover.js";

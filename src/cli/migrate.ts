@@ -2,10 +2,11 @@
 
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { type FileJournal, openFileJournal } from "../drivers/file-journal.js";
+import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
 import { describeContinuity } from "../guest/continuity.js";
 import { launchGuest, type RunningGuest } from "../guests.js";
-import { type Migration, migrate, type Outcome } from "../migrate.js";
+import { migrate } from "../migrate.js";
+import type { Migration, Outcome } from "../migration.js";
 import { launchProofGuest, type ProofGuest } from "../proof-guest.js";
 import { messageOf } from "../protocol/answer.js";
 import { checkLimits } from "../protocol/convergence.js";

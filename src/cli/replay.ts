@@ -1,6 +1,6 @@
 // `switchover replay`: the story of a past migration, from its journal alone.
 
-import { JournalError, readStory, type Story } from "../drivers/file-journal.js";
+import { JournalError, readStory, type Story } from "../drivers/journal/story.js";
 import { messageOf } from "../protocol/answer.js";
 import { tell } from "./story.js";
 import { badInputExitCode } from "./words.js";

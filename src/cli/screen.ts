@@ -3,7 +3,7 @@
 import { SingleBar } from "cli-progress";
 import type { JournalRecord } from "../effects/ports.js";
 import type { ContinuityReport } from "../guest/continuity.js";
-import type { MigrationSnapshot, Outcome } from "../migrate.js";
+import type { MigrationSnapshot, Outcome } from "../migration.js";
 import { expectedRestMs, type Progress } from "../protocol/convergence.js";
 import { tell } from "./story.js";
 

@@ -11,6 +11,7 @@ export function tell(record: JournalRecord, firstMs: number): string[] {
     const because = record.because.map((it) => line(`  because ${describeFailure(it)}`));
     return [line(`${record.state}  (${record.event})`), ...because];
   }
+  if (record.kind === "opened") return [line(`begins for ${record.input.identity.name}`)];
   const { aside } = record;
   if (aside.type === "tuned")
     return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];

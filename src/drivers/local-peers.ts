@@ -42,9 +42,14 @@ export function localSource(actor: SourceActor): SourcePeer {
   };
 }
 
-/** `start` begins the destination's machine; it is called once, by the first Prepare. */
-export function localDestination(start: (guest: GuestDescription) => DestinationActor): DestinationPeer {
-  let actor: DestinationActor | undefined;
+/**
+ * `start` begins the destination's machine; it is called once, by the first Prepare. After a crash there is the actor that
+ * was taken up again instead, or null when there was none before it.
+ */
+export function localDestination(
+  start: ((guest: GuestDescription) => DestinationActor) | DestinationActor | null,
+): DestinationPeer {
+  let actor = typeof start === "function" ? undefined : (start ?? undefined);
   const ask = <T>(
     type: "coordinator.finishAsked" | "coordinator.finishCancelledAsked" | "source.asked" | "source.yielded",
     read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
@@ -57,7 +62,9 @@ export function localDestination(start: (guest: GuestDescription) => Destination
   };
   return {
     prepare: (guest, signal) => {
-      actor ??= start(guest);
+      if (typeof start === "function") actor ??= start(guest);
+      if (actor === undefined)
+        return Promise.resolve(failed("it had not begun when the engine was restarted"));
       return replyOf(actor, replyToPrepare, signal);
     },
     finish: ({ cancelled }, signal) =>

@@ -7,7 +7,7 @@ import { type DestinationEvent, destinationMachine } from "../machines/destinati
 import { type SourceEvent, sourceMachine } from "../machines/source.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
-import type { Clock, DestinationGuest, DestinationPeer, SourceGuest, SourcePeer } from "./ports.js";
+import type { Clock, DestinationGuest, DestinationPeer, Fence, SourceGuest, SourcePeer } from "./ports.js";
 import type { Recorder } from "./record.js";
 
 /** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
@@ -22,22 +22,33 @@ export interface EffectSurroundings {
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly around?: Around | undefined;
+  /** Without one, the machines must not be told to use it. */
+  readonly fence?: Fence | undefined;
 }
 
+const noFence: Fence = {
+  claim: async () => failed("there is no fence"),
+  disclaim: async () => nothing,
+  fence: async () => failed("there is no fence"),
+};
+
 export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: DestinationPeer) {
+  const { fence = noFence } = around;
   const effect = effectsUnder(around);
   return around.recorder.recording(
     sourceMachine.provide({
       actors: {
         watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
         describe: effect("describe", (_, signal) => guest.describe(signal)),
+        inquireSource: effect("inquireSource", (_, signal) => guest.inquire(signal)),
         start: effect("start", (input, signal) => guest.start(input, signal)),
         tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
         continue: effect("continue", (_, signal) => guest.continue(signal)),
         cancel: effect("cancel", (_, signal) => guest.cancel(signal)),
         rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
-        restore: effect("restore", (guestWas, signal) => guest.restore(guestWas, signal)),
+        restore: effect("restore", (input, signal) => guest.restore(input, signal)),
         settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
+        fence: effect("fence", (identity, signal) => fence.fence(identity, signal)),
         yield: effect("yield", (identity, signal) => destination.yield(identity, signal)),
         killSource: effect("killSource", (_, signal) => guest.kill(signal)),
       },
@@ -46,6 +57,7 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
 }
 
 export function bindDestination(around: EffectSurroundings, guest: DestinationGuest) {
+  const { fence = noFence } = around;
   const effect = effectsUnder(around);
   return around.recorder.recording(
     destinationMachine.provide({
@@ -54,6 +66,9 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
         prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
         // The record of the state that invokes it is the decision: waiting for the journal is all it does.
         recordRefusal: effect("recordRefusal", async () => nothing),
+        inquireDestination: effect("inquireDestination", (_, signal) => guest.inquire(signal)),
+        claim: effect("claim", (identity, signal) => fence.claim(identity, signal)),
+        disclaim: effect("disclaim", (identity, signal) => fence.disclaim(identity, signal)),
         take: effect("take", (guestWas, signal) => guest.resume(guestWas, signal)),
         resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
         killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),

@@ -1,21 +1,37 @@
 // The ports: what the engine needs from the outside, in its own words. Drivers implement them; the simulated world
 // implements them too. Every answer is done, failed or unknown; only bugs throw.
 
-import type { DestinationEvent, PrepareInput } from "../machines/destination.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator.js";
+import type {
+  DestinationEvent,
+  DestinationInput,
+  DestinationMemory,
+  PrepareInput,
+} from "../machines/destination.js";
 import type { Aside } from "../machines/habits.js";
-import type { SourceEvent, StartInput } from "../machines/source.js";
+import type {
+  Described,
+  RestoreInput,
+  SourceEvent,
+  SourceInput,
+  SourceMemory,
+  StartInput,
+} from "../machines/source.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import type {
   Abort,
   Decision,
+  DestinationFound,
   DestinationReport,
   Ended,
+  FenceWord,
   GuestDescription,
   GuestWas,
   Identity,
   Prepared,
+  SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
 import type { Side } from "../protocol/steps.js";
@@ -28,13 +44,15 @@ export type DestinationFact = Extract<DestinationEvent, { type: `monitor.${strin
 export interface SourceGuest {
   /** Tells facts until the returned function is called. `process.exited` comes last, after all is cleaned up. */
   watch(listener: (fact: SourceFact) => void): () => void;
-  describe(signal: AbortSignal): Promise<Answer<GuestDescription>>;
+  describe(signal: AbortSignal): Promise<Answer<Described>>;
+  /** What became of a migration that was under way when the engine was restarted. */
+  inquire(signal: AbortSignal): Promise<Answer<SourceFound>>;
   start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
   tune(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
   cancel(signal: AbortSignal): Promise<Answer<Ended>>;
   rescue(signal: AbortSignal): Promise<Answer<Ended>>;
-  restore(guestWas: GuestWas, signal: AbortSignal): Promise<Answer<null>>;
+  restore(input: RestoreInput, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
 
@@ -42,6 +60,8 @@ export interface SourceGuest {
 export interface DestinationGuest {
   watch(listener: (fact: DestinationFact) => void): () => void;
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
+  /** What became of a stream that was coming in when the engine was restarted. */
+  inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
   resume(guestWas: GuestWas, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
@@ -64,6 +84,32 @@ export interface DestinationPeer {
   yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
 }
 
+/**
+ * Knows which side may run a guest when the sides cannot ask one another: a register that both reach, or a proof that the
+ * destination is dead. Each call may be repeated; an answer, once given, stays true for this migration.
+ */
+export interface Fence {
+  /** The destination, before `cont`: done, and the source cannot be given the guest any more; or failed. */
+  claim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
+  /** The destination, when it has claimed the guest and could not run it: gives it back. */
+  disclaim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
+  /** The source: `fenced`, and the destination cannot claim the guest any more; or `taken`. */
+  fence(identity: Identity, signal: AbortSignal): Promise<Answer<FenceWord>>;
+}
+
+/** What a side was begun with; with it, and the state records, a restarted engine takes it up again. */
+export type OpenedRecord = {
+  readonly kind: "opened";
+  readonly migrationId: string;
+  readonly atMs: number;
+  /** What the driver needs to find its QEMU again. */
+  readonly host: unknown;
+} & (
+  | { readonly side: "source"; readonly input: Omit<SourceInput, "woken"> }
+  | { readonly side: "destination"; readonly input: Omit<DestinationInput, "woken"> }
+  | { readonly side: "coordinator"; readonly input: Omit<CoordinatorInput, "woken"> }
+);
+
 /** One line of a migration's story. `state` is XState's value: a name, or nested names. */
 export interface StateRecord {
   readonly kind: "state";
@@ -76,6 +122,10 @@ export interface StateRecord {
   readonly event: string;
   /** What has gone wrong on this side since its last record. */
   readonly because: readonly Failure[];
+  /** What has been undone on this side since its last record. */
+  readonly undone: readonly string[];
+  /** What the machine has learned since its last record, of what it must know again after a crash. */
+  readonly learned: Partial<SourceMemory & DestinationMemory & CoordinatorMemory>;
 }
 export interface AsideRecord {
   readonly kind: "aside";
@@ -84,7 +134,7 @@ export interface AsideRecord {
   readonly atMs: number;
   readonly aside: Aside;
 }
-export type JournalRecord = StateRecord | AsideRecord;
+export type JournalRecord = OpenedRecord | StateRecord | AsideRecord;
 
 /** Write-ahead: a record is durable when `append` resolves, and no effect starts before its state's record is (G3). */
 export interface Journal {

@@ -2,11 +2,13 @@
 // until all that was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
 
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
-import type { Aside } from "../machines/habits.js";
-import type { Failure } from "../protocol/failures.js";
+import type { CoordinatorMemory } from "../machines/coordinator.js";
+import type { DestinationMemory } from "../machines/destination.js";
+import type { Aside, Habits } from "../machines/habits.js";
+import type { SourceMemory } from "../machines/source.js";
 import type { Side } from "../protocol/steps.js";
 import { apart } from "./apart.js";
-import type { Clock, Journal, JournalRecord } from "./ports.js";
+import type { Clock, Journal, JournalRecord, OpenedRecord } from "./ports.js";
 
 export interface Recorder {
   /** The same machine; its actor's states are written down as they are entered, before the effects that they begin. */
@@ -17,18 +19,27 @@ export interface Recorder {
   durable(): Promise<void>;
 }
 
+/** By side: the parts of the machine's context that it must know again after a crash. */
+const remembered = {
+  source: ["guest", "settings", "prepared", "limits"] satisfies (keyof SourceMemory)[],
+  destination: ["prepared"] satisfies (keyof DestinationMemory)[],
+  coordinator: ["guest", "prepared", "source", "destination"] satisfies (keyof CoordinatorMemory)[],
+} as const;
+
 export function createRecorder(options: {
   migrationId: string;
   side: Side;
   journal: Journal;
   clock: Clock;
+  /** What the side is begun with; absent when it was begun before a crash, and is taken up again. */
+  opened?: Pick<OpenedRecord, "side" | "input" | "host"> | undefined;
   /** Told of each record at once, before it is durable. */
   onRecord?: ((record: JournalRecord) => void) | undefined;
 }): Recorder {
-  const { migrationId, side, journal, clock, onRecord } = options;
+  const { migrationId, side, journal, clock, onRecord, opened } = options;
   let written: Promise<void> = Promise.resolve();
   let lastState = "";
-  let told = 0;
+  let last: AnyContext | undefined;
 
   const append = (record: JournalRecord) => {
     // A record that failed must not be followed by one that counts: the chain stays broken.
@@ -39,13 +50,27 @@ export function createRecorder(options: {
 
   const note = ({ value, context }: AnyMachineSnapshot, event: string) => {
     const state = stateName(value);
-    if (state === lastState) return;
+    const now = context as AnyContext;
+    const before = last ?? now;
+    const learned = remembered[side].filter((name) => now[name] !== before[name]);
+    if (state === lastState && learned.length === 0) return;
     lastState = state;
-    const { failures } = context as { failures: readonly Failure[] };
-    const because = failures.slice(told);
-    told = failures.length;
-    append({ kind: "state", migrationId, side, atMs: clock.now(), state, event, because });
+    last = now;
+    append({
+      kind: "state",
+      migrationId,
+      side,
+      atMs: clock.now(),
+      state,
+      event,
+      because: now.failures.slice(before.failures.length),
+      undone: now.undone.slice(before.undone.length),
+      learned: Object.fromEntries(learned.map((name) => [name, now[name]])),
+    });
   };
+  if (opened !== undefined) {
+    append({ kind: "opened", migrationId, atMs: clock.now(), ...opened } as OpenedRecord);
+  }
 
   return {
     recording: (machine) => {
@@ -58,7 +83,7 @@ export function createRecorder(options: {
         getInitialSnapshot: ((scope, input) =>
           noted(
             machine.getInitialSnapshot(scope, input),
-            "init",
+            opened === undefined ? "engine.restarted" : "opened",
           )) satisfies typeof machine.getInitialSnapshot,
         transition: ((snapshot, event: EventObject, scope) =>
           noted(machine.transition(snapshot, event, scope), event.type)) satisfies typeof machine.transition,
@@ -68,6 +93,8 @@ export function createRecorder(options: {
     durable: () => written,
   };
 }
+
+type AnyContext = Habits & Readonly<Record<string, unknown>>;
 
 /** XState's value as one string: `settling.asking`, `precopying(limits.told, watchdog.watching)`. */
 export function stateName(value: unknown): string {

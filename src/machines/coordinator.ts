@@ -1,7 +1,6 @@
 // The coordinator of managed mode: Begin, Prepare, Perform, Finish, Confirm, and one outcome. No I/O: effects are
 // bound in effects/bind.ts. It decides nothing about the guest: each side is safe without it (G1, G2).
 
-import { castDraft, produce } from "immer";
 import { assign, emit, fromPromise, setup } from "xstate";
 import type { Answer } from "../protocol/answer.js";
 import type { Deadlines } from "../protocol/deadlines.js";
@@ -17,35 +16,49 @@ import type {
 import type { Heard, OutcomeKind } from "../protocol/outcomes.js";
 import { judge } from "../protocol/outcomes.js";
 import { type StepName, steps } from "../protocol/steps.js";
-import { type Aside, nextBackoffMs, present, type StateMeta, unbound } from "./habits.js";
+import {
+  type Aside,
+  freshHabits,
+  type Habits,
+  habitualActions,
+  isDone,
+  isUnknown,
+  keeping,
+  nextBackoffMs,
+  noted,
+  noteThat,
+  present,
+  refusing,
+  type StateMeta,
+  unbound,
+  type Woken,
+} from "./habits.js";
 
 export type CoordinatorEvent = { type: "person.aborted" };
 
-export interface CoordinatorInput {
-  identity: Identity;
-  deadlines: Deadlines;
-}
-
-export interface CoordinatorContext extends CoordinatorInput {
+/** What the coordinator has learned and must know again after a crash. */
+export interface CoordinatorMemory {
   guest: GuestDescription | null;
   prepared: Prepared | null;
   source: SourceReport | null;
   destination: DestinationReport | null;
-  attempts: number;
-  /** The first is the story. */
-  failures: Failure[];
+}
+
+export interface CoordinatorInput {
+  identity: Identity;
+  deadlines: Deadlines;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: CoordinatorMemory }) | undefined;
+}
+
+export interface CoordinatorContext extends Habits, CoordinatorMemory {
+  identity: Identity;
 }
 
 export interface CoordinatorOutput extends Heard {
   readonly kind: OutcomeKind;
   readonly undone: readonly string[];
 }
-
-const noted = (context: CoordinatorContext, ...what: readonly Failure[]): CoordinatorContext =>
-  produce(context, (draft) => {
-    const known = new Set(draft.failures.map((it) => JSON.stringify(it)));
-    for (const it of what) if (!known.has(JSON.stringify(it))) draft.failures.push(castDraft(it));
-  });
 
 /** How often a question is asked again when no answer comes. */
 const mostAsks = 4;
@@ -70,20 +83,8 @@ const { createMachine } = setup({
     askConfirmCancelled: fromPromise<Answer<SourceReport>>(unbound("askConfirmCancelled")),
   },
   actions: {
-    keep: emit(({ event }, params: { why: string }) => ({
-      type: "kept",
-      event: event.type,
-      why: params.why,
-    })),
-    refuse: emit(({ event }, params: { why: string }) => ({
-      type: "refused",
-      event: event.type,
-      why: params.why,
-    })),
-    note: assign(({ context }, params: Failure) => noted(context, params)),
+    ...habitualActions<CoordinatorContext, CoordinatorEvent>(),
     noteAll: assign(({ context }, params: readonly Failure[]) => noted(context, ...params)),
-    firstAttempt: assign({ attempts: 0 }),
-    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     hearSource: assign(({ context }, params: Answer<SourceReport>) =>
       params.kind === "done"
         ? { ...noted(context, ...params.value.failures), source: params.value }
@@ -95,7 +96,9 @@ const { createMachine } = setup({
         : noted(context, ...unanswered("finish", params)),
     ),
   },
-  guards: { outOfAsks: ({ context }) => context.attempts >= mostAsks },
+  guards: {
+    wokeIn: ({ context }, state: string) => context.woken?.state.startsWith(state) === true,
+  },
   delays: { backoff: ({ context }) => nextBackoffMs(context) },
 });
 
@@ -107,31 +110,22 @@ function unanswered(step: StepName, answer: Answer<unknown>): readonly Failure[]
   return [failure(code, step, steps[step].side, answer.cause)];
 }
 
-const aborted: Failure = failure("aborted", "perform", "coordinator", {
-  message: "a person aborted the migration",
-});
-const isDone = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "done";
-const isUnknown = ({ event }: { event: { output: Answer<unknown> } }) => event.output.kind === "unknown";
-const tooLate = {
-  actions: {
-    type: "refuse",
-    params: { why: "the source has handed the guest over; the destination is being asked to run it" },
-  },
-} as const;
-const ending = {
-  actions: { type: "keep", params: { why: "the migration is being ended already" } },
-} as const;
+const aborted = noteThat(
+  failure("aborted", "perform", "coordinator", { message: "a person aborted the migration" }),
+);
+const tooLate = refusing("the source has handed the guest over; the destination is being asked to run it");
+const ending = keeping("the migration is being ended already");
 
 export const coordinatorMachine = createMachine({
   id: "coordinator",
-  context: ({ input }) => ({
-    ...input,
+  context: ({ input: { woken, ...input } }) => ({
+    ...freshHabits(woken ?? null),
     guest: null,
     prepared: null,
     source: null,
     destination: null,
-    attempts: 0,
-    failures: [],
+    ...input,
+    ...woken?.memory,
   }),
   output: ({ context }) => {
     const heard: Heard = {
@@ -142,12 +136,26 @@ export const coordinatorMachine = createMachine({
     const undone = [...(context.source?.undone ?? []), ...(context.destination?.undone ?? [])];
     return { ...heard, kind: judge(heard), undone };
   },
-  initial: "beginning",
+  initial: "waking",
   states: {
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      always: [
+        { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
+        { guard: { type: "wokeIn", params: "finishingCancelled" }, target: "finishingCancelled" },
+        { guard: { type: "wokeIn", params: "finishing" }, target: "finishing" },
+        { guard: { type: "wokeIn", params: "confirmingCancelled" }, target: "confirmingCancelled" },
+        { guard: { type: "wokeIn", params: "confirming" }, target: "confirming" },
+        { guard: { type: "wokeIn", params: "ended" }, target: "ended" },
+        // Each side answers from its state, so what was asked before is asked again.
+        { target: "beginning" },
+      ],
+      on: { "person.aborted": ending },
+    },
     beginning: {
       description: "Begin: the source takes the job and describes its guest",
       on: {
-        "person.aborted": { target: "confirmingCancelled", actions: { type: "note", params: aborted } },
+        "person.aborted": { target: "confirmingCancelled", actions: aborted },
       },
       invoke: {
         src: "askBegin",
@@ -169,7 +177,7 @@ export const coordinatorMachine = createMachine({
     },
     preparing: {
       description: "Prepare: the destination starts QEMU and listens",
-      on: { "person.aborted": { target: "finishingCancelled", actions: { type: "note", params: aborted } } },
+      on: { "person.aborted": { target: "finishingCancelled", actions: aborted } },
       invoke: {
         src: "askPrepare",
         id: "askPrepare",

@@ -1,6 +1,8 @@
-// What the three machines share: how they name a failed effect, how they say no, how they count attempts.
-// It owns no state and no order.
+// What the three machines share: how they name a failed effect, how they say no, how they count attempts, how they wake
+// up after a crash. It owns no state and no order.
 
+import { castDraft, produce } from "immer";
+import { assign, type EventObject, emit, type MachineContext } from "xstate";
 import { type Answer, cause } from "../protocol/answer.js";
 import type { Deadlines } from "../protocol/deadlines.js";
 import { backoffMs } from "../protocol/deadlines.js";
@@ -27,8 +29,84 @@ export type Aside =
 export const unbound = (name: string) => () =>
   Promise.reject(new Error(`effect "${name}" is not bound: use the machines through effects/bind.ts`));
 
+/** What a machine of a restarted engine knows from its journal. */
+export interface Woken {
+  /** Its last state, as the recorder names it. */
+  readonly state: string;
+  readonly failures: readonly Failure[];
+  readonly undone: readonly string[];
+}
+
+/** The state at the top, without those inside of it. */
+export const topState = (state: string): string => /^\w+/.exec(state)?.[0] ?? state;
+
+/** The way from `waking` to a state, when the engine was restarted in one of `states`. */
+export const woke = <Target extends string>(target: Target, ...states: readonly string[]) =>
+  ({ guard: { type: "wokeIn", params: states }, target }) as const;
+
+/** What each machine keeps in its context for these habits. */
+export interface Habits {
+  deadlines: Deadlines;
+  woken: Woken | null;
+  attempts: number;
+  failures: Failure[];
+  undone: string[];
+}
+
+export const freshHabits = (woken: Woken | null): Omit<Habits, "deadlines"> => ({
+  woken,
+  attempts: 0,
+  failures: [...(woken?.failures ?? [])],
+  undone: [...(woken?.undone ?? [])],
+});
+
+export const noted = <Context extends Habits>(context: Context, ...what: readonly Failure[]): Context =>
+  produce(context, (draft) => {
+    const known = new Set(draft.failures.map((it) => JSON.stringify(it)));
+    for (const it of what) if (!known.has(JSON.stringify(it))) draft.failures.push(castDraft(it));
+  });
+
+/** The actions of these habits, for a machine's own context and events. */
+export const habitualActions = <Context extends Habits & MachineContext, Event extends EventObject>() => ({
+  keep: emit<Context, Event, { why: string }, Event, Aside>(({ event }, { why }) => ({
+    type: "kept",
+    event: event.type,
+    why,
+  })),
+  refuse: emit<Context, Event, { why: string }, Event, Aside>(({ event }, { why }) => ({
+    type: "refused",
+    event: event.type,
+    why,
+  })),
+  note: assign<Context, Event, Failure, Event, never>(({ context }, params) => noted(context, params)),
+  undo: assign<Context, Event, { what: string }, Event, never>(({ context }, { what }) =>
+    produce(context, (draft) => {
+      if (!draft.undone.includes(what)) draft.undone.push(what);
+    }),
+  ),
+  firstAttempt: assign<Context, Event, undefined, Event, never>(({ context }) => ({
+    ...context,
+    attempts: 0,
+  })),
+  countAttempt: assign<Context, Event, undefined, Event, never>(({ context }) => ({
+    ...context,
+    attempts: context.attempts + 1,
+  })),
+});
+
+export interface Answered {
+  readonly event: { readonly output: Answer<unknown> };
+}
+export const isDone = ({ event }: Answered): boolean => event.output.kind === "done";
+export const isFailed = ({ event }: Answered): boolean => event.output.kind === "failed";
+export const isUnknown = ({ event }: Answered): boolean => event.output.kind === "unknown";
+export const answers =
+  (value: string) =>
+  ({ event }: Answered): boolean =>
+    event.output.kind === "done" && event.output.value === value;
+
 /** The failure that an effect's `failed` or `unknown` answer amounts to. */
-export function effectFailure(name: EffectName, answer: Answer<unknown>): Failure {
+function effectFailure(name: EffectName, answer: Answer<unknown>): Failure {
   const { step, side, does } = effects[name];
   if (answer.kind === "done") throw new Error(`effect "${name}" is done; it has no failure`);
   const because = answer.cause;
@@ -38,13 +116,17 @@ export function effectFailure(name: EffectName, answer: Answer<unknown>): Failur
   });
 }
 
-/** Entry bookkeeping of the states that try again: the pause before the next try grows with `attempts`. */
-export interface Attempting {
-  attempts: number;
-  deadlines: Deadlines;
-}
-export const nextBackoffMs = (context: Attempting): number =>
-  backoffMs(context.deadlines, context.attempts - 1);
+/** Notes that the effect has failed, or has not answered. */
+export const noteEffect = (name: EffectName) =>
+  ({ type: "note", params: ({ event }: Answered) => effectFailure(name, event.output) }) as const;
+
+export const noteThat = (params: Failure) => ({ type: "note", params }) as const;
+
+export const keeping = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
+export const refusing = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
+
+/** The pause before the next try grows with the attempts. */
+export const nextBackoffMs = ({ deadlines, attempts }: Habits): number => backoffMs(deadlines, attempts - 1);
 
 export const deadlineCause = (waitedFor: string, ms: number) =>
   cause(`${waitedFor} did not come within ${ms} ms`);

@@ -6,17 +6,34 @@ import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
 import type { Answer, Cause } from "../protocol/answer.js";
 import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js";
 import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
-import { type Failure, failure } from "../protocol/failures.js";
+import { failure } from "../protocol/failures.js";
 import type {
   Decision,
   Ended,
+  FenceWord,
   GuestDescription,
   GuestWas,
   Identity,
   Prepared,
+  Settings,
+  SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
-import { type Aside, nextBackoffMs, type StateMeta, unbound } from "./habits.js";
+import type { Policy, WhenUnreachable } from "../protocol/policy.js";
+import {
+  type Aside,
+  type Habits,
+  habitualActions,
+  keeping,
+  nextBackoffMs,
+  noted,
+  noteThat,
+  refusing,
+  type StateMeta,
+  topState,
+  unbound,
+  type Woken,
+} from "./habits.js";
 
 export type SourceEvent =
   | { type: "coordinator.performAsked"; prepared: Prepared }
@@ -34,39 +51,54 @@ export type SourceEvent =
   | { type: "monitor.failed"; cause: Cause }
   | { type: "process.exited"; cause: Cause };
 
+/** What the source has learned and must know again after a crash. */
+export interface SourceMemory {
+  guest: GuestDescription | null;
+  settings: Settings | null;
+  prepared: Prepared | null;
+  limits: Limits;
+}
+
 export interface SourceInput {
   identity: Identity;
   limits: Limits;
   deadlines: Deadlines;
+  policy: Policy;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: SourceMemory }) | undefined;
 }
 
-export interface SourceContext extends SourceInput {
-  guest: GuestDescription | null;
-  prepared: Prepared | null;
+export interface SourceContext extends Habits, SourceMemory {
+  identity: Identity;
+  policy: Policy;
   /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
   limitsTold: Limits | null;
   progress: Progress | null;
-  attempts: number;
-  failures: Failure[];
-  undone: string[];
+}
+
+export interface Described {
+  readonly guest: GuestDescription;
+  readonly settings: Settings;
 }
 
 export interface StartInput {
   identity: Identity;
+  guest: GuestDescription;
   prepared: Prepared;
   limits: Limits;
 }
 
-const noted = (context: SourceContext, what: Failure): SourceContext =>
-  produce(context, (draft) => {
-    draft.failures.push(castDraft(what));
-  });
+export interface RestoreInput {
+  readonly guestWas: GuestWas;
+  /** Null when QEMU was never asked for them; then nothing has been set either. */
+  readonly settings: Settings | null;
+}
 
 /** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
   deadlines.switchoverMs + limits.maxDowntimeMs;
 
-export const { createMachine } = setup({
+export const { createMachine, createStateConfig } = setup({
   types: {
     context: {} as SourceContext,
     events: {} as SourceEvent,
@@ -78,29 +110,21 @@ export const { createMachine } = setup({
   },
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),
-    describe: fromPromise<Answer<GuestDescription>>(unbound("describe")),
+    describe: fromPromise<Answer<Described>>(unbound("describe")),
+    inquireSource: fromPromise<Answer<SourceFound>>(unbound("inquireSource")),
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
     tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
     cancel: fromPromise<Answer<Ended>>(unbound("cancel")),
     rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
-    restore: fromPromise<Answer<null>, GuestWas>(unbound("restore")),
+    restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
     settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
+    fence: fromPromise<Answer<FenceWord>, Identity>(unbound("fence")),
     yield: fromPromise<Answer<Decision>, Identity>(unbound("yield")),
     killSource: fromPromise<Answer<null>>(unbound("killSource")),
   },
   actions: {
-    keep: emit(({ event }, params: { why: string }) => ({
-      type: "kept",
-      event: event.type,
-      why: params.why,
-    })),
-    refuse: emit(({ event }, params: { why: string }) => ({
-      type: "refused",
-      event: event.type,
-      why: params.why,
-    })),
-    note: assign(({ context }, params: Failure) => noted(context, params)),
+    ...habitualActions<SourceContext, SourceEvent>(),
     noteDied: assign(({ context, event }) =>
       event.type === "process.exited"
         ? noted(context, failure("died", context.guest ? "perform" : "begin", "source", event.cause))
@@ -110,11 +134,6 @@ export const { createMachine } = setup({
       event.type === "monitor.failed"
         ? noted(context, failure("qemu", "perform", "source", event.cause))
         : context,
-    ),
-    undo: assign(({ context }, params: { what: string }) =>
-      produce(context, (draft) => {
-        draft.undone.push(params.what);
-      }),
     ),
     takeLimits: assign(({ context, event }) =>
       event.type === "person.tuned"
@@ -136,19 +155,32 @@ export const { createMachine } = setup({
         if (draft.guest !== null) draft.guest.guestWas = params.guestWas;
       }),
     ),
+    takePrepared: assign(({ context, event }) =>
+      event.type === "coordinator.performAsked"
+        ? produce(context, (draft) => {
+            draft.prepared = castDraft(event.prepared);
+          })
+        : context,
+    ),
     tellLimits: assign(({ context }) =>
       produce(context, (draft) => {
         draft.limitsTold = context.limits;
       }),
     ),
-    firstAttempt: assign({ attempts: 0 }),
-    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
+    sayTuned: emit(({ context: { limits } }) => ({
+      type: "tuned",
+      bandwidthMiBps: limits.bandwidthMiBps,
+      maxDowntimeMs: limits.maxDowntimeMs,
+    })),
   },
   guards: {
     limitsChanged: ({ context }) => context.limits !== context.limitsTold,
     moved: ({ context, event }) =>
       event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),
     outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    policyIs: ({ context }, wanted: WhenUnreachable) => context.policy.whenUnreachable === wanted,
+    wokeIn: ({ context }, states: readonly string[]) =>
+      context.woken !== null && states.includes(topState(context.woken.state)),
   },
   delays: {
     performAsked: ({ context }) => context.deadlines.performAskedMs,
@@ -156,6 +188,19 @@ export const { createMachine } = setup({
     switchover: ({ context }) => switchoverMs(context),
     cancel: ({ context }) => context.deadlines.cancelMs,
     confirm: ({ context }) => context.deadlines.confirmMs,
+    patience: ({ context }) => context.policy.patienceMs,
     backoff: ({ context }) => nextBackoffMs(context),
   },
 });
+
+export const aborted = noteThat(
+  failure("aborted", "perform", "source", { message: "a person aborted the migration" }),
+);
+export const givenUp = noteThat(
+  failure("refused", "perform", "source", { message: "the coordinator gave the migration up" }),
+);
+
+/** From the point of no return on. */
+export const pastReturn = refusing("the guest is handed over; only the destination's refusal brings it back");
+export const knownAlready = keeping("known already");
+export const asksAlready = keeping("the destination is being asked already");

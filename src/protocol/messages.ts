@@ -25,6 +25,12 @@ export interface GuestDescription {
   readonly capabilities: readonly string[];
 }
 
+/** QEMU's migration settings as they were before us, for when the guest stays. */
+export interface Settings {
+  readonly capabilities: Readonly<Record<string, boolean>>;
+  readonly parameters: Readonly<Record<string, number>>;
+}
+
 /** Prepare's answer, which Perform gets. */
 export interface Prepared {
   /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
@@ -34,6 +40,14 @@ export interface Prepared {
 
 /** How QEMU's migration ended; `none` when none had begun. */
 export type Ended = "cancelled" | "failed" | "completed" | "none";
+
+/** What became of the source's migration while the engine was down; `stopped`: the guest is stopped for the switchover. */
+export type SourceFound = "sending" | "stopped" | "preSwitchover" | "cancelling" | Ended;
+/** The same at the destination; `runs`: the guest runs here already. */
+export type DestinationFound = "listening" | "receiving" | "received" | "failed" | "runs";
+
+/** What the fence answers; it never says the one after it has said the other. */
+export type FenceWord = "fenced" | "taken";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

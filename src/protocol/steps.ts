@@ -99,10 +99,15 @@ export type EffectName =
   | "cancel"
   | "rescue"
   | "restore"
+  | "inquireSource"
   | "settle"
+  | "fence"
   | "yield"
   | "killSource"
   | "prepare"
+  | "inquireDestination"
+  | "claim"
+  | "disclaim"
   | "take"
   | "resume"
   | "recordRefusal"
@@ -165,6 +170,14 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
+  inquireSource: {
+    step: "perform",
+    side: "source",
+    does: "asks QEMU what became of its migration while the engine was down",
+    undo: "nothing to undo",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
   settle: {
     step: "settle",
     side: "source",
@@ -172,6 +185,14 @@ export const effects = {
     undo: "nothing to undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
+  },
+  fence: {
+    step: "settle",
+    side: "source",
+    does: "asks the fence for the guest, so that the destination can take it no more, or has taken it",
+    undo: "cannot be undone",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
   },
   yield: {
     step: "settle",
@@ -196,6 +217,30 @@ export const effects = {
     undo: "killDestination",
     deadlineMs: 30_000,
     withoutJournal: "refused",
+  },
+  inquireDestination: {
+    step: "finish",
+    side: "destination",
+    does: "asks QEMU what became of the stream while the engine was down",
+    undo: "nothing to undo",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  claim: {
+    step: "finish",
+    side: "destination",
+    does: "claims the guest at the fence, so that the source can take it back no more",
+    undo: "disclaim",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
+  },
+  disclaim: {
+    step: "finish",
+    side: "destination",
+    does: "gives the guest back at the fence",
+    undo: "is an undo",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
   },
   take: {
     step: "finish",

@@ -10,6 +10,7 @@ import { sourceMachine } from "../machines/source.js";
 import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
+import { defaultPolicy } from "../protocol/policy.js";
 import { happenings } from "./happenings.js";
 import { Node, Species, type Step } from "./node.js";
 import { SimulatedDestination, SimulatedSource } from "./qemus.js";
@@ -35,12 +36,18 @@ const preparedAt = { uri: "unix:/nowhere", capabilities: [] };
 
 /** The machines that live in the world. */
 const deadlines = defaultDeadlines;
-const sources = new Species("source", sourceMachine, { identity, limits: defaultLimits, deadlines });
+const sources = new Species("source", sourceMachine, {
+  identity,
+  limits: defaultLimits,
+  deadlines,
+  policy: defaultPolicy,
+});
 const coordinators = new Species("coordinator", coordinatorMachine, { identity, deadlines });
 const destinations = new Species("destination", destinationMachine, {
   identity,
   guest: description,
   deadlines,
+  fenced: false,
 });
 
 /** More copies of one question are never under way at once: a bound of the search. */
@@ -289,7 +296,10 @@ export class World {
     const { qemuS } = this;
     switch (id) {
       case "describe":
-        return () => (qemuS.alive ? done(description) : unknown("QEMU is dead"));
+        return () =>
+          qemuS.alive
+            ? done({ guest: description, settings: { capabilities: {}, parameters: {} } })
+            : unknown("QEMU is dead");
       case "cancel":
       case "rescue":
         return () => (qemuS.ended === undefined ? unknown("still cancelling") : done(qemuS.ended));

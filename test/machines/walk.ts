@@ -26,10 +26,14 @@ export const isLeaf = (node: AnyStateNode): boolean => node.type === "atomic";
 /** Every transition with a target, those of `after` and of effects included. */
 export function edgesOf(machine: AnyStateMachine): Edge[] {
   return [machine.root, ...statesOf(machine)].flatMap((from) =>
-    [...from.transitions.values()]
+    [...from.transitions.values(), from.always ?? []]
       .flat()
       .flatMap(({ eventType, target, guard }) =>
         (target ?? []).map((it) => ({ from, event: eventType, target: it, guard })),
       ),
   );
 }
+
+/** Left as soon as it is entered: no event ever finds it. */
+export const isPassing = (node: AnyStateNode): boolean =>
+  node.always?.some(({ guard }) => guard === undefined) === true;

@@ -8,7 +8,8 @@ import { expect, vi } from "vitest";
 import type { JournalRecord } from "../../src/effects/ports.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
-import { type MigrateOptions, type Migration, migrate, type Outcome } from "../../src/migrate.js";
+import { type MigrateOptions, migrate } from "../../src/migrate.js";
+import type { Migration, Outcome } from "../../src/migration.js";
 import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest.js";
 import { qemusOf } from "./qemus-of.js";
 

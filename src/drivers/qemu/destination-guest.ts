@@ -5,22 +5,23 @@ import { join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
-import type { GuestWas, Prepared } from "../../protocol/messages.js";
+import type { DestinationFound, GuestWas, Prepared, Settings } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
+import { keepHandle } from "./handle-file.js";
 import type { MonitorEvent } from "./monitor/commands.js";
 import { QmpUnsentError } from "./monitor/errors.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
-import {
-  chooseCapabilities,
-  memoryBytes,
-  putBack,
-  readSettings,
-  type Settings,
-  setCapabilities,
-} from "./settings.js";
+import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
 
 const exitAfterFailedMs = 500;
+
+const found: Readonly<Record<string, DestinationFound>> = {
+  none: "listening",
+  setup: "listening",
+  completed: "received",
+  failed: "failed",
+};
 
 export interface LaunchRequest {
   readonly spec: QemuSpec;
@@ -56,8 +57,12 @@ export class QemuDestinationGuest implements DestinationGuest {
   /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
   resumedAtMicros: number | undefined;
 
-  constructor(options: DestinationOptions) {
+  /** `qemu` when it was started before a crash of ours, and has been found again. */
+  constructor(options: DestinationOptions, qemu?: QemuProcess) {
     this.#options = options;
+    if (qemu === undefined) return;
+    this.#starting = Promise.resolve(qemu);
+    this.#facts.from(qemu);
   }
 
   /** The process, once Prepare has started it. */
@@ -87,13 +92,21 @@ export class QemuDestinationGuest implements DestinationGuest {
       if (memory !== guest.memoryBytes) {
         return failed(`the destination has ${memory} bytes of memory, the guest has ${guest.memoryBytes}`);
       }
-      const settings = await readSettings(main);
-      const { known } = settings;
+      const { known, settings } = await readSettings(main);
       this.#settings = settings;
       const chosen = chooseCapabilities(known, guest.capabilities, { pauseBeforeSwitchover: false });
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       return done({ uri: await this.#listen(qemu), capabilities: known });
+    });
+  }
+
+  inquire(): Promise<Answer<DestinationFound>> {
+    return answering(async () => {
+      const { main } = await this.#started();
+      if ((await main.execute("query-status", {})).running) return done("runs");
+      const { status = "none" } = await main.execute("query-migrate", {});
+      return done(found[status] ?? "receiving");
     });
   }
 
@@ -128,7 +141,9 @@ export class QemuDestinationGuest implements DestinationGuest {
     await mkdir(directory, { mode: 0o700 });
     try {
       const { pid, monitors } = await launch({ spec, sideArgs, directory });
-      return await QemuProcess.attach({ ...identityOf(pid), monitors, directory }, { clock, signal });
+      const handle = { ...identityOf(pid), monitors, directory };
+      await keepHandle(directory, handle);
+      return await QemuProcess.attach(handle, { clock, signal });
     } catch (error) {
       await rm(directory, { recursive: true, force: true });
       throw error;

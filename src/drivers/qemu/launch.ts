@@ -18,7 +18,8 @@ export interface Launched {
 /** Of a unix socket's path, in bytes (unix(7)). */
 const longestPath = 107;
 
-const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
+/** The monitors of a QEMU of ours. */
+export const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
   main: join(directory, "main.sock"),
   rescue: join(directory, "rescue.sock"),
 });

@@ -44,6 +44,7 @@ export interface StartOptions extends AttachOptions {
 }
 
 const goneCheckMs = 20;
+const attachLimitMs = 2_000;
 
 export class QemuProcess {
   readonly handle: QemuHandle;
@@ -75,14 +76,19 @@ export class QemuProcess {
   }
 
   /**
-   * Finds a QEMU again that is no child of this process, or no longer.
-   * @throws Error when the process is gone, or its monitors cannot be reached.
+   * Finds a QEMU again that is no child of this process, or no longer. One whose main monitor is mute, because a peer
+   * that does not read blocks its migration, has that migration broken off.
+   * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
   static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
-    const { pid } = handle;
-    if (!isAlive(handle)) throw new Error((await remains(handle, `QEMU (pid ${pid}) is gone`)).message);
     const exited = goneness(handle, options.clock).then((how) => remains(handle, how));
-    return new QemuProcess(handle, await openMonitors(handle, exited, options), exited);
+    if (!isAlive(handle)) throw new QemuGoneError(await exited);
+    const once = { ...options, deadlineMs: attachLimitMs };
+    const monitors = await openMonitors(handle, exited, once).catch(async () => {
+      await yank(handle, once).catch(() => {});
+      return openMonitors(handle, exited, options);
+    });
+    return new QemuProcess(handle, monitors, exited);
   }
 
   get pid(): number {
@@ -92,6 +98,27 @@ export class QemuProcess {
   /** Without effect when the process has ended. */
   signal(signal: NodeJS.Signals): void {
     signalProcess(this.handle, signal);
+  }
+}
+
+/** The process is not there any more; `cause` has its last words. */
+export class QemuGoneError extends Error {
+  override readonly name = "QemuGoneError";
+  constructor(readonly why: Cause) {
+    super(why.message);
+  }
+}
+
+/** Breaks the connection of QEMU's migration from outside, by its second monitor. */
+async function yank(
+  { monitors }: QemuHandle,
+  { clock, deadlineMs = attachLimitMs }: AttachOptions,
+): Promise<void> {
+  const session = await connectMonitor(monitors.rescue, { clock, deadlineMs, oob: true });
+  try {
+    await new Monitor(session).execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
+  } finally {
+    session.close();
   }
 }
 
@@ -112,11 +139,16 @@ async function openMonitors(
     connectMonitor(path, { clock, deadlineMs, signal: stop, ...rest });
   // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
   // switchover would wait for that thread: the main monitor goes without.
-  const [main, rescue] = await Promise.all([
+  const [main, rescue] = await Promise.allSettled([
     open(monitors.main, { oob: false, tap }),
     open(monitors.rescue, { oob: true }),
   ]);
-  return { main: new Monitor(main), rescue: new Monitor(rescue) };
+  if (main.status === "fulfilled" && rescue.status === "fulfilled") {
+    return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
+  }
+  // A monitor serves one client: what was reached is let go.
+  for (const it of [main, rescue]) if (it.status === "fulfilled") it.value.close();
+  throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
 }
 
 function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void {

@@ -2,6 +2,7 @@
 // memory there is to move.
 
 import type { Limits } from "../../protocol/convergence.js";
+import type { Settings } from "../../protocol/messages.js";
 import type { CommandArguments, Monitor } from "./monitor/commands.js";
 
 type Capabilities = CommandArguments<"migrate-set-capabilities">["capabilities"];
@@ -38,6 +39,8 @@ export function chooseCapabilities(
 /** Above any real link, and small enough for QEMU to do sums with. */
 const unlimitedBytesPerSecond = 2 ** 50;
 
+const parameterNames = ["max-bandwidth", "downtime-limit"] as const;
+
 const limitParameters = ({ bandwidthMiBps, maxDowntimeMs }: Limits) => ({
   "max-bandwidth": bandwidthMiBps === 0 ? unlimitedBytesPerSecond : Math.round(bandwidthMiBps * 2 ** 20),
   "downtime-limit": Math.round(maxDowntimeMs),
@@ -49,36 +52,32 @@ export const setLimits = (monitor: Monitor, limits: Limits) =>
 export const setCapabilities = (monitor: Monitor, capabilities: Capabilities) =>
   monitor.execute("migrate-set-capabilities", { capabilities });
 
-/** What QEMU's migration settings were before us. */
-export interface Settings {
-  /** Every migration capability that this QEMU knows. */
-  readonly known: readonly string[];
-  readonly capabilities: CommandArguments<"migrate-set-capabilities">;
-  readonly parameters: CommandArguments<"migrate-set-parameters">;
-}
-
-export async function readSettings(monitor: Monitor): Promise<Settings> {
+/** QEMU's migration settings as far as we change them, and every migration capability that this QEMU knows. */
+export async function readSettings(
+  monitor: Monitor,
+): Promise<{ known: readonly string[]; settings: Settings }> {
   const capabilities = await monitor.execute("query-migrate-capabilities", {});
   const parameters = await monitor.execute("query-migrate-parameters", {});
-  const bandwidth = parameters["max-bandwidth"];
-  const downtime = parameters["downtime-limit"];
   return {
     known: capabilities.map((it) => it.capability),
-    capabilities: {
-      capabilities: capabilities
-        .filter((it) => ours.includes(it.capability))
-        .map(({ capability, state }) => ({ capability, state })),
-    },
-    parameters: {
-      ...(bandwidth !== undefined && { "max-bandwidth": bandwidth }),
-      ...(downtime !== undefined && { "downtime-limit": downtime }),
+    settings: {
+      capabilities: Object.fromEntries(
+        capabilities.filter((it) => ours.includes(it.capability)).map((it) => [it.capability, it.state]),
+      ),
+      parameters: Object.fromEntries(
+        parameterNames.flatMap((name) => {
+          const value = parameters[name];
+          return value === undefined ? [] : [[name, value]];
+        }),
+      ),
     },
   };
 }
 
-export async function putBack(monitor: Monitor, settings: Settings): Promise<void> {
-  await monitor.execute("migrate-set-capabilities", settings.capabilities);
-  await monitor.execute("migrate-set-parameters", settings.parameters);
+export async function putBack(monitor: Monitor, { capabilities, parameters }: Settings): Promise<void> {
+  const states = Object.entries(capabilities).map(([capability, state]) => ({ capability, state }));
+  await setCapabilities(monitor, states);
+  await monitor.execute("migrate-set-parameters", parameters);
 }
 
 /** What the destination must have as much of, hot-plugged memory included. */

@@ -2,10 +2,10 @@
 // It decides nothing: the order is the machine's.
 
 import type { Clock, SourceFact, SourceGuest } from "../../effects/ports.js";
-import type { StartInput } from "../../machines/source.js";
+import type { Described, RestoreInput, StartInput } from "../../machines/source.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits, Progress } from "../../protocol/convergence.js";
-import type { Ended, GuestDescription, GuestWas } from "../../protocol/messages.js";
+import type { Ended, SourceFound } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
@@ -16,7 +16,6 @@ import {
   memoryBytes,
   putBack,
   readSettings,
-  type Settings,
   setCapabilities,
   setLimits,
 } from "./settings.js";
@@ -38,6 +37,12 @@ const endings: Readonly<Record<string, Ended>> = {
   completed: "completed",
 };
 
+const stillUnderWay: Readonly<Record<string, SourceFound>> = {
+  "pre-switchover": "preSwitchover",
+  device: "stopped",
+  cancelling: "cancelling",
+};
+
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
@@ -49,7 +54,6 @@ export class QemuSourceGuest implements SourceGuest {
       return { type: "process.exited", cause: why };
     },
   );
-  #settings: Settings | undefined;
   #progressTimer: unknown;
   #underWay = false;
   /** The timer of a stop that has not been told yet. */
@@ -75,17 +79,18 @@ export class QemuSourceGuest implements SourceGuest {
     return (await this.#figures?.catch(() => undefined))?.["total-time"];
   }
 
-  describe(): Promise<Answer<GuestDescription>> {
+  describe(): Promise<Answer<Described>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const [{ status, running }, { UUID }, { qemu }, memory, settings, migration] = await Promise.all([
-        main.execute("query-status", {}),
-        main.execute("query-uuid", {}),
-        main.execute("query-version", {}),
-        memoryBytes(main),
-        readSettings(main),
-        main.execute("query-migrate", {}),
-      ]);
+      const [{ status, running }, { UUID }, { qemu }, memory, { known, settings }, migration] =
+        await Promise.all([
+          main.execute("query-status", {}),
+          main.execute("query-uuid", {}),
+          main.execute("query-version", {}),
+          memoryBytes(main),
+          readSettings(main),
+          main.execute("query-migrate", {}),
+        ]);
       if (!running && status !== "paused" && status !== "prelaunch") {
         return failed(`a guest in state "${status}" cannot be migrated`);
       }
@@ -94,21 +99,36 @@ export class QemuSourceGuest implements SourceGuest {
       }
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
-      this.#settings = settings;
       return done({
-        uuid: UUID,
-        guestWas: running ? "running" : "paused",
-        qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
-        memoryBytes: memory,
-        capabilities: settings.known,
+        guest: {
+          uuid: UUID,
+          guestWas: running ? "running" : "paused",
+          qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
+          memoryBytes: memory,
+          capabilities: known,
+        },
+        settings,
       });
     });
   }
 
-  start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+  inquire(): Promise<Answer<SourceFound>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(this.#settings?.known ?? [], prepared.capabilities, this.#gate);
+      this.#underWay = true;
+      const { status = "none" } = await main.execute("query-migrate", {});
+      const found = endings[status] ?? stillUnderWay[status];
+      if (found !== undefined) return done(found);
+      if ((await main.execute("query-status", {})).status === "finish-migrate") return done("stopped");
+      this.#watchProgress();
+      return done("sending");
+    });
+  }
+
+  start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+    return answering(async () => {
+      const { main } = this.#qemu;
+      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#gate);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
@@ -158,7 +178,7 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  restore(guestWas: GuestWas): Promise<Answer<null>> {
+  restore({ guestWas, settings }: RestoreInput): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const { status: migration = "none" } = await main.execute("query-migrate", {});
@@ -170,7 +190,7 @@ export class QemuSourceGuest implements SourceGuest {
         if (!running) return unknown(`the guest does not run after cont (${status})`);
       }
       this.#underWay = false;
-      if (this.#settings !== undefined) await putBack(main, this.#settings);
+      if (settings !== null) await putBack(main, settings);
       return nothing;
     });
   }

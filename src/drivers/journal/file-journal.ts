@@ -1,0 +1,130 @@
+// The journal on disk: a directory with one file for each migration, held by one engine at a time. Upholds G3's
+// write-ahead rule: a record is durable when `append` resolves.
+
+import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import type { Journal } from "../../effects/ports.js";
+import { messageOf } from "../../protocol/answer.js";
+import { lock } from "./lock.js";
+import { hasEnded, readStory, type Story } from "./story.js";
+import { StoryFile } from "./story-file.js";
+
+const suffix = ".journal";
+
+/** A story that was there when the journal was opened, and has not ended or needs a person. */
+export interface OpenStory extends Story {
+  readonly migrationId: string;
+  readonly path: string;
+}
+
+export interface FileJournal extends Journal {
+  readonly directory: string;
+  /**
+   * The stories that have not ended, each ready to be gone on with; and the files that cannot be read, each with why.
+   * Those stay as they are.
+   */
+  unfinished(): Promise<{ readonly stories: readonly OpenStory[]; readonly unreadable: readonly Error[] }>;
+  /** Removes a story that had not begun: nothing had been done yet. */
+  forget(migrationId: string): Promise<void>;
+  /**
+   * Removes the files of ended migrations but the newest `keep`, and returns their names. One that has not ended, or
+   * ended stuck, stays: somebody has to look at it.
+   * @throws JournalError when a file is damaged; nothing has been removed then.
+   */
+  compact(keep: number): Promise<readonly string[]>;
+  /** Closes the files; nothing can be appended afterwards. */
+  close(): Promise<void>;
+}
+
+/** @throws Error when the directory cannot be made or written to, or another process has it open. */
+export async function openFileJournal(directory: string): Promise<FileJournal> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await syncDirectory(directory);
+  const unlock = await lock(directory);
+  const files = new Map<string, Promise<StoryFile>>();
+  const pathOf = (migrationId: string) => join(directory, migrationId + suffix);
+
+  const begin = async (migrationId: string) => {
+    if (!/^[\w-]+$/.test(migrationId))
+      throw new Error(`"${migrationId}" cannot be the name of a journal file`);
+    const file = await StoryFile.begin(pathOf(migrationId));
+    await syncDirectory(directory);
+    return file;
+  };
+  const names = async () => (await readdir(directory)).filter((it) => it.endsWith(suffix));
+  const idOf = (name: string) => name.slice(0, -suffix.length);
+
+  return {
+    directory,
+    append: async (record) => {
+      const { migrationId } = record;
+      const opening = files.get(migrationId) ?? begin(migrationId);
+      files.set(migrationId, opening);
+      let file: StoryFile;
+      try {
+        file = await opening;
+      } catch (error) {
+        // A later migration step may find room again.
+        files.delete(migrationId);
+        throw error;
+      }
+      await file.append(record);
+    },
+    unfinished: async () => {
+      const stories: OpenStory[] = [];
+      const unreadable: Error[] = [];
+      for (const name of await names()) {
+        const migrationId = idOf(name);
+        const path = pathOf(migrationId);
+        if (files.has(migrationId)) continue;
+        try {
+          const story = await readStory(path);
+          if (hasEnded(story)) continue;
+          files.set(migrationId, StoryFile.goOn(path, story.wholeBytes));
+          stories.push({ ...story, migrationId, path });
+        } catch (error) {
+          unreadable.push(error instanceof Error ? error : new Error(messageOf(error)));
+        }
+      }
+      return { stories, unreadable };
+    },
+    forget: async (migrationId) => {
+      await (await files.get(migrationId))?.close();
+      files.delete(migrationId);
+      await unlink(pathOf(migrationId));
+      await syncDirectory(directory);
+    },
+    compact: async (keep) => {
+      const others = (await names()).filter((it) => !files.has(idOf(it)));
+      const ended = await Promise.all(
+        others.map(async (name) => {
+          const path = join(directory, name);
+          const { mtimeMs } = await stat(path);
+          return { name, mtimeMs, ended: hasEnded(await readStory(path)) };
+        }),
+      );
+      const gone = ended
+        .filter((it) => it.ended)
+        .toSorted((a, b) => b.mtimeMs - a.mtimeMs)
+        .slice(keep)
+        .map((it) => it.name);
+      for (const name of gone) await unlink(join(directory, name));
+      if (gone.length > 0) await syncDirectory(directory);
+      return gone;
+    },
+    close: async () => {
+      const opened = await Promise.allSettled(files.values());
+      for (const it of opened) if (it.status === "fulfilled") await it.value.close();
+      await unlock();
+    },
+  };
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,99 @@
+// The form of a journal's records on disk, checked when they are read: a story may come from another machine.
+
+import * as z from "zod/mini";
+import type { JournalRecord } from "../../effects/ports.js";
+import type { Failure } from "../../protocol/failures.js";
+
+/** Of the form of the records below; a journal of another version is not read. */
+export const version = 2;
+
+export const header = z.object({ kind: z.literal("journal"), version: z.number() });
+
+const side = z.enum(["source", "destination", "coordinator"]);
+const failure: z.ZodMiniType<Failure> = z.object({
+  code: z.enum(["aborted", "stalled", "deadline", "died", "refused", "unanswered", "rejected", "qemu"]),
+  step: z.enum(["begin", "prepare", "perform", "finish", "confirm", "settle"]),
+  side,
+  message: z.string(),
+  qemu: z.exactOptional(z.array(z.string())),
+});
+const guest = z.object({
+  uuid: z.string(),
+  guestWas: z.enum(["running", "paused"]),
+  qemuVersion: z.string(),
+  memoryBytes: z.number(),
+  capabilities: z.array(z.string()),
+});
+const settings = z.object({
+  capabilities: z.record(z.string(), z.boolean()),
+  parameters: z.record(z.string(), z.number()),
+});
+const prepared = z.object({ uri: z.string(), capabilities: z.array(z.string()) });
+const limits = z.object({ bandwidthMiBps: z.number(), maxDowntimeMs: z.number(), stallMs: z.number() });
+const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
+  z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
+
+const learned = z.object({
+  guest: z.exactOptional(z.nullable(guest)),
+  settings: z.exactOptional(z.nullable(settings)),
+  prepared: z.exactOptional(z.nullable(prepared)),
+  limits: z.exactOptional(limits),
+  source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),
+  destination: z.exactOptional(z.nullable(report(z.enum(["arrived", "refused", "lost", "stuck"])))),
+});
+
+const identity = z.object({ migrationId: z.string(), uuid: z.string(), name: z.string() });
+const deadlines = z.object({
+  performAskedMs: z.number(),
+  switchoverMs: z.number(),
+  cancelMs: z.number(),
+  confirmMs: z.number(),
+  listenMs: z.number(),
+  receiveMs: z.number(),
+  finishMs: z.number(),
+  completeMs: z.number(),
+  backoffMs: z.number(),
+  backoffHighestMs: z.number(),
+});
+const policy = z.object({ whenUnreachable: z.enum(["wait", "fence", "resume"]), patienceMs: z.number() });
+
+const opened = { kind: z.literal("opened"), migrationId: z.string(), atMs: z.number(), host: z.unknown() };
+const common = { migrationId: z.string(), side, atMs: z.number() };
+
+const record = z.union([
+  z.object({
+    kind: z.literal("state"),
+    ...common,
+    state: z.string(),
+    event: z.string(),
+    because: z.array(failure),
+    undone: z.array(z.string()),
+    learned,
+  }),
+  z.object({
+    kind: z.literal("aside"),
+    ...common,
+    aside: z.discriminatedUnion("type", [
+      z.object({ type: z.literal("kept"), event: z.string(), why: z.string() }),
+      z.object({ type: z.literal("refused"), event: z.string(), why: z.string() }),
+      z.object({ type: z.literal("tuned"), bandwidthMiBps: z.number(), maxDowntimeMs: z.number() }),
+    ]),
+  }),
+  z.object({
+    ...opened,
+    side: z.literal("source"),
+    input: z.object({ identity, deadlines, limits, policy }),
+  }),
+  z.object({
+    ...opened,
+    side: z.literal("destination"),
+    input: z.object({ identity, deadlines, guest, fenced: z.boolean() }),
+  }),
+  z.object({ ...opened, side: z.literal("coordinator"), input: z.object({ identity, deadlines }) }),
+]);
+
+/** The record, or why it is none. */
+export function parseRecord(entry: unknown): JournalRecord | { readonly wrong: string } {
+  const parsed = record.safeParse(entry);
+  return parsed.success ? parsed.data : { wrong: z.prettifyError(parsed.error) };
+}

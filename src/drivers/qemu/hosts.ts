@@ -1,0 +1,75 @@
+// What a journal must hold so that the QEMUs of a migration are found again after a crash of ours, and the finding. A
+// QEMU that is found once is never started twice.
+
+import { rm } from "node:fs/promises";
+import * as z from "zod/mini";
+import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
+import { cause } from "../../protocol/answer.js";
+import { QemuDestinationGuest } from "./destination-guest.js";
+import { goneDestination, goneSource } from "./gone-guests.js";
+import { handle, handleIn } from "./handle-file.js";
+import { QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
+import { QemuSourceGuest } from "./source-guest.js";
+
+const spec = z.object({
+  name: z.string(),
+  uuid: z.string(),
+  binary: z.exactOptional(z.string()),
+  args: z.readonly(z.array(z.string())),
+});
+const sourceHost = z.object({ spec, qemu: handle, pauseBeforeSwitchover: z.boolean() });
+const destinationHost = z.object({
+  spec,
+  sideArgs: z.readonly(z.array(z.string())),
+  directory: z.string(),
+  transport: z.enum(["unix", "tcp"]),
+});
+export type SourceHost = z.infer<typeof sourceHost>;
+export type DestinationHost = z.infer<typeof destinationHost>;
+
+/** A guest that was looked for: its QEMU when it was there, and its port either way. */
+interface Found<Guest> {
+  readonly spec: QemuSpec;
+  readonly qemu: QemuProcess | null;
+  readonly guest: Guest;
+}
+
+/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+export async function findSource(
+  host: unknown,
+  clock: Clock,
+): Promise<Found<QemuSourceGuest> | (Found<SourceGuest> & { qemu: null })> {
+  const { qemu: wanted, spec, pauseBeforeSwitchover } = sourceHost.parse(host);
+  const qemu = await attach(wanted, clock);
+  return qemu instanceof QemuGoneError
+    ? { spec, qemu: null, guest: goneSource(qemu.why) }
+    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, pauseBeforeSwitchover }) };
+}
+
+/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+export async function findDestination(
+  host: unknown,
+  clock: Clock,
+): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
+  const { spec, sideArgs, directory, transport } = destinationHost.parse(host);
+  const wanted = await handleIn(directory);
+  const qemu =
+    wanted === undefined
+      ? new QemuGoneError(cause("no QEMU of this migration was found"))
+      : await attach(wanted, clock);
+  if (qemu instanceof QemuGoneError) {
+    await rm(directory, { recursive: true, force: true });
+    return { spec, qemu: null, guest: goneDestination(qemu.why) };
+  }
+  const options = { spec, sideArgs, directory, transport, clock };
+  return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
+}
+
+async function attach(wanted: QemuHandle, clock: Clock): Promise<QemuProcess | QemuGoneError> {
+  try {
+    return await QemuProcess.attach(wanted, { clock });
+  } catch (error) {
+    if (error instanceof QemuGoneError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+// Begins the machine of one side, or takes it up again after a crash: effects bound, states and asides recorded. The actor
+// is handed out before it starts, so that it can be watched from its first state on.
+
+import { createActor } from "xstate";
+import type { CoordinatorInput } from "../machines/coordinator.js";
+import type { DestinationInput } from "../machines/destination.js";
+import type { SourceInput } from "../machines/source.js";
+import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
+import type {
+  Clock,
+  DestinationGuest,
+  DestinationPeer,
+  Fence,
+  Journal,
+  JournalRecord,
+  OpenedRecord,
+  SourceGuest,
+  SourcePeer,
+} from "./ports.js";
+import { createRecorder } from "./record.js";
+
+/** What a side needs beside its guest and its peers. */
+export interface Surroundings {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly fence?: Fence | undefined;
+  readonly around?: Around | undefined;
+  /** Told each record of the story at once. */
+  readonly onRecord?: ((record: JournalRecord) => void) | undefined;
+}
+
+/** `host` is what the driver needs to find its QEMU again. */
+export function openSource(
+  surroundings: Surroundings,
+  input: SourceInput,
+  guest: SourceGuest,
+  destination: DestinationPeer,
+  host: unknown,
+) {
+  const around = open(surroundings, { side: "source", input, host });
+  const actor = createActor(bindSource(around, guest, destination), { ...around.timers, input });
+  actor.on("*", around.recorder.aside);
+  return actor;
+}
+
+export function openDestination(
+  surroundings: Surroundings,
+  input: DestinationInput,
+  guest: DestinationGuest,
+  host: unknown,
+) {
+  const around = open(surroundings, { side: "destination", input, host });
+  const actor = createActor(bindDestination(around, guest), { ...around.timers, input });
+  actor.on("*", around.recorder.aside);
+  return actor;
+}
+
+export function openCoordinator(
+  surroundings: Surroundings,
+  input: CoordinatorInput,
+  source: SourcePeer,
+  destination: DestinationPeer,
+) {
+  const around = open(surroundings, { side: "coordinator", input, host: null });
+  const actor = createActor(bindCoordinator(around, source, destination), { ...around.timers, input });
+  actor.on("*", around.recorder.aside);
+  return actor;
+}
+
+function open(
+  { journal, clock, fence, around, onRecord }: Surroundings,
+  opened: Pick<OpenedRecord, "side" | "input" | "host">,
+) {
+  const { side, input } = opened;
+  const recorder = createRecorder({
+    migrationId: input.identity.migrationId,
+    side,
+    journal,
+    clock,
+    onRecord,
+    // After a crash it stands in the journal already.
+    opened: "woken" in input && input.woken !== undefined ? undefined : opened,
+  });
+  const timers = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
+  return { recorder, clock, fence, around, timers };
+}

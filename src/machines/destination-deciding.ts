@@ -1,0 +1,207 @@
+// The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
+// Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
+
+import { createStateConfig } from "./destination-setup.js";
+import { isDone, isFailed, keeping, noteEffect, refusing as refuses } from "./habits.js";
+
+/** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
+const takes = {
+  "coordinator.finishAsked": keeping("the guest is being taken"),
+  "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
+  "source.asked": keeping("the answer follows when `cont` has had its own"),
+  "source.yielded": keeping("the guest is being taken"),
+} as const;
+
+const died = { type: "noteQemu", params: { step: "finish" } } as const;
+const diedAnyway = { type: "noteWords", params: { step: "perform" } } as const;
+
+export const claiming = createStateConfig({
+  description: "the guest is claimed at the fence; the claim is asked again until it is certain",
+  meta: { phase: "finish3" },
+  tags: ["prepared"],
+  entry: "firstAttempt",
+  initial: "trying",
+  on: {
+    ...takes,
+    "monitor.resumed": "taking",
+    // The claim may have been heard: the guest is given back, so that the source can have it.
+    "process.exited": { target: "disclaiming", actions: died },
+  },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "claim",
+        id: "claim",
+        input: ({ context }) => context.identity,
+        onDone: [
+          { guard: isDone, target: "#destination.taking" },
+          { guard: isFailed, target: "#destination.refusing", actions: noteEffect("claim") },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const disclaiming = createStateConfig({
+  description: "the guest is given back at the fence; it has not run here",
+  meta: { phase: "finish3" },
+  entry: "firstAttempt",
+  initial: "trying",
+  on: {
+    "source.asked": keeping("the answer follows when the guest has been given back"),
+    "process.exited": { actions: diedAnyway },
+  },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "disclaim",
+        id: "disclaim",
+        input: ({ context }) => context.identity,
+        onDone: [{ guard: isDone, target: "#destination.refusing" }, { target: "waiting" }],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const taking = createStateConfig({
+  description:
+    "the decision to take the guest becomes durable, then it is let run; the answer says whether it has been",
+  meta: { phase: "finish3" },
+  tags: ["prepared"],
+  invoke: {
+    src: "take",
+    id: "take",
+    input: ({ context }) => context.guest.guestWas,
+    onDone: [
+      {
+        guard: ({ event, context }) => isFailed({ event }) && context.fenced,
+        target: "disclaiming",
+        actions: noteEffect("take"),
+      },
+      { guard: isFailed, target: "refusing", actions: noteEffect("take") },
+      // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
+      { guard: "isDying", target: "lost" },
+      { guard: isDone, target: "arrived" },
+      { target: "resuming", actions: noteEffect("take") },
+    ],
+  },
+  initial: "asking",
+  on: { ...takes, "monitor.resumed": "arrived" },
+  states: {
+    asking: { on: { "process.exited": { target: "dying", actions: died } } },
+    dying: {
+      description: "this QEMU has died; it is certain soon whether the guest may have run here",
+      on: { "process.exited": keeping("known already") },
+    },
+  },
+});
+
+export const resuming = createStateConfig({
+  description:
+    "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
+  meta: { phase: "finish3" },
+  tags: ["prepared"],
+  entry: "firstAttempt",
+  initial: "waiting",
+  on: {
+    ...takes,
+    "monitor.resumed": "arrived",
+    "process.exited": { target: "lost", actions: died },
+  },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "resume",
+        id: "resume",
+        input: ({ context }) => context.guest.guestWas,
+        onDone: [
+          { guard: isDone, target: "#destination.arrived" },
+          { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const refusing = createStateConfig({
+  description: "the decision never to run this copy becomes durable",
+  meta: { phase: "finish3" },
+  entry: "firstAttempt",
+  initial: "trying",
+  on: { "process.exited": { target: "refused", actions: diedAnyway } },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "recordRefusal",
+        id: "recordRefusal",
+        onDone: [
+          { guard: isDone, target: "#destination.killing" },
+          { guard: "outOfAttempts", target: "#destination.endingUnrecorded" },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const endingUnrecorded = createStateConfig({
+  description:
+    "the refusal cannot be made durable: it is said when this copy is gone, which is a refusal too",
+  meta: { phase: "finish3" },
+  entry: "firstAttempt",
+  initial: "trying",
+  on: { "process.exited": { target: "refused", actions: diedAnyway } },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "killDestination",
+        id: "killDestination",
+        onDone: [
+          { guard: isDone, target: "#destination.refused" },
+          { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("killDestination") },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const killing = createStateConfig({
+  description: "this copy is ended; it will never run",
+  meta: { phase: "finish3" },
+  tags: ["refused"],
+  entry: "firstAttempt",
+  initial: "trying",
+  on: { "process.exited": { target: "refused", actions: diedAnyway } },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "killDestination",
+        id: "killDestination",
+        onDone: [
+          { guard: isDone, target: "#destination.refused" },
+          {
+            guard: "outOfAttempts",
+            target: "#destination.leftBehind",
+            actions: noteEffect("killDestination"),
+          },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});

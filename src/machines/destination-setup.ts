@@ -1,0 +1,124 @@
+// What the destination's machine is made of: its events, its context, its effects, actions, guards and delays. The order
+// of things is in destination.ts.
+
+import { assign, fromCallback, fromPromise, setup, stateIn } from "xstate";
+import type { Answer, Cause } from "../protocol/answer.js";
+import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
+import { failure } from "../protocol/failures.js";
+import type {
+  DestinationFound,
+  DestinationReport,
+  GuestDescription,
+  GuestWas,
+  Identity,
+  Prepared,
+} from "../protocol/messages.js";
+import type { StepName } from "../protocol/steps.js";
+import {
+  type Aside,
+  type Habits,
+  habitualActions,
+  nextBackoffMs,
+  noted,
+  type StateMeta,
+  topState,
+  unbound,
+  type Woken,
+} from "./habits.js";
+
+export type DestinationEvent =
+  | { type: "coordinator.finishAsked" }
+  | { type: "coordinator.finishCancelledAsked" }
+  | { type: "source.asked" }
+  | { type: "source.yielded" }
+  | { type: "monitor.active" }
+  | { type: "monitor.completed" }
+  | { type: "monitor.failed"; cause: Cause }
+  | { type: "monitor.resumed" }
+  | { type: "monitor.stopped" }
+  | { type: "process.exited"; cause: Cause };
+
+/** What the destination has learned and must know again after a crash. */
+export interface DestinationMemory {
+  prepared: Prepared | null;
+}
+
+export interface DestinationInput {
+  identity: Identity;
+  guest: GuestDescription;
+  deadlines: Deadlines;
+  /** Whether the guest must be claimed at the fence before it is run here. */
+  fenced: boolean;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: DestinationMemory }) | undefined;
+}
+
+export interface DestinationContext extends Habits, DestinationMemory {
+  identity: Identity;
+  guest: GuestDescription;
+  fenced: boolean;
+}
+
+export interface PrepareInput {
+  identity: Identity;
+  guest: GuestDescription;
+}
+
+export const { createMachine, createStateConfig } = setup({
+  types: {
+    context: {} as DestinationContext,
+    events: {} as DestinationEvent,
+    emitted: {} as Aside,
+    input: {} as DestinationInput,
+    output: {} as DestinationReport,
+    meta: {} as StateMeta,
+    tags: {} as "prepared" | "taken" | "refused",
+  },
+  actors: {
+    watch: fromCallback<DestinationEvent>(() => {}),
+    prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
+    inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
+    claim: fromPromise<Answer<null>, Identity>(unbound("claim")),
+    disclaim: fromPromise<Answer<null>, Identity>(unbound("disclaim")),
+    take: fromPromise<Answer<null>, GuestWas>(unbound("take")),
+    resume: fromPromise<Answer<null>, GuestWas>(unbound("resume")),
+    recordRefusal: fromPromise<Answer<null>>(unbound("recordRefusal")),
+    killDestination: fromPromise<Answer<null>>(unbound("killDestination")),
+  },
+  actions: {
+    ...habitualActions<DestinationContext, DestinationEvent>(),
+    noteQemu: assign(({ context, event }, params: { step: StepName }) =>
+      event.type === "process.exited" || event.type === "monitor.failed"
+        ? noted(
+            context,
+            failure(
+              event.type === "process.exited" ? "died" : "qemu",
+              params.step,
+              "destination",
+              event.cause,
+            ),
+          )
+        : context,
+    ),
+    /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
+    noteWords: assign(({ context, event }, params: { step: StepName }) =>
+      event.type === "process.exited" && event.cause.qemu !== undefined
+        ? noted(context, failure("died", params.step, "destination", event.cause))
+        : context,
+    ),
+  },
+  guards: {
+    isDying: stateIn({ taking: "dying" }),
+    mustClaim: ({ context }) => context.fenced,
+    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    wokeIn: ({ context }, states: readonly string[]) =>
+      context.woken !== null && states.includes(topState(context.woken.state)),
+  },
+  delays: {
+    listen: ({ context }) => context.deadlines.listenMs,
+    receive: ({ context }) => context.deadlines.receiveMs,
+    finish: ({ context }) => context.deadlines.finishMs,
+    complete: ({ context }) => context.deadlines.completeMs,
+    backoff: ({ context }) => nextBackoffMs(context),
+  },
+});

@@ -1,0 +1,260 @@
+// The source's states while the guest is its own: from Begin through pre-copy to the switchover.
+
+import { assign, emit } from "xstate";
+import { type Failure, failure } from "../protocol/failures.js";
+import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
+import {
+  aborted,
+  createStateConfig,
+  givenUp,
+  knownAlready,
+  type SourceContext,
+  switchoverMs,
+} from "./source-setup.js";
+
+const late = (waitedFor: string, ms: number): Failure =>
+  failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
+const cancelledElsewhere = noteThat(
+  failure("aborted", "perform", "source", { message: "QEMU's migration was cancelled, but not by us" }),
+);
+const resumedItself = noteThat(
+  failure("qemu", "perform", "source", {
+    message: "the guest was resumed at the source while it was being handed over",
+  }),
+);
+const failedMeanwhile = noteThat(
+  failure("qemu", "perform", "source", { message: "QEMU's migration ended while the engine was down" }),
+);
+
+const tooLong = {
+  target: "cancelling",
+  actions: {
+    type: "note",
+    params: ({ context }: { context: SourceContext }) => late("QEMU's completed", switchoverMs(context)),
+  },
+} as const;
+
+/** While QEMU's migration is under way: how it can go on, end, or be stopped by someone. */
+const underWay = {
+  "monitor.preSwitchover": "switchingOver",
+  "monitor.completed": "handedOver",
+  "monitor.failed": { target: "restoring", actions: "noteFailed" },
+  "monitor.cancelled": { target: "restoring", actions: cancelledElsewhere },
+  "person.aborted": { target: "cancelling", actions: aborted },
+  "coordinator.confirmCancelledAsked": { target: "cancelling", actions: givenUp },
+  "process.exited": { target: "yielding", actions: "noteDied" },
+} as const;
+
+/** While the guest runs, unless somebody has paused it. */
+const sending = {
+  ...underWay,
+  "monitor.stopped": "pausing",
+  "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
+  "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+} as const;
+
+/** While the guest is stopped for the switchover. */
+const stopped = {
+  ...underWay,
+  // QEMU lets the guest go on by itself when it gives up; from then on this copy is ahead of the destination's.
+  "monitor.resumed": { target: "cancelling", actions: resumedItself },
+} as const;
+
+/** Before anything was begun with QEMU: nothing is to be undone. */
+const untouched = {
+  "person.aborted": { target: "stayed", actions: aborted },
+  "coordinator.confirmCancelledAsked": { target: "stayed", actions: givenUp },
+  "process.exited": { target: "lost", actions: "noteDied" },
+} as const;
+
+export const waking = createStateConfig({
+  description: "begins, or goes on where the engine was when it was restarted",
+  always: [
+    woke("begun", "begun"),
+    woke("recovering", "starting", "precopying", "pausing", "switchingOver", "recovering"),
+    woke("handedOver", "handedOver"),
+    woke("settling", "settling"),
+    woke("yielding", "yielding"),
+    woke("killing", "killing"),
+    woke("cancelling", "cancelling", "rescuing"),
+    woke("restoring", "restoring"),
+    woke("left", "left"),
+    woke("stayed", "stayed"),
+    woke("lost", "lost"),
+    woke("stuck", "stuck"),
+    { target: "beginning" },
+  ],
+});
+
+export const recovering = createStateConfig({
+  description: "the engine was restarted in the middle of the move: QEMU is asked how far it is",
+  meta: { phase: "perform3" },
+  invoke: {
+    src: "inquireSource",
+    id: "inquireSource",
+    onDone: [
+      { guard: answers("sending"), target: "#source.precopying.limits.telling" },
+      { guard: answers("stopped"), target: "pausing" },
+      { guard: answers("preSwitchover"), target: "switchingOver" },
+      { guard: answers("completed"), target: "handedOver" },
+      { guard: answers("none"), target: "starting" },
+      { guard: answers("cancelling"), target: "cancelling", actions: failedMeanwhile },
+      { guard: isDone, target: "restoring", actions: failedMeanwhile },
+      { target: "cancelling", actions: noteEffect("inquireSource") },
+    ],
+  },
+  on: sending,
+});
+
+export const beginning = createStateConfig({
+  description: "asks QEMU what guest this is and whether it can move",
+  meta: { phase: "begin3" },
+  invoke: {
+    src: "describe",
+    id: "describe",
+    onDone: [
+      {
+        guard: isDone,
+        target: "begun",
+        actions: assign(({ context, event }) =>
+          event.output.kind === "done" ? { ...context, ...event.output.value } : context,
+        ),
+      },
+      { guard: isFailed, target: "stayed", actions: noteEffect("describe") },
+      { target: "doubting", actions: noteEffect("describe") },
+    ],
+  },
+  on: untouched,
+});
+
+export const doubting = createStateConfig({
+  description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
+  meta: { phase: "begin3" },
+  on: { "process.exited": { target: "lost", actions: "noteDied" } },
+  after: { cancel: "stayed" },
+});
+
+export const begun = createStateConfig({
+  description: "the job is taken, the guest runs; Perform has not been asked",
+  meta: { phase: "begin3" },
+  on: {
+    ...untouched,
+    "coordinator.performAsked": { target: "starting", actions: "takePrepared" },
+    "person.tuned": { actions: "takeLimits" },
+  },
+  after: {
+    performAsked: {
+      target: "stayed",
+      actions: {
+        type: "note",
+        params: ({ context }) => late("Perform", context.deadlines.performAskedMs),
+      },
+    },
+  },
+});
+
+export const starting = createStateConfig({
+  description: "capabilities and limits are set, `migrate` is sent; the guest runs",
+  meta: { phase: "perform3" },
+  entry: "tellLimits",
+  invoke: {
+    src: "start",
+    id: "start",
+    input: ({ context }) => ({
+      identity: context.identity,
+      guest: present(context.guest, "Begin's answer"),
+      prepared: present(context.prepared, "Prepare's answer"),
+      limits: context.limits,
+    }),
+    onDone: [
+      {
+        guard: ({ context, event }) => isDone({ event }) && context.limits !== context.limitsTold,
+        target: "#source.precopying.limits.telling",
+      },
+      { guard: isDone, target: "precopying" },
+      { target: "cancelling", actions: noteEffect("start") },
+    ],
+  },
+  on: { ...sending, "person.tuned": { actions: "takeLimits" } },
+});
+
+export const precopying = createStateConfig({
+  description: "memory flows while the guest runs; a watchdog wants progress",
+  meta: { phase: "perform3" },
+  type: "parallel",
+  on: sending,
+  states: {
+    limits: {
+      initial: "told",
+      on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },
+      states: {
+        told: { description: "QEMU has the limits that a person wants" },
+        telling: {
+          description: "QEMU is being told new limits",
+          entry: "tellLimits",
+          invoke: {
+            src: "tune",
+            id: "tune",
+            input: ({ context }) => context.limits,
+            onDone: [
+              { guard: isDone, target: "told", actions: "sayTuned" },
+              {
+                target: "told",
+                actions: emit(({ event }) => ({
+                  type: "refused",
+                  event: "person.tuned",
+                  why: event.output.kind === "done" ? "" : event.output.cause.message,
+                })),
+              },
+            ],
+          },
+        },
+      },
+    },
+    watchdog: {
+      initial: "watching",
+      states: {
+        watching: {
+          description: "gives up when no byte moves for the stall limit",
+          on: {
+            "monitor.progressed": [
+              { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
+              { actions: "takeProgress" },
+            ],
+          },
+          after: {
+            stall: {
+              target: "#source.cancelling",
+              actions: {
+                type: "note",
+                params: ({ context }) =>
+                  failure("stalled", "perform", "source", {
+                    message: `no byte has moved for ${context.limits.stallMs} ms`,
+                  }),
+              },
+            },
+          },
+        },
+      },
+    },
+  },
+});
+
+export const pausing = createStateConfig({
+  description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
+  meta: { phase: "perform3" },
+  on: stopped,
+  after: { switchover: tooLong },
+});
+
+export const switchingOver = createStateConfig({
+  description: "QEMU sends the device state; it can still be cancelled until it says completed",
+  meta: { phase: "perform3" },
+  invoke: {
+    src: "continue",
+    id: "continue",
+    onDone: [{ guard: isDone }, { target: "cancelling", actions: noteEffect("continue") }],
+  },
+  on: { ...stopped, "monitor.preSwitchover": knownAlready },
+  after: { switchover: tooLong },
+});

@@ -1,0 +1,197 @@
+// One migration as its user holds it: the handle over the three actors. It decides nothing.
+
+import { waitFor } from "xstate";
+import type { DestinationActor, SourceActor } from "./drivers/local-peers.js";
+import type { openCoordinator } from "./effects/open.js";
+import { stateName } from "./effects/record.js";
+import type { RunningGuest } from "./guests.js";
+import type { CoordinatorOutput } from "./machines/coordinator.js";
+import type { Aside } from "./machines/habits.js";
+import { createFeed } from "./progress-feed.js";
+import { checkLimits, type Limits, type Progress } from "./protocol/convergence.js";
+import { MigrationError } from "./protocol/errors.js";
+import { failure } from "./protocol/failures.js";
+import type { Abort } from "./protocol/messages.js";
+import { type OutcomeKind, outcomes, type Runner } from "./protocol/outcomes.js";
+
+/** What is known at one moment. */
+export interface MigrationSnapshot {
+  readonly migrationId: string;
+  readonly source: string;
+  /** Null before Prepare. */
+  readonly destination: string | null;
+  readonly coordinator: string;
+  readonly progress: Progress | null;
+  readonly limits: Limits;
+}
+
+export interface Outcome {
+  readonly kind: OutcomeKind;
+  readonly runs: Runner;
+  /** The guest where it is now; null when nobody, or an unknown side, runs it. */
+  readonly guest: RunningGuest | null;
+  /** Null exactly when the guest arrived. */
+  readonly error: MigrationError | null;
+  /** From the guest's STOP at the source to its RESUME at the destination, by QEMU's clocks, in ms; null if it did not move. */
+  readonly pauseMs: number | null;
+  /** QEMU's own total time of the memory stream in ms; null if it did not end. */
+  readonly qemuTotalMs: number | null;
+}
+
+export interface Migration {
+  readonly migrationId: string;
+  /** Never rejects: a migration that did not arrive carries its MigrationError. */
+  readonly outcome: Promise<Outcome>;
+  /** What is known, at each change; ends with the migration. May be iterated more than once. */
+  readonly progress: AsyncIterable<MigrationSnapshot>;
+  /** Obeyed until the guest has been handed over, and refused with a reason after it. */
+  abort(): Promise<Abort>;
+  /** In milliseconds. @throws RangeError. Resolves to whether QEMU has been told. */
+  setMaxDowntime(maxDowntimeMs: number): Promise<Tuned>;
+  /** In MiB/s, 0 for no limit. @throws RangeError. */
+  setBandwidth(bandwidthMiBps: number): Promise<Tuned>;
+  /** Watchdog: the longest time without progress, in milliseconds. @throws RangeError. */
+  setStall(stallMs: number): Promise<Tuned>;
+  snapshot(): MigrationSnapshot;
+}
+
+export interface Tuned {
+  readonly applied: boolean;
+  readonly why: string;
+}
+
+/** What a handle is made over. */
+export interface Parts {
+  readonly migrationId: string;
+  readonly source: SourceActor;
+  readonly coordinator: ReturnType<typeof openCoordinator>;
+  /** Null before Prepare. */
+  destination(): DestinationActor | null;
+  /** Tells of each change of the destination's state. */
+  onChange(listener: () => void): void;
+  /** The guest as it stands at that side; null when there is no QEMU. */
+  guestAt(side: "source" | "destination"): Promise<RunningGuest | null>;
+  /** QEMU's own times, as far as they are known. */
+  times(): Promise<Pick<Outcome, "pauseMs" | "qemuTotalMs">>;
+  /** After the guest has arrived: its QEMU gets its settings back. */
+  putSettingsBack(): Promise<void>;
+}
+
+/** Starts the source and the coordinator, and follows all to the outcome. */
+export function conduct(parts: Parts): Migration {
+  const { migrationId, source, coordinator } = parts;
+  const snapshot = (): MigrationSnapshot => {
+    const destination = parts.destination();
+    return {
+      migrationId,
+      source: stateName(source.getSnapshot().value),
+      destination: destination && stateName(destination.getSnapshot().value),
+      coordinator: stateName(coordinator.getSnapshot().value),
+      progress: source.getSnapshot().context.progress,
+      limits: source.getSnapshot().context.limits,
+    };
+  };
+  const feed = createFeed(snapshot);
+  parts.onChange(() => feed.changed());
+  const changed = { next: () => feed.changed(), error: () => feed.changed() };
+  source.subscribe(changed);
+  source.start();
+  coordinator.start();
+
+  const ended = async (): Promise<Outcome> => {
+    const { output } = await waitFor(coordinator, (it) => it.status !== "active");
+    if (output === undefined) throw new Error("the coordinator ended without an outcome");
+    const destination = parts.destination();
+    if (output.kind !== "undecided") {
+      await waitFor(source, (it) => it.status !== "active");
+      if (destination !== null) await waitFor(destination, (it) => it.status !== "active");
+    }
+    const { kind } = output;
+    if (kind === "arrived") await parts.putSettingsBack().catch(() => {});
+    const { runs } = outcomes[kind];
+    return {
+      kind,
+      runs,
+      guest: runs === "source" || runs === "destination" ? await parts.guestAt(runs) : null,
+      error: kind === "arrived" ? null : errorOf(kind, output),
+      ...(await parts.times()),
+    };
+  };
+
+  const tune = (changed: Partial<Limits>): Promise<Tuned> => {
+    checkLimits(changed);
+    if (source.getSnapshot().status !== "active") {
+      return Promise.resolve({ applied: false, why: "the migration has ended" });
+    }
+    const heard = firstAside(source, (it) => it.type === "tuned" || it.event === "person.tuned");
+    source.send({ type: "person.tuned", limits: changed });
+    // Before the stream has begun QEMU is told with everything else.
+    if (source.getSnapshot().matches("begun") || source.getSnapshot().matches("starting")) {
+      return Promise.resolve({ applied: true, why: "used from the start" });
+    }
+    return heard.then((it) =>
+      it?.type === "tuned"
+        ? { applied: true, why: "QEMU has been told" }
+        : { applied: false, why: it?.why ?? "the migration has ended" },
+    );
+  };
+
+  const abort = async (): Promise<Abort> => {
+    if (coordinator.getSnapshot().status !== "active") {
+      return { accepted: false, why: "the migration has ended" };
+    }
+    const refusal = firstAside(coordinator, (it) => it.type === "refused");
+    coordinator.send({ type: "person.aborted" });
+    const obeyed = waitFor(
+      coordinator,
+      (it) =>
+        it.status !== "active" ||
+        it.matches({ performing: "aborted" }) ||
+        it.matches("finishingCancelled") ||
+        it.matches("confirmingCancelled"),
+    ).then(() => undefined);
+    const refused = await Promise.race([refusal, obeyed]);
+    return refused?.type === "refused"
+      ? { accepted: false, why: refused.why }
+      : { accepted: true, why: "the migration is being undone" };
+  };
+
+  return {
+    migrationId,
+    outcome: ended().finally(() => feed.end()),
+    progress: feed.iterable,
+    abort,
+    setMaxDowntime: (maxDowntimeMs) => tune({ maxDowntimeMs }),
+    setBandwidth: (bandwidthMiBps) => tune({ bandwidthMiBps }),
+    setStall: (stallMs) => tune({ stallMs }),
+    snapshot,
+  };
+}
+
+function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: CoordinatorOutput): MigrationError {
+  const [first, ...rest] = output.failures;
+  const unheard = failure("unanswered", "confirm", "source", {
+    message: "the source has not said how it ended",
+  });
+  return new MigrationError(kind, [first ?? unheard, ...rest], output.undone);
+}
+
+interface SpeaksAside {
+  on(type: "*", listener: (aside: Aside) => void): { unsubscribe(): void };
+  subscribe(observer: { complete(): void }): { unsubscribe(): void };
+}
+
+/** The first aside that fits; undefined when the actor ends before it. */
+function firstAside(actor: SpeaksAside, fits: (aside: Aside) => boolean): Promise<Aside | undefined> {
+  return new Promise((resolve) => {
+    const listening = actor.on("*", (aside) => {
+      if (fits(aside)) end(aside);
+    });
+    const ending = actor.subscribe({ complete: () => end(undefined) });
+    const end = (aside: Aside | undefined) => {
+      listening.unsubscribe();
+      ending.unsubscribe();
+      resolve(aside);
+    };
+  });
+}

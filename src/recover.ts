@@ -1,0 +1,133 @@
+// `recoverMigrations`: after a crash of ours, takes up what the journal holds of migrations that have not ended, finds
+// their QEMUs again, and goes on or undoes. Every decision is the machines'.
+
+import { waitFor } from "xstate";
+import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
+import { type Interrupted, interrupted } from "./drivers/journal/story.js";
+import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
+import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
+import { findDestination, findSource } from "./drivers/qemu/hosts.js";
+import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
+import { systemClock } from "./drivers/system.js";
+import { openCoordinator, openDestination, openSource, type Surroundings } from "./effects/open.js";
+import type { Clock, Fence, JournalRecord } from "./effects/ports.js";
+import { asRunningGuest } from "./guests.js";
+import { timesOf } from "./migrate.js";
+import { conduct, type Migration } from "./migration.js";
+import { messageOf } from "./protocol/answer.js";
+
+export interface RecoverOptions {
+  readonly journal: FileJournal;
+  readonly fence?: Fence;
+  readonly clock?: Clock;
+  readonly onRecord?: (record: JournalRecord) => void;
+}
+
+export interface Recovered {
+  /** The migrations that go on. */
+  readonly migrations: readonly Migration[];
+  /** What could not be taken up, and why: a journal that cannot be read, a QEMU that cannot be reached. It is left as it is. */
+  readonly failed: readonly Error[];
+}
+
+/** Goes on with every migration of the journal that has not ended; each ends as if there had been no crash. */
+export async function recoverMigrations(options: RecoverOptions): Promise<Recovered> {
+  const { journal, clock = systemClock, fence, onRecord } = options;
+  const { stories, unreadable } = await journal.unfinished();
+  const migrations: Migration[] = [];
+  const failed = [...unreadable];
+  for (const story of stories) {
+    try {
+      const migration = await takeUp(story, { journal, clock, fence, onRecord });
+      if (migration === null) await journal.forget(story.migrationId);
+      else migrations.push(migration);
+    } catch (error) {
+      failed.push(new Error(`${story.path} cannot be taken up: ${messageOf(error)}`, { cause: error }));
+    }
+  }
+  return { migrations, failed };
+}
+
+/** Null when it had not begun: the source's guest has not been touched. */
+async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Migration | null> {
+  const { clock } = surroundings;
+  const { migrationId } = story;
+  const source = interrupted(story, "source");
+  if (source === null) return null;
+  const from = await findSource(source.opened.host, clock);
+  const { input } = source.opened;
+
+  const destination = interrupted(story, "destination");
+  const to = destination && (await findDestination(destination.opened.host, clock));
+  const destinationActor: DestinationActor | null =
+    destination &&
+    to &&
+    openDestination(
+      surroundings,
+      {
+        ...destination.opened.input,
+        woken: { ...destination.woken, memory: memoryOf(destination, { prepared: null }) },
+      },
+      to.guest,
+      destination.opened.host,
+    );
+  destinationActor?.start();
+  // Asked before it knows how far its stream is, it could only put the question off.
+  if (destinationActor !== null) await waitFor(destinationActor, (it) => !it.matches("recovering"));
+  const destinationPeer = localDestination(destinationActor);
+
+  const sourceActor = openSource(
+    surroundings,
+    {
+      ...input,
+      woken: {
+        ...source.woken,
+        memory: memoryOf(source, { guest: null, settings: null, prepared: null, limits: input.limits }),
+      },
+    },
+    from.guest,
+    destinationPeer,
+    source.opened.host,
+  );
+  const coordinator = interrupted(story, "coordinator");
+  const nothingHeard = { guest: null, prepared: null, source: null, destination: null };
+  const coordinatorActor = openCoordinator(
+    surroundings,
+    coordinator === null
+      ? { identity: input.identity, deadlines: input.deadlines }
+      : {
+          ...coordinator.opened.input,
+          woken: { ...coordinator.woken, memory: memoryOf(coordinator, nothingHeard) },
+        },
+    localSource(sourceActor),
+    destinationPeer,
+  );
+
+  return conduct({
+    migrationId,
+    source: sourceActor,
+    coordinator: coordinatorActor,
+    destination: () => destinationActor,
+    onChange: (changed) => destinationActor?.subscribe({ next: changed, error: changed }),
+    guestAt: async (side) => {
+      const at = side === "source" ? from : to;
+      return at?.qemu ? asRunningGuest(at.spec, at.qemu) : null;
+    },
+    times: async () =>
+      from.guest instanceof QemuSourceGuest && to?.guest instanceof QemuDestinationGuest
+        ? timesOf(from.guest, to.guest)
+        : { pauseMs: null, qemuTotalMs: null },
+    putSettingsBack: async () => {
+      if (to?.guest instanceof QemuDestinationGuest) await to.guest.putSettingsBack();
+    },
+  });
+}
+
+/** What the side knew at its last record, over what it knew at its first. */
+function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, atFirst: Memory): Memory {
+  const known = Object.keys(atFirst).filter((name) => name in woken.learned);
+  return Object.assign(
+    { ...atFirst },
+    Object.fromEntries(known.map((name) => [name, woken.learned[name as keyof typeof woken.learned]])),
+  );
+}
