@@ -1,16 +1,20 @@
-// The exhaustive search as a command: `npm run search [faults]`, 3 unless told. Prints what was looked at, or the
-// shortest story that breaks a guarantee, and ends with 1 then.
+// The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence]`, 4 faults unless told. Prints what was
+// looked at, or the shortest story that breaks a guarantee, and ends with 1 then.
 
 import { BrokenGuarantee, search } from "../src/testing/index.js";
 
-const faults = Number(process.argv[2] ?? 3);
-if (!Number.isInteger(faults) || faults < 0) {
-  console.error(`"${process.argv[2]}" is no number of faults: give 0, 1, 2, 3, …`);
+const words = process.argv.slice(2);
+const faults = Number(words.find((it) => /^\d+$/.test(it)) ?? 4);
+const strange = words.find((it) => !/^(\d+|p2p|fence)$/.test(it));
+if (strange !== undefined) {
+  console.error(`"${strange}" is not known: give a number of faults, p2p, fence`);
   process.exit(2);
 }
+const policy = { whenUnreachable: "fence", patienceMs: 1 } as const;
+const options = { faults, peerToPeer: words.includes("p2p"), ...(words.includes("fence") && { policy }) };
 const startedMs = performance.now();
 try {
-  const { states, transitions, ends } = search({ faults });
+  const { states, transitions, ends } = search(options);
   const seconds = (performance.now() - startedMs) / 1000;
   console.log(
     `up to ${faults} faults: ${states} states, ${transitions} steps, ${ends} ends; no guarantee is broken`,

@@ -84,9 +84,11 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   let changed = () => {};
   const destinationPeer = localDestination((description) => {
     const input = { identity, guest: description, deadlines, fenced: fence !== undefined };
-    destination = openDestination(surroundings, input, destinationGuest, destinationHost);
+    const opened = openDestination(surroundings, input, destinationGuest, destinationHost);
+    destination = opened.actor;
     destination.subscribe({ next: () => changed(), error: () => changed() });
-    return destination.start();
+    destination.start();
+    return opened;
   });
   const source = openSource(
     surroundings,
@@ -104,7 +106,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
 
   return conduct({
     migrationId,
-    source,
+    source: source.actor,
     coordinator,
     destination: () => destination,
     onChange: (listener) => {

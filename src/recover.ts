@@ -4,7 +4,7 @@
 import { waitFor } from "xstate";
 import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
 import { type Interrupted, interrupted } from "./drivers/journal/story.js";
-import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
+import { localDestination, localSource } from "./drivers/local-peers.js";
 import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { findDestination, findSource } from "./drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
@@ -59,7 +59,7 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
 
   const destination = interrupted(story, "destination");
   const to = destination && (await findDestination(destination.opened.host, clock));
-  const destinationActor: DestinationActor | null =
+  const there =
     destination &&
     to &&
     openDestination(
@@ -71,12 +71,12 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
       to.guest,
       destination.opened.host,
     );
-  destinationActor?.start();
+  there?.actor.start();
   // Asked before it knows how far its stream is, it could only put the question off.
-  if (destinationActor !== null) await waitFor(destinationActor, (it) => !it.matches("recovering"));
-  const destinationPeer = localDestination(destinationActor);
+  if (there) await waitFor(there.actor, (it) => !it.matches("recovering"));
+  const destinationPeer = localDestination(there);
 
-  const sourceActor = openSource(
+  const here = openSource(
     surroundings,
     {
       ...input,
@@ -99,16 +99,16 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
           ...coordinator.opened.input,
           woken: { ...coordinator.woken, memory: memoryOf(coordinator, nothingHeard) },
         },
-    localSource(sourceActor),
+    localSource(here),
     destinationPeer,
   );
 
   return conduct({
     migrationId,
-    source: sourceActor,
+    source: here.actor,
     coordinator: coordinatorActor,
-    destination: () => destinationActor,
-    onChange: (changed) => destinationActor?.subscribe({ next: changed, error: changed }),
+    destination: () => there?.actor ?? null,
+    onChange: (changed) => there?.actor.subscribe({ next: changed, error: changed }),
     guestAt: async (side) => {
       const at = side === "source" ? from : to;
       return at?.qemu ? asRunningGuest(at.spec, at.qemu) : null;

@@ -1,7 +1,8 @@
 // Both sides in one process: the peers as plain calls on the actors. A question is put as an event, and answered as
-// soon as the state decides it.
+// soon as the state decides it and is durable: what has been said is not forgotten in a crash (G3).
 
 import type { Actor } from "xstate";
+import type { Opened } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
 import type { destinationMachine } from "../machines/destination.js";
 import {
@@ -22,14 +23,21 @@ import type { GuestDescription } from "../protocol/messages.js";
 export type SourceActor = Actor<typeof sourceMachine>;
 export type DestinationActor = Actor<typeof destinationMachine>;
 
-export function localSource(actor: SourceActor): SourcePeer {
-  const reply = <T>(read: (snapshot: SourceSnapshot) => Answer<T> | undefined, signal: AbortSignal) =>
-    replyOf(actor, read, signal);
+export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer {
+  const reply = async <T>(
+    read: (snapshot: SourceSnapshot) => Answer<T> | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer<T>> => {
+    const answer = await replyOf(actor, read, signal);
+    await unlessBroken(durable());
+    return answer;
+  };
   return {
     begin: (signal) => reply(replyToBegin, signal),
     perform: (prepared, signal) => {
       put(actor, { type: "coordinator.performAsked", prepared });
-      return reply(replyToPerform, signal);
+      // Said at once, since the guest is paused: QEMU itself keeps that it is completed.
+      return replyOf(actor, replyToPerform, signal);
     },
     abort: (signal) => {
       put(actor, { type: "person.aborted" });
@@ -47,25 +55,33 @@ export function localSource(actor: SourceActor): SourcePeer {
  * was taken up again instead, or null when there was none before it.
  */
 export function localDestination(
-  start: ((guest: GuestDescription) => DestinationActor) | DestinationActor | null,
+  start: ((guest: GuestDescription) => Opened<DestinationActor>) | Opened<DestinationActor> | null,
 ): DestinationPeer {
-  let actor = typeof start === "function" ? undefined : (start ?? undefined);
+  let opened = typeof start === "function" ? null : start;
+  const reply = async <T>(
+    { actor, durable }: Opened<DestinationActor>,
+    read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer<T>> => {
+    const answer = await replyOf(actor, read, signal);
+    await unlessBroken(durable());
+    return answer;
+  };
   const ask = <T>(
     type: "coordinator.finishAsked" | "coordinator.finishCancelledAsked" | "source.asked" | "source.yielded",
     read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
     signal: AbortSignal,
     neverPrepared: Answer<T>,
   ): Promise<Answer<T>> => {
-    if (actor === undefined) return Promise.resolve(neverPrepared);
-    put(actor, { type });
-    return replyOf(actor, read, signal);
+    if (opened === null) return Promise.resolve(neverPrepared);
+    put(opened.actor, { type });
+    return reply(opened, read, signal);
   };
   return {
     prepare: (guest, signal) => {
-      if (typeof start === "function") actor ??= start(guest);
-      if (actor === undefined)
-        return Promise.resolve(failed("it had not begun when the engine was restarted"));
-      return replyOf(actor, replyToPrepare, signal);
+      if (typeof start === "function") opened ??= start(guest);
+      if (opened !== null) return reply(opened, replyToPrepare, signal);
+      return Promise.resolve(failed("it had not begun when the engine was restarted"));
     },
     finish: ({ cancelled }, signal) =>
       cancelled
@@ -81,6 +97,9 @@ export function localDestination(
     yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),
   };
 }
+
+/** A journal that fails has been told of already, by the effect that needed it. */
+const unlessBroken = (durable: Promise<void>): Promise<void> => durable.catch(() => {});
 
 /** A machine that has ended needs no question: its answer follows from its last state. */
 function put<Event>(

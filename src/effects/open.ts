@@ -29,6 +29,12 @@ export interface Surroundings {
   readonly onRecord?: ((record: JournalRecord) => void) | undefined;
 }
 
+/** A side that has been begun: its machine, and a wait until all that it has recorded so far is durable. */
+export interface Opened<Actor> {
+  readonly actor: Actor;
+  readonly durable: () => Promise<void>;
+}
+
 /** `host` is what the driver needs to find its QEMU again. */
 export function openSource(
   surroundings: Surroundings,
@@ -40,7 +46,7 @@ export function openSource(
   const around = open(surroundings, { side: "source", input, host });
   const actor = createActor(bindSource(around, guest, destination), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
-  return actor;
+  return { actor, durable: around.recorder.durable };
 }
 
 export function openDestination(
@@ -52,7 +58,7 @@ export function openDestination(
   const around = open(surroundings, { side: "destination", input, host });
   const actor = createActor(bindDestination(around, guest), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
-  return actor;
+  return { actor, durable: around.recorder.durable };
 }
 
 export function openCoordinator(

@@ -26,7 +26,6 @@ import type {
   DestinationFound,
   DestinationReport,
   Ended,
-  FenceWord,
   GuestDescription,
   GuestWas,
   Identity,
@@ -85,16 +84,16 @@ export interface DestinationPeer {
 }
 
 /**
- * Knows which side may run a guest when the sides cannot ask one another: a register that both reach, or a proof that the
- * destination is dead. Each call may be repeated; an answer, once given, stays true for this migration.
+ * Decides between the sides when they cannot ask one another: a register that both reach, or a proof that the destination
+ * is dead. Each call may be repeated. Once `claim` is done, `fence` is not, until `disclaim` is; and the other way round.
  */
 export interface Fence {
-  /** The destination, before `cont`: done, and the source cannot be given the guest any more; or failed. */
+  /** The destination, before `cont`. `failed`: the source has fenced it off. */
   claim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
   /** The destination, when it has claimed the guest and could not run it: gives it back. */
   disclaim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
-  /** The source: `fenced`, and the destination cannot claim the guest any more; or `taken`. */
-  fence(identity: Identity, signal: AbortSignal): Promise<Answer<FenceWord>>;
+  /** The source. Done: the destination can never run the guest any more. `failed`: it has claimed it. */
+  fence(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
 }
 
 /** What a side was begun with; with it, and the state records, a restarted engine takes it up again. */

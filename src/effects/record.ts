@@ -20,7 +20,7 @@ export interface Recorder {
 }
 
 /** By side: the parts of the machine's context that it must know again after a crash. */
-const remembered = {
+export const remembered = {
   source: ["guest", "settings", "prepared", "limits"] satisfies (keyof SourceMemory)[],
   destination: ["prepared"] satisfies (keyof DestinationMemory)[],
   coordinator: ["guest", "prepared", "source", "destination"] satisfies (keyof CoordinatorMemory)[],

@@ -72,9 +72,8 @@ export const settling = createStateConfig({
         id: "fence",
         input: ({ context }) => context.identity,
         onDone: [
-          { guard: answers("fenced"), target: "#source.restoring", actions: fencedOff },
-          { guard: answers("taken"), target: "#source.killing" },
-          // Neither answers: from the beginning, patience included.
+          { guard: isDone, target: "#source.restoring", actions: fencedOff },
+          // The destination has claimed the guest, or nobody answers: from the beginning, patience included.
           { target: "#source.settling", reenter: true },
         ],
       },

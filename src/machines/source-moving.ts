@@ -103,7 +103,11 @@ export const recovering = createStateConfig({
       { target: "cancelling", actions: noteEffect("inquireSource") },
     ],
   },
-  on: sending,
+  on: {
+    ...sending,
+    // Nobody has heard how it ended: its guest may have gone on after the destination had it whole (G4).
+    "process.exited": { target: "lost", actions: "noteDied" },
+  },
 });
 
 export const beginning = createStateConfig({

@@ -10,7 +10,6 @@ import { failure } from "../protocol/failures.js";
 import type {
   Decision,
   Ended,
-  FenceWord,
   GuestDescription,
   GuestWas,
   Identity,
@@ -119,7 +118,7 @@ export const { createMachine, createStateConfig } = setup({
     rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
     restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
     settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
-    fence: fromPromise<Answer<FenceWord>, Identity>(unbound("fence")),
+    fence: fromPromise<Answer<null>, Identity>(unbound("fence")),
     yield: fromPromise<Answer<Decision>, Identity>(unbound("yield")),
     killSource: fromPromise<Answer<null>>(unbound("killSource")),
   },

@@ -46,9 +46,6 @@ export type SourceFound = "sending" | "stopped" | "preSwitchover" | "cancelling"
 /** The same at the destination; `runs`: the guest runs here already. */
 export type DestinationFound = "listening" | "receiving" | "received" | "failed" | "runs";
 
-/** What the fence answers; it never says the one after it has said the other. */
-export type FenceWord = "fenced" | "taken";
-
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";
 

@@ -189,7 +189,7 @@ export const effects = {
   fence: {
     step: "settle",
     side: "source",
-    does: "asks the fence for the guest, so that the destination can take it no more, or has taken it",
+    does: "fences the destination off, unless it has claimed the guest",
     undo: "cannot be undone",
     deadlineMs: 10_000,
     withoutJournal: "refused",

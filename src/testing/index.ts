@@ -1,5 +1,7 @@
 // `switchover/testing`: two hosts, their QEMUs, a coordinator and a network that loses, delays, repeats and reorders,
 // run by the real machines. For tests of your own policies, and for ours.
 
-export { type Found, search } from "./search.js";
-export { BrokenGuarantee, type Choice, World } from "./world.js";
+export type { Move } from "./moves.js";
+export { type Found, type SearchOptions, search } from "./search.js";
+export { runners, type State } from "./state.js";
+export { BrokenGuarantee, World, type WorldOptions } from "./world.js";

@@ -1,101 +1,131 @@
-// The two QEMUs of the simulated world: what they would do by themselves, as facts/qemu.md has measured it. Each keeps
-// its facts in the order in which it said them.
+// The two QEMUs of the simulated world and the fence: what they would do by themselves, as facts/qemu.md has measured it.
+// Each is a value: whatever happens to it makes another, and equal ones are the same object.
 
 import type { DestinationFact, SourceFact } from "../effects/ports.js";
 import { cause } from "../protocol/answer.js";
 import type { Ended } from "../protocol/messages.js";
 
-export class SimulatedSource {
-  alive = true;
-  cpu: "running" | "stopped" = "running";
-  migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended = "none";
-  /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
-  stopUntold = false;
-  facts: SourceFact[] = [];
-
-  clone(): SimulatedSource {
-    return Object.assign(new SimulatedSource(), this, { facts: [...this.facts] });
-  }
-
-  get key(): string {
-    return `${this.alive} ${this.cpu} ${this.migration} ${this.stopUntold} ${this.facts.map((it) => it.type)}`;
-  }
-
-  get ended(): Ended | undefined {
-    const { migration } = this;
-    return migration === "none" ||
-      migration === "cancelled" ||
-      migration === "failed" ||
-      migration === "completed"
-      ? migration
-      : undefined;
-  }
-
-  pause(then: "preSwitchover" | "device"): void {
-    this.cpu = "stopped";
-    this.migration = then;
-    this.stopUntold = true;
-  }
-
-  tellStop(): void {
-    if (!this.stopUntold) return;
-    this.stopUntold = false;
-    this.facts.push({ type: "monitor.stopped" });
-  }
-
-  waitBeforeSwitchover(): void {
-    this.stopUntold = false;
-    this.facts.push({ type: "monitor.preSwitchover" });
-  }
-
-  complete(): void {
-    this.migration = "completed";
-    this.stopUntold = false;
-    this.facts.push({ type: "monitor.completed" });
-  }
-
-  /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
-  giveUp(how: "failed" | "cancelled", { resumes = true } = {}): void {
-    if (resumes && this.cpu === "stopped") {
-      this.tellStop();
-      this.facts.push({ type: "monitor.resumed" });
+/** Gives equal values the same object, with a small number. */
+class Pool<Parts extends object> {
+  readonly #known = new Map<string, Parts & { readonly id: number }>();
+  get(parts: Parts): Parts & { readonly id: number } {
+    const key = JSON.stringify(parts);
+    let known = this.#known.get(key);
+    if (known === undefined) {
+      known = { ...parts, id: this.#known.size };
+      this.#known.set(key, known);
     }
-    if (resumes) this.cpu = "running";
-    this.migration = how;
-    this.stopUntold = false;
-    this.facts.push(
+    return known;
+  }
+}
+
+interface SourceParts {
+  readonly alive: boolean;
+  readonly cpu: "running" | "stopped";
+  readonly migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended;
+  /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
+  readonly stopUntold: boolean;
+  /** What it has said and nobody has heard yet, in order. */
+  readonly facts: readonly SourceFact[];
+}
+export type SimulatedSource = SourceParts & { readonly id: number };
+
+interface DestinationParts {
+  readonly alive: boolean;
+  readonly everRan: boolean;
+  readonly cpu: "running" | "stopped";
+  /** `stale`: it was whole, but the source's guest has gone on since; to run it would lose what that has written (G4). */
+  readonly stream: "none" | "listening" | "active" | "whole" | "stale";
+  readonly facts: readonly DestinationFact[];
+}
+export type SimulatedDestination = DestinationParts & { readonly id: number };
+
+const sources = new Pool<SourceParts>();
+const destinations = new Pool<DestinationParts>();
+
+export const firstSource: SimulatedSource = sources.get({
+  alive: true,
+  cpu: "running",
+  migration: "none",
+  stopUntold: false,
+  facts: [],
+});
+export const firstDestination: SimulatedDestination = destinations.get({
+  alive: false,
+  everRan: false,
+  cpu: "stopped",
+  stream: "none",
+  facts: [],
+});
+
+export const withSource = ({ id: _, ...it }: SimulatedSource, change: Partial<SourceParts>) =>
+  sources.get({ ...it, ...change });
+export const withDestination = ({ id: _, ...it }: SimulatedDestination, change: Partial<DestinationParts>) =>
+  destinations.get({ ...it, ...change });
+
+export const endedAs = ({ migration }: SimulatedSource): Ended | undefined =>
+  migration === "none" || migration === "cancelled" || migration === "failed" || migration === "completed"
+    ? migration
+    : undefined;
+
+const exited = { type: "process.exited", cause: cause("killed") } as const;
+const stopped = { type: "monitor.stopped" } as const;
+
+export const dies = {
+  source: (it: SimulatedSource): SimulatedSource =>
+    it.alive ? withSource(it, { alive: false, facts: [...it.facts, exited] }) : it,
+  destination: (it: SimulatedDestination): SimulatedDestination =>
+    it.alive ? withDestination(it, { alive: false, cpu: "stopped", facts: [...it.facts, exited] }) : it,
+};
+
+/** What a restarted engine still hears of a QEMU: that it is dead. What it has said meanwhile is gone. */
+export const unheard = {
+  source: (it: SimulatedSource): SimulatedSource =>
+    withSource(it, { stopUntold: false, facts: it.alive ? [] : [exited] }),
+  destination: (it: SimulatedDestination): SimulatedDestination =>
+    withDestination(it, { facts: it.alive || it.stream === "none" ? [] : [exited] }),
+};
+
+export const pauses = (it: SimulatedSource, then: "preSwitchover" | "device", told: boolean) =>
+  withSource(it, {
+    cpu: "stopped",
+    migration: then,
+    stopUntold: !told && then === "device",
+    facts: [
+      ...it.facts,
+      ...(told ? [stopped] : []),
+      ...(then === "preSwitchover" ? [{ type: "monitor.preSwitchover" } as const] : []),
+    ],
+  });
+
+export const tellsStop = (it: SimulatedSource): SimulatedSource =>
+  it.stopUntold ? withSource(it, { stopUntold: false, facts: [...it.facts, stopped] }) : it;
+
+export const completes = (it: SimulatedSource): SimulatedSource =>
+  withSource(it, {
+    migration: "completed",
+    stopUntold: false,
+    facts: [...it.facts, { type: "monitor.completed" }],
+  });
+
+/** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
+export function givesUp(it: SimulatedSource, how: "failed" | "cancelled", resumes = true): SimulatedSource {
+  const resumed = resumes && it.cpu === "stopped";
+  const told = resumed ? tellsStop(it).facts : it.facts;
+  return withSource(it, {
+    cpu: resumes ? "running" : it.cpu,
+    migration: how,
+    stopUntold: false,
+    facts: [
+      ...told,
+      ...(resumed ? [{ type: "monitor.resumed" } as const] : []),
       how === "failed"
         ? { type: "monitor.failed", cause: cause("stream broke") }
         : { type: "monitor.cancelled" },
-    );
-  }
-
-  die(): void {
-    if (!this.alive) return;
-    this.alive = false;
-    this.facts.push({ type: "process.exited", cause: cause("killed") });
-  }
+    ],
+  });
 }
 
-export class SimulatedDestination {
-  alive = false;
-  everRan = false;
-  cpu: "running" | "stopped" = "stopped";
-  stream: "none" | "listening" | "active" | "whole" = "none";
-  facts: DestinationFact[] = [];
-
-  clone(): SimulatedDestination {
-    return Object.assign(new SimulatedDestination(), this, { facts: [...this.facts] });
-  }
-
-  get key(): string {
-    return `${this.alive} ${this.everRan} ${this.cpu} ${this.stream} ${this.facts.map((it) => it.type)}`;
-  }
-
-  die(): void {
-    if (!this.alive) return;
-    this.alive = false;
-    this.cpu = "stopped";
-    this.facts.push({ type: "process.exited", cause: cause("killed") });
-  }
-}
+/** The source's guest runs again: a destination that has it whole has it no longer. */
+export const goesStale = (it: SimulatedDestination): SimulatedDestination =>
+  it.stream === "whole" ? withDestination(it, { stream: "stale" }) : it;

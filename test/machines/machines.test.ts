@@ -137,15 +137,15 @@ describe("the point of no return", () => {
       type: "policyIs",
       params: "resume",
     });
-    const answered = (value: string) => ({ event: { output: { kind: "done", value } } });
-    for (const [edge, word] of [
-      ["settling.asking --xstate.done.actor.settle--> restoring", "refused"],
-      ["settling.fencing --xstate.done.actor.fence--> restoring", "fenced"],
-    ] as const) {
-      const allows = guardOf.get(edge);
-      expect(allows?.(answered(word))).toBe(true);
-      expect(allows?.(answered("taken"))).toBe(false);
-      expect(allows?.({ event: { output: { kind: "unknown", cause: { message: "" } } } })).toBe(false);
+    const settled = guardOf.get("settling.asking --xstate.done.actor.settle--> restoring");
+    const fenced = guardOf.get("settling.fencing --xstate.done.actor.fence--> restoring");
+    const answered = (output: object) => ({ event: { output } });
+    expect(settled?.(answered({ kind: "done", value: "refused" }))).toBe(true);
+    expect(settled?.(answered({ kind: "done", value: "taken" }))).toBe(false);
+    expect(fenced?.(answered({ kind: "done", value: null }))).toBe(true);
+    for (const kind of ["failed", "unknown"]) {
+      expect(settled?.(answered({ kind, cause: { message: "" } }))).toBe(false);
+      expect(fenced?.(answered({ kind, cause: { message: "" } }))).toBe(false);
     }
   });
 
@@ -157,7 +157,6 @@ describe("the point of no return", () => {
       "handedOver --coordinator.confirmAsked",
       "settling --coordinator.confirmAsked",
       "settling.asking --xstate.done.actor.settle",
-      "settling.fencing --xstate.done.actor.fence",
       // Where it was already, before the engine was restarted.
       "waking --",
     ]);

@@ -84,11 +84,21 @@ export class QemuProcess {
     const exited = goneness(handle, options.clock).then((how) => remains(handle, how));
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
-    const monitors = await openMonitors(handle, exited, once).catch(async () => {
+    const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
+      if (!isAlive(handle)) throw error;
       await yank(handle, once).catch(() => {});
       return openMonitors(handle, exited, options);
     });
-    return new QemuProcess(handle, monitors, exited);
+    try {
+      return new QemuProcess(handle, await attaching, exited);
+    } catch (error) {
+      // One that is dying resets its connections first.
+      const died = exited.then((why) => new QemuGoneError(why));
+      const late = new Promise<unknown>((resolve) =>
+        options.clock.setTimeout(() => resolve(error), attachLimitMs),
+      );
+      throw await Promise.race([died, late]);
+    }
   }
 
   get pid(): number {

@@ -1,0 +1,100 @@
+// Engines that die and are restarted from their journals, and a client that dies for good. An effect that was under way
+// may have happened or not; what a QEMU has said meanwhile is not heard.
+
+import { carryOut, type Outside, outsideKey } from "./effects.js";
+import { Memo } from "./memo.js";
+import type { Move, Rules } from "./moves.js";
+import { questionsOf } from "./network.js";
+import { unheard } from "./qemus.js";
+import type { Standing, Step } from "./species.js";
+import type { State } from "./state.js";
+
+export class Crashes {
+  readonly #rules: Rules;
+  readonly #source = new Memo<Move[]>();
+  readonly #destination = new Memo<Move[]>();
+  readonly #client = new Memo<Move[]>();
+
+  constructor(rules: Rules) {
+    this.#rules = rules;
+  }
+
+  from(state: State): Move[] {
+    const { source, destination, coordinator, coordinatorDied } = state;
+    const outside = outsideKey(state);
+    const bySource = this.#source.get(source.id, outside, () => this.#sourceDies(state));
+    const byDestination =
+      destination === null
+        ? []
+        : this.#destination.get(destination.id, outside, () => this.#destinationDies(state, destination));
+    if (!this.#rules.peerToPeer) {
+      const byClient = coordinatorDied
+        ? []
+        : this.#client.get(coordinator.id, 0, () => clientDies(coordinator));
+      return [...bySource, ...byDestination, ...byClient];
+    }
+    return [...this.#withCoordinator(state, bySource), ...byDestination];
+  }
+
+  /** The coordinator dies and wakes with the source that it lives beside; also when the source has ended already. */
+  #withCoordinator({ coordinator }: State, moves: readonly Move[]): Move[] {
+    if (coordinator.ended) return [...moves];
+    const step = this.#rules.coordinator.wake(coordinator);
+    const alone: Move = { name: "the source's engine is killed and restarted", fault: true, change: {} };
+    return (moves.length === 0 ? [alone] : moves).map((it) => ({
+      ...it,
+      change: { ...it.change, steps: [...(it.change.steps ?? []), step] },
+    }));
+  }
+
+  #sourceDies(state: State): Move[] {
+    const { source } = state;
+    if (source.ended) return [];
+    // Perform is answered before `handedOver` is durable: QEMU itself keeps that it is completed.
+    const lastRecorded = source.state === "handedOver" ? ["handedOver", "switchingOver"] : [source.state];
+    return halfDone(state, source).flatMap(({ how, change, harm }) =>
+      lastRecorded.map((last) => {
+        const when = last === source.state ? "" : `, ${source.state} not being durable yet,`;
+        return {
+          name: `the source's engine is killed${how}${when} and restarted`,
+          fault: true,
+          change: {
+            ...change,
+            qemuS: unheard.source(change.qemuS ?? state.qemuS),
+            steps: [this.#rules.source.wake(source, last)],
+          },
+          harm,
+        };
+      }),
+    );
+  }
+
+  #destinationDies(state: State, destination: Standing): Move[] {
+    if (destination.ended) return [];
+    return halfDone(state, destination).map(({ how, change, harm }) => ({
+      name: `the destination's engine is killed${how} and restarted`,
+      fault: true,
+      change: {
+        ...change,
+        qemuD: unheard.destination(change.qemuD ?? state.qemuD),
+        steps: [this.#rules.destination.wake(destination)],
+      },
+      harm,
+    }));
+  }
+}
+
+function clientDies(coordinator: Standing): Move[] {
+  if (coordinator.ended) return [];
+  const step: Step = { to: coordinator, asked: [], unasked: questionsOf(coordinator.effects.keys()) };
+  return [{ name: "the client dies", fault: true, change: { coordinatorDied: true, steps: [step] } }];
+}
+
+/** The effect that is under way has not happened yet, or it has. */
+function halfDone(outside: Outside, node: Standing) {
+  const effect = [...node.effects.keys()].find((it) => questionsOf([it]).length === 0);
+  const notYet = { how: "", change: {} as Partial<Outside>, harm: undefined };
+  if (effect === undefined) return [notYet];
+  const { change, harm } = carryOut(effect, outside);
+  return [notYet, { how: ` right after ${effect}`, change, harm }];
+}

@@ -1,0 +1,148 @@
+// What the effects of the two sides do in the simulated world: to the QEMUs, to the fence, and what they answer.
+
+import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.js";
+import type { DestinationFound, SourceFound } from "../protocol/messages.js";
+import { room } from "./memo.js";
+import {
+  dies,
+  endedAs,
+  givesUp,
+  goesStale,
+  type SimulatedDestination,
+  type SimulatedSource,
+  withDestination,
+  withSource,
+} from "./qemus.js";
+
+/** What lies outside of the machines, and is changed by their effects. */
+export interface Outside {
+  readonly qemuS: SimulatedSource;
+  readonly qemuD: SimulatedDestination;
+  readonly fence: (typeof fences)[number];
+}
+
+/** A number for what lies outside. */
+export const outsideKey = ({ qemuS, qemuD, fence }: Outside): number =>
+  qemuS.id + room * (qemuD.id + room * fences.indexOf(fence));
+export const fences = ["free", "claimed", "fenced"] as const;
+
+export const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
+export const description = {
+  uuid: "u-1",
+  guestWas: "running" as const,
+  qemuVersion: "7.2",
+  memoryBytes: 1,
+  capabilities: [],
+};
+export const preparedAt = { uri: "unix:/nowhere", capabilities: [] };
+
+interface Done {
+  readonly change: Partial<Outside>;
+  /** Null: it does not answer by itself; somebody hears of it, or its deadline passes. */
+  readonly answer: Answer<unknown> | null;
+  /** A guest that is not whole, or no longer the newest, must never be run. */
+  readonly harm?: string;
+}
+
+/** What happens when the effect is carried out. */
+export function carryOut(effect: string, outside: Outside): Done {
+  const { qemuS, qemuD, fence } = outside;
+  const only = (answer: Answer<unknown> | null): Done => ({ change: {}, answer });
+  switch (effect) {
+    case "describe": {
+      const settings = { capabilities: {}, parameters: {} };
+      return only(qemuS.alive ? done({ guest: description, settings }) : unknown("QEMU is dead"));
+    }
+    case "inquireSource":
+      return only(qemuS.alive ? done(foundAt(qemuS)) : null);
+    case "start":
+      if (!qemuS.alive || !qemuD.alive || qemuD.stream !== "listening") return only(failed("cannot connect"));
+      return {
+        change: {
+          qemuS: withSource(qemuS, { migration: "active" }),
+          qemuD: withDestination(qemuD, {
+            stream: "active",
+            facts: [...qemuD.facts, { type: "monitor.active" }],
+          }),
+        },
+        answer: nothing,
+      };
+    case "continue":
+      if (qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
+      return { change: { qemuS: withSource(qemuS, { migration: "device" }) }, answer: nothing };
+    case "cancel":
+    case "rescue": {
+      if (!qemuS.alive) return only(unknown("QEMU is dead"));
+      if (endedAs(qemuS) !== undefined) return only(done(endedAs(qemuS)));
+      // A cancel may hang, and then be heard of later; a rescue frees it.
+      if (effect === "cancel")
+        return {
+          change: { qemuS: withSource(qemuS, { migration: "cancelling" }) },
+          answer: unknown("still cancelling"),
+        };
+      return {
+        change: { qemuS: givesUp(qemuS, "cancelled"), qemuD: staleWhenRunning(qemuD, qemuS) },
+        answer: done("cancelled"),
+      };
+    }
+    case "restore":
+      if (!qemuS.alive || endedAs(qemuS) === undefined) return only(unknown("not restored"));
+      return {
+        change: { qemuS: withSource(qemuS, { cpu: "running" }), qemuD: goesStale(qemuD) },
+        answer: nothing,
+      };
+    case "killSource":
+      return { change: { qemuS: dies.source(qemuS) }, answer: nothing };
+    case "fence":
+      if (fence === "claimed") return only(failed("the destination has claimed the guest"));
+      return { change: { fence: "fenced" }, answer: nothing };
+    case "prepare":
+      if (qemuD.stream !== "none") return only(qemuD.alive ? done(preparedAt) : failed("QEMU is dead"));
+      return {
+        change: { qemuD: withDestination(qemuD, { alive: true, stream: "listening" }) },
+        answer: done(preparedAt),
+      };
+    case "inquireDestination":
+      return only(qemuD.alive ? done(foundIn(qemuD)) : null);
+    case "claim":
+      if (fence === "fenced") return only(failed("the source has the guest"));
+      return { change: { fence: "claimed" }, answer: nothing };
+    case "disclaim":
+      return { change: { fence: fence === "claimed" ? "free" : fence }, answer: nothing };
+    case "take":
+    case "resume":
+      // A dead QEMU gives no answer to what was sent before; its death is heard sooner than the sixth try.
+      if (!qemuD.alive) return only(effect === "take" ? failed("QEMU is dead: `cont` was not sent") : null);
+      return {
+        change: {
+          qemuD: withDestination(qemuD, {
+            cpu: "running",
+            everRan: true,
+            facts: [...qemuD.facts, { type: "monitor.resumed" }],
+          }),
+        },
+        answer: nothing,
+        ...(qemuD.stream === "stale" && { harm: "G4: a guest is run that others have gone on without" }),
+        ...(qemuD.stream !== "stale" &&
+          qemuD.stream !== "whole" && { harm: "G4: a guest is run that is not whole" }),
+      };
+    case "killDestination":
+      return { change: { qemuD: dies.destination(qemuD) }, answer: nothing };
+    default:
+      return only(nothing);
+  }
+}
+
+const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =>
+  qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD;
+
+function foundAt({ migration, cpu }: SimulatedSource): SourceFound {
+  if (migration === "active") return "sending";
+  return migration === "device" && cpu === "stopped" ? "stopped" : (migration as SourceFound);
+}
+
+function foundIn({ stream, cpu }: SimulatedDestination): DestinationFound {
+  if (cpu === "running") return "runs";
+  if (stream === "listening") return "listening";
+  return stream === "active" ? "receiving" : "received";
+}

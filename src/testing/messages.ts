@@ -1,0 +1,138 @@
+// Questions that arrive: late, in any order, after their asker has given up, or twice; and their answers, which were true
+// when they were said.
+
+import * as machine from "../machines/replies.js";
+import { type Answer, done, failed } from "../protocol/answer.js";
+import { preparedAt } from "./effects.js";
+import { Memo, room } from "./memo.js";
+import type { Move, Rules } from "./moves.js";
+import { addressee, type Question, questionsOf, shortly } from "./network.js";
+import { noAnswer } from "./outcomes.js";
+import type { Standing, Step } from "./species.js";
+import type { State } from "./state.js";
+
+/**
+ * Questions whose answer may be different a moment later, so that an old one can still be on its way. The others are
+ * answered from states that are never left again, and it makes no difference when the answer arrives.
+ */
+const mayChange: ReadonlySet<Question> = new Set(["askPrepare", "askPerform", "askAbort"]);
+
+export class Messages {
+  readonly #rules: Rules;
+  readonly #answers = {
+    source: new Memo<Move[]>(),
+    destination: new Memo<Move[]>(),
+    coordinator: new Memo<Move[]>(),
+  };
+  readonly #deliveries = new Memo<Move[]>();
+
+  constructor(rules: Rules) {
+    this.#rules = rules;
+  }
+
+  /** What the one who asks can get: an answer, or nothing before its deadline. */
+  answers(state: State, node: Standing): Move[] {
+    const [question] = questionsIn(node);
+    if (question === undefined) return [];
+    // Everything that is asked at once is asked of the same side.
+    const asked = state[addressee(question)];
+    const rest = (asked?.id ?? -1) + 1 + room * state.network.waitsId;
+    return this.#answers[node.side].get(node.id, rest, () =>
+      questionsIn(node).flatMap((it) => this.#answersTo(it, state, node)),
+    );
+  }
+
+  #answersTo(question: Question, state: State, node: Standing): Move[] {
+    const name = `${node.side}.${question}`;
+    const end = (answer: Answer<unknown>) => ({
+      steps: [this.#rules[node.side].complete(node, question, answer, shortly(answer))],
+    });
+    const late: Move = { name: `${name}: no answer comes in time`, fault: true, change: end(noAnswer) };
+    const wait = state.network.waits.get(question);
+    if (typeof wait === "object")
+      return [late, { name: `${name}: the answer arrives`, fault: false, change: end(wait.answer) }];
+    const answer = wait === "arrived" ? replyTo(question, state) : undefined;
+    if (answer === undefined) return [late];
+    if (this.#isCall(question)) return [{ name: `${name} is answered`, fault: false, change: end(answer) }];
+    const change = mayChange.has(question) ? { message: { answered: question, answer } } : end(answer);
+    return [late, { name: `${name} is answered`, fault: false, change }];
+  }
+
+  /** Between a coordinator and a source in one engine nothing is lost, late or repeated. */
+  #isCall(question: Question): boolean {
+    return this.#rules.peerToPeer && addressee(question) === "source";
+  }
+
+  deliveries(state: State): Move[] {
+    const { network, source, destination } = state;
+    if (network.underWay.size === 0) return [];
+    const both = source.id + room * ((destination?.id ?? -1) + 1);
+    return this.#deliveries.get(network.id, both, () =>
+      [...network.underWay.keys()].flatMap((question) => {
+        const step = this.#told(state, question);
+        const steps = step === undefined ? [] : [step];
+        const change = (again: boolean) => ({ message: { arrives: question, again }, steps });
+        const arrives: Move = { name: `${question} arrives`, fault: false, change: change(false) };
+        if (this.#isCall(question)) return [arrives];
+        return [
+          arrives,
+          { name: `${question} arrives, and will once more`, fault: true, change: change(true) },
+        ];
+      }),
+    );
+  }
+
+  #told(state: State, question: Question): Step | undefined {
+    const side = addressee(question);
+    const node = state[side];
+    if (question === "askPrepare" && node === null) return this.#rules.destination.first;
+    const type = tells[question];
+    if (node === null || node.ended || type === undefined) return undefined;
+    const event = { type, ...(question === "askPerform" && { prepared: preparedAt }) };
+    return this.#rules[side].send(node, event);
+  }
+}
+
+const questionsOfNodes = new WeakMap<Standing, readonly Question[]>();
+function questionsIn(node: Standing): readonly Question[] {
+  let questions = questionsOfNodes.get(node);
+  if (questions === undefined) {
+    questions = questionsOf(node.effects.keys());
+    questionsOfNodes.set(node, questions);
+  }
+  return questions;
+}
+
+const tells: Readonly<Partial<Record<Question, string>>> = {
+  askPerform: "coordinator.performAsked",
+  askAbort: "person.aborted",
+  askConfirm: "coordinator.confirmAsked",
+  askConfirmCancelled: "coordinator.confirmCancelledAsked",
+  askFinish: "coordinator.finishAsked",
+  askFinishCancelled: "coordinator.finishCancelledAsked",
+  settle: "source.asked",
+  yield: "source.yielded",
+};
+
+function replyTo(question: Question, state: State): Answer<unknown> | undefined {
+  const source = state.source.snapshot as machine.SourceSnapshot;
+  const destination = state.destination?.snapshot as machine.DestinationSnapshot | undefined;
+  switch (question) {
+    case "askBegin":
+      return machine.replyToBegin(source);
+    case "askPerform":
+      return machine.replyToPerform(source);
+    case "askAbort":
+      return machine.replyToAbort(source);
+    case "askConfirm":
+    case "askConfirmCancelled":
+      return machine.replyToConfirm(source);
+    case "askPrepare":
+      return destination && machine.replyToPrepare(destination);
+    case "askFinish":
+    case "askFinishCancelled":
+      return destination ? machine.replyToFinish(destination) : failed("there was no Prepare");
+    default:
+      return destination ? machine.replyToSettle(destination) : done("refused");
+  }
+}

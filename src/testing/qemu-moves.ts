@@ -1,0 +1,125 @@
+// What the two QEMUs do by themselves, how they die, and what is heard of them.
+
+import { Memo } from "./memo.js";
+import type { Move, Rules } from "./moves.js";
+import {
+  completes,
+  dies,
+  endedAs,
+  givesUp,
+  goesStale,
+  pauses,
+  type SimulatedDestination,
+  type SimulatedSource,
+  tellsStop,
+  withDestination,
+  withSource,
+} from "./qemus.js";
+import type { Standing } from "./species.js";
+import type { Change, State } from "./state.js";
+
+export class QemuMoves {
+  readonly #rules: Rules;
+  readonly #own = new Memo<Move[]>();
+  readonly #heardAtSource = new Memo<Move[]>();
+  readonly #heardAtDestination = new Memo<Move[]>();
+
+  constructor(rules: Rules) {
+    this.#rules = rules;
+  }
+
+  from({ qemuS, qemuD, source, destination }: State): Move[] {
+    const moves = this.#own.get(qemuS.id, qemuD.id, () => [
+      ...(qemuS.alive ? sourceMoves(qemuS, qemuD) : []),
+      ...(qemuD.alive ? destinationMoves(qemuS, qemuD) : []),
+    ]);
+    const atSource =
+      qemuS.facts.length === 0
+        ? []
+        : this.#heardAtSource.get(source.id, qemuS.id, () => this.#heardBySource(source, qemuS));
+    const atDestination =
+      qemuD.facts.length === 0 || destination === null
+        ? []
+        : this.#heardAtDestination.get(destination.id, qemuD.id, () =>
+            this.#heardByDestination(destination, qemuD),
+          );
+    return [...moves, ...atSource, ...atDestination];
+  }
+
+  /** What the QEMUs have said, in its order. */
+  #heardBySource(source: Standing, qemuS: SimulatedSource): Move[] {
+    const [fact, ...facts] = qemuS.facts;
+    if (fact === undefined || source.ended) return [];
+    const steps = [this.#rules.source.send(source, fact)];
+    const change = { qemuS: withSource(qemuS, { facts }), steps };
+    return [{ name: `the source hears ${fact.type}`, fault: false, change }];
+  }
+
+  #heardByDestination(destination: Standing, qemuD: SimulatedDestination): Move[] {
+    const [fact, ...facts] = qemuD.facts;
+    if (fact === undefined || destination.ended) return [];
+    const steps = [this.#rules.destination.send(destination, fact)];
+    const change = { qemuD: withDestination(qemuD, { facts }), steps };
+    return [{ name: `the destination hears ${fact.type}`, fault: false, change }];
+  }
+}
+
+function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[] {
+  const moves: Move[] = [];
+  const may = (name: string, fault: boolean, change: Change) =>
+    moves.push({ name: `the source's QEMU ${name}`, fault, change });
+  /** The guest goes on at the source, and the destination's copy is no longer its newest. */
+  const ends = (how: "failed" | "cancelled"): Change => ({
+    qemuS: givesUp(qemuS, how),
+    qemuD: qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD,
+  });
+  const connected = qemuD.alive && qemuD.stream === "active";
+  if (qemuS.migration === "active" && connected) {
+    may("pauses the guest and waits before the switchover", false, {
+      qemuS: pauses(qemuS, "preSwitchover", false),
+    });
+    may("pauses the guest for long and waits before the switchover", false, {
+      qemuS: pauses(qemuS, "preSwitchover", true),
+    });
+    may("pauses the guest and switches over at once", false, { qemuS: pauses(qemuS, "device", false) });
+  }
+  if (qemuS.stopUntold) may("has paused its guest for long", false, { qemuS: tellsStop(qemuS) });
+  if (qemuS.migration === "device" && connected) {
+    const facts = [...qemuD.facts, { type: "monitor.completed" } as const];
+    may("has sent all: the destination's QEMU has the guest whole", false, {
+      qemuD: withDestination(qemuD, { stream: "whole", facts }),
+    });
+  }
+  if (qemuS.migration === "device" && qemuD.stream === "whole") {
+    may("completes", false, { qemuS: completes(qemuS) });
+    may("does not hear that the stream arrived, and fails", true, ends("failed"));
+  }
+  if (endedAs(qemuS) === undefined && !qemuD.alive) may("sees the stream break", false, ends("failed"));
+  if (endedAs(qemuS) === undefined && qemuS.cpu === "stopped")
+    may("fails and leaves its guest stopped", true, { qemuS: givesUp(qemuS, "failed", false) });
+  if (qemuS.migration === "cancelling") {
+    may("has cancelled", false, ends("cancelled"));
+    if (qemuD.stream === "whole" && qemuS.cpu === "stopped")
+      may("completes in spite of the cancel", false, { qemuS: completes(qemuS) });
+  }
+  may("dies", true, { qemuS: dies.source(qemuS), qemuDied: true });
+  return moves;
+}
+
+function destinationMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[] {
+  const dead = dies.destination(qemuD);
+  const killed: Move = {
+    name: "the destination's QEMU dies",
+    fault: true,
+    change: { qemuD: dead, qemuDied: true },
+  };
+  const broken: Move = {
+    name: "the destination's QEMU sees the stream break and ends",
+    fault: false,
+    change: { qemuD: dead },
+  };
+  return qemuD.stream === "active" && streamLost(qemuS) ? [broken, killed] : [killed];
+}
+
+const streamLost = (qemuS: SimulatedSource): boolean =>
+  !qemuS.alive || (endedAs(qemuS) !== undefined && qemuS.migration !== "completed");
