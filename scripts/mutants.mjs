@@ -1,5 +1,5 @@
-// Breaks the machines on purpose, one breakage at a time, and fails when the tests of the machines and of the simulated
-// world let one live. `npm run mutants`.
+// Breaks machines, effects, drivers and journal on purpose, one breakage at a time, and fails when the tests let one live.
+// `npm run mutants [part of a name]`.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -10,7 +10,9 @@ const receiving = "src/machines/destination-receiving.ts";
 const deciding = "src/machines/destination-deciding.ts";
 const coordinator = "src/machines/coordinator.ts";
 
-/** Name, file, text, and what stands there instead (the first place after `after`, when given). */
+const world = ["test/machines", "test/world"];
+
+/** Name, file, text, what stands there instead (the first place after `after`, when given), and the tests to be run. */
 const mutants = [
   [
     "the source resumes when Finish's reply is lost, as libvirt does",
@@ -110,11 +112,124 @@ const mutants = [
     'target: "finishing",',
     "    performing: {",
   ],
+  [
+    "a restarted source resumes the guest that it had handed over",
+    moving,
+    'woke("handedOver", "handedOver")',
+    'woke("restoring", "handedOver")',
+  ],
+  [
+    "a restarted source resumes the guest that it was settling",
+    moving,
+    'woke("settling", "settling")',
+    'woke("restoring", "settling")',
+  ],
+  [
+    "a restarted destination refuses the guest that it was taking",
+    receiving,
+    'woke("resuming", "taking", "resuming")',
+    'woke("refusing", "taking", "resuming")',
+  ],
+  [
+    "a restarted destination forgets a refusal",
+    receiving,
+    'woke("refusing", "preparing", "refusing", "endingUnrecorded")',
+    'woke("recovering", "preparing", "refusing", "endingUnrecorded")',
+  ],
+  [
+    "a restarted source whose QEMU has died yields a guest that may have gone on",
+    moving,
+    '"process.exited": { target: "lost", actions: "noteDied" },',
+    '"process.exited": { target: "yielding", actions: "noteDied" },',
+    "Nobody has heard how it ended",
+  ],
+  [
+    "a destination runs a guest that it has not claimed at the fence",
+    receiving,
+    '{ guard: "mustClaim", target: "claiming" }, { target: "taking" }',
+    '{ target: "taking" }',
+  ],
+  [
+    "a destination keeps its claim on a guest that it could not run",
+    deciding,
+    "isFailed({ event }) && context.fenced",
+    "isFailed({ event }) && context.fenced && false",
+  ],
+  [
+    "a source resumes when the fence has not answered",
+    lettingGo,
+    '{ target: "#source.settling", reenter: true }',
+    '{ target: "#source.restoring", actions: fencedOff }',
+  ],
+  [
+    "a refusal is said before it is durable, and before the copy is gone",
+    deciding,
+    'meta: { phase: "finish3" },',
+    'meta: { phase: "finish3" }, tags: ["refused"],',
+    "endingUnrecorded =",
+    ["test/machines"],
+  ],
+  [
+    "an effect starts before its record is durable",
+    "src/effects/bind.ts",
+    "await recorder.durable();",
+    "void recorder.durable();",
+    "",
+    ["test/effects"],
+  ],
+  [
+    "a guest is run although its decision could not be recorded",
+    "src/protocol/steps.ts",
+    'withoutJournal: "refused",',
+    'withoutJournal: "goes on",',
+    "  take: {",
+    ["test/effects"],
+  ],
+  [
+    "an abort is said to be obeyed before that is durable",
+    "src/drivers/local-peers.ts",
+    "await unlessBroken(durable());",
+    "",
+    "",
+    ["test/effects"],
+  ],
+  [
+    "the destination's QEMU is started running",
+    "src/drivers/qemu/destination-guest.ts",
+    '"-S", ',
+    "",
+    "",
+    ["test/migrate/migrate.test.ts"],
+  ],
+  [
+    "another process that has the guest's old pid is taken for it",
+    "src/drivers/qemu/proc.ts",
+    "identify(pid)?.startTicks === startTicks",
+    "identify(pid) !== undefined && startTicks > 0",
+    "",
+    ["test/qemu/process.test.ts"],
+  ],
+  [
+    "a journal's damaged line is read as if it were whole",
+    "src/drivers/journal/lines.ts",
+    "line.slice(0, 8) === checksum(text)",
+    "line.slice(0, 8).length === 8",
+    "",
+    ["test/journal"],
+  ],
+  [
+    "a record is said to be durable when it is only written",
+    "src/drivers/journal/story-file.ts",
+    "await this.#file.datasync();",
+    "",
+    "",
+    ["test/journal"],
+  ],
 ];
 
 const only = process.argv[2];
 const survivors = [];
-for (const [name, file, text, instead, after = ""] of mutants) {
+for (const [name, file, text, instead, after = "", tests = world] of mutants) {
   if (only !== undefined && !name.includes(only)) continue;
   const whole = readFileSync(file, "utf8");
   const from = whole.indexOf(after);
@@ -124,7 +239,7 @@ for (const [name, file, text, instead, after = ""] of mutants) {
   writeFileSync(file, whole.slice(0, place) + instead + whole.slice(place + text.length));
   let status;
   try {
-    ({ status } = spawnSync("npx", ["vitest", "run", "--bail", "1", "test/machines", "test/world"], {
+    ({ status } = spawnSync("npx", ["vitest", "run", "--bail", "1", ...tests], {
       stdio: "ignore",
     }));
   } finally {

@@ -36,7 +36,8 @@ export const claiming = createStateConfig({
         input: ({ context }) => context.identity,
         onDone: [
           { guard: isDone, target: "#destination.taking" },
-          { guard: isFailed, target: "#destination.refusing", actions: noteEffect("claim") },
+          // An earlier claim, of which nobody knows any more, may have been heard.
+          { guard: isFailed, target: "#destination.disclaiming", actions: noteEffect("claim") },
           { target: "waiting" },
         ],
       },

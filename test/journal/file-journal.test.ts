@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { readStory } from "../../src/drivers/journal/story.js";
 import type { JournalRecord, StateRecord } from "../../src/effects/ports.js";
@@ -41,6 +42,66 @@ describe("a journal on disk", () => {
     await Promise.all(records.map((it) => journal.append(it)));
     await journal.close();
     expect(await readStory(join(directory, "m-1.journal"))).toMatchObject({ records, torn: null });
+  });
+
+  test("says that a record is durable when the disk has it, not when it is written", async () => {
+    const journal = await openFileJournal(directory);
+    await journal.append(state("a"));
+    const file = await open(join(directory, "m-1.journal"));
+    const prototype: FileHandle = Object.getPrototypeOf(file);
+    await file.close();
+    let reachDisk = () => {};
+    const datasync = vi.spyOn(prototype, "datasync").mockImplementation(
+      () =>
+        new Promise<void>((resolve) => {
+          reachDisk = resolve;
+        }),
+    );
+    let durable = false;
+    const appended = journal.append(state("b")).then(() => {
+      durable = true;
+    });
+    await vi.waitUntil(() => datasync.mock.calls.length > 0);
+    expect(durable).toBe(false);
+    reachDisk();
+    await appended;
+    datasync.mockRestore();
+    await journal.close();
+  });
+
+  test("is open in one process at a time, and free again when that has died", async () => {
+    const journal = await openFileJournal(directory);
+    const again = openFileJournal(directory);
+    await expect(again).rejects.toThrow(`process ${process.pid} has it open`);
+    await journal.close();
+    writeFileSync(join(directory, "lock"), JSON.stringify({ pid: process.pid, startTicks: 1 }));
+    await (await openFileJournal(directory)).close();
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("is gone on with after a crash, without its torn end", async () => {
+    const path = await written(state("a"), state("b"));
+    appendFileSync(path, '12345678 {"kind":"sta');
+    const journal = await openFileJournal(directory);
+    const { stories, unreadable } = await journal.unfinished();
+    expect(unreadable).toEqual([]);
+    expect(stories).toMatchObject([{ migrationId: "m-1", records: [state("a"), state("b")] }]);
+    await journal.append(state("c"));
+    await journal.close();
+    expect(await readStory(path)).toMatchObject({
+      records: ["a", "b", "c"].map((it) => state(it)),
+      torn: null,
+    });
+  });
+
+  test("tells of a file that it cannot read, and takes up the others", async () => {
+    await written(state("a"));
+    writeFileSync(join(directory, "other.journal"), "hello\nworld\n");
+    const journal = await openFileJournal(directory);
+    const { stories, unreadable } = await journal.unfinished();
+    expect(stories).toHaveLength(1);
+    expect(unreadable[0]?.message).toContain("other.journal, line 1: the checksum does not fit");
+    await journal.close();
   });
 
   test("keeps what a failure says, with QEMU's own words in any script", async () => {

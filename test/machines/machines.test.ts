@@ -162,6 +162,19 @@ describe("the point of no return", () => {
     ]);
   });
 
+  test("is refused aloud only when the refusal is durable, or the copy is gone", () => {
+    const aloud = statesOf(destinationMachine).filter((it) => it.tags.includes("refused"));
+    expect(aloud.map(nameOf).toSorted()).toEqual(["killing", "leftBehind", "refused"]);
+    const towards = edgesOf(destinationMachine).filter(
+      ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
+    );
+    expect(towards.map(({ from, event }) => `${nameOf(from)} --${event}`)).toEqual([
+      // Where it was already, before the engine was restarted.
+      "waking --",
+      "refusing.trying --xstate.done.actor.recordRefusal",
+    ]);
+  });
+
   test("has no way back at the destination once it has refused", () => {
     const edges = edgesOf(destinationMachine).filter(({ from }) =>
       ["refusing", "endingUnrecorded", "killing"].includes(topOf(from)),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { uncaughtDuring } from "../uncaught.js";
 import { destinationPid, inLab, memoryMoves, progressedAgain, sourceReaches } from "./lab.js";
+import { commandLine } from "./qemus-of.js";
 
 /** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 8, maxDowntimeMs: 1 };
@@ -18,6 +19,19 @@ describe("a real guest on real QEMU", () => {
       });
     },
   );
+
+  test("is received by a QEMU that would not run it by itself", async () => {
+    await inLab({}, async (lab) => {
+      let words: string[] = [];
+      const migration = lab.migrate({}, (record) => {
+        if (record.side === "destination" && record.kind === "state" && record.state === "listening")
+          words = commandLine(String(destinationPid(lab)));
+      });
+      await lab.ended(migration);
+      expect(words).toContain("-S");
+      expect(words[words.indexOf("-incoming") + 1]).toBe("defer");
+    });
+  });
 
   test("stays paused at the destination when it was paused before", async () => {
     await inLab({}, async (lab) => {

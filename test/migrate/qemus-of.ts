@@ -13,7 +13,7 @@ export function qemusOf(uuid: string, incoming = false): number[] {
     .map(Number);
 }
 
-function commandLine(pid: string): string[] {
+export function commandLine(pid: string): string[] {
   try {
     // A zombie has an empty command line: what is reaped is not left over.
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
