@@ -152,8 +152,8 @@ const mutants = [
   [
     "a destination keeps its claim on a guest that it could not run",
     deciding,
-    "isFailed({ event }) && context.fenced",
-    "isFailed({ event }) && context.fenced && false",
+    "isFailed({ event }) && context.guest.fencingToken !== null",
+    "isFailed({ event }) && context.guest.fencingToken === undefined",
   ],
   [
     "a source resumes when the fence has not answered",

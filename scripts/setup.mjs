@@ -33,15 +33,22 @@ const newestMs = (folder) =>
   );
 if (changedMs(at("dist", "cli", "main.js")) < newestMs(at("src"))) run("npm", ["run", "--silent", "build"]);
 
-const qemu = "qemu-system-x86_64";
-if (spawnSync(qemu, ["--version"]).status !== 0) {
-  const install = "apt-get install -y --no-install-recommends qemu-system-x86";
+/** What the system's package manager brings: the command that shows that it is there, its Debian package, what it is. */
+const wanted = [
+  { command: "qemu-system-x86_64", package: "qemu-system-x86", name: "QEMU for x86_64" },
+  ...(process.argv.includes("--tests") ? [{ command: "etcd", package: "etcd-server", name: "etcd" }] : []),
+];
+const missing = wanted.filter(({ command }) => spawnSync(command, ["--version"]).error !== undefined);
+if (missing.length > 0) {
+  const commands = missing.map(({ command }) => command).join(", ");
+  const names = missing.map(({ name }) => name).join(", ");
+  const install = ["apt-get", "install", "-y", "--no-install-recommends", ...missing.map((it) => it.package)];
   if (process.getuid?.() !== 0)
-    fail(`${qemu} is missing; as root, run: ${install} (on other systems: install QEMU for x86_64)`);
+    fail(`not found: ${commands}; as root, run: ${install.join(" ")} (on other systems: install ${names})`);
   if (spawnSync("apt-get", ["--version"]).status !== 0)
-    fail(`${qemu} is missing and this system has no apt-get; install QEMU for x86_64`);
+    fail(`not found: ${commands}, and this system has no apt-get; install ${names}`);
   const quiet = { DEBIAN_FRONTEND: "noninteractive" };
   run("apt-get", ["update", "-qq"], quiet);
-  const [command, ...args] = install.split(" ");
+  const [command, ...args] = install;
   run(command, ["-qq", ...args], quiet);
 }

@@ -1,5 +1,6 @@
 // The public library.
 
+export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-fence.js";
 export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
 export type { Launcher, LaunchRequest } from "./drivers/qemu/destination-guest.js";

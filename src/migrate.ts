@@ -83,7 +83,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   let destination: DestinationActor | null = null;
   let changed = () => {};
   const destinationPeer = localDestination((description) => {
-    const input = { identity, guest: description, deadlines, fenced: fence !== undefined };
+    const input = { identity, guest: description, deadlines };
     const opened = openDestination(surroundings, input, destinationGuest, destinationHost);
     destination = opened.actor;
     destination.subscribe({ next: () => changed(), error: () => changed() });

@@ -5,7 +5,8 @@ import { fromCallback, fromPromise } from "xstate";
 import { coordinatorMachine } from "../machines/coordinator.js";
 import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
 import { type SourceEvent, sourceMachine } from "../machines/source.js";
-import { type Answer, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
+import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
+import type { Identity } from "../protocol/messages.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
 import type { Clock, DestinationGuest, DestinationPeer, Fence, SourceGuest, SourcePeer } from "./ports.js";
 import type { Recorder } from "./record.js";
@@ -19,6 +20,7 @@ export type Around = <T>(
 const asItIs: Around = (_, call) => call();
 
 export interface EffectSurroundings {
+  readonly identity: Identity;
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly around?: Around | undefined;
@@ -26,10 +28,13 @@ export interface EffectSurroundings {
   readonly fence?: Fence | undefined;
 }
 
+/** A guest that is not offered anywhere has no token, and then nobody asks. */
 const noFence: Fence = {
+  offer: async () => failed("there is no fence"),
   claim: async () => failed("there is no fence"),
   disclaim: async () => nothing,
   fence: async () => failed("there is no fence"),
+  release: async () => {},
 };
 
 export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: DestinationPeer) {
@@ -39,7 +44,14 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
     sourceMachine.provide({
       actors: {
         watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
-        describe: effect("describe", (_, signal) => guest.describe(signal)),
+        describe: effect("describe", async (_, signal) => {
+          const described = await guest.describe(signal);
+          if (described.kind !== "done" || around.fence === undefined) return described;
+          const offered = await around.fence.offer(around.identity, signal);
+          if (offered.kind !== "done") return offered;
+          const { value } = described;
+          return done({ ...value, guest: { ...value.guest, fencingToken: offered.value } });
+        }),
         inquireSource: effect("inquireSource", (_, signal) => guest.inquire(signal)),
         start: effect("start", (input, signal) => guest.start(input, signal)),
         tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
@@ -48,9 +60,17 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
         rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
         restore: effect("restore", (input, signal) => guest.restore(input, signal)),
         settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
-        fence: effect("fence", (identity, signal) => fence.fence(identity, signal)),
-        yield: effect("yield", (identity, signal) => destination.yield(identity, signal)),
-        killSource: effect("killSource", (_, signal) => guest.kill(signal)),
+        fence: effect("fence", (what, signal) => fence.fence(what, signal)),
+        yield: effect("yield", async ({ identity, fenced }, signal) => {
+          const answer = await destination.yield(identity, signal);
+          if (fenced !== null && answer.kind === "done") await fence.release(fenced);
+          return answer;
+        }),
+        killSource: effect("killSource", async (fenced, signal) => {
+          const answer = await guest.kill(signal);
+          if (fenced !== null && answer.kind === "done") await fence.release(fenced);
+          return answer;
+        }),
       },
     }),
   );
@@ -67,8 +87,8 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
         // The record of the state that invokes it is the decision: waiting for the journal is all it does.
         recordRefusal: effect("recordRefusal", async () => nothing),
         inquireDestination: effect("inquireDestination", (_, signal) => guest.inquire(signal)),
-        claim: effect("claim", (identity, signal) => fence.claim(identity, signal)),
-        disclaim: effect("disclaim", (identity, signal) => fence.disclaim(identity, signal)),
+        claim: effect("claim", (what, signal) => fence.claim(what, signal)),
+        disclaim: effect("disclaim", (what, signal) => fence.disclaim(what, signal)),
         take: effect("take", (guestWas, signal) => guest.resume(guestWas, signal)),
         resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
         killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),

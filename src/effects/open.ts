@@ -88,5 +88,5 @@ function open(
     opened: "woken" in input && input.woken !== undefined ? undefined : opened,
   });
   const timers = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
-  return { recorder, clock, fence, around, timers };
+  return { identity: input.identity, recorder, clock, fence, around, timers };
 }

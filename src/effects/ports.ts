@@ -26,6 +26,7 @@ import type {
   DestinationFound,
   DestinationReport,
   Ended,
+  Fenced,
   GuestDescription,
   GuestWas,
   Identity,
@@ -88,12 +89,16 @@ export interface DestinationPeer {
  * is dead. Each call may be repeated. Once `claim` is done, `fence` is not, until `disclaim` is; and the other way round.
  */
 export interface Fence {
-  /** The destination, before `cont`. `failed`: the source has fenced it off. */
-  claim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
-  /** The destination, when it has claimed the guest and could not run it: gives it back. */
-  disclaim(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
-  /** The source. Done: the destination can never run the guest any more. `failed`: it has claimed it. */
-  fence(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
+  /** The source, in Begin: offers the guest; the answer is the token without which nobody can claim it. */
+  offer(identity: Identity, signal: AbortSignal): Promise<Answer<string>>;
+  /** The destination, before `cont`. `failed`: it is not, or no longer, offered. */
+  claim(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
+  /** The destination, when it could not run the guest: gives it back. */
+  disclaim(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
+  /** The source. Done: the destination can never claim the guest any more. `failed`: it has claimed it. */
+  fence(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
+  /** The source, when its own copy is gone: nothing of the migration has to be kept at the fence. Never fails. */
+  release(what: Fenced): Promise<void>;
 }
 
 /** What a side was begun with; with it, and the state records, a restarted engine takes it up again. */

@@ -1,7 +1,7 @@
 // The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
-import { createStateConfig } from "./destination-setup.js";
+import { createStateConfig, fencedGuest } from "./destination-setup.js";
 import { isDone, isFailed, keeping, noteEffect, refusing as refuses } from "./habits.js";
 
 /** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
@@ -33,7 +33,7 @@ export const claiming = createStateConfig({
       invoke: {
         src: "claim",
         id: "claim",
-        input: ({ context }) => context.identity,
+        input: fencedGuest,
         onDone: [
           { guard: isDone, target: "#destination.taking" },
           // An earlier claim, of which nobody knows any more, may have been heard.
@@ -61,7 +61,7 @@ export const disclaiming = createStateConfig({
       invoke: {
         src: "disclaim",
         id: "disclaim",
-        input: ({ context }) => context.identity,
+        input: fencedGuest,
         onDone: [{ guard: isDone, target: "#destination.refusing" }, { target: "waiting" }],
       },
     },
@@ -80,7 +80,7 @@ export const taking = createStateConfig({
     input: ({ context }) => context.guest.guestWas,
     onDone: [
       {
-        guard: ({ event, context }) => isFailed({ event }) && context.fenced,
+        guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
         target: "disclaiming",
         actions: noteEffect("take"),
       },

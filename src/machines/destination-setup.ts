@@ -8,6 +8,7 @@ import { failure } from "../protocol/failures.js";
 import type {
   DestinationFound,
   DestinationReport,
+  Fenced,
   GuestDescription,
   GuestWas,
   Identity,
@@ -20,6 +21,7 @@ import {
   habitualActions,
   nextBackoffMs,
   noted,
+  present,
   type StateMeta,
   topState,
   unbound,
@@ -47,8 +49,6 @@ export interface DestinationInput {
   identity: Identity;
   guest: GuestDescription;
   deadlines: Deadlines;
-  /** Whether the guest must be claimed at the fence before it is run here. */
-  fenced: boolean;
   /** When the engine was restarted. */
   woken?: (Woken & { readonly memory: DestinationMemory }) | undefined;
 }
@@ -56,7 +56,6 @@ export interface DestinationInput {
 export interface DestinationContext extends Habits, DestinationMemory {
   identity: Identity;
   guest: GuestDescription;
-  fenced: boolean;
 }
 
 export interface PrepareInput {
@@ -78,8 +77,8 @@ export const { createMachine, createStateConfig } = setup({
     watch: fromCallback<DestinationEvent>(() => {}),
     prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
     inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
-    claim: fromPromise<Answer<null>, Identity>(unbound("claim")),
-    disclaim: fromPromise<Answer<null>, Identity>(unbound("disclaim")),
+    claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
+    disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
     take: fromPromise<Answer<null>, GuestWas>(unbound("take")),
     resume: fromPromise<Answer<null>, GuestWas>(unbound("resume")),
     recordRefusal: fromPromise<Answer<null>>(unbound("recordRefusal")),
@@ -109,7 +108,7 @@ export const { createMachine, createStateConfig } = setup({
   },
   guards: {
     isDying: stateIn({ taking: "dying" }),
-    mustClaim: ({ context }) => context.fenced,
+    mustClaim: ({ context }) => context.guest.fencingToken !== null,
     outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
     wokeIn: ({ context }, states: readonly string[]) =>
       context.woken !== null && states.includes(topState(context.woken.state)),
@@ -121,4 +120,10 @@ export const { createMachine, createStateConfig } = setup({
     complete: ({ context }) => context.deadlines.completeMs,
     backoff: ({ context }) => nextBackoffMs(context),
   },
+});
+
+/** What the fence is asked about; only in states of a guest that has a token. */
+export const fencedGuest = ({ context }: { context: DestinationContext }): Fenced => ({
+  identity: context.identity,
+  token: present(context.guest.fencingToken, "the fencing token"),
 });

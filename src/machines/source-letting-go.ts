@@ -2,8 +2,8 @@
 // guest. Upholds G1 and G3: only a refusal, or the fence's word, leads from here to a running source.
 
 import { failure } from "../protocol/failures.js";
-import { answers, isDone, keeping, noteEffect, noteThat, refusing } from "./habits.js";
-import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./source-setup.js";
+import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "./habits.js";
+import { asksAlready, createStateConfig, fencedGuest, knownAlready, pastReturn } from "./source-setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "settle", "destination", { message: "the destination refused the guest" }),
@@ -70,7 +70,7 @@ export const settling = createStateConfig({
       invoke: {
         src: "fence",
         id: "fence",
-        input: ({ context }) => context.identity,
+        input: ({ context }) => present(fencedGuest(context), "the fencing token"),
         onDone: [
           { guard: isDone, target: "#source.restoring", actions: fencedOff },
           // The destination has claimed the guest, or nobody answers: from the beginning, patience included.
@@ -99,7 +99,7 @@ export const yielding = createStateConfig({
       invoke: {
         src: "yield",
         id: "yield",
-        input: ({ context }) => context.identity,
+        input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
         onDone: [
           { guard: answers("taken"), target: "#source.left" },
           { guard: answers("refused"), target: "#source.lost" },
@@ -129,6 +129,7 @@ export const killing = createStateConfig({
       invoke: {
         src: "killSource",
         id: "killSource",
+        input: ({ context }) => fencedGuest(context),
         onDone: [
           { guard: isDone, target: "#source.left" },
           { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },

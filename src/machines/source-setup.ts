@@ -10,6 +10,7 @@ import { failure } from "../protocol/failures.js";
 import type {
   Decision,
   Ended,
+  Fenced,
   GuestDescription,
   GuestWas,
   Identity,
@@ -93,6 +94,15 @@ export interface RestoreInput {
   readonly settings: Settings | null;
 }
 
+export interface YieldInput {
+  readonly identity: Identity;
+  readonly fenced: Fenced | null;
+}
+
+/** What the fence is asked about; null when the guest was not offered there. */
+export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
+  guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
+
 /** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
   deadlines.switchoverMs + limits.maxDowntimeMs;
@@ -118,9 +128,9 @@ export const { createMachine, createStateConfig } = setup({
     rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
     restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
     settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
-    fence: fromPromise<Answer<null>, Identity>(unbound("fence")),
-    yield: fromPromise<Answer<Decision>, Identity>(unbound("yield")),
-    killSource: fromPromise<Answer<null>>(unbound("killSource")),
+    fence: fromPromise<Answer<null>, Fenced>(unbound("fence")),
+    yield: fromPromise<Answer<Decision>, YieldInput>(unbound("yield")),
+    killSource: fromPromise<Answer<null>, Fenced | null>(unbound("killSource")),
   },
   actions: {
     ...habitualActions<SourceContext, SourceEvent>(),

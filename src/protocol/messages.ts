@@ -23,6 +23,14 @@ export interface GuestDescription {
   readonly memoryBytes: number;
   /** Migration capabilities that the source's QEMU knows. */
   readonly capabilities: readonly string[];
+  /** What the destination must show at the fence before it runs the guest; null without a fence. */
+  readonly fencingToken: string | null;
+}
+
+/** What the fence is asked about. */
+export interface Fenced {
+  readonly identity: Identity;
+  readonly token: string;
 }
 
 /** QEMU's migration settings as they were before us, for when the guest stays. */

@@ -22,6 +22,7 @@ export class Crashes {
   from(state: State): Move[] {
     const { source, destination, coordinator, coordinatorDied } = state;
     const outside = outsideKey(state);
+    const expired = state.fence === "offered" ? [expires] : [];
     const bySource = this.#source.get(source.id, outside, () => this.#sourceDies(state));
     const byDestination =
       destination === null
@@ -31,9 +32,9 @@ export class Crashes {
       const byClient = coordinatorDied
         ? []
         : this.#client.get(coordinator.id, 0, () => clientDies(coordinator));
-      return [...bySource, ...byDestination, ...byClient];
+      return [...bySource, ...byDestination, ...byClient, ...expired];
     }
-    return [...this.#withCoordinator(state, bySource), ...byDestination];
+    return [...this.#withCoordinator(state, bySource), ...byDestination, ...expired];
   }
 
   /** The coordinator dies and wakes with the source that it lives beside; also when the source has ended already. */
@@ -83,6 +84,9 @@ export class Crashes {
     }));
   }
 }
+
+/** Nobody has kept the offer's lease alive; one that is claimed does not expire. */
+const expires: Move = { name: "the offer at the fence expires", fault: true, change: { fence: "gone" } };
 
 function clientDies(coordinator: Standing): Move[] {
   if (coordinator.ended) return [];

@@ -24,7 +24,8 @@ export interface Outside {
 /** A number for what lies outside. */
 export const outsideKey = ({ qemuS, qemuD, fence }: Outside): number =>
   qemuS.id + room * (qemuD.id + room * fences.indexOf(fence));
-export const fences = ["free", "claimed", "fenced"] as const;
+/** The guest's offer at the fence, if there is one. `gone`: nobody can claim it any more. */
+export const fences = ["none", "offered", "claimed", "gone"] as const;
 
 export const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
 export const description = {
@@ -33,7 +34,9 @@ export const description = {
   qemuVersion: "7.2",
   memoryBytes: 1,
   capabilities: [],
+  fencingToken: null,
 };
+export const fencedDescription = { ...description, fencingToken: "t-1" };
 export const preparedAt = { uri: "unix:/nowhere", capabilities: [] };
 
 interface Done {
@@ -51,7 +54,8 @@ export function carryOut(effect: string, outside: Outside): Done {
   switch (effect) {
     case "describe": {
       const settings = { capabilities: {}, parameters: {} };
-      return only(qemuS.alive ? done({ guest: description, settings }) : unknown("QEMU is dead"));
+      const guest = fence === "none" ? description : fencedDescription;
+      return only(qemuS.alive ? done({ guest, settings }) : unknown("QEMU is dead"));
     }
     case "inquireSource":
       return only(qemuS.alive ? done(foundAt(qemuS)) : null);
@@ -92,10 +96,13 @@ export function carryOut(effect: string, outside: Outside): Done {
         answer: nothing,
       };
     case "killSource":
-      return { change: { qemuS: dies.source(qemuS) }, answer: nothing };
+      return {
+        change: { qemuS: dies.source(qemuS), fence: fence === "none" ? "none" : "gone" },
+        answer: nothing,
+      };
     case "fence":
       if (fence === "claimed") return only(failed("the destination has claimed the guest"));
-      return { change: { fence: "fenced" }, answer: nothing };
+      return { change: { fence: "gone" }, answer: nothing };
     case "prepare":
       if (qemuD.stream !== "none") return only(qemuD.alive ? done(preparedAt) : failed("QEMU is dead"));
       return {
@@ -105,10 +112,10 @@ export function carryOut(effect: string, outside: Outside): Done {
     case "inquireDestination":
       return only(qemuD.alive ? done(foundIn(qemuD)) : null);
     case "claim":
-      if (fence === "fenced") return only(failed("the source has the guest"));
+      if (fence === "gone") return only(failed("the guest is not offered any more"));
       return { change: { fence: "claimed" }, answer: nothing };
     case "disclaim":
-      return { change: { fence: fence === "claimed" ? "free" : fence }, answer: nothing };
+      return { change: { fence: "gone" }, answer: nothing };
     case "take":
     case "resume":
       // A dead QEMU gives no answer to what was sent before; its death is heard sooner than the sixth try.

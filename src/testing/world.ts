@@ -7,7 +7,7 @@ import { sourceMachine } from "../machines/source.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy, type Policy } from "../protocol/policy.js";
-import { description, identity } from "./effects.js";
+import { description, fencedDescription, identity } from "./effects.js";
 import { type Move, Moves } from "./moves.js";
 import { silence } from "./network.js";
 import { firstDestination, firstSource } from "./qemus.js";
@@ -31,10 +31,10 @@ export function movesOf({ peerToPeer = false, policy = defaultPolicy }: WorldOpt
   let moves = known.get(key);
   if (moves === undefined) {
     const both = { identity, deadlines: defaultDeadlines };
-    const fenced = policy.whenUnreachable === "fence";
+    const guest = policy.whenUnreachable === "fence" ? fencedDescription : description;
     moves = new Moves({
       source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy }),
-      destination: new Species("destination", destinationMachine, { ...both, guest: description, fenced }),
+      destination: new Species("destination", destinationMachine, { ...both, guest }),
       coordinator: new Species("coordinator", coordinatorMachine, both),
       peerToPeer,
     });
@@ -43,15 +43,19 @@ export function movesOf({ peerToPeer = false, policy = defaultPolicy }: WorldOpt
   return moves;
 }
 
-export function beginning({ rules: { source, coordinator } }: Moves, { aborts = 1 }: WorldOptions): State {
+export function beginning(
+  { rules: { source, coordinator } }: Moves,
+  { aborts = 1, policy = defaultPolicy }: WorldOptions,
+): State {
   const [s, c] = [source.first, coordinator.first];
+  const fence = policy.whenUnreachable === "fence" ? "offered" : "none";
   const state = new State(
     s.to,
     null,
     c.to,
     firstSource,
     firstDestination,
-    "free",
+    fence,
     silence,
     aborts,
     false,

@@ -20,6 +20,7 @@ const guest = {
   qemuVersion: "7.2",
   memoryBytes: 1,
   capabilities: [],
+  fencingToken: null,
 } as const;
 
 /** A journal whose records become durable, or fail, when the test says so. */
@@ -90,7 +91,7 @@ describe("the write-ahead rule (G3)", () => {
     let tell: (fact: never) => void = () => {};
     const destination = openDestination(
       { journal, clock: systemClock },
-      { identity, guest, deadlines: defaultDeadlines, fenced: false },
+      { identity, guest, deadlines: defaultDeadlines },
       obedient<DestinationGuest>(called, (listener) => {
         tell = listener;
       }),

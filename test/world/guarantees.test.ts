@@ -120,7 +120,7 @@ test("a destination that nobody can reach is fenced off, and the guest goes on a
   takeNamed(world, "source.fence is done");
   takeNamed(world, "source.restore is done");
   expect(world.state).toMatchObject({
-    fence: "fenced",
+    fence: "gone",
     source: { state: "stayed" },
     qemuS: { cpu: "running" },
   });

@@ -23,6 +23,7 @@ const guest = z.object({
   qemuVersion: z.string(),
   memoryBytes: z.number(),
   capabilities: z.array(z.string()),
+  fencingToken: z.nullable(z.string()),
 });
 const settings = z.object({
   capabilities: z.record(z.string(), z.boolean()),
@@ -87,7 +88,7 @@ const record = z.union([
   z.object({
     ...opened,
     side: z.literal("destination"),
-    input: z.object({ identity, deadlines, guest, fenced: z.boolean() }),
+    input: z.object({ identity, deadlines, guest }),
   }),
   z.object({ ...opened, side: z.literal("coordinator"), input: z.object({ identity, deadlines }) }),
 ]);

@@ -106,6 +106,7 @@ export class QemuSourceGuest implements SourceGuest {
           qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
           memoryBytes: memory,
           capabilities: known,
+          fencingToken: null,
         },
         settings,
       });

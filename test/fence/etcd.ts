@@ -1,0 +1,71 @@
+// A real etcd of the test's own, on loopback, with its data below the test's directory.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Etcd {
+  readonly endpoint: string;
+  /** Does not answer until it is let go on. */
+  pause(): void;
+  goOn(): void;
+  end(): Promise<void>;
+}
+
+export async function startEtcd(): Promise<Etcd> {
+  const directory = mkdtempSync(join(tmpdir(), "etcd-"));
+  const [client, peer] = [await freePort(), await freePort()];
+  const endpoint = `http://127.0.0.1:${client}`;
+  const peerUrl = `http://127.0.0.1:${peer}`;
+  const words = {
+    "--data-dir": directory,
+    "--listen-client-urls": endpoint,
+    "--advertise-client-urls": endpoint,
+    "--listen-peer-urls": peerUrl,
+    "--initial-advertise-peer-urls": peerUrl,
+    "--initial-cluster": `default=${peerUrl}`,
+  };
+  const child = spawn("etcd", Object.entries(words).flat(), { stdio: "ignore" });
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  await answers(endpoint, child);
+  return {
+    endpoint,
+    pause: () => void child.kill("SIGSTOP"),
+    goOn: () => void child.kill("SIGCONT"),
+    end: async () => {
+      child.kill("SIGKILL");
+      await ended;
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answers(endpoint: string, child: ChildProcess): Promise<void> {
+  let error: Error | undefined;
+  child.once("error", (it) => {
+    error = it;
+  });
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (error !== undefined) throw error;
+    const healthy = await fetch(`${endpoint}/health`).then(
+      (it) => it.ok,
+      () => false,
+    );
+    if (healthy) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error("etcd did not come up");
+}
+
+function freePort(): Promise<number> {
+  const server = createServer();
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => (typeof address === "object" && address ? resolve(address.port) : reject()));
+    });
+  });
+}
