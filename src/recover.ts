@@ -9,6 +9,7 @@ import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { findDestination, findSource } from "./drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
 import { systemClock } from "./drivers/system.js";
+import type { Around } from "./effects/bind.js";
 import { openCoordinator, openDestination, openSource, type Surroundings } from "./effects/open.js";
 import type { Clock, Fence, JournalRecord } from "./effects/ports.js";
 import { asRunningGuest } from "./guests.js";
@@ -31,14 +32,20 @@ export interface Recovered {
 }
 
 /** Goes on with every migration of the journal that has not ended; each ends as if there had been no crash. */
-export async function recoverMigrations(options: RecoverOptions): Promise<Recovered> {
+export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> => recoverWith(options);
+
+/**
+ * `around` as in `migrateWith`.
+ * @internal
+ */
+export async function recoverWith(options: RecoverOptions, around?: Around): Promise<Recovered> {
   const { journal, clock = systemClock, fence, onRecord } = options;
   const { stories, unreadable } = await journal.unfinished();
   const migrations: Migration[] = [];
   const failed = [...unreadable];
   for (const story of stories) {
     try {
-      const migration = await takeUp(story, { journal, clock, fence, onRecord });
+      const migration = await takeUp(story, { journal, clock, fence, around, onRecord });
       if (migration === null) await journal.forget(story.migrationId);
       else migrations.push(migration);
     } catch (error) {

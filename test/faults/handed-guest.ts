@@ -1,0 +1,14 @@
+// A guest as one process hands it to another.
+
+import { type QemuHandle, QemuProcess, type QemuSpec } from "../../src/drivers/qemu/process.js";
+import { systemClock } from "../../src/drivers/system.js";
+import { asRunningGuest } from "../../src/guests.js";
+
+export interface HandedGuest {
+  readonly spec: QemuSpec;
+  readonly handle: QemuHandle;
+}
+
+/** A monitor serves one client: whoever held the guest before must have hung up. */
+export const takeGuest = async ({ spec, handle }: HandedGuest) =>
+  asRunningGuest(spec, await QemuProcess.attach(handle, { clock: systemClock }));

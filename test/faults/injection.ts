@@ -1,0 +1,155 @@
+// Puts faults in at their places, each once, in the engine of this process.
+
+import { randomUUID } from "node:crypto";
+import { etcdFence } from "../../src/drivers/etcd-fence.js";
+import type { Around } from "../../src/effects/bind.js";
+import type { JournalRecord } from "../../src/effects/ports.js";
+import type { MigrateOptions } from "../../src/migrate.js";
+import type { Migration } from "../../src/migration.js";
+import { type Answer, failed, unknown } from "../../src/protocol/answer.js";
+import { qemusOf } from "../migrate/qemus-of.js";
+import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
+
+export interface Injected {
+  readonly faults: readonly FaultCase[];
+  /** What has to happen before them and has not yet. */
+  readonly leads: readonly FaultCase[];
+  readonly uuid: string;
+  /** The QEMU that the guest is moved out of. */
+  readonly sourcePid: number;
+  /** Where an etcd answers. */
+  readonly etcd: string;
+}
+
+/** Short enough for a sweep; each is still far longer than what it waits for takes. */
+const deadlines = {
+  performAskedMs: 2_000,
+  switchoverMs: 1_500,
+  cancelMs: 300,
+  confirmMs: 700,
+  listenMs: 3_000,
+  receiveMs: 10_000,
+  finishMs: 3_000,
+  completeMs: 1_500,
+  backoffMs: 10,
+  backoffHighestMs: 100,
+};
+const lateMs = 150;
+const fencePlaces: readonly Place[] = ["claim", "disclaim", "fence"];
+
+export const leadsOf = (faults: readonly FaultCase[]): readonly FaultCase[] =>
+  faults.flatMap(({ place }) => leadsTo(place));
+
+export class Injection {
+  readonly #injected: Injected;
+  readonly #faults: FaultCase[];
+  readonly #leads: FaultCase[];
+  readonly #onMet: (fault: FaultCase) => void;
+  readonly #onKill: (pid: number) => void;
+
+  /** `onMet` and `onKill` are told before it happens, since it may end this process. */
+  constructor(injected: Injected, onMet: (fault: FaultCase) => void, onKill: (pid: number) => void) {
+    this.#injected = injected;
+    this.#faults = [...injected.faults];
+    this.#leads = [...injected.leads];
+    this.#onMet = onMet;
+    this.#onKill = onKill;
+  }
+
+  #at(place: Place): boolean {
+    return [...this.#injected.faults, ...this.#injected.leads].some((it) => it.place === place);
+  }
+
+  get fence() {
+    return fencePlaces.some((it) => this.#at(it))
+      ? etcdFence({ endpoints: [this.#injected.etcd] })
+      : undefined;
+  }
+
+  /** What has to happen so that the migration comes by the fault's place. */
+  options(migration: () => Migration): Partial<MigrateOptions> {
+    const undoes = (["cancel", "rescue", "restore", "killDestination", "recordRefusal"] as const).some((it) =>
+      this.#at(it),
+    );
+    const aborts =
+      undoes || this.#at("askAbort") || this.#at("askFinishCancelled") || this.#at("askConfirmCancelled");
+    const slow = (aborts && !this.#at("fence")) || this.#at("tune") || this.#at("inquireSource");
+    const { fence } = this;
+    let moved = false;
+    return {
+      ids: { next: randomUUID },
+      deadlines,
+      pauseBeforeSwitchover: this.#at("continue"),
+      limits: slow ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 } : { stallMs: 2_000 },
+      ...(fence ? { fence } : {}),
+      ...(fence && this.#at("fence") ? { policy: { whenUnreachable: "fence", patienceMs: 300 } } : {}),
+      onRecord: (record) => {
+        this.onRecord(record);
+        if (record.kind !== "state" || record.side !== "source") return;
+        if (!record.state.startsWith("precopying") || moved) return;
+        moved = true;
+        if (this.#at("tune")) void migration().setBandwidth(0);
+        else if (aborts && slow) setTimeout(() => void migration().abort(), 20);
+      },
+    };
+  }
+
+  readonly onRecord = (record: JournalRecord): void => {
+    if (record.kind === "state" && record.state === "handedOver" && this.#at("yield")) this.#kill("source");
+  };
+
+  readonly around: Around = async <T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> => {
+    const way = this.#take(place);
+    switch (way) {
+      case undefined:
+        return call();
+      case "fails":
+        return failed("it was made to fail");
+      case "never happens, no answer":
+        return unknown("it was made to get no answer");
+      case "happens, its answer is lost":
+        await call();
+        return unknown("its answer was lost");
+      case "happens twice":
+        await call();
+        return call();
+      case "comes late":
+        await new Promise((resolve) => setTimeout(resolve, lateMs));
+        return call();
+      default: {
+        const kill = () =>
+          this.#kill(way.includes("source's") ? "source" : way.includes("engine") ? "engine" : "destination");
+        if (way.endsWith("before it")) kill();
+        const answer = call();
+        if (way.endsWith("during it")) kill();
+        await answer;
+        if (way.endsWith("after it")) kill();
+        return answer;
+      }
+    }
+  };
+
+  #take(place: Place): Way | undefined {
+    for (const list of [this.#faults, this.#leads]) {
+      const index = list.findIndex((it) => it.place === place);
+      const [fault] = index === -1 ? [] : list.splice(index, 1);
+      if (fault === undefined) continue;
+      this.#onMet(fault);
+      return fault.way;
+    }
+    return undefined;
+  }
+
+  #kill(what: "source" | "destination" | "engine"): void {
+    const { uuid, sourcePid } = this.#injected;
+    const pids = {
+      engine: () => [process.pid],
+      source: () => qemusOf(uuid).filter((it) => it === sourcePid),
+      destination: () => qemusOf(uuid, true).filter((it) => it !== sourcePid),
+    };
+    for (const pid of pids[what]()) {
+      if (what !== "engine") this.#onKill(pid);
+      process.kill(pid, "SIGKILL");
+    }
+  }
+}
