@@ -10,6 +10,8 @@ export interface RunningGuest {
   readonly process: QemuProcess;
   /** Ends the guest and waits until its process is reaped and its files are removed. */
   end(): Promise<void>;
+  /** Lets it run on without us: hangs up its monitors, so that it can be adopted again, from any process. */
+  release(): void;
 }
 
 export interface LaunchOptions {
@@ -50,5 +52,5 @@ export function asRunningGuest(spec: QemuSpec, process: QemuProcess): RunningGue
     const answer = await endProcess(process);
     if (answer.kind !== "done") throw new Error(answer.cause.message);
   };
-  return { spec, process, end };
+  return { spec, process, end, release: () => process.release() };
 }

@@ -61,6 +61,9 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
   const { migrationId } = story;
   const source = interrupted(story, "source");
   if (source === null) return null;
+  if (surroundings.fence === undefined && isFenced(story)) {
+    throw new Error("its guest was offered at a fence, which has to be given again");
+  }
   const from = await findSource(source.opened.host, clock);
   const { input } = source.opened;
 
@@ -128,6 +131,15 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
       if (to?.guest instanceof QemuDestinationGuest) await to.guest.putSettingsBack();
     },
   });
+}
+
+function isFenced(story: OpenStory): boolean {
+  const destination = interrupted(story, "destination");
+  const source = interrupted(story, "source");
+  return (
+    source?.opened.input.policy.whenUnreachable === "fence" ||
+    (destination !== null && destination.opened.input.guest.fencingToken !== null)
+  );
 }
 
 /** What the side knew at its last record, over what it knew at its first. */

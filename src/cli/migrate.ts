@@ -12,8 +12,9 @@ import { messageOf } from "../protocol/answer.js";
 import { checkLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
+import { checkPolicy } from "../protocol/policy.js";
 import { createScreen, type Screen } from "./screen.js";
-import { badInputExitCode, type MigrateWords } from "./words.js";
+import { badInputExitCode, fenceOf, type MigrateWords } from "./words.js";
 
 /** Passes over its memory that the guest must make after the move: what is never read again is not proved. */
 const provedPasses = 2;
@@ -22,10 +23,13 @@ const provedPasses = 2;
 export async function migrateCommand(hardware: readonly string[], words: MigrateWords): Promise<number> {
   const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
   const screen = createScreen(words);
+  const policy = { whenUnreachable: words.whenUnreachable, patienceMs: words.patience };
+  const fence = fenceOf(words);
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
   try {
     checkLimits(limits);
+    checkPolicy(policy, fence !== undefined);
     if (words.journal !== undefined) journal = await openJournal(words.journal);
     started = await startGuest(hardware, words);
   } catch (error) {
@@ -37,7 +41,9 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   const migration = migrate({
     guest,
     limits,
+    policy,
     transport: words.transport,
+    ...(fence && { fence }),
     ...(journal && { journal }),
     destination: { sideArgs: proof?.nextSide("destination") ?? [] },
     onRecord: screen.record,

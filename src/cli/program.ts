@@ -3,13 +3,23 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
-import { badInputExitCode, type MigrateWords } from "./words.js";
+import { defaultPolicy } from "../protocol/policy.js";
+import { badInputExitCode, type MigrateWords, type RecoverWords } from "./words.js";
 
 const number = (text: string): number => {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It is not a number.");
   return value;
 };
+
+const etcd = () =>
+  new Option("--etcd <url>", "fence: where an etcd answers; given again, the next to ask").argParser(
+    (text: string, before: readonly string[] = []) => {
+      if (!/^https?:$/.test(URL.canParse(text) ? new URL(text).protocol : ""))
+        throw new InvalidArgumentError("It is not an http or https address, such as http://10.0.0.1:2379.");
+      return [...before, text];
+    },
+  );
 
 const exitCodes = Object.entries({ ...outcomes, "not proved": notProved })
   .map(([kind, { exitCode, says }]) => `  ${exitCode}  ${kind}: ${says}`)
@@ -45,6 +55,16 @@ export function program(): Command {
     .addOption(
       new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
     )
+    .addOption(
+      new Option(
+        "--when-unreachable <policy>",
+        "what the source does when it has handed the guest over and the destination does not answer; resume is unsafe",
+      )
+        .choices(["wait", "fence", "resume"])
+        .default(defaultPolicy.whenUnreachable),
+    )
+    .option("--patience <ms>", "how long it asks before it does so", number, defaultPolicy.patienceMs)
+    .addOption(etcd())
     .option("--journal <directory>", "write the journal there, one file for each migration")
     .option("--story", "print each state of each side as it is entered")
     .option("--json", "print one JSON object a line: records, progress, outcome")
@@ -56,6 +76,19 @@ export function program(): Command {
     .action(async (hardware: string[], options: MigrateWords) => {
       const { migrateCommand } = await import("./migrate.js");
       process.exitCode = await migrateCommand(hardware, options);
+    });
+  switchover
+    .command("recover")
+    .description("take up the migrations that a crash has left in a journal, and end each; the guests run on")
+    .argument("<journal>", "the directory that --journal named")
+    .addOption(etcd())
+    .option("--story", "print each state of each side as it is entered")
+    .option("--json", "print one JSON object a line: records, outcomes")
+    .addHelpText("after", `\nThe exit code is the highest of the migrations':\n${exitCodes}`)
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (path: string, options: RecoverWords) => {
+      const { recoverCommand } = await import("./recover.js");
+      process.exitCode = await recoverCommand(path, options);
     });
   switchover
     .command("replay")

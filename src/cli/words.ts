@@ -1,9 +1,27 @@
 // What a person has said on the command line, after commander has checked each word.
 
+import { etcdFence } from "../drivers/etcd-fence.js";
+import type { Fence } from "../effects/ports.js";
+import type { WhenUnreachable } from "../protocol/policy.js";
+
 /** Exit code for words or numbers that cannot be used; nothing has been started then. */
 export const badInputExitCode = 2;
 
-export interface MigrateWords {
+interface FenceWords {
+  readonly etcd?: readonly string[];
+}
+
+export const fenceOf = ({ etcd = [] }: FenceWords): Fence | undefined => {
+  const [first, ...others] = etcd;
+  return first === undefined ? undefined : etcdFence({ endpoints: [first, ...others] });
+};
+
+export interface RecoverWords extends FenceWords {
+  readonly story?: true;
+  readonly json?: true;
+}
+
+export interface MigrateWords extends FenceWords {
   readonly name: string;
   readonly binary: string;
   readonly memory: number;
@@ -13,6 +31,8 @@ export interface MigrateWords {
   readonly maxDowntime: number;
   readonly stall: number;
   readonly transport: "unix" | "tcp";
+  readonly whenUnreachable: WhenUnreachable;
+  readonly patience: number;
   readonly journal?: string;
   readonly story?: true;
   readonly json?: true;

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { qemusOf } from "../migrate/qemus-of.js";
+import { commandLine, qemusOf } from "../migrate/qemus-of.js";
 
 interface Ended {
   readonly code: number | null;
@@ -150,4 +150,51 @@ test("the README's example runs as it stands", async () => {
   const code = await new Promise((resolve) => child.once("close", resolve));
   expect(out).toMatch(/arrived: destination runs it \(pid \d+\), pause [\d.]+ ms/);
   expect(code).toBe(0);
+});
+describe("switchover recover", () => {
+  test("ends what a killed engine has left, says who runs the guest, and then has nothing to do", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
+    const journal = join(directory, "journal");
+    const env = { TMPDIR: directory };
+    let killed = false;
+    const first = await run(
+      [
+        "migrate",
+        "--name",
+        "cli",
+        "--story",
+        "--bandwidth",
+        "24",
+        "--max-downtime",
+        "20",
+        "--journal",
+        journal,
+      ],
+      (child, soFar) => {
+        if (killed || !soFar.includes("precopying")) return;
+        killed = true;
+        child.kill("SIGKILL");
+      },
+      env,
+    );
+    expect(first.code).toBeNull();
+    const source = Number(/at the source \(pid (\d+)\)/.exec(first.out)?.[1]);
+    const { code, out, err } = await run(["recover", journal, "--story"], () => {}, env);
+    expect(out, err).toContain("recovering  (engine.restarted)");
+    expect(code, out + err).toBe(0);
+    const destination = Number(/the guest runs at the destination \(pid (\d+)\)/.exec(out)?.[1]);
+    // Of a zombie that its new parent has not reaped, nothing is left but its number.
+    expect(commandLine(String(source)).join("")).toBe("");
+    process.kill(destination, "SIGKILL");
+    const again = await run(["recover", journal], () => {}, env);
+    expect(again).toMatchObject({ code: 0, out: `no migration in ${journal} needs anybody\n` });
+    rmSync(directory, { recursive: true });
+  });
+
+  test("says that a journal that is not there cannot be taken up", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
+    const { code, err } = await run(["recover", join(directory, "journal")]);
+    expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("cannot be taken up") });
+    rmSync(directory, { recursive: true });
+  });
 });

@@ -17,8 +17,8 @@ export interface Injected {
   readonly uuid: string;
   /** The QEMU that the guest is moved out of. */
   readonly sourcePid: number;
-  /** Where an etcd answers. */
-  readonly etcd: string;
+  /** Where an etcd answers that is the guest's fence; null for none. */
+  readonly etcd: string | null;
 }
 
 /** Short enough for a sweep; each is still far longer than what it waits for takes. */
@@ -35,7 +35,10 @@ const deadlines = {
   backoffHighestMs: 100,
 };
 const lateMs = 150;
-const fencePlaces: readonly Place[] = ["claim", "disclaim", "fence"];
+
+/** Whether the guest must have a fence to come by these places. */
+export const needFence = (faults: readonly FaultCase[]): boolean =>
+  faults.some(({ place }) => place === "claim" || place === "disclaim" || place === "fence");
 
 export const leadsOf = (faults: readonly FaultCase[]): readonly FaultCase[] =>
   faults.flatMap(({ place }) => leadsTo(place));
@@ -61,9 +64,8 @@ export class Injection {
   }
 
   get fence() {
-    return fencePlaces.some((it) => this.#at(it))
-      ? etcdFence({ endpoints: [this.#injected.etcd] })
-      : undefined;
+    const { etcd } = this.#injected;
+    return etcd === null ? undefined : etcdFence({ endpoints: [etcd] });
   }
 
   /** What has to happen so that the migration comes by the fault's place. */

@@ -16,7 +16,7 @@ import { qemusOf } from "../migrate/qemus-of.js";
 import { type FaultCase, killsEngine } from "./cases.js";
 import type { EngineLine, EngineWords } from "./engine.js";
 import { takeGuest } from "./handed-guest.js";
-import { Injection, leadsOf } from "./injection.js";
+import { Injection, leadsOf, needFence } from "./injection.js";
 
 export type Verdict = "one running" | "none but settled later" | "lost with its QEMU" | "stuck" | "two";
 
@@ -57,7 +57,7 @@ export class Sweeper {
     try {
       ended = await (inOwnProcess ? this.#runEngines(faults) : this.#runHere(faults));
       const { outcome, guest, killed, met } = ended;
-      const verdict = await judge(uuid, killed, outcome === "undecided");
+      const verdict = await judge(uuid, killed, outcome, guest);
       const lost = verdict === "lost with its QEMU";
       if (guest === null && !lost && outcome !== "undecided")
         throw new Error(`the outcome ${outcome} names no guest, but one is there`);
@@ -90,7 +90,7 @@ export class Sweeper {
 
   #injected(faults: readonly FaultCase[], guest: RunningGuest) {
     const { uuid } = guest.spec;
-    const etcd = this.#etcd?.endpoint ?? "";
+    const etcd = (needFence(faults) && this.#etcd?.endpoint) || null;
     return { faults, leads: leadsOf(faults), uuid, sourcePid: guest.process.pid, etcd };
   }
 
@@ -181,14 +181,21 @@ export class Sweeper {
 
 const isSame = (one: FaultCase, other: FaultCase) => one.place === other.place && one.way === other.way;
 
-async function judge(uuid: string, killed: readonly number[], undecided: boolean): Promise<Verdict> {
+/** By the QEMUs that are there: the outcome's own, if it names one, has to be the one that is left. */
+async function judge(
+  uuid: string,
+  killed: readonly number[],
+  outcome: SweepResult["outcome"],
+  guest: RunningGuest | null,
+): Promise<Verdict> {
   const endMs = Date.now() + settleMs;
   for (let looks = 0; ; looks += 1) {
     // A killed process may take a moment to die; it is no copy of the guest any more.
-    const alive = qemusOf(uuid).filter((it) => !killed.includes(it)).length;
-    if (alive === 1) return looks === 0 && !undecided ? "one running" : "none but settled later";
-    if (alive === 0 && killed.length > 0) return "lost with its QEMU";
-    if (Date.now() > endMs) throw new Error(`${alive} QEMUs of the guest are left`);
+    const alive = qemusOf(uuid).filter((it) => !killed.includes(it));
+    if (alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
+      return looks === 0 && outcome !== "undecided" ? "one running" : "none but settled later";
+    if (alive.length === 0 && killed.length > 0) return "lost with its QEMU";
+    if (Date.now() > endMs) throw new Error(`QEMUs ${alive} of the guest are left`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

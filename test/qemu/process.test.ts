@@ -19,8 +19,7 @@ afterEach(async () => {
 
 /** Another engine has died: its connections are closed, and its QEMU lives on. */
 function abandoned(qemu: QemuProcess) {
-  qemu.main.session.close();
-  qemu.rescue.session.close();
+  qemu.release();
   return qemu.handle;
 }
 

@@ -37,8 +37,11 @@ export interface FileJournal extends Journal {
 }
 
 /** @throws Error when the directory cannot be made or written to, or another process has it open. */
-export async function openFileJournal(directory: string): Promise<FileJournal> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+export async function openFileJournal(
+  directory: string,
+  { mustExist = false }: { readonly mustExist?: boolean } = {},
+): Promise<FileJournal> {
+  if (!mustExist) await mkdir(directory, { recursive: true, mode: 0o700 });
   await syncDirectory(directory);
   const unlock = await lock(directory);
   const files = new Map<string, Promise<StoryFile>>();

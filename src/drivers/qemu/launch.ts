@@ -13,6 +13,8 @@ export interface Launched {
   readonly handle: QemuHandle;
   /** Resolves to how it ended, when it is reaped. */
   readonly ended: Promise<string>;
+  /** This process may end before it. */
+  letGo(): void;
 }
 
 /** Of a unix socket's path, in bytes (unix(7)). */
@@ -72,5 +74,5 @@ async function spawnIn(
   });
   // A child that has ended already is still there to be looked at: it is reaped in a later turn.
   const startTicks = identify(pid)?.startTicks ?? 0;
-  return { handle: { pid, startTicks, monitors, directory }, ended };
+  return { handle: { pid, startTicks, monitors, directory }, ended, letGo: () => child.unref() };
 }

@@ -53,20 +53,22 @@ export class QemuProcess {
   readonly rescue: Monitor;
   /** Resolves when the process is reaped and its directory removed; never rejects. */
   readonly exited: Promise<Cause>;
+  readonly #letGo: () => void;
 
-  private constructor(handle: QemuHandle, monitors: Monitors, exited: Promise<Cause>) {
+  private constructor(handle: QemuHandle, monitors: Monitors, exited: Promise<Cause>, letGo: () => void) {
     this.handle = handle;
     this.main = monitors.main;
     this.rescue = monitors.rescue;
     this.exited = exited;
+    this.#letGo = letGo;
   }
 
   /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
   static async start(spec: QemuSpec, options: StartOptions): Promise<QemuProcess> {
-    const { handle, ended } = await launch(spec, options);
+    const { handle, ended, letGo } = await launch(spec, options);
     const exited = ended.then((how) => remains(handle, how));
     try {
-      return new QemuProcess(handle, await openMonitors(handle, exited, options), exited);
+      return new QemuProcess(handle, await openMonitors(handle, exited, options), exited, letGo);
     } catch (error) {
       signalProcess(handle, "SIGKILL");
       const why = await exited;
@@ -81,7 +83,11 @@ export class QemuProcess {
    * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
   static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
-    const exited = goneness(handle, options.clock).then((how) => remains(handle, how));
+    const watch = { on: true };
+    const exited = goneness(handle, options.clock, watch).then((how) => remains(handle, how));
+    const letGo = () => {
+      watch.on = false;
+    };
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
     const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
@@ -90,7 +96,7 @@ export class QemuProcess {
       return openMonitors(handle, exited, options);
     });
     try {
-      return new QemuProcess(handle, await attaching, exited);
+      return new QemuProcess(handle, await attaching, exited, letGo);
     } catch (error) {
       // One that is dying resets its connections first.
       const died = exited.then((why) => new QemuGoneError(why));
@@ -103,6 +109,13 @@ export class QemuProcess {
 
   get pid(): number {
     return this.handle.pid;
+  }
+
+  /** Hangs up its monitors, and does not hold this process any more: the guest runs on, for somebody to attach to. */
+  release(): void {
+    this.main.session.close();
+    this.rescue.session.close();
+    this.#letGo();
   }
 
   /** Without effect when the process has ended. */
@@ -171,9 +184,12 @@ function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void 
   }
 }
 
-/** Resolves when a process that is no child of ours is gone. */
-async function goneness(identity: ProcessIdentity, clock: Clock): Promise<string> {
-  while (isAlive(identity)) await new Promise<void>((resolve) => clock.setTimeout(resolve, goneCheckMs));
+/** Resolves when a process that is no child of ours is gone; never once it is not watched any more. */
+async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: boolean }): Promise<string> {
+  while (isAlive(identity)) {
+    await new Promise<void>((resolve) => clock.setTimeout(resolve, goneCheckMs));
+    if (!watch.on) await new Promise(() => {});
+  }
   return `QEMU (pid ${identity.pid}) has ended`;
 }
 

@@ -1,0 +1,45 @@
+// `switchover recover`: takes up the migrations that an engine has left in its journal, and says who runs each guest.
+// The guests run on.
+
+import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
+import { messageOf } from "../protocol/answer.js";
+import { describeFailure } from "../protocol/failures.js";
+import { outcomes } from "../protocol/outcomes.js";
+import { recoverMigrations } from "../recover.js";
+import { createScreen } from "./screen.js";
+import { badInputExitCode, fenceOf, type RecoverWords } from "./words.js";
+
+/** The highest exit code of the migrations. */
+export async function recoverCommand(directory: string, words: RecoverWords): Promise<number> {
+  const screen = createScreen(words);
+  let journal: FileJournal;
+  try {
+    journal = await openFileJournal(directory, { mustExist: true });
+  } catch (error) {
+    screen.complain(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
+    return badInputExitCode;
+  }
+  const fence = fenceOf(words);
+  const { migrations, failed } = await recoverMigrations({
+    journal,
+    onRecord: screen.record,
+    ...(fence && { fence }),
+  });
+  for (const error of failed) screen.complain(error.message);
+  if (migrations.length === 0 && failed.length === 0)
+    screen.say(`no migration in ${directory} needs anybody`);
+  const ended = await Promise.all(
+    migrations.map(async ({ migrationId, outcome }) => {
+      const { kind, guest, error } = await outcome;
+      screen.outcome(await outcome);
+      const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
+      screen.say(`migration ${migrationId}: ${outcomes[kind].says}${where}`);
+      for (const it of error?.failures ?? []) screen.complain(describeFailure(it));
+      if (error !== null) screen.say(`next: ${error.next}`);
+      guest?.release();
+      return outcomes[kind].exitCode;
+    }),
+  );
+  await journal.close();
+  return Math.max(0, failed.length > 0 ? outcomes.undecided.exitCode : 0, ...ended);
+}
