@@ -10,9 +10,9 @@ import { sourceMachine } from "../src/machines/source.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
-
-const table = (head: string[], rows: (string | number)[][]) =>
-  [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+import { failuresPage } from "./failures-page.js";
+import { guaranteesPage } from "./guarantees-page.js";
+import { table } from "./table.js";
 
 const printed = "<!-- printed by `npm run docs`; edit the code instead -->\n";
 
@@ -23,13 +23,13 @@ function protocolPage(): string {
 ## Steps
 
 ${table(
-  ["no.", "step", "side", "does", "when it fails", "asked again after (ms)"],
+  ["no.", "step", "side", "does", "the guest when it fails", "asked again after (ms)"],
   Object.entries(steps).map(([name, it]) => [
     it.number,
     name,
     it.side,
     it.does,
-    it.whenItFails,
+    it.whenItFails.guest,
     it.deadlineMs,
   ]),
 )}
@@ -128,6 +128,8 @@ function readme(): string {
 const pages: Record<string, () => string> = {
   "docs/protocol.md": protocolPage,
   "docs/machines.md": machinesPage,
+  "docs/guarantees.md": () => `${printed}\n${guaranteesPage()}`,
+  "docs/failures.md": () => `${printed}\n${failuresPage()}`,
   "docs/cli.md": cliPage,
   "README.md": readme,
 };

@@ -1,4 +1,5 @@
 // The source's states while the guest is its own: from Begin through pre-copy to the switchover.
+// Upholds G4: when nobody has heard how the stream ended, its copy is not taken for whole anywhere.
 
 import { assign, emit } from "xstate";
 import { type Failure, failure } from "../protocol/failures.js";

@@ -1,4 +1,5 @@
-// How long each state may wait for a fact. Every waiting state has one of these, a watchdog or a backoff (G5).
+// How long each state may wait for a fact. Upholds G5: every waiting state has one of
+// these, a watchdog or a backoff.
 
 /** All in milliseconds. */
 export interface Deadlines {

@@ -1,10 +1,11 @@
-// The errors that a user of the library meets. They carry step, side, cause, what was undone and what to do next (G7).
+// The errors that a user of the library meets. Upholds G7: they carry step, side, cause, what was undone and what to do next.
 
 import { describeFailure, type Failure } from "./failures.js";
 import { type OutcomeKind, outcomes, type Runner } from "./outcomes.js";
 import type { Side, StepName } from "./steps.js";
 
-const nextStep: Record<Exclude<OutcomeKind, "arrived">, string> = {
+/** What a person does then. */
+export const nextStep: Record<Exclude<OutcomeKind, "arrived">, string> = {
   stayed: "remove the cause and migrate again; the guest's migration settings are back at what they were",
   aborted: "nothing to repair; migrate again when you like",
   lost: "start the guest again from its disks; no copy is left that could run",

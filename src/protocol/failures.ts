@@ -1,4 +1,5 @@
-// A failure as data: step, side, cause in our words and in QEMU's. The first failure of a migration is its story (G7).
+// A failure as data: step, side, cause in our words and in QEMU's. Upholds G7: the first failure of a migration
+// is its story.
 
 import type { Cause } from "./answer.js";
 import type { Side, StepName } from "./steps.js";

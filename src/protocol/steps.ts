@@ -11,8 +11,12 @@ interface Step {
   readonly number: number;
   readonly side: "source" | "destination";
   readonly does: string;
-  /** What happens to the guest, and who sees to it, when the step fails. */
-  readonly whenItFails: string;
+  readonly whenItFails: {
+    /** Where the guest is then. */
+    readonly guest: string;
+    readonly kills: string;
+    readonly resumes: string;
+  };
   /** How long the coordinator (for settle: the source) waits for the answer before it asks again, in ms. */
   readonly deadlineMs: number;
 }
@@ -22,42 +26,66 @@ export const steps = {
     number: 1,
     side: "source",
     does: "takes the migration job, checks that the guest can move, describes it",
-    whenItFails: "nothing has changed: the guest runs on at the source",
+    whenItFails: {
+      guest: "it has not been touched and runs on at the source",
+      kills: "nobody: there is no copy",
+      resumes: "nobody: it was not paused",
+    },
     deadlineMs: 10_000,
   },
   prepare: {
     number: 2,
     side: "destination",
     does: "starts QEMU paused and listening, with the capabilities that both sides need",
-    whenItFails: "the destination kills its QEMU; the guest runs on at the source",
+    whenItFails: {
+      guest: "it runs on at the source",
+      kills: "the destination ends the QEMU that it has begun to prepare",
+      resumes: "nobody: it was not paused",
+    },
     deadlineMs: 60_000,
   },
   perform: {
     number: 3,
     side: "source",
     does: "sends the memory while the guest runs, pauses it, sends the rest",
-    whenItFails: "the source cancels and resumes its guest; Finish tells the destination to kill its copy",
+    whenItFails: {
+      guest: "it runs at the source again, as soon as QEMU has said how the cancelled stream ended",
+      kills: "the destination, told by a cancelled Finish or by the end of its stream",
+      resumes: "the source, unless the destination may have the guest whole: then it settles first",
+    },
     deadlineMs: 86_400_000,
   },
   finish: {
     number: 4,
     side: "destination",
     does: "takes the guest and runs it, or kills its copy when the source failed",
-    whenItFails: "the destination kills its copy; the source asks it and resumes when it has refused",
+    whenItFails: {
+      guest: "it is paused at the source until the destination has answered",
+      kills: "the destination ends its copy once its refusal is durable; without an answer nobody is ended",
+      resumes: "the source when the destination has refused, or the fence has shut it out",
+    },
     deadlineMs: 30_000,
   },
   confirm: {
     number: 5,
     side: "source",
     does: "kills the source's copy after the destination has taken the guest, or settles and resumes",
-    whenItFails: "a success stays a success; the source keeps its paused copy until it has been killed",
+    whenItFails: {
+      guest: "it runs at the destination",
+      kills: "the source ends its paused copy, tried again until it is gone",
+      resumes: "nobody: the guest runs already",
+    },
     deadlineMs: 30_000,
   },
   settle: {
     number: 6,
     side: "destination",
     does: "answers the source: taken or refused; refuses for good when it had not decided",
-    whenItFails: "the source stays paused and asks again",
+    whenItFails: {
+      guest: "it runs at the destination if that has taken it; the source's copy is paused",
+      kills: "nobody while the answer is out",
+      resumes: "nobody while the answer is out, but by the policies `fence` and `resume`",
+    },
     deadlineMs: 5_000,
   },
 } as const satisfies Record<StepName, Step>;

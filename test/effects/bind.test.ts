@@ -1,3 +1,5 @@
+// Checks G3 and G5 where effects enter: the journal is first, every effect ends, and what is said is durable.
+
 import { describe, expect, test } from "vitest";
 import { localSource } from "../../src/drivers/local-peers.js";
 import { systemClock } from "../../src/drivers/system.js";

@@ -1,3 +1,5 @@
+// Checks G1, G2, G5 and G6 on real QEMU, fault by fault over the step table.
+
 import { afterAll, describe, expect, test } from "vitest";
 import { caseOf, describeCase, sweep } from "./cases.js";
 import { Sweeper } from "./sweep.js";

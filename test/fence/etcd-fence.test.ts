@@ -1,3 +1,5 @@
+// Checks G1 and G2 when the sides cannot reach one another: on a real etcd, and in real migrations with the link down.
+
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdFence, fenceByProof } from "../../src/drivers/etcd-fence.js";

@@ -1,3 +1,5 @@
+// Checks what G3 rests on: a journal that keeps what it has said is durable, and says what it cannot read.
+
 import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";

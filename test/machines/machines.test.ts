@@ -1,3 +1,5 @@
+// Checks G1, G3 and G5 on the machines as they are written: every state, every event, every edge.
+
 import { describe, expect, test } from "vitest";
 import type { AnyStateMachine } from "xstate";
 import { coordinatorMachine } from "../../src/machines/coordinator.js";

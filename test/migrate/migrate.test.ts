@@ -1,3 +1,5 @@
+// Checks G1, G2, G5, G6 and G7 on real QEMU: killed, stalled, refused, hung and aborted, each with a clear word.
+
 import { describe, expect, test } from "vitest";
 import { uncaughtDuring } from "../uncaught.js";
 import { destinationPid, inLab, memoryMoves, progressedAgain, sourceReaches } from "./lab.js";

@@ -1,3 +1,5 @@
+// Checks G1, G2 and G6 on real QEMU after kill -9 of the engine, at every record of its journal.
+
 import { describe, expect, test } from "vitest";
 import { crashAndRecover } from "./crash.js";
 

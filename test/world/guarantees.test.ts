@@ -1,3 +1,5 @@
+// Checks G1 to G6 in the simulated world: libvirt's weak places by name, and seeded plays that are shrunk when one fails.
+
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { World, type WorldOptions } from "../../src/testing/world.js";

@@ -1,3 +1,5 @@
+// Checks G1 to G6 in every order of everything that can happen, peer-to-peer.
+
 import { test } from "vitest";
 import { searchAll } from "./searched.js";
 

@@ -1,0 +1,126 @@
+// docs/failures.md: what becomes of the guest when each step and each effect fails, from the step table and from the
+// simulated world, in which the real machines play each failure to its end.
+
+import { nextStep } from "../src/protocol/errors.js";
+import { describeFailure, failure } from "../src/protocol/failures.js";
+import { notProved, outcomes } from "../src/protocol/outcomes.js";
+import { type EffectName, effects, steps } from "../src/protocol/steps.js";
+import { Reached } from "../src/testing/reached.js";
+import { changed, type State } from "../src/testing/state.js";
+import { beginning, movesOf, World, type WorldOptions } from "../src/testing/world.js";
+import { table } from "./table.js";
+
+const names = Object.keys(effects) as EffectName[];
+const mostFaults = 4;
+const fenced: WorldOptions = { policy: { whenUnreachable: "fence", patienceMs: 1 } };
+const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
+
+/** The shortest ways to where each effect is under way: as few faults as possible, then as few moves. */
+function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonly number[]> {
+  const moves = movesOf(options);
+  const reached = new Reached();
+  const ways = new Map<string, readonly number[]>();
+  reached.add(beginning(moves, options));
+  let level: { state: State; way: readonly number[] }[] = [{ state: beginning(moves, options), way: [] }];
+  for (let faults = 0; faults <= mostFaults && ways.size < wanted.size; faults += 1) {
+    const next: typeof level = [];
+    for (const { state, way } of level) {
+      for (const effect of [...state.source.effects.keys(), ...(state.destination?.effects.keys() ?? [])])
+        if (wanted.has(effect) && !ways.has(effect)) ways.set(effect, way);
+      if (ways.size === wanted.size) break;
+      for (const [pick, move] of moves.from(state).entries()) {
+        const after = changed(state, move.change);
+        // What a death leads to is lost with its QEMU, and says nothing about the effect.
+        if (after.qemuDied && !wanted.has("yield")) continue;
+        if (!reached.add(after).isNew) continue;
+        (move.fault ? next : level).push({ state: after, way: [...way, pick] });
+      }
+    }
+    level = next;
+  }
+  return ways;
+}
+
+/** What becomes of the guest when the effect ends so; null when it cannot. */
+function endOf(way: readonly number[], options: WorldOptions, effect: string, how: string): string | null {
+  const world = new World(mostFaults + 1, options);
+  const moves = movesOf(options);
+  for (const pick of way) {
+    const move = moves.from(world.state)[pick];
+    if (move === undefined) throw new Error(`the way to ${effect} does not fit the world`);
+    world.take(move);
+  }
+  const name = `${effects[effect as EffectName].side}.${effect}`;
+  // A question to the other side has the network's endings.
+  const unheard = how.startsWith("never") ? `${name}: no answer comes in time` : undefined;
+  const move = world.moves().find((it) => it.name === `${name} ${how}` || it.name === unheard);
+  if (move === undefined) return null;
+  world.take(move);
+  world.settleDown();
+  const { qemuS, qemuD } = world.state;
+  const runs = [
+    ...(qemuS.alive && qemuS.cpu === "running" ? ["source"] : []),
+    ...(qemuD.alive && qemuD.cpu === "running" ? ["destination"] : []),
+  ];
+  return runs.length === 0 ? "nobody: its QEMU was killed" : `the ${runs.join(" and the ")}`;
+}
+
+export function failuresPage(): string {
+  const plain = new Set(names.filter((it) => !needsFence.has(it) && it !== "yield"));
+  const ways = [
+    { options: {}, ways: waysTo(plain, {}) },
+    { options: {}, ways: waysTo(new Set(["yield"]), {}) },
+    { options: fenced, ways: waysTo(new Set(needsFence), fenced) },
+  ];
+  const rows = names.map((name) => {
+    const found = ways.find((it) => it.ways.has(name));
+    const way = found?.ways.get(name);
+    if (found === undefined || way === undefined) throw new Error(`no way leads to the effect ${name}`);
+    const { side, undo } = effects[name];
+    const ends = ["fails", "never happens, no answer", "is done, its answer lost"].map(
+      (how) => endOf(way, found.options, name, how) ?? "cannot",
+    );
+    return [name, side, undo, ...ends];
+  });
+  const example = failure("refused", "perform", "destination", {
+    message: "QEMU (pid 4711) ended with status 1",
+    qemu: ["Unknown savevm section or instance 'ram' 0", "load of migration failed: Invalid argument"],
+  });
+  return `# When something fails
+
+## The steps
+
+${table(
+  ["step", "the guest", "who ends a copy", "who resumes it"],
+  Object.entries(steps).map(([name, { whenItFails: it }]) => [name, it.guest, it.kills, it.resumes]),
+)}
+
+## The effects
+
+Who runs the guest in the end when an effect of either side ends badly once, at the first moment at which it can come to it, and everything that follows goes well. Played to its end by the machines themselves; a guest that was lost on the way there is one whose QEMU had to be killed for the effect to be needed.
+
+${table(["effect", "side", "undo", "it fails", "it never happens, no answer", "it happens, its answer is lost"], rows)}
+
+## What a person sees
+
+One line for each failure, its step and side first, then QEMU's own words:
+
+\`\`\`
+${describeFailure(example)}
+\`\`\`
+
+then what was undone, and what to do next:
+
+${table(
+  ["outcome", "exit code", "means", "next"],
+  Object.entries(outcomes).map(([kind, { exitCode, says }]) => [
+    kind,
+    exitCode,
+    says,
+    kind === "arrived" ? "" : nextStep[kind as keyof typeof nextStep],
+  ]),
+)}
+
+The command ends with ${notProved.exitCode} when ${notProved.says}. \`switchover replay <journal>\` tells the whole story again.
+`;
+}

@@ -1,0 +1,93 @@
+// docs/guarantees.md, from the citations: a file's opening comment that names a guarantee says how it upholds or checks it.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { table } from "./table.js";
+
+const guarantees: Record<string, string> = {
+  G1: "never two running copies of one guest",
+  G2: "never none for good: when faults end and the hosts reach one another again, or the fence has spoken, exactly one copy runs, without a person",
+  G3: "a guest that has run at the destination is never resumed at the source; a source is ended only after the destination has taken the guest",
+  G4: "no acknowledged disk write is lost: no copy is run that is not whole, or that another has gone on without",
+  G5: "every wait ends: by an event, a deadline or a watchdog; an abort is obeyed until the point of no return and refused aloud after it",
+  G6: "nothing is left behind: no process, port, socket, file, nor a journal entry without an owner",
+  G7: "every failure tells its step, side, cause in QEMU's own words, what was undone and what to do next",
+};
+
+const assumptions = [
+  "Any message may be lost, delayed, repeated or reordered, and a partition may begin at any step.",
+  "Either engine, either QEMU or the client may die at any step; an engine that is restarted finds its journal as it was.",
+  "`fsync` tells the truth: a record that the journal has called durable is there after the crash. A torn or damaged line is found by its checksum, and damage before the last line stops the recovery with the line's number.",
+  "A QEMU whose engine died is still the same process, found by pid and start time. A host that restarts has none of its QEMUs any more.",
+  "QEMU behaves as measured in 7.2: it does not run a guest by itself under `-S`, `completed` means that the destination holds the guest whole, and `cont` is refused in a QEMU without a guest.",
+  "Nobody else gives commands to the two QEMUs' monitors that run or stop the guest meanwhile, but a person's pause, which is kept.",
+  "Under the policy `wait`, a source that cannot reach its destination stays paused for as long: G2 needs them to reach one another. Under `fence`, the fence's word is enough: etcd keeps its promises, or the embedder's proof is true. Under `resume`, **G1 does not hold**: it is libvirt's behaviour, for those who prefer two copies to none.",
+  "When a QEMU is killed while it alone has the guest, the guest is lost: the outcome says so.",
+  "G4 covers storage that both hosts share. Copied storage is not built yet.",
+];
+
+/** The comment that a file begins with, as one line. */
+function opening(path: string): string {
+  const lines = readFileSync(path, "utf8").split("\n");
+  const end = lines.findIndex((line) => !line.startsWith("//"));
+  return lines
+    .slice(0, end)
+    .map((line) => line.slice(2).trim())
+    .join(" ");
+}
+
+/** `G1 to G6` names them all. */
+function cites(text: string, guarantee: string): boolean {
+  const range = /G(\d) to G(\d)/.exec(text);
+  const no = Number(guarantee.slice(1));
+  if (range !== null && no >= Number(range[1]) && no <= Number(range[2])) return true;
+  return new RegExp(`\\b${guarantee}\\b`).test(text);
+}
+
+function citations(folder: string, guarantee: string): string[][] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((it) => it.endsWith(".ts"))
+    .map((it) => `${folder}/${it}`)
+    .sort()
+    .map((path) => ({ path, text: opening(path) }))
+    .filter(({ text }) => cites(text, guarantee))
+    .map(({ path, text }) => [`[${path}](../${path})`, text]);
+}
+
+/** The names of the tests in one `describe` of a file. */
+function testsIn(path: string, name: string): string[] {
+  const text = readFileSync(path, "utf8");
+  const from = text.indexOf(`describe("${name}"`);
+  const to = text.indexOf("\n});", from);
+  if (from === -1 || to === -1) throw new Error(`${path} has no describe "${name}"`);
+  return [...text.slice(from, to).matchAll(/\n {2}test(?:\.each\([^)]*\))?\(\s*"([^"]+)"/g)].map(
+    ([, it = ""]) => it.replace(" %s", ""),
+  );
+}
+
+/** @throws Error when a guarantee is upheld or checked nowhere. */
+export function guaranteesPage(): string {
+  const sections = Object.entries(guarantees).map(([guarantee, text]) => {
+    const code = citations("src", guarantee).filter(([path]) => !path?.includes("src/testing/"));
+    const checks = citations("test", guarantee);
+    if (code.length === 0 || checks.length === 0)
+      throw new Error(`${guarantee} is cited by no code or by no test`);
+    return `## ${guarantee}: ${text}\n\n${table(["upheld by", "how"], code)}\n\n${table(["checked by", "how"], checks)}`;
+  });
+  const weak = testsIn("test/world/guarantees.test.ts", "libvirt's weak places end well here");
+  return `# The guarantees
+
+They are checked four ways by the same checkers ([src/testing/state.ts](../src/testing/state.ts) in the simulated world, an outsider's look at processes and serial streams on real QEMU): an exhaustive search of the composed machines, seeded plays, a sweep of faults over the step table on real QEMU, and engines killed at every record of their journal. \`npm run mutants\` breaks the code on purpose and fails if no checker notices.
+
+## They hold under
+
+${assumptions.map((it) => `- ${it}`).join("\n")}
+
+${sections.join("\n\n")}
+
+## Where libvirt ends badly
+
+Each is a test of [test/world/guarantees.test.ts](../test/world/guarantees.test.ts); that an error carries the destination's own cause is one of [test/migrate/migrate.test.ts](../test/migrate/migrate.test.ts).
+
+${weak.map((it) => `- ${it}`).join("\n")}
+`;
+}

@@ -1,0 +1,8 @@
+// A table in Markdown.
+
+const cell = (it: string | number) => String(it).replaceAll("|", "\\|");
+
+export const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
+  [head.map(cell), head.map(() => "---"), ...rows.map((row) => row.map(cell))]
+    .map((row) => `| ${row.join(" | ")} |`)
+    .join("\n");
