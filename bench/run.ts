@@ -1,13 +1,17 @@
 // Measures, in one run and on the same guest: the pause against the shortest script, the engine's own share of the wall
-// time, and the command's start-up. Prints a table and writes bench/results/latest.json. `npm run bench [runs]`.
+// time, the command's start-up, a durable append, recovery after kill -9, and the search. Prints a table and writes
+// bench/results/latest.json. `npm run bench [runs]`.
 
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openFileJournal } from "../src/drivers/journal/file-journal.js";
 import type { JournalRecord } from "../src/effects/ports.js";
 import { migrate } from "../src/migrate.js";
 import { launchProofGuest } from "../src/proof-guest.js";
+import { search } from "../src/testing/search.js";
+import { crashAndRecover } from "../test/recovery/crash.js";
 import { bareQemu, shortest } from "./shortest.js";
 
 const runs = Number(process.argv[2] ?? 20);
@@ -100,6 +104,49 @@ async function startUp() {
   return values;
 }
 
+/** One record after the other, each waited for. */
+async function appends() {
+  const journal = await openFileJournal(join(directory, "journal"));
+  const values: number[] = [];
+  for (let run = 0; run < 20 * runs; run += 1) {
+    const startedMs = performance.now();
+    await journal.append({
+      kind: "aside",
+      migrationId: "bench",
+      side: "source",
+      atMs: Date.now(),
+      aside: { type: "refused", event: "person.aborted", why: "a record of usual length, for the bench" },
+    });
+    values.push(performance.now() - startedMs);
+  }
+  await journal.close();
+  return values;
+}
+
+/** From the restart to the outcome: its engine was killed when the guest was handed over, or a state before or after. */
+async function recoveries() {
+  const values: number[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const { outcome, recoveryMs } = await crashAndRecover({
+      diesAt: 14 + (run % 4),
+      when: "durable",
+      aborts: false,
+    });
+    if (outcome === null) throw new Error("the engine had nothing to take up");
+    values.push(recoveryMs);
+  }
+  return values;
+}
+
+function searching() {
+  const startedMs = performance.now();
+  const { states } = search({ faults: 2 });
+  return { states, perSecond: Math.round((states * 1000) / (performance.now() - startedMs)) };
+}
+
+const searched = searching();
+const append = await appends();
+const recovery = await recoveries();
 const unix = await ours("unix");
 const tcp = await ours("tcp");
 const bare = await peer(false);
@@ -114,7 +161,9 @@ const rows = [
   { what: "pause, switchover, tcp", ms: median(tcp.pauses) },
   { what: "wall time beyond QEMU's total and the process start", ms: median(unix.shares) },
   { what: "start of the command to the first monitor command", ms: median(start) },
-].map((row) => ({ ...row, ms: Math.round(row.ms * 10) / 10 }));
+  { what: "one durable append to the journal", ms: median(append) },
+  { what: "recovery after kill -9 around the switchover, from restart to outcome", ms: median(recovery) },
+].map((row) => ({ ...row, ms: Math.round(row.ms * 100) / 100 }));
 const ratios = {
   "pause against the shortest script (aim 1.25)": median(unix.pauses) / median(bare),
   "pause against the same script with pause-before-switchover": median(unix.pauses) / median(barePausing),
@@ -123,10 +172,11 @@ console.table(rows);
 console.table(
   Object.fromEntries(Object.entries(ratios).map(([name, value]) => [name, Math.round(value * 100) / 100])),
 );
+console.log(`search, managed, up to 2 faults: ${searched.states} states, ${searched.perSecond} a second`);
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 mkdirSync("bench/results", { recursive: true });
-const raw = { unix, tcp, bare, barePausing, start };
+const raw = { unix, tcp, bare, barePausing, start, append, recovery };
 writeFileSync(
   "bench/results/latest.json",
-  `${JSON.stringify({ version, runs, rows, ratios, raw }, null, 2)}\n`,
+  `${JSON.stringify({ version, runs, rows, ratios, searched, raw }, null, 2)}\n`,
 );
