@@ -22,12 +22,18 @@ const median = (values: readonly number[]) =>
 /** Long enough for the guest to have touched its whole working set, so that all move the same memory. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 1200));
 
+/** What is measured one run at a time, in turn with its peers: what else the machine does meets all of them. */
+interface Measure {
+  run(): Promise<void>;
+  end(): Promise<void>;
+}
+
 async function ours(transport: "unix" | "tcp") {
   const proof = await launchProofGuest();
   let { guest } = proof;
   const pauses: number[] = [];
   const shares: number[] = [];
-  for (let run = 0; run < runs + 2; run += 1) {
+  const run = async () => {
     await settled();
     const at = new Map<string, number>();
     const onRecord = (it: JournalRecord) => {
@@ -45,38 +51,36 @@ async function ours(transport: "unix" | "tcp") {
       throw new Error("the bench's guest did not arrive");
     guest = outcome.guest;
     const startMs = (at.get("destination listening") ?? 0) - (at.get("destination preparing") ?? 0);
-    // The first runs warm the code up, as a daemon's would be.
-    if (run >= 2) {
-      pauses.push(outcome.pauseMs);
-      shares.push(wallMs - outcome.qemuTotalMs - startMs);
-    }
-  }
-  const { ok } = await proof.check();
-  if (!ok) throw new Error("the bench's guest was not continuous");
-  await guest.end();
-  await proof.remove();
-  return { pauses, shares };
+    pauses.push(outcome.pauseMs);
+    shares.push(wallMs - outcome.qemuTotalMs - startMs);
+  };
+  const end = async () => {
+    const { ok } = await proof.check();
+    if (!ok) throw new Error("the bench's guest was not continuous");
+    await guest.end();
+    await proof.remove();
+  };
+  return { run, end, pauses, shares };
 }
 
-async function peer(pauses: boolean) {
+async function peer(pausing: boolean) {
   const proof = await launchProofGuest();
   const { args } = proof.guest.spec;
   await proof.guest.end();
-  const values: number[] = [];
-  for (let run = 0; run < runs; run += 1) {
-    const at = (name: string) => join(directory, `${run}-${pauses}-${name}`);
+  const pauses: number[] = [];
+  const run = async () => {
+    const at = (name: string) => join(directory, `${pauses.length}-${pausing}-${name}`);
     const a = await bareQemu([...args, "-serial", `file:${at("a.serial")}`], at("a.sock"));
     const b = await bareQemu(
       [...args, "-serial", `file:${at("b.serial")}`, "-S", "-incoming", "defer"],
       at("b.sock"),
     );
     await settled();
-    values.push(await shortest(a.socket, b.socket, `unix:${at("m.sock")}`, pauses));
+    pauses.push(await shortest(a.socket, b.socket, `unix:${at("m.sock")}`, pausing));
     a.child.kill("SIGKILL");
     b.child.kill("SIGKILL");
-  }
-  await proof.remove();
-  return values;
+  };
+  return { run, end: () => proof.remove(), pauses };
 }
 
 /** From the start of `switchover` to the first command that QEMU's own trace shows. */
@@ -151,22 +155,28 @@ const unix = await ours("unix");
 const tcp = await ours("tcp");
 const bare = await peer(false);
 const barePausing = await peer(true);
+const measures: readonly Measure[] = [unix, tcp, bare, barePausing];
+/** They warm the code up, as a daemon's would be. */
+const warming = 2;
+for (let run = 0; run < runs + warming; run += 1) for (const it of measures) await it.run();
+for (const it of measures) await it.end();
+const warm = (values: readonly number[]) => median(values.slice(warming));
 const start = await startUp();
 rmSync(directory, { recursive: true, force: true });
 
 const rows = [
-  { what: "pause, shortest script, unix", ms: median(bare) },
-  { what: "pause, shortest script with pause-before-switchover, unix", ms: median(barePausing) },
-  { what: "pause, switchover, unix", ms: median(unix.pauses) },
-  { what: "pause, switchover, tcp", ms: median(tcp.pauses) },
-  { what: "wall time beyond QEMU's total and the process start", ms: median(unix.shares) },
+  { what: "pause, shortest script, unix", ms: warm(bare.pauses) },
+  { what: "pause, shortest script with pause-before-switchover, unix", ms: warm(barePausing.pauses) },
+  { what: "pause, switchover, unix", ms: warm(unix.pauses) },
+  { what: "pause, switchover, tcp", ms: warm(tcp.pauses) },
+  { what: "wall time beyond QEMU's total and the process start", ms: warm(unix.shares) },
   { what: "start of the command to the first monitor command", ms: median(start) },
   { what: "one durable append to the journal", ms: median(append) },
   { what: "recovery after kill -9 around the switchover, from restart to outcome", ms: median(recovery) },
 ].map((row) => ({ ...row, ms: Math.round(row.ms * 100) / 100 }));
 const ratios = {
-  "pause against the shortest script (aim 1.25)": median(unix.pauses) / median(bare),
-  "pause against the same script with pause-before-switchover": median(unix.pauses) / median(barePausing),
+  "pause against the shortest script (aim 1.25)": warm(unix.pauses) / warm(bare.pauses),
+  "pause against the same script with pause-before-switchover": warm(unix.pauses) / warm(barePausing.pauses),
 };
 console.table(rows);
 console.table(
@@ -175,7 +185,7 @@ console.table(
 console.log(`search, managed, up to 2 faults: ${searched.states} states, ${searched.perSecond} a second`);
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 mkdirSync("bench/results", { recursive: true });
-const raw = { unix, tcp, bare, barePausing, start, append, recovery };
+const raw = { unix, tcp, bare: bare.pauses, barePausing: barePausing.pauses, start, append, recovery };
 writeFileSync(
   "bench/results/latest.json",
   `${JSON.stringify({ version, runs, rows, ratios, searched, raw }, null, 2)}\n`,

@@ -3,6 +3,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
+import * as z from "zod/mini";
 import { program } from "../src/cli/program.js";
 import { coordinatorMachine } from "../src/machines/coordinator.js";
 import { destinationMachine } from "../src/machines/destination.js";
@@ -116,10 +117,32 @@ function cliPage(): string {
   return `${printed}\n# The command\n\n${pages.join("\n\n")}\n`;
 }
 
+const bench = z.object({
+  runs: z.number(),
+  rows: z.array(z.object({ what: z.string(), ms: z.number() })),
+  searched: z.object({ states: z.number(), perSecond: z.number() }),
+});
+
+function measured(): string {
+  const { runs, rows, searched } = bench.parse(JSON.parse(readFileSync("bench/results/latest.json", "utf8")));
+  return `\`npm run bench\`, ${runs} runs, medians, two cores, TCG ([all numbers](bench/results/latest.json)):
+
+${table(
+  ["", "ms"],
+  rows.map(({ what, ms }) => [what, ms]),
+)}
+
+The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).`;
+}
+
 function readme(): string {
   const text = readFileSync("README.md", "utf8");
   const example = readFileSync("examples/embed.ts", "utf8").trim();
-  return text.replace(
+  const withBench = text.replace(
+    /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/,
+    (_, before: string, after: string) => `${before}${measured()}\n${after}`,
+  );
+  return withBench.replace(
     /(<!-- examples\/embed\.ts -->\n```ts\n)[\s\S]*?```/,
     (_, before: string) => `${before}${example}\n\`\`\``,
   );
