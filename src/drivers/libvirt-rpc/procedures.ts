@@ -1,0 +1,239 @@
+// Every procedure of libvirt's that we speak, in one table: number, arguments, answer (remote_protocol.x, qemu_protocol.x;
+// names as there). `flags` are 32 bits in the newer forms and 64 in the older ones; `resource` is a bandwidth in MiB/s.
+
+import {
+  characters,
+  cookie,
+  domainList,
+  jobStats,
+  migrateParams,
+  nonnullDomain,
+  nonnullString,
+  nullableString,
+  uuid,
+} from "./libvirt-types.js";
+import { message, opensStream, procedure, program, urgent } from "./program.js";
+import { int, nothing, uchar, uhyper, uint, ushort } from "./xdr.js";
+import { array, optional, struct } from "./xdr-compound.js";
+
+const dom = nonnullDomain;
+const xml = struct({ xml: nonnullString });
+const domOnly = struct({ dom });
+const domAndFlags = struct({ dom, flags: uint });
+const cookieOut = struct({ cookieOut: cookie });
+const cookieAndXml = struct({ cookieOut: cookie, xml: nonnullString });
+const cookieAndUri = struct({ cookieOut: cookie, uriOut: nullableString });
+const domAndCookie = struct({ dom, cookieOut: cookie });
+const jobInfo = struct({
+  type: int,
+  timeElapsed: uhyper,
+  timeRemaining: uhyper,
+  dataTotal: uhyper,
+  dataProcessed: uhyper,
+  dataRemaining: uhyper,
+  memTotal: uhyper,
+  memProcessed: uhyper,
+  memRemaining: uhyper,
+  fileTotal: uhyper,
+  fileProcessed: uhyper,
+  fileRemaining: uhyper,
+});
+const nodeInfo = struct({
+  model: characters(32),
+  memory: uhyper,
+  cpus: int,
+  mhz: int,
+  nodes: int,
+  sockets: int,
+  cores: int,
+  threads: int,
+});
+/** The fixed forms share these three. */
+const how = { flags: uhyper, dname: nullableString, resource: uhyper };
+
+/** The urgent ones are libvirt's "high priority", and what must reach a migration whose Perform is under way. */
+export const remote = program(
+  { number: 0x2000_8086, version: 1 },
+  {
+    procedures: {
+      authList: urgent(66, nothing, struct({ types: array(int, 20) })),
+      authPolkit: urgent(70, nothing, struct({ complete: int })),
+      connectOpen: urgent(1, struct({ name: nullableString, flags: uint }), nothing),
+      connectClose: urgent(2, nothing, nothing),
+      connectGetType: urgent(3, nothing, struct({ type: nonnullString })),
+      connectGetVersion: urgent(4, nothing, struct({ hvVer: uhyper })),
+      nodeGetInfo: procedure(6, nothing, nodeInfo),
+      connectGetCapabilities: procedure(7, nothing, struct({ capabilities: nonnullString })),
+      connectGetHostname: urgent(59, nothing, struct({ hostname: nonnullString })),
+      connectSupportsFeature: urgent(60, struct({ feature: int }), struct({ supported: int })),
+      connectGetUri: urgent(110, nothing, struct({ uri: nonnullString })),
+      connectGetLibVersion: urgent(157, nothing, struct({ libVer: uhyper })),
+      connectListAllDomains: urgent(
+        273,
+        struct({ needResults: int, flags: uint }),
+        struct({ domains: domainList, ret: uint }),
+      ),
+      connectRegisterCloseCallback: urgent(360, nothing, nothing),
+      connectUnregisterCloseCallback: urgent(361, nothing, nothing),
+      connectDomainEventRegisterAny: urgent(167, struct({ eventID: int }), nothing),
+      connectDomainEventDeregisterAny: urgent(168, struct({ eventID: int }), nothing),
+      connectDomainEventCallbackRegisterAny: urgent(
+        316,
+        struct({ eventID: int, dom: optional(dom) }),
+        struct({ callbackID: int }),
+      ),
+      connectDomainEventCallbackDeregisterAny: urgent(317, struct({ callbackID: int }), nothing),
+
+      domainLookupById: urgent(22, struct({ id: int }), domOnly),
+      domainLookupByName: urgent(23, struct({ name: nonnullString }), domOnly),
+      domainLookupByUuid: urgent(24, struct({ uuid }), domOnly),
+      domainDefineXml: urgent(11, xml, domOnly),
+      domainDefineXmlFlags: urgent(350, struct({ xml: nonnullString, flags: uint }), domOnly),
+      domainCreate: procedure(9, domOnly, nothing),
+      domainCreateWithFlags: procedure(196, domAndFlags, domOnly),
+      domainCreateXml: procedure(10, struct({ xmlDesc: nonnullString, flags: uint }), domOnly),
+      domainDestroy: urgent(12, domOnly, nothing),
+      domainDestroyFlags: urgent(234, domAndFlags, nothing),
+      domainUndefine: urgent(35, domOnly, nothing),
+      domainUndefineFlags: urgent(231, domAndFlags, nothing),
+      domainSuspend: urgent(34, domOnly, nothing),
+      domainResume: procedure(28, domOnly, nothing),
+      domainGetXmlDesc: procedure(14, domAndFlags, xml),
+      domainGetState: urgent(212, domAndFlags, struct({ state: int, reason: int })),
+      domainGetInfo: procedure(
+        16,
+        domOnly,
+        struct({ state: uchar, maxMem: uhyper, memory: uhyper, nrVirtCpu: ushort, cpuTime: uhyper }),
+      ),
+
+      domainGetJobInfo: urgent(163, domOnly, jobInfo),
+      domainGetJobStats: urgent(298, domAndFlags, struct({ type: int, params: jobStats })),
+      domainAbortJob: urgent(164, domOnly, nothing),
+      domainAbortJobFlags: urgent(442, domAndFlags, nothing),
+      domainMigrateStartPostCopy: urgent(364, domAndFlags, nothing),
+      domainMigrateSetMaxDowntime: urgent(166, struct({ dom, downtime: uhyper, flags: uint }), nothing),
+      domainMigrateSetMaxSpeed: urgent(207, struct({ dom, bandwidth: uhyper, flags: uint }), nothing),
+      domainMigrateGetMaxSpeed: urgent(242, domAndFlags, struct({ bandwidth: uhyper })),
+      domainMigrateGetCompressionCache: urgent(299, domAndFlags, struct({ cacheSize: uhyper })),
+      domainMigrateSetCompressionCache: urgent(300, struct({ dom, cacheSize: uhyper, flags: uint }), nothing),
+
+      domainMigrateBegin3Params: procedure(
+        302,
+        struct({ dom, params: migrateParams, flags: uint }),
+        cookieAndXml,
+      ),
+      domainMigratePrepare3Params: procedure(
+        303,
+        struct({ params: migrateParams, cookieIn: cookie, flags: uint }),
+        cookieAndUri,
+      ),
+      domainMigratePrepareTunnel3Params: opensStream(
+        304,
+        struct({ params: migrateParams, cookieIn: cookie, flags: uint }),
+        cookieOut,
+      ),
+      domainMigratePerform3Params: procedure(
+        305,
+        struct({ dom, dconnuri: nullableString, params: migrateParams, cookieIn: cookie, flags: uint }),
+        cookieOut,
+      ),
+      domainMigrateFinish3Params: procedure(
+        306,
+        struct({ params: migrateParams, cookieIn: cookie, flags: uint, cancelled: int }),
+        domAndCookie,
+      ),
+      domainMigrateConfirm3Params: procedure(
+        307,
+        struct({ dom, params: migrateParams, cookieIn: cookie, flags: uint, cancelled: int }),
+        nothing,
+      ),
+
+      domainMigrateBegin3: procedure(213, struct({ dom, xmlin: nullableString, ...how }), cookieAndXml),
+      domainMigratePrepare3: procedure(
+        214,
+        struct({ cookieIn: cookie, uriIn: nullableString, ...how, domXml: nonnullString }),
+        cookieAndUri,
+      ),
+      domainMigratePrepareTunnel3: opensStream(
+        215,
+        struct({ cookieIn: cookie, ...how, domXml: nonnullString }),
+        cookieOut,
+      ),
+      domainMigratePerform3: procedure(
+        216,
+        struct({
+          dom,
+          xmlin: nullableString,
+          cookieIn: cookie,
+          dconnuri: nullableString,
+          uri: nullableString,
+          ...how,
+        }),
+        cookieOut,
+      ),
+      domainMigrateFinish3: procedure(
+        217,
+        struct({
+          dname: nonnullString,
+          cookieIn: cookie,
+          dconnuri: nullableString,
+          uri: nullableString,
+          flags: uhyper,
+          cancelled: int,
+        }),
+        domAndCookie,
+      ),
+      domainMigrateConfirm3: procedure(
+        218,
+        struct({ dom, cookieIn: cookie, flags: uhyper, cancelled: int }),
+        nothing,
+      ),
+
+      domainMigratePrepare: procedure(
+        61,
+        struct({ uriIn: nullableString, ...how }),
+        struct({ cookie, uriOut: nullableString }),
+      ),
+      domainMigratePrepare2: procedure(
+        108,
+        struct({ uriIn: nullableString, ...how, domXml: nonnullString }),
+        struct({ cookie, uriOut: nullableString }),
+      ),
+      domainMigratePrepareTunnel: opensStream(148, struct({ ...how, domXml: nonnullString }), nothing),
+      domainMigratePerform: procedure(62, struct({ dom, cookie, uri: nonnullString, ...how }), nothing),
+      domainMigrateFinish: procedure(
+        63,
+        struct({ dname: nonnullString, cookie, uri: nonnullString, flags: uhyper }),
+        struct({ ddom: dom }),
+      ),
+      domainMigrateFinish2: procedure(
+        109,
+        struct({ dname: nonnullString, cookie, uri: nonnullString, flags: uhyper, retcode: int }),
+        struct({ ddom: dom }),
+      ),
+    },
+    messages: {
+      /** The old form, for a client that knows no callback ids. */
+      domainEventLifecycle: message(107, struct({ dom, event: int, detail: int })),
+      domainEventCallbackLifecycle: message(318, struct({ callbackID: int, dom, event: int, detail: int })),
+      domainEventCallbackMigrationIteration: message(359, struct({ callbackID: int, dom, iteration: int })),
+      domainEventCallbackJobCompleted: message(363, struct({ callbackID: int, dom, params: jobStats })),
+      connectEventConnectionClosed: message(362, struct({ reason: int })),
+    },
+  },
+);
+
+export const qemu = program(
+  { number: 0x2000_8087, version: 1 },
+  {
+    procedures: {
+      monitorCommand: procedure(
+        1,
+        struct({ dom, cmd: nonnullString, flags: uint }),
+        struct({ result: nonnullString }),
+      ),
+      domainAttach: procedure(2, struct({ pid: uint, flags: uint }), domOnly),
+    },
+    messages: {},
+  },
+);

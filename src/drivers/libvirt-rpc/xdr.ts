@@ -1,0 +1,163 @@
+// XDR (RFC 4506) as values: a type encodes, decodes, and carries its static type; here numbers, bytes and text. Decoding
+// hostile bytes ends in an XdrError: each length is held against its limit and against what is there first.
+
+import { padded, XdrReader, XdrWriter } from "./xdr-bytes.js";
+
+export interface Xdr<T> {
+  /** The fewest bytes that a value takes. */
+  readonly leastBytes: number;
+  encode(writer: XdrWriter, value: T): void;
+  decode(reader: XdrReader): T;
+}
+
+export type XdrValue<X> = X extends Xdr<infer T> ? T : never;
+
+/** libvirt's limit on what follows the header of one message. */
+const longestBody = 16_777_192;
+
+/** @throws XdrError when the value is not of the type. */
+export function encode<T>(type: Xdr<T>, value: T): Buffer {
+  const writer = new XdrWriter(longestBody);
+  type.encode(writer, value);
+  return writer.written();
+}
+
+/** @throws XdrError when the bytes are not exactly one value of the type. */
+export function decode<T>(type: Xdr<T>, bytes: Uint8Array): T {
+  const reader = new XdrReader(bytes);
+  const value = type.decode(reader);
+  if (reader.bytesLeft > 0) reader.fail(`${reader.bytesLeft} bytes are left over`);
+  return value;
+}
+
+const word = (least: number, most: number): Xdr<number> => ({
+  leastBytes: 4,
+  encode(writer, value) {
+    const fits = Number.isInteger(value) && value >= least && value <= most;
+    if (!fits) writer.fail(`${value} is no integer from ${least} to ${most}`);
+    writer.room(4).writeUInt32BE(value >>> 0);
+  },
+  decode: (reader) => reader.integer(least, most),
+});
+
+export const int = word(-(2 ** 31), 2 ** 31 - 1);
+export const uint = word(0, 2 ** 32 - 1);
+/** Small integers take a whole word each, too. */
+export const uchar = word(0, 255);
+export const ushort = word(0, 65_535);
+
+const doubleWord = (least: bigint, most: bigint): Xdr<bigint> => ({
+  leastBytes: 8,
+  encode(writer, value) {
+    if (value < least || value > most) writer.fail(`${value} is no integer from ${least} to ${most}`);
+    writer.room(8).writeBigUInt64BE(BigInt.asUintN(64, value));
+  },
+  decode(reader) {
+    const bytes = reader.take(8);
+    return least < 0n ? bytes.readBigInt64BE() : bytes.readBigUInt64BE();
+  },
+});
+
+export const hyper = doubleWord(-(2n ** 63n), 2n ** 63n - 1n);
+export const uhyper = doubleWord(0n, 2n ** 64n - 1n);
+
+export const double: Xdr<number> = {
+  leastBytes: 8,
+  encode(writer, value) {
+    writer.room(8).writeDoubleBE(value);
+  },
+  decode: (reader) => reader.take(8).readDoubleBE(),
+};
+
+/** One of a few names, each with its number. */
+export const enumeration = <const N extends Readonly<Record<string, number>>>(
+  numbers: N,
+): Xdr<keyof N & string> => {
+  const names = new Map(Object.entries(numbers).map(([name, number]) => [number, name]));
+  return {
+    leastBytes: 4,
+    encode: (writer, name) => int.encode(writer, numbers[name] ?? writer.fail(`there is no ${name}`)),
+    decode: (reader) => reader.choice<keyof N & string>(names),
+  };
+};
+
+const truths = new Map([
+  [0, false],
+  [1, true],
+]);
+export const bool: Xdr<boolean> = {
+  leastBytes: 4,
+  encode: (writer, value) => uint.encode(writer, value ? 1 : 0),
+  decode: (reader) => reader.choice(truths),
+};
+
+/** No bytes at all: the arguments or the answer of a procedure that has none. */
+export const nothing: Xdr<void> = { leastBytes: 0, encode() {}, decode() {} };
+
+export const fixedOpaque = (length: number): Xdr<Uint8Array> => ({
+  leastBytes: padded(length),
+  encode(writer, value) {
+    if (value.length !== length) writer.fail(`has ${value.length} bytes instead of ${length}`);
+    writer.room(padded(length)).set(value);
+  },
+  // A copy: what is kept of a message must not keep the whole message.
+  decode: (reader) => Uint8Array.from(reader.takePadded(length)),
+});
+
+export const opaque = (most: number): Xdr<Uint8Array> => ({
+  leastBytes: 4,
+  encode(writer, value) {
+    if (value.length > most) writer.fail(`has ${value.length} bytes, more than ${most}`);
+    writer.room(4).writeUInt32BE(value.length);
+    writer.room(padded(value.length)).set(value);
+  },
+  decode: (reader) => Uint8Array.from(reader.takePadded(reader.count(most, 1))),
+});
+
+// A byte order mark is a character like any other: without `ignoreBOM` it would vanish.
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const leniently = new TextDecoder("utf-8", { ignoreBOM: true });
+
+export const string = (most: number): Xdr<string> =>
+  mapped(
+    opaque(most),
+    (bytes, fail) => {
+      if (bytes.includes(0)) fail("has a NUL in it");
+      try {
+        return utf8.decode(bytes);
+      } catch {
+        return fail("is no UTF-8");
+      }
+    },
+    (text, fail) =>
+      text.includes("\0") || /\p{Surrogate}/u.test(text)
+        ? fail("is no text for the wire")
+        : Buffer.from(text),
+  );
+
+/** Words for a person: never a reason to lose a message, so what is no UTF-8 is replaced and what is too long is cut. */
+export const words = (most: number): Xdr<string> =>
+  mapped(
+    opaque(most),
+    (bytes) => leniently.decode(bytes).replaceAll("\0", ""),
+    (text) => Buffer.from(leniently.decode(Buffer.from(text.replaceAll("\0", "")).subarray(0, most - 3))),
+  );
+
+type Fail = (problem: string) => never;
+
+/** The same bytes, seen as another type. */
+export function mapped<W, T>(
+  wire: Xdr<W>,
+  read: (value: W, fail: Fail) => T,
+  write: (value: T, fail: Fail) => W,
+): Xdr<T> {
+  return {
+    leastBytes: wire.leastBytes,
+    encode: (writer, value) =>
+      wire.encode(
+        writer,
+        write(value, (problem) => writer.fail(problem)),
+      ),
+    decode: (reader) => read(wire.decode(reader), (problem) => reader.fail(problem)),
+  };
+}
