@@ -1,0 +1,74 @@
+// A server and its clients over a real unix socket, for one test; everything ends with it.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
+import { RpcServer, type ServerOptions } from "../../src/drivers/libvirt-rpc/server.js";
+import { systemClock } from "../../src/drivers/system.js";
+
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), "rpc-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+export interface Pair {
+  readonly path: string;
+  readonly server: RpcServer;
+  connect(): Promise<RpcConnection>;
+  /** A client that speaks bytes. */
+  raw(): Promise<Socket>;
+}
+
+export async function pair(options: Omit<ServerOptions, "clock">): Promise<Pair> {
+  const path = join(temporaryDirectory(), "sock");
+  const server = new RpcServer({ clock: systemClock, ...options });
+  await server.listenUnix({ path });
+  onTestFinished(() => server.stop({ deadlineMs: 0 }));
+  const raw = () => dialled(path);
+  return { path, server, raw, connect: async () => new RpcConnection(await raw(), systemClock) };
+}
+
+/** A server that speaks bytes. */
+export async function rawServer(serve: (socket: Socket) => void): Promise<string> {
+  const path = join(temporaryDirectory(), "sock");
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    serve(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return path;
+}
+
+export function dialled(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path, () => resolve(socket));
+    socket.once("error", reject);
+    onTestFinished(() => {
+      socket.destroy();
+    });
+  });
+}
+
+/** A promise and what settles it. */
+export function gate<T = void>(): { readonly opened: Promise<T>; open(value: T): void } {
+  let open: (value: T) => void = () => {};
+  const opened = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+/** Lets everything happen that can happen without time passing on purpose. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
