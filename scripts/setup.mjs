@@ -36,9 +36,19 @@ if (changedMs(at("dist", "cli", "main.js")) < newestMs(at("src"))) run("npm", ["
 /** What the system's package manager brings: the command that shows that it is there, its Debian package, what it is. */
 const wanted = [
   { command: "qemu-system-x86_64", package: "qemu-system-x86", name: "QEMU for x86_64" },
-  ...(process.argv.includes("--tests") ? [{ command: "etcd", package: "etcd-server", name: "etcd" }] : []),
+  ...(process.argv.includes("--tests")
+    ? [
+        { command: "etcd", package: "etcd-server", name: "etcd" },
+        { command: "libvirtd", package: "libvirt-daemon-system", name: "libvirt's daemon" },
+        { command: "virsh", package: "libvirt-clients", name: "libvirt's virsh" },
+      ]
+    : []),
 ];
-const missing = wanted.filter(({ command }) => spawnSync(command, ["--version"]).error !== undefined);
+/** Daemons lie where the path of a user who is not root seldom leads. */
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
+const missing = wanted.filter(
+  ({ command }) => spawnSync(command, ["--version"], { env }).error !== undefined,
+);
 if (missing.length > 0) {
   const commands = missing.map(({ command }) => command).join(", ");
   const names = missing.map(({ name }) => name).join(", ");

@@ -23,6 +23,19 @@ export const connectFlags = { readOnly: 1 } as const;
 
 export const eventIds = { lifecycle: 0, migrationIteration: 20, jobCompleted: 21 } as const;
 
+/** What has happened to a domain, in a lifecycle event; each has details of its own. */
+export const lifecycleEvents = {
+  defined: 0,
+  undefined: 1,
+  started: 2,
+  suspended: 3,
+  resumed: 4,
+  stopped: 5,
+  shutdown: 6,
+  pmsuspended: 7,
+  crashed: 8,
+} as const;
+
 export const domainStates = {
   nostate: 0,
   running: 1,
