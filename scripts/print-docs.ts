@@ -5,6 +5,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import * as z from "zod/mini";
 import { program } from "../src/cli/program.js";
+import { domain } from "../src/drivers/domain/table/domain.js";
+import { rowsOf } from "../src/drivers/domain/xml/rows.js";
 import { coordinatorMachine } from "../src/machines/coordinator.js";
 import { destinationMachine } from "../src/machines/destination.js";
 import { sourceMachine } from "../src/machines/source.js";
@@ -135,6 +137,21 @@ ${table(
 The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).`;
 }
 
+function domainPage(): string {
+  const plain = (text: string) => text.replaceAll("<", "&lt;");
+  const rows = rowsOf(domain, "domain").map((it) => [
+    `\`${it.path}\``,
+    ...[it.values, it.needed, it.bothSides, it.does].map(plain),
+  ]);
+  return `${printed}
+# What is supported of libvirt's domain XML
+
+What is not in this table is refused with its place in the text when the guest is to be started or moved; it stays in the definition.
+
+${table(["where", "values", "must be given", "both sides of a migration", "becomes"], rows)}
+`;
+}
+
 function readme(): string {
   const text = readFileSync("README.md", "utf8");
   const example = readFileSync("examples/embed.ts", "utf8").trim();
@@ -154,6 +171,7 @@ const pages: Record<string, () => string> = {
   "docs/guarantees.md": () => `${printed}\n${guaranteesPage()}`,
   "docs/failures.md": () => `${printed}\n${failuresPage()}`,
   "docs/cli.md": cliPage,
+  "docs/domain.md": domainPage,
   "README.md": readme,
 };
 const check = process.argv.includes("--check");

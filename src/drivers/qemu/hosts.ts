@@ -16,6 +16,7 @@ const spec = z.object({
   uuid: z.string(),
   binary: z.exactOptional(z.string()),
   args: z.readonly(z.array(z.string())),
+  env: z.exactOptional(z.record(z.string(), z.string())),
 });
 const sourceHost = z.object({ spec, qemu: handle, pauseBeforeSwitchover: z.boolean() });
 const destinationHost = z.object({

@@ -50,17 +50,23 @@ export async function launch(
 async function spawnIn(
   directory: string,
   monitors: QemuHandle["monitors"],
-  { name, uuid, binary = "qemu-system-x86_64", args }: QemuSpec,
+  { name, uuid, binary = "qemu-system-x86_64", args, env }: QemuSpec,
   sideArgs: readonly string[],
 ): Promise<Launched> {
   const monitorArgs = Object.entries(monitors).flatMap(([id, path]) => [
     ...["-chardev", `socket,id=${id},path=${path},server=on,wait=off`],
     ...["-mon", `chardev=${id},mode=control`],
   ]);
-  const all = ["-name", `guest=${name}`, "-uuid", uuid, ...args, ...sideArgs, ...monitorArgs];
+  // QEMU would end the name at a comma.
+  const names = ["-name", `guest=${name.replaceAll(",", ",,")}`, "-uuid", uuid];
+  const all = [...names, ...args, ...sideArgs, ...monitorArgs];
   await using stderr = await open(wordsIn(directory), "w", 0o600);
   // Its own process group: a terminal's Ctrl-C is for us, who then decide what becomes of the guest.
-  const child = spawn(binary, all, { stdio: ["ignore", "ignore", stderr.fd], detached: true });
+  const child = spawn(binary, all, {
+    stdio: ["ignore", "ignore", stderr.fd],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
   const { pid } = child;
   if (pid === undefined) {
     const error = await new Promise<Error>((resolve) => child.once("error", resolve));

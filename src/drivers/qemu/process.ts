@@ -18,6 +18,8 @@ export interface QemuSpec {
   /** Default: `qemu-system-x86_64`, from PATH. */
   readonly binary?: string;
   readonly args: readonly string[];
+  /** Added to our own environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */

@@ -1,5 +1,5 @@
 // The commands and events that we use, in one table, checked at run time and, by a test, against the schema of the
-// real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json.
+// real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json, machine.json, machine-target.json, qom.json.
 
 import * as z from "zod/mini";
 import type { Json } from "./codec.js";
@@ -28,6 +28,26 @@ export const commands = {
     returns: z.looseObject({
       qemu: z.looseObject({ major: z.number(), minor: z.number(), micro: z.number() }),
     }),
+  },
+  "query-kvm": {
+    arguments: noArguments,
+    returns: z.looseObject({ enabled: z.boolean(), present: z.boolean() }),
+  },
+  "query-machines": {
+    arguments: noArguments,
+    returns: z.array(
+      z.looseObject({ name: z.string(), alias: z.optional(z.string()), "cpu-max": z.number() }),
+    ),
+  },
+  "query-cpu-definitions": {
+    arguments: noArguments,
+    returns: z.array(
+      z.looseObject({ name: z.string(), "unavailable-features": z.optional(z.array(z.string())) }),
+    ),
+  },
+  "qom-list-types": {
+    arguments: z.strictObject({ implements: z.string(), abstract: z.boolean() }),
+    returns: z.array(z.looseObject({ name: z.string() })),
   },
   "query-memory-size-summary": {
     arguments: noArguments,

@@ -1,0 +1,70 @@
+// From a domain to the QEMU that is the guest: the hardware, the same on both sides, and the host's side of it. It adds
+// no monitor, name, uuid, -S or -incoming: those are the launcher's (drivers/qemu/launch.ts).
+
+import type { QemuSpec } from "../qemu/process.js";
+import { checkPci } from "./args/addresses.js";
+import { addBoot, bootOrder } from "./args/boot.js";
+import { addCharacters } from "./args/characters.js";
+import { CommandLine } from "./args/command-line.js";
+import { addControllers } from "./args/controllers.js";
+import { addCpu } from "./args/cpu.js";
+import { addDisks } from "./args/disks.js";
+import { addDisplay } from "./args/display.js";
+import { addInterfaces } from "./args/interfaces.js";
+import { addMachine, type Kvm } from "./args/machine.js";
+import { addOthers, addPassthrough } from "./args/others.js";
+import type { Domain } from "./domain.js";
+import type { DomainModel } from "./table/domain.js";
+import { allOf } from "./xml/errors.js";
+
+export interface BuildOptions {
+  /** Whether this host has it; a domain of type kvm is refused where it has not. */
+  readonly kvm: Kvm;
+  /** Where the sockets of channels are made that have no path of their own. */
+  readonly directory?: string;
+}
+
+export interface BuiltQemu {
+  /** Its `args` are the guest's hardware: both sides of a migration must have the same. */
+  readonly spec: QemuSpec;
+  /** Where this side's disks, ports and displays are. */
+  readonly sideArgs: readonly string[];
+}
+
+/** @throws DomainXmlError with everything that is not supported, or cannot be on this host. */
+export function buildQemu({ name, uuid, model, refusals }: Domain, options: BuildOptions): BuiltQemu {
+  const line = model === undefined ? new CommandLine() : commandLine(model, options);
+  // What was refused while it was read is not refused again for what it leaves behind.
+  const told = (path: string) => refusals.some((it) => it.path.startsWith(path));
+  const all = [...refusals, ...line.refusals.filter((it) => !told(it.path))];
+  if (model === undefined || all.length > 0) throw allOf(all);
+  const { hardwareArgs: args, hostArgs: sideArgs } = line;
+  const env = environment(model);
+  return { spec: { name, uuid, binary: binaryOf(model), args, ...(env && { env }) }, sideArgs };
+}
+
+const binaries = { x86_64: "qemu-system-x86_64", i686: "qemu-system-i386" } as const;
+const binaryOf = ({ os, devices }: DomainModel) => devices.emulator?.text ?? binaries[os.type.arch];
+
+function environment({ commandline }: DomainModel): Record<string, string> | undefined {
+  const envs = commandline?.envs ?? [];
+  return envs.length === 0 ? undefined : Object.fromEntries(envs.map((it) => [it.name, it.value ?? ""]));
+}
+
+/** The whole command line, with what stands against it. */
+export function commandLine(model: DomainModel, { kvm, directory }: BuildOptions): CommandLine {
+  const line = new CommandLine();
+  const order = bootOrder(line, model);
+  addMachine(line, model, kvm);
+  addCpu(line, model);
+  addBoot(line, model);
+  checkPci(line, model);
+  addControllers(line, model);
+  addDisks(line, model, order);
+  addInterfaces(line, model, order);
+  addCharacters(line, model, directory);
+  addDisplay(line, model);
+  addOthers(line, model);
+  addPassthrough(line, model);
+  return line;
+}

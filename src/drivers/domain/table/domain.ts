@@ -1,0 +1,109 @@
+// The table of what is supported of libvirt's domain XML, put together. Facts: libvirt's docs/formatdomain.rst; what
+// becomes of it: libvirt 9.0's command line for QEMU 7.2.
+
+import {
+  content,
+  element,
+  elementBy,
+  exactlyOne,
+  guest,
+  host,
+  idle,
+  type Model,
+  many,
+  needed,
+  one,
+  opaque,
+  optional,
+  refusedChild,
+} from "../xml/table.js";
+import { anyText, path, text, uuid, whole, word } from "../xml/values.js";
+import { channel, consoleDevice, serial } from "./character.js";
+import { cpu } from "./cpu.js";
+import { audio, controller, graphics, input, memballoon, rng, video } from "./device.js";
+import { disk } from "./disk.js";
+import { networkInterface } from "./network.js";
+import { clock, ends, features, memory, memoryKiB, os, pm, vcpu } from "./system.js";
+
+export const qemuNamespace = "http://libvirt.org/schemas/domain/qemu/1.0";
+
+const tiedToTheHost = "remove it: it ties the guest to this host";
+const devices = element({
+  emulator: one(element({ text: content(path, host("the QEMU that is run")) })),
+  disks: many("disk", disk, { key: ({ target }) => target.dev }),
+  controllers: many("controller", controller, { key: ({ type, index }) => `${type} ${index}` }),
+  interfaces: many("interface", networkInterface),
+  serials: many("serial", serial),
+  consoles: many("console", consoleDevice),
+  channels: many("channel", channel),
+  inputs: many("input", input),
+  graphics: many("graphics", graphics),
+  videos: many("video", video),
+  audios: many("audio", audio, { sees: "nothing" }),
+  rngs: many("rng", rng),
+  memballoon: one(memballoon),
+  hostdev: refusedChild(tiedToTheHost),
+  filesystem: refusedChild(tiedToTheHost),
+  redirdev: refusedChild(tiedToTheHost),
+});
+
+const commandline = element({
+  args: many("arg", element({ value: needed(anyText, guest("the argument, as it is, behind all others")) }), {
+    namespace: qemuNamespace,
+  }),
+  envs: many(
+    "env",
+    element({
+      name: needed(text("a variable's name", /^[A-Za-z_]\w*$/), guest("QEMU's environment")),
+      value: optional(anyText, guest("QEMU's environment")),
+    }),
+    { namespace: qemuNamespace },
+  ),
+});
+
+const memoryBy = { sees: { of: (it: Model<typeof memory> | undefined) => it && `${memoryKiB(it)} KiB` } };
+
+export const uuidElement = element({ text: content(uuid, guest("-uuid; one is made when there is none")) });
+const names = {
+  name: exactlyOne(
+    element({ text: content(text("a name without / or line feed", /^[^/\n]{1,255}$/), host("-name")) }),
+  ),
+  uuid: one(uuidElement),
+};
+/** The part of a domain without which it cannot be kept. */
+export const identity = element(names);
+
+export const domain = element({
+  ...names,
+  type: needed(word("qemu", "kvm"), guest("-accel tcg or kvm")),
+  id: optional(whole(1, 2 ** 31 - 1), idle("libvirt numbers what runs")),
+  title: opaque("for people"),
+  description: opaque("for people"),
+  metadata: opaque("for applications"),
+  memory: exactlyOne(memory, memoryBy),
+  // It is refused where it is not <memory>, which is compared.
+  currentMemory: one(memory, { sees: "nothing" }),
+  vcpu: one(vcpu, { absent: { text: 1 } }),
+  resource: one(
+    element({ partition: one(element({ text: content(path, idle("QEMU stays where it is started")) })) }),
+  ),
+  os: exactlyOne(os),
+  features: one(features),
+  cpu: one(cpu),
+  clock: one(clock, { absent: { offset: "utc", timers: [] } }),
+  ...ends,
+  pm: one(pm),
+  seclabels: many(
+    "seclabel",
+    elementBy(
+      "type",
+      host("none"),
+      { none: {} },
+      { model: optional(word("dac", "selinux", "apparmor"), idle("nothing is labelled")) },
+    ),
+    { sees: "nothing" },
+  ),
+  devices: exactlyOne(devices),
+  commandline: one(commandline, { namespace: qemuNamespace }),
+});
+export type DomainModel = Model<typeof domain>;

@@ -1,0 +1,53 @@
+// Network interfaces: the card that the guest sees, and what it is plugged into on the host.
+
+import {
+  element,
+  elementBy,
+  exactlyOne,
+  guest,
+  host,
+  idle,
+  type Model,
+  needed,
+  one,
+  optional,
+} from "../xml/table.js";
+import { mac, text, word } from "../xml/values.js";
+import { alias, boot, pciAddress } from "./address.js";
+
+const deviceName = text("a name of up to 15 letters, digits, dots, dashes", /^[A-Za-z\d][\w.-]{0,14}$/);
+
+export const cardMac = element({ address: needed(mac, guest("-device mac")) });
+export const cardModel = element({
+  type: needed(word("virtio", "e1000", "e1000e", "rtl8139"), guest("-device")),
+});
+
+export const networkInterface = elementBy(
+  "type",
+  host("-netdev user, tap or bridge"),
+  {
+    user: {},
+    ethernet: {
+      target: one(
+        element({
+          dev: needed(deviceName, host("-netdev tap,ifname")),
+          managed: optional(word("no", "yes"), idle("QEMU makes the tap when it is not there")),
+        }),
+      ),
+    },
+    bridge: {
+      source: exactlyOne(
+        element({ bridge: needed(deviceName, host("-netdev bridge,br, by QEMU's helper")) }),
+      ),
+    },
+  },
+  {
+    mac: one(cardMac),
+    model: one(cardModel),
+    link: one(element({ state: needed(word("up"), idle("a link is up at the start")) })),
+    boot: one(boot),
+    address: one(pciAddress),
+    alias: one(alias),
+  },
+);
+export type NetworkInterface = Model<typeof networkInterface>;

@@ -1,0 +1,49 @@
+// Models of any element that a table describes, made from the table itself.
+
+import fc from "fast-check";
+import type { ElementType, Field, Fields } from "../../src/drivers/domain/xml/table.js";
+import type { Value } from "../../src/drivers/domain/xml/values.js";
+
+export const textOf = ({ range, looks, parse }: Value<unknown>): fc.Arbitrary<unknown> => {
+  if (range !== undefined) return fc.integer({ min: range[0], max: range[1] });
+  // fast-check reads no patterns with escapes beyond 16 bits; those are for any text.
+  const texts = looks.unicode
+    ? fc.string({ unit: "grapheme" }).filter((it) => looks.test(it))
+    : fc.stringMatching(looks);
+  return texts.map(parse).filter((it) => it !== undefined);
+};
+
+export function modelOf<T>(type: ElementType<T>): fc.Arbitrary<T> {
+  const { variants, fields } = type;
+  if (variants === undefined) return ofFields(fields) as fc.Arbitrary<T>;
+  const each = Object.entries(variants.alternatives).map(([name, more]) =>
+    ofFields({ ...fields, ...more }).map((it) => ({ ...it, [variants.by]: name })),
+  );
+  return fc.oneof(...each) as fc.Arbitrary<unknown> as fc.Arbitrary<T>;
+}
+
+function ofFields(fields: Fields): fc.Arbitrary<Record<string, unknown>> {
+  const made = Object.entries(fields).flatMap(([key, field]) => {
+    const it = ofField(field);
+    return it === undefined ? [] : [[key, it] as const];
+  });
+  const optional = new Set(Object.keys(fields).filter((it) => fields[it]?.presence === "maybe"));
+  const required = made.map(([key]) => key).filter((it) => !optional.has(it));
+  return fc.record(Object.fromEntries(made), { requiredKeys: required });
+}
+
+function ofField({ is }: Field<unknown>): fc.Arbitrary<unknown> | undefined {
+  switch (is.kind) {
+    case "attribute":
+    case "text":
+      return textOf(is.value);
+    case "child":
+      return modelOf(is.type);
+    case "list":
+      return fc.array(modelOf(is.type), { maxLength: 2 });
+    case "flag":
+      return fc.boolean();
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,66 @@
+// Domains for tests: short to write, complete when they are read.
+
+import { type BuiltQemu, buildQemu } from "../../src/drivers/domain/build.js";
+import { type Domain, parseDomain } from "../../src/drivers/domain/domain.js";
+import { DomainXmlError, type Refusal } from "../../src/drivers/domain/xml/errors.js";
+
+export const uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
+
+interface Parts {
+  readonly type?: "qemu" | "kvm";
+  readonly machine?: string;
+  /** In <os>, behind the type. */
+  readonly os?: string;
+  readonly devices?: string;
+  /** Beside <os> and <devices>. */
+  readonly more?: string;
+}
+
+/** On lines of its own, so that a refusal's line tells something: <os> is line 5, <devices> follows it. */
+export const domainXml = ({ type = "qemu", machine = "pc", os = "", devices = "", more = "" }: Parts = {}) =>
+  `<domain type='${type}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>guest</name>
+  <uuid>${uuid}</uuid>
+  <memory unit='KiB'>65544</memory>
+  <os><type arch='x86_64' machine='${machine}'>hvm</type>${os}</os>
+  ${more}
+  <devices>
+    ${devices}
+  </devices>
+</domain>
+`;
+
+/** Without what every domain has, so that only what is asked about stands in the arguments. */
+export const bare = (parts: Parts = {}) =>
+  domainXml({
+    ...parts,
+    devices: `<controller type='usb' model='none'/><memballoon model='none'/>${parts.devices ?? ""}`,
+    more: `<features><acpi/></features>${parts.more ?? ""}`,
+  });
+
+export const noKvm = { works: false, why: "there is no /dev/kvm" } as const;
+
+export const build = (xml: string, kvm = true): BuiltQemu =>
+  buildQemu(parseDomain(xml), { kvm: kvm ? { works: true } : noKvm, directory: "/run/guest" });
+
+/** Options with their values, one string each. */
+export function words(args: readonly string[]): string[] {
+  return args.reduce<string[]>((all, it) => {
+    if (it.startsWith("-") || all.length === 0) all.push(it);
+    else all[all.length - 1] += ` ${it}`;
+    return all;
+  }, []);
+}
+
+/** Everything that is said against it, from the text or from the build. */
+export function refusalsOf(xml: string, kvm = true): readonly Refusal[] {
+  try {
+    build(xml, kvm);
+    return [];
+  } catch (error) {
+    if (error instanceof DomainXmlError) return error.refusals;
+    throw error;
+  }
+}
+
+export const parsed = (xml: string): Domain => parseDomain(xml);

@@ -1,0 +1,50 @@
+// XML of any kind, for properties: how it is made up, and what must not be lost of it.
+
+import type { Element } from "@xmldom/xmldom";
+import fc from "fast-check";
+import { anyText } from "../../src/drivers/domain/xml/values.js";
+
+const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((it) => !it.startsWith("xml"));
+const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((it) => anyText.looks.test(it));
+const escaped = (it: string) =>
+  it.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+const whitespace: Readonly<Record<string, string>> = { "\t": "&#9;", "\n": "&#10;" };
+const quoted = (it: string) => `"${escaped(it).replaceAll(/[\t\n]/g, (space) => whitespace[space] ?? "")}"`;
+
+const attributes = fc.dictionary(name, text, { maxKeys: 3 }).map((all) =>
+  Object.entries(all)
+    .map(([key, it]) => ` ${key}=${quoted(it)}`)
+    .join(""),
+);
+const comment = text.filter((it) => !it.includes("-")).map((it) => `<!--${it}-->`);
+const section = text.filter((it) => !it.includes("]]>")).map((it) => `<![CDATA[${it}]]>`);
+
+/** One element with whatever can be in it, as text. */
+export const xmlTree: fc.Arbitrary<string> = fc.letrec<{ tree: string; content: string }>((tie) => ({
+  tree: fc
+    .tuple(name, fc.constantFrom("", "x:", "y:"), attributes, fc.array(tie("content"), { maxLength: 4 }))
+    .map(([tag, prefix, given, content]) => {
+      const declared = prefix === "" ? "" : ` xmlns:${prefix.slice(0, -1)}="urn:${prefix.slice(0, -1)}"`;
+      return `<${prefix}${tag}${declared}${given}>${content.join("")}</${prefix}${tag}>`;
+    }),
+  content: fc.oneof({ maxDepth: 4 }, text.map(escaped), comment, section, tie("tree")),
+})).tree;
+
+interface Structure {
+  readonly name: string;
+  readonly attributes: readonly string[];
+  readonly children: readonly (Structure | string)[];
+}
+
+/** All of an element that means something. */
+export function structureOf(element: Element): Structure {
+  return {
+    name: `{${element.namespaceURI ?? ""}}${element.localName}`,
+    attributes: Array.from(element.attributes)
+      .map((it) => `${it.name}=${it.value}`)
+      .toSorted(),
+    children: Array.from(element.childNodes).map((it) =>
+      it.nodeType === it.ELEMENT_NODE ? structureOf(it as Element) : `${it.nodeType} ${it.nodeValue}`,
+    ),
+  };
+}
