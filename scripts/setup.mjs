@@ -39,7 +39,7 @@ const wanted = [
   ...(process.argv.includes("--tests")
     ? [
         { command: "etcd", package: "etcd-server", name: "etcd" },
-        { command: "libvirtd", package: "libvirt-daemon-system", name: "libvirt's daemon" },
+        { command: "libvirtd", package: "libvirt-daemon", name: "libvirt's daemon" },
         { command: "virsh", package: "libvirt-clients", name: "libvirt's virsh" },
       ]
     : []),
