@@ -3,7 +3,7 @@
 
 import { waitFor } from "xstate";
 import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
-import { type Interrupted, interrupted } from "./drivers/journal/story.js";
+import { interrupted, memoryOf } from "./drivers/journal/story.js";
 import { localDestination, localSource } from "./drivers/local-peers.js";
 import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { findDestination, findSource } from "./drivers/qemu/hosts.js";
@@ -139,14 +139,5 @@ function isFenced(story: OpenStory): boolean {
   return (
     source?.opened.input.policy.whenUnreachable === "fence" ||
     (destination !== null && destination.opened.input.guest.fencingToken !== null)
-  );
-}
-
-/** What the side knew at its last record, over what it knew at its first. */
-function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, atFirst: Memory): Memory {
-  const known = Object.keys(atFirst).filter((name) => name in woken.learned);
-  return Object.assign(
-    { ...atFirst },
-    Object.fromEntries(known.map((name) => [name, woken.learned[name as keyof typeof woken.learned]])),
   );
 }

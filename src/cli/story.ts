@@ -12,6 +12,8 @@ export function tell(record: JournalRecord, firstMs: number): string[] {
     return [line(`${record.state}  (${record.event})`), ...because];
   }
   if (record.kind === "opened") return [line(`begins for ${record.input.identity.name}`)];
+  if (record.kind === "tombstone")
+    return [line("asked about a migration that had not come here: refused for good")];
   const { aside } = record;
   if (aside.type === "tuned")
     return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];

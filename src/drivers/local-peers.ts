@@ -3,7 +3,7 @@
 
 import type { Actor } from "xstate";
 import type { Opened } from "../effects/open.js";
-import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
+import type { DestinationPeer, SettlingPeer, SourcePeer } from "../effects/ports.js";
 import type { destinationMachine } from "../machines/destination.js";
 import {
   type DestinationSnapshot,
@@ -56,7 +56,7 @@ export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer
  */
 export function localDestination(
   start: ((guest: GuestDescription) => Opened<DestinationActor>) | Opened<DestinationActor> | null,
-): DestinationPeer {
+): DestinationPeer & SettlingPeer {
   let opened = typeof start === "function" ? null : start;
   const reply = async <T>(
     { actor, durable }: Opened<DestinationActor>,

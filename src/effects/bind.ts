@@ -8,7 +8,15 @@ import { type SourceEvent, sourceMachine } from "../machines/source.js";
 import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
 import type { Identity } from "../protocol/messages.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
-import type { Clock, DestinationGuest, DestinationPeer, Fence, SourceGuest, SourcePeer } from "./ports.js";
+import type {
+  Clock,
+  DestinationGuest,
+  DestinationPeer,
+  Fence,
+  SettlingPeer,
+  SourceGuest,
+  SourcePeer,
+} from "./ports.js";
 import type { Recorder } from "./record.js";
 
 /** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
@@ -37,7 +45,7 @@ const noFence: Fence = {
   release: async () => {},
 };
 
-export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: DestinationPeer) {
+export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: SettlingPeer) {
   const { fence = noFence } = around;
   const effect = effectsUnder(around);
   return around.recorder.recording(

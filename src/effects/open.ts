@@ -14,6 +14,7 @@ import type {
   Journal,
   JournalRecord,
   OpenedRecord,
+  SettlingPeer,
   SourceGuest,
   SourcePeer,
 } from "./ports.js";
@@ -40,7 +41,7 @@ export function openSource(
   surroundings: Surroundings,
   input: SourceInput,
   guest: SourceGuest,
-  destination: DestinationPeer,
+  destination: SettlingPeer,
   host: unknown,
 ) {
   const around = open(surroundings, { side: "source", input, host });
@@ -66,8 +67,9 @@ export function openCoordinator(
   input: CoordinatorInput,
   source: SourcePeer,
   destination: DestinationPeer,
+  host: unknown = null,
 ) {
-  const around = open(surroundings, { side: "coordinator", input, host: null });
+  const around = open(surroundings, { side: "coordinator", input, host });
   const actor = createActor(bindCoordinator(around, source, destination), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
   return actor;

@@ -74,14 +74,18 @@ export interface SourcePeer {
   confirm(options: { cancelled: boolean }, signal: AbortSignal): Promise<Answer<SourceReport>>;
 }
 
-/** The destination's side as the coordinator, and for the last two the source, reaches it. */
-export interface DestinationPeer {
-  prepare(guest: GuestDescription, signal: AbortSignal): Promise<Answer<Prepared>>;
-  finish(options: { cancelled: boolean }, signal: AbortSignal): Promise<Answer<DestinationReport>>;
+/** The destination as the source reaches it. */
+export interface SettlingPeer {
   /** Idempotent: the decision, once said, never changes. */
   settle(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
   /** Says that the source's QEMU is dead for certain; the answer is the decision. */
   yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+}
+
+/** The destination's side as the coordinator reaches it. */
+export interface DestinationPeer {
+  prepare(guest: GuestDescription, signal: AbortSignal): Promise<Answer<Prepared>>;
+  finish(options: { cancelled: boolean }, signal: AbortSignal): Promise<Answer<DestinationReport>>;
 }
 
 /**
@@ -138,7 +142,14 @@ export interface AsideRecord {
   readonly atMs: number;
   readonly aside: Aside;
 }
-export type JournalRecord = OpenedRecord | StateRecord | AsideRecord;
+/** Somebody has asked how a migration ended that never came here: it never will. */
+export interface TombstoneRecord {
+  readonly kind: "tombstone";
+  readonly migrationId: string;
+  readonly side: "destination";
+  readonly atMs: number;
+}
+export type JournalRecord = OpenedRecord | StateRecord | AsideRecord | TombstoneRecord;
 
 /** Write-ahead: a record is durable when `append` resolves, and no effect starts before its state's record is (G3). */
 export interface Journal {

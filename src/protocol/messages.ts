@@ -44,6 +44,8 @@ export interface Prepared {
   /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
   readonly uri: string;
   readonly capabilities: readonly string[];
+  /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
+  readonly settle?: string;
 }
 
 /** How QEMU's migration ended; `none` when none had begun. */

@@ -4,12 +4,7 @@ import { describe, expect, test } from "vitest";
 import { localSource } from "../../src/drivers/local-peers.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { openDestination, openSource } from "../../src/effects/open.js";
-import type {
-  DestinationGuest,
-  DestinationPeer,
-  JournalRecord,
-  SourceGuest,
-} from "../../src/effects/ports.js";
+import type { DestinationGuest, JournalRecord, SettlingPeer, SourceGuest } from "../../src/effects/ports.js";
 import { done, unknown } from "../../src/protocol/answer.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
@@ -71,7 +66,7 @@ describe("the write-ahead rule (G3)", () => {
       { journal, clock: systemClock },
       { identity, limits: defaultLimits, deadlines: defaultDeadlines, policy: defaultPolicy },
       obedient<SourceGuest>(called, () => {}),
-      {} as DestinationPeer,
+      {} as SettlingPeer,
       null,
     );
     source.actor.start();
@@ -128,7 +123,7 @@ describe("the write-ahead rule (G3)", () => {
         woken: { ...woken, memory: { guest, settings: null, prepared: null, limits: defaultLimits } },
       },
       obedient<SourceGuest>(called, () => {}),
-      {} as DestinationPeer,
+      {} as SettlingPeer,
       null,
     );
     source.actor.start();
@@ -162,7 +157,7 @@ describe("the write-ahead rule (G3)", () => {
       { journal: { append: async () => {} }, clock },
       { identity, limits: defaultLimits, deadlines: defaultDeadlines, policy: defaultPolicy },
       mute,
-      {} as DestinationPeer,
+      {} as SettlingPeer,
       null,
     );
     source.actor.start();
@@ -181,7 +176,7 @@ test("a person is told that an abort is obeyed when that is durable, and not bef
     { journal, clock: systemClock },
     { identity, limits: defaultLimits, deadlines: defaultDeadlines, policy: defaultPolicy },
     obedient<SourceGuest>([], () => {}),
-    {} as DestinationPeer,
+    {} as SettlingPeer,
     null,
   );
   const peer = localSource(source);

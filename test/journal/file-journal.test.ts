@@ -190,6 +190,43 @@ describe("a journal on disk", () => {
     await later.close();
     expect(readdirSync(directory).toSorted()).toEqual(["hurt.journal", "open.journal"]);
   });
+
+  test("knows for good what a destination has decided, also when its story has been removed", async () => {
+    const journal = await openFileJournal(directory);
+    const destination = (migrationId: string, name: string) =>
+      state(name, { migrationId, side: "destination" });
+    for (const it of [
+      destination("m-a", "arrived"),
+      destination("m-r", "refused"),
+      destination("m-o", "receiving"),
+    ])
+      await journal.append(it);
+    await journal.append({ kind: "tombstone", migrationId: "m-t", side: "destination", atMs: 1 });
+    const all = (it: typeof journal) =>
+      Promise.all(["m-a", "m-r", "m-t", "m-o", "m-never"].map((id) => it.decisionOf(id)));
+    const decided = ["taken", "refused", "refused", null, null];
+    expect(await all(journal)).toEqual(decided);
+    await journal.close();
+    const compacted = await openFileJournal(directory);
+    expect(await compacted.compact(0)).toHaveLength(3);
+    expect(await all(compacted)).toEqual(decided);
+    await compacted.close();
+    // As a crash in the middle of the next one leaves it.
+    appendFileSync(join(directory, "decisions"), "0123");
+    const later = await openFileJournal(directory);
+    expect(await all(later)).toEqual(decided);
+    await later.append(destination("m-b", "arrived"));
+    await later.close();
+    const last = await openFileJournal(directory);
+    await last.compact(0);
+    expect(await last.decisionOf("m-b")).toBe("taken");
+    await last.close();
+    writeFileSync(
+      join(directory, "decisions"),
+      readFileSync(join(directory, "decisions"), "utf8").replace("taken", "refused"),
+    );
+    await expect(openFileJournal(directory)).rejects.toThrow(/decisions, line \d: .*damaged/);
+  });
 });
 
 const canMount = process.getuid?.() === 0;

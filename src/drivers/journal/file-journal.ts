@@ -5,8 +5,10 @@ import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
+import type { Decision } from "../../protocol/messages.js";
+import { Decisions } from "./decisions.js";
 import { lock } from "./lock.js";
-import { hasEnded, readStory, type Story } from "./story.js";
+import { decisionOf, hasEnded, readStory, type Story } from "./story.js";
 import { StoryFile } from "./story-file.js";
 
 const suffix = ".journal";
@@ -28,10 +30,12 @@ export interface FileJournal extends Journal {
   forget(migrationId: string): Promise<void>;
   /**
    * Removes the files of ended migrations but the newest `keep`, and returns their names. One that has not ended, or
-   * ended stuck, stays: somebody has to look at it.
+   * ended stuck, stays: somebody has to look at it. What a destination has decided is kept, in a line of `decisions`.
    * @throws JournalError when a file is damaged; nothing has been removed then.
    */
   compact(keep: number): Promise<readonly string[]>;
+  /** What this side has decided as the destination of a migration, however long ago; null when nothing. */
+  decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
   close(): Promise<void>;
 }
@@ -44,6 +48,10 @@ export async function openFileJournal(
   if (!mustExist) await mkdir(directory, { recursive: true, mode: 0o700 });
   await syncDirectory(directory);
   const unlock = await lock(directory);
+  const decisions = await Decisions.open(join(directory, "decisions")).catch(async (error: unknown) => {
+    await unlock();
+    throw error;
+  });
   const files = new Map<string, Promise<StoryFile>>();
   const pathOf = (migrationId: string) => join(directory, migrationId + suffix);
 
@@ -103,17 +111,26 @@ export async function openFileJournal(
         others.map(async (name) => {
           const path = join(directory, name);
           const { mtimeMs } = await stat(path);
-          return { name, mtimeMs, ended: hasEnded(await readStory(path)) };
+          const story = await readStory(path);
+          return { name, mtimeMs, ended: hasEnded(story), decision: decisionOf(story) };
         }),
       );
       const gone = ended
         .filter((it) => it.ended)
         .toSorted((a, b) => b.mtimeMs - a.mtimeMs)
-        .slice(keep)
-        .map((it) => it.name);
-      for (const name of gone) await unlink(join(directory, name));
+        .slice(keep);
+      for (const { name, decision } of gone) {
+        if (decision !== null) await decisions.keep(idOf(name), decision);
+        await unlink(join(directory, name));
+      }
       if (gone.length > 0) await syncDirectory(directory);
-      return gone;
+      return gone.map((it) => it.name);
+    },
+    decisionOf: async (migrationId) => {
+      const kept = decisions.of(migrationId);
+      if (kept !== null) return kept;
+      const there = (await names()).includes(migrationId + suffix);
+      return there ? decisionOf(await readStory(pathOf(migrationId))) : null;
     },
     close: async () => {
       const opened = await Promise.allSettled(files.values());

@@ -29,7 +29,11 @@ const settings = z.object({
   capabilities: z.record(z.string(), z.boolean()),
   parameters: z.record(z.string(), z.number()),
 });
-const prepared = z.object({ uri: z.string(), capabilities: z.array(z.string()) });
+const prepared = z.object({
+  uri: z.string(),
+  capabilities: z.array(z.string()),
+  settle: z.exactOptional(z.string()),
+});
 const limits = z.object({ bandwidthMiBps: z.number(), maxDowntimeMs: z.number(), stallMs: z.number() });
 const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
   z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
@@ -80,6 +84,7 @@ const record = z.union([
       z.object({ type: z.literal("tuned"), bandwidthMiBps: z.number(), maxDowntimeMs: z.number() }),
     ]),
   }),
+  z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
   z.object({
     ...opened,
     side: z.literal("source"),

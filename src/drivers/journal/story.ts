@@ -6,6 +6,7 @@ import { coordinatorMachine } from "../../machines/coordinator.js";
 import { destinationMachine } from "../../machines/destination.js";
 import { topState, type Woken } from "../../machines/habits.js";
 import { sourceMachine } from "../../machines/source.js";
+import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "./lines.js";
 import { header, parseRecord, version } from "./records.js";
@@ -86,6 +87,27 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
       learned: Object.assign({}, ...states.map((it) => it.learned)),
     },
   };
+}
+
+/** What a destination has said for good, and says to whoever asks again; null when it has not, or was none. */
+export function decisionOf({ records }: Pick<Story, "records">): Decision | null {
+  if (records.some((it) => it.kind === "tombstone")) return "refused";
+  const last = records.findLast((it) => it.kind === "state" && it.side === "destination");
+  if (last?.kind !== "state") return null;
+  const { tags = [] } = destinationMachine.root.states[topState(last.state) as never] as { tags?: string[] };
+  return tags.includes("taken") ? "taken" : tags.includes("refused") ? "refused" : null;
+}
+
+/** What the side knew at its last record, over what it knew at its first. */
+export function memoryOf<Memory extends object>(
+  { woken }: Pick<Interrupted, "woken">,
+  atFirst: Memory,
+): Memory {
+  const known = Object.keys(atFirst).filter((name) => name in woken.learned);
+  return Object.assign(
+    { ...atFirst },
+    Object.fromEntries(known.map((name) => [name, woken.learned[name as keyof typeof woken.learned]])),
+  );
 }
 
 const toLookAt: readonly string[] = ["stuck", "leftBehind"];
