@@ -13,6 +13,16 @@ const root: UriSurroundings = { readOnly: false, sessionDirectory: undefined };
 const user = { readOnly: true, sessionDirectory: "/run/user/1000" };
 const addressOf = (uri: string, surroundings = root) => parseUri(uri, surroundings).address;
 
+test("a connection that fails in the very turn in which it is begun is an error like any other", async () => {
+  const opening = new Promise((resolve, reject) => {
+    // As from a socket's callback: there Node tells it before any promise goes on.
+    setImmediate(() =>
+      openConnection("qemu+tcp://255.255.255.255/system", { clock: systemClock }).then(resolve, reject),
+    );
+  });
+  await expect(opening).rejects.toThrow(/cannot connect to 255\.255\.255\.255:16509: connect E/);
+});
+
 describe("a URI", () => {
   test("names a local daemon's socket, or the places where libvirt has them", () => {
     expect(parseUri("qemu+unix:///system?socket=/a/b%20c", root)).toEqual({

@@ -25,7 +25,9 @@ export const startByte = 1;
 /** @throws RpcConnectError with the address: nobody let us in, in time, or the wait was given up. */
 export async function dial(address: Address, options: ConnectOptions): Promise<Socket> {
   try {
-    return await letIn(await begin(address), options);
+    const begin = await prepare(address);
+    // In one turn: a connection may fail in the very next one, and must be heard.
+    return await letIn(begin(), options);
   } catch (error) {
     const where = address.transport === "unix" ? pathOf(address) : `${address.host}:${address.port}`;
     throw new RpcConnectError(`cannot connect to ${where}: ${messageOf(error)}`, { cause: error });
@@ -35,16 +37,16 @@ export async function dial(address: Address, options: ConnectOptions): Promise<S
 const pathOf = ({ paths }: Extract<Address, { transport: "unix" }>): string =>
   paths.find(existsSync) ?? paths[0];
 
-async function begin(address: Address): Promise<Socket | TLSSocket> {
+async function prepare(address: Address): Promise<() => Socket | TLSSocket> {
   if (address.transport === "unix") {
     const path = pathOf(address);
     if (!isSocketPath(path)) throw new Error("the path is too long for a unix socket");
-    return connect(path);
+    return () => connect(path);
   }
   const { host, port } = address;
-  if (address.transport === "tcp") return connect({ host, port });
+  if (address.transport === "tcp") return () => connect({ host, port });
   const credentials = await readCredentials("client", address.pkiPath);
-  return connectTls({ host, port, ...credentials, rejectUnauthorized: true });
+  return () => connectTls({ host, port, ...credentials, rejectUnauthorized: true });
 }
 
 async function letIn(
