@@ -39,6 +39,7 @@ const wanted = [
   ...(process.argv.includes("--tests")
     ? [
         { command: "etcd", package: "etcd-server", name: "etcd" },
+        { command: "ip", package: "iproute2", name: "iproute2" },
         { command: "libvirtd", package: "libvirt-daemon", name: "libvirt's daemon" },
         { command: "virsh", package: "libvirt-clients", name: "libvirt's virsh" },
       ]

@@ -9,8 +9,8 @@ import type { DestinationFound, GuestWas, Prepared, Settings } from "../../proto
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import { keepHandle } from "./handle-file.js";
-import type { MonitorEvent } from "./monitor/commands.js";
-import { QmpUnsentError } from "./monitor/errors.js";
+import type { Monitor, MonitorEvent } from "./monitor/commands.js";
+import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
 
@@ -43,8 +43,19 @@ export interface DestinationOptions {
   /** Of this migration alone, so that its QEMU is found again by it; made for the QEMU and removed with it. */
   readonly directory: string;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
-  readonly transport: "unix" | "tcp";
+  readonly transport: Transport;
 }
+
+/** Where the stream comes in from another host: the first free port there. */
+export interface ListenAt {
+  /** The address that QEMU binds. */
+  readonly bind: string;
+  /** What the source is told. */
+  readonly host: string;
+  readonly ports: readonly number[];
+}
+
+export type Transport = "unix" | "tcp" | ListenAt;
 
 export class QemuDestinationGuest implements DestinationGuest {
   readonly #options: DestinationOptions;
@@ -161,10 +172,24 @@ export class QemuDestinationGuest implements DestinationGuest {
       await main.execute("migrate-incoming", { uri });
       return uri;
     }
+    if (this.#options.transport !== "tcp") return this.#listenAt(main, this.#options.transport);
     await main.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
     // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
     return `tcp:${address?.host}:${address?.port}`;
+  }
+
+  async #listenAt(main: Monitor, { bind, host, ports }: ListenAt): Promise<string> {
+    const bracketed = (it: string) => (it.includes(":") ? `[${it}]` : it);
+    for (const [tried, port] of ports.entries()) {
+      try {
+        await main.execute("migrate-incoming", { uri: `tcp:${bracketed(bind)}:${port}` });
+        return `tcp:${bracketed(host)}:${port}`;
+      } catch (error) {
+        if (tried === ports.length - 1 || !(error instanceof QmpCommandError)) throw error;
+      }
+    }
+    throw new Error("there is no port for the stream");
   }
 
   #hear(event: MonitorEvent): void {

@@ -23,7 +23,10 @@ const destinationHost = z.object({
   spec,
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
-  transport: z.enum(["unix", "tcp"]),
+  transport: z.union([
+    z.enum(["unix", "tcp"]),
+    z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) }),
+  ]),
 });
 export type SourceHost = z.infer<typeof sourceHost>;
 export type DestinationHost = z.infer<typeof destinationHost>;

@@ -98,8 +98,11 @@ export const switchover = element({
   migration: needed(text("a migration's id", /^[\w-]{1,64}$/), told),
   /** Where the source asks the destination whether it has taken the guest. */
   settle: optional(text("an address", /^[\w+.-]{1,16}:[^\s]{1,512}$/), told),
-  /** Grows with each migration of the guest; a lower one is out of date. */
-  fencing: optional(number, told),
+  /** The guest's memory in bytes and the source's QEMU, which the destination's must be able to take. */
+  memory: optional(number, told),
+  qemu: optional(text("a version of QEMU", /^[\d.]{1,32}$/), told),
+  /** What the destination must show at the fence before it runs the guest. */
+  fencing: optional(text("a fencing token", /^[\w-]{1,64}$/), told),
   /** W3C trace context, level 1. */
   traceparent: optional(text("a trace parent", /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/), told),
   tracestate: optional(text("a trace state", /^[ -~]{1,512}$/), told),

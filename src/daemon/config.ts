@@ -1,0 +1,124 @@
+// What a switchoverd is told when it starts: a JSON file, checked whole before anything is opened.
+
+import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import * as z from "zod/mini";
+import { messageOf } from "../protocol/answer.js";
+import { defaultLimits } from "../protocol/convergence.js";
+import { defaultDeadlines } from "../protocol/deadlines.js";
+import { defaultPolicy } from "../protocol/policy.js";
+
+const port = z.int().check(z.minimum(1), z.maximum(65_535));
+const milliseconds = z.number().check(z.minimum(0), z.maximum(86_400_000));
+const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
+
+const schema = z.strictObject({
+  /** What the host calls itself; the other side must reach it by this name. Default: the system's. */
+  hostname: z._default(z.string().check(z.minLength(1)), hostname()),
+  /** Of the machine, for good. Default: /etc/machine-id. */
+  hostUuid: z.optional(uuid),
+  /** Definitions, running guests, and the journal. */
+  stateDirectory: z._default(z.string(), "/var/lib/switchover"),
+  /** Sockets of QEMUs; short, since a socket's path has at most 107 bytes. */
+  runDirectory: z._default(z.string(), "/run/switchover"),
+  socket: z._default(
+    z.strictObject({
+      path: z._default(z.string(), "/run/switchover/switchover-sock"),
+      mode: z._default(z.string().check(z.regex(/^0[0-7]{3}$/)), "0600"),
+      owner: z.optional(z.strictObject({ uid: z.number(), gid: z.number() })),
+    }),
+    { path: "/run/switchover/switchover-sock", mode: "0600" },
+  ),
+  /** Other hosts, by certificates in libvirt's places; without it nobody comes from outside. */
+  tls: z.optional(
+    z.strictObject({
+      host: z._default(z.string(), "::"),
+      port: z._default(port, 16_514),
+      pkiPath: z.exactOptional(z.string()),
+      /** Distinguished names that are let in, `*` stands for any text. */
+      allowedDns: z.readonly(z.array(z.string()).check(z.minLength(1))),
+    }),
+  ),
+  /** Without certificates: for a network in which everybody is trusted, such as a test's own. */
+  tcp: z.optional(z.strictObject({ host: z.string(), port: z._default(port, 16_509) })),
+  /** How another daemon reaches this one, to settle. Default: by TLS if it listens, else by its socket. */
+  uri: z.optional(z.string()),
+  migration: z._default(
+    z.strictObject({
+      /** Where the memory streams come in. */
+      listen: z._default(z.string(), "0.0.0.0"),
+      /** What the source is told of it. Default: the hostname. */
+      host: z.optional(z.string()),
+      ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
+      /** Given up when no byte moves for so long. */
+      stallMs: z._default(milliseconds, defaultLimits.stallMs),
+    }),
+    { listen: "0.0.0.0", ports: [49_152, 49_215], stallMs: defaultLimits.stallMs },
+  ),
+  policy: z._default(
+    z.strictObject({
+      whenUnreachable: z._default(z.enum(["wait", "fence", "resume"]), defaultPolicy.whenUnreachable),
+      patienceMs: z._default(milliseconds, defaultPolicy.patienceMs),
+    }),
+    defaultPolicy,
+  ),
+  /** Endpoints of the fence. */
+  etcd: z._default(z.readonly(z.array(z.url({ protocol: /^https?$/ }))), []),
+  deadlines: z._default(
+    z.partial(
+      z.strictObject(
+        Object.fromEntries(Object.keys(defaultDeadlines).map((it) => [it, milliseconds])) as {
+          [N in keyof typeof defaultDeadlines]: typeof milliseconds;
+        },
+      ),
+    ),
+    {},
+  ),
+});
+
+export type ConfigInput = z.input<typeof schema>;
+export interface DaemonConfig extends Omit<z.output<typeof schema>, "hostUuid" | "uri"> {
+  readonly hostUuid: string;
+  readonly uri: string;
+}
+
+/** @throws Error that names each wrong place. */
+export async function readConfig(path: string): Promise<DaemonConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new Error(`the configuration ${path} cannot be read: ${messageOf(error)}`);
+  }
+  let given: unknown;
+  try {
+    given = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${path} is no JSON: ${messageOf(error)}`);
+  }
+  return completeConfig(given, path);
+}
+
+/** @throws Error that names each wrong place. */
+export async function completeConfig(given: unknown, path = "the configuration"): Promise<DaemonConfig> {
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
+  const { data } = parsed;
+  const [lowest, highest] = data.migration.ports;
+  if (lowest > highest) throw new Error(`${path}: migration.ports go from ${lowest} down to ${highest}`);
+  if (data.policy.whenUnreachable === "fence" && data.etcd.length === 0)
+    throw new Error(`${path}: the policy "fence" needs etcd`);
+  const byTls = data.tls && `qemu+tls://${data.hostname}:${data.tls.port}/system`;
+  const byTcp = data.tcp && `qemu+tcp://${data.hostname}:${data.tcp.port}/system`;
+  return {
+    ...data,
+    hostUuid: data.hostUuid ?? (await machineUuid(path)),
+    uri: data.uri ?? byTls ?? byTcp ?? `qemu+unix:///system?socket=${data.socket.path}`,
+  };
+}
+
+async function machineUuid(path: string): Promise<string> {
+  const id = (await readFile("/etc/machine-id", "utf8").catch(() => "")).trim();
+  if (!/^[\da-f]{32}$/.test(id)) throw new Error(`${path}: give hostUuid; /etc/machine-id has none`);
+  return id.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}

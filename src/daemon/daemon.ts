@@ -1,0 +1,80 @@
+// One switchoverd: opens its state, takes up what was under way, then listens; and stops in good order. Its guests run on.
+
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { etcdFence } from "../drivers/etcd-fence.js";
+import { openFileJournal } from "../drivers/journal/file-journal.js";
+import { RpcServer } from "../drivers/libvirt-rpc/server.js";
+import { systemClock, systemIds } from "../drivers/system.js";
+import type { Fence } from "../effects/ports.js";
+import { messageOf } from "../protocol/answer.js";
+import { defaultDeadlines } from "../protocol/deadlines.js";
+import type { DaemonConfig } from "./config.js";
+import { Domains } from "./domains.js";
+import type { Host } from "./host.js";
+import { Migrations } from "./migrations.js";
+import { services } from "./service.js";
+
+export interface Daemon {
+  /** Takes no new call, and lets what runs be answered until the deadline. Guests and migrations are left as they are. */
+  stop(options: { readonly deadlineMs: number }): Promise<void>;
+}
+
+/** @throws Error when its state cannot be opened, another daemon has it, or it cannot listen. */
+export async function startDaemon(
+  config: DaemonConfig,
+  { complain }: { readonly complain: (sentence: string) => void },
+): Promise<Daemon> {
+  const { stateDirectory, runDirectory, socket, tls, tcp } = config;
+  await mkdir(runDirectory, { recursive: true, mode: 0o711 });
+  await mkdir(dirname(socket.path), { recursive: true });
+  const journal = await openFileJournal(`${stateDirectory}/journal`);
+  const clock = systemClock;
+  const domains = await Domains.open({ stateDirectory, runDirectory, clock, complain });
+  const fence = fenceOf(config);
+  const given = Object.fromEntries(Object.entries(config.deadlines).filter(([, it]) => it !== undefined));
+  const host: Host = {
+    config,
+    domains,
+    journal,
+    surroundings: { journal, clock, fence },
+    deadlines: { ...defaultDeadlines, ...given },
+    policy: config.policy,
+    clock,
+    ids: systemIds,
+    complain,
+  };
+  const migrations = new Migrations(host);
+  const server = new RpcServer({
+    clock,
+    services: services(host, migrations),
+    onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
+  });
+  try {
+    const inMigration = await migrations.recover();
+    await domains.adoptAll(inMigration, migrations.hasArrived);
+    await server.listenUnix({
+      path: socket.path,
+      mode: Number.parseInt(socket.mode, 8),
+      ...(socket.owner && { owner: socket.owner }),
+    });
+    if (tcp !== undefined) await server.listenTcp(tcp);
+    if (tls !== undefined) await server.listenTls(tls);
+  } catch (error) {
+    await server.stop({ deadlineMs: 0 });
+    await journal.close();
+    throw error;
+  }
+  return {
+    stop: async (options) => {
+      await server.stop(options);
+      for (const { live } of domains.all) live?.guest.release();
+      await journal.close();
+    },
+  };
+}
+
+function fenceOf({ etcd }: DaemonConfig): Fence | undefined {
+  const [first, ...others] = etcd;
+  return first === undefined ? undefined : etcdFence({ endpoints: [first, ...others] });
+}

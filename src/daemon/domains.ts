@@ -1,0 +1,358 @@
+// The domains of a host: what is defined, what runs, and what happens to them. Definitions and running QEMUs are on disk
+// before anybody is told, so that a restarted daemon finds all of them again.
+
+import { join } from "node:path";
+import * as z from "zod/mini";
+import { type BuiltQemu, buildQemu } from "../drivers/domain/build.js";
+import { type Domain, parseDomain } from "../drivers/domain/domain.js";
+import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js";
+import { DomainXmlError } from "../drivers/domain/xml/errors.js";
+import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
+import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
+import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
+import { apart } from "../effects/apart.js";
+import type { Clock } from "../effects/ports.js";
+import { asRunningGuest, type RunningGuest } from "../guests.js";
+import { messageOf } from "../protocol/answer.js";
+import { defaultLimits, type Limits } from "../protocol/convergence.js";
+import { no } from "./errors.js";
+import { FileStore } from "./files.js";
+import type { Job } from "./job.js";
+
+type StateName = keyof typeof domainStates;
+type EventName = keyof typeof lifecycleEvents;
+
+/** A guest that runs, or is paused, in a QEMU of this host. */
+export interface Live {
+  /** libvirt's: counted from 1, never given twice by one daemon. */
+  readonly id: number;
+  readonly domain: Domain;
+  readonly guest: RunningGuest;
+}
+
+export interface ManagedDomain {
+  readonly name: string;
+  readonly uuid: string;
+  /** Null for a transient domain. */
+  definition: Domain | null;
+  live: Live | null;
+  state: { name: StateName; reason: number };
+  /** The one thing that is done with it; others wait or are refused. */
+  job: Job | null;
+  /** For its next migration. */
+  limits: Pick<Limits, "bandwidthMiBps" | "maxDowntimeMs">;
+}
+
+export interface LifecycleEvent {
+  readonly domain: ManagedDomain;
+  readonly event: EventName;
+  readonly detail: number;
+}
+
+/** libvirt's reasons of states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
+export const reasons = {
+  running: { unknown: 0, booted: 1, migrated: 2, unpaused: 5, migrationCanceled: 6 },
+  paused: { unknown: 0, user: 1, migration: 2 },
+  shutoff: { unknown: 0, shutdown: 1, destroyed: 2, crashed: 3, migrated: 4, failed: 6 },
+} as const;
+/** And of lifecycle events (virDomainEvent…DetailType). */
+export const details = {
+  defined: { added: 0, updated: 1 },
+  undefined: { removed: 0 },
+  started: { booted: 0, migrated: 1 },
+  suspended: { paused: 0, migrated: 1 },
+  resumed: { unpaused: 0, migrated: 1 },
+  stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
+} as const;
+
+const liveFile = z.object({
+  xml: z.string(),
+  /** Its QEMU came in by this migration, and is the guest only when that has arrived. */
+  incoming: z.nullable(z.string()),
+  handle: z.nullable(handle),
+  directory: z.nullable(z.string()),
+});
+export type LiveFile = z.infer<typeof liveFile>;
+
+export interface DomainsOptions {
+  readonly stateDirectory: string;
+  readonly runDirectory: string;
+  readonly clock: Clock;
+  /** What went wrong where nobody waits for an answer. */
+  readonly complain: (sentence: string) => void;
+}
+
+export class Domains {
+  readonly #options: DomainsOptions;
+  readonly #definitions: FileStore;
+  readonly #lives: FileStore;
+  readonly #byUuid = new Map<string, ManagedDomain>();
+  readonly #listeners = new Set<(event: LifecycleEvent) => void>();
+  readonly #facts = new Map<string, Promise<QemuFacts>>();
+  #nextId = 1;
+
+  private constructor(options: DomainsOptions, definitions: FileStore, lives: FileStore) {
+    this.#options = options;
+    this.#definitions = definitions;
+    this.#lives = lives;
+  }
+
+  /** Reads the definitions. Running guests come back by `adoptAll`. */
+  static async open(options: DomainsOptions): Promise<Domains> {
+    const definitions = await FileStore.open(join(options.stateDirectory, "domains"), ".xml");
+    const lives = await FileStore.open(join(options.stateDirectory, "running"), ".json");
+    const domains = new Domains(options, definitions, lives);
+    for (const [uuid, xml] of await definitions.readAll()) {
+      try {
+        domains.#entry(parseDomain(xml)).definition = parseDomain(xml);
+      } catch (error) {
+        options.complain(
+          `the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`,
+        );
+      }
+    }
+    return domains;
+  }
+
+  /** What ran when the daemon ended. `inMigration`: whose QEMUs are found by their migration, not here. */
+  async adoptAll(inMigration: ReadonlySet<string>, hasArrived: (migrationId: string) => Promise<boolean>) {
+    for (const [uuid, text] of await this.#lives.readAll()) {
+      if (inMigration.has(uuid)) continue;
+      try {
+        const it = liveFile.parse(JSON.parse(text));
+        if (it.incoming !== null && !(await hasArrived(it.incoming))) await this.#lives.remove(uuid);
+        else await this.#adopt(it);
+      } catch (error) {
+        this.#options.complain(`the guest ${uuid} cannot be taken up: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  async #adopt({ xml, handle: known, directory }: LiveFile): Promise<void> {
+    const domain = parseDomain(xml);
+    const found = known ?? (directory === null ? undefined : await handleIn(directory));
+    const { clock } = this.#options;
+    try {
+      if (found === undefined) throw new Error("no QEMU of it was found");
+      const qemu = await QemuProcess.attach(found, { clock });
+      const { spec } = await this.build(domain);
+      await this.enter(domain, asRunningGuest(spec, qemu));
+    } catch (error) {
+      if (!(error instanceof QemuGoneError) && found !== undefined) throw error;
+      await this.#lives.remove(domain.uuid);
+    }
+  }
+
+  get all(): readonly ManagedDomain[] {
+    return [...this.#byUuid.values()];
+  }
+
+  /** @throws LibvirtError NO_DOMAIN */
+  byUuid(uuid: string): ManagedDomain {
+    const found = this.#byUuid.get(uuid);
+    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching uuid '${uuid}'`);
+    return found;
+  }
+
+  /** @throws LibvirtError NO_DOMAIN */
+  byName(name: string): ManagedDomain {
+    const found = this.all.find((it) => it.name === name);
+    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching name '${name}'`);
+    return found;
+  }
+
+  /** @throws LibvirtError NO_DOMAIN */
+  byId(id: number): ManagedDomain {
+    const found = this.all.find((it) => it.live?.id === id);
+    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching id ${id}`);
+    return found;
+  }
+
+  onEvent(listener: (event: LifecycleEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  tell<E extends EventName & keyof typeof details>(
+    domain: ManagedDomain,
+    event: E,
+    detail: keyof (typeof details)[E],
+  ): void {
+    const told = { domain, event, detail: details[event][detail] as number };
+    for (const listener of this.#listeners) apart(() => listener(told));
+  }
+
+  /** @throws LibvirtError XML_ERROR with every fault of the text. */
+  parse(xml: string): Domain {
+    try {
+      return parseDomain(xml);
+    } catch (error) {
+      throw error instanceof DomainXmlError ? no("XML_ERROR", error.message, { cause: error }) : error;
+    }
+  }
+
+  /** What stands in the way of a domain of that name and uuid. @throws LibvirtError */
+  checkIdentity({ name, uuid }: Pick<Domain, "name" | "uuid">): void {
+    const namesake = this.all.find((it) => it.name === name && it.uuid !== uuid);
+    if (namesake !== undefined)
+      throw no("OPERATION_FAILED", `domain '${name}' already exists with uuid ${namesake.uuid}`);
+    const other = this.#byUuid.get(uuid);
+    if (other !== undefined && other.name !== name)
+      throw no("OPERATION_FAILED", `domain '${other.name}' is already defined with uuid ${uuid}`);
+  }
+
+  async define(domain: Domain): Promise<ManagedDomain> {
+    this.checkIdentity(domain);
+    await this.#definitions.write(domain.uuid, domain.xml);
+    const entry = this.#entry(domain);
+    const known = entry.definition !== null;
+    entry.definition = domain;
+    this.tell(entry, "defined", known ? "updated" : "added");
+    return entry;
+  }
+
+  async undefine(entry: ManagedDomain): Promise<void> {
+    if (entry.definition === null) throw no("OPERATION_INVALID", "cannot undefine transient domain");
+    await this.#definitions.remove(entry.uuid);
+    entry.definition = null;
+    this.tell(entry, "undefined", "removed");
+    this.#forgetTransient(entry);
+  }
+
+  /** Boots it. */
+  async start(domain: Domain, { paused }: { paused: boolean }): Promise<ManagedDomain> {
+    this.checkIdentity(domain);
+    const entry = this.#entry(domain);
+    try {
+      this.checkIdle(entry);
+      if (entry.live !== null) throw no("OPERATION_INVALID", "domain is already running");
+      const { spec, sideArgs } = await this.build(domain);
+      const { clock } = this.#options;
+      const directory = this.directoryOf(`guest-${domain.uuid}`);
+      const all = [...sideArgs, ...(paused ? ["-S"] : [])];
+      await this.keep(domain, { incoming: null, handle: null, directory });
+      const qemu = await QemuProcess.start(spec, { clock, directory, sideArgs: all }).catch((error) => {
+        throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+      });
+      await keepHandle(directory, qemu.handle);
+      await this.enter(domain, asRunningGuest(spec, qemu));
+      entry.state = paused
+        ? { name: "paused", reason: reasons.paused.user }
+        : { name: "running", reason: reasons.running.booted };
+      this.tell(entry, "started", "booted");
+      if (paused) this.tell(entry, "suspended", "paused");
+      return entry;
+    } catch (error) {
+      if (entry.live === null) {
+        await this.#lives.remove(domain.uuid);
+        this.#forgetTransient(entry);
+      }
+      throw error;
+    }
+  }
+
+  directoryOf = (name: string): string => join(this.#options.runDirectory, name);
+
+  /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
+  async build(domain: Domain): Promise<BuiltQemu> {
+    const binary = domain.model?.devices.emulator?.text ?? "qemu-system-x86_64";
+    const { kvm } = await this.factsOf(binary);
+    try {
+      return buildQemu(domain, { kvm, directory: this.#options.runDirectory });
+    } catch (error) {
+      throw error instanceof DomainXmlError
+        ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
+        : error;
+    }
+  }
+
+  /** Asked once for each binary. */
+  factsOf(binary: string): Promise<QemuFacts> {
+    let facts = this.#facts.get(binary);
+    if (facts === undefined) {
+      facts = gatherQemuFacts(binary, this.#options.clock);
+      this.#facts.set(binary, facts);
+      facts.catch(() => this.#facts.delete(binary));
+    }
+    return facts;
+  }
+
+  /** Durable: a restarted daemon looks for this QEMU. */
+  keep(domain: Domain, where: Omit<LiveFile, "xml">): Promise<void> {
+    return this.#lives.write(domain.uuid, JSON.stringify({ xml: domain.xml, ...where } satisfies LiveFile));
+  }
+
+  forgetLive = (uuid: string): Promise<void> => this.#lives.remove(uuid);
+
+  /** A guest that is here from now on, whoever has started its QEMU. */
+  async enter(domain: Domain, guest: RunningGuest): Promise<ManagedDomain> {
+    const entry = this.#entry(domain);
+    const live: Live = { id: this.#nextId++, domain, guest };
+    entry.live = live;
+    const { main } = guest.process;
+    main.onEvent(({ name }) => {
+      if (entry.live !== live || entry.job !== null) return;
+      if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
+      if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
+    });
+    void guest.process.exited.then(() => {
+      // In a migration its own side sees to it.
+      if (entry.live === live && entry.job === null) void this.leave(entry, "shutdown");
+    });
+    const { running } = await main.execute("query-status", {});
+    entry.state = running
+      ? { name: "running", reason: reasons.running.unknown }
+      : { name: "paused", reason: reasons.paused.unknown };
+    await this.keepHandleOf(domain, guest.process.handle);
+    return entry;
+  }
+
+  keepHandleOf(domain: Domain, it: QemuHandle): Promise<void> {
+    return this.keep(domain, { incoming: null, handle: it, directory: it.directory });
+  }
+
+  /** Its QEMU is gone. */
+  async leave(entry: ManagedDomain, why: keyof typeof reasons.shutoff & keyof typeof details.stopped) {
+    if (entry.live === null) return;
+    entry.live = null;
+    entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
+    await this.#lives.remove(entry.uuid);
+    this.tell(entry, "stopped", why);
+    this.#forgetTransient(entry);
+  }
+
+  /** @throws LibvirtError when something else is being done with it. */
+  checkIdle({ job }: ManagedDomain): void {
+    if (job !== null) throw no("OPERATION_INVALID", `another job is active: ${job.what}`);
+  }
+
+  /** @throws LibvirtError when it does not run. */
+  liveOf({ live }: ManagedDomain): Live {
+    if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+    return live;
+  }
+
+  setJob(entry: ManagedDomain, job: Job | null): void {
+    entry.job = job;
+    if (job === null) this.#forgetTransient(entry);
+  }
+
+  /** Its place in the list, made when it has none. */
+  entryFor = (domain: Domain): ManagedDomain => this.#entry(domain);
+
+  #entry({ name, uuid }: Domain): ManagedDomain {
+    let entry = this.#byUuid.get(uuid);
+    if (entry === undefined) {
+      const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
+      const { bandwidthMiBps, maxDowntimeMs } = defaultLimits;
+      const limits = { bandwidthMiBps, maxDowntimeMs };
+      entry = { name, uuid, definition: null, live: null, state, job: null, limits };
+      this.#byUuid.set(uuid, entry);
+    }
+    return entry;
+  }
+
+  #forgetTransient({ uuid, definition, live, job }: ManagedDomain): void {
+    if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
+  }
+}

@@ -1,0 +1,34 @@
+// How the daemon says no: libvirt's codes, its own words.
+
+import { errorCodes, errorDomains, LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
+
+/** libvirt puts a sentence before the detail, which clients and people know errors by. */
+const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
+  INTERNAL_ERROR: "internal error",
+  INVALID_ARG: "invalid argument",
+  OPERATION_FAILED: "operation failed",
+  XML_ERROR: "XML error",
+  NO_DOMAIN: "Domain not found",
+  OPERATION_INVALID: "Requested operation is not valid",
+  CONFIG_UNSUPPORTED: "unsupported configuration",
+  OPERATION_TIMEOUT: "Timed out during operation",
+  ARGUMENT_UNSUPPORTED: "argument unsupported",
+  OPERATION_ABORTED: "operation aborted",
+  OPERATION_UNSUPPORTED: "Operation not supported",
+  OPERATION_DENIED: "operation forbidden",
+  MIGRATE_UNSAFE: "Unsafe migration",
+};
+
+export function no(code: keyof typeof errorCodes, detail: string, options?: ErrorOptions): LibvirtError {
+  const sentence = sentences[code];
+  return new LibvirtError(
+    {
+      code: errorCodes[code],
+      domain: errorDomains.QEMU,
+      message: sentence === undefined ? detail : `${sentence}: ${detail}`,
+      str1: sentence === undefined ? "%s" : `${sentence}: %s`,
+      str2: detail,
+    },
+    options,
+  );
+}

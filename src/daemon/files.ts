@@ -1,0 +1,63 @@
+// Small files that are whole or not there at all, whatever dies meanwhile.
+
+import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { join } from "node:path";
+
+export class FileStore {
+  readonly #directory: string;
+  readonly #suffix: string;
+
+  private constructor(directory: string, suffix: string) {
+    this.#directory = directory;
+    this.#suffix = suffix;
+  }
+
+  static async open(directory: string, suffix: string): Promise<FileStore> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    return new FileStore(directory, suffix);
+  }
+
+  async readAll(): Promise<Map<string, string>> {
+    const names = (await readdir(this.#directory)).filter((it) => it.endsWith(this.#suffix));
+    const read = names.map(
+      async (name) =>
+        [name.slice(0, -this.#suffix.length), await readFile(join(this.#directory, name), "utf8")] as const,
+    );
+    return new Map(await Promise.all(read));
+  }
+
+  /** Durable when it resolves. */
+  async write(key: string, text: string): Promise<void> {
+    const path = this.#path(key);
+    const handle = await open(`${path}.new`, "w", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(`${path}.new`, path);
+    await this.#sync();
+  }
+
+  /** Without effect when it is not there. */
+  async remove(key: string): Promise<void> {
+    try {
+      await unlink(this.#path(key));
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+    }
+    await this.#sync();
+  }
+
+  #path = (key: string): string => join(this.#directory, `${key}${this.#suffix}`);
+
+  async #sync(): Promise<void> {
+    const handle = await open(this.#directory, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+}

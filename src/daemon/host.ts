@@ -1,0 +1,21 @@
+// What all migrations of one daemon share.
+
+import type { FileJournal } from "../drivers/journal/file-journal.js";
+import type { Surroundings } from "../effects/open.js";
+import type { Clock, Ids } from "../effects/ports.js";
+import type { Deadlines } from "../protocol/deadlines.js";
+import type { Policy } from "../protocol/policy.js";
+import type { DaemonConfig } from "./config.js";
+import type { Domains } from "./domains.js";
+
+export interface Host {
+  readonly config: DaemonConfig;
+  readonly domains: Domains;
+  readonly journal: FileJournal;
+  readonly surroundings: Surroundings;
+  readonly deadlines: Deadlines;
+  readonly policy: Policy;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly complain: (sentence: string) => void;
+}

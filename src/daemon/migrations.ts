@@ -1,0 +1,339 @@
+// All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
+// Every form of a step (Params, fixed, version 2) comes here with the same words.
+
+import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
+import { CookieError } from "../drivers/domain/cookie/errors.js";
+import type { CookieFeature } from "../drivers/domain/cookie/sections.js";
+import { writeCookie } from "../drivers/domain/cookie/write.js";
+import type { Domain } from "../drivers/domain/domain.js";
+import { memoryKiB } from "../drivers/domain/table/system.js";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
+import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
+import type { Answer } from "../protocol/answer.js";
+import type { Limits } from "../protocol/convergence.js";
+import { describeFailure, type Failure } from "../protocol/failures.js";
+import type { Decision, GuestDescription, Identity, Prepared } from "../protocol/messages.js";
+import type { ManagedDomain } from "./domains.js";
+import { no } from "./errors.js";
+import type { Host } from "./host.js";
+import { Incoming } from "./incoming.js";
+import { Outgoing } from "./outgoing.js";
+import { type Cookies, coordinate, coordinateAgain } from "./peer-to-peer.js";
+
+export interface StepWords {
+  readonly flags: ReadonlySet<MigrateFlag>;
+  readonly parameters: MigrateParameters;
+  readonly cookie: Uint8Array;
+}
+
+const empty = new Uint8Array();
+/** As long as the client waits. */
+const forever = new AbortController().signal;
+const settleMs = 4_000;
+
+export class Migrations {
+  readonly #host: Host;
+  readonly #outgoing = new Map<string, Outgoing>();
+  readonly #incoming = new Map<string, Incoming>();
+  /** Migrations under an id for which settle has been answered here: they cannot come any more. */
+  readonly #settled = new Set<string>();
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** Goes on with what the journal holds; the uuids of the guests that are in it. */
+  async recover(): Promise<ReadonlySet<string>> {
+    const { journal, complain } = this.#host;
+    const { stories, unreadable } = await journal.unfinished();
+    for (const error of unreadable) complain(error.message);
+    const uuids = new Set<string>();
+    for (const story of stories) {
+      try {
+        const incoming = await Incoming.takeUp(this.#host, story);
+        const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
+        if (incoming !== null) this.#keepIncoming(incoming);
+        if (outgoing !== null) {
+          this.#keepOutgoing(outgoing);
+          coordinateAgain(this.#host, outgoing, this.#cookies, story);
+        }
+        const uuid = (incoming ?? outgoing)?.identity.uuid;
+        if (uuid === undefined) await journal.forget(story.migrationId);
+        else uuids.add(uuid);
+      } catch (error) {
+        complain(`${story.path} cannot be taken up: ${String(error)}`);
+      }
+    }
+    return uuids;
+  }
+
+  /** Begin at the source: takes the job, and tells what the destination must match. */
+  async begin(entry: ManagedDomain, words: StepWords, client: RpcClient | null) {
+    const { parameters } = words;
+    const outgoing = this.#depart(entry, words);
+    void client?.closed.then(() => outgoing.abandon());
+    const guest = valueIn(await outgoing.peer.begin(forever));
+    const xml = parameters.xml ?? outgoing.domain.xml;
+    return { xml, cookieOut: this.#cookie(outgoing.identity, entry.name, guest, undefined), outgoing, guest };
+  }
+
+  /** Prepare at the destination: starts its QEMU, and tells where it listens. */
+  async prepare(
+    words: StepWords,
+    client: RpcClient | null,
+  ): Promise<{ cookieOut: Uint8Array; uriOut: string }> {
+    const { domains, ids, config, journal } = this.#host;
+    const { parameters, flags } = words;
+    if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
+    const given = domains.parse(parameters.xml);
+    const cookie = this.#read(words.cookie, given, [
+      "lockstate",
+      "nbd",
+      "cpu",
+      "capabilities",
+      "memory-hotplug",
+      "cpu-hotplug",
+    ]);
+    const domain =
+      parameters.name === undefined || parameters.name === given.name
+        ? given
+        : renamed(domains.parse, given, parameters.name);
+    const known = cookie?.switchover;
+    const migrationId = known?.migration ?? ids.next();
+    const identity = { migrationId, uuid: domain.uuid, name: domain.name };
+    if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
+      throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
+    domains.checkIdentity(domain);
+    const entry = domains.entryFor(domain);
+    domains.checkIdle(entry);
+    if (entry.live !== null) throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+    const guest: GuestDescription = {
+      uuid: domain.uuid,
+      guestWas: flags.has("PAUSED") ? "paused" : "running",
+      qemuVersion: known?.qemu ?? "",
+      memoryBytes: known?.memory ?? bytesOf(domain),
+      capabilities: cookie?.capabilities?.caps.map((it) => it.name) ?? [],
+      fencingToken: known?.fencing ?? null,
+    };
+    const persistent = flags.has("PERSIST_DEST") ? (parameters.persistentXml ?? domain.xml) : null;
+    const incoming = await Incoming.begin(
+      this.#host,
+      { identity, domain, guest, persistent, ports: this.#ports(parameters.uri) },
+      // Somebody may have asked meanwhile how it ended.
+      () => !this.#settled.has(migrationId),
+    );
+    this.#keepIncoming(incoming);
+    void client?.closed.then(() => incoming.abandon());
+    const prepared = valueIn(await incoming.peer.prepare(guest, forever));
+    return {
+      cookieOut: this.#cookie(
+        identity,
+        given.name,
+        { ...guest, capabilities: prepared.capabilities },
+        config.uri,
+      ),
+      uriOut: prepared.uri,
+    };
+  }
+
+  /** Perform at the source; of a peer-to-peer migration all of it. */
+  async perform(
+    entry: ManagedDomain,
+    words: StepWords,
+    destinationUri: string | null,
+  ): Promise<{ cookieOut: Uint8Array }> {
+    const { parameters, flags } = words;
+    if (flags.has("PEER2PEER")) {
+      if (destinationUri === null) throw no("INVALID_ARG", "no destination URI passed");
+      await this.#peerToPeer(entry, words, destinationUri);
+      return { cookieOut: empty };
+    }
+    if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
+    const outgoing = this.#outgoingOf(entry);
+    const prepared = this.#preparedOf(entry, parameters, words.cookie);
+    outgoing.tune(limitsOf(parameters));
+    valueIn(await outgoing.perform(prepared, forever));
+    return { cookieOut: empty };
+  }
+
+  /** Finish at the destination; the domain when it runs here. */
+  async finish(name: string, cancelled: boolean): Promise<ManagedDomain> {
+    const incoming = [...this.#incoming.values()].find((it) => it.identity.name === name);
+    if (incoming === undefined)
+      throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
+    valueIn(await incoming.peer.finish({ cancelled }, forever));
+    const { outcome, failures } = await incoming.ended;
+    if (outcome === "arrived") return this.#host.domains.byUuid(incoming.identity.uuid);
+    if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
+    throw errorOf(failures, `the guest has not arrived (${outcome})`);
+  }
+
+  /** Confirm at the source: resolves when the domain is idle again, or gone. */
+  async confirm(entry: ManagedDomain, cancelled: boolean): Promise<void> {
+    const outgoing = this.#outgoingOf(entry);
+    const { outcome, failures } = valueIn(await outgoing.peer.confirm({ cancelled }, forever));
+    await outgoing.ended;
+    if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
+  }
+
+  /** For the migration under way, and for the next one. */
+  tune(entry: ManagedDomain, limits: Partial<Limits>): void {
+    Object.assign(entry.limits, limits);
+    this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  async #peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+    const { flags, parameters } = words;
+    const outgoing = this.#depart(entry, words);
+    const output = await coordinate(this.#host, outgoing, this.#cookies, {
+      destinationUri,
+      flags,
+      parameters,
+    });
+    if (output.kind !== "undecided") await outgoing.ended;
+    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+  }
+
+  #depart(entry: ManagedDomain, { parameters, flags }: StepWords): Outgoing {
+    const outgoing = Outgoing.begin(this.#host, entry, {
+      name: parameters.name ?? entry.name,
+      undefineSource: flags.has("UNDEFINE_SOURCE"),
+      limits: limitsOf(parameters),
+    });
+    this.#keepOutgoing(outgoing);
+    return outgoing;
+  }
+
+  readonly #cookies: Cookies = {
+    ofBegin: ({ identity, domain }, guest) => this.#cookie(identity, domain.name, guest, undefined),
+    preparedOf: ({ domain }, uri, cookie) => this.#preparedOf(domain, { uri }, cookie),
+  };
+
+  /** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read. */
+  #preparedOf(
+    entry: Pick<Domain, "name" | "uuid">,
+    { uri }: MigrateParameters,
+    cookieIn: Uint8Array,
+  ): Prepared {
+    const cookie = this.#read(cookieIn, entry, ["graphics", "nbd", "capabilities"]);
+    if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
+    return {
+      uri: uri.replace(/^tcp:\/\//, "tcp:"),
+      capabilities: cookie?.capabilities?.caps.map((it) => it.name) ?? [],
+      ...(cookie?.switchover?.settle !== undefined && { settle: cookie.switchover.settle }),
+    };
+  }
+
+  /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
+  async settle(identity: Identity, how: "settle" | "yield"): Promise<Decision> {
+    const { journal, clock } = this.#host;
+    const { migrationId } = identity;
+    const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
+    if (known !== null) return known;
+    // It may have come meanwhile.
+    const incoming = this.#incoming.get(migrationId);
+    if (incoming !== undefined)
+      return valueIn(await incoming.peer[how](identity, AbortSignal.timeout(settleMs)));
+    this.#settled.add(migrationId);
+    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now() });
+    return "refused";
+  }
+
+  /** Waits for those that come in by now: which of them is the guest is known then. */
+  hasArrived = async (migrationId: string): Promise<boolean> =>
+    (await this.#host.journal.decisionOf(migrationId)) === "taken";
+
+  get size(): number {
+    return this.#outgoing.size + this.#incoming.size;
+  }
+
+  #keepOutgoing(it: Outgoing): void {
+    this.#outgoing.set(it.identity.uuid, it);
+    void it.ended.then(({ outcome }) => {
+      if (outcome !== "stuck") this.#outgoing.delete(it.identity.uuid);
+    });
+  }
+
+  #keepIncoming(it: Incoming): void {
+    const { migrationId } = it.identity;
+    this.#incoming.set(migrationId, it);
+    void it.ended.then(({ outcome }) => {
+      if (outcome !== "stuck") this.#incoming.delete(migrationId);
+    });
+  }
+
+  #outgoingOf(entry: ManagedDomain): Outgoing {
+    const outgoing = this.#outgoing.get(entry.uuid);
+    if (outgoing === undefined) throw no("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
+    return outgoing;
+  }
+
+  #ports(uri: string | undefined): number[] {
+    const [lowest, highest] = this.#host.config.migration.ports;
+    const asked = uri === undefined ? null : /^tcp:(?:\/\/)?.*:(\d+)$/.exec(uri);
+    if (asked?.[1] !== undefined) return [Number(asked[1])];
+    return Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+  }
+
+  #cookie(identity: Identity, name: string, guest: GuestDescription, settle: string | undefined): Uint8Array {
+    const { hostname, hostUuid } = this.#host.config;
+    return writeCookie({
+      name,
+      uuid: identity.uuid,
+      hostname,
+      hostUuid,
+      features: [],
+      capabilities: { caps: guest.capabilities.map((it) => ({ name: it, auto: false })) },
+      switchover: {
+        version: 1,
+        migration: identity.migrationId,
+        memory: guest.memoryBytes,
+        ...(settle !== undefined && { settle }),
+        ...(guest.qemuVersion !== "" && { qemu: guest.qemuVersion }),
+        ...(guest.fencingToken !== null && { fencing: guest.fencingToken }),
+      },
+    });
+  }
+
+  #read(
+    bytes: Uint8Array,
+    { name, uuid }: Pick<Domain, "name" | "uuid">,
+    reads: readonly CookieFeature[],
+  ): Cookie | null {
+    const { hostUuid } = this.#host.config;
+    try {
+      return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
+    } catch (error) {
+      throw error instanceof CookieError
+        ? no("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
+        : error;
+    }
+  }
+}
+
+const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
+  bandwidthMiBps === undefined ? {} : { bandwidthMiBps };
+
+const bytesOf = ({ model }: Domain): number => (model === undefined ? 0 : memoryKiB(model.memory) * 1024);
+
+function renamed(parse: (xml: string) => Domain, domain: Domain, name: string): Domain {
+  const escaped = name.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  return parse(domain.xml.replace(/<name>[^<]*<\/name>/, () => `<name>${escaped}</name>`));
+}
+
+/** @throws LibvirtError with the failures' own words. */
+function valueIn<T>(answer: Answer<T>): T {
+  if (answer.kind === "done") return answer.value;
+  const { failures = [], message, qemu = [] } = answer.cause;
+  if (failures.length > 0) throw errorOf(failures, message);
+  const words = qemu.length === 0 ? message : `${message}: ${qemu.join(" | ")}`;
+  throw no(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
+}
+
+export function errorOf(failures: readonly Failure[], otherwise: string): LibvirtError {
+  const [first] = failures;
+  if (first === undefined) return no("OPERATION_FAILED", otherwise);
+  if (first.code === "aborted") return no("OPERATION_ABORTED", "job 'migration out' canceled by client");
+  return no("OPERATION_FAILED", failures.map(describeFailure).join("; "));
+}

@@ -1,0 +1,175 @@
+// One guest that leaves this host: the source's machine over the domain's QEMU, and what becomes of the domain.
+
+import { waitFor } from "xstate";
+import * as z from "zod/mini";
+import { type Domain, parseDomain } from "../drivers/domain/domain.js";
+import type { OpenStory } from "../drivers/journal/file-journal.js";
+import { interrupted, memoryOf } from "../drivers/journal/story.js";
+import { localSource, type SourceActor } from "../drivers/local-peers.js";
+import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
+import { QemuSourceGuest } from "../drivers/qemu/source-guest.js";
+import { SettlePeer } from "../drivers/settle-peer.js";
+import { type Opened, openSource } from "../effects/open.js";
+import type { SourcePeer } from "../effects/ports.js";
+import { stateName } from "../effects/record.js";
+import { asRunningGuest } from "../guests.js";
+import type { SourceMemory } from "../machines/source.js";
+import { type Answer, messageOf } from "../protocol/answer.js";
+import { defaultLimits, type Limits } from "../protocol/convergence.js";
+import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
+import { type ManagedDomain, reasons } from "./domains.js";
+import type { Host } from "./host.js";
+import type { Job } from "./job.js";
+
+const kept = z.object({ xml: z.string(), undefineSource: z.boolean() });
+type Kept = z.infer<typeof kept>;
+
+export interface Leaving {
+  /** Under its name at the destination. */
+  readonly name: string;
+  readonly undefineSource: boolean;
+  readonly limits: Partial<Limits>;
+}
+
+export class Outgoing {
+  readonly identity: Identity;
+  readonly domain: Domain;
+  readonly peer: SourcePeer;
+  /** Resolves when the domain is idle again, or gone; never rejects. */
+  readonly ended: Promise<SourceReport>;
+  readonly #host: Host;
+  readonly #actor: SourceActor;
+  readonly #settling: SettlePeer;
+
+  /** Takes the job. @throws LibvirtError when the domain does not run, or is not idle. */
+  static begin(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
+    const { domain, guest } = host.domains.liveOf(entry);
+    host.domains.checkIdle(entry);
+    const { clock, deadlines, policy } = host;
+    const identity = { migrationId: host.ids.next(), uuid: entry.uuid, name: leaving.name };
+    const { stallMs } = host.config.migration;
+    const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
+    const gate = { pauseBeforeSwitchover: false };
+    const driver = new QemuSourceGuest(guest.process, { clock, ...gate });
+    const settling = new SettlePeer(clock);
+    const word: SourceHost & Kept = {
+      ...{ spec: guest.spec, qemu: guest.process.handle, ...gate },
+      ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
+    };
+    const input = { identity, limits, deadlines, policy };
+    const opened = openSource(host.surroundings, input, driver, settling, word);
+    return new Outgoing(host, entry, domain, identity, opened, settling, leaving.undefineSource);
+  }
+
+  /** Null when it had not begun: the guest has not been touched. */
+  static async takeUp(host: Host, story: OpenStory): Promise<Outgoing | null> {
+    const found = interrupted(story, "source");
+    if (found === null) return null;
+    const { xml, undefineSource } = kept.parse(found.opened.host);
+    const { input } = found.opened;
+    const domain = parseDomain(xml);
+    const from = await findSource(found.opened.host, host.clock);
+    const unknown: SourceMemory = { guest: null, settings: null, prepared: null, limits: input.limits };
+    const memory = memoryOf(found, unknown);
+    const settling = new SettlePeer(host.clock, memory.prepared?.settle);
+    const woken = { ...found.woken, memory };
+    const entry = host.domains.entryFor(domain);
+    const opened = openSource(
+      host.surroundings,
+      { ...input, woken },
+      from.guest,
+      settling,
+      found.opened.host,
+    );
+    if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
+    return new Outgoing(host, entry, domain, input.identity, opened, settling, undefineSource);
+  }
+
+  private constructor(
+    host: Host,
+    entry: ManagedDomain,
+    domain: Domain,
+    identity: Identity,
+    opened: Opened<SourceActor>,
+    settling: SettlePeer,
+    undefineSource: boolean,
+  ) {
+    this.identity = identity;
+    this.domain = domain;
+    this.#host = host;
+    this.#actor = opened.actor;
+    this.#settling = settling;
+    this.peer = localSource(opened);
+    host.domains.setJob(entry, this.#job());
+    this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
+      const report = output ?? { outcome: "stuck", failures: [], undone: [] };
+      try {
+        await this.#conclude(entry, report, undefineSource);
+      } catch (error) {
+        host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
+      }
+      return report;
+    });
+    opened.actor.start();
+  }
+
+  get state(): string {
+    return stateName(this.#actor.getSnapshot().value);
+  }
+
+  perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
+    this.#settling.uri = prepared.settle;
+    return this.peer.perform(prepared, signal);
+  }
+
+  tune(limits: Partial<Limits>): void {
+    if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "person.tuned", limits });
+  }
+
+  /** Its coordinator has gone: what is not handed over stays, what is settles. */
+  abandon(): void {
+    if (this.#actor.getSnapshot().status === "active")
+      this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
+  }
+
+  async #conclude(entry: ManagedDomain, { outcome }: SourceReport, undefineSource: boolean): Promise<void> {
+    const { domains } = this.#host;
+    switch (outcome) {
+      case "left":
+        if (undefineSource && entry.definition !== null) await domains.undefine(entry);
+        await domains.leave(entry, "migrated");
+        break;
+      case "lost":
+        await domains.leave(entry, "failed");
+        break;
+      case "stayed": {
+        const { running } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
+          running: false,
+        };
+        const before = entry.state.name;
+        entry.state = running
+          ? { name: "running", reason: reasons.running.migrationCanceled }
+          : { name: "paused", reason: reasons.paused.user };
+        if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
+        break;
+      }
+      case "stuck":
+        // Somebody has to look at it: its job stays.
+        return;
+    }
+    domains.setJob(entry, null);
+  }
+
+  #job(): Job {
+    return {
+      what: "migration out",
+      startedMs: this.#host.clock.now(),
+      state: () => this.state,
+      progress: () => this.#actor.getSnapshot().context.progress,
+      abort: async () => {
+        const answer = await this.peer.abort(AbortSignal.timeout(10_000));
+        return answer.kind === "done" ? answer.value : { accepted: false, why: answer.cause.message };
+      },
+    };
+  }
+}

@@ -1,0 +1,99 @@
+// The coordinator of a peer-to-peer migration: lives in the source's daemon, beside the source, and reaches the
+// destination by libvirt's procedures. It does not depend on the client, and is taken up again with the source.
+
+import { waitFor } from "xstate";
+import * as z from "zod/mini";
+import type { OpenStory } from "../drivers/journal/file-journal.js";
+import { interrupted, memoryOf } from "../drivers/journal/story.js";
+import { bitsOf, flagsOf, type MigrateFlag, type MigrateParameters } from "../drivers/libvirt/flags.js";
+import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
+import { Redial } from "../drivers/libvirt/redial.js";
+import { openCoordinator } from "../effects/open.js";
+import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
+import type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "../machines/coordinator.js";
+import { done } from "../protocol/answer.js";
+import type { GuestDescription, Prepared } from "../protocol/messages.js";
+import type { Host } from "./host.js";
+import type { Outgoing } from "./outgoing.js";
+
+const kept = z.object({
+  destinationUri: z.string(),
+  flags: z.number(),
+  parameters: z.object({
+    uri: z.exactOptional(z.string()),
+    name: z.exactOptional(z.string()),
+    xml: z.exactOptional(z.string()),
+    persistentXml: z.exactOptional(z.string()),
+    bandwidthMiBps: z.exactOptional(z.number()),
+    listenAddress: z.exactOptional(z.string()),
+  }),
+});
+
+export interface PeerToPeerWords {
+  readonly destinationUri: string;
+  readonly flags: ReadonlySet<MigrateFlag>;
+  readonly parameters: MigrateParameters;
+}
+
+/** How the source's daemon reads and writes cookies. */
+export interface Cookies {
+  ofBegin(outgoing: Outgoing, guest: GuestDescription): Uint8Array;
+  preparedOf(outgoing: Outgoing, uri: string, cookie: Uint8Array): Prepared;
+}
+
+/** Resolves when it has ended; never rejects. */
+export function coordinate(
+  host: Host,
+  outgoing: Outgoing,
+  cookies: Cookies,
+  words: PeerToPeerWords,
+  woken?: CoordinatorInput["woken"],
+): Promise<CoordinatorOutput> {
+  const { surroundings, deadlines, clock } = host;
+  const { destinationUri, parameters, flags } = words;
+  const { identity, domain } = outgoing;
+  const connection = new Redial(destinationUri, clock);
+  const travelling: Travelling = {
+    cookie: new Uint8Array(),
+    xml: parameters.xml ?? domain.xml,
+    flags: withoutMode(flags),
+  };
+  const there = remoteDestination(connection, identity.name, { flags, parameters, clock }, travelling);
+  const destination: DestinationPeer = {
+    ...there,
+    prepare: async (guest, signal) => {
+      travelling.cookie = cookies.ofBegin(outgoing, guest);
+      if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
+      const answer = await there.prepare(guest, signal);
+      return answer.kind === "done"
+        ? done(cookies.preparedOf(outgoing, answer.value.uri, travelling.cookie))
+        : answer;
+    },
+  };
+  const source: SourcePeer = {
+    ...outgoing.peer,
+    perform: (prepared, signal) => outgoing.perform(prepared, signal),
+  };
+  const word = { destinationUri, flags: bitsOf(flags), parameters } satisfies z.infer<typeof kept>;
+  const actor = openCoordinator(surroundings, { identity, deadlines, woken }, source, destination, word);
+  actor.start();
+  return waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+    void connection.close();
+    if (output === undefined) throw new Error("the coordinator ended without an outcome");
+    return output;
+  });
+}
+
+/** Goes on with the coordinator of a source that has been taken up; without effect when it was a client's. */
+export function coordinateAgain(host: Host, outgoing: Outgoing, cookies: Cookies, story: OpenStory): void {
+  const found = interrupted(story, "coordinator");
+  if (found === null) return;
+  const { destinationUri, flags, parameters } = kept.parse(found.opened.host);
+  const nothingHeard: CoordinatorMemory = { guest: null, prepared: null, source: null, destination: null };
+  const woken = { ...found.woken, memory: memoryOf(found, nothingHeard) };
+  const words = { destinationUri, flags: flagsOf(flags).flags, parameters };
+  void coordinate(host, outgoing, cookies, words, woken);
+}
+
+const withoutMode = (flags: ReadonlySet<MigrateFlag>): ReadonlySet<MigrateFlag> =>
+  new Set([...flags].filter((it) => it !== "PEER2PEER"));

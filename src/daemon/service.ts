@@ -1,0 +1,235 @@
+// libvirt's procedures, as the daemon answers them: the connection, its domains, their events.
+
+import { cpus, totalmem } from "node:os";
+import { memoryKiB } from "../drivers/domain/table/system.js";
+import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
+import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
+import type { remote } from "../drivers/libvirt-rpc/procedures.js";
+import {
+  type Handlers,
+  type RpcClient,
+  type Service,
+  serve,
+  serveRemote,
+} from "../drivers/libvirt-rpc/service.js";
+import { decisions, settling } from "../drivers/libvirt-rpc/settle-program.js";
+import { endProcess } from "../drivers/qemu/answers.js";
+import { capabilities } from "./capabilities.js";
+import { type ManagedDomain, reasons } from "./domains.js";
+import { no } from "./errors.js";
+import { EventClients } from "./events.js";
+import type { Host } from "./host.js";
+import { migrateHandlers } from "./migrate-service.js";
+import type { Migrations } from "./migrations.js";
+
+/** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
+const libvirtVersion = 9_000_000n;
+const supported: ReadonlySet<number> = new Set([
+  features.migrationP2p,
+  features.migrationV3,
+  features.migrateChangeProtection,
+  features.typedParamString,
+  features.xmlMigratable,
+  features.migrationOffline,
+  features.migrationParams,
+  features.remoteEventCallback,
+  features.remoteCloseCallback,
+]);
+
+const listFlags = {
+  active: 1,
+  inactive: 2,
+  persistent: 4,
+  transient: 8,
+  running: 16,
+  paused: 32,
+  shutoff: 64,
+};
+const createFlags = { paused: 1 };
+const xmlFlags = { inactive: 2 };
+
+export function services(host: Host, migrations: Migrations): readonly Service[] {
+  const { domains } = host;
+  const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
+  const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
+  const writing = (client: RpcClient) => {
+    if (client.readOnly) throw no("OPERATION_DENIED", "read only access prevents this");
+  };
+  const started = async (entry: ManagedDomain, paused: boolean) => {
+    if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
+    return domains.start(entry.definition, { paused });
+  };
+  const destroyed = async (entry: ManagedDomain) => {
+    const { guest } = domains.liveOf(entry);
+    if (entry.job !== null)
+      throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}; abort it first`);
+    const answer = await endProcess(guest.process);
+    if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+    await domains.leave(entry, "destroyed");
+  };
+  const suspended = async (entry: ManagedDomain) => {
+    const { guest } = domains.liveOf(entry);
+    await guest.process.main.execute("stop", {});
+    entry.state = { name: "paused", reason: reasons.paused.user };
+    domains.tell(entry, "suspended", "paused");
+  };
+  const resumed = async (entry: ManagedDomain) => {
+    const { guest } = domains.liveOf(entry);
+    if (entry.job !== null) throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}`);
+    await guest.process.main.execute("cont", {});
+    entry.state = { name: "running", reason: reasons.running.unpaused };
+    domains.tell(entry, "resumed", "unpaused");
+  };
+  const undefined_ = async (entry: ManagedDomain) => {
+    if (entry.job !== null) throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}`);
+    await domains.undefine(entry);
+  };
+  const events = new EventClients(host);
+
+  const handlers: Handlers<typeof remote.procedures> = {
+    connectOpen: ({ name, flags }, client) => {
+      if (name !== null && !/^qemu:\/\/\/(system|session)$/.test(name))
+        throw no("NO_CONNECT", `no connection driver available for ${name}`);
+      if ((flags & 1) !== 0) client.readOnly = true;
+    },
+    connectClose: () => {},
+    connectGetType: () => ({ type: "QEMU" }),
+    connectGetVersion: async () => {
+      const [major = 0, minor = 0, micro = 0] = (await domains.factsOf("qemu-system-x86_64")).version
+        .split(".")
+        .map(Number);
+      return { hvVer: BigInt(major * 1_000_000 + minor * 1_000 + micro) };
+    },
+    connectGetLibVersion: () => ({ libVer: libvirtVersion }),
+    connectGetHostname: () => ({ hostname: host.config.hostname }),
+    connectGetUri: () => ({ uri: "qemu:///system" }),
+    connectGetCapabilities: () => ({ capabilities: capabilities(host) }),
+    nodeGetInfo: () => ({
+      model: "x86_64",
+      memory: BigInt(Math.floor(totalmem() / 1024)),
+      cpus: cpus().length,
+      mhz: cpus()[0]?.speed ?? 0,
+      nodes: 1,
+      sockets: 1,
+      cores: cpus().length,
+      threads: 1,
+    }),
+    connectSupportsFeature: ({ feature }) => ({ supported: supported.has(feature) ? 1 : 0 }),
+    connectRegisterCloseCallback: () => {},
+    connectUnregisterCloseCallback: () => {},
+    connectListAllDomains: ({ flags }) => {
+      const found = domains.all.filter((it) => isListed(it, flags)).map(wire);
+      return { domains: found, ret: found.length };
+    },
+    connectDomainEventRegisterAny: ({ eventID }, client) => events.registerOld(client, eventID),
+    connectDomainEventDeregisterAny: ({ eventID }, client) => events.deregisterOld(client, eventID),
+    connectDomainEventCallbackRegisterAny: ({ eventID, dom }, client) => ({
+      callbackID: events.register(client, eventID, dom?.uuid ?? null),
+    }),
+    connectDomainEventCallbackDeregisterAny: ({ callbackID }, client) =>
+      events.deregister(client, callbackID),
+
+    domainLookupById: ({ id }) => ({ dom: wire(domains.byId(id)) }),
+    domainLookupByName: ({ name }) => ({ dom: wire(domains.byName(name)) }),
+    domainLookupByUuid: ({ uuid }) => ({ dom: wire(domains.byUuid(uuid)) }),
+    domainDefineXml: async ({ xml }, client) => {
+      writing(client);
+      return { dom: wire(await domains.define(domains.parse(xml))) };
+    },
+    domainDefineXmlFlags: async ({ xml }, client) => {
+      writing(client);
+      return { dom: wire(await domains.define(domains.parse(xml))) };
+    },
+    domainCreate: async ({ dom }, client) => {
+      writing(client);
+      await started(of(dom), false);
+    },
+    domainCreateWithFlags: async ({ dom, flags }, client) => {
+      writing(client);
+      return { dom: wire(await started(of(dom), (flags & createFlags.paused) !== 0)) };
+    },
+    domainCreateXml: async ({ xmlDesc, flags }, client) => {
+      writing(client);
+      const paused = (flags & createFlags.paused) !== 0;
+      return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
+    },
+    domainDestroy: async ({ dom }, client) => {
+      writing(client);
+      await destroyed(of(dom));
+    },
+    domainDestroyFlags: async ({ dom }, client) => {
+      writing(client);
+      await destroyed(of(dom));
+    },
+    domainUndefine: async ({ dom }, client) => {
+      writing(client);
+      await undefined_(of(dom));
+    },
+    domainUndefineFlags: async ({ dom }, client) => {
+      writing(client);
+      await undefined_(of(dom));
+    },
+    domainSuspend: async ({ dom }, client) => {
+      writing(client);
+      await suspended(of(dom));
+    },
+    domainResume: async ({ dom }, client) => {
+      writing(client);
+      await resumed(of(dom));
+    },
+    domainGetXmlDesc: ({ dom, flags }) => {
+      const { live, definition } = of(dom);
+      const wanted =
+        (flags & xmlFlags.inactive) !== 0 ? (definition ?? live?.domain) : (live?.domain ?? definition);
+      const xml = wanted?.xml ?? "";
+      return { xml: live !== null && wanted === live.domain ? withId(xml, live.id) : xml };
+    },
+    domainGetState: ({ dom }) => {
+      const { state } = of(dom);
+      return { state: domainStates[state.name], reason: state.reason };
+    },
+    domainGetInfo: ({ dom }) => {
+      const { state, live, definition } = of(dom);
+      const model = (live?.domain ?? definition)?.model;
+      const memory = BigInt(model === undefined ? 0 : memoryKiB(model.memory));
+      return {
+        state: domainStates[state.name],
+        maxMem: memory,
+        memory,
+        nrVirtCpu: model?.vcpu?.text ?? 1,
+        cpuTime: 0n,
+      };
+    },
+  };
+
+  return [
+    serveRemote({ ...handlers, ...migrateHandlers(host, migrations) }),
+    serve(settling, {
+      settle: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
+      yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+    }),
+  ];
+}
+
+/** As a running domain's XML begins at libvirt. */
+const withId = (xml: string, id: number): string =>
+  xml.replace(/<domain(?=[\s>])(?:\s+id=(?:"[^"]*"|'[^']*'))?/, `<domain id="${id}"`);
+
+/** Within each group of flags one has to fit; a group of which none is given fits all. */
+function isListed({ live, definition, state }: ManagedDomain, flags: number): boolean {
+  const groups = [
+    { active: live !== null, inactive: live === null },
+    { persistent: definition !== null, transient: definition === null },
+    {
+      running: state.name === "running",
+      paused: state.name === "paused",
+      shutoff: state.name === "shutoff",
+    },
+  ];
+  return groups.every((group) => {
+    const wanted = Object.entries(group).filter(
+      ([name]) => (flags & listFlags[name as keyof typeof listFlags]) !== 0,
+    );
+    return wanted.length === 0 || wanted.some(([, fits]) => fits);
+  });
+}

@@ -1,0 +1,407 @@
+// Two hosts of a test's own: a switchoverd each, in processes of their own, with state, sockets and identity of their own;
+// and guests that prove their continuity, as domains.
+
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ConfigInput } from "../../src/daemon/config.js";
+import { memoryJournal } from "../../src/drivers/journal/memory-journal.js";
+import {
+  bitsOf,
+  type MigrateFlag,
+  type MigrateParameters,
+  toParameters,
+} from "../../src/drivers/libvirt/flags.js";
+import { Redial } from "../../src/drivers/libvirt/redial.js";
+import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
+import { systemClock, systemIds } from "../../src/drivers/system.js";
+import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
+import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
+import { messageOf } from "../../src/protocol/answer.js";
+import { defaultDeadlines } from "../../src/protocol/deadlines.js";
+import { beginRemoteMigration, type RemoteMigration } from "../../src/remote-migration.js";
+import { qemusOf } from "../migrate/qemus-of.js";
+
+const { procedures } = remote;
+
+/** Short enough for a test; each is still far longer than what it waits for takes. */
+const deadlines = {
+  performAskedMs: 4_000,
+  switchoverMs: 2_000,
+  cancelMs: 500,
+  confirmMs: 1_000,
+  listenMs: 5_000,
+  receiveMs: 15_000,
+  finishMs: 4_000,
+  completeMs: 2_000,
+  backoffMs: 20,
+  backoffHighestMs: 200,
+};
+
+/** Two hosts' own networks, with one cable between them. */
+export class Cable {
+  readonly #id = randomUUID().slice(0, 6);
+  readonly addresses = { a: "10.213.7.1", b: "10.213.7.2" } as const;
+
+  constructor() {
+    const [a, b] = [this.namespace("a"), this.namespace("b")];
+    ip("netns", "add", a);
+    ip("netns", "add", b);
+    ip("-n", a, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", b);
+    for (const side of ["a", "b"] as const) {
+      const namespace = this.namespace(side);
+      ip("-n", namespace, "address", "add", `${this.addresses[side]}/24`, "dev", "cable");
+      for (const link of ["lo", "cable"]) ip("-n", namespace, "link", "set", link, "up");
+    }
+  }
+
+  namespace = (side: "a" | "b"): string => `swo-${side}-${this.#id}`;
+
+  cut(): void {
+    ip("-n", this.namespace("a"), "link", "set", "cable", "down");
+  }
+
+  mend(): void {
+    ip("-n", this.namespace("a"), "link", "set", "cable", "up");
+  }
+
+  remove(): void {
+    for (const side of ["a", "b"] as const) ip("netns", "del", this.namespace(side));
+  }
+}
+
+const ip = (...words: string[]) => execFileSync("ip", words);
+
+/** Why there can be none here. */
+export const noCable: string | undefined =
+  process.getuid?.() !== 0
+    ? "network namespaces need root"
+    : spawnSync("ip", ["-V"]).status !== 0
+      ? "there is no ip (iproute2) here"
+      : undefined;
+if (noCable !== undefined) console.warn(`partitions are not tested: ${noCable}`);
+
+export class HostProcess {
+  readonly directory: string;
+  readonly socket: string;
+  readonly uri: string;
+  readonly #config: string;
+  readonly #namespace: string | undefined;
+  #child: ChildProcess | undefined;
+  #said = "";
+
+  /** `namespace`: the network that it lives in. */
+  constructor(name: string, more: Partial<ConfigInput> = {}, namespace?: string) {
+    this.#namespace = namespace;
+    this.directory = mkdtempSync(join(tmpdir(), `${name}-`));
+    this.socket = join(this.directory, "sock");
+    this.uri = `qemu+unix:///system?socket=${this.socket}`;
+    this.#config = join(this.directory, "switchoverd.json");
+    const config: ConfigInput = {
+      hostname: name,
+      hostUuid: randomUUID(),
+      stateDirectory: join(this.directory, "state"),
+      runDirectory: join(this.directory, "run"),
+      socket: { path: this.socket },
+      migration: { listen: "127.0.0.1", host: "127.0.0.1", stallMs },
+      deadlines,
+      ...more,
+    };
+    writeFileSync(this.#config, JSON.stringify(config));
+  }
+
+  /** Resolves when it listens. */
+  async start(): Promise<void> {
+    const words = ["--import", "tsx", "src/cli/daemon.ts", "--config", this.#config];
+    const stdio = ["ignore", "pipe", "pipe"] as const;
+    const child =
+      this.#namespace === undefined
+        ? spawn(process.execPath, words, { stdio: [...stdio] })
+        : spawn("ip", ["netns", "exec", this.#namespace, process.execPath, ...words], { stdio: [...stdio] });
+    this.#child = child;
+    child.stderr.on("data", (text) => {
+      this.#said += text;
+    });
+    const ended = once(child, "close").then(() => {
+      throw new Error(`switchoverd ended: ${this.#said}`);
+    });
+    await Promise.race([once(child.stdout, "data"), ended]);
+    ended.catch(() => {});
+  }
+
+  get said(): string {
+    return this.#said;
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, "close");
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
+  }
+
+  /** What is left of migrations in its directories. */
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+const stallMs = 1_500;
+
+const proof = proofGuestOptions({ memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 });
+
+/** A guest with a serial file for each host that it may run on; both see the same directory. */
+export class ProofDomain {
+  readonly uuid = randomUUID();
+  readonly name: string;
+  readonly #directory: string;
+  readonly #sides: string[] = [];
+
+  constructor(name: string) {
+    this.name = name;
+    this.#directory = mkdtempSync(join(tmpdir(), "guest-"));
+    mkdirSync(this.#directory, { recursive: true });
+    writeFileSync(join(this.#directory, "firmware"), buildFirmware(proof));
+  }
+
+  /** On a side of that name, after those named before. */
+  xml(side: string): string {
+    if (!this.#sides.includes(side)) this.#sides.push(side);
+    return `<domain type='qemu'>
+  <name>${this.name}</name>
+  <uuid>${this.uuid}</uuid>
+  <memory unit='KiB'>65544</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><loader type='rom'>${join(this.#directory, "firmware")}</loader></os>
+  <features><acpi/></features>
+  <devices>
+    <controller type='usb' model='none'/><memballoon model='none'/>
+    <serial type='file'><source path='${join(this.#directory, `${side}.serial`)}'/></serial>
+  </devices>
+</domain>`;
+  }
+
+  /** The QEMUs that carry it. */
+  pids = (): number[] => qemusOf(this.uuid);
+
+  /** @throws Error when its count has a gap, a repeat or a reset. */
+  check(): void {
+    const streams = this.#sides
+      .map((name) => ({ name, path: join(this.#directory, `${name}.serial`) }))
+      .filter(({ path }) => existsSync(path))
+      .map(({ name, path }) => ({ name, bytes: readFileSync(path) }));
+    const report = checkContinuity(streams, proof);
+    if (!report.ok) throw new Error(describeContinuity(report));
+  }
+
+  /** Waits until it has counted on, on that side. */
+  async counts(side: string, more = 512): Promise<void> {
+    const path = join(this.#directory, `${side}.serial`);
+    const size = () => (existsSync(path) ? readFileSync(path).length : 0);
+    const enough = size() + more;
+    const endMs = Date.now() + 20_000;
+    while (size() < enough) {
+      if (Date.now() > endMs) throw new Error(`${this.name} does not count on at ${side}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  remove(): void {
+    for (const pid of this.pids()) process.kill(pid, "SIGKILL");
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+type Side = "a" | "b";
+
+/** A guest at host a, and host b beside it. */
+export class TwoHosts {
+  readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
+  readonly hosts: Readonly<Record<Side, HostProcess>>;
+  readonly #redials: Redial[] = [];
+  #connections: Partial<Record<Side, Redial>> = {};
+
+  readonly cable: Cable | undefined;
+
+  constructor(more: Partial<ConfigInput>, cable?: Cable) {
+    this.cable = cable;
+    const host = (side: Side) => {
+      const address = cable?.addresses[side];
+      const alone = address && {
+        tcp: { host: address },
+        uri: uriAt(address),
+        migration: { listen: address, host: address, stallMs },
+      };
+      return new HostProcess(`host${side}`, { ...more, ...alone }, cable?.namespace(side));
+    };
+    this.hosts = { a: host("a"), b: host("b") };
+  }
+
+  async begin(): Promise<void> {
+    await Promise.all([this.hosts.a.start(), this.hosts.b.start()]);
+    const rpc = await this.rpc("a");
+    await rpc.call(procedures.domainCreateXml, { xmlDesc: this.guest.xml("a"), flags: 0 });
+    await this.guest.counts("a");
+  }
+
+  rpc(side: Side): Promise<RpcConnection> {
+    this.#connections[side] ??= this.redial(side);
+    return (this.#connections[side] as Redial).rpc();
+  }
+
+  redial(side: Side): Redial {
+    const redial = new Redial(this.hosts[side].uri, systemClock);
+    this.#redials.push(redial);
+    return redial;
+  }
+
+  get dom() {
+    return { name: this.guest.name, uuid: this.guest.uuid, id: -1 };
+  }
+
+  /** From a to b, coordinated from here. */
+  managed(parameters: MigrateParameters = {}): RemoteMigration {
+    return beginRemoteMigration({
+      source: this.redial("a"),
+      destination: this.redial("b"),
+      dom: this.dom,
+      flags: new Set<MigrateFlag>(["LIVE"]),
+      parameters: { xml: this.guest.xml("b"), ...parameters },
+      deadlines: { ...defaultDeadlines, ...deadlines },
+      ids: systemIds,
+      surroundings: { journal: memoryJournal(), clock: systemClock },
+    });
+  }
+
+  /** Coordinated by the source's daemon. */
+  async peerToPeer(
+    from: Side,
+    to: Side,
+    serial: string = to,
+    parameters: MigrateParameters = {},
+  ): Promise<void> {
+    const rpc = await this.rpc(from);
+    await rpc.call(
+      procedures.domainMigratePerform3Params,
+      {
+        dom: this.dom,
+        dconnuri: this.cable === undefined ? this.hosts[to].uri : uriAt(this.cable.addresses[to]),
+        params: toParameters({ xml: this.guest.xml(serial), ...parameters }),
+        cookieIn: new Uint8Array(),
+        flags: bitsOf(["LIVE", "PEER2PEER"]),
+      },
+      { deadlineMs: Number.POSITIVE_INFINITY },
+    );
+  }
+
+  async list(side: Side) {
+    const rpc = await this.rpc(side);
+    return (await rpc.call(procedures.connectListAllDomains, { needResults: 1, flags: 0 })).domains;
+  }
+
+  /** Waits until the job at that side is so. */
+  async jobAt(side: Side, isSo: (job: JobInfo) => boolean): Promise<void> {
+    const rpc = await this.rpc(side);
+    const endMs = Date.now() + 20_000;
+    while (!isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }))) {
+      if (Date.now() > endMs) throw new Error(`the job at ${side} has not come so far`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Waits until the guest's only copy runs there, and checks that it has counted on without a gap. */
+  async runsAt(side: Side, serial: string = side): Promise<void> {
+    await this.settles();
+    const rpc = await this.rpc(side);
+    const { state } = await rpc.call(procedures.domainGetState, { dom: this.dom, flags: 0 });
+    if (state !== domainStates.running) throw new Error(`the guest is in state ${state} at ${side}`);
+    await this.guest.counts(serial);
+    this.guest.check();
+  }
+
+  /** Waits until one QEMU is left and neither side has a job; the side that has the guest. */
+  async settles(): Promise<Side> {
+    const endMs = Date.now() + 30_000;
+    for (;;) {
+      const at = await this.#whoHasIt();
+      if (at !== null && this.guest.pids().length === 1) return at;
+      if (Date.now() > endMs) {
+        const said = `${this.hosts.a.said}${this.hosts.b.said}`;
+        throw new Error(`QEMUs ${this.guest.pids()} of the guest are left; ${said}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Null while a side has a job, or none has the guest, or both. */
+  async #whoHasIt(): Promise<Side | null> {
+    const having: Side[] = [];
+    for (const side of ["a", "b"] as const) {
+      if ((await this.list(side)).length === 0) continue;
+      const rpc = await this.rpc(side);
+      const { type } = await rpc.call(procedures.domainGetJobInfo, { dom: this.dom });
+      if (type !== jobTypes.none) return null;
+      having.push(side);
+    }
+    return having.length === 1 ? (having[0] ?? null) : null;
+  }
+
+  /** The client is gone: all its connections break. */
+  async hangUp(): Promise<void> {
+    for (const it of this.#redials) (await it.rpc()).close();
+    this.#connections = {};
+  }
+
+  /** Kills the daemon with -9, and starts another in its place. */
+  async restart(side: Side): Promise<void> {
+    await this.hosts[side].kill();
+    await this.hosts[side].start();
+  }
+
+  /** Wherever it has ended: it runs there, and has counted on without a gap. */
+  async countsOn(): Promise<Side> {
+    const at = await this.settles();
+    await this.runsAt(at);
+    return at;
+  }
+
+  async end(): Promise<void> {
+    for (const it of this.#redials) await it.close();
+    await this.hosts.a.remove();
+    await this.hosts.b.remove();
+    this.guest.remove();
+    this.cable?.remove();
+  }
+}
+
+const uriAt = (address: string): string => `qemu+tcp://${address}:16509/system`;
+
+type JobInfo = XdrValue<typeof procedures.domainGetJobInfo.ret>;
+
+export async function inTwoHosts(
+  { cable, ...more }: Partial<ConfigInput> & { cable?: Cable },
+  run: (lab: TwoHosts) => Promise<void>,
+): Promise<void> {
+  const lab = new TwoHosts(more, cable);
+  try {
+    await lab.begin();
+    await run(lab);
+    for (const { said } of Object.values(lab.hosts)) if (said !== "") throw new Error(said);
+  } catch (error) {
+    const said = `hosta: ${lab.hosts.a.said}; hostb: ${lab.hosts.b.said}`;
+    throw new Error(`${messageOf(error)}; ${said}`, { cause: error });
+  } finally {
+    await lab.end();
+  }
+}
