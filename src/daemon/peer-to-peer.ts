@@ -54,19 +54,22 @@ export function coordinate(
   const { identity, domain } = outgoing;
   const connection = new Redial(destinationUri, clock);
   const travelling: Travelling = {
-    cookie: new Uint8Array(),
+    cookies: {},
     xml: parameters.xml ?? domain.xml,
     flags: withoutMode(flags),
   };
-  const there = remoteDestination(connection, identity.name, { flags, parameters, clock }, travelling);
+  const there = remoteDestination(connection, identity, { flags, parameters, clock }, travelling);
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
-      travelling.cookie = cookies.ofBegin(outgoing, guest);
+      travelling.cookies.begin = cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
       return answer.kind === "done"
-        ? done(cookies.preparedOf(outgoing, answer.value.uri, travelling.cookie))
+        ? done({
+            settle: destinationUri,
+            ...cookies.preparedOf(outgoing, answer.value.uri, travelling.cookies.prepare ?? new Uint8Array()),
+          })
         : answer;
     },
   };

@@ -1,13 +1,15 @@
 // The two sides of a migration as a coordinator reaches them by libvirt's procedures, version 3 with extensible
 // parameters: a switchoverd or a libvirtd. Cookies and XML travel through here and are not looked into.
 
-import type { Clock, DestinationPeer, SourcePeer } from "../../effects/ports.js";
+import type { Clock, DestinationPeer, SettlingPeer, SourcePeer } from "../../effects/ports.js";
 import { type Answer, cause, done, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import { failure } from "../../protocol/failures.js";
 import type {
   Abort,
+  Decision,
   DestinationReport,
   GuestDescription,
+  Identity,
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
@@ -16,6 +18,7 @@ import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
+import { decisionAt } from "./decision.js";
 import { bitsOf, type MigrateFlag, type MigrateParameters, toParameters } from "./flags.js";
 import type { Redial } from "./redial.js";
 
@@ -29,7 +32,8 @@ export interface StepOptions {
 
 /** What the steps hand on from one to the next; each side answers anew when it is asked again. */
 export interface Travelling {
-  cookie: Uint8Array;
+  /** By the step that has given it; one that has failed has given none. */
+  readonly cookies: Partial<Record<"begin" | "prepare" | "perform" | "finish", Uint8Array>>;
   xml: string;
   flags: ReadonlySet<MigrateFlag>;
 }
@@ -64,7 +68,7 @@ export function remoteSource(
           "CHANGE_PROTECTION",
           ...(paused ? (["PAUSED"] as const) : []),
         ]);
-        travelling.cookie = cookieOut;
+        travelling.cookies.begin = cookieOut;
         travelling.xml = xml;
         return done(described(dom, paused));
       }),
@@ -76,12 +80,12 @@ export function remoteSource(
             dom,
             dconnuri: null,
             params: toParameters({ ...parameters, uri: prepared.uri }),
-            cookieIn: travelling.cookie,
+            cookieIn: travelling.cookies.prepare ?? noCookie,
             flags: bits(),
           },
           { signal, deadlineMs: Number.POSITIVE_INFINITY },
         );
-        travelling.cookie = cookieOut;
+        travelling.cookies.perform = cookieOut;
         return nothing;
       }),
     abort: (signal) =>
@@ -99,7 +103,7 @@ export function remoteSource(
         const words = {
           dom,
           params,
-          cookieIn: travelling.cookie,
+          cookieIn: travelling.cookies.finish ?? noCookie,
           flags: bits(),
           cancelled: cancelled ? 1 : 0,
         };
@@ -128,10 +132,10 @@ export function remoteSource(
 /** `travelling` is what the source's steps have left there. */
 export function remoteDestination(
   connection: Redial,
-  name: string,
+  { name, uuid }: Pick<Identity, "name" | "uuid">,
   options: StepOptions,
   travelling: Travelling,
-): DestinationPeer {
+): DestinationPeer & Pick<SettlingPeer, "settle"> {
   const bits = () => bitsOf([...travelling.flags].filter((it) => !forSourceAlone.includes(it)));
   const params = (more: MigrateParameters) => toParameters({ ...options.parameters, ...more });
   return {
@@ -139,10 +143,14 @@ export function remoteDestination(
       asked(async () => {
         const { cookieOut, uriOut } = await (await connection.rpc(signal)).call(
           procedures.domainMigratePrepare3Params,
-          { params: params({ xml: travelling.xml }), cookieIn: travelling.cookie, flags: bits() },
+          {
+            params: params({ xml: travelling.xml }),
+            cookieIn: travelling.cookies.begin ?? noCookie,
+            flags: bits(),
+          },
           { signal },
         );
-        travelling.cookie = cookieOut;
+        travelling.cookies.prepare = cookieOut;
         const uri = uriOut ?? options.parameters.uri;
         if (uri === undefined) return failed("the destination has not said where the stream goes");
         return done<Prepared>({ uri, capabilities: [] });
@@ -151,26 +159,41 @@ export function remoteDestination(
       asked<DestinationReport>(async () => {
         const words = {
           params: params({ name }),
-          cookieIn: travelling.cookie,
+          cookieIn: travelling.cookies.perform ?? noCookie,
           flags: bits(),
           cancelled: cancelled ? 1 : 0,
         };
+        const rpc = await connection.rpc(signal);
         try {
-          await (await connection.rpc(signal)).call(procedures.domainMigrateFinish3Params, words, { signal });
+          const { cookieOut } = await rpc.call(procedures.domainMigrateFinish3Params, words, { signal });
+          travelling.cookies.finish = cookieOut;
           return done({ outcome: "arrived", failures: [], undone: [] });
         } catch (error) {
           if (!(error instanceof LibvirtError)) throw error;
-          if (
-            error.code === errorCodes.MIGRATE_FINISH_OK ||
-            (cancelled && error.code === errorCodes.OPERATION_INVALID)
-          )
-            return done({ outcome: "refused", failures: [], undone: [] });
+          // It may have had an earlier Finish whose answer was lost: then the guest is there.
+          const decision = await decisionAt(rpc, uuid, signal);
+          if (decision === "taken") return done({ outcome: "arrived", failures: [], undone: [] });
+          if (decision === null) return unknown(error.message);
+          const isAnswer = cancelled && finishedWell.has(error.code);
           const said = failure("rejected", "finish", "destination", cause(error.message));
-          return done({ outcome: "refused", failures: [said], undone: [] });
+          return done({ outcome: "refused", failures: isAnswer ? [] : [said], undone: [] });
         }
+      }),
+    settle: (_identity, signal) =>
+      asked<Decision>(async () => {
+        const decision = await decisionAt(await connection.rpc(signal), uuid, signal);
+        return decision === null ? unknown("the destination has not decided yet") : done(decision);
       }),
   };
 }
+
+/** After Finish with cancelled: it is done, or there was nothing left to do. */
+const finishedWell: ReadonlySet<number> = new Set([
+  errorCodes.MIGRATE_FINISH_OK,
+  errorCodes.OPERATION_INVALID,
+]);
+
+const noCookie = new Uint8Array();
 
 const described = ({ uuid }: Domain, paused: boolean): GuestDescription => ({
   uuid,

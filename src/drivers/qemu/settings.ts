@@ -23,17 +23,20 @@ export interface Gate {
   readonly pauseBeforeSwitchover: boolean;
 }
 
-/** Our capabilities, on or off, as far as both QEMUs know them; names the missing one when a required one is. */
+/** What changes the stream; the others are each side's own affair, and a libvirtd does not tell of them. */
+const ofTheStream: readonly string[] = ["return-path", "validate-uuid"];
+
+/** Our capabilities, on or off, as far as this QEMU and, where it matters, the other know them; or the missing one. */
 export function chooseCapabilities(
   own: readonly string[],
   peer: readonly string[],
   { pauseBeforeSwitchover }: Gate,
 ): Capabilities | { missing: string } {
-  const both = (it: string) => own.includes(it) && peer.includes(it);
-  const missing = requiredCapabilities.find((it) => !both(it));
+  const usable = (it: string) => own.includes(it) && (peer.includes(it) || !ofTheStream.includes(it));
+  const missing = requiredCapabilities.find((it) => !usable(it));
   if (missing !== undefined) return { missing };
   const state = (it: string) => it !== gateCapability || pauseBeforeSwitchover;
-  return ours.filter(both).map((capability) => ({ capability, state: state(capability) }));
+  return ours.filter(usable).map((capability) => ({ capability, state: state(capability) }));
 }
 
 /** Above any real link, and small enough for QEMU to do sums with. */

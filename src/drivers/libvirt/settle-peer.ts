@@ -1,0 +1,66 @@
+// The destination as a source on another host reaches it, to settle: a connection of its own for each question, so that
+// it depends on nothing that may have broken. Upholds G2: it is asked until it has answered.
+
+import type { Clock, SettlingPeer } from "../../effects/ports.js";
+import { type Answer, done, messageOf, unknown } from "../../protocol/answer.js";
+import type { Decision, Identity } from "../../protocol/messages.js";
+import type { RpcConnection } from "../libvirt-rpc/client.js";
+import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
+import { openConnection } from "../libvirt-rpc/open.js";
+import { decisions, settling } from "../libvirt-rpc/settle-program.js";
+
+import { decisionAt } from "./decision.js";
+
+const answerMs = 4_500;
+
+export class SettlePeer implements SettlingPeer {
+  readonly #clock: Clock;
+  /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
+  uri: string | undefined;
+
+  constructor(clock: Clock, uri?: string) {
+    this.#clock = clock;
+    this.uri = uri;
+  }
+
+  settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+    this.#ask("settle", identity, signal);
+
+  yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+    this.#ask("yield", identity, signal);
+
+  async #ask(what: "settle" | "yield", identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> {
+    if (this.uri === undefined) return unknown("the destination has not said where it can be asked");
+    try {
+      const options = { clock: this.#clock, deadlineMs: answerMs, signal };
+      const connection = await openConnection(this.uri, options);
+      try {
+        return await this.#question(connection.rpc, what, identity, signal);
+      } finally {
+        void connection.close();
+      }
+    } catch (error) {
+      return unknown(messageOf(error));
+    }
+  }
+
+  async #question(
+    rpc: RpcConnection,
+    what: "settle" | "yield",
+    identity: Identity,
+    signal: AbortSignal,
+  ): Promise<Answer<Decision>> {
+    try {
+      const asked = settling.procedures[what];
+      const { decision } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
+      if (decision === decisions.taken) return done("taken");
+      if (decision === decisions.refused) return done("refused");
+      return unknown(`the destination's answer ${decision} is not known`);
+    } catch (error) {
+      // A libvirtd does not know the question: what it does with the guest is its answer.
+      if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
+      const decision = await decisionAt(rpc, identity.uuid, signal);
+      return decision === null ? unknown("the destination has not decided yet") : done(decision);
+    }
+  }
+}

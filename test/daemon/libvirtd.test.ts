@@ -1,0 +1,148 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { memoryJournal } from "../../src/drivers/journal/memory-journal.js";
+import {
+  bitsOf,
+  type MigrateFlag,
+  type MigrateParameters,
+  toParameters,
+} from "../../src/drivers/libvirt/flags.js";
+import { Redial } from "../../src/drivers/libvirt/redial.js";
+import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
+import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { systemClock, systemIds } from "../../src/drivers/system.js";
+import type { Around } from "../../src/effects/bind.js";
+import type { JournalRecord } from "../../src/effects/ports.js";
+import { unknown } from "../../src/protocol/answer.js";
+import { defaultDeadlines } from "../../src/protocol/deadlines.js";
+import { beginRemoteMigration } from "../../src/remote-migration.js";
+import { qemusOf } from "../migrate/qemus-of.js";
+import { tiny as bare, hasLibvirtd, startLibvirtd } from "../rpc/libvirtd.js";
+import { HostProcess } from "./lab.js";
+
+const { procedures } = remote;
+/** Their hostnames are known to nobody. */
+const here: MigrateParameters = { uri: "tcp://127.0.0.1" };
+/** Both daemons take it. */
+const tiny = { ...bare, xml: bare.xml.replace("</domain>", "<devices/></domain>") };
+
+type Kind = "libvirtd" | "switchoverd";
+
+async function hostOf(kind: Kind, name: string): Promise<Redial> {
+  const uri = kind === "libvirtd" ? (await startLibvirtd({ hostname: name })).uri : await daemon(name);
+  const redial = new Redial(uri, systemClock);
+  onTestFinished(() => redial.close());
+  return redial;
+}
+
+async function daemon(name: string): Promise<string> {
+  const host = new HostProcess(name);
+  onTestFinished(() => host.remove());
+  await host.start();
+  return host.uri;
+}
+
+async function move(source: Redial, destination: Redial, around?: Around) {
+  const rpc = await source.rpc();
+  const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
+  const story: string[] = [];
+  const migration = beginRemoteMigration({
+    source,
+    destination,
+    dom,
+    flags: new Set<MigrateFlag>(["LIVE"]),
+    parameters: here,
+    deadlines: defaultDeadlines,
+    ids: systemIds,
+    surroundings: {
+      journal: memoryJournal(),
+      clock: systemClock,
+      around,
+      onRecord: (it: JournalRecord) => {
+        if (it.kind === "state") story.push(it.state);
+      },
+    },
+  });
+  onTestFinished(() => {
+    for (const pid of qemusOf(tiny.uuid)) process.kill(pid, "SIGKILL");
+  });
+  return { migration, story };
+}
+
+const stateAt = async (host: Redial): Promise<number | null> => {
+  const rpc = await host.rpc();
+  const { domains } = await rpc.call(procedures.connectListAllDomains, { needResults: 1, flags: 0 });
+  const dom = domains.find(({ uuid }) => uuid === tiny.uuid);
+  if (dom === undefined) return null;
+  return (await rpc.call(procedures.domainGetState, { dom, flags: 0 })).state;
+};
+
+describe.skipIf(!hasLibvirtd)("a managed migration", () => {
+  test.each([
+    ["libvirtd", "libvirtd"],
+    ["libvirtd", "switchoverd"],
+    ["switchoverd", "libvirtd"],
+  ] as const)("from a %s to a %s arrives", async (from, to) => {
+    const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
+    const { migration, story } = await move(source, destination);
+    const outcome = await migration.outcome;
+    expect(outcome.kind, outcome.failures.map((it) => it.message).join("; ")).toBe("arrived");
+    expect(story.at(-1)).toBe("ended");
+    expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
+    expect(qemusOf(tiny.uuid)).toHaveLength(1);
+  });
+});
+
+describe.skipIf(!hasLibvirtd)(
+  "between two libvirtds, where libvirt's own client would run the guest twice",
+  () => {
+    const losing =
+      (lost: readonly string[], settles: boolean): Around =>
+      async (place, call) => {
+        if (!lost.includes(place)) return call();
+        if (settles) await call();
+        return unknown("the answer was lost");
+      };
+
+    test("a lost answer to Finish leaves one copy, at the destination", async () => {
+      const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("libvirtd", "hostb")];
+      const { migration } = await move(source, destination, losing(["askFinish"], true));
+      await migration.outcome;
+      expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
+      expect(qemusOf(tiny.uuid)).toHaveLength(1);
+    });
+
+    test("a Finish that never arrives leaves one copy, at the source", async () => {
+      const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("libvirtd", "hostb")];
+      const { migration } = await move(source, destination, losing(["askFinish"], false));
+      await migration.outcome;
+      await destination.close();
+      expect(await stateAt(source)).toBe(domainStates.paused);
+    });
+  },
+);
+
+describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
+  test("from a switchoverd to a libvirtd arrives, and settles by what the libvirtd does", async () => {
+    const source = await hostOf("switchoverd", "hosta");
+    const { uri } = await startLibvirtd({ hostname: "hostb" });
+    const destination = new Redial(uri, systemClock);
+    onTestFinished(() => destination.close());
+    const rpc = await source.rpc();
+    const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
+    onTestFinished(() => {
+      for (const pid of qemusOf(tiny.uuid)) process.kill(pid, "SIGKILL");
+    });
+    await rpc.call(procedures.domainMigratePerform3Params, {
+      ...{ dom, dconnuri: uri, params: toParameters(here), cookieIn: new Uint8Array() },
+      flags: bitsOf(["LIVE", "PEER2PEER"]),
+    });
+    expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
+    const peer = new SettlePeer(systemClock, uri);
+    const identity = { migrationId: "m", uuid: tiny.uuid, name: "tiny" };
+    const { signal } = new AbortController();
+    expect(await peer.settle(identity, signal)).toEqual({ kind: "done", value: "taken" });
+    const nobody = { ...identity, uuid: "00000000-0000-4000-8000-000000000001" };
+    expect(await peer.settle(nobody, signal)).toEqual({ kind: "done", value: "refused" });
+  });
+});
