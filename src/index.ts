@@ -31,3 +31,9 @@ export type { Failure } from "./protocol/failures.js";
 export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
 export { defaultPolicy, type Policy, type WhenUnreachable } from "./protocol/policy.js";
 export { type Recovered, recoverMigrations } from "./recover.js";
+export {
+  type MigrateBetweenOptions,
+  migrateBetween,
+  type RemoteMigration,
+  type RemoteOutcome,
+} from "./remote-migration.js";

@@ -168,7 +168,8 @@ export function conduct(parts: Parts): Migration {
   };
 }
 
-function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: CoordinatorOutput): MigrationError {
+/** @internal */
+export function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: CoordinatorOutput): MigrationError {
   const [first, ...rest] = output.failures;
   const unheard = failure("unanswered", "confirm", "source", {
     message: "the source has not said how it ended",

@@ -32,8 +32,23 @@ export function program(): Command {
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode));
   switchover
     .command("migrate")
-    .description("boot a guest in one QEMU, move it live into another on this machine, say who runs it")
+    .description(
+      "move a guest live from one host to another; without --from and --to, boot one in a QEMU and move it into another " +
+        "on this machine; say who runs it",
+    )
     .argument("[hardware...]", "after --: QEMU arguments of a guest of yours, the same on both sides")
+    .option("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
+    .option("--to <uri>", "the destination's host")
+    .option("--domain <name>", "between hosts: the guest")
+    .option("--persistent", "between hosts: keep its definition at the destination")
+    .option("--undefine-source", "between hosts: remove its definition at the source")
+    .option("--suspend", "between hosts: leave it paused at the destination")
+    .option(
+      "--migrate-uri <uri>",
+      "between hosts: where the memory stream goes, such as tcp://10.0.0.2:49152",
+    )
+    .option("--destination-name <name>", "between hosts: its name at the destination")
+    .option("--xml <file>", "between hosts: its XML at the destination, with other host-side paths")
     .option("--name <name>", "the guest's name", "proof")
     .option("--binary <path>", "QEMU's binary", "qemu-system-x86_64")
     .option("--memory <KiB>", "proof guest: memory; no multiple of 256", number, 65_544)
@@ -74,8 +89,15 @@ export function program(): Command {
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (hardware: string[], options: MigrateWords) => {
-      const { migrateCommand } = await import("./migrate.js");
-      process.exitCode = await migrateCommand(hardware, options);
+      const isBetween =
+        options.from !== undefined || options.to !== undefined || options.domain !== undefined;
+      if (isBetween) {
+        const { migrateBetweenCommand } = await import("./migrate-between.js");
+        process.exitCode = await migrateBetweenCommand(hardware, options);
+      } else {
+        const { migrateCommand } = await import("./migrate.js");
+        process.exitCode = await migrateCommand(hardware, options);
+      }
     });
   switchover
     .command("recover")

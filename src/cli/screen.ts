@@ -11,7 +11,7 @@ export interface Screen {
   say(sentence: string): void;
   complain(sentence: string): void;
   record(record: JournalRecord): void;
-  progress(snapshot: MigrationSnapshot): void;
+  progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress">): void;
   endProgress(): void;
   outcome(outcome: Outcome): void;
   proof(report: ContinuityReport): void;

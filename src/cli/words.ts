@@ -31,6 +31,15 @@ export interface MigrateWords extends FenceWords {
   readonly maxDowntime: number;
   readonly stall: number;
   readonly transport: "unix" | "tcp";
+  readonly from?: string;
+  readonly to?: string;
+  readonly domain?: string;
+  readonly persistent?: true;
+  readonly undefineSource?: true;
+  readonly suspend?: true;
+  readonly migrateUri?: string;
+  readonly destinationName?: string;
+  readonly xml?: string;
   readonly whenUnreachable: WhenUnreachable;
   readonly patience: number;
   readonly journal?: string;

@@ -1,6 +1,7 @@
 // The domains of a host: what is defined, what runs, and what happens to them. Definitions and running QEMUs are on disk
 // before anybody is told, so that a restarted daemon finds all of them again.
 
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod/mini";
 import { type BuiltQemu, buildQemu } from "../drivers/domain/build.js";
@@ -9,6 +10,7 @@ import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
 import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
+import { findByArgument } from "../drivers/qemu/proc.js";
 import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
@@ -102,6 +104,7 @@ export class Domains {
     const definitions = await FileStore.open(join(options.stateDirectory, "domains"), ".xml");
     const lives = await FileStore.open(join(options.stateDirectory, "running"), ".json");
     const domains = new Domains(options, definitions, lives);
+    await removeAsked(options.runDirectory);
     for (const [uuid, xml] of await definitions.readAll()) {
       try {
         domains.#entry(parseDomain(xml)).definition = parseDomain(xml);
@@ -270,7 +273,8 @@ export class Domains {
   factsOf(binary: string): Promise<QemuFacts> {
     let facts = this.#facts.get(binary);
     if (facts === undefined) {
-      facts = gatherQemuFacts(binary, this.#options.clock);
+      const directory = this.directoryOf(`${factsPrefix}${this.#facts.size}`);
+      facts = gatherQemuFacts(binary, { clock: this.#options.clock, directory });
       this.#facts.set(binary, facts);
       facts.catch(() => this.#facts.delete(binary));
     }
@@ -354,5 +358,18 @@ export class Domains {
 
   #forgetTransient({ uuid, definition, live, job }: ManagedDomain): void {
     if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
+  }
+}
+
+/** QEMUs that are asked for what they know, and have no guest. */
+const factsPrefix = "facts-";
+
+/** A daemon that was killed while it asked has left them. */
+async function removeAsked(runDirectory: string): Promise<void> {
+  for (const name of await readdir(runDirectory)) {
+    if (!name.startsWith(factsPrefix)) continue;
+    const directory = join(runDirectory, name);
+    for (const { pid } of findByArgument(`${directory}/`)) process.kill(pid, "SIGKILL");
+    await rm(directory, { recursive: true, force: true });
   }
 }

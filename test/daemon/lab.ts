@@ -4,28 +4,29 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConfigInput } from "../../src/daemon/config.js";
-import { memoryJournal } from "../../src/drivers/journal/memory-journal.js";
-import {
-  bitsOf,
-  type MigrateFlag,
-  type MigrateParameters,
-  toParameters,
-} from "../../src/drivers/libvirt/flags.js";
+import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { systemClock, systemIds } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/system.js";
 import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
 import { messageOf } from "../../src/protocol/answer.js";
-import { defaultDeadlines } from "../../src/protocol/deadlines.js";
-import { beginRemoteMigration, type RemoteMigration } from "../../src/remote-migration.js";
+import { migrateBetween, type RemoteMigration } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 
 const { procedures } = remote;
@@ -120,10 +121,14 @@ export class HostProcess {
   async start(): Promise<void> {
     const words = ["--import", "tsx", "src/cli/daemon.ts", "--config", this.#config];
     const stdio = ["ignore", "pipe", "pipe"] as const;
+    const env = { ...process.env, TMPDIR: this.directory };
     const child =
       this.#namespace === undefined
-        ? spawn(process.execPath, words, { stdio: [...stdio] })
-        : spawn("ip", ["netns", "exec", this.#namespace, process.execPath, ...words], { stdio: [...stdio] });
+        ? spawn(process.execPath, words, { stdio: [...stdio], env })
+        : spawn("ip", ["netns", "exec", this.#namespace, process.execPath, ...words], {
+            stdio: [...stdio],
+            env,
+          });
     this.#child = child;
     child.stderr.on("data", (text) => {
       this.#said += text;
@@ -271,17 +276,23 @@ export class TwoHosts {
   }
 
   /** From a to b, coordinated from here. */
-  managed(parameters: MigrateParameters = {}): RemoteMigration {
-    return beginRemoteMigration({
-      source: this.redial("a"),
-      destination: this.redial("b"),
-      dom: this.dom,
-      flags: new Set<MigrateFlag>(["LIVE"]),
+  managed(parameters: MigrateParameters = {}): Promise<RemoteMigration> {
+    return migrateBetween({
+      from: this.hosts.a.uri,
+      to: this.hosts.b.uri,
+      domain: this.guest.name,
       parameters: { xml: this.guest.xml("b"), ...parameters },
-      deadlines: { ...defaultDeadlines, ...deadlines },
-      ids: systemIds,
-      surroundings: { journal: memoryJournal(), clock: systemClock },
     });
+  }
+
+  /** The same by the command, in a process of its own. */
+  client(words: readonly string[]): { kill(): void; readonly ended: Promise<unknown> } {
+    const path = join(this.hosts.a.directory, "destination.xml");
+    writeFileSync(path, this.guest.xml("b"));
+    const where = ["--from", this.hosts.a.uri, "--to", this.hosts.b.uri, "--domain", this.guest.name];
+    const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, "--xml", path, ...words];
+    const child = spawn(process.execPath, all, { stdio: "ignore" });
+    return { kill: () => void child.kill("SIGKILL"), ended: once(child, "close") };
   }
 
   /** Coordinated by the source's daemon. */
@@ -357,12 +368,6 @@ export class TwoHosts {
     return having.length === 1 ? (having[0] ?? null) : null;
   }
 
-  /** The client is gone: all its connections break. */
-  async hangUp(): Promise<void> {
-    for (const it of this.#redials) (await it.rpc()).close();
-    this.#connections = {};
-  }
-
   /** Kills the daemon with -9, and starts another in its place. */
   async restart(side: Side): Promise<void> {
     await this.hosts[side].kill();
@@ -373,7 +378,14 @@ export class TwoHosts {
   async countsOn(): Promise<Side> {
     const at = await this.settles();
     await this.runsAt(at);
+    this.#leftNothing();
     return at;
+  }
+
+  /** @throws Error when there is more than the one QEMU's own directory (G6). */
+  #leftNothing(): void {
+    const left = Object.values(this.hosts).flatMap(({ directory }) => readdirSync(join(directory, "run")));
+    if (left.length !== 1) throw new Error(`these are left of QEMUs: ${left}`);
   }
 
   async end(): Promise<void> {

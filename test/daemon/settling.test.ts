@@ -8,59 +8,16 @@ import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { decisions, settling } from "../../src/drivers/libvirt-rpc/settle-program.js";
-import { Cable, inTwoHosts, noCable } from "./lab.js";
+import { hostFaults, migrationWith, moments } from "./host-faults.js";
+import { inTwoHosts, noCable } from "./lab.js";
 
 const { procedures } = remote;
 
-/** So that a migration lasts about a second: seeded moments fall into all of its phases. */
-const slow = { bandwidthMiBps: 12 };
-/** Seeded: as evenly spread as the golden ratio does. */
-const moments = (count: number, longestMs: number) =>
-  Array.from({ length: count }, (_, seed) => Math.round(((seed * 0.618) % 1) * longestMs));
-
-describe("a daemon killed with -9 and started again leaves one running copy", () => {
-  test.each(moments(6, 1_800))("the source's, %i ms into a managed migration", async (ms) => {
-    await inTwoHosts({}, async (lab) => {
-      const { outcome } = lab.managed(slow);
-      await later(ms);
-      await lab.restart("a");
-      await outcome;
-      await lab.countsOn();
-    });
-  });
-
-  test.each(moments(6, 1_800))("the destination's, %i ms into a managed migration", async (ms) => {
-    await inTwoHosts({}, async (lab) => {
-      const { outcome } = lab.managed(slow);
-      await later(ms);
-      await lab.restart("b");
-      await outcome;
-      await lab.countsOn();
-    });
-  });
-
-  test.each(moments(4, 1_800))("both, %i ms into a peer-to-peer migration", async (ms) => {
-    await inTwoHosts({}, async (lab) => {
-      const done = lab.peerToPeer("a", "b", "b", slow).catch(() => {});
-      await later(ms);
-      await Promise.all([lab.restart("a"), lab.restart("b")]);
-      await done;
-      await lab.countsOn();
-    });
-  });
-});
-
-describe.skipIf(noCable !== undefined)("a cable that is cut and mended leaves one running copy", () => {
-  test.each(moments(6, 1_800))("%i ms into a peer-to-peer migration", async (ms) => {
-    await inTwoHosts({ cable: new Cable() }, async (lab) => {
-      const done = lab.peerToPeer("a", "b", "b", slow).catch(() => {});
-      await later(ms);
-      lab.cable?.cut();
-      await later(4_000);
-      lab.cable?.mend();
-      await done;
-      await lab.countsOn();
-    });
+// A slice; more of it is `npm run faults:hosts`.
+describe.each(hostFaults)("%s", (fault) => {
+  const why = fault === "the cable is cut for a while" ? noCable : undefined;
+  test.skipIf(why !== undefined).each(moments(3))("%i ms into a migration: one copy runs on", async (ms) => {
+    await migrationWith(fault, ms);
   });
 });
 
@@ -94,7 +51,7 @@ describe("a source that settles", () => {
 
   test("gets the same answer of a destination that has been restarted since", async () => {
     await inTwoHosts({}, async (lab) => {
-      expect((await lab.managed().outcome).kind).toBe("arrived");
+      expect((await (await lab.managed()).outcome).kind).toBe("arrived");
       await lab.restart("b");
       const b = await lab.rpc("b");
       const stories = readdirSync(join(lab.hosts.b.directory, "state", "journal")).filter((it) =>
@@ -109,5 +66,3 @@ describe("a source that settles", () => {
     });
   });
 });
-
-const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

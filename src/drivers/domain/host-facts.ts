@@ -55,13 +55,19 @@ export async function gatherHostFacts(wanted: {
   const paths: Record<string, PathFact> = {};
   for (const path of wanted.paths) paths[path] = await pathFact(path);
   const processor = cpus()[0]?.model ?? "";
-  return { hostname: hostname(), processor, qemu: await gatherQemuFacts(binary, clock), guests, paths };
+  return { hostname: hostname(), processor, qemu: await gatherQemuFacts(binary, { clock }), guests, paths };
+}
+
+export interface FactsOptions {
+  readonly clock: Clock;
+  /** Of the QEMUs that are asked, one after the other. Default: new ones for temporary files. */
+  readonly directory?: string;
 }
 
 /** @throws Error with QEMU's words when it cannot be run. */
-export async function gatherQemuFacts(binary: string, clock: Clock): Promise<QemuFacts> {
-  const { kvm, cpuModels } = await gatherKvm(binary, clock);
-  return asking(binary, "tcg", clock, async (monitor) => {
+export async function gatherQemuFacts(binary: string, options: FactsOptions): Promise<QemuFacts> {
+  const { kvm, cpuModels } = await gatherKvm(binary, options);
+  return asking(binary, "tcg", options, async (monitor) => {
     const { qemu } = await monitor.execute("query-version", {});
     const machines = await monitor.execute("query-machines", {});
     const devices = await monitor.execute("qom-list-types", { implements: "device", abstract: false });
@@ -82,12 +88,12 @@ const usualCpu = "qemu64";
 /** Whether KVM can run guests here; a device that opens proves little. */
 async function gatherKvm(
   binary: string,
-  clock: Clock,
+  options: FactsOptions,
 ): Promise<{ kvm: Kvm; cpuModels: readonly CpuModelFact[] }> {
   const no = (why: string) => ({ kvm: { works: false, why } as const, cpuModels: [] });
   try {
     await (await open("/dev/kvm", "r+")).close();
-    return await asking(binary, "kvm", clock, async (monitor) => {
+    return await asking(binary, "kvm", options, async (monitor) => {
       if (!(await monitor.execute("query-kvm", {})).enabled) return no("QEMU does not use it");
       const cpuModels = await cpuModelsOf(monitor);
       const lacking = cpuModels.find((it) => it.name === usualCpu)?.unavailable ?? [];
@@ -108,7 +114,7 @@ async function cpuModelsOf(monitor: Monitor): Promise<CpuModelFact[]> {
 async function asking<T>(
   binary: string,
   accelerator: "tcg" | "kvm",
-  clock: Clock,
+  options: FactsOptions,
   ask: (monitor: Monitor) => Promise<T>,
 ): Promise<T> {
   const args = [
@@ -122,7 +128,7 @@ async function asking<T>(
     "none",
     "-S",
   ];
-  const qemu = await QemuProcess.start({ name: "facts", uuid: randomUUID(), binary, args }, { clock });
+  const qemu = await QemuProcess.start({ name: "facts", uuid: randomUUID(), binary, args }, options);
   try {
     return await ask(qemu.main);
   } finally {

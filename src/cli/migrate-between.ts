@@ -1,0 +1,111 @@
+// `switchover migrate --from … --to …`: moves a guest between two hosts, shows it, and says who runs it.
+
+import { readFile } from "node:fs/promises";
+import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import { messageOf } from "../protocol/answer.js";
+import { describeFailure } from "../protocol/failures.js";
+import { outcomes } from "../protocol/outcomes.js";
+import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
+import { createScreen, type Screen } from "./screen.js";
+import { badInputExitCode, type MigrateWords } from "./words.js";
+
+const progressEveryMs = 200;
+
+/** The exit code. */
+export async function migrateBetweenCommand(
+  hardware: readonly string[],
+  words: MigrateWords,
+): Promise<number> {
+  const screen = createScreen(words);
+  let migration: RemoteMigration;
+  let journal: FileJournal | undefined;
+  try {
+    const where = placesOf(hardware, words);
+    if (words.journal !== undefined) journal = await openFileJournal(words.journal);
+    migration = await migrateBetween({
+      ...where,
+      flags: flagsOf(words),
+      parameters: await parametersOf(words),
+      onRecord: screen.record,
+      ...(journal && { journal }),
+    });
+  } catch (error) {
+    screen.complain(messageOf(error));
+    await journal?.close();
+    return badInputExitCode;
+  }
+  const stopListening = obeyInterrupts(migration, screen);
+  const stopShowing = showProgress(migration, screen);
+  const { kind, error } = await migration.outcome;
+  stopShowing();
+  stopListening();
+  screen.endProgress();
+  screen.outcome({ kind, runs: outcomes[kind].runs, guest: null, error, pauseMs: null, qemuTotalMs: null });
+  screen.say(outcomes[kind].says);
+  if (error !== null) {
+    for (const it of error.failures) screen.complain(describeFailure(it));
+    screen.say(`next: ${error.next}`);
+  }
+  await journal?.close();
+  return outcomes[kind].exitCode;
+}
+
+/** @throws Error naming what is missing. */
+function placesOf(hardware: readonly string[], { from, to, domain }: MigrateWords) {
+  if (hardware.length > 0)
+    throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
+  if (from === undefined || to === undefined || domain === undefined)
+    throw new Error("between hosts, --from, --to and --domain are all needed");
+  return { from, to, domain };
+}
+
+const flagsOf = ({ persistent, undefineSource, suspend }: MigrateWords): MigrateFlag[] => [
+  "LIVE",
+  ...(persistent ? (["PERSIST_DEST"] as const) : []),
+  ...(undefineSource ? (["UNDEFINE_SOURCE"] as const) : []),
+  ...(suspend ? (["PAUSED"] as const) : []),
+];
+
+/** @throws Error when the XML cannot be read. */
+async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
+  const { migrateUri, destinationName, xml, bandwidth } = words;
+  return {
+    ...(migrateUri !== undefined && { uri: migrateUri }),
+    ...(destinationName !== undefined && { name: destinationName }),
+    ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
+    ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
+  };
+}
+
+function showProgress(migration: RemoteMigration, screen: Screen): () => void {
+  let ended = false;
+  const show = async () => {
+    while (!ended) {
+      const progress = await migration.progress();
+      if (progress !== null && !ended) screen.progress({ source: "sending", destination: null, progress });
+      await new Promise((resolve) => setTimeout(resolve, progressEveryMs));
+    }
+  };
+  void show();
+  return () => {
+    ended = true;
+  };
+}
+
+/** First Ctrl-C: abort. Second: go; each host settles by itself. */
+function obeyInterrupts(migration: RemoteMigration, screen: Screen): () => void {
+  let interrupts = 0;
+  const interrupted = async () => {
+    interrupts += 1;
+    if (interrupts > 1) {
+      screen.complain("left as it is: the hosts settle it between them");
+      process.exit(outcomes.undecided.exitCode);
+    }
+    screen.say("aborting; Ctrl-C again leaves");
+    const { accepted, why } = await migration.abort();
+    screen.say(accepted ? "the abort is obeyed" : `the abort is refused: ${why}`);
+  };
+  process.on("SIGINT", interrupted);
+  return () => process.off("SIGINT", interrupted);
+}
