@@ -5,6 +5,7 @@ import { createActor } from "xstate";
 import type { CoordinatorInput } from "../machines/coordinator.js";
 import type { DestinationInput } from "../machines/destination.js";
 import type { SourceInput } from "../machines/source.js";
+import { fencedGuest } from "../machines/source-setup.js";
 import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
 import type {
   Clock,
@@ -47,6 +48,15 @@ export function openSource(
   const around = open(surroundings, { side: "source", input, host });
   const actor = createActor(bindSource(around, guest, destination), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
+  actor.subscribe({
+    complete: () => {
+      const { output, context } = actor.getSnapshot();
+      const fenced = fencedGuest(context);
+      // The effects of a source that has left have done so; of one that is stuck the fence must know on.
+      if (fenced !== null && (output?.outcome === "stayed" || output?.outcome === "lost"))
+        void around.fence?.release(fenced);
+    },
+  });
   return { actor, durable: around.recorder.durable };
 }
 

@@ -3,8 +3,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdFence, fenceByProof } from "../../src/drivers/etcd-fence.js";
+import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
-import type { Fence } from "../../src/effects/ports.js";
+import type { Clock, Fence } from "../../src/effects/ports.js";
 import { migrateWith } from "../../src/migrate.js";
 import { unknown } from "../../src/protocol/answer.js";
 import { inLab } from "../migrate/lab.js";
@@ -136,6 +137,44 @@ describe("a real migration whose destination cannot be reached", () => {
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source" });
       expect(outcome.error?.failures.map((it) => it.message).join()).toContain("the fence says");
+    });
+  });
+
+  test("leaves nothing at the fence, and no timer, when the guest stays", async () => {
+    await inLab({}, async (lab) => {
+      const { guest } = lab;
+      if (guest === null) throw new Error("no guest");
+      const timers = new Set<unknown>();
+      const clock: Clock = {
+        now: Date.now,
+        setTimeout: (run, ms) => {
+          const timer: unknown = systemClock.setTimeout(() => {
+            timers.delete(timer);
+            run();
+          }, ms);
+          timers.add(timer);
+          return timer;
+        },
+        clearTimeout: (timer) => {
+          timers.delete(timer);
+          systemClock.clearTimeout(timer);
+        },
+      };
+      const prefix = "stays/";
+      const fence = etcdFence({ endpoints: [etcd.endpoint], prefix, clock });
+      const migration = migrateWith({
+        guest,
+        fence,
+        limits: { bandwidthMiBps: 8 },
+        destination: { sideArgs: lab.proof.nextSide("destination") },
+      });
+      for await (const { progress } of migration.progress) if (progress !== null) break;
+      expect(timers.size).toBeGreaterThan(0);
+      expect(await etcd.keys(prefix)).toBe(1);
+      await migration.abort();
+      expect(await lab.ended(migration)).toMatchObject({ kind: "aborted" });
+      await expect.poll(() => etcd.keys(prefix)).toBe(0);
+      expect(timers.size).toBe(0);
     });
   });
 

@@ -11,6 +11,8 @@ export interface Etcd {
   /** Does not answer until it is let go on. */
   pause(): void;
   goOn(): void;
+  /** How many there are below a prefix. */
+  keys(prefix: string): Promise<number>;
   end(): Promise<void>;
 }
 
@@ -34,6 +36,16 @@ export async function startEtcd(): Promise<Etcd> {
     endpoint,
     pause: () => void child.kill("SIGSTOP"),
     goOn: () => void child.kill("SIGCONT"),
+    keys: async (prefix) => {
+      const base64 = (text: string) => Buffer.from(text).toString("base64");
+      const body = JSON.stringify({
+        key: base64(prefix),
+        range_end: base64(`${prefix}\xff`),
+        count_only: true,
+      });
+      const answer = await fetch(`${endpoint}/v3/kv/range`, { method: "POST", body });
+      return Number(((await answer.json()) as { count?: string }).count ?? 0);
+    },
     end: async () => {
       child.kill("SIGKILL");
       await ended;
