@@ -30,6 +30,8 @@ export interface Live {
   readonly id: number;
   readonly domain: Domain;
   readonly guest: RunningGuest;
+  /** What the end of its QEMU means, whoever sees it first. */
+  endsAs: "shutdown" | "destroyed";
 }
 
 export interface ManagedDomain {
@@ -291,7 +293,7 @@ export class Domains {
   /** A guest that is here from now on, whoever has started its QEMU. */
   async enter(domain: Domain, guest: RunningGuest): Promise<ManagedDomain> {
     const entry = this.#entry(domain);
-    const live: Live = { id: this.#nextId++, domain, guest };
+    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "shutdown" };
     entry.live = live;
     const { main } = guest.process;
     main.onEvent(({ name }) => {
@@ -301,7 +303,7 @@ export class Domains {
     });
     void guest.process.exited.then(() => {
       // In a migration its own side sees to it.
-      if (entry.live === live && entry.job === null) void this.leave(entry, "shutdown");
+      if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
     const { running } = await main.execute("query-status", {});
     entry.state = running

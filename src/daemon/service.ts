@@ -19,8 +19,10 @@ import { type ManagedDomain, reasons } from "./domains.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
+import { isListed, listFlags } from "./listing.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
+import { allOf, checkFlags } from "./service-flags.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;
@@ -36,17 +38,12 @@ const supported: ReadonlySet<number> = new Set([
   features.remoteCloseCallback,
 ]);
 
-const listFlags = {
-  active: 1,
-  inactive: 2,
-  persistent: 4,
-  transient: 8,
-  running: 16,
-  paused: 32,
-  shutoff: 64,
-};
-const createFlags = { paused: 1 };
-const xmlFlags = { inactive: 2 };
+const defineFlags = { validate: 1 };
+const createFlags = { paused: 1, validate: 16 };
+const destroyFlags = { graceful: 1 };
+/** There is nothing of the kind here, so it is removed with the definition. */
+const undefineFlags = { managedSave: 1, snapshots: 2, nvram: 4, keepNvram: 8, checkpoints: 16 };
+const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
 
 export function services(host: Host, migrations: Migrations): readonly Service[] {
   const { domains } = host;
@@ -60,28 +57,31 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     return domains.start(entry.definition, { paused });
   };
   const destroyed = async (entry: ManagedDomain) => {
-    const { guest } = domains.liveOf(entry);
+    const live = domains.liveOf(entry);
     if (entry.job !== null)
       throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}; abort it first`);
-    const answer = await endProcess(guest.process);
+    live.endsAs = "destroyed";
+    const answer = await endProcess(live.guest.process);
     if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
     await domains.leave(entry, "destroyed");
   };
   const suspended = async (entry: ManagedDomain) => {
     const { guest } = domains.liveOf(entry);
+    if (entry.state.name === "paused") return;
     await guest.process.main.execute("stop", {});
     entry.state = { name: "paused", reason: reasons.paused.user };
     domains.tell(entry, "suspended", "paused");
   };
   const resumed = async (entry: ManagedDomain) => {
     const { guest } = domains.liveOf(entry);
-    if (entry.job !== null) throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}`);
+    domains.checkIdle(entry);
+    if (entry.state.name === "running") throw no("OPERATION_INVALID", "domain is already running");
     await guest.process.main.execute("cont", {});
     entry.state = { name: "running", reason: reasons.running.unpaused };
     domains.tell(entry, "resumed", "unpaused");
   };
   const undefined_ = async (entry: ManagedDomain) => {
-    if (entry.job !== null) throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}`);
+    domains.checkIdle(entry);
     await domains.undefine(entry);
   };
   const events = new EventClients(host);
@@ -118,6 +118,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     connectRegisterCloseCallback: () => {},
     connectUnregisterCloseCallback: () => {},
     connectListAllDomains: ({ flags }) => {
+      checkFlags(flags, allOf(listFlags));
       const found = domains.all.filter((it) => isListed(it, flags)).map(wire);
       return { domains: found, ret: found.length };
     },
@@ -136,9 +137,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       writing(client);
       return { dom: wire(await domains.define(domains.parse(xml))) };
     },
-    domainDefineXmlFlags: async ({ xml }, client) => {
+    domainDefineXmlFlags: async ({ xml, flags }, client) => {
       writing(client);
-      return { dom: wire(await domains.define(domains.parse(xml))) };
+      checkFlags(flags, allOf(defineFlags));
+      const domain = domains.parse(xml);
+      if ((flags & defineFlags.validate) !== 0) await domains.build(domain);
+      return { dom: wire(await domains.define(domain)) };
     },
     domainCreate: async ({ dom }, client) => {
       writing(client);
@@ -146,10 +150,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     },
     domainCreateWithFlags: async ({ dom, flags }, client) => {
       writing(client);
+      checkFlags(flags, allOf(createFlags));
       return { dom: wire(await started(of(dom), (flags & createFlags.paused) !== 0)) };
     },
     domainCreateXml: async ({ xmlDesc, flags }, client) => {
       writing(client);
+      checkFlags(flags, allOf(createFlags));
       const paused = (flags & createFlags.paused) !== 0;
       return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
     },
@@ -157,16 +163,18 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       writing(client);
       await destroyed(of(dom));
     },
-    domainDestroyFlags: async ({ dom }, client) => {
+    domainDestroyFlags: async ({ dom, flags }, client) => {
       writing(client);
+      checkFlags(flags, allOf(destroyFlags));
       await destroyed(of(dom));
     },
     domainUndefine: async ({ dom }, client) => {
       writing(client);
       await undefined_(of(dom));
     },
-    domainUndefineFlags: async ({ dom }, client) => {
+    domainUndefineFlags: async ({ dom, flags }, client) => {
       writing(client);
+      checkFlags(flags, allOf(undefineFlags));
       await undefined_(of(dom));
     },
     domainSuspend: async ({ dom }, client) => {
@@ -178,13 +186,29 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       await resumed(of(dom));
     },
     domainGetXmlDesc: ({ dom, flags }) => {
+      checkFlags(flags, allOf(xmlFlags));
       const { live, definition } = of(dom);
-      const wanted =
-        (flags & xmlFlags.inactive) !== 0 ? (definition ?? live?.domain) : (live?.domain ?? definition);
-      const xml = wanted?.xml ?? "";
-      return { xml: live !== null && wanted === live.domain ? withId(xml, live.id) : xml };
+      if (live === null || (flags & xmlFlags.inactive) !== 0)
+        return { xml: (definition ?? live?.domain)?.xml ?? "" };
+      return { xml: withId(live.domain.xml, live.id) };
     },
-    domainGetState: ({ dom }) => {
+    domainGetOsType: ({ dom }) => {
+      const { live, definition } = of(dom);
+      return { type: (live?.domain ?? definition)?.model?.os.type.text ?? "hvm" };
+    },
+    domainGetAutostart: ({ dom }) => {
+      of(dom);
+      return { autostart: 0 };
+    },
+    domainIsActive: ({ dom }) => ({ active: of(dom).live === null ? 0 : 1 }),
+    domainIsPersistent: ({ dom }) => ({ persistent: of(dom).definition === null ? 0 : 1 }),
+    domainHasManagedSaveImage: ({ dom, flags }) => {
+      checkFlags(flags, 0);
+      of(dom);
+      return { result: 0 };
+    },
+    domainGetState: ({ dom, flags }) => {
+      checkFlags(flags, 0);
       const { state } = of(dom);
       return { state: domainStates[state.name], reason: state.reason };
     },
@@ -214,22 +238,3 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
 /** As a running domain's XML begins at libvirt. */
 const withId = (xml: string, id: number): string =>
   xml.replace(/<domain(?=[\s>])(?:\s+id=(?:"[^"]*"|'[^']*'))?/, `<domain id="${id}"`);
-
-/** Within each group of flags one has to fit; a group of which none is given fits all. */
-function isListed({ live, definition, state }: ManagedDomain, flags: number): boolean {
-  const groups = [
-    { active: live !== null, inactive: live === null },
-    { persistent: definition !== null, transient: definition === null },
-    {
-      running: state.name === "running",
-      paused: state.name === "paused",
-      shutoff: state.name === "shutoff",
-    },
-  ];
-  return groups.every((group) => {
-    const wanted = Object.entries(group).filter(
-      ([name]) => (flags & listFlags[name as keyof typeof listFlags]) !== 0,
-    );
-    return wanted.length === 0 || wanted.some(([, fits]) => fits);
-  });
-}
