@@ -12,6 +12,7 @@ import { defaultDeadlines } from "../protocol/deadlines.js";
 import type { DaemonConfig } from "./config.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
+import { JobNews } from "./job-news.js";
 import { Migrations } from "./migrations.js";
 import { services } from "./service.js";
 
@@ -36,6 +37,7 @@ export async function startDaemon(
   const host: Host = {
     config,
     domains,
+    jobs: new JobNews(),
     journal,
     surroundings: { journal, clock, fence },
     deadlines: { ...defaultDeadlines, ...given },

@@ -3,9 +3,10 @@
 import { eventIds, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
-import type { LifecycleEvent } from "./domains.js";
+import type { LifecycleEvent, ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
+import { finishedStats } from "./job.js";
 
 interface Callback {
   readonly id: number;
@@ -25,11 +26,31 @@ interface Listener {
 const known: ReadonlySet<number> = new Set(Object.values(eventIds));
 const mostEventId = 30;
 
+const wire = ({ name, uuid, live }: ManagedDomain) => ({ name, uuid, id: live?.id ?? -1 });
+
 export class EventClients {
   readonly #listeners = new Map<RpcClient, Listener>();
 
-  constructor({ domains }: Host) {
+  constructor({ domains, jobs }: Host) {
     domains.onEvent((it) => this.#tell(it));
+    jobs.listen({
+      iterated: (domain, iteration) =>
+        this.#tellCallbacks(eventIds.migrationIteration, domain, (client, callbackID) =>
+          client.send(remote.messages.domainEventCallbackMigrationIteration, {
+            callbackID,
+            dom: wire(domain),
+            iteration,
+          }),
+        ),
+      ended: (domain, job) =>
+        this.#tellCallbacks(eventIds.jobCompleted, domain, (client, callbackID) =>
+          client.send(remote.messages.domainEventCallbackJobCompleted, {
+            callbackID,
+            dom: wire(domain),
+            params: finishedStats(job).params,
+          }),
+        ),
+    });
   }
 
   /** The callback's id, counted from 0 for each client. */
@@ -73,13 +94,22 @@ export class EventClients {
     return listener;
   }
 
-  #tell({ domain: { name, uuid, live }, event, detail }: LifecycleEvent): void {
-    const body = { dom: { name, uuid, id: live?.id ?? -1 }, event: lifecycleEvents[event], detail };
-    for (const [client, { callbacks, events }] of this.#listeners) {
-      for (const it of callbacks)
-        if (it.event === eventIds.lifecycle && (it.uuid === null || it.uuid === uuid))
-          client.send(remote.messages.domainEventCallbackLifecycle, { callbackID: it.id, ...body });
+  #tell({ domain, event, detail }: LifecycleEvent): void {
+    const body = { dom: wire(domain), event: lifecycleEvents[event], detail };
+    this.#tellCallbacks(eventIds.lifecycle, domain, (client, callbackID) =>
+      client.send(remote.messages.domainEventCallbackLifecycle, { callbackID, ...body }),
+    );
+    for (const [client, { events }] of this.#listeners)
       if (events.has(eventIds.lifecycle)) client.send(remote.messages.domainEventLifecycle, body);
-    }
+  }
+
+  #tellCallbacks(
+    event: number,
+    { uuid }: ManagedDomain,
+    send: (client: RpcClient, callbackId: number) => void,
+  ): void {
+    for (const [client, { callbacks }] of this.#listeners)
+      for (const it of callbacks)
+        if (it.event === event && (it.uuid === null || it.uuid === uuid)) send(client, it.id);
   }
 }

@@ -7,10 +7,12 @@ import type { Deadlines } from "../protocol/deadlines.js";
 import type { Policy } from "../protocol/policy.js";
 import type { DaemonConfig } from "./config.js";
 import type { Domains } from "./domains.js";
+import type { JobNews } from "./job-news.js";
 
 export interface Host {
   readonly config: DaemonConfig;
   readonly domains: Domains;
+  readonly jobs: JobNews;
   readonly journal: FileJournal;
   readonly surroundings: Surroundings;
   readonly deadlines: Deadlines;

@@ -1,10 +1,9 @@
-// What is being done with a domain, as its clients see it: a migration out of this host, or into it.
+// What is being done with a domain, or was done last, as its clients see it: a migration out of this host, or into it.
 
 import { jobTypes } from "../drivers/libvirt-rpc/constants.js";
 import type { TypedParam } from "../drivers/libvirt-rpc/libvirt-types.js";
 import { expectedRestMs, type Progress } from "../protocol/convergence.js";
 import type { Abort } from "../protocol/messages.js";
-import type { ManagedDomain } from "./domains.js";
 
 export interface Job {
   /** As libvirt says it. */
@@ -17,11 +16,20 @@ export interface Job {
   abort(): Promise<Abort>;
 }
 
+export interface FinishedJob {
+  readonly how: "completed" | "failed" | "cancelled";
+  readonly operation: Job["what"];
+  /** By libvirt's names of job statistics; times in ms, data in bytes. */
+  readonly figures: Readonly<Record<string, number>>;
+  /** Of a failed one. */
+  readonly errmsg?: string | undefined;
+}
+
 /** libvirt's numbers of what a job does (virDomainJobOperation). */
 const operations = { "migration in": 4, "migration out": 5 } as const;
 
 /** As GET_JOB_INFO answers; times in ms, data in bytes. */
-export function jobInfo({ job }: ManagedDomain, nowMs: number) {
+export function jobInfo(job: Job | null, nowMs: number) {
   const progress = job?.progress() ?? null;
   const total = BigInt(progress?.totalBytes ?? 0);
   const remaining = BigInt(progress?.remainingBytes ?? 0);
@@ -29,7 +37,7 @@ export function jobInfo({ job }: ManagedDomain, nowMs: number) {
   const rest = progress === null ? null : expectedRestMs(progress);
   return {
     type: job === null ? jobTypes.none : progress === null ? jobTypes.unbounded : jobTypes.bounded,
-    timeElapsed: BigInt(job === null ? 0 : Math.max(0, nowMs - job.startedMs)),
+    timeElapsed: BigInt(job === null ? 0 : elapsedMs(job, nowMs)),
     timeRemaining: BigInt(rest === null ? 0 : Math.round(rest)),
     dataTotal: total,
     dataProcessed: processed,
@@ -43,32 +51,67 @@ export function jobInfo({ job }: ManagedDomain, nowMs: number) {
   };
 }
 
-/** As GET_JOB_STATS answers, by libvirt's names. */
-export function jobStats(domain: ManagedDomain, nowMs: number): { type: number; params: TypedParam[] } {
-  const { job } = domain;
-  const info = jobInfo(domain, nowMs);
-  if (job === null) return { type: jobTypes.none, params: [] };
-  const progress = job.progress();
-  const big = (field: string, value: bigint): TypedParam => ({ field, type: "ullong", value });
-  const params: TypedParam[] = [
-    { field: "operation", type: "int", value: operations[job.what] },
-    big("time_elapsed", info.timeElapsed),
-    ...(progress === null
-      ? []
-      : [
-          big("time_remaining", info.timeRemaining),
-          ...(progress.expectedDowntimeMs === null
-            ? []
-            : [big("downtime", BigInt(progress.expectedDowntimeMs))]),
-          big("data_total", info.dataTotal),
-          big("data_processed", info.dataProcessed),
-          big("data_remaining", info.dataRemaining),
-          big("memory_total", info.memTotal),
-          big("memory_processed", info.memProcessed),
-          big("memory_remaining", info.memRemaining),
-          big("memory_bps", BigInt(progress.bandwidthBytesPerSecond)),
-          big("memory_iteration", BigInt(progress.pass)),
-        ]),
-  ];
-  return { type: info.type, params };
+export const elapsedMs = ({ startedMs }: Job, nowMs: number): number => Math.max(0, nowMs - startedMs);
+
+/** By libvirt's names, of a job that is under way. */
+export function figuresOf(progress: Progress): Record<string, number> {
+  const { totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass } = progress;
+  const restMs = expectedRestMs(progress);
+  return {
+    ...(restMs !== null && { time_remaining: Math.round(restMs) }),
+    ...(progress.expectedDowntimeMs !== null && { downtime: progress.expectedDowntimeMs }),
+    ...memoryFigures({ totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass }),
+  };
 }
+
+export const memoryFigures = (
+  it: Pick<
+    Progress,
+    "totalBytes" | "transferredBytes" | "remainingBytes" | "bandwidthBytesPerSecond" | "pass"
+  >,
+): Record<string, number> => ({
+  data_total: it.totalBytes,
+  data_processed: it.transferredBytes,
+  data_remaining: it.remainingBytes,
+  memory_total: it.totalBytes,
+  memory_processed: it.transferredBytes,
+  memory_remaining: it.remainingBytes,
+  memory_bps: it.bandwidthBytesPerSecond,
+  memory_iteration: it.pass,
+});
+
+/** As GET_JOB_STATS answers of a job that is under way, by libvirt's names. */
+export function jobStats(job: Job | null, nowMs: number): { type: number; params: TypedParam[] } {
+  const { type } = jobInfo(job, nowMs);
+  if (job === null) return { type, params: [] };
+  const progress = job.progress();
+  const figures = progress === null ? {} : figuresOf(progress);
+  return {
+    type,
+    params: [operation(job.what), ...numbers({ time_elapsed: elapsedMs(job, nowMs), ...figures })],
+  };
+}
+
+/** And of one that has ended. */
+export function finishedStats({ how, operation: what, figures, errmsg }: FinishedJob) {
+  const params: TypedParam[] = [
+    operation(what),
+    ...numbers(figures),
+    { field: "success", type: "boolean", value: how === "completed" },
+    ...(errmsg === undefined ? [] : [{ field: "errmsg", type: "string", value: errmsg } as const]),
+  ];
+  return { type: jobTypes[how], params };
+}
+
+const operation = (what: Job["what"]): TypedParam => ({
+  field: "operation",
+  type: "int",
+  value: operations[what],
+});
+
+const numbers = (figures: Readonly<Record<string, number>>): TypedParam[] =>
+  Object.entries(figures).map(([field, value]) => ({
+    field,
+    type: "ullong",
+    value: BigInt(Math.max(0, Math.round(value))),
+  }));

@@ -8,10 +8,14 @@ import { checkLimits, type Limits } from "../protocol/convergence.js";
 import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
-import { jobInfo, jobStats } from "./job.js";
+import { finishedStats, jobInfo, jobStats } from "./job.js";
 import type { Migrations, StepWords } from "./migrations.js";
+import { allOf, checkFlags } from "./service-flags.js";
 
 const empty = new Uint8Array();
+
+/** Of DOMAIN_GET_JOB_STATS. */
+const statsFlags = { completed: 1, keepCompleted: 2 };
 
 /** What each flag that is not supported would need. */
 const unsupported: Partial<Record<MigrateFlag, string>> = {
@@ -72,29 +76,45 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
     }
   };
   return {
-    domainGetJobInfo: ({ dom }) => jobInfo(of(dom), host.clock.now()),
-    domainGetJobStats: ({ dom }) => jobStats(of(dom), host.clock.now()),
+    domainGetJobInfo: ({ dom }) => jobInfo(of(dom).job, host.clock.now()),
+    domainGetJobStats: ({ dom, flags }) => {
+      checkFlags(flags, allOf(statsFlags));
+      const entry = of(dom);
+      if ((flags & statsFlags.completed) === 0) return jobStats(entry.job, host.clock.now());
+      const keep = (flags & statsFlags.keepCompleted) !== 0;
+      const finished = host.jobs.read(entry, { keep });
+      return finished === null ? jobStats(null, host.clock.now()) : finishedStats(finished);
+    },
     domainAbortJob: async ({ dom }, client) => {
       writing(client);
       await abort(of(dom));
     },
-    domainAbortJobFlags: async ({ dom }, client) => {
+    domainAbortJobFlags: async ({ dom, flags }, client) => {
       writing(client);
+      checkFlags(flags, 0);
       await abort(of(dom));
     },
     domainMigrateStartPostCopy: () => {
       throw no("OPERATION_UNSUPPORTED", "post-copy migration is not supported");
     },
-    domainMigrateSetMaxDowntime: ({ dom, downtime }, client) => {
+    domainMigrateSetMaxDowntime: ({ dom, downtime, flags }, client) => {
       writing(client);
+      checkFlags(flags, 0);
       migrations.tune(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
     },
-    domainMigrateSetMaxSpeed: ({ dom, bandwidth }, client) => {
+    domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }, client) => {
       writing(client);
+      checkFlags(flags, 0);
       migrations.tune(of(dom), limited({ bandwidthMiBps: Number(bandwidth) }));
     },
-    domainMigrateGetMaxSpeed: ({ dom }) => ({ bandwidth: BigInt(of(dom).limits.bandwidthMiBps) }),
-
+    domainMigrateGetMaxDowntime: ({ dom, flags }) => {
+      checkFlags(flags, 0);
+      return { downtime: BigInt(of(dom).limits.maxDowntimeMs) };
+    },
+    domainMigrateGetMaxSpeed: ({ dom, flags }) => {
+      checkFlags(flags, 0);
+      return { bandwidth: BigInt(of(dom).limits.bandwidthMiBps) };
+    },
     domainMigrateBegin3Params: async ({ dom, params, flags }, client) => {
       writing(client);
       const { xml, cookieOut } = await migrations.begin(of(dom), words(params, empty, flags), client);

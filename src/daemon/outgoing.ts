@@ -18,6 +18,7 @@ import { type Answer, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
 import { type ManagedDomain, reasons } from "./domains.js";
+import { type FollowedSource, followSource } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 
@@ -37,6 +38,7 @@ export class Outgoing {
   readonly peer: SourcePeer;
   /** Resolves when the domain is idle again, or gone; never rejects. */
   readonly ended: Promise<SourceReport>;
+  readonly followed: FollowedSource;
   readonly #host: Host;
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
@@ -100,11 +102,14 @@ export class Outgoing {
     this.#actor = opened.actor;
     this.#settling = settling;
     this.peer = localSource(opened);
-    host.domains.setJob(entry, this.#job());
+    const job = this.#job();
+    host.domains.setJob(entry, job);
+    this.followed = followSource(host, entry, opened.actor, job);
     this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
       const report = output ?? { outcome: "stuck", failures: [], undone: [] };
       try {
         await this.#conclude(entry, report, undefineSource);
+        await this.followed.ended(report);
       } catch (error) {
         host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
       }

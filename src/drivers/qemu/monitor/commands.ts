@@ -119,6 +119,7 @@ export const events = {
   STOP: nothing,
   RESUME: nothing,
   MIGRATION: z.looseObject({ status: z.string() }),
+  MIGRATION_PASS: z.looseObject({ pass: z.number() }),
 } as const;
 
 export type CommandName = keyof typeof commands;

@@ -1,0 +1,88 @@
+// Follows a source's machine for those who look on from outside: each pass, the pause of the switchover, and the figures
+// when the memory is over there. It changes nothing about the migration.
+
+import type { SourceActor } from "../drivers/local-peers.js";
+import type { Clock } from "../effects/ports.js";
+import type { Progress } from "../protocol/convergence.js";
+import type { Failure } from "../protocol/failures.js";
+import { describeFailure } from "../protocol/failures.js";
+import type { SourceReport } from "../protocol/messages.js";
+import { type ManagedDomain, reasons } from "./domains.js";
+import type { Host } from "./host.js";
+import { elapsedMs, type FinishedJob, figuresOf, type Job, memoryFigures } from "./job.js";
+
+export interface FollowedSource {
+  /** By libvirt's names: QEMU's own when it has completed, else the last that were heard. */
+  figures(): Promise<Readonly<Record<string, number>>>;
+  /** Once the domain is idle again, or gone. */
+  ended(report: SourceReport): Promise<void>;
+}
+
+/** From these on the guest is stopped for the switchover. */
+const switching = ["pausing", "switchingOver", "handedOver"] as const;
+
+export function followSource(host: Host, entry: ManagedDomain, actor: SourceActor, job: Job): FollowedSource {
+  const { domains, jobs, clock } = host;
+  let last: Progress | null = null;
+  let completed: Promise<Readonly<Record<string, number>> | null> | undefined;
+  const stopHearing = entry.live?.guest.process.main.onEvent((event) => {
+    if (event.name === "MIGRATION_PASS") jobs.iterated(entry, event.data.pass);
+  });
+  actor.subscribe({
+    next: (snapshot) => {
+      last = snapshot.context.progress;
+      if (entry.state.name === "running" && switching.some((it) => snapshot.matches(it))) {
+        entry.state = { name: "paused", reason: reasons.paused.migration };
+        domains.tell(entry, "suspended", "migrated");
+      }
+      if (snapshot.matches("handedOver")) completed ??= completedFigures(entry);
+    },
+    error: () => {},
+  });
+  const figures = async () => {
+    const fromQemu =
+      (await Promise.race([completed, tooLong(clock)])) ?? (last === null ? {} : figuresOf(last));
+    return { time_elapsed: elapsedMs(job, clock.now()), ...fromQemu };
+  };
+  return {
+    figures,
+    ended: async ({ outcome, failures }) => {
+      stopHearing?.();
+      if (outcome === "stuck") return;
+      const how = howEnded(outcome, failures);
+      const errmsg = how === "failed" ? failures.map(describeFailure).join("; ") : undefined;
+      jobs.ended(entry, { how, operation: job.what, figures: await figures(), errmsg });
+    },
+  };
+}
+
+/** The guest stands still meanwhile. */
+const figuresMs = 50;
+const tooLong = (clock: Clock) =>
+  new Promise<null>((resolve) => clock.setTimeout(() => resolve(null), figuresMs));
+
+function howEnded(outcome: SourceReport["outcome"], [first]: readonly Failure[]): FinishedJob["how"] {
+  if (outcome === "left") return "completed";
+  return first === undefined || first.code === "aborted" ? "cancelled" : "failed";
+}
+
+/** In a later turn: whoever answers Perform comes first. */
+async function completedFigures({ live }: ManagedDomain): Promise<Record<string, number> | null> {
+  await new Promise((resolve) => setImmediate(resolve));
+  const info = await live?.guest.process.main.execute("query-migrate", {}).catch(() => undefined);
+  if (info?.status !== "completed") return null;
+  const { ram } = info;
+  return {
+    ...(info["total-time"] !== undefined && { time_elapsed: info["total-time"] }),
+    ...(info.downtime !== undefined && { downtime: info.downtime }),
+    ...(info["setup-time"] !== undefined && { setup_time: info["setup-time"] }),
+    ...(ram !== undefined &&
+      memoryFigures({
+        totalBytes: ram.total,
+        transferredBytes: ram.transferred,
+        remainingBytes: ram.remaining,
+        bandwidthBytesPerSecond: (ram.mbps * 1_000_000) / 8,
+        pass: ram["dirty-sync-count"],
+      })),
+  };
+}
