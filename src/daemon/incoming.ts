@@ -7,7 +7,7 @@ import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, memoryOf } from "../drivers/journal/story.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
-import { QemuDestinationGuest } from "../drivers/qemu/destination-guest.js";
+import { type ListenAt, QemuDestinationGuest } from "../drivers/qemu/destination-guest.js";
 import { type DestinationHost, findDestination } from "../drivers/qemu/hosts.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
@@ -15,6 +15,7 @@ import { stateName } from "../effects/record.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import { reasons } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
@@ -32,8 +33,7 @@ export interface Arriving {
   readonly domain: Domain;
   readonly guest: GuestDescription;
   readonly persistent: string | null;
-  /** The first that is free is taken. */
-  readonly ports: readonly number[];
+  readonly transport: ListenAt;
 }
 
 export class Incoming {
@@ -47,11 +47,9 @@ export class Incoming {
 
   /** Takes the job; the domain must be idle. */
   static async begin(host: Host, arriving: Arriving, mayBegin: () => boolean): Promise<Incoming> {
-    const { identity, domain, guest, persistent, ports } = arriving;
+    const { identity, domain, guest, persistent, transport } = arriving;
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
-    const { listen: bind, host: name = host.config.hostname } = host.config.migration;
-    const transport = { bind, host: name, ports };
     const qemuHost: DestinationHost = { spec, sideArgs, directory, transport };
     await host.domains.keep(domain, { incoming: identity.migrationId, handle: null, directory });
     if (!mayBegin()) {
@@ -137,7 +135,11 @@ export class Incoming {
       await domains.enter(this.domain, guest);
       if (persistent !== null) await domains.define(domains.parse(persistent));
       domains.tell(entry, "started", "migrated");
-      if (entry.state.name === "running") domains.tell(entry, "resumed", "migrated");
+      const runs = entry.state.name === "running";
+      entry.state = runs
+        ? { name: "running", reason: reasons.running.migrated }
+        : { name: "paused", reason: reasons.paused.user };
+      if (runs) domains.tell(entry, "resumed", "migrated");
       else domains.tell(entry, "suspended", "paused");
     }
     domains.setJob(entry, null);

@@ -7,7 +7,7 @@ import type { CookieFeature } from "../drivers/domain/cookie/sections.js";
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
-import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { Answer } from "../protocol/answer.js";
@@ -18,14 +18,12 @@ import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { Incoming } from "./incoming.js";
+import { checkMayLeave } from "./may-leave.js";
+import { listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain } from "./peer-to-peer.js";
-
-export interface StepWords {
-  readonly flags: ReadonlySet<MigrateFlag>;
-  readonly parameters: MigrateParameters;
-  readonly cookie: Uint8Array;
-}
+import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import { renamed, type StepWords } from "./step-words.js";
 
 const empty = new Uint8Array();
 /** As long as the client waits. */
@@ -36,6 +34,8 @@ export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
+  /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
+  readonly #namesAtSource = new WeakMap<Incoming, string>();
   /** Migrations under an id for which settle has been answered here: they cannot come any more. */
   readonly #settled = new Set<string>();
 
@@ -71,6 +71,7 @@ export class Migrations {
   /** Begin at the source: takes the job, and tells what the destination must match. */
   async begin(entry: ManagedDomain, words: StepWords, client: RpcClient | null) {
     const { parameters } = words;
+    await checkMayLeave(this.#host, entry, words);
     const outgoing = this.#depart(entry, words);
     void client?.closed.then(() => outgoing.abandon());
     const guest = valueIn(await outgoing.peer.begin(forever));
@@ -95,10 +96,7 @@ export class Migrations {
       "memory-hotplug",
       "cpu-hotplug",
     ]);
-    const domain =
-      parameters.name === undefined || parameters.name === given.name
-        ? given
-        : renamed(domains.parse, given, parameters.name);
+    const domain = renamed(domains, given.xml, parameters.name);
     const known = cookie?.switchover;
     const migrationId = known?.migration ?? ids.next();
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
@@ -116,13 +114,14 @@ export class Migrations {
       capabilities: cookie?.capabilities?.caps.map((it) => it.name) ?? [],
       fencingToken: known?.fencing ?? null,
     };
-    const persistent = flags.has("PERSIST_DEST") ? (parameters.persistentXml ?? domain.xml) : null;
+    const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const incoming = await Incoming.begin(
       this.#host,
-      { identity, domain, guest, persistent, ports: this.#ports(parameters.uri) },
+      { identity, domain, guest, persistent, transport: listenAt(config, parameters) },
       // Somebody may have asked meanwhile how it ended.
       () => !this.#settled.has(migrationId),
     );
+    this.#namesAtSource.set(incoming, given.name);
     this.#keepIncoming(incoming);
     void client?.closed.then(() => incoming.abandon());
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
@@ -154,17 +153,21 @@ export class Migrations {
     const prepared = this.#preparedOf(entry, parameters, words.cookie);
     outgoing.tune(limitsOf(parameters));
     valueIn(await outgoing.perform(prepared, forever));
-    return { cookieOut: empty };
+    return { cookieOut: await performCookie(this.#host, outgoing, entry, words) };
   }
 
   /** Finish at the destination; the domain when it runs here. */
-  async finish(name: string, cancelled: boolean): Promise<ManagedDomain> {
+  async finish(name: string, cancelled: boolean, words: StepWords): Promise<ManagedDomain> {
     const incoming = [...this.#incoming.values()].find((it) => it.identity.name === name);
     if (incoming === undefined)
       throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
     valueIn(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
-    if (outcome === "arrived") return this.#host.domains.byUuid(incoming.identity.uuid);
+    if (outcome === "arrived") {
+      const entry = this.#host.domains.byUuid(incoming.identity.uuid);
+      await keepOfPerform(this.#host, entry, words, this.#namesAtSource.get(incoming) ?? name);
+      return entry;
+    }
     if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
     throw errorOf(failures, `the guest has not arrived (${outcome})`);
   }
@@ -185,6 +188,7 @@ export class Migrations {
 
   async #peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { flags, parameters } = words;
+    await checkMayLeave(this.#host, entry, words);
     const outgoing = this.#depart(entry, words);
     const output = await coordinate(this.#host, outgoing, this.#cookies, {
       destinationUri,
@@ -206,6 +210,8 @@ export class Migrations {
   }
 
   readonly #cookies: Cookies = {
+    ofPerform: (outgoing, words) =>
+      performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: ({ identity, domain }, guest) => this.#cookie(identity, domain.name, guest, undefined),
     preparedOf: ({ domain }, uri, cookie) => this.#preparedOf(domain, { uri }, cookie),
   };
@@ -269,11 +275,16 @@ export class Migrations {
     return outgoing;
   }
 
-  #ports(uri: string | undefined): number[] {
-    const [lowest, highest] = this.#host.config.migration.ports;
-    const asked = uri === undefined ? null : /^tcp:(?:\/\/)?.*:(\d+)$/.exec(uri);
-    if (asked?.[1] !== undefined) return [Number(asked[1])];
-    return Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+  /** What is defined at arrival. @throws LibvirtError when it is another domain's. */
+  #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
+    if (persistentXml === undefined) return xml;
+    const persistent = renamed(this.#host.domains, persistentXml, name);
+    if (persistent.uuid !== uuid)
+      throw no(
+        "CONFIG_UNSUPPORTED",
+        `the persistent XML is of the domain ${persistent.uuid}, not of ${uuid}`,
+      );
+    return persistent.xml;
   }
 
   #cookie(identity: Identity, name: string, guest: GuestDescription, settle: string | undefined): Uint8Array {
@@ -316,11 +327,6 @@ const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
   bandwidthMiBps === undefined ? {} : { bandwidthMiBps };
 
 const bytesOf = ({ model }: Domain): number => (model === undefined ? 0 : memoryKiB(model.memory) * 1024);
-
-function renamed(parse: (xml: string) => Domain, domain: Domain, name: string): Domain {
-  const escaped = name.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return parse(domain.xml.replace(/<name>[^<]*<\/name>/, () => `<name>${escaped}</name>`));
-}
 
 /** @throws LibvirtError with the failures' own words. */
 function valueIn<T>(answer: Answer<T>): T {

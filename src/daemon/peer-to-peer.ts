@@ -39,6 +39,7 @@ export interface PeerToPeerWords {
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Uint8Array;
   preparedOf(outgoing: Outgoing, uri: string, cookie: Uint8Array): Prepared;
+  ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Promise<Uint8Array>;
 }
 
 /** Resolves when it has ended; never rejects. */
@@ -75,7 +76,11 @@ export function coordinate(
   };
   const source: SourcePeer = {
     ...outgoing.peer,
-    perform: (prepared, signal) => outgoing.perform(prepared, signal),
+    perform: async (prepared, signal) => {
+      const answer = await outgoing.perform(prepared, signal);
+      if (answer.kind === "done") travelling.cookie = await cookies.ofPerform(outgoing, words);
+      return answer;
+    },
   };
   const word = { destinationUri, flags: bitsOf(flags), parameters } satisfies z.infer<typeof kept>;
   const actor = openCoordinator(surroundings, { identity, deadlines, woken }, source, destination, word);

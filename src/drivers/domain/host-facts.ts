@@ -52,8 +52,7 @@ export async function gatherHostFacts(wanted: {
   readonly clock: Clock;
 }): Promise<HostFacts> {
   const { binary, clock, guests } = wanted;
-  const paths: Record<string, PathFact> = {};
-  for (const path of wanted.paths) paths[path] = await pathFact(path);
+  const paths = await pathFacts(wanted.paths);
   const processor = cpus()[0]?.model ?? "";
   return { hostname: hostname(), processor, qemu: await gatherQemuFacts(binary, { clock }), guests, paths };
 }
@@ -147,6 +146,12 @@ const sharedMagic: Readonly<Record<number, Storage>> = {
   12805120: "cluster", // CephFS
   1196443219: "cluster", // GPFS
 };
+
+export async function pathFacts(paths: readonly string[]): Promise<Record<string, PathFact>> {
+  const facts: Record<string, PathFact> = {};
+  for (const path of paths) facts[path] = await pathFact(path);
+  return facts;
+}
 
 async function pathFact(path: string): Promise<PathFact> {
   try {

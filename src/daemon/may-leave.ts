@@ -1,0 +1,50 @@
+// Whether a guest may leave as it is asked: asked in Begin, before anything is touched. The same guest hardware, and disks
+// that the other host sees as this one does, which UNSAFE waives.
+
+import { checkCompatibility } from "../drivers/domain/compatibility.js";
+import type { Domain } from "../drivers/domain/domain.js";
+import { pathFacts } from "../drivers/domain/host-facts.js";
+import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
+import type { ManagedDomain } from "./domains.js";
+import { no } from "./errors.js";
+import type { Host } from "./host.js";
+import type { StepWords } from "./step-words.js";
+
+const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
+
+/** @throws LibvirtError with every reason. */
+export async function checkMayLeave(
+  { domains, config }: Host,
+  entry: ManagedDomain,
+  { flags, parameters: { xml } }: StepWords,
+): Promise<void> {
+  const { domain: source } = domains.liveOf(entry);
+  if (entry.state.name !== "paused" && !flags.has("LIVE"))
+    throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");
+  const destination = xml === undefined ? source : destinationOf(domains.parse(xml), source);
+  const binary = source.model?.devices.emulator?.text ?? "qemu-system-x86_64";
+  const disks = source.model?.devices.disks ?? [];
+  const files = disks.flatMap((it) =>
+    it.type === "file" && it.source !== undefined ? [it.source.file] : [],
+  );
+  const sourceHost = {
+    ...{ hostname: config.hostname, processor: "", guests: [] },
+    ...{ qemu: await domains.factsOf(binary), paths: await pathFacts(files) },
+  };
+  const reasons = checkCompatibility({ source, destination, sourceHost });
+  const grave = reasons.filter((it) => !unsafe.has(it.code));
+  if (grave.length > 0) throw no("CONFIG_UNSUPPORTED", told(grave));
+  if (reasons.length > 0 && !flags.has("UNSAFE")) throw no("MIGRATE_UNSAFE", told(reasons));
+}
+
+/** The definition for the destination has the guest's own name, whatever it is to be called there. */
+export function destinationOf(given: Domain, { name, uuid }: Pick<Domain, "name" | "uuid">): Domain {
+  if (given.name === name && given.uuid === uuid) return given;
+  throw no(
+    "CONFIG_UNSUPPORTED",
+    `the XML for the destination is of '${given.name}' (${given.uuid}), not of '${name}' (${uuid})`,
+  );
+}
+
+const told = (reasons: readonly Incompatibility[]): string =>
+  reasons.map(({ path, what, next }) => `${path}: ${what}; ${next}`).join("\n");

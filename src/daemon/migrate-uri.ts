@@ -1,0 +1,31 @@
+// Where the memory stream of a guest that comes in is received, and what the source is told of it, by libvirt's rules
+// (facts/libvirt-migration-detail.md, Prepare 1).
+
+import type { MigrateParameters } from "../drivers/libvirt/flags.js";
+import type { ListenAt } from "../drivers/qemu/destination-guest.js";
+import type { DaemonConfig } from "./config.js";
+import { no } from "./errors.js";
+
+type Asked = Pick<MigrateParameters, "uri" | "listenAddress">;
+type Configured = Pick<DaemonConfig, "migration" | "hostname">;
+
+/** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
+export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
+  const [lowest, highest] = migration.ports;
+  const free = Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+  const bind = listenAddress ?? migration.listen;
+  if (uri === undefined) return { bind, host: migration.host ?? hostname, ports: free };
+  const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
+  if (scheme === undefined || rest === undefined)
+    throw no("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
+  if (scheme !== "tcp")
+    throw no("ARGUMENT_UNSUPPORTED", `unsupported scheme ${scheme} in migration URI ${uri}`);
+  const { bracketed, name, port } =
+    /^(?:\/\/)?(?:\[(?<bracketed>[^\]]+)\]|(?<name>[^:/?#]+))(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ??
+    {};
+  const host = bracketed ?? name;
+  if (host === undefined) throw no("INVALID_ARG", `missing host in migration URI: ${uri}`);
+  const asked = Number(port ?? 0);
+  if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
+  return { bind, host, ports: asked === 0 ? free : [asked] };
+}

@@ -1,0 +1,94 @@
+// The five steps in each form that libvirt's clients know: with extensible parameters, and fixed. Every form comes down to
+// the same five functions.
+
+import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
+import type { remote } from "../drivers/libvirt-rpc/procedures.js";
+import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
+import type { ManagedDomain } from "./domains.js";
+import { no } from "./errors.js";
+import type { Host } from "./host.js";
+import type { Migrations } from "./migrations.js";
+import { OfflineMigrations } from "./offline.js";
+import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
+
+const empty = new Uint8Array();
+
+export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeof remote.procedures> {
+  const { domains } = host;
+  const offline = new OfflineMigrations(host);
+  const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
+  const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
+  const writing = (client: RpcClient) => {
+    if (client.readOnly) throw no("OPERATION_DENIED", "read only access prevents this");
+  };
+  const isOffline = ({ flags }: StepWords) => flags.has("OFFLINE");
+
+  const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
+    writing(client);
+    const entry = of(dom);
+    const { xml, cookieOut } = isOffline(words)
+      ? await offline.begin(entry, words)
+      : await migrations.begin(entry, words, client);
+    return { xml, cookieOut };
+  };
+  const prepare = (client: RpcClient, words: StepWords) => {
+    writing(client);
+    return (isOffline(words) ? offline : migrations).prepare(words, client);
+  };
+  const perform = async (
+    client: RpcClient,
+    dom: WireDomain,
+    words: StepWords,
+    destinationUri: string | null,
+  ) => {
+    writing(client);
+    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
+    if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
+    await offline.peerToPeer(of(dom), words, destinationUri);
+    return { cookieOut: empty };
+  };
+  const finish = async (client: RpcClient, words: StepWords, cancelled: boolean) => {
+    writing(client);
+    const { name } = words.parameters;
+    if (name === undefined) throw no("INVALID_ARG", "no destination name passed");
+    const entry = isOffline(words)
+      ? await offline.finish(name, cancelled)
+      : await migrations.finish(name, cancelled, words);
+    return { dom: wire(entry), cookieOut: empty };
+  };
+  const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
+    writing(client);
+    await (isOffline(words)
+      ? offline.confirm(of(dom), words, cancelled)
+      : migrations.confirm(of(dom), cancelled));
+  };
+
+  return {
+    domainMigrateBegin3Params: ({ dom, params, flags }, client) =>
+      begin(client, dom, wordsOf(params, empty, flags)),
+    domainMigratePrepare3Params: ({ params, cookieIn, flags }, client) =>
+      prepare(client, wordsOf(params, cookieIn, flags)),
+    domainMigratePerform3Params: ({ dom, dconnuri, params, cookieIn, flags }, client) =>
+      perform(client, dom, wordsOf(params, cookieIn, flags), dconnuri),
+    domainMigrateFinish3Params: ({ params, cookieIn, flags, cancelled }, client) =>
+      finish(client, wordsOf(params, cookieIn, flags), cancelled !== 0),
+    domainMigrateConfirm3Params: ({ dom, params, cookieIn, flags, cancelled }, client) =>
+      confirm(client, dom, wordsOf(params, cookieIn, flags), cancelled !== 0),
+
+    domainMigrateBegin3: ({ dom, xmlin, flags, dname, resource }, client) =>
+      begin(client, dom, wordsOfFixed({ xml: xmlin, name: dname, resource, flags }, empty)),
+    domainMigratePrepare3: ({ cookieIn, uriIn, flags, dname, resource, domXml }, client) =>
+      prepare(client, wordsOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, cookieIn)),
+    domainMigratePerform3: ({ dom, xmlin, cookieIn, dconnuri, uri, flags, dname, resource }, client) =>
+      perform(
+        client,
+        dom,
+        wordsOfFixed({ uri, name: dname, xml: xmlin, resource, flags }, cookieIn),
+        dconnuri,
+      ),
+    domainMigrateFinish3: ({ dname, cookieIn, uri, flags, cancelled }, client) =>
+      finish(client, wordsOfFixed({ uri, name: dname, flags }, cookieIn), cancelled !== 0),
+    domainMigrateConfirm3: ({ dom, cookieIn, flags, cancelled }, client) =>
+      confirm(client, dom, wordsOfFixed({ flags }, cookieIn), cancelled !== 0),
+  };
+}

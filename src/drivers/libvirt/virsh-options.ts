@@ -1,0 +1,105 @@
+// Every option of `virsh migrate` (9.4), what it becomes on the wire, and why it is refused when it is: the one table of
+// what a migration here supports. Printed to docs/virsh.md.
+
+import type { MigrateFlag } from "./flags.js";
+
+/** What virsh makes of an option: a flag, a typed parameter, or something that it does itself. */
+type Becomes = { readonly flag: MigrateFlag } | { readonly parameter: string } | { readonly virsh: string };
+
+export type VirshOption = Becomes & {
+  /** Absent: it is supported. */
+  readonly refused?: string;
+  /** What there is to know beside libvirt's own manual. */
+  readonly note?: string;
+};
+
+const storage = "copying of storage is not supported: both hosts must see the disks";
+const compression = "compression of the memory stream is not supported";
+const autoConverge = "auto-convergence is not supported";
+const postcopy =
+  "post-copy is not supported: a guest with half of its memory on each host is lost with either";
+const parallel = "parallel connections are not supported";
+const tls = "TLS of the memory stream is not supported";
+
+export const virshOptions = {
+  "--domain": { virsh: "looks the domain up at the source" },
+  "--desturi": { virsh: "connects to the destination", note: "with --p2p it must name a host" },
+  "--live": { flag: "LIVE", note: "without it only a guest that is paused is migrated" },
+  "--offline": { flag: "OFFLINE", note: "needs --persistent" },
+  "--p2p": { flag: "PEER2PEER" },
+  "--direct": {
+    virsh: "asks the source for a migration without a libvirt at the destination",
+    refused: "QEMU has no direct migration, with libvirt either; virsh refuses it itself",
+  },
+  "--tunnelled": { flag: "TUNNELLED", refused: "tunnelled migration is not supported" },
+  "--persistent": { flag: "PERSIST_DEST" },
+  "--undefinesource": { flag: "UNDEFINE_SOURCE" },
+  "--suspend": { flag: "PAUSED" },
+  "--copy-storage-all": { flag: "NON_SHARED_DISK", refused: storage },
+  "--copy-storage-inc": { flag: "NON_SHARED_INC", refused: storage },
+  "--copy-storage-synchronous-writes": { flag: "NON_SHARED_SYNCHRONOUS_WRITES", refused: storage },
+  "--change-protection": { flag: "CHANGE_PROTECTION", note: "always on" },
+  "--unsafe": { flag: "UNSAFE" },
+  "--verbose": { virsh: "asks for the job's progress" },
+  "--compressed": { flag: "COMPRESSED", refused: compression },
+  "--auto-converge": { flag: "AUTO_CONVERGE", refused: autoConverge },
+  "--rdma-pin-all": { flag: "RDMA_PIN_ALL", refused: "RDMA is not supported" },
+  "--abort-on-error": { flag: "ABORT_ON_ERROR", refused: "aborting on I/O errors is not supported" },
+  "--postcopy": { flag: "POSTCOPY", refused: postcopy },
+  "--postcopy-after-precopy": {
+    virsh: "switches to post-copy after the first pass; needs --postcopy",
+    refused: postcopy,
+  },
+  "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: postcopy },
+  "--zerocopy": { flag: "ZEROCOPY", refused: "zero-copy is not supported" },
+  "--migrateuri": { parameter: "migrate_uri", note: "tcp:host[:port]" },
+  "--graphicsuri": {
+    parameter: "graphics_uri",
+    refused: "graphics do not move: their clients have to connect anew",
+  },
+  "--listen-address": { parameter: "listen_address" },
+  "--dname": { parameter: "destination_name" },
+  "--timeout": {
+    virsh: "suspends the guest at the source when the time is over",
+    note: "it runs on at the destination",
+  },
+  "--timeout-suspend": { virsh: "as --timeout alone" },
+  "--timeout-postcopy": {
+    virsh: "switches to post-copy when the time is over",
+    refused: postcopy,
+    note: "virsh asks for it all the same, is told no, and goes on",
+  },
+  "--xml": { parameter: "destination_xml" },
+  "--migrate-disks": { parameter: "migrate_disks", refused: storage },
+  "--disks-port": { parameter: "disks_port", refused: storage },
+  "--disks-uri": { parameter: "disks_uri", refused: storage },
+  "--comp-methods": { parameter: "compression", refused: compression },
+  "--comp-mt-level": { parameter: "compression.mt.level", refused: compression },
+  "--comp-mt-threads": { parameter: "compression.mt.threads", refused: compression },
+  "--comp-mt-dthreads": { parameter: "compression.mt.dthreads", refused: compression },
+  "--comp-zlib-level": { parameter: "compression.zlib.level", refused: compression },
+  "--comp-zstd-level": { parameter: "compression.zstd.level", refused: compression },
+  "--comp-xbzrle-cache": { parameter: "compression.xbzrle.cache", refused: compression },
+  "--auto-converge-initial": { parameter: "auto_converge.initial", refused: autoConverge },
+  "--auto-converge-increment": { parameter: "auto_converge.increment", refused: autoConverge },
+  "--persistent-xml": { parameter: "persistent_xml", note: "for --persistent" },
+  "--tls": { flag: "TLS", refused: tls },
+  "--postcopy-bandwidth": { parameter: "bandwidth.postcopy", refused: postcopy },
+  "--parallel": { flag: "PARALLEL", refused: parallel },
+  "--parallel-connections": { parameter: "parallel.connections", refused: parallel },
+  "--bandwidth": { parameter: "bandwidth", note: "in MiB/s; 0 for no limit" },
+  "--tls-destination": { parameter: "tls.destination", refused: tls },
+} as const satisfies Record<`--${string}`, VirshOption>;
+
+const rows: readonly VirshOption[] = Object.values(virshOptions);
+
+export const refusedFlags: ReadonlyMap<MigrateFlag, string> = new Map(
+  rows.flatMap((it) => ("flag" in it && it.refused !== undefined ? [[it.flag, it.refused] as const] : [])),
+);
+
+/** By the field's name. */
+export const refusedParameters: ReadonlyMap<string, string> = new Map(
+  rows.flatMap((it) =>
+    "parameter" in it && it.refused !== undefined ? [[it.parameter, it.refused] as const] : [],
+  ),
+);
