@@ -7,6 +7,7 @@ import * as z from "zod/mini";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain/table/domain.js";
 import { rowsOf } from "../src/drivers/domain/xml/rows.js";
+import { type VirshOption, virshOptions } from "../src/drivers/libvirt/virsh-options.js";
 import { coordinatorMachine } from "../src/machines/coordinator.js";
 import { destinationMachine } from "../src/machines/destination.js";
 import { sourceMachine } from "../src/machines/source.js";
@@ -152,6 +153,26 @@ ${table(["where", "values", "must be given", "both sides of a migration", "becom
 `;
 }
 
+function virshPage(): string {
+  const rows = Object.entries<VirshOption>(virshOptions).map(([option, it]) => [
+    `\`${option}\``,
+    "flag" in it
+      ? `flag ${it.flag}`
+      : "parameter" in it
+        ? `parameter \`${it.parameter}\``
+        : `virsh ${it.virsh}`,
+    it.refused === undefined ? "yes" : `no: ${it.refused}`,
+    it.note ?? "",
+  ]);
+  return `${printed}
+# What is supported of \`virsh migrate\`
+
+What is not is refused in Begin with the words below, before anything is touched; so is any flag or parameter that is not in this table.
+
+${table(["option", "becomes", "supported", "note"], rows)}
+`;
+}
+
 function readme(): string {
   const text = readFileSync("README.md", "utf8");
   const example = readFileSync("examples/embed.ts", "utf8").trim();
@@ -172,6 +193,7 @@ const pages: Record<string, () => string> = {
   "docs/failures.md": () => `${printed}\n${failuresPage()}`,
   "docs/cli.md": cliPage,
   "docs/domain.md": domainPage,
+  "docs/virsh.md": virshPage,
   "README.md": readme,
 };
 const check = process.argv.includes("--check");
