@@ -78,7 +78,7 @@ export function coordinate(
     ...outgoing.peer,
     perform: async (prepared, signal) => {
       const answer = await outgoing.perform(prepared, signal);
-      if (answer.kind === "done") travelling.cookie = await cookies.ofPerform(outgoing, words);
+      if (answer.kind === "done") travelling.cookies.perform = await cookies.ofPerform(outgoing, words);
       return answer;
     },
   };

@@ -1,0 +1,170 @@
+// Real virsh at two switchoverd of a test's own, and a guest that proves its continuity wherever virsh sends it.
+
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { onTestFinished } from "vitest";
+import type { ConfigInput } from "../../src/daemon/config.js";
+import { HostProcess, ProofDomain } from "./lab.js";
+
+export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
+if (!hasVirsh) console.warn("virsh is not tested: there is none here");
+
+const run = promisify(execFile);
+const waitMs = 20_000;
+
+export interface VirshHost {
+  readonly process: HostProcess;
+  /** By the socket, and by TCP. */
+  readonly uri: string;
+  readonly tcp: string;
+  /** What virsh prints. @throws Error with what it complains of. */
+  virsh(...command: string[]): Promise<string>;
+}
+
+export class VirshLab {
+  readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
+  readonly #hosts: { a: VirshHost; b: VirshHost };
+
+  private constructor(a: VirshHost, b: VirshHost) {
+    this.#hosts = { a, b };
+  }
+
+  /** Until the test is over. */
+  static async begin(): Promise<VirshLab> {
+    const [a, b] = await Promise.all([host("hosta"), host("hostb")]);
+    const lab = new VirshLab(a, b);
+    onTestFinished(() => lab.guest.remove());
+    return lab;
+  }
+
+  get a(): VirshHost {
+    return this.#hosts.a;
+  }
+
+  get b(): VirshHost {
+    return this.#hosts.b;
+  }
+
+  /** Of the guest as it is on that side, in a file. */
+  xmlFile(side: string, change: (xml: string) => string = (it) => it): string {
+    const path = join(this.a.process.directory, `${side}-${randomUUID().slice(0, 8)}.xml`);
+    writeFileSync(path, change(this.guest.xml(side)));
+    return path;
+  }
+
+  /** Defined at a, and counting there. */
+  async boot(): Promise<void> {
+    await this.a.virsh("define", this.xmlFile("a"));
+    await this.a.virsh("start", this.guest.name);
+    await this.guest.counts("a");
+  }
+
+  /** From a to b. */
+  migrate(...options: string[]): Promise<string> {
+    const { name } = this.guest;
+    return this.a.virsh("migrate", name, this.b.uri, "--xml", this.xmlFile("b"), ...options);
+  }
+
+  /** One QEMU is left, which has counted on without a gap. */
+  async countsAt(side: "a" | "b"): Promise<void> {
+    await until(() => this.guest.pids().length === 1);
+    await this.guest.counts(side);
+    this.guest.check();
+  }
+}
+
+async function host(name: string): Promise<VirshHost> {
+  const port = await freePort();
+  const tcp = `qemu+tcp://127.0.0.1:${port}/system`;
+  const more: Partial<ConfigInput> = { tcp: { host: "127.0.0.1", port }, uri: tcp };
+  const process = new HostProcess(name, more);
+  onTestFinished(() => process.remove());
+  await process.start();
+  const { uri } = process;
+  return {
+    ...{ process, uri, tcp },
+    virsh: async (...command) => (await run("virsh", ["-c", uri, ...command])).stdout.trim(),
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (typeof address !== "object" || address === null) throw new Error("there is no free port");
+  return address.port;
+}
+
+/** `virsh event` with all events of a host, until it is ended. */
+export class Listening {
+  readonly #child: ChildProcess;
+  #heard = "";
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stdout?.on("data", (text) => {
+      this.#heard += text;
+    });
+  }
+
+  /** Resolves when it hears; `stir` makes the host tell something again and again until then. */
+  static async at({ uri }: VirshHost, stir: () => Promise<unknown>): Promise<Listening> {
+    const child = spawn("virsh", ["-c", uri, "event", "--all", "--loop"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const listening = new Listening(child);
+    onTestFinished(() => listening.end());
+    await until(async () => {
+      await stir();
+      return listening.#heard !== "";
+    });
+    return listening;
+  }
+
+  /** The events of a domain in order, in virsh's words. */
+  of(name: string): string[] {
+    const lines = this.#heard.matchAll(/^event '([\w-]+)' for domain '([^']*)':(.*)$/gm);
+    return [...lines].filter(([, , of]) => of === name).map(([, event, , what = ""]) => `${event}${what}`);
+  }
+
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill("SIGTERM");
+    await once(this.#child, "close");
+  }
+}
+
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = Date.now() + waitMs;
+  while (!(await isSo())) {
+    if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** What was said instead. @throws Error when it was not refused. */
+export const refusal = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    (it) => {
+      throw new Error(`it was not refused: ${it}`);
+    },
+    (error: unknown) => String(error),
+  );
+
+export const virshHelp = async (command: string): Promise<string> =>
+  (await run("virsh", ["help", command])).stdout;
+
+/** `label: value` lines. */
+export const fieldsOf = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text
+      .split("\n")
+      .map((line) => /^([^:]+):\s*(.*?)\s*$/.exec(line))
+      .flatMap((found) => (found === null ? [] : [[found[1] ?? "", found[2] ?? ""]])),
+  );
