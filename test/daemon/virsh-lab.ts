@@ -70,6 +70,14 @@ export class VirshLab {
     return this.a.virsh("migrate", name, this.b.uri, "--xml", this.xmlFile("b"), ...options);
   }
 
+  /** The same, as a process that can be signalled; `ended` is its exit code, or the signal that has killed it. */
+  migrating(...options: string[]) {
+    const words = [this.guest.name, this.b.uri, "--xml", this.xmlFile("b"), ...options];
+    const child = spawn("virsh", ["-c", this.a.uri, "migrate", ...words], { stdio: "ignore" });
+    const ended = once(child, "close").then(([code, signal]: unknown[]) => code ?? signal);
+    return { signal: (signal: NodeJS.Signals) => child.kill(signal), ended };
+  }
+
   /** One QEMU is left, which has counted on without a gap. */
   async countsAt(side: "a" | "b"): Promise<void> {
     await until(() => this.guest.pids().length === 1);
@@ -83,7 +91,10 @@ async function host(name: string): Promise<VirshHost> {
   const tcp = `qemu+tcp://127.0.0.1:${port}/system`;
   const more: Partial<ConfigInput> = { tcp: { host: "127.0.0.1", port }, uri: tcp };
   const process = new HostProcess(name, more);
-  onTestFinished(() => process.remove());
+  onTestFinished(async () => {
+    await process.remove();
+    if (process.said !== "") throw new Error(`${name} complained: ${process.said}`);
+  });
   await process.start();
   const { uri } = process;
   return {
