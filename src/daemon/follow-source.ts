@@ -12,8 +12,8 @@ import type { Host } from "./host.js";
 import { elapsedMs, type FinishedJob, figuresOf, type Job, memoryFigures } from "./job.js";
 
 export interface FollowedSource {
-  /** By libvirt's names: QEMU's own when it has completed, else the last that were heard. */
-  figures(): Promise<Readonly<Record<string, number>>>;
+  /** By libvirt's names, as they were heard last: nobody is asked while the guest stands still. */
+  figures(): Readonly<Record<string, number>>;
   /** Once the domain is idle again, or gone. */
   ended(report: SourceReport): Promise<void>;
 }
@@ -39,11 +39,10 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
     },
     error: () => {},
   });
-  const figures = async () => {
-    const fromQemu =
-      (await Promise.race([completed, tooLong(clock)])) ?? (last === null ? {} : figuresOf(last));
-    return { time_elapsed: elapsedMs(job, clock.now()), ...fromQemu };
-  };
+  const figures = () => ({
+    time_elapsed: elapsedMs(job, clock.now()),
+    ...(last === null ? {} : figuresOf(last)),
+  });
   return {
     figures,
     ended: async ({ outcome, failures }) => {
@@ -51,12 +50,13 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       if (outcome === "stuck") return;
       const how = howEnded(outcome, failures);
       const errmsg = how === "failed" ? failures.map(describeFailure).join("; ") : undefined;
-      jobs.ended(entry, { how, operation: job.what, figures: await figures(), errmsg });
+      const fromQemu = await Promise.race([completed, tooLong(clock)]);
+      jobs.ended(entry, { how, operation: job.what, figures: { ...figures(), ...fromQemu }, errmsg });
     },
   };
 }
 
-/** The guest stands still meanwhile. */
+/** A QEMU that has just been ended does not answer any more. */
 const figuresMs = 50;
 const tooLong = (clock: Clock) =>
   new Promise<null>((resolve) => clock.setTimeout(() => resolve(null), figuresMs));

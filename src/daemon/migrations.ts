@@ -153,7 +153,7 @@ export class Migrations {
     const prepared = this.#preparedOf(entry, parameters, words.cookie);
     outgoing.tune(limitsOf(parameters));
     valueIn(await outgoing.perform(prepared, forever));
-    return { cookieOut: await performCookie(this.#host, outgoing, entry, words) };
+    return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
   }
 
   /** Finish at the destination; the domain when it runs here. */

@@ -39,7 +39,7 @@ export interface PeerToPeerWords {
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Uint8Array;
   preparedOf(outgoing: Outgoing, uri: string, cookie: Uint8Array): Prepared;
-  ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Promise<Uint8Array>;
+  ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
 }
 
 /** Resolves when it has ended; never rejects. */
@@ -78,7 +78,7 @@ export function coordinate(
     ...outgoing.peer,
     perform: async (prepared, signal) => {
       const answer = await outgoing.perform(prepared, signal);
-      if (answer.kind === "done") travelling.cookies.perform = await cookies.ofPerform(outgoing, words);
+      if (answer.kind === "done") travelling.cookies.perform = cookies.ofPerform(outgoing, words);
       return answer;
     },
   };

@@ -13,15 +13,13 @@ import { renamed, type StepWords } from "./step-words.js";
 /** In the cookie for the hosts' clocks alone. */
 const ofClocks: readonly string[] = ["started", "stopped", "sent", "delta"];
 
-export async function performCookie(
+export function performCookie(
   { config: { hostname, hostUuid } }: Host,
   { domain: { name, uuid, xml }, followed }: Outgoing,
   { definition }: ManagedDomain,
   { flags, parameters }: Pick<StepWords, "flags" | "parameters">,
-): Promise<Uint8Array> {
-  const whole = Object.entries(await followed.figures()).map(
-    ([key, value]) => [key, Math.round(value)] as const,
-  );
+): Uint8Array {
+  const whole = Object.entries(followed.figures()).map(([key, value]) => [key, Math.round(value)] as const);
   const statistics = Object.fromEntries(whole.filter(([key]) => !key.startsWith("data_")));
   // libvirt's client gives Perform the XML that Begin has answered, also when nobody has asked for another.
   const asked = parameters.persistentXml !== undefined || (parameters.xml ?? xml) !== xml;

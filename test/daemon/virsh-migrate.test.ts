@@ -21,10 +21,12 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
       "Memory remaining": "0.000 B",
     });
     expect(out).toHaveProperty("Total downtime");
-    const { Operation: _, ...figures } = fieldsOf(await a.virsh("domjobinfo", "--completed", name));
+    await a.virsh("domjobinfo", "--completed", name);
+    // What the source had heard when it handed the guest over: QEMU is not asked while that stands still.
     expect(fieldsOf(await b.virsh("domjobinfo", "--completed", name))).toMatchObject({
-      ...figures,
+      "Job type": "Completed",
       Operation: "Incoming migration",
+      "Time elapsed": expect.stringMatching(/\d+ +ms/),
     });
     expect(fieldsOf(await a.virsh("domjobinfo", "--completed", name))).toEqual({ "Job type": "None" });
   });
@@ -137,7 +139,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await a.virsh("migrate", "--live", "--p2p", name, b.tcp, "--xml", lab.xmlFile("b"), "--undefinesource");
     await lab.countsAt("b");
     expect(fieldsOf(await b.virsh("domjobinfo", "--completed", name))).toMatchObject({
-      "Memory remaining": "0.000 B",
+      Operation: "Incoming migration",
     });
     await b.virsh("migrate", "--live", "--p2p", "--persistent", name, a.tcp, "--xml", lab.xmlFile("a2"));
     await until(() => guest.pids().length === 1);
