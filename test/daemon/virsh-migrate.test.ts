@@ -197,18 +197,16 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await a.virsh("domjobinfo", "--completed", "--anystats", name)).toContain("Cancelled");
   });
 
-  test.each([
-    ["SIGINT", 1],
-    ["SIGKILL", "SIGKILL"],
-  ] as const)("leaves the guest where it is when virsh gets a %s", async (signal, end) => {
+  // Not SIGINT: this virsh only stops to look on then, and goes on to the end.
+  test("leaves the guest where it is when virsh is killed", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     await lab.boot();
     const migration = lab.migrating("--live", "--bandwidth", "1");
     const processed = async () => fieldsOf(await a.virsh("domjobinfo", guest.name))["Memory processed"];
     await until(async () => Number.parseFloat((await processed()) ?? "0") > 0);
-    migration.signal(signal);
-    expect(await migration.ended).toBe(end);
+    migration.signal("SIGKILL");
+    expect(await migration.ended).toBe("SIGKILL");
     await lab.countsAt("a");
     await until(async () => (await b.virsh("list", "--all", "--name")) === "");
     await until(async () => (await a.virsh("domjobinfo", guest.name)).includes("None"));
