@@ -57,23 +57,23 @@ export class Sweeper {
     try {
       ended = await (inOwnProcess ? this.#runEngines(faults) : this.#runHere(faults));
       const { outcome, guest, killed, met } = ended;
-      let verdict = await judge(uuid, killed, outcome, guest);
-      if (guest === null && verdict !== "lost with its QEMU" && outcome !== "undecided")
+      const seen = await judge(uuid, killed, outcome, guest);
+      let lost = seen === "lost with its QEMU";
+      if (guest === null && !lost && outcome !== "undecided")
         throw new Error(`the outcome ${outcome} names no guest, but one is there`);
-      if (verdict !== "lost with its QEMU") {
+      if (!lost) {
         await this.#proof.waitForPasses(1, 20_000).catch((error: unknown) => {
           // The answer after which it was to be killed may come when the migration is over.
           if (guest === null || !killed.includes(guest.process.pid)) throw error;
-          verdict = "lost with its QEMU";
+          lost = true;
         });
         const report = await this.#proof.check();
-        if (!report.ok && verdict !== "lost with its QEMU") throw new Error(describeContinuity(report));
+        if (!report.ok && !lost) throw new Error(describeContinuity(report));
       }
-      const lost = verdict === "lost with its QEMU";
       // What cannot be named any more, or is gone, makes room for a new guest.
       if (guest === null || lost) await this.#endGuest();
       else this.#guest = guest;
-      return { verdict, outcome, met, why: "" };
+      return { verdict: lost ? "lost with its QEMU" : seen, outcome, met, why: "" };
     } catch (error) {
       const verdict = qemusOf(uuid).length > 1 ? "two" : "stuck";
       await this.#endGuest();
