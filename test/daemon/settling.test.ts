@@ -16,7 +16,7 @@ const { procedures } = remote;
 // A slice; more of it is `npm run faults:hosts`.
 describe.each(hostFaults)("%s", (fault) => {
   const why = fault === "the cable is cut for a while" ? noCable : undefined;
-  test.skipIf(why !== undefined).each(moments(3))("%i ms into a migration: one copy runs on", async (ms) => {
+  test.skipIf(why !== undefined).each(moments(2))("%i ms into a migration: one copy runs on", async (ms) => {
     await migrationWith(fault, ms);
   });
 });

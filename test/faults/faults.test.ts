@@ -5,7 +5,7 @@ import { caseOf, describeCase, sweep } from "./cases.js";
 import { Sweeper } from "./sweep.js";
 
 // A slice: every case is `npm run faults`. Each number is prime to the ways a row is swept, so all ways come up.
-const slice = sweep.map((_, seed) => seed).filter((seed) => seed % 17 === 3);
+const slice = sweep.map((_, seed) => seed).filter((seed) => seed % 23 === 3);
 
 describe("a slice of the fault sweep on real QEMU", () => {
   const sweeper = new Sweeper();
