@@ -126,7 +126,13 @@ const bench = z.object({
   searched: z.object({ states: z.number(), perSecond: z.number() }),
 });
 
+const benchOfHosts = z.object({
+  runs: z.number(),
+  rows: z.array(z.object({ what: z.string(), pauseMs: z.number(), overheadMs: z.number() })),
+});
+
 function measured(): string {
+  const hosts = benchOfHosts.parse(JSON.parse(readFileSync("bench/results/hosts.json", "utf8")));
   const { runs, rows, searched } = bench.parse(JSON.parse(readFileSync("bench/results/latest.json", "utf8")));
   return `\`npm run bench\`, ${runs} runs, medians, two cores, TCG ([all numbers](bench/results/latest.json)):
 
@@ -135,7 +141,14 @@ ${table(
   rows.map(({ what, ms }) => [what, ms]),
 )}
 
-The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).`;
+The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).
+
+Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs in turn, medians ([all numbers](bench/results/hosts.json)); the overhead is the command's wall time less QEMU's own:
+
+${table(
+  ["", "pause, ms", "overhead, ms"],
+  hosts.rows.map(({ what, pauseMs, overheadMs }) => [what, pauseMs, overheadMs]),
+)}`;
 }
 
 function domainPage(): string {

@@ -1,5 +1,7 @@
 // The public library.
 
+export { type Checked, type CheckOptions, checkBetween } from "./check.js";
+export type { Incompatibility, IncompatibilityCode } from "./drivers/domain/incompatibility.js";
 export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-fence.js";
 export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";

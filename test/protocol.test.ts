@@ -116,9 +116,13 @@ describe("capabilities", () => {
   const both = ["events", "return-path", "validate-uuid", "pause-before-switchover"];
   const on = (capability: string) => ({ capability, state: true });
 
-  test("are those that both QEMUs know", () => {
+  test("are those that this QEMU knows, and the other where they change the stream", () => {
     const gate = { pauseBeforeSwitchover: true };
-    expect(chooseCapabilities([...both, "late-block-activate"], both, gate)).toEqual(both.map(on));
+    const chosen = chooseCapabilities(both, ["return-path"], gate);
+    expect(chosen).toEqual(["events", "return-path", "pause-before-switchover"].map(on));
+    expect(chooseCapabilities(["events", "return-path"], both, gate)).toEqual(
+      ["events", "return-path"].map(on),
+    );
   });
 
   test("put the gate before the switchover off when nothing waits in it, whatever it was", () => {
@@ -128,8 +132,8 @@ describe("capabilities", () => {
 
   test("name the one without which no guarantee holds", () => {
     const gate = { pauseBeforeSwitchover: false };
-    expect(chooseCapabilities(["events"], ["events", "return-path"], gate)).toEqual({
-      missing: "return-path",
-    });
+    const missing = { missing: "return-path" };
+    expect(chooseCapabilities(["events"], ["events", "return-path"], gate)).toEqual(missing);
+    expect(chooseCapabilities(["events", "return-path"], ["events"], gate)).toEqual(missing);
   });
 });

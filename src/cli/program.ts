@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
-import { badInputExitCode, type MigrateWords, type RecoverWords } from "./words.js";
+import { badInputExitCode, type CheckWords, type MigrateWords, type RecoverWords } from "./words.js";
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -98,6 +98,25 @@ export function program(): Command {
         const { migrateCommand } = await import("./migrate.js");
         process.exitCode = await migrateCommand(hardware, options);
       }
+    });
+  switchover
+    .command("check")
+    .description(
+      "say whether a guest can move from one host to another, all reasons at once, without moving it",
+    )
+    .requiredOption("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
+    .requiredOption("--to <uri>", "the destination's host")
+    .requiredOption("--domain <name>", "the guest")
+    .option("--xml <file>", "its XML at the destination, with other host-side paths")
+    .option("--json", "print one JSON object")
+    .addHelpText(
+      "after",
+      `\nExit codes:\n  0  it can move\n  1  it cannot\n  ${badInputExitCode}  it could not be asked`,
+    )
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (options: CheckWords) => {
+      const { checkCommand } = await import("./check.js");
+      process.exitCode = await checkCommand(options);
     });
   switchover
     .command("recover")

@@ -16,6 +16,14 @@ export const fenceOf = ({ etcd = [] }: FenceWords): Fence | undefined => {
   return first === undefined ? undefined : etcdFence({ endpoints: [first, ...others] });
 };
 
+export interface CheckWords {
+  readonly from: string;
+  readonly to: string;
+  readonly domain: string;
+  readonly xml?: string;
+  readonly json?: true;
+}
+
 export interface RecoverWords extends FenceWords {
   readonly story?: true;
   readonly json?: true;

@@ -3,21 +3,22 @@
 
 import { checkCompatibility } from "../drivers/domain/compatibility.js";
 import type { Domain } from "../drivers/domain/domain.js";
-import { pathFacts } from "../drivers/domain/host-facts.js";
 import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
 import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
+import { hostFacts } from "./host-facts.js";
 import type { StepWords } from "./step-words.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
 
 /** @throws LibvirtError with every reason. */
 export async function checkMayLeave(
-  { domains, config }: Host,
+  host: Host,
   entry: ManagedDomain,
   { flags, parameters: { xml } }: StepWords,
 ): Promise<void> {
+  const { domains } = host;
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");
@@ -27,10 +28,7 @@ export async function checkMayLeave(
   const files = disks.flatMap((it) =>
     it.type === "file" && it.source !== undefined ? [it.source.file] : [],
   );
-  const sourceHost = {
-    ...{ hostname: config.hostname, processor: "", guests: [] },
-    ...{ qemu: await domains.factsOf(binary), paths: await pathFacts(files) },
-  };
+  const sourceHost = await hostFacts(host, binary, files);
   const reasons = checkCompatibility({ source, destination, sourceHost });
   const grave = reasons.filter((it) => !unsafe.has(it.code));
   if (grave.length > 0) throw no("CONFIG_UNSUPPORTED", told(grave));

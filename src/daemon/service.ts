@@ -4,6 +4,7 @@ import { cpus, totalmem } from "node:os";
 import { memoryKiB } from "../drivers/domain/table/system.js";
 import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
+import { decisions, own } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import {
   type Handlers,
@@ -12,13 +13,13 @@ import {
   serve,
   serveRemote,
 } from "../drivers/libvirt-rpc/service.js";
-import { decisions, settling } from "../drivers/libvirt-rpc/settle-program.js";
 import { endProcess } from "../drivers/qemu/answers.js";
 import { capabilities } from "./capabilities.js";
 import { type ManagedDomain, reasons } from "./domains.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
+import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
@@ -228,8 +229,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
 
   return [
     serveRemote({ ...handlers, ...migrateHandlers(host, migrations) }),
-    serve(settling, {
+    serve(own, {
       settle: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
+      facts: async ({ binary, paths }, client) => {
+        writing(client);
+        return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
+      },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
     }),
   ];

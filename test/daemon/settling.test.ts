@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
+import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { decisions, settling } from "../../src/drivers/libvirt-rpc/settle-program.js";
 import { hostFaults, migrationWith, moments } from "./host-faults.js";
 import { inTwoHosts, noCable } from "./lab.js";
 
@@ -31,7 +31,7 @@ describe("a source that settles", () => {
       const seen = readCookie(begun.cookieOut, { name, uuid, hostUuid: "", reads: [] });
       const migrationId = seen?.cookie.switchover?.migration ?? "";
       const asked = { migrationId, uuid, name };
-      expect(await b.call(settling.procedures.settle, asked)).toEqual({ decision: decisions.refused });
+      expect(await b.call(own.procedures.settle, asked)).toEqual({ decision: decisions.refused });
       const prepare = () =>
         b.call(procedures.domainMigratePrepare3Params, {
           params: toParameters({ xml: lab.guest.xml("b") }),
@@ -41,7 +41,7 @@ describe("a source that settles", () => {
       await expect(prepare()).rejects.toThrow("has been decided here already");
       await lab.restart("b");
       const again = await lab.rpc("b");
-      expect(await again.call(settling.procedures.settle, asked)).toEqual({ decision: decisions.refused });
+      expect(await again.call(own.procedures.settle, asked)).toEqual({ decision: decisions.refused });
       await a.call(procedures.domainMigrateConfirm3Params, {
         ...{ dom: lab.dom, params: [], cookieIn: new Uint8Array(), flags, cancelled: 1 },
       });
@@ -61,7 +61,7 @@ describe("a source that settles", () => {
       const { uuid, name } = lab.guest;
       const asked = { migrationId: stories[0]?.replace(".journal", "") ?? "", uuid, name };
       for (const how of ["settle", "yield"] as const)
-        expect(await b.call(settling.procedures[how], asked)).toEqual({ decision: decisions.taken });
+        expect(await b.call(own.procedures[how], asked)).toEqual({ decision: decisions.taken });
       await lab.runsAt("b");
     });
   });

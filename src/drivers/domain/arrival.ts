@@ -12,6 +12,10 @@ interface Models {
   readonly destination: DomainModel;
 }
 
+/** What has to be at the destination before the guest can come. */
+export const neededPaths = (model: DomainModel): readonly string[] =>
+  commandLine(model, { kvm: { works: true }, directory: "/" }).files.map(({ path }) => path);
+
 export function arrival(models: Models, move: Move): Incompatibility[] {
   const { destination: model } = models;
   // Whether that host has KVM is asked below; a directory it will have.

@@ -7,7 +7,7 @@ import type { Decision, Identity } from "../../protocol/messages.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
-import { decisions, settling } from "../libvirt-rpc/settle-program.js";
+import { decisions, own } from "../libvirt-rpc/own-procedures.js";
 
 import { decisionAt } from "./decision.js";
 
@@ -51,7 +51,7 @@ export class SettlePeer implements SettlingPeer {
     signal: AbortSignal,
   ): Promise<Answer<Decision>> {
     try {
-      const asked = settling.procedures[what];
+      const asked = own.procedures[what];
       const { decision } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
       if (decision === decisions.taken) return done("taken");
       if (decision === decisions.refused) return done("refused");

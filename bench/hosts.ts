@@ -1,0 +1,135 @@
+// Measures two hosts on this machine, in turn on the same guest: libvirtd with virsh, switchoverd with the same virsh,
+// switchoverd with our own command. The guest's pause from STOP to RESUME, and the control plane's share of the wall time
+// (of the command, less QEMU's own from its `setup` to its `completed`), by QEMU's own trace. Prints a table and writes
+// bench/results/hosts.json. `npm run bench:hosts [runs]`.
+
+import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HostProcess } from "../test/daemon/lab.js";
+import { launchLibvirtd } from "../test/rpc/launch-libvirtd.js";
+
+const runs = Number(process.argv[2] ?? 20);
+const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
+const uuid = randomUUID();
+
+/** A QEMU that says when it does what: each process in a file of its own. */
+const emulator = join(directory, "qemu.sh");
+writeFileSync(
+  emulator,
+  `#!/bin/sh\nexec qemu-system-x86_64 "$@" -D ${directory}/trace.$(date +%N)$$ -trace vm_state_notify -trace migrate_set_state -msg timestamp=on\n`,
+  { mode: 0o755 },
+);
+const xml = `<domain type='qemu'><name>bench</name><uuid>${uuid}</uuid><memory unit='KiB'>65536</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
+  <devices><emulator>${emulator}</emulator></devices></domain>`;
+
+const median = (values: readonly number[]) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+
+interface Measured {
+  readonly pauseMs: number;
+  readonly overheadMs: number;
+}
+
+function run(command: string, ...words: string[]): void {
+  const { status, stderr } = spawnSync(command, words);
+  if (status !== 0) throw new Error(`${command} ${words.join(" ")}: ${stderr}`);
+}
+
+type Mover = (from: string, to: string) => void;
+const byVirsh: Mover = (from, to) =>
+  run("virsh", "-q", "-c", from, "migrate", "--live", "bench", to, "--migrateuri", "tcp://127.0.0.1");
+const byOurs: Mover = (from, to) =>
+  run(process.execPath, "dist/cli/main.js", "migrate", "--from", from, "--to", to, "--domain", "bench");
+
+/** Boots the guest, moves it from one to the other, and ends it there. */
+async function measure({ from, to, mover }: Pair): Promise<Measured> {
+  const file = join(directory, "bench.xml");
+  writeFileSync(file, xml);
+  run("virsh", "-q", "-c", from, "create", file);
+  // Until the firmware has found nothing to boot and touches no memory any more.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const before = traces().map((path) => [path, readFileSync(path, "utf8").length] as const);
+  const startedMs = performance.now();
+  mover(from, to);
+  const wallMs = performance.now() - startedMs;
+  const skipped = new Map(before);
+  const lines = traces().flatMap((path) =>
+    readFileSync(path, "utf8")
+      .slice(skipped.get(path) ?? 0)
+      .split("\n"),
+  );
+  run("virsh", "-q", "-c", to, "destroy", "bench");
+  for (const it of traces()) rmSync(it, { force: true });
+  const at = (event: RegExp) => {
+    const line = lines.find((it) => event.test(it));
+    if (line === undefined) throw new Error(`QEMU has not told ${event}:\n${lines.join("\n")}`);
+    return Number(/@(\d+\.\d+):/.exec(line)?.[1]) * 1000;
+  };
+  const qemuMs = at(/migrate_set_state.*completed/) - at(/migrate_set_state.*setup/);
+  return {
+    pauseMs: at(/vm_state_notify running 1/) - at(/vm_state_notify running 0/),
+    overheadMs: wallMs - qemuMs,
+  };
+}
+
+const traces = () =>
+  readdirSync(directory)
+    .filter((it) => it.startsWith("trace."))
+    .map((it) => join(directory, it));
+
+interface Pair {
+  readonly what: string;
+  readonly from: string;
+  readonly to: string;
+  readonly mover: Mover;
+}
+
+const libvirtds = [
+  await launchLibvirtd({ hostname: "hosta" }),
+  await launchLibvirtd({ hostname: "hostb" }),
+] as const;
+const daemons = [new HostProcess("hosta"), new HostProcess("hostb")] as const;
+for (const it of daemons) await it.start();
+const ours = { from: daemons[0].uri, to: daemons[1].uri };
+const pairs: readonly Pair[] = [
+  { what: "libvirtd, virsh", from: libvirtds[0].uri, to: libvirtds[1].uri, mover: byVirsh },
+  { what: "switchoverd, virsh", ...ours, mover: byVirsh },
+  { what: "switchoverd, switchover migrate", ...ours, mover: byOurs },
+];
+const measured = new Map<string, Measured[]>(pairs.map(({ what }) => [what, []]));
+try {
+  // The first of each warms up.
+  for (let round = 0; round <= runs; round += 1)
+    for (const pair of pairs) {
+      const it = await measure(pair);
+      if (round > 0) measured.get(pair.what)?.push(it);
+    }
+} finally {
+  for (const it of libvirtds) await it.stop();
+  for (const it of daemons) await it.remove();
+  rmSync(directory, { recursive: true, force: true });
+}
+
+const rows = [...measured].map(([what, all]) => ({
+  what,
+  pauseMs: Math.round(median(all.map((it) => it.pauseMs)) * 10) / 10,
+  overheadMs: Math.round(median(all.map((it) => it.overheadMs))),
+}));
+console.table(rows);
+const [libvirt, virsh] = rows;
+if (libvirt !== undefined && virsh !== undefined) {
+  const ratio = (a: number, b: number) => Math.round((a / b) * 100) / 100;
+  console.log(
+    `switchoverd against libvirtd, both by virsh: overhead ${ratio(virsh.overheadMs, libvirt.overheadMs)} (aim 0.25), ` +
+      `pause ${ratio(virsh.pauseMs, libvirt.pauseMs)} (aim 1)`,
+  );
+}
+mkdirSync("bench/results", { recursive: true });
+writeFileSync(
+  "bench/results/hosts.json",
+  `${JSON.stringify({ runs, rows, raw: Object.fromEntries(measured) }, null, 2)}\n`,
+);

@@ -1,0 +1,35 @@
+// `switchover check`: says whether a guest can move between two hosts, and everything that stands against it.
+
+import { readFile } from "node:fs/promises";
+import { type Checked, checkBetween } from "../check.js";
+import { messageOf } from "../protocol/answer.js";
+import { badInputExitCode, type CheckWords } from "./words.js";
+
+/** It cannot move. */
+export const cannotMoveExitCode = 1;
+
+/** The exit code. */
+export async function checkCommand({ from, to, domain, xml, json }: CheckWords): Promise<number> {
+  let checked: Checked;
+  try {
+    checked = await checkBetween({
+      from,
+      to,
+      domain,
+      ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
+    });
+  } catch (error) {
+    console.error(`switchover: ${messageOf(error)}`);
+    return badInputExitCode;
+  }
+  const { reasons, silent } = checked;
+  if (json === true) console.log(JSON.stringify(checked));
+  else {
+    for (const { code, path, what, next } of reasons) console.log(`${path}: ${what}; ${next} (${code})`);
+    for (const it of silent) console.log(`the ${it}'s host is no switchoverd and does not tell what it has`);
+    console.log(
+      reasons.length === 0 ? `${domain} can move` : `${domain} cannot move: ${reasons.length} reasons`,
+    );
+  }
+  return reasons.length === 0 ? 0 : cannotMoveExitCode;
+}
