@@ -24,7 +24,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
   const screen = createScreen(words);
   const policy = { whenUnreachable: words.whenUnreachable, patienceMs: words.patience };
-  const fence = fenceOf(words);
+  const fence = await fenceOf(words);
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
   try {

@@ -19,7 +19,7 @@ export async function recoverCommand(directory: string, words: RecoverWords): Pr
     screen.complain(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
     return badInputExitCode;
   }
-  const fence = fenceOf(words);
+  const fence = await fenceOf(words);
   const { migrations, failed } = await recoverMigrations({
     journal,
     onRecord: screen.record,

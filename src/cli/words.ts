@@ -1,6 +1,5 @@
 // What a person has said on the command line, after commander has checked each word.
 
-import { etcdFence } from "../drivers/etcd-fence.js";
 import type { Fence } from "../effects/ports.js";
 import type { WhenUnreachable } from "../protocol/policy.js";
 
@@ -11,9 +10,12 @@ interface FenceWords {
   readonly etcd?: readonly string[];
 }
 
-export const fenceOf = ({ etcd = [] }: FenceWords): Fence | undefined => {
+/** Loaded only when it is wanted: it brings TLS and HTTP with it. */
+export const fenceOf = async ({ etcd = [] }: FenceWords): Promise<Fence | undefined> => {
   const [first, ...others] = etcd;
-  return first === undefined ? undefined : etcdFence({ endpoints: [first, ...others] });
+  if (first === undefined) return undefined;
+  const { etcdFence } = await import("../drivers/etcd-fence.js");
+  return etcdFence({ endpoints: [first, ...others] });
 };
 
 export interface CheckWords {
