@@ -1,5 +1,5 @@
 // All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
-// Every form of a step (Params, fixed, version 2) comes here with the same words.
+// Every form of a step (Params, fixed) comes here with the same words.
 
 import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
 import { CookieError } from "../drivers/domain/cookie/errors.js";
@@ -10,6 +10,7 @@ import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
+import { requiredCapabilities } from "../drivers/qemu/settings.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
@@ -36,6 +37,8 @@ export class Migrations {
   readonly #incoming = new Map<string, Incoming>();
   /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
   readonly #namesAtSource = new WeakMap<Incoming, string>();
+  /** Uuids of the guests whose job is not taken yet. */
+  readonly #preparing = new Set<string>();
   /** Migrations under an id for which settle has been answered here: they cannot come any more. */
   readonly #settled = new Set<string>();
 
@@ -105,22 +108,30 @@ export class Migrations {
     domains.checkIdentity(domain);
     const entry = domains.entryFor(domain);
     domains.checkIdle(entry);
+    if (this.#preparing.has(domain.uuid))
+      throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
     if (entry.live !== null) throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
     const guest: GuestDescription = {
       uuid: domain.uuid,
       guestWas: flags.has("PAUSED") ? "paused" : "running",
       qemuVersion: known?.qemu ?? "",
       memoryBytes: known?.memory ?? bytesOf(domain),
-      capabilities: cookie?.capabilities?.caps.map((it) => it.name) ?? [],
+      capabilities: capabilitiesIn(cookie),
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
-    const incoming = await Incoming.begin(
-      this.#host,
-      { identity, domain, guest, persistent, transport: listenAt(config, parameters) },
-      // Somebody may have asked meanwhile how it ended.
-      () => !this.#settled.has(migrationId),
-    );
+    let incoming: Incoming;
+    this.#preparing.add(domain.uuid);
+    try {
+      incoming = await Incoming.begin(
+        this.#host,
+        { identity, domain, guest, persistent, transport: listenAt(config, parameters) },
+        // Somebody may have asked meanwhile how it ended.
+        () => !this.#settled.has(migrationId),
+      );
+    } finally {
+      this.#preparing.delete(domain.uuid);
+    }
     this.#namesAtSource.set(incoming, given.name);
     this.#keepIncoming(incoming);
     void client?.closed.then(() => incoming.abandon());
@@ -226,7 +237,7 @@ export class Migrations {
     if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
     return {
       uri: uri.replace(/^tcp:\/\//, "tcp:"),
-      capabilities: cookie?.capabilities?.caps.map((it) => it.name) ?? [],
+      capabilities: capabilitiesIn(cookie),
       ...(cookie?.switchover?.settle !== undefined && { settle: cookie.switchover.settle }),
     };
   }
@@ -246,13 +257,9 @@ export class Migrations {
     return "refused";
   }
 
-  /** Waits for those that come in by now: which of them is the guest is known then. */
+  /** Whether the guest that was coming in by this migration is the domain by now. */
   hasArrived = async (migrationId: string): Promise<boolean> =>
     (await this.#host.journal.decisionOf(migrationId)) === "taken";
-
-  get size(): number {
-    return this.#outgoing.size + this.#incoming.size;
-  }
 
   #keepOutgoing(it: Outgoing): void {
     this.#outgoing.set(it.identity.uuid, it);
@@ -322,6 +329,10 @@ export class Migrations {
     }
   }
 }
+
+/** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
+const capabilitiesIn = (cookie: Cookie | null): readonly string[] =>
+  cookie?.capabilities?.caps.map((it) => it.name) ?? requiredCapabilities;
 
 const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
   bandwidthMiBps === undefined ? {} : { bandwidthMiBps };

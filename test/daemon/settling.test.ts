@@ -49,6 +49,24 @@ describe("a source that settles", () => {
     });
   });
 
+  test("has one destination: of two Prepares at once the second is refused", async () => {
+    await inTwoHosts({}, async (lab) => {
+      const b = await lab.rpc("b");
+      const words = {
+        params: toParameters({ xml: lab.guest.xml("b") }),
+        ...{ cookieIn: new Uint8Array(), flags: bitsOf(["LIVE"]) },
+      };
+      const prepare = () => b.call(procedures.domainMigratePrepare3Params, words);
+      const answers = await Promise.allSettled([prepare(), prepare()]);
+      expect(answers.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+      expect(lab.guest.pids()).toHaveLength(2);
+      const finish = { params: toParameters({ name: lab.guest.name }), cookieIn: new Uint8Array() };
+      const cancelled = { ...finish, flags: bitsOf(["LIVE"]), cancelled: 1 };
+      await expect(b.call(procedures.domainMigrateFinish3Params, cancelled)).rejects.toThrow("aborted");
+      await lab.runsAt("a");
+    });
+  });
+
   test("gets the same answer of a destination that has been restarted since", async () => {
     await inTwoHosts({}, async (lab) => {
       expect((await (await lab.managed()).outcome).kind).toBe("arrived");
