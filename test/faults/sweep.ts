@@ -1,9 +1,9 @@
 // Runs the sweep's cases on real QEMU, and judges each by what an outsider sees: the guest's QEMUs, and its counter.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
 import { migrateWith } from "../../src/migrate.js";
@@ -43,9 +43,16 @@ const mostEngines = 8;
 
 /** One guest after another: a lost one is replaced. */
 export class Sweeper {
+  /** All that the runs make lies below, so that what one leaves is seen. */
+  readonly #directory = mkdtempSync(join(tmpdir(), "s-"));
+  readonly #outside = process.env["TMPDIR"];
   #proof: ProofGuest | undefined;
   #guest: RunningGuest | undefined;
   #etcd: Etcd | undefined;
+
+  constructor() {
+    process.env["TMPDIR"] = this.#directory;
+  }
 
   async run(faults: readonly FaultCase[]): Promise<SweepResult> {
     this.#etcd ??= await startEtcd();
@@ -73,6 +80,7 @@ export class Sweeper {
       // What cannot be named any more, or is gone, makes room for a new guest.
       if (guest === null || lost) await this.#endGuest();
       else this.#guest = guest;
+      this.#leftNothing();
       return { verdict: lost ? "lost with its QEMU" : seen, outcome, met, why: "" };
     } catch (error) {
       const verdict = qemusOf(uuid).length > 1 ? "two" : "stuck";
@@ -86,10 +94,22 @@ export class Sweeper {
     }
   }
 
+  /** @throws Error when there is more than the guest that goes on, and its proof (G6). */
+  #leftNothing(): void {
+    const own = [this.#guest?.process.handle.directory ?? ""].map((it) => basename(it));
+    const left = readdirSync(this.#directory).filter(
+      (it) => !own.includes(it) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(it),
+    );
+    if (left.length > 0) throw new Error(`these files are left: ${left.join(", ")}`);
+  }
+
   /** Ends what is left. */
   async end(): Promise<void> {
     await this.#endGuest();
     await this.#etcd?.end();
+    if (this.#outside === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = this.#outside;
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #injected(faults: readonly FaultCase[], guest: RunningGuest) {
