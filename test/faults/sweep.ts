@@ -78,8 +78,10 @@ export class Sweeper {
         if (!report.ok && !lost) throw new Error(describeContinuity(report));
       }
       // What cannot be named any more, or is gone, makes room for a new guest.
-      if (guest === null || lost) await this.#endGuest();
-      else this.#guest = guest;
+      if (guest === null || lost) {
+        await this.#endGuest();
+        await guest?.process.exited;
+      } else this.#guest = guest;
       this.#leftNothing();
       return { verdict: lost ? "lost with its QEMU" : seen, outcome, met, why: "" };
     } catch (error) {
