@@ -1,6 +1,5 @@
 // Runs the sweep's cases on real QEMU, and judges each by what an outsider sees: the guest's QEMUs, and its counter.
 
-import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -13,6 +12,7 @@ import { messageOf } from "../../src/protocol/answer.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { type Etcd, startEtcd } from "../fence/etcd.js";
 import { qemusOf } from "../migrate/qemus-of.js";
+import { runEngine } from "../run-engine.js";
 import { type FaultCase, killsEngine } from "./cases.js";
 import type { EngineLine, EngineWords } from "./engine.js";
 import { takeGuest } from "./handed-guest.js";
@@ -155,7 +155,7 @@ export class Sweeper {
     try {
       for (let engines = 0; engines < mostEngines; engines += 1) {
         const recovers = engines > 0;
-        const lines = await runEngine({
+        const lines = await linesOf({
           guest: { spec, handle: qemu.handle },
           recovers,
           sideArgs,
@@ -226,18 +226,10 @@ async function judge(
   }
 }
 
-function runEngine(words: EngineWords): Promise<EngineLine[]> {
-  const child = spawn(process.execPath, ["--import", "tsx", "test/faults/engine.ts", JSON.stringify(words)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let out = "";
-  child.stdout.on("data", (text) => {
-    out += text;
-  });
-  return new Promise((resolve) => {
-    child.once("close", () => {
-      const lines = out.split("\n").filter((it) => it !== "");
-      resolve(lines.map((it) => JSON.parse(it) as EngineLine));
-    });
-  });
+async function linesOf(words: EngineWords): Promise<EngineLine[]> {
+  const out = await runEngine("faults/engine.ts", words);
+  return out
+    .split("\n")
+    .filter((it) => it !== "")
+    .map((it) => JSON.parse(it) as EngineLine);
 }

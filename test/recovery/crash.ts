@@ -1,6 +1,5 @@
 // One engine that dies in the middle of a migration, and another that takes it up again: what must hold then.
 
-import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +9,7 @@ import { launchProofGuest } from "../../src/proof-guest.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { recoverMigrations } from "../../src/recover.js";
 import { qemusOf } from "../migrate/qemus-of.js";
+import { runEngine } from "../run-engine.js";
 import type { EngineWords } from "./engine.js";
 
 export type Crash = Pick<EngineWords, "diesAt" | "when" | "aborts">;
@@ -35,7 +35,8 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     qemu.main.session.close();
     qemu.rescue.session.close();
     const sideArgs = proof.nextSide("destination");
-    const where = await runEngine({ guest: { spec, pid, monitors }, sideArgs, journal, ...crash });
+    const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
+    const where = (await runEngine("recovery/engine.ts", words)).trim();
     if (where.startsWith("ended")) return { where, outcome: null, story: [], recoveryMs: 0 };
 
     const story: string[] = [];
@@ -73,17 +74,4 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     await proof.remove();
     rmSync(journal, { recursive: true });
   }
-}
-
-function runEngine(words: EngineWords): Promise<string> {
-  const child = spawn(
-    process.execPath,
-    ["--import", "tsx", "test/recovery/engine.ts", JSON.stringify(words)],
-    { stdio: ["ignore", "pipe", "inherit"] },
-  );
-  let out = "";
-  child.stdout.on("data", (text) => {
-    out += text;
-  });
-  return new Promise((resolve) => child.once("close", () => resolve(out.trim())));
 }
