@@ -3,7 +3,7 @@
 
 import { waitFor } from "xstate";
 import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
-import { interrupted, memoryOf } from "./drivers/journal/story.js";
+import { interrupted, wokenCoordinator, wokenDestination, wokenSource } from "./drivers/journal/story.js";
 import { localDestination, localSource } from "./drivers/local-peers.js";
 import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { findDestination, findSource } from "./drivers/qemu/hosts.js";
@@ -72,43 +72,19 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
   const there =
     destination &&
     to &&
-    openDestination(
-      surroundings,
-      {
-        ...destination.opened.input,
-        woken: { ...destination.woken, memory: memoryOf(destination, { prepared: null }) },
-      },
-      to.guest,
-      destination.opened.host,
-    );
+    openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
   there?.actor.start();
   // Asked before it knows how far its stream is, it could only put the question off.
   if (there) await waitFor(there.actor, (it) => !it.matches("recovering"));
   const destinationPeer = localDestination(there);
 
-  const here = openSource(
-    surroundings,
-    {
-      ...input,
-      woken: {
-        ...source.woken,
-        memory: memoryOf(source, { guest: null, settings: null, prepared: null, limits: input.limits }),
-      },
-    },
-    from.guest,
-    destinationPeer,
-    source.opened.host,
-  );
+  const here = openSource(surroundings, wokenSource(source), from.guest, destinationPeer, source.opened.host);
   const coordinator = interrupted(story, "coordinator");
-  const nothingHeard = { guest: null, prepared: null, source: null, destination: null };
   const coordinatorActor = openCoordinator(
     surroundings,
     coordinator === null
       ? { identity: input.identity, deadlines: input.deadlines }
-      : {
-          ...coordinator.opened.input,
-          woken: { ...coordinator.woken, memory: memoryOf(coordinator, nothingHeard) },
-        },
+      : wokenCoordinator(coordinator),
     localSource(here),
     destinationPeer,
   );

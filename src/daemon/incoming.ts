@@ -5,13 +5,12 @@ import * as z from "zod/mini";
 import type { Domain } from "../drivers/domain/domain.js";
 import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
-import { interrupted, memoryOf } from "../drivers/journal/story.js";
+import { interrupted, wokenDestination } from "../drivers/journal/story.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
 import { type ListenAt, QemuDestinationGuest } from "../drivers/qemu/destination-guest.js";
 import { type DestinationHost, findDestination } from "../drivers/qemu/hosts.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
-import { stateName } from "../effects/record.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
@@ -70,10 +69,7 @@ export class Incoming {
     if (found === null) return null;
     const { xml, persistent } = kept.parse(found.opened.host);
     const to = await findDestination(found.opened.host, host.clock);
-    const input = {
-      ...found.opened.input,
-      woken: { ...found.woken, memory: memoryOf(found, { prepared: null }) },
-    };
+    const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);
     return new Incoming(host, input.identity, domain, persistent, opened, async () => to.qemu, to.spec);
@@ -108,10 +104,6 @@ export class Incoming {
       }
       return report;
     });
-  }
-
-  get state(): string {
-    return stateName(this.#actor.getSnapshot().value);
   }
 
   /** Its client has gone before the stream has begun: nobody will send one. */
@@ -149,7 +141,6 @@ export class Incoming {
     return {
       what: "migration in",
       startedMs: this.#host.clock.now(),
-      state: () => this.state,
       progress: () => null,
       abort: async () => ({
         accepted: false,

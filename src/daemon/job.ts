@@ -10,8 +10,6 @@ export interface Job {
   readonly what: "migration out" | "migration in";
   /** Milliseconds since 1970. */
   readonly startedMs: number;
-  /** XState's name of the side's state. */
-  state(): string;
   progress(): Progress | null;
   abort(): Promise<Abort>;
 }

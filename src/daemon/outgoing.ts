@@ -4,16 +4,14 @@ import { waitFor } from "xstate";
 import * as z from "zod/mini";
 import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
-import { interrupted, memoryOf } from "../drivers/journal/story.js";
+import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
 import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "../drivers/qemu/source-guest.js";
 import { type Opened, openSource } from "../effects/open.js";
 import type { SourcePeer } from "../effects/ports.js";
-import { stateName } from "../effects/record.js";
 import { asRunningGuest } from "../guests.js";
-import type { SourceMemory } from "../machines/source.js";
 import { type Answer, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
@@ -68,21 +66,12 @@ export class Outgoing {
     const found = interrupted(story, "source");
     if (found === null) return null;
     const { xml, undefineSource } = kept.parse(found.opened.host);
-    const { input } = found.opened;
+    const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host.clock);
-    const unknown: SourceMemory = { guest: null, settings: null, prepared: null, limits: input.limits };
-    const memory = memoryOf(found, unknown);
-    const settling = new SettlePeer(host.clock, memory.prepared?.settle);
-    const woken = { ...found.woken, memory };
+    const settling = new SettlePeer(host.clock, input.woken?.memory.prepared?.settle);
     const entry = host.domains.entryFor(domain);
-    const opened = openSource(
-      host.surroundings,
-      { ...input, woken },
-      from.guest,
-      settling,
-      found.opened.host,
-    );
+    const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
     return new Outgoing(host, entry, domain, input.identity, opened, settling, undefineSource);
   }
@@ -116,10 +105,6 @@ export class Outgoing {
       return report;
     });
     opened.actor.start();
-  }
-
-  get state(): string {
-    return stateName(this.#actor.getSnapshot().value);
   }
 
   perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
@@ -169,7 +154,6 @@ export class Outgoing {
     return {
       what: "migration out",
       startedMs: this.#host.clock.now(),
-      state: () => this.state,
       progress: () => this.#actor.getSnapshot().context.progress,
       abort: async () => {
         const answer = await this.peer.abort(AbortSignal.timeout(10_000));

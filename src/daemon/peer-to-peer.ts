@@ -4,13 +4,13 @@
 import { waitFor } from "xstate";
 import * as z from "zod/mini";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
-import { interrupted, memoryOf } from "../drivers/journal/story.js";
+import { interrupted, wokenCoordinator } from "../drivers/journal/story.js";
 import { bitsOf, flagsOf, type MigrateFlag, type MigrateParameters } from "../drivers/libvirt/flags.js";
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
-import type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator.js";
 import { done } from "../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../protocol/messages.js";
 import type { Host } from "./host.js";
@@ -97,8 +97,7 @@ export function coordinateAgain(host: Host, outgoing: Outgoing, cookies: Cookies
   const found = interrupted(story, "coordinator");
   if (found === null) return;
   const { destinationUri, flags, parameters } = kept.parse(found.opened.host);
-  const nothingHeard: CoordinatorMemory = { guest: null, prepared: null, source: null, destination: null };
-  const woken = { ...found.woken, memory: memoryOf(found, nothingHeard) };
+  const { woken } = wokenCoordinator(found);
   const words = { destinationUri, flags: flagsOf(flags).flags, parameters };
   void coordinate(host, outgoing, cookies, words, woken);
 }

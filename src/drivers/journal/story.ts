@@ -2,10 +2,18 @@
 
 import { readFile } from "node:fs/promises";
 import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/ports.js";
-import { coordinatorMachine } from "../../machines/coordinator.js";
-import { destinationMachine } from "../../machines/destination.js";
+import {
+  type CoordinatorInput,
+  type CoordinatorMemory,
+  coordinatorMachine,
+} from "../../machines/coordinator.js";
+import {
+  type DestinationInput,
+  type DestinationMemory,
+  destinationMachine,
+} from "../../machines/destination.js";
 import { topState, type Woken } from "../../machines/habits.js";
-import { sourceMachine } from "../../machines/source.js";
+import { type SourceInput, type SourceMemory, sourceMachine } from "../../machines/source.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "./lines.js";
@@ -99,16 +107,32 @@ export function decisionOf({ records }: Pick<Story, "records">): Decision | null
 }
 
 /** What the side knew at its last record, over what it knew at its first. */
-export function memoryOf<Memory extends object>(
-  { woken }: Pick<Interrupted, "woken">,
-  atFirst: Memory,
-): Memory {
+function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, atFirst: Memory): Memory {
   const known = Object.keys(atFirst).filter((name) => name in woken.learned);
   return Object.assign(
     { ...atFirst },
     Object.fromEntries(known.map((name) => [name, woken.learned[name as keyof typeof woken.learned]])),
   );
 }
+
+/** What each side is begun with again after a crash. */
+export const wokenSource = (it: Interrupted<"source">): SourceInput => {
+  const unknown: SourceMemory = {
+    guest: null,
+    settings: null,
+    prepared: null,
+    limits: it.opened.input.limits,
+  };
+  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+};
+export const wokenDestination = (it: Interrupted<"destination">): DestinationInput => {
+  const unknown: DestinationMemory = { prepared: null };
+  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+};
+export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInput => {
+  const unknown: CoordinatorMemory = { guest: null, prepared: null, source: null, destination: null };
+  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+};
 
 const toLookAt: readonly string[] = ["stuck", "leftBehind"];
 
