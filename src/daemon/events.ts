@@ -7,6 +7,7 @@ import type { LifecycleEvent, ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { finishedStats } from "./job.js";
+import { wire } from "./wire.js";
 
 interface Callback {
   readonly id: number;
@@ -25,8 +26,6 @@ interface Listener {
 /** Beside the lifecycle, a client may register for events that do not happen here. */
 const known: ReadonlySet<number> = new Set(Object.values(eventIds));
 const mostEventId = 30;
-
-const wire = ({ name, uuid, live }: ManagedDomain) => ({ name, uuid, id: live?.id ?? -1 });
 
 export class EventClients {
   readonly #listeners = new Map<RpcClient, Listener>();

@@ -2,7 +2,7 @@
 
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
-import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
+import type { Handlers } from "../drivers/libvirt-rpc/service.js";
 import { checkLimits, type Limits } from "../protocol/convergence.js";
 import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
@@ -11,6 +11,7 @@ import { finishedStats, jobInfo, jobStats } from "./job.js";
 import type { Migrations } from "./migrations.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { stepHandlers } from "./step-forms.js";
+import { writing } from "./wire.js";
 
 /** Of DOMAIN_GET_JOB_STATS. */
 const statsFlags = { completed: 1, keepCompleted: 2 };
@@ -18,9 +19,6 @@ const statsFlags = { completed: 1, keepCompleted: 2 };
 export function migrateHandlers(host: Host, migrations: Migrations): Handlers<typeof remote.procedures> {
   const { domains } = host;
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
-  const writing = (client: RpcClient) => {
-    if (client.readOnly) throw no("OPERATION_DENIED", "read only access prevents this");
-  };
   const abort = async ({ job }: ManagedDomain) => {
     if (job === null) throw no("OPERATION_INVALID", "no job is active on the domain");
     const { accepted, why } = await job.abort();

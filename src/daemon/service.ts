@@ -6,13 +6,7 @@ import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import { decisions, own } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
-import {
-  type Handlers,
-  type RpcClient,
-  type Service,
-  serve,
-  serveRemote,
-} from "../drivers/libvirt-rpc/service.js";
+import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
 import { endProcess } from "../drivers/qemu/answers.js";
 import { capabilities } from "./capabilities.js";
 import { type ManagedDomain, reasons } from "./domains.js";
@@ -24,6 +18,7 @@ import { isListed, listFlags } from "./listing.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
 import { allOf, checkFlags } from "./service-flags.js";
+import { wire, writing } from "./wire.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;
@@ -48,11 +43,7 @@ const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
 
 export function services(host: Host, migrations: Migrations): readonly Service[] {
   const { domains } = host;
-  const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
-  const writing = (client: RpcClient) => {
-    if (client.readOnly) throw no("OPERATION_DENIED", "read only access prevents this");
-  };
   const started = async (entry: ManagedDomain, paused: boolean) => {
     if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
     return domains.start(entry.definition, { paused });

@@ -4,23 +4,19 @@
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
-import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
 import { OfflineMigrations } from "./offline.js";
 import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
+import { wire, writing } from "./wire.js";
 
 const empty = new Uint8Array();
 
 export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeof remote.procedures> {
   const { domains } = host;
   const offline = new OfflineMigrations(host);
-  const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
-  const writing = (client: RpcClient) => {
-    if (client.readOnly) throw no("OPERATION_DENIED", "read only access prevents this");
-  };
   const isOffline = ({ flags }: StepWords) => flags.has("OFFLINE");
 
   const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
