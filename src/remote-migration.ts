@@ -116,9 +116,7 @@ export async function migrateBetweenWith(
       outcome,
       progress: async () => {
         try {
-          return progressOf(
-            await (await source.rpc()).call(remote.procedures.domainGetJobStats, { dom, flags: 0 }),
-          );
+          return progressOf(await source.call(remote.procedures.domainGetJobStats, { dom, flags: 0 }));
         } catch {
           return null;
         }

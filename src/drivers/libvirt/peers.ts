@@ -51,13 +51,12 @@ export function remoteSource(
   const params = toParameters(parameters);
   const bits = () => bitsOf(travelling.flags);
   const stateOf = async (signal: AbortSignal) =>
-    (await (await connection.rpc(signal)).call(procedures.domainGetState, { dom, flags: 0 }, { signal }))
-      .state;
+    (await connection.call(procedures.domainGetState, { dom, flags: 0 }, { signal })).state;
   return {
     begin: (signal) =>
       asked(async () => {
         const flags = bitsOf([...options.flags, "CHANGE_PROTECTION"]);
-        const { cookieOut, xml } = await (await connection.rpc(signal)).call(
+        const { cookieOut, xml } = await connection.call(
           procedures.domainMigrateBegin3Params,
           { dom, params, flags },
           { signal },
@@ -74,7 +73,7 @@ export function remoteSource(
       }),
     perform: (prepared, signal) =>
       asked(async () => {
-        const { cookieOut } = await (await connection.rpc(signal)).call(
+        const { cookieOut } = await connection.call(
           procedures.domainMigratePerform3Params,
           {
             dom,
@@ -91,7 +90,7 @@ export function remoteSource(
     abort: (signal) =>
       asked<Abort>(async () => {
         try {
-          await (await connection.rpc(signal)).call(procedures.domainAbortJob, { dom }, { signal });
+          await connection.call(procedures.domainAbortJob, { dom }, { signal });
           return done({ accepted: true, why: "the source ends the migration" });
         } catch (error) {
           if (!(error instanceof LibvirtError)) throw error;
@@ -108,7 +107,7 @@ export function remoteSource(
           cancelled: cancelled ? 1 : 0,
         };
         try {
-          await (await connection.rpc(signal)).call(procedures.domainMigrateConfirm3Params, words, {
+          await connection.call(procedures.domainMigrateConfirm3Params, words, {
             signal,
           });
         } catch (error) {
@@ -141,7 +140,7 @@ export function remoteDestination(
   return {
     prepare: (_guest, signal) =>
       asked(async () => {
-        const { cookieOut, uriOut } = await (await connection.rpc(signal)).call(
+        const { cookieOut, uriOut } = await connection.call(
           procedures.domainMigratePrepare3Params,
           {
             params: params({ xml: travelling.xml }),

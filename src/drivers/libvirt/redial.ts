@@ -2,8 +2,9 @@
 // anew over a new one.
 
 import type { Clock } from "../../effects/ports.js";
-import type { RpcConnection } from "../libvirt-rpc/client.js";
+import type { CallOptions, RpcConnection } from "../libvirt-rpc/client.js";
 import { type OpenConnection, openConnection } from "../libvirt-rpc/open.js";
+import type { Procedure } from "../libvirt-rpc/program.js";
 
 export class Redial {
   readonly #uri: string;
@@ -19,6 +20,11 @@ export class Redial {
   async rpc(signal?: AbortSignal): Promise<RpcConnection> {
     this.#open ??= this.#dial(signal);
     return (await this.#open).rpc;
+  }
+
+  /** @throws RpcConnectError, and what a call over a connection throws. */
+  async call<A, R>(procedure: Procedure<A, R, false>, args: A, options: CallOptions = {}): Promise<R> {
+    return (await this.rpc(options.signal)).call(procedure, args, options);
   }
 
   async close(): Promise<void> {
