@@ -4,9 +4,12 @@
 import { waitFor } from "xstate";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import type { MigrateFlag, MigrateParameters } from "./drivers/libvirt/flags.js";
+import { type Asked, featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
 import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
 import { progressOf } from "./drivers/libvirt/progress.js";
 import { Redial } from "./drivers/libvirt/redial.js";
+import { stepCalls } from "./drivers/libvirt/step-calls.js";
+import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
 import { remote } from "./drivers/libvirt-rpc/procedures.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
@@ -95,7 +98,8 @@ export async function migrateBetweenWith(
     const { dom } = await rpc.call(remote.procedures.domainLookupByName, { name: domain });
     const migrationId = ids.next();
     const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
-    const steps = { flags, parameters, clock };
+    const { calls, protects } = await negotiated(source, destination, { flags, parameters });
+    const steps = { flags, parameters, protects, calls: async () => calls };
     const travelling: Travelling = { cookies: {}, xml: "", flags };
     const [here, there] = settlingFirst(
       remoteSource(source, dom, steps, travelling),
@@ -139,6 +143,21 @@ export async function migrateBetweenWith(
     await close();
     throw error;
   }
+}
+
+/** @throws LibvirtError when the hosts have no protocol in common that is wanted here. */
+async function negotiated(source: Redial, destination: Redial, asked: Asked) {
+  const featuresAt = async (host: Redial) => featuresOf(await host.rpc());
+  const [here, there] = await Promise.all([featuresAt(source), featuresAt(destination)]);
+  const protocol = negotiateManaged(here, there, asked);
+  if (protocol === "version 1")
+    throw new RpcConnectError(
+      `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
+    );
+  return {
+    calls: stepCalls(protocol, { xmlMigratable: here.has("xmlMigratable") }),
+    protects: here.has("migrateChangeProtection"),
+  };
 }
 
 /**

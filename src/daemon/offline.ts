@@ -3,7 +3,7 @@
 
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import type { Domain } from "../drivers/domain/domain.js";
-import { bitsOf, type MigrateFlag, toParameters } from "../drivers/libvirt/flags.js";
+import { bitsForDestination, type MigrateFlag, toParameters } from "../drivers/libvirt/flags.js";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
@@ -81,7 +81,7 @@ export class OfflineMigrations {
   async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words);
     const there = new Redial(destinationUri, this.#host.clock);
-    const flags = bitsOf([...words.flags].filter((it) => !atSourceAlone.has(it)));
+    const flags = bitsForDestination(words.flags);
     const name = words.parameters.name ?? entry.name;
     const params = toParameters({ ...words.parameters, name, xml });
     try {
@@ -100,8 +100,6 @@ export class OfflineMigrations {
     if (this.#coming.get(domain.name) === domain) this.#coming.delete(domain.name);
   }
 }
-
-const atSourceAlone: ReadonlySet<MigrateFlag> = new Set(["CHANGE_PROTECTION", "PEER2PEER"]);
 
 function checkFlags(flags: ReadonlySet<MigrateFlag>): void {
   if (!flags.has("PERSIST_DEST"))

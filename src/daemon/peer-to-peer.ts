@@ -6,8 +6,10 @@ import * as z from "zod/mini";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator } from "../drivers/journal/story.js";
 import { bitsOf, flagsOf, type MigrateFlag, type MigrateParameters } from "../drivers/libvirt/flags.js";
+import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
+import { type StepCalls, stepCalls } from "../drivers/libvirt/step-calls.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator.js";
@@ -57,9 +59,10 @@ export function coordinate(
   const travelling: Travelling = {
     cookies: {},
     xml: parameters.xml ?? domain.xml,
-    flags: withoutMode(flags),
+    flags,
   };
-  const there = remoteDestination(connection, identity, { flags, parameters, clock }, travelling);
+  const calls = (signal: AbortSignal) => callsTo(connection, words, signal);
+  const there = remoteDestination(connection, identity, { flags, parameters, calls }, travelling);
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
@@ -102,5 +105,7 @@ export function coordinateAgain(host: Host, outgoing: Outgoing, cookies: Cookies
   void coordinate(host, outgoing, cookies, words, woken);
 }
 
-const withoutMode = (flags: ReadonlySet<MigrateFlag>): ReadonlySet<MigrateFlag> =>
-  new Set([...flags].filter((it) => it !== "PEER2PEER"));
+async function callsTo(destination: Redial, words: PeerToPeerWords, signal: AbortSignal): Promise<StepCalls> {
+  const features = await featuresOf(await destination.rpc(signal), signal);
+  return stepCalls(negotiateAsSource(features, words), { xmlMigratable: true });
+}

@@ -44,6 +44,8 @@ export function judge(heard: Heard): OutcomeKind {
   // A guest taken by the destination stays arrived even when the source could not end its paused copy.
   if (destination === "arrived" || (source === "left" && destination === null)) return "arrived";
   if (source === "stayed") return heard.failures[0]?.code === "aborted" ? "aborted" : "stayed";
-  if (source === "lost" || (source === "left" && destination === "lost")) return "lost";
+  // Version 2 has no Confirm: its source has left before the destination has taken or refused.
+  const hasLeft = source === "left" && (destination === "lost" || destination === "refused");
+  if (source === "lost" || hasLeft) return "lost";
   return "undecided";
 }

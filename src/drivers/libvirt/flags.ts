@@ -41,6 +41,17 @@ export function flagsOf(bits: number): {
 export const bitsOf = (flags: Iterable<MigrateFlag>): number =>
   [...flags].reduce((sum, it) => sum | migrateFlags[it], 0);
 
+const forSourceAlone: readonly MigrateFlag[] = [
+  "ABORT_ON_ERROR",
+  "AUTO_CONVERGE",
+  "CHANGE_PROTECTION",
+  "PEER2PEER",
+];
+
+/** What the destination is told of them (facts/libvirt-migration-detail.md). */
+export const bitsForDestination = (flags: ReadonlySet<MigrateFlag>): number =>
+  bitsOf([...flags].filter((it) => !forSourceAlone.includes(it)));
+
 /** What a migration can be told beside its flags; absent is left out on the wire. */
 export interface MigrateParameters {
   readonly uri?: string;

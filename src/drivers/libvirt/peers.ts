@@ -1,7 +1,7 @@
-// The two sides of a migration as a coordinator reaches them by libvirt's procedures, version 3 with extensible
-// parameters: a switchoverd or a libvirtd. Cookies and XML travel through here and are not looked into.
+// The two sides of a migration as a coordinator reaches them by libvirt's procedures: a switchoverd or a libvirtd. Cookies
+// and XML travel through here and are not looked into.
 
-import type { Clock, DestinationPeer, SettlingPeer, SourcePeer } from "../../effects/ports.js";
+import type { DestinationPeer, SettlingPeer, SourcePeer } from "../../effects/ports.js";
 import { type Answer, cause, done, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import { failure } from "../../protocol/failures.js";
 import type {
@@ -13,21 +13,23 @@ import type {
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
-import { domainStates } from "../libvirt-rpc/constants.js";
+import { domainStates, jobTypes } from "../libvirt-rpc/constants.js";
 import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
 import { decisionAt } from "./decision.js";
-import { bitsOf, type MigrateFlag, type MigrateParameters, toParameters } from "./flags.js";
+import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 import type { Redial } from "./redial.js";
+import type { StepCalls } from "./step-calls.js";
 
 const { procedures } = remote;
 
 export interface StepOptions {
   readonly flags: ReadonlySet<MigrateFlag>;
   readonly parameters: MigrateParameters;
-  readonly clock: Clock;
+  /** @throws LibvirtError when the hosts have no protocol in common. */
+  calls(signal: AbortSignal): Promise<StepCalls>;
 }
 
 /** What the steps hand on from one to the next; each side answers anew when it is asked again. */
@@ -36,54 +38,41 @@ export interface Travelling {
   readonly cookies: Partial<Record<"begin" | "prepare" | "perform" | "finish", Uint8Array>>;
   xml: string;
   flags: ReadonlySet<MigrateFlag>;
+  /** Where the stream goes, as the destination has said. */
+  uri?: string | undefined;
 }
 
-/** The flags that are for the source alone (facts/libvirt-migration-detail.md). */
-const forSourceAlone: readonly MigrateFlag[] = ["ABORT_ON_ERROR", "AUTO_CONVERGE", "CHANGE_PROTECTION"];
-
+/** `protects`: whether it keeps the guest from other changes from Begin to Confirm. */
 export function remoteSource(
   connection: Redial,
   dom: Domain,
-  options: StepOptions,
+  options: StepOptions & { readonly protects: boolean },
   travelling: Travelling,
 ): SourcePeer {
   const { parameters } = options;
-  const params = toParameters(parameters);
-  const bits = () => bitsOf(travelling.flags);
-  const stateOf = async (signal: AbortSignal) =>
-    (await connection.call(procedures.domainGetState, { dom, flags: 0 }, { signal })).state;
+  const words = (signal: AbortSignal) => ({
+    ...{ dom, parameters, options: { signal } },
+    flags: bitsOf([...travelling.flags, ...(options.protects ? (["CHANGE_PROTECTION"] as const) : [])]),
+  });
   return {
     begin: (signal) =>
       asked(async () => {
-        const flags = bitsOf([...options.flags, "CHANGE_PROTECTION"]);
-        const { cookieOut, xml } = await connection.call(
-          procedures.domainMigrateBegin3Params,
-          { dom, params, flags },
-          { signal },
-        );
-        const paused = (await stateOf(signal)) === domainStates.paused;
-        travelling.flags = new Set([
-          ...options.flags,
-          "CHANGE_PROTECTION",
-          ...(paused ? (["PAUSED"] as const) : []),
-        ]);
+        const calls = await options.calls(signal);
+        const { cookieOut, xml } = await calls.begin(connection, words(signal));
+        const paused = await calls.isPaused(connection, dom, { signal });
+        if (paused) travelling.flags = new Set([...travelling.flags, "PAUSED"]);
         travelling.cookies.begin = cookieOut;
         travelling.xml = xml;
         return done(described(dom, paused));
       }),
-    perform: (prepared, signal) =>
+    perform: ({ uri }, signal) =>
       asked(async () => {
-        const { cookieOut } = await connection.call(
-          procedures.domainMigratePerform3Params,
-          {
-            dom,
-            dconnuri: null,
-            params: toParameters({ ...parameters, uri: prepared.uri }),
-            cookieIn: travelling.cookies.prepare ?? noCookie,
-            flags: bits(),
-          },
-          { signal, deadlineMs: Number.POSITIVE_INFINITY },
-        );
+        const { cookieOut } = await (await options.calls(signal)).perform(connection, {
+          ...words(signal),
+          parameters: { ...parameters, uri },
+          cookieIn: travelling.cookies.prepare ?? noCookie,
+          options: { signal, deadlineMs: Number.POSITIVE_INFINITY },
+        });
         travelling.cookies.perform = cookieOut;
         return nothing;
       }),
@@ -99,33 +88,39 @@ export function remoteSource(
       }),
     confirm: ({ cancelled }, signal) =>
       asked<SourceReport>(async () => {
-        const words = {
-          dom,
-          params,
-          cookieIn: travelling.cookies.finish ?? noCookie,
-          flags: bits(),
-          cancelled: cancelled ? 1 : 0,
-        };
+        const { confirm } = await options.calls(signal);
         try {
-          await connection.call(procedures.domainMigrateConfirm3Params, words, {
-            signal,
-          });
+          const cookieIn = travelling.cookies.finish ?? noCookie;
+          await confirm?.(connection, { ...words(signal), cookieIn, cancelled });
         } catch (error) {
           // Its job has ended already: how, its state tells.
           if (!(error instanceof LibvirtError) || error.code !== errorCodes.OPERATION_INVALID) throw error;
         }
-        const state = await stateOf(signal).catch((error: unknown) => {
-          if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN)
-            return domainStates.shutoff;
-          throw error;
-        });
-        return done({
-          outcome: state === domainStates.shutoff ? "left" : "stayed",
-          failures: [],
-          undone: [],
-        });
+        return reportOf(connection, dom, confirm === null, signal);
       }),
   };
+}
+
+/** `ends`: whether the source may still be about to end its migration by itself. */
+async function reportOf(
+  connection: Redial,
+  dom: Domain,
+  ends: boolean,
+  signal: AbortSignal,
+): Promise<Answer<SourceReport>> {
+  const state = await connection
+    .call(procedures.domainGetState, { dom, flags: 0 }, { signal })
+    .catch((error: unknown) => {
+      if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN)
+        return { state: domainStates.shutoff };
+      throw error;
+    });
+  if (state.state === domainStates.shutoff) return done({ outcome: "left", failures: [], undone: [] });
+  if (ends) {
+    const { type } = await connection.call(procedures.domainGetJobInfo, { dom }, { signal });
+    if (type !== jobTypes.none) return unknown("the source has not ended its migration yet");
+  }
+  return done({ outcome: "stayed", failures: [], undone: [] });
 }
 
 /** `travelling` is what the source's steps have left there. */
@@ -135,36 +130,35 @@ export function remoteDestination(
   options: StepOptions,
   travelling: Travelling,
 ): DestinationPeer & Pick<SettlingPeer, "settle"> {
-  const bits = () => bitsOf([...travelling.flags].filter((it) => !forSourceAlone.includes(it)));
-  const params = (more: MigrateParameters) => toParameters({ ...options.parameters, ...more });
+  const words = (signal: AbortSignal) => ({
+    flags: bitsForDestination(travelling.flags),
+    options: { signal },
+  });
   return {
     prepare: (_guest, signal) =>
       asked(async () => {
-        const { cookieOut, uriOut } = await connection.call(
-          procedures.domainMigratePrepare3Params,
-          {
-            params: params({ xml: travelling.xml }),
-            cookieIn: travelling.cookies.begin ?? noCookie,
-            flags: bits(),
-          },
-          { signal },
-        );
+        const { cookieOut, uriOut } = await (await options.calls(signal)).prepare(connection, {
+          ...words(signal),
+          parameters: { ...options.parameters, xml: travelling.xml },
+          cookieIn: travelling.cookies.begin ?? noCookie,
+        });
         travelling.cookies.prepare = cookieOut;
-        const uri = uriOut ?? options.parameters.uri;
-        if (uri === undefined) return failed("the destination has not said where the stream goes");
-        return done<Prepared>({ uri, capabilities: [] });
+        travelling.uri = uriOut ?? options.parameters.uri;
+        if (travelling.uri === undefined) return failed("the destination has not said where the stream goes");
+        return done<Prepared>({ uri: travelling.uri, capabilities: [] });
       }),
     finish: ({ cancelled }, signal) =>
       asked<DestinationReport>(async () => {
-        const words = {
-          params: params({ name }),
-          cookieIn: travelling.cookies.perform ?? noCookie,
-          flags: bits(),
-          cancelled: cancelled ? 1 : 0,
-        };
+        const calls = await options.calls(signal);
         const rpc = await connection.rpc(signal);
+        const { uri } = travelling;
         try {
-          const { cookieOut } = await rpc.call(procedures.domainMigrateFinish3Params, words, { signal });
+          const { cookieOut } = await calls.finish(rpc, {
+            ...words(signal),
+            parameters: { ...options.parameters, name, ...(uri !== undefined && { uri }) },
+            cookieIn: travelling.cookies.perform ?? noCookie,
+            cancelled,
+          });
           travelling.cookies.finish = cookieOut;
           return done({ outcome: "arrived", failures: [], undone: [] });
         } catch (error) {

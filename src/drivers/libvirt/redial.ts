@@ -7,12 +7,12 @@ import { type OpenConnection, openConnection } from "../libvirt-rpc/open.js";
 import type { Procedure } from "../libvirt-rpc/program.js";
 
 export class Redial {
-  readonly #uri: string;
+  readonly uri: string;
   readonly #clock: Clock;
   #open: Promise<OpenConnection> | undefined;
 
   constructor(uri: string, clock: Clock) {
-    this.#uri = uri;
+    this.uri = uri;
     this.#clock = clock;
   }
 
@@ -36,7 +36,7 @@ export class Redial {
       this.#open = undefined;
     };
     try {
-      const opened = await openConnection(this.#uri, { clock: this.#clock, signal });
+      const opened = await openConnection(this.uri, { clock: this.#clock, signal });
       void opened.rpc.closed.then(forget);
       return opened;
     } catch (error) {
