@@ -27,6 +27,8 @@ import { keepOfPerform, performCookie } from "./perform-cookie.js";
 import { renamed, type StepWords } from "./step-words.js";
 
 const empty = new Uint8Array();
+/** What the source reads of Prepare's cookie. */
+const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
 /** As long as the client waits. */
 const forever = new AbortController().signal;
 const settleMs = 4_000;
@@ -167,6 +169,33 @@ export class Migrations {
     return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
   }
 
+  /**
+   * Perform of version 2, which has no Begin before it and no Confirm after it: the source settles with the destination by
+   * itself, under the id that the destination has given the migration. One that cannot be asked, such as a libvirtd, has
+   * the guest from here on, as with libvirt.
+   */
+  async performAlone(entry: ManagedDomain, words: StepWords): Promise<void> {
+    await checkMayLeave(this.#host, entry, words);
+    const { switchover: known } = this.#read(words.cookie, entry, ofPrepare) ?? {};
+    const prepared = this.#preparedOf(entry, words.parameters, words.cookie);
+    if (known !== undefined && (await this.#host.journal.has(known.migration)))
+      throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
+    const outgoing = this.#depart(entry, words, known?.migration);
+    try {
+      valueIn(await outgoing.peer.begin(forever));
+      valueIn(await outgoing.perform(prepared, forever));
+    } catch (error) {
+      await outgoing.peer.confirm({ cancelled: true }, forever);
+      await outgoing.ended;
+      throw error;
+    }
+    if (prepared.settle !== undefined) outgoing.abandon();
+    else {
+      await outgoing.peer.confirm({ cancelled: false }, forever);
+      await outgoing.ended;
+    }
+  }
+
   /** Finish at the destination; the domain when it runs here. */
   async finish(name: string, cancelled: boolean, words: StepWords): Promise<ManagedDomain> {
     const incoming = [...this.#incoming.values()].find((it) => it.identity.name === name);
@@ -210,8 +239,9 @@ export class Migrations {
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
   }
 
-  #depart(entry: ManagedDomain, { parameters, flags }: StepWords): Outgoing {
+  #depart(entry: ManagedDomain, { parameters, flags }: StepWords, migrationId?: string): Outgoing {
     const outgoing = Outgoing.begin(this.#host, entry, {
+      migrationId: migrationId ?? this.#host.ids.next(),
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       limits: limitsOf(parameters),
@@ -233,7 +263,7 @@ export class Migrations {
     { uri }: MigrateParameters,
     cookieIn: Uint8Array,
   ): Prepared {
-    const cookie = this.#read(cookieIn, entry, ["graphics", "nbd", "capabilities"]);
+    const cookie = this.#read(cookieIn, entry, ofPrepare);
     if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
     return {
       uri: uri.replace(/^tcp:\/\//, "tcp:"),

@@ -3,9 +3,10 @@
 
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import type { Domain } from "../drivers/domain/domain.js";
-import { bitsForDestination, type MigrateFlag, toParameters } from "../drivers/libvirt/flags.js";
+import { bitsForDestination, type MigrateFlag } from "../drivers/libvirt/flags.js";
+import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
 import { Redial } from "../drivers/libvirt/redial.js";
-import { remote } from "../drivers/libvirt-rpc/procedures.js";
+import { stepCalls } from "../drivers/libvirt/step-calls.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { messageOf } from "../protocol/answer.js";
 import type { ManagedDomain } from "./domains.js";
@@ -14,7 +15,6 @@ import type { Host } from "./host.js";
 import { destinationOf } from "./may-leave.js";
 import { renamed, type StepWords } from "./step-words.js";
 
-const { procedures } = remote;
 const empty = new Uint8Array();
 
 export class OfflineMigrations {
@@ -81,13 +81,16 @@ export class OfflineMigrations {
   async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words);
     const there = new Redial(destinationUri, this.#host.clock);
-    const flags = bitsForDestination(words.flags);
     const name = words.parameters.name ?? entry.name;
-    const params = toParameters({ ...words.parameters, name, xml });
+    const step = {
+      parameters: { ...words.parameters, name, xml },
+      ...{ flags: bitsForDestination(words.flags), options: {} },
+    };
     try {
-      const rpc = await there.rpc();
-      await rpc.call(procedures.domainMigratePrepare3Params, { params, cookieIn: cookieOut, flags });
-      await rpc.call(procedures.domainMigrateFinish3Params, { params, cookieIn: empty, flags, cancelled: 0 });
+      const protocol = negotiateAsSource(await featuresOf(await there.rpc()), words);
+      const calls = stepCalls(protocol, { xmlMigratable: true });
+      await calls.prepare(there, { ...step, cookieIn: cookieOut });
+      await calls.finish(there, { ...step, cookieIn: empty, cancelled: false });
     } catch (error) {
       throw no("OPERATION_FAILED", `at ${destinationUri}: ${messageOf(error)}`, { cause: error });
     } finally {

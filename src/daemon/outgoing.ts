@@ -24,6 +24,7 @@ const kept = z.object({ xml: z.string(), undefineSource: z.boolean() });
 type Kept = z.infer<typeof kept>;
 
 export interface Leaving {
+  readonly migrationId: string;
   /** Under its name at the destination. */
   readonly name: string;
   readonly undefineSource: boolean;
@@ -46,7 +47,7 @@ export class Outgoing {
     const { domain, guest } = host.domains.liveOf(entry);
     host.domains.checkIdle(entry);
     const { clock, deadlines, policy } = host;
-    const identity = { migrationId: host.ids.next(), uuid: entry.uuid, name: leaving.name };
+    const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
     const gate = { pauseBeforeSwitchover: false };

@@ -24,6 +24,7 @@ import { wire, writing } from "./wire.js";
 const libvirtVersion = 9_000_000n;
 const supported: ReadonlySet<number> = new Set([
   features.migrationP2p,
+  features.migrationV2,
   features.migrationV3,
   features.migrateChangeProtection,
   features.typedParamString,

@@ -1,5 +1,5 @@
-// The five steps in each form that libvirt's clients know: with extensible parameters, and fixed. Every form comes down to
-// the same five functions.
+// The steps in each form that libvirt's clients know: version 3 with extensible parameters, version 3 fixed, and version 2.
+// Every form comes down to the same five functions.
 
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
@@ -86,5 +86,23 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       finish(client, wordsOfFixed({ uri, name: dname, flags }, cookieIn), cancelled !== 0),
     domainMigrateConfirm3: ({ dom, cookieIn, flags, cancelled }, client) =>
       confirm(client, dom, wordsOfFixed({ flags }, cookieIn), cancelled !== 0),
+
+    domainMigratePrepare2: async ({ uriIn, flags, dname, resource, domXml }, client) => {
+      const words = wordsOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, empty);
+      const { cookieOut, uriOut } = await prepare(client, words);
+      return { cookie: cookieOut, uriOut };
+    },
+    domainMigratePerform: async ({ dom, cookie, uri, flags, dname, resource }, client) => {
+      writing(client);
+      const words = wordsOfFixed({ uri, name: dname, resource, flags }, cookie);
+      const { uri: _, ...parameters } = words.parameters;
+      if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
+      else await migrations.performAlone(of(dom), words);
+    },
+    domainMigrateFinish2: async ({ dname, flags, retcode }, client) => {
+      // Its cookie is Prepare's, which this host has written itself.
+      const { dom } = await finish(client, wordsOfFixed({ name: dname, flags }, empty), retcode !== 0);
+      return { ddom: dom };
+    },
   };
 }

@@ -192,7 +192,7 @@ export class ProofDomain {
   <features><acpi/></features>
   <devices>
     <controller type='usb' model='none'/><memballoon model='none'/>
-    <serial type='file'><source path='${join(this.#directory, `${side}.serial`)}'/></serial>
+    <serial type='file'><source path='${join(this.#directory, `${side}.serial`)}' append='on'/></serial>
   </devices>
 </domain>`;
   }

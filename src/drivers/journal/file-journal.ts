@@ -34,6 +34,8 @@ export interface FileJournal extends Journal {
    * @throws JournalError when a file is damaged; nothing has been removed then.
    */
   compact(keep: number): Promise<readonly string[]>;
+  /** Whether there is a story of that migration, ended or not. */
+  has(migrationId: string): Promise<boolean>;
   /** What this side has decided as the destination of a migration, however long ago; null when nothing. */
   decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
@@ -63,6 +65,7 @@ export async function openFileJournal(
     return file;
   };
   const names = async () => (await readdir(directory)).filter((it) => it.endsWith(suffix));
+  const has = async (migrationId: string) => (await names()).includes(migrationId + suffix);
   const idOf = (name: string) => name.slice(0, -suffix.length);
 
   return {
@@ -126,11 +129,11 @@ export async function openFileJournal(
       if (gone.length > 0) await syncDirectory(directory);
       return gone.map((it) => it.name);
     },
+    has,
     decisionOf: async (migrationId) => {
       const kept = decisions.of(migrationId);
       if (kept !== null) return kept;
-      const there = (await names()).includes(migrationId + suffix);
-      return there ? decisionOf(await readStory(pathOf(migrationId))) : null;
+      return (await has(migrationId)) ? decisionOf(await readStory(pathOf(migrationId))) : null;
     },
     close: async () => {
       const opened = await Promise.allSettled(files.values());
