@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -11,9 +10,9 @@ import type { JournalRecord } from "../../src/effects/ports.js";
 import { unknown } from "../../src/protocol/answer.js";
 import { migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
-import { tiny as bare, hasLibvirtd, startLibvirtd } from "../rpc/libvirtd.js";
+import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
 import { until } from "../rpc/pair.js";
-import { HostProcess } from "./lab.js";
+import { hostOf, type Peer } from "./either-host.js";
 
 const { procedures } = remote;
 /** Their hostnames are known to nobody. */
@@ -21,27 +20,6 @@ const here: MigrateParameters = { uri: "tcp://127.0.0.1" };
 /** Both daemons take it; the QEMUs of other tests, which run at the same time, are not counted. */
 const uuid = randomUUID();
 const tiny = { uuid, xml: bare.xml.replace(bare.uuid, uuid).replace("</domain>", "<devices/></domain>") };
-
-type Kind = "libvirtd" | "switchoverd";
-
-interface Peer {
-  readonly uri: string;
-  readonly redial: Redial;
-}
-
-async function hostOf(kind: Kind, name: string): Promise<Peer> {
-  const uri = kind === "libvirtd" ? (await startLibvirtd({ hostname: name })).uri : await daemon(name);
-  const redial = new Redial(uri, systemClock);
-  onTestFinished(() => redial.close());
-  return { uri, redial };
-}
-
-async function daemon(name: string): Promise<string> {
-  const host = new HostProcess(name);
-  onTestFinished(() => host.remove());
-  await host.start();
-  return host.uri;
-}
 
 async function move(source: Peer, destination: Peer, around?: Around) {
   const rpc = await source.redial.rpc();

@@ -2,7 +2,7 @@
 // it, QEMUs included. Several live side by side and migrate to one another.
 
 import { spawn, spawnSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -114,7 +114,11 @@ function configure(etc: string, { tls }: LibvirtdOptions): void {
       key_file: join(tls.pkiPath, "serverkey.pem"),
     }),
   };
+  // Of its own: two daemons on one machine do not know of one another's ports.
+  const port = 61_000 + 8 * randomInt(560);
   const qemu = {
+    migration_port_min: port,
+    migration_port_max: port + 7,
     user: "root",
     group: "root",
     security_driver: "none",
