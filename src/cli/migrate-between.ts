@@ -11,6 +11,7 @@ import { createScreen, type Screen } from "./screen.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
+const definitionMoved = "the definition is at the destination";
 
 /** The exit code. */
 export async function migrateBetweenCommand(
@@ -42,7 +43,7 @@ export async function migrateBetweenCommand(
   stopListening();
   screen.endProgress();
   screen.outcome({ kind, runs: outcomes[kind].runs, guest: null, error, pauseMs: null, qemuTotalMs: null });
-  screen.say(outcomes[kind].says);
+  screen.say(words.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
   if (error !== null) {
     for (const it of error.failures) screen.complain(describeFailure(it));
     screen.say(`next: ${error.next}`);
@@ -60,21 +61,32 @@ function placesOf(hardware: readonly string[], { from, to, domain }: MigrateWord
   return { from, to, domain };
 }
 
-const flagsOf = ({ persistent, undefineSource, suspend }: MigrateWords): MigrateFlag[] => [
-  "LIVE",
-  ...(persistent ? (["PERSIST_DEST"] as const) : []),
-  ...(undefineSource ? (["UNDEFINE_SOURCE"] as const) : []),
-  ...(suspend ? (["PAUSED"] as const) : []),
-];
+function flagsOf(words: MigrateWords): MigrateFlag[] {
+  const flags: readonly (readonly [MigrateFlag, true | undefined])[] = [
+    ["PEER2PEER", words.p2p],
+    ["TUNNELLED", words.tunnelled],
+    ["OFFLINE", words.offline],
+    ["UNSAFE", words.unsafe],
+    ["PERSIST_DEST", words.persistent],
+    ["UNDEFINE_SOURCE", words.undefineSource],
+    ["PAUSED", words.suspend],
+  ];
+  return [
+    ...(words.offline ? [] : (["LIVE"] as const)),
+    ...flags.flatMap(([flag, said]) => (said ? [flag] : [])),
+  ];
+}
 
 /** @throws Error when the XML cannot be read. */
 async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
-  const { migrateUri, destinationName, xml, bandwidth } = words;
+  const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
   return {
     ...(migrateUri !== undefined && { uri: migrateUri }),
     ...(destinationName !== undefined && { name: destinationName }),
     ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
+    ...(listenAddress !== undefined && { listenAddress }),
     ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
+    ...(persistentXml !== undefined && { persistentXml: await readFile(persistentXml, "utf8") }),
   };
 }
 

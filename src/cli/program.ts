@@ -40,13 +40,22 @@ export function program(): Command {
     .option("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
     .option("--to <uri>", "the destination's host")
     .option("--domain <name>", "between hosts: the guest")
+    .option(
+      "--p2p",
+      "between hosts: the source's host leads, and connects to --to itself; this command may go meanwhile",
+    )
+    .option("--tunnelled", "with --p2p: the memory stream travels within that connection")
+    .option("--offline", "between hosts: move its definition alone; needs --persistent")
+    .option("--unsafe", "between hosts: also when a disk may not be the same there")
     .option("--persistent", "between hosts: keep its definition at the destination")
+    .option("--persistent-xml <file>", "between hosts: the definition to keep, when it is another one")
     .option("--undefine-source", "between hosts: remove its definition at the source")
     .option("--suspend", "between hosts: leave it paused at the destination")
     .option(
       "--migrate-uri <uri>",
       "between hosts: where the memory stream goes, such as tcp://10.0.0.2:49152",
     )
+    .option("--listen-address <address>", "between hosts: where the destination's QEMU listens for it")
     .option("--destination-name <name>", "between hosts: its name at the destination")
     .option("--xml <file>", "between hosts: its XML at the destination, with other host-side paths")
     .option("--name <name>", "the guest's name", "proof")

@@ -44,7 +44,13 @@ export interface MigrateWords extends FenceWords {
   readonly from?: string;
   readonly to?: string;
   readonly domain?: string;
+  readonly p2p?: true;
+  readonly tunnelled?: true;
+  readonly offline?: true;
+  readonly unsafe?: true;
   readonly persistent?: true;
+  readonly persistentXml?: string;
+  readonly listenAddress?: string;
   readonly undefineSource?: true;
   readonly suspend?: true;
   readonly migrateUri?: string;

@@ -96,6 +96,8 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       writing(client);
       const words = wordsOfFixed({ uri, name: dname, resource, flags }, cookie);
       const { uri: _, ...parameters } = words.parameters;
+      // It would have to give up its definition before the destination has it.
+      if (isOffline(words)) throw no("OPERATION_INVALID", "an offline migration needs version 3");
       if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
       else await migrations.performAlone(of(dom), words);
     },

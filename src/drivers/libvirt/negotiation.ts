@@ -16,7 +16,6 @@ const ofMigration = [
   "migrationV3",
   "migrationParams",
   "migrationP2p",
-  "migrationDirect",
   "migrationOffline",
   "migrateChangeProtection",
   "xmlMigratable",
@@ -60,24 +59,27 @@ export function negotiateManaged(source: Features, destination: Features, asked:
   return older;
 }
 
-/** Without PEER2PEER it is direct: without a libvirt at the destination. @throws LibvirtError as libvirt's client does. */
-export function negotiateUnmanaged(source: Features, destinationUri: string, asked: Asked): Protocol {
-  const { flags, parameters } = asked;
-  const isPeerToPeer = flags.has("PEER2PEER");
+/**
+ * Led by the source; without PEER2PEER it would be direct, without a libvirt at the destination.
+ * @throws LibvirtError as libvirt's client does.
+ */
+export function negotiateUnmanaged(
+  source: Features,
+  destinationUri: string,
+  { flags, parameters }: Asked,
+): Exclude<Protocol, "version 1"> {
   checkExclusive(flags);
   checkOffline(flags, source, "source");
-  if (isPeerToPeer && !source.has("migrationP2p"))
+  if (!flags.has("PEER2PEER")) throw no("ARGUMENT_UNSUPPORTED", "QEMU has no direct migration");
+  if (!source.has("migrationP2p"))
     throw no("ARGUMENT_UNSUPPORTED", "the source has no peer-to-peer migration");
-  if (!isPeerToPeer && !source.has("migrationDirect"))
-    throw no("ARGUMENT_UNSUPPORTED", "the source has no direct migration: QEMU has none");
-  if (isPeerToPeer && isSameHost(destinationUri))
-    throw no("INVALID_ARG", `${destinationUri} does not name another host`);
-  if (isPeerToPeer && source.has("migrationParams")) return "version 3 with parameters";
+  if (isSameHost(destinationUri)) throw no("INVALID_ARG", `${destinationUri} does not name another host`);
+  if (source.has("migrationParams")) return "version 3 with parameters";
   const isVersion3 = source.has("migrationV3");
   const known = isVersion3 ? ofVersion3 : ofVersion2;
   checkParameters(parameters, known, "the source knows no parameters beyond libvirt's first ones");
   if (isVersion3) return "version 3";
-  if (isPeerToPeer && parameters.uri !== undefined)
+  if (parameters.uri !== undefined)
     throw no("INTERNAL_ERROR", "a peer-to-peer migration by version 2 has no migration URI");
   return "version 2";
 }
@@ -117,10 +119,12 @@ function checkOffline(flags: ReadonlySet<MigrateFlag>, of: Features, side: strin
     throw no("ARGUMENT_UNSUPPORTED", `the ${side} has no offline migration`);
 }
 
-/** What names no host, or this one by its usual name. */
-function isSameHost(uri: string): boolean {
-  const host = URL.canParse(uri) ? new URL(uri).hostname : "";
-  return host === "" || host.startsWith("localhost");
+/** By its usual name, or by none; somebody who names a socket is taken to know where it leads. */
+function isSameHost(text: string): boolean {
+  if (!URL.canParse(text)) return true;
+  const { protocol, hostname, searchParams } = new URL(text);
+  if (hostname !== "") return hostname.startsWith("localhost");
+  return !(protocol.endsWith("+unix:") && searchParams.has("socket"));
 }
 
 const no = (code: keyof typeof errorCodes, message: string): LibvirtError =>

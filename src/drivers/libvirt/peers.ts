@@ -13,12 +13,11 @@ import type {
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
-import { domainStates, jobTypes } from "../libvirt-rpc/constants.js";
 import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
-import { decisionAt } from "./decision.js";
+import { decisionAt, hasStayedAt } from "./decision.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 import type { Redial } from "./redial.js";
 import type { StepCalls } from "./step-calls.js";
@@ -67,7 +66,10 @@ export function remoteSource(
       }),
     perform: ({ uri }, signal) =>
       asked(async () => {
-        const { cookieOut } = await (await options.calls(signal)).perform(connection, {
+        const calls = await options.calls(signal);
+        // Only a definition moves, with the last step.
+        if (options.flags.has("OFFLINE") && calls.confirm !== null) return nothing;
+        const { cookieOut } = await calls.perform(connection, {
           ...words(signal),
           parameters: { ...parameters, uri },
           cookieIn: travelling.cookies.prepare ?? noCookie,
@@ -76,16 +78,7 @@ export function remoteSource(
         travelling.cookies.perform = cookieOut;
         return nothing;
       }),
-    abort: (signal) =>
-      asked<Abort>(async () => {
-        try {
-          await connection.call(procedures.domainAbortJob, { dom }, { signal });
-          return done({ accepted: true, why: "the source ends the migration" });
-        } catch (error) {
-          if (!(error instanceof LibvirtError)) throw error;
-          return done({ accepted: false, why: error.message });
-        }
-      }),
+    abort: (signal) => abortAt(connection, dom, signal),
     confirm: ({ cancelled }, signal) =>
       asked<SourceReport>(async () => {
         const { confirm } = await options.calls(signal);
@@ -96,32 +89,23 @@ export function remoteSource(
           // Its job has ended already: how, its state tells.
           if (!(error instanceof LibvirtError) || error.code !== errorCodes.OPERATION_INVALID) throw error;
         }
-        return reportOf(connection, dom, confirm === null, signal);
+        const stayed = await hasStayedAt(await connection.rpc(signal), dom.uuid, signal);
+        if (stayed === null) return unknown("the source has not ended its migration yet");
+        return done({ outcome: stayed ? "stayed" : "left", failures: [], undone: [] });
       }),
   };
 }
 
-/** `ends`: whether the source may still be about to end its migration by itself. */
-async function reportOf(
-  connection: Redial,
-  dom: Domain,
-  ends: boolean,
-  signal: AbortSignal,
-): Promise<Answer<SourceReport>> {
-  const state = await connection
-    .call(procedures.domainGetState, { dom, flags: 0 }, { signal })
-    .catch((error: unknown) => {
-      if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN)
-        return { state: domainStates.shutoff };
-      throw error;
-    });
-  if (state.state === domainStates.shutoff) return done({ outcome: "left", failures: [], undone: [] });
-  if (ends) {
-    const { type } = await connection.call(procedures.domainGetJobInfo, { dom }, { signal });
-    if (type !== jobTypes.none) return unknown("the source has not ended its migration yet");
-  }
-  return done({ outcome: "stayed", failures: [], undone: [] });
-}
+export const abortAt = (connection: Redial, dom: Domain, signal: AbortSignal): Promise<Answer<Abort>> =>
+  asked<Abort>(async () => {
+    try {
+      await connection.call(procedures.domainAbortJob, { dom }, { signal });
+      return done({ accepted: true, why: "the source ends the migration" });
+    } catch (error) {
+      if (!(error instanceof LibvirtError)) throw error;
+      return done({ accepted: false, why: error.message });
+    }
+  });
 
 /** `travelling` is what the source's steps have left there. */
 export function remoteDestination(

@@ -163,3 +163,31 @@ export const stepCalls = (
     "version 3": fixed,
     "version 2": version2(xmlMigratable),
   })[protocol];
+
+/** The whole migration, led by the source. */
+export async function performPeerToPeer(
+  protocol: Exclude<Protocol, "version 1">,
+  at: Caller,
+  asked: Omit<AtSource, "cookieIn"> & { readonly destinationUri: string },
+): Promise<void> {
+  const { dom, parameters, flags, options, destinationUri } = asked;
+  const cookie = new Uint8Array();
+  switch (protocol) {
+    case "version 3 with parameters": {
+      const params = toParameters(parameters);
+      const words = { dom, dconnuri: destinationUri, params, cookieIn: cookie, flags };
+      await at.call(procedures.domainMigratePerform3Params, words, options);
+      return;
+    }
+    case "version 3": {
+      const { xml = null, uri = null } = parameters;
+      const words = { dom, xmlin: xml, cookieIn: cookie, dconnuri: destinationUri, uri };
+      await at.call(procedures.domainMigratePerform3, { ...words, ...how(parameters, flags) }, options);
+      return;
+    }
+    case "version 2": {
+      const words = { dom, cookie, uri: destinationUri, ...how(parameters, flags) };
+      await at.call(procedures.domainMigratePerform, words, options);
+    }
+  }
+}

@@ -1,0 +1,109 @@
+// A migration that is coordinated from here (managed): the coordinator's machine over two remote sides, each a switchoverd
+// or a libvirtd.
+
+import { waitFor } from "xstate";
+import { memoryJournal } from "./drivers/journal/memory-journal.js";
+import { featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
+import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
+import type { Redial } from "./drivers/libvirt/redial.js";
+import { stepCalls } from "./drivers/libvirt/step-calls.js";
+import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
+import type { Around } from "./effects/bind.js";
+import { openCoordinator } from "./effects/open.js";
+import type { DestinationPeer, Journal, JournalRecord, SettlingPeer, SourcePeer } from "./effects/ports.js";
+import type { Aside } from "./machines/habits.js";
+import { errorOf } from "./migration.js";
+import { unknown } from "./protocol/answer.js";
+import { defaultDeadlines } from "./protocol/deadlines.js";
+import type { Abort, Identity } from "./protocol/messages.js";
+import { outcomes } from "./protocol/outcomes.js";
+import type { Led, RemoteMove } from "./remote-move.js";
+
+export interface Coordinated {
+  readonly journal?: Journal | undefined;
+  readonly onRecord?: ((record: JournalRecord) => void) | undefined;
+  readonly around?: Around | undefined;
+}
+
+/** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
+export async function coordinateFromHere(
+  { source, destination, dom, asked, clock, migrationId }: RemoteMove,
+  { journal = memoryJournal(), onRecord, around }: Coordinated,
+): Promise<Led> {
+  const { parameters } = asked;
+  const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
+  const { calls, protects } = await negotiated(source, destination, asked);
+  // Said to a source that can, wished for or not.
+  const flags = new Set([...asked.flags].filter((it) => it !== "CHANGE_PROTECTION"));
+  const travelling: Travelling = { cookies: {}, xml: "", flags };
+  const steps = { flags, parameters, protects, calls: async () => calls };
+  const [here, there] = settlingFirst(
+    remoteSource(source, dom, steps, travelling),
+    remoteDestination(destination, identity, steps, travelling),
+    identity,
+  );
+  const surroundings = { journal, clock, around, onRecord };
+  const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
+  actor.start();
+  return {
+    outcome: waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+      if (output === undefined) throw new Error("the coordinator ended without an outcome");
+      const { kind } = output;
+      return { kind, runs: outcomes[kind].runs, error: kind === "arrived" ? null : errorOf(kind, output) };
+    }),
+    abort: () =>
+      new Promise<Abort>((resolve) => {
+        const said = (aside: Aside) => {
+          if (aside.type === "refused") resolve({ accepted: false, why: aside.why });
+        };
+        actor.on("*", said);
+        if (actor.getSnapshot().status !== "active")
+          resolve({ accepted: false, why: "the migration has ended" });
+        else actor.send({ type: "person.aborted" });
+        void waitFor(actor, (it) => it.status !== "active" || it.matches({ performing: "aborted" })).then(
+          () => resolve({ accepted: true, why: "the migration is being undone" }),
+        );
+      }),
+  };
+}
+
+/** @throws LibvirtError when the hosts have no protocol in common that is wanted here. */
+async function negotiated(source: Redial, destination: Redial, asked: RemoteMove["asked"]) {
+  const featuresAt = async (host: Redial) => featuresOf(await host.rpc());
+  const [here, there] = await Promise.all([featuresAt(source), featuresAt(destination)]);
+  const protocol = negotiateManaged(here, there, asked);
+  if (protocol === "version 1")
+    throw new RpcConnectError(
+      `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
+    );
+  return {
+    calls: stepCalls(protocol, { xmlMigratable: here.has("xmlMigratable") }),
+    protects: protocol !== "version 2" && here.has("migrateChangeProtection"),
+  };
+}
+
+/**
+ * A libvirtd resumes its guest at a Confirm with cancelled, whatever the destination does: once that was asked to run the
+ * guest, it has to answer first whether it does. Upholds G1. A switchoverd asks it itself.
+ */
+function settlingFirst(
+  here: SourcePeer,
+  there: DestinationPeer & Pick<SettlingPeer, "settle">,
+  identity: Identity,
+): [SourcePeer, DestinationPeer] {
+  let mayRunThere = false;
+  const finish: DestinationPeer["finish"] = (words, signal) => {
+    mayRunThere ||= !words.cancelled;
+    return there.finish(words, signal);
+  };
+  const confirm: SourcePeer["confirm"] = async ({ cancelled }, signal) => {
+    if (!cancelled || !mayRunThere) return here.confirm({ cancelled }, signal);
+    const decision = await there.settle(identity, signal);
+    if (decision.kind !== "done") return unknown(decision.cause.message);
+    return here.confirm({ cancelled: decision.value === "refused" }, signal);
+  };
+  return [
+    { ...here, confirm },
+    { ...there, finish },
+  ];
+}
