@@ -206,6 +206,15 @@ export class Domains {
       throw no("OPERATION_FAILED", `domain '${other.name}' is already defined with uuid ${uuid}`);
   }
 
+  /** What stands in the way of a guest that is to come here. @throws LibvirtError */
+  checkMayCome(domain: Domain): void {
+    this.checkIdentity(domain);
+    const entry = this.#byUuid.get(domain.uuid);
+    if (entry === undefined) return;
+    this.checkIdle(entry);
+    if (entry.live !== null) throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+  }
+
   async define(domain: Domain): Promise<ManagedDomain> {
     this.checkIdentity(domain);
     await this.#definitions.write(domain.uuid, domain.xml);

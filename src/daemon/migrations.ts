@@ -107,12 +107,9 @@ export class Migrations {
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
     if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
       throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
-    domains.checkIdentity(domain);
-    const entry = domains.entryFor(domain);
-    domains.checkIdle(entry);
+    domains.checkMayCome(domain);
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
-    if (entry.live !== null) throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
     const guest: GuestDescription = {
       uuid: domain.uuid,
       guestWas: flags.has("PAUSED") ? "paused" : "running",

@@ -48,13 +48,9 @@ export class OfflineMigrations {
     const { persistentXml } = parameters;
     const kept = persistentXml === undefined ? given : destinationOf(domains.parse(persistentXml), given);
     const domain = renamed(domains, kept.xml, parameters.name);
-    domains.checkIdentity(domain);
+    domains.checkMayCome(domain);
     if (this.#coming.has(domain.name))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
-    const there = domains.all.find((it) => it.uuid === domain.uuid);
-    if (there !== undefined) domains.checkIdle(there);
-    if (there !== undefined && there.live !== null)
-      throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
     this.#coming.set(domain.name, domain);
     void client.closed.then(() => this.#forget(domain));
     // libvirt's client wants a URI here, though it leaves out the step that would use it.
