@@ -35,6 +35,8 @@ export interface MigrateOptions {
   readonly transport?: "unix" | "tcp";
   /** Default false: QEMU's gate before the switchover doubles the pause, and nothing waits in it yet (docs/decisions/0004). */
   readonly pauseBeforeSwitchover?: boolean;
+  /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
+  readonly abortOnError?: boolean;
   readonly limits?: Partial<Limits>;
   readonly deadlines?: Partial<Deadlines>;
   /** What the source does when it has handed the guest over and the destination does not answer. Default: it waits. */
@@ -71,9 +73,10 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const identity: Identity = { migrationId, uuid, name };
   const surroundings = { journal, clock, fence, around, onRecord };
 
-  const { pauseBeforeSwitchover = false, transport = "unix" } = options;
-  const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, pauseBeforeSwitchover };
-  const sourceGuest = new QemuSourceGuest(guest.process, { clock, pauseBeforeSwitchover });
+  const { pauseBeforeSwitchover = false, abortOnError = false, transport = "unix" } = options;
+  const sourceOptions = { pauseBeforeSwitchover, abortOnError };
+  const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
+  const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions });
   const { sideArgs = [], launch, ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const directory = join(tmpdir(), `switchover-${migrationId}`);

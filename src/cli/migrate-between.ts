@@ -67,6 +67,7 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
     ["TUNNELLED", words.tunnelled],
     ["OFFLINE", words.offline],
     ["UNSAFE", words.unsafe],
+    ["ABORT_ON_ERROR", words.abortOnError],
     ["PERSIST_DEST", words.persistent],
     ["UNDEFINE_SOURCE", words.undefineSource],
     ["PAUSED", words.suspend],

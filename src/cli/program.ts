@@ -47,6 +47,7 @@ export function program(): Command {
     .option("--tunnelled", "with --p2p: the memory stream travels within that connection")
     .option("--offline", "between hosts: move its definition alone; needs --persistent")
     .option("--unsafe", "between hosts: also when a disk may not be the same there")
+    .option("--abort-on-error", "between hosts: give up when an I/O error of a disk stops the guest")
     .option("--persistent", "between hosts: keep its definition at the destination")
     .option("--persistent-xml <file>", "between hosts: the definition to keep, when it is another one")
     .option("--undefine-source", "between hosts: remove its definition at the source")

@@ -48,6 +48,7 @@ export interface MigrateWords extends FenceWords {
   readonly tunnelled?: true;
   readonly offline?: true;
   readonly unsafe?: true;
+  readonly abortOnError?: true;
   readonly persistent?: true;
   readonly persistentXml?: string;
   readonly listenAddress?: string;

@@ -241,6 +241,7 @@ export class Migrations {
       migrationId: migrationId ?? this.#host.ids.next(),
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
+      abortOnError: flags.has("ABORT_ON_ERROR"),
       limits: limitsOf(parameters),
     });
     this.#keepOutgoing(outgoing);

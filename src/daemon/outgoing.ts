@@ -28,6 +28,7 @@ export interface Leaving {
   /** Under its name at the destination. */
   readonly name: string;
   readonly undefineSource: boolean;
+  readonly abortOnError: boolean;
   readonly limits: Partial<Limits>;
 }
 
@@ -50,11 +51,11 @@ export class Outgoing {
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
-    const gate = { pauseBeforeSwitchover: false };
-    const driver = new QemuSourceGuest(guest.process, { clock, ...gate });
+    const options = { pauseBeforeSwitchover: false, abortOnError: leaving.abortOnError };
+    const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {
-      ...{ spec: guest.spec, qemu: guest.process.handle, ...gate },
+      ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
       ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
     };
     const input = { identity, limits, deadlines, policy };
@@ -134,13 +135,13 @@ export class Outgoing {
         await domains.leave(entry, "failed");
         break;
       case "stayed": {
-        const { running } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
-          running: false,
+        const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
+          ...{ running: false, status: "unknown" },
         };
         const before = entry.state.name;
         entry.state = running
           ? { name: "running", reason: reasons.running.migrationCanceled }
-          : { name: "paused", reason: reasons.paused.user };
+          : { name: "paused", reason: reasons.paused[status === "io-error" ? "ioError" : "user"] };
         if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
         break;
       }

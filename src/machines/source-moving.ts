@@ -27,6 +27,12 @@ const failedMeanwhile = noteThat(
   failure("qemu", "perform", "source", { message: "QEMU's migration ended while the engine was down" }),
 );
 
+const diskFailed = noteThat(
+  failure("disk", "perform", "source", {
+    message: "a disk of the guest has an I/O error, and the migration is to be aborted on one",
+  }),
+);
+
 const tooLong = {
   target: "cancelling",
   actions: {
@@ -52,6 +58,11 @@ const sending = {
   "monitor.stopped": "pausing",
   "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
   "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+  // It stops for it, and stays so wherever it is.
+  "monitor.diskFailed": {
+    target: "cancelling",
+    actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
+  },
 } as const;
 
 /** While the guest is stopped for the switchover. */

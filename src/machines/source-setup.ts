@@ -43,6 +43,7 @@ export type SourceEvent =
   | { type: "person.tuned"; limits: Partial<Limits> }
   | { type: "monitor.stopped" }
   | { type: "monitor.suspended" }
+  | { type: "monitor.diskFailed" }
   | { type: "monitor.resumed" }
   | { type: "monitor.progressed"; progress: Progress }
   | { type: "monitor.preSwitchover" }

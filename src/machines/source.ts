@@ -57,6 +57,7 @@ export const sourceMachine = createMachine({
     "person.tuned": refusing("no memory is being sent"),
     "monitor.stopped": indifferent,
     "monitor.suspended": indifferent,
+    "monitor.diskFailed": indifferent,
     "monitor.resumed": indifferent,
     "monitor.progressed": { actions: "takeProgress" },
     "monitor.preSwitchover": keeping("the migration is being ended"),

@@ -12,6 +12,7 @@ export type FailureCode =
   | "died"
   | "refused"
   | "unanswered"
+  | "disk"
   | "rejected"
   | "qemu";
 
@@ -38,7 +39,13 @@ export const failure = (code: FailureCode, step: StepName, side: Side, because: 
  * of a decision to stop.
  */
 export function inTellingOrder(failures: readonly Failure[]): readonly Failure[] {
-  const ranks: Partial<Record<FailureCode, number>> = { aborted: 0, stalled: 1, deadline: 1, died: 2 };
+  const ranks: Partial<Record<FailureCode, number>> = {
+    aborted: 0,
+    stalled: 1,
+    deadline: 1,
+    disk: 1,
+    died: 2,
+  };
   const rank = (it: Failure) => ranks[it.code] ?? 3;
   return failures.toSorted((a, b) => rank(a) - rank(b));
 }

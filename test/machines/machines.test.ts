@@ -16,6 +16,7 @@ const sourceEvents = [
   "person.tuned",
   "monitor.stopped",
   "monitor.suspended",
+  "monitor.diskFailed",
   "monitor.resumed",
   "monitor.progressed",
   "monitor.preSwitchover",

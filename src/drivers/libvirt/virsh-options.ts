@@ -44,7 +44,10 @@ export const virshOptions = {
   "--compressed": { flag: "COMPRESSED", refused: compression },
   "--auto-converge": { flag: "AUTO_CONVERGE", refused: autoConverge },
   "--rdma-pin-all": { flag: "RDMA_PIN_ALL", refused: "RDMA is not supported" },
-  "--abort-on-error": { flag: "ABORT_ON_ERROR", refused: "aborting on I/O errors is not supported" },
+  "--abort-on-error": {
+    flag: "ABORT_ON_ERROR",
+    note: "on one that stops the guest, by its disk's error_policy",
+  },
   "--postcopy": { flag: "POSTCOPY", refused: postcopy },
   "--postcopy-after-precopy": {
     virsh: "switches to post-copy after the first pass; needs --postcopy",

@@ -18,7 +18,12 @@ const spec = z.object({
   args: z.readonly(z.array(z.string())),
   env: z.exactOptional(z.record(z.string(), z.string())),
 });
-const sourceHost = z.object({ spec, qemu: handle, pauseBeforeSwitchover: z.boolean() });
+const sourceHost = z.object({
+  spec,
+  qemu: handle,
+  pauseBeforeSwitchover: z.boolean(),
+  abortOnError: z._default(z.boolean(), false),
+});
 const destinationHost = z.object({
   spec,
   sideArgs: z.readonly(z.array(z.string())),
@@ -43,11 +48,11 @@ export async function findSource(
   host: unknown,
   clock: Clock,
 ): Promise<Found<QemuSourceGuest> | (Found<SourceGuest> & { qemu: null })> {
-  const { qemu: wanted, spec, pauseBeforeSwitchover } = sourceHost.parse(host);
+  const { qemu: wanted, spec, ...options } = sourceHost.parse(host);
   const qemu = await attach(wanted, clock);
   return qemu instanceof QemuGoneError
     ? { spec, qemu: null, guest: goneSource(qemu.why) }
-    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, pauseBeforeSwitchover }) };
+    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, ...options }) };
 }
 
 /** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */

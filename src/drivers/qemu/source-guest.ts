@@ -43,10 +43,18 @@ const stillUnderWay: Readonly<Record<string, SourceFound>> = {
   cancelling: "cancelling",
 };
 
+/** Why a guest has stopped, when it was not for the switchover. */
+const suspensions: readonly string[] = ["paused", "io-error"];
+
+export interface SourceOptions extends Gate {
+  /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
+  readonly abortOnError: boolean;
+}
+
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
-  readonly #gate: Gate;
+  readonly #options: SourceOptions;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -63,10 +71,10 @@ export class QemuSourceGuest implements SourceGuest {
   /** When the guest stopped for the switchover, in microseconds since 1970, by QEMU's clock. */
   stoppedAtMicros: number | undefined;
 
-  constructor(qemu: QemuProcess, { clock, ...gate }: { clock: Clock } & Gate) {
+  constructor(qemu: QemuProcess, { clock, ...options }: { clock: Clock } & SourceOptions) {
     this.#qemu = qemu;
     this.#clock = clock;
-    this.#gate = gate;
+    this.#options = options;
     this.#facts.from(qemu);
   }
 
@@ -129,7 +137,7 @@ export class QemuSourceGuest implements SourceGuest {
   start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#gate);
+      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#options);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
@@ -212,6 +220,10 @@ export class QemuSourceGuest implements SourceGuest {
         if (this.#takeUntold()) this.#tell({ type: "monitor.stopped" });
         this.#tell({ type: "monitor.resumed" });
         break;
+      case "BLOCK_IO_ERROR":
+        if (this.#options.abortOnError && event.data.action === "stop")
+          this.#tell({ type: "monitor.diskFailed" });
+        break;
       case "MIGRATION":
         this.#hearStatus(event.data.status);
     }
@@ -221,7 +233,7 @@ export class QemuSourceGuest implements SourceGuest {
   async #tellStop(): Promise<void> {
     const { status } = await this.#qemu.main.execute("query-status", {}).catch(() => ({ status: "unknown" }));
     if (!this.#takeUntold()) return;
-    if (status !== "paused") this.#tell({ type: "monitor.stopped" });
+    if (!suspensions.includes(status)) this.#tell({ type: "monitor.stopped" });
     else {
       this.#tell({ type: "monitor.suspended" });
       this.#watchProgress();

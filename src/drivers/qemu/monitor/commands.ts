@@ -118,6 +118,7 @@ export const commands = {
 export const events = {
   STOP: nothing,
   RESUME: nothing,
+  BLOCK_IO_ERROR: z.looseObject({ action: z.enum(["ignore", "report", "stop"]) }),
   MIGRATION: z.looseObject({ status: z.string() }),
   MIGRATION_PASS: z.looseObject({ pass: z.number() }),
 } as const;
