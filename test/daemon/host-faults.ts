@@ -7,7 +7,11 @@ export const hostFaults = [
   "the destination's daemon is killed with -9 in a managed migration",
   "both daemons are killed with -9 in a peer-to-peer migration",
   "the client that coordinates is killed with -9",
-  "the cable is cut for a while",
+  "the cable is cut for a while in a managed migration",
+  "the cable is cut for a while in a peer-to-peer migration",
+  "the source's daemon is killed with -9 in a migration by version 2",
+  "the destination's daemon is killed with -9 in a migration by version 2",
+  "the client is gone in a migration by version 2",
 ] as const;
 export type HostFault = (typeof hostFaults)[number];
 
@@ -22,10 +26,12 @@ export const momentOf = (seed: number): number => Math.round(((seed * 0.618) % 1
 export const moments = (count: number): number[] =>
   Array.from({ length: count }, (_, seed) => momentOf(seed + 1));
 
+export const needsCable = (fault: HostFault): boolean => fault.startsWith("the cable");
+
 /** The side that runs the guest in the end. @throws Error when not exactly one does, or it has not counted on. */
 export async function migrationWith(fault: HostFault, ms: number): Promise<"a" | "b"> {
   let at: "a" | "b" | undefined;
-  const cable = fault === "the cable is cut for a while" ? { cable: new Cable() } : {};
+  const cable = needsCable(fault) ? { cable: new Cable() } : {};
   await inTwoHosts(cable, async (lab) => {
     await happens(lab, fault, ms);
     at = await lab.countsOn();
@@ -65,15 +71,46 @@ async function happens(lab: TwoHosts, fault: HostFault, ms: number): Promise<voi
       await client.ended;
       return;
     }
-    case "the cable is cut for a while": {
+    case "the cable is cut for a while in a managed migration": {
+      const client = lab.client(["--bandwidth", `${slow.bandwidthMiBps}`]);
+      await cutFor(lab, ms);
+      await client.ended;
+      return;
+    }
+    case "the cable is cut for a while in a peer-to-peer migration": {
       const ended = lab.peerToPeer("a", "b", "b", slow).catch(() => {});
+      await cutFor(lab, ms);
+      await ended;
+      return;
+    }
+    case "the source's daemon is killed with -9 in a migration by version 2": {
+      const { ended } = lab.version2(slow);
       await later(ms);
-      lab.cable?.cut();
-      await later(cutMs);
-      lab.cable?.mend();
+      await lab.restart("a");
+      await ended;
+      return;
+    }
+    case "the destination's daemon is killed with -9 in a migration by version 2": {
+      const { ended } = lab.version2(slow);
+      await later(ms);
+      await lab.restart("b");
+      await ended;
+      return;
+    }
+    case "the client is gone in a migration by version 2": {
+      const { ended, leave } = lab.version2(slow);
+      await later(ms);
+      await leave();
       await ended;
     }
   }
+}
+
+async function cutFor(lab: TwoHosts, ms: number): Promise<void> {
+  await later(ms);
+  lab.cable?.cut();
+  await later(cutMs);
+  lab.cable?.mend();
 }
 
 const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

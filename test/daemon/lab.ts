@@ -18,6 +18,7 @@ import { join } from "node:path";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
+import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -236,6 +237,8 @@ export class TwoHosts {
   readonly hosts: Readonly<Record<Side, HostProcess>>;
   readonly #redials: Redial[] = [];
   #connections: Partial<Record<Side, Redial>> = {};
+  /** Where it writes its count. */
+  readonly #serialOf: Record<Side, string> = { a: "a", b: "b" };
 
   readonly cable: Cable | undefined;
 
@@ -285,14 +288,44 @@ export class TwoHosts {
     });
   }
 
-  /** The same by the command, in a process of its own. */
+  /** The same by the command, in a process of its own; with a cable it is at host a. */
   client(words: readonly string[]): { kill(): void; readonly ended: Promise<unknown> } {
     const path = join(this.hosts.a.directory, "destination.xml");
     writeFileSync(path, this.guest.xml("b"));
-    const where = ["--from", this.hosts.a.uri, "--to", this.hosts.b.uri, "--domain", this.guest.name];
+    const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
     const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, "--xml", path, ...words];
-    const child = spawn(process.execPath, all, { stdio: "ignore" });
+    const namespace = this.cable?.namespace("a");
+    const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
+    const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];
+    const child = spawn(command, rest, { stdio: "ignore" });
     return { kill: () => void child.kill("SIGKILL"), ended: once(child, "close") };
+  }
+
+  /** The same by version 2, which knows no other XML for the destination: both QEMUs append to the same file. */
+  version2(parameters: MigrateParameters): { readonly ended: Promise<unknown>; leave(): Promise<unknown> } {
+    this.#serialOf.b = "a";
+    const [a, b] = [this.redial("a"), this.redial("b")];
+    const calls = stepCalls("version 2", { xmlMigratable: true });
+    const { dom } = this;
+    const options = { deadlineMs: Number.POSITIVE_INFINITY };
+    const step = { flags: bitsOf(["LIVE"]), options, cookieIn: new Uint8Array() };
+    const steps = async () => {
+      const { xml } = await calls.begin(a, { ...step, dom, parameters });
+      const there = { ...parameters, xml, name: dom.name };
+      const { cookieOut, uriOut } = await calls.prepare(b, { ...step, parameters: there });
+      const named = { ...there, uri: uriOut ?? "" };
+      const perform = calls.perform(a, { ...step, dom, parameters: named, cookieIn: cookieOut });
+      const failed = await perform.then(
+        () => false,
+        () => true,
+      );
+      await calls.finish(b, { ...step, parameters: named, cookieIn: cookieOut, cancelled: failed });
+    };
+    return { ended: steps().catch(() => {}), leave: () => Promise.all([a.close(), b.close()]) };
+  }
+
+  #uriFromA(): string {
+    return this.cable === undefined ? this.hosts.b.uri : uriAt(this.cable.addresses.b);
   }
 
   /** Coordinated by the source's daemon. */
@@ -377,7 +410,7 @@ export class TwoHosts {
   /** Wherever it has ended: it runs there, and has counted on without a gap. */
   async countsOn(): Promise<Side> {
     const at = await this.settles();
-    await this.runsAt(at);
+    await this.runsAt(at, this.#serialOf[at]);
     this.#leftNothing();
     return at;
   }
