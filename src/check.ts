@@ -2,6 +2,7 @@
 
 import * as z from "zod/mini";
 import { neededPaths } from "./drivers/domain/arrival.js";
+import { binaryOf } from "./drivers/domain/build.js";
 import { checkCompatibility } from "./drivers/domain/compatibility.js";
 import { type Domain, parseDomain } from "./drivers/domain/domain.js";
 import type { HostFacts } from "./drivers/domain/host-facts.js";
@@ -71,7 +72,7 @@ const migratable = 8;
 
 /** Null for a host that has no such procedure. */
 async function factsOf(rpc: RpcConnection, { model }: Domain): Promise<HostFacts | null> {
-  const binary = model?.devices.emulator?.text ?? "qemu-system-x86_64";
+  const binary = binaryOf(model);
   const paths = model === undefined ? [] : [...neededPaths(model)];
   try {
     const { facts } = await rpc.call(own.procedures.facts, { binary, paths });

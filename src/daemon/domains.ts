@@ -4,7 +4,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod/mini";
-import { type BuiltQemu, buildQemu } from "../drivers/domain/build.js";
+import { type BuiltQemu, binaryOf, buildQemu } from "../drivers/domain/build.js";
 import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js";
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
@@ -269,7 +269,7 @@ export class Domains {
 
   /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
   async build(domain: Domain): Promise<BuiltQemu> {
-    const binary = domain.model?.devices.emulator?.text ?? "qemu-system-x86_64";
+    const binary = binaryOf(domain.model);
     const { kvm } = await this.factsOf(binary);
     try {
       return buildQemu(domain, { kvm, directory: this.#options.runDirectory });

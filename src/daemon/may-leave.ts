@@ -1,6 +1,7 @@
 // Whether a guest may leave as it is asked: asked in Begin, before anything is touched. The same guest hardware, and disks
 // that the other host sees as this one does, which UNSAFE waives.
 
+import { binaryOf } from "../drivers/domain/build.js";
 import { checkCompatibility } from "../drivers/domain/compatibility.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
@@ -23,7 +24,7 @@ export async function checkMayLeave(
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");
   const destination = xml === undefined ? source : destinationOf(domains.parse(xml), source);
-  const binary = source.model?.devices.emulator?.text ?? "qemu-system-x86_64";
+  const binary = binaryOf(source.model);
   const disks = source.model?.devices.disks ?? [];
   const files = disks.flatMap((it) =>
     it.type === "file" && it.source !== undefined ? [it.source.file] : [],

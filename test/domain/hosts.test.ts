@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { checkCompatibility } from "../../src/drivers/domain/compatibility.js";
 import { parseDomain } from "../../src/drivers/domain/domain.js";
-import { gatherHostFacts, type HostFacts, type PathFact } from "../../src/drivers/domain/host-facts.js";
+import {
+  gatherQemuFacts,
+  type HostFacts,
+  type PathFact,
+  pathFacts,
+} from "../../src/drivers/domain/host-facts.js";
 import type { Move } from "../../src/drivers/domain/incompatibility.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { cases } from "./cases/all.js";
@@ -296,14 +301,10 @@ describe("a real host", () => {
     const [there, absent] = [join(directory, "there"), join(directory, "absent")];
     try {
       writeFileSync(there, "");
-      const facts = await gatherHostFacts({
-        binary: "qemu-system-x86_64",
-        paths: [there, absent],
-        guests: [],
-        clock: systemClock,
-      });
-      expect(facts.paths).toEqual({ [there]: local, [absent]: null });
-      const { qemu } = facts;
+      const paths = await pathFacts([there, absent]);
+      expect(paths).toEqual({ [there]: local, [absent]: null });
+      const qemu = await gatherQemuFacts("qemu-system-x86_64", { clock: systemClock });
+      const facts: HostFacts = { hostname: "here", processor: "", qemu, guests: [], paths };
       expect(qemu.version).toMatch(/^\d+\.\d+\.\d+$/);
       const aliases = qemu.machines.filter((it) => it.alias !== undefined).map((it) => it.alias);
       expect(aliases).toEqual(expect.arrayContaining(["pc", "q35"]));
@@ -319,7 +320,7 @@ describe("a real host", () => {
   });
 
   test("without that QEMU says so", async () => {
-    const wanted = { binary: "qemu-system-none", paths: [], guests: [], clock: systemClock };
-    await expect(gatherHostFacts(wanted)).rejects.toThrow("qemu-system-none cannot be run");
+    const asked = gatherQemuFacts("qemu-system-none", { clock: systemClock });
+    await expect(asked).rejects.toThrow("qemu-system-none cannot be run");
   });
 });

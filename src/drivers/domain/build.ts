@@ -44,7 +44,10 @@ export function buildQemu({ name, uuid, model, refusals }: Domain, options: Buil
 }
 
 const binaries = { x86_64: "qemu-system-x86_64", i686: "qemu-system-i386" } as const;
-const binaryOf = ({ os, devices }: DomainModel) => devices.emulator?.text ?? binaries[os.type.arch];
+
+/** QEMU's, by the domain's own word or its architecture; a domain that cannot be read is taken to be x86_64's. */
+export const binaryOf = (model: DomainModel | undefined): string =>
+  model?.devices.emulator?.text ?? binaries[model?.os.type.arch ?? "x86_64"];
 
 function environment({ commandline }: DomainModel): Record<string, string> | undefined {
   const envs = commandline?.envs ?? [];

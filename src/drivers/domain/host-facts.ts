@@ -3,7 +3,6 @@
 
 import { randomUUID } from "node:crypto";
 import { open, stat, statfs } from "node:fs/promises";
-import { cpus, hostname } from "node:os";
 import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
 import { endProcess } from "../qemu/answers.js";
@@ -42,19 +41,6 @@ export interface HostFacts {
   /** That this host has already, running or defined. */
   readonly guests: readonly { readonly name: string; readonly uuid: string }[];
   readonly paths: Readonly<Record<string, PathFact>>;
-}
-
-/** @throws Error with QEMU's words when it cannot be run. */
-export async function gatherHostFacts(wanted: {
-  readonly binary: string;
-  readonly paths: readonly string[];
-  readonly guests: HostFacts["guests"];
-  readonly clock: Clock;
-}): Promise<HostFacts> {
-  const { binary, clock, guests } = wanted;
-  const paths = await pathFacts(wanted.paths);
-  const processor = cpus()[0]?.model ?? "";
-  return { hostname: hostname(), processor, qemu: await gatherQemuFacts(binary, { clock }), guests, paths };
 }
 
 export interface FactsOptions {
