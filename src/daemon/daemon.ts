@@ -54,7 +54,7 @@ export async function startDaemon(
   });
   try {
     const inMigration = await migrations.recover();
-    await domains.adoptAll(inMigration, migrations.hasArrived);
+    await domains.adoptAll(inMigration, migrations);
     await server.listenUnix({
       path: socket.path,
       mode: Number.parseInt(socket.mode, 8),

@@ -73,10 +73,21 @@ const liveFile = z.object({
   xml: z.string(),
   /** Its QEMU came in by this migration, and is the guest only when that has arrived. */
   incoming: z.nullable(z.string()),
+  /** What is defined when it has. */
+  persistent: z._default(z.nullable(z.string()), null),
+  /** Its definition goes with it when it leaves by this migration. */
+  leaving: z._default(z.nullable(z.string()), null),
   handle: z.nullable(handle),
   directory: z.nullable(z.string()),
 });
 export type LiveFile = z.infer<typeof liveFile>;
+type Kept = Pick<LiveFile, "incoming" | "handle" | "directory"> & Partial<LiveFile>;
+
+/** How a migration has ended that a live file names. */
+export interface Ended {
+  hasArrived(migrationId: string): Promise<boolean>;
+  hasLeft(migrationId: string): Promise<boolean>;
+}
 
 export interface DomainsOptions {
   readonly stateDirectory: string;
@@ -120,21 +131,25 @@ export class Domains {
   }
 
   /** What ran when the daemon ended. `inMigration`: whose QEMUs are found by their migration, not here. */
-  async adoptAll(inMigration: ReadonlySet<string>, hasArrived: (migrationId: string) => Promise<boolean>) {
+  async adoptAll(inMigration: ReadonlySet<string>, ended: Ended) {
     for (const [uuid, text] of await this.#lives.readAll()) {
       if (inMigration.has(uuid)) continue;
       try {
         const it = liveFile.parse(JSON.parse(text));
-        if (it.incoming !== null && !(await hasArrived(it.incoming))) await this.#lives.remove(uuid);
-        else await this.#adopt(it);
+        if (it.incoming !== null && !(await ended.hasArrived(it.incoming))) await this.#lives.remove(uuid);
+        else await this.#adopt(it, ended);
       } catch (error) {
         this.#options.complain(`the guest ${uuid} cannot be taken up: ${messageOf(error)}`);
       }
     }
   }
 
-  async #adopt({ xml, handle: known, directory }: LiveFile): Promise<void> {
+  async #adopt(
+    { xml, handle: known, directory, persistent, leaving }: LiveFile,
+    { hasLeft }: Ended,
+  ): Promise<void> {
     const domain = parseDomain(xml);
+    if (persistent !== null) await this.define(parseDomain(persistent));
     const found = known ?? (directory === null ? undefined : await handleIn(directory));
     const { clock } = this.#options;
     try {
@@ -144,6 +159,10 @@ export class Domains {
       await this.enter(domain, asRunningGuest(spec, qemu));
     } catch (error) {
       if (!(error instanceof QemuGoneError) && found !== undefined) throw error;
+      const entry = this.#entry(domain);
+      if (leaving !== null && entry.definition !== null && (await hasLeft(leaving)))
+        await this.undefine(entry);
+      this.#forgetTransient(entry);
       await this.#lives.remove(domain.uuid);
     }
   }
@@ -293,8 +312,9 @@ export class Domains {
   }
 
   /** Durable: a restarted daemon looks for this QEMU. */
-  keep(domain: Domain, where: Omit<LiveFile, "xml">): Promise<void> {
-    return this.#lives.write(domain.uuid, JSON.stringify({ xml: domain.xml, ...where } satisfies LiveFile));
+  keep(domain: Domain, where: Kept): Promise<void> {
+    const whole = { persistent: null, leaving: null, ...where, xml: domain.xml } satisfies LiveFile;
+    return this.#lives.write(domain.uuid, JSON.stringify(whole));
   }
 
   forgetLive = (uuid: string): Promise<void> => this.#lives.remove(uuid);
@@ -322,8 +342,8 @@ export class Domains {
     return entry;
   }
 
-  keepHandleOf(domain: Domain, it: QemuHandle): Promise<void> {
-    return this.keep(domain, { incoming: null, handle: it, directory: it.directory });
+  keepHandleOf(domain: Domain, it: QemuHandle, leaving: string | null = null): Promise<void> {
+    return this.keep(domain, { incoming: null, handle: it, directory: it.directory, leaving });
   }
 
   /** Its QEMU is gone. */

@@ -50,7 +50,9 @@ export class Incoming {
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = { spec, sideArgs, directory, transport };
-    await host.domains.keep(domain, { incoming: identity.migrationId, handle: null, directory });
+    await host.domains.keep(domain, {
+      ...{ incoming: identity.migrationId, handle: null, directory, persistent },
+    });
     if (!mayBegin()) {
       await host.domains.forgetLive(domain.uuid);
       throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
@@ -124,8 +126,8 @@ export class Incoming {
     const guest = outcome === "arrived" ? await guestHere() : null;
     if (guest === null) await domains.forgetLive(this.domain.uuid);
     else {
+      if (persistent !== null) await this.#define(persistent);
       await domains.enter(this.domain, guest);
-      if (persistent !== null) await domains.define(domains.parse(persistent));
       domains.tell(entry, "started", "migrated");
       const runs = entry.state.name === "running";
       entry.state = runs
@@ -135,6 +137,16 @@ export class Incoming {
       else domains.tell(entry, "suspended", "paused");
     }
     domains.setJob(entry, null);
+  }
+
+  /** The guest has arrived, whatever becomes of its definition. */
+  async #define(xml: string): Promise<void> {
+    const { domains, complain } = this.#host;
+    try {
+      await domains.define(domains.parse(xml));
+    } catch (error) {
+      complain(`${this.domain.name} has arrived and cannot be defined: ${messageOf(error)}`);
+    }
   }
 
   #job(): Job {

@@ -289,6 +289,9 @@ export class Migrations {
   hasArrived = async (migrationId: string): Promise<boolean> =>
     (await this.#host.journal.decisionOf(migrationId)) === "taken";
 
+  /** Whether the guest that was leaving by this migration has left, and runs elsewhere. */
+  hasLeft = (migrationId: string): Promise<boolean> => this.#host.journal.hasLeft(migrationId);
+
   #keepOutgoing(it: Outgoing): void {
     this.#outgoing.set(it.identity.uuid, it);
     void it.ended.then(({ outcome }) => {

@@ -42,6 +42,7 @@ export class Outgoing {
   readonly #host: Host;
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
+  readonly #undefineSource: boolean;
 
   /** Takes the job. @throws LibvirtError when the domain does not run, or is not idle. */
   static begin(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
@@ -75,7 +76,9 @@ export class Outgoing {
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
-    return new Outgoing(host, entry, domain, input.identity, opened, settling, undefineSource);
+    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, settling, undefineSource);
+    await outgoing.#keepIntent();
+    return outgoing;
   }
 
   private constructor(
@@ -92,6 +95,7 @@ export class Outgoing {
     this.#host = host;
     this.#actor = opened.actor;
     this.#settling = settling;
+    this.#undefineSource = undefineSource;
     this.peer = localSource(opened);
     const job = this.#job();
     host.domains.setJob(entry, job);
@@ -99,7 +103,7 @@ export class Outgoing {
     this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
       const report = output ?? { outcome: "stuck", failures: [], undone: [] };
       try {
-        await this.#conclude(entry, report, undefineSource);
+        await this.#conclude(entry, report);
         await this.followed.ended(report);
       } catch (error) {
         host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
@@ -109,8 +113,9 @@ export class Outgoing {
     opened.actor.start();
   }
 
-  perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
+  async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
     this.#settling.uri = prepared.settle;
+    await this.#keepIntent();
     return this.peer.perform(prepared, signal);
   }
 
@@ -124,11 +129,19 @@ export class Outgoing {
       this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
   }
 
-  async #conclude(entry: ManagedDomain, { outcome }: SourceReport, undefineSource: boolean): Promise<void> {
+  /** A daemon that dies when the guest has just left undefines it after its restart. */
+  async #keepIntent(): Promise<void> {
+    const { domains } = this.#host;
+    const { live } = domains.entryFor(this.domain);
+    if (this.#undefineSource && live !== null)
+      await domains.keepHandleOf(this.domain, live.guest.process.handle, this.identity.migrationId);
+  }
+
+  async #conclude(entry: ManagedDomain, { outcome }: SourceReport): Promise<void> {
     const { domains } = this.#host;
     switch (outcome) {
       case "left":
-        if (undefineSource && entry.definition !== null) await domains.undefine(entry);
+        if (this.#undefineSource && entry.definition !== null) await domains.undefine(entry);
         await domains.leave(entry, "migrated");
         break;
       case "lost":

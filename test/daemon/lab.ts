@@ -16,7 +16,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConfigInput } from "../../src/daemon/config.js";
-import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
+import {
+  bitsOf,
+  type MigrateFlag,
+  type MigrateParameters,
+  toParameters,
+} from "../../src/drivers/libvirt/flags.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
@@ -231,6 +236,9 @@ export class ProofDomain {
 
 type Side = "a" | "b";
 
+/** The guest goes with its definition. */
+export const whole: readonly MigrateFlag[] = ["LIVE", "PERSIST_DEST", "UNDEFINE_SOURCE"];
+
 /** A guest at host a, and host b beside it. */
 export class TwoHosts {
   readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
@@ -259,7 +267,8 @@ export class TwoHosts {
   async begin(): Promise<void> {
     await Promise.all([this.hosts.a.start(), this.hosts.b.start()]);
     const rpc = await this.rpc("a");
-    await rpc.call(procedures.domainCreateXml, { xmlDesc: this.guest.xml("a"), flags: 0 });
+    await rpc.call(procedures.domainDefineXml, { xml: this.guest.xml("a") });
+    await rpc.call(procedures.domainCreate, { dom: this.dom });
     await this.guest.counts("a");
   }
 
@@ -284,6 +293,7 @@ export class TwoHosts {
       from: this.hosts.a.uri,
       to: this.hosts.b.uri,
       domain: this.guest.name,
+      flags: whole,
       parameters: { xml: this.guest.xml("b"), ...parameters },
     });
   }
@@ -293,7 +303,8 @@ export class TwoHosts {
     const path = join(this.hosts.a.directory, "destination.xml");
     writeFileSync(path, this.guest.xml("b"));
     const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
-    const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, "--xml", path, ...words];
+    const definition = ["--xml", path, "--persistent", "--undefine-source"];
+    const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, ...definition, ...words];
     const namespace = this.cable?.namespace("a");
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
     const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];
@@ -308,7 +319,7 @@ export class TwoHosts {
     const calls = stepCalls("version 2", { xmlMigratable: true });
     const { dom } = this;
     const options = { deadlineMs: Number.POSITIVE_INFINITY };
-    const step = { flags: bitsOf(["LIVE"]), options, cookieIn: new Uint8Array() };
+    const step = { flags: bitsOf(whole), options, cookieIn: new Uint8Array() };
     const steps = async () => {
       const { xml } = await calls.begin(a, { ...step, dom, parameters });
       const there = { ...parameters, xml, name: dom.name };
@@ -343,7 +354,7 @@ export class TwoHosts {
         dconnuri: this.cable === undefined ? this.hosts[to].uri : uriAt(this.cable.addresses[to]),
         params: toParameters({ xml: this.guest.xml(serial), ...parameters }),
         cookieIn: new Uint8Array(),
-        flags: bitsOf(["LIVE", "PEER2PEER"]),
+        flags: bitsOf([...whole, "PEER2PEER"]),
       },
       { deadlineMs: Number.POSITIVE_INFINITY },
     );
@@ -407,18 +418,26 @@ export class TwoHosts {
     await this.hosts[side].start();
   }
 
-  /** Wherever it has ended: it runs there, and has counted on without a gap. */
+  /** Wherever it has ended: it runs there and is defined there, and has counted on without a gap. */
   async countsOn(): Promise<Side> {
     const at = await this.settles();
+    const rpc = await this.rpc(at);
+    const { persistent } = await rpc.call(procedures.domainIsPersistent, { dom: this.dom });
+    if (persistent !== 1) throw new Error(`the guest runs at ${at}, and is not defined there`);
     await this.runsAt(at, this.#serialOf[at]);
-    this.#leftNothing();
+    await this.#leavesNothing();
     return at;
   }
 
-  /** @throws Error when there is more than the one QEMU's own directory (G6). */
-  #leftNothing(): void {
-    const left = Object.values(this.hosts).flatMap(({ directory }) => readdirSync(join(directory, "run")));
-    if (left.length !== 1) throw new Error(`these are left of QEMUs: ${left}`);
+  /** Waits until there is no more than the one QEMU's own directory (G6): a QEMU's goes just after its process. */
+  async #leavesNothing(): Promise<void> {
+    const endMs = Date.now() + 5_000;
+    for (;;) {
+      const left = Object.values(this.hosts).flatMap(({ directory }) => readdirSync(join(directory, "run")));
+      if (left.length === 1) return;
+      if (Date.now() > endMs) throw new Error(`these are left of QEMUs: ${left}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   async end(): Promise<void> {

@@ -4,12 +4,12 @@ import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../src/drivers/libvirt/flags.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { migrateBetween } from "../../src/remote-migration.js";
-import { inTwoHosts, type TwoHosts } from "./lab.js";
+import { inTwoHosts, type TwoHosts, whole } from "./lab.js";
 
 const { procedures } = remote;
 const slow = { bandwidthMiBps: 12 };
 
-const led = (lab: TwoHosts, parameters: object = {}, flags: readonly MigrateFlag[] = ["LIVE"]) =>
+const led = (lab: TwoHosts, parameters: object = {}, flags = whole) =>
   migrateBetween({
     from: lab.hosts.a.uri,
     to: lab.hosts.b.uri,
@@ -74,7 +74,6 @@ describe.each([[[]], [["PEER2PEER"]]] as const)("offline, with %j", (mode) => {
   test("the definition moves, and the guest runs on where it is", async () => {
     await inTwoHosts({}, async (lab) => {
       const a = await lab.rpc("a");
-      await a.call(procedures.domainDefineXml, { xml: lab.guest.xml("a") });
       const flags: MigrateFlag[] = [...mode, "OFFLINE", "PERSIST_DEST", "UNDEFINE_SOURCE"];
       const where = { from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name };
       const { outcome } = await migrateBetween({ ...where, flags });

@@ -36,6 +36,8 @@ export interface FileJournal extends Journal {
   compact(keep: number): Promise<readonly string[]>;
   /** Whether there is a story of that migration, ended or not. */
   has(migrationId: string): Promise<boolean>;
+  /** Whether a source's copy has ended because its guest runs elsewhere. */
+  hasLeft(migrationId: string): Promise<boolean>;
   /** What this side has decided as the destination of a migration, however long ago; null when nothing. */
   decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
@@ -130,6 +132,12 @@ export async function openFileJournal(
       return gone.map((it) => it.name);
     },
     has,
+    hasLeft: async (migrationId) => {
+      if (!(await has(migrationId))) return false;
+      const { records } = await readStory(pathOf(migrationId));
+      const last = records.findLast((it) => it.kind === "state" && it.side === "source");
+      return last?.kind === "state" && last.state === "left";
+    },
     decisionOf: async (migrationId) => {
       const kept = decisions.of(migrationId);
       if (kept !== null) return kept;
