@@ -1,6 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
+import {
+  bitsOf,
+  type MigrateFlag,
+  type MigrateParameters,
+  toParameters,
+} from "../../src/drivers/libvirt/flags.js";
 import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -21,7 +26,12 @@ const here: MigrateParameters = { uri: "tcp://127.0.0.1" };
 const uuid = randomUUID();
 const tiny = { uuid, xml: bare.xml.replace(bare.uuid, uuid).replace("</domain>", "<devices/></domain>") };
 
-async function move(source: Peer, destination: Peer, around?: Around) {
+async function move(
+  source: Peer,
+  destination: Peer,
+  around?: Around,
+  flags: readonly MigrateFlag[] = ["LIVE"],
+) {
   const rpc = await source.redial.rpc();
   await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
   const story: string[] = [];
@@ -29,7 +39,7 @@ async function move(source: Peer, destination: Peer, around?: Around) {
     if (it.kind === "state") story.push(it.state);
   };
   const where = { from: source.uri, to: destination.uri, domain: "tiny" };
-  const migration = await migrateBetweenWith({ ...where, parameters: here, onRecord }, around);
+  const migration = await migrateBetweenWith({ ...where, flags, parameters: here, onRecord }, around);
   onTestFinished(endGuests);
   return { migration, story };
 }
@@ -93,6 +103,19 @@ describe.skipIf(!hasLibvirtd)(
 );
 
 describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
+  test.each([
+    ["libvirtd", "libvirtd"],
+    ["libvirtd", "switchoverd"],
+    ["switchoverd", "libvirtd"],
+  ] as const)("that a %s leads to a %s arrives", async (from, to) => {
+    const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
+    const { migration } = await move(source, destination, undefined, ["LIVE", "PEER2PEER"]);
+    const { kind, error } = await migration.outcome;
+    expect(kind, error?.message).toBe("arrived");
+    expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
+    expect(qemusOf(tiny.uuid)).toHaveLength(1);
+  });
+
   test("from a switchoverd to a libvirtd arrives, and settles by what the libvirtd does", async () => {
     const source = await hostOf("switchoverd", "hosta");
     const destination = await hostOf("libvirtd", "hostb");
