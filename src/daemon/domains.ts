@@ -117,7 +117,7 @@ export class Domains {
     const definitions = await FileStore.open(join(options.stateDirectory, "domains"), ".xml");
     const lives = await FileStore.open(join(options.stateDirectory, "running"), ".json");
     const domains = new Domains(options, definitions, lives);
-    await removeAsked(options.runDirectory);
+    await removeLeft(options.runDirectory);
     for (const [uuid, xml] of await definitions.readAll()) {
       try {
         domains.#entry(parseDomain(xml)).definition = parseDomain(xml);
@@ -394,11 +394,13 @@ export class Domains {
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";
+/** Where a QEMU is let in to a tunnel that goes through this process. */
+export const tunnelPrefix = "out-";
 
-/** A daemon that was killed while it asked has left them. */
-async function removeAsked(runDirectory: string): Promise<void> {
+/** A daemon that was killed while it asked, or had a tunnel, has left them. */
+async function removeLeft(runDirectory: string): Promise<void> {
   for (const name of await readdir(runDirectory)) {
-    if (!name.startsWith(factsPrefix)) continue;
+    if (![factsPrefix, tunnelPrefix].some((it) => name.startsWith(it))) continue;
     const directory = join(runDirectory, name);
     for (const { pid } of findByArgument(`${directory}/`)) process.kill(pid, "SIGKILL");
     await rm(directory, { recursive: true, force: true });

@@ -7,7 +7,7 @@ import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenDestination } from "../drivers/journal/story.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
-import { type ListenAt, QemuDestinationGuest } from "../drivers/qemu/destination-guest.js";
+import { QemuDestinationGuest, type Transport } from "../drivers/qemu/destination-guest.js";
 import { type DestinationHost, findDestination } from "../drivers/qemu/hosts.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
@@ -32,7 +32,7 @@ export interface Arriving {
   readonly domain: Domain;
   readonly guest: GuestDescription;
   readonly persistent: string | null;
-  readonly transport: ListenAt;
+  readonly transport: Transport;
 }
 
 export class Incoming {

@@ -10,6 +10,7 @@ import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
+import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
 import { requiredCapabilities } from "../drivers/qemu/settings.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
@@ -25,6 +26,7 @@ import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
 import { renamed, type StepWords } from "./step-words.js";
+import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
 /** What the source reads of Prepare's cookie. */
@@ -88,6 +90,7 @@ export class Migrations {
   async prepare(
     words: StepWords,
     client: RpcClient | null,
+    tunnel?: RpcStream,
   ): Promise<{ cookieOut: Uint8Array; uriOut: string }> {
     const { domains, ids, config, journal } = this.#host;
     const { parameters, flags } = words;
@@ -103,6 +106,7 @@ export class Migrations {
     ]);
     const domain = renamed(domains, given.xml, parameters.name);
     const known = cookie?.switchover;
+    if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
     const migrationId = known?.migration ?? ids.next();
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
     if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
@@ -119,12 +123,13 @@ export class Migrations {
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
+    const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
     let incoming: Incoming;
     this.#preparing.add(domain.uuid);
     try {
       incoming = await Incoming.begin(
         this.#host,
-        { identity, domain, guest, persistent, transport: listenAt(config, parameters) },
+        { identity, domain, guest, persistent, transport },
         // Somebody may have asked meanwhile how it ended.
         () => !this.#settled.has(migrationId),
       );
@@ -135,6 +140,7 @@ export class Migrations {
     this.#keepIncoming(incoming);
     void client?.closed.then(() => incoming.abandon());
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
+    if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     return {
       cookieOut: this.#cookie(
         identity,

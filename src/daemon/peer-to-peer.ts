@@ -13,10 +13,13 @@ import { type StepCalls, stepCalls } from "../drivers/libvirt/step-calls.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator.js";
-import { done } from "../protocol/answer.js";
+import { done, failed } from "../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../protocol/messages.js";
+import { tunnelPrefix } from "./domains.js";
+import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
+import { oneWay, TunnelOut } from "./tunnel.js";
 
 const kept = z.object({
   destinationUri: z.string(),
@@ -61,7 +64,10 @@ export function coordinate(
     xml: parameters.xml ?? domain.xml,
     flags,
   };
-  const calls = (signal: AbortSignal) => callsTo(connection, words, signal);
+  const isTunnelled = flags.has("TUNNELLED");
+  const directory = host.domains.directoryOf(`${tunnelPrefix}${identity.migrationId}`);
+  const tunnel = isTunnelled ? new TunnelOut(new Redial(destinationUri, clock), directory) : null;
+  const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
   const there = remoteDestination(connection, identity, { flags, parameters, calls }, travelling);
   const destination: DestinationPeer = {
     ...there,
@@ -69,12 +75,11 @@ export function coordinate(
       travelling.cookies.begin = cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
-      return answer.kind === "done"
-        ? done({
-            settle: destinationUri,
-            ...cookies.preparedOf(outgoing, answer.value.uri, travelling.cookies.prepare ?? new Uint8Array()),
-          })
-        : answer;
+      if (answer.kind !== "done") return answer;
+      const cookie = travelling.cookies.prepare ?? new Uint8Array();
+      const prepared = cookies.preparedOf(outgoing, answer.value.uri, cookie);
+      if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
+      return done({ settle: destinationUri, ...prepared });
     },
   };
   const source: SourcePeer = {
@@ -90,6 +95,7 @@ export function coordinate(
   actor.start();
   return waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
     void connection.close();
+    void tunnel?.close();
     if (output === undefined) throw new Error("the coordinator ended without an outcome");
     return output;
   });
@@ -105,7 +111,16 @@ export function coordinateAgain(host: Host, outgoing: Outgoing, cookies: Cookies
   void coordinate(host, outgoing, cookies, words, woken);
 }
 
-async function callsTo(destination: Redial, words: PeerToPeerWords, signal: AbortSignal): Promise<StepCalls> {
+async function callsTo(
+  destination: Redial,
+  words: PeerToPeerWords,
+  tunnel: TunnelOut | null,
+  signal: AbortSignal,
+): Promise<StepCalls> {
   const features = await featuresOf(await destination.rpc(signal), signal);
-  return stepCalls(negotiateAsSource(features, words), { xmlMigratable: true });
+  const protocol = negotiateAsSource(features, words);
+  const calls = stepCalls(protocol, { xmlMigratable: true });
+  if (tunnel === null) return calls;
+  if (protocol === "version 2") throw no("ARGUMENT_UNSUPPORTED", "a tunnel needs version 3 at both hosts");
+  return { ...calls, prepare: tunnel.preparing(protocol === "version 3 with parameters") };
 }

@@ -4,11 +4,12 @@
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
+import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
 import { OfflineMigrations } from "./offline.js";
-import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
+import { checkTunnel, type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
 import { wire, writing } from "./wire.js";
 
 const empty = new Uint8Array();
@@ -21,15 +22,17 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
 
   const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
     writing(client);
+    checkTunnel(words, { isPrepared: false });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
       ? await offline.begin(entry, words)
       : await migrations.begin(entry, words, client);
     return { xml, cookieOut };
   };
-  const prepare = (client: RpcClient, words: StepWords) => {
+  const prepare = (client: RpcClient, words: StepWords, tunnel?: RpcStream) => {
     writing(client);
-    return (isOffline(words) ? offline : migrations).prepare(words, client);
+    checkTunnel(words, { isPrepared: tunnel !== undefined });
+    return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
   };
   const perform = async (
     client: RpcClient,
@@ -38,6 +41,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     destinationUri: string | null,
   ) => {
     writing(client);
+    checkTunnel(words, { isPrepared: false });
     if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);
@@ -64,6 +68,8 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       begin(client, dom, wordsOf(params, empty, flags)),
     domainMigratePrepare3Params: ({ params, cookieIn, flags }, client) =>
       prepare(client, wordsOf(params, cookieIn, flags)),
+    domainMigratePrepareTunnel3Params: ({ params, cookieIn, flags }, client, stream) =>
+      prepare(client, wordsOf(params, cookieIn, flags), stream),
     domainMigratePerform3Params: ({ dom, dconnuri, params, cookieIn, flags }, client) =>
       perform(client, dom, wordsOf(params, cookieIn, flags), dconnuri),
     domainMigrateFinish3Params: ({ params, cookieIn, flags, cancelled }, client) =>
@@ -75,6 +81,8 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       begin(client, dom, wordsOfFixed({ xml: xmlin, name: dname, resource, flags }, empty)),
     domainMigratePrepare3: ({ cookieIn, uriIn, flags, dname, resource, domXml }, client) =>
       prepare(client, wordsOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, cookieIn)),
+    domainMigratePrepareTunnel3: ({ cookieIn, flags, dname, resource, domXml }, client, stream) =>
+      prepare(client, wordsOfFixed({ name: dname, xml: domXml, resource, flags }, cookieIn), stream),
     domainMigratePerform3: ({ dom, xmlin, cookieIn, dconnuri, uri, flags, dname, resource }, client) =>
       perform(
         client,

@@ -12,6 +12,9 @@ export const hostFaults = [
   "the source's daemon is killed with -9 in a migration by version 2",
   "the destination's daemon is killed with -9 in a migration by version 2",
   "the client is gone in a migration by version 2",
+  "the source's daemon is killed with -9 in a tunnelled migration",
+  "the destination's daemon is killed with -9 in a tunnelled migration",
+  "the cable is cut for a while in a tunnelled migration",
 ] as const;
 export type HostFault = (typeof hostFaults)[number];
 
@@ -102,9 +105,31 @@ async function happens(lab: TwoHosts, fault: HostFault, ms: number): Promise<voi
       await later(ms);
       await leave();
       await ended;
+      return;
+    }
+    case "the source's daemon is killed with -9 in a tunnelled migration": {
+      const ended = tunnelled(lab);
+      await later(ms);
+      await lab.restart("a");
+      await ended;
+      return;
+    }
+    case "the destination's daemon is killed with -9 in a tunnelled migration": {
+      const ended = tunnelled(lab);
+      await later(ms);
+      await lab.restart("b");
+      await ended;
+      return;
+    }
+    case "the cable is cut for a while in a tunnelled migration": {
+      const ended = tunnelled(lab);
+      await cutFor(lab, ms);
+      await ended;
     }
   }
 }
+
+const tunnelled = (lab: TwoHosts) => lab.peerToPeer("a", "b", "b", slow, ["TUNNELLED"]).catch(() => {});
 
 async function cutFor(lab: TwoHosts, ms: number): Promise<void> {
   await later(ms);

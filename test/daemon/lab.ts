@@ -345,6 +345,7 @@ export class TwoHosts {
     to: Side,
     serial: string = to,
     parameters: MigrateParameters = {},
+    mode: readonly MigrateFlag[] = [],
   ): Promise<void> {
     const rpc = await this.rpc(from);
     await rpc.call(
@@ -354,7 +355,7 @@ export class TwoHosts {
         dconnuri: this.cable === undefined ? this.hosts[to].uri : uriAt(this.cable.addresses[to]),
         params: toParameters({ xml: this.guest.xml(serial), ...parameters }),
         cookieIn: new Uint8Array(),
-        flags: bitsOf([...whole, "PEER2PEER"]),
+        flags: bitsOf([...whole, "PEER2PEER", ...mode]),
       },
       { deadlineMs: Number.POSITIVE_INFINITY },
     );

@@ -63,7 +63,7 @@ test("a fixed form's flags are all read, also those above 32 bits", async () => 
       ...{ dom, xmlin: null, flags: BigInt(flags) | more, dname: null, resource: 0n },
     });
   await expect(asked(1n << 40n)).rejects.toThrow("unsupported flags (0x100");
-  await expect(asked(BigInt(bitsOf(["TUNNELLED"])))).rejects.toThrow("TUNNELLED: tunnelled migration");
+  await expect(asked(BigInt(bitsOf(["TUNNELLED"])))).rejects.toThrow("has to be peer-to-peer");
 });
 
 test("each flag and parameter that is refused is so with its reason", async () => {

@@ -1,11 +1,12 @@
 // The steps as calls, in each protocol that libvirt has had for QEMU: version 3 with extensible parameters, version 3 with
 // fixed arguments, and version 2, which has no Begin and no Confirm. Nothing is decided here.
 
-import type { CallOptions } from "../libvirt-rpc/client.js";
+import type { CallOptions, RpcConnection } from "../libvirt-rpc/client.js";
 import { domainStates } from "../libvirt-rpc/constants.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
 import type { Procedure } from "../libvirt-rpc/program.js";
+import type { RpcStream } from "../libvirt-rpc/stream.js";
 import { type MigrateParameters, toParameters } from "./flags.js";
 import type { Protocol } from "./negotiation.js";
 
@@ -163,6 +164,20 @@ export const stepCalls = (
     "version 3": fixed,
     "version 2": version2(xmlMigratable),
   })[protocol];
+
+/** Prepare of a tunnelled migration, which is version 3's alone here: the stream goes to the destination's QEMU. */
+export const prepareTunnel = (
+  at: RpcConnection,
+  { parameters, cookieIn, flags, options }: Step,
+  hasParameters: boolean,
+): Promise<{ readonly ret: { readonly cookieOut: Uint8Array }; readonly stream: RpcStream }> => {
+  if (hasParameters) {
+    const words = { params: toParameters(parameters), cookieIn, flags };
+    return at.open(procedures.domainMigratePrepareTunnel3Params, words, options);
+  }
+  const words = { cookieIn, ...how(parameters, flags), domXml: parameters.xml ?? "" };
+  return at.open(procedures.domainMigratePrepareTunnel3, words, options);
+};
 
 /** The whole migration, led by the source. */
 export async function performPeerToPeer(

@@ -31,7 +31,7 @@ export const virshOptions = {
     virsh: "asks the source for a migration without a libvirt at the destination",
     refused: "QEMU has no direct migration, with libvirt either; virsh refuses it itself",
   },
-  "--tunnelled": { flag: "TUNNELLED", refused: "tunnelled migration is not supported" },
+  "--tunnelled": { flag: "TUNNELLED", note: "with --p2p, between two switchoverds" },
   "--persistent": { flag: "PERSIST_DEST" },
   "--undefinesource": { flag: "UNDEFINE_SOURCE" },
   "--suspend": { flag: "PAUSED" },
