@@ -50,10 +50,12 @@ const schema = z.strictObject({
       /** What the source is told of it. Default: the hostname. */
       host: z.optional(z.string()),
       ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
+      /** Whether what leaves by TCP goes through a process of ours: a shorter pause, at about a gibibyte a second. */
+      relay: z._default(z.boolean(), true),
       /** Given up when no byte moves for so long. */
       stallMs: z._default(milliseconds, defaultLimits.stallMs),
     }),
-    { listen: "0.0.0.0", ports: [49_152, 49_215], stallMs: defaultLimits.stallMs },
+    { listen: "0.0.0.0", ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
   ),
   policy: z._default(
     z.strictObject({

@@ -10,7 +10,7 @@ import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
 import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
-import { findByArgument } from "../drivers/qemu/proc.js";
+import { killByArgument } from "../drivers/qemu/proc.js";
 import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
@@ -394,7 +394,7 @@ export class Domains {
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";
-/** Where a QEMU is let in to a tunnel that goes through this process. */
+/** Where a QEMU is let in to a tunnel, which goes through this process. */
 export const tunnelPrefix = "out-";
 
 /** A daemon that was killed while it asked, or had a tunnel, has left them. */
@@ -402,7 +402,7 @@ async function removeLeft(runDirectory: string): Promise<void> {
   for (const name of await readdir(runDirectory)) {
     if (![factsPrefix, tunnelPrefix].some((it) => name.startsWith(it))) continue;
     const directory = join(runDirectory, name);
-    for (const { pid } of findByArgument(`${directory}/`)) process.kill(pid, "SIGKILL");
+    killByArgument(`${directory}/`);
     await rm(directory, { recursive: true, force: true });
   }
 }

@@ -12,6 +12,7 @@ import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
 import { requiredCapabilities } from "../drivers/qemu/settings.js";
+import { endOtherRelays } from "../drivers/relay/relay.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
@@ -52,7 +53,7 @@ export class Migrations {
 
   /** Goes on with what the journal holds; the uuids of the guests that are in it. */
   async recover(): Promise<ReadonlySet<string>> {
-    const { journal, complain } = this.#host;
+    const { config, journal, complain } = this.#host;
     const { stories, unreadable } = await journal.unfinished();
     for (const error of unreadable) complain(error.message);
     const uuids = new Set<string>();
@@ -72,6 +73,8 @@ export class Migrations {
         complain(`${story.path} cannot be taken up: ${String(error)}`);
       }
     }
+    const underWay = new Set([...this.#outgoing.values()].map(({ identity }) => identity.migrationId));
+    await endOtherRelays(config.runDirectory, underWay);
     return uuids;
   }
 
@@ -248,6 +251,7 @@ export class Migrations {
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       abortOnError: flags.has("ABORT_ON_ERROR"),
+      relayed: this.#host.config.migration.relay && !flags.has("TUNNELLED"),
       limits: limitsOf(parameters),
     });
     this.#keepOutgoing(outgoing);

@@ -9,6 +9,7 @@ import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
 import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "../drivers/qemu/source-guest.js";
+import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
 import type { SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
@@ -29,6 +30,8 @@ export interface Leaving {
   readonly name: string;
   readonly undefineSource: boolean;
   readonly abortOnError: boolean;
+  /** Whether a stream by TCP goes through a relay. */
+  readonly relayed: boolean;
   readonly limits: Partial<Limits>;
 }
 
@@ -43,6 +46,8 @@ export class Outgoing {
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
   readonly #undefineSource: boolean;
+  /** Begun early: it is ready when the destination is. */
+  #relay: Promise<Relay | null> = Promise.resolve(null);
 
   /** Takes the job. @throws LibvirtError when the domain does not run, or is not idle. */
   static begin(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
@@ -61,7 +66,9 @@ export class Outgoing {
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
-    return new Outgoing(host, entry, domain, identity, opened, settling, leaving.undefineSource);
+    const outgoing = new Outgoing(host, entry, domain, identity, opened, settling, leaving.undefineSource);
+    if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
+    return outgoing;
   }
 
   /** Null when it had not begun: the guest has not been touched. */
@@ -104,6 +111,7 @@ export class Outgoing {
       const report = output ?? { outcome: "stuck", failures: [], undone: [] };
       try {
         await this.#conclude(entry, report);
+        await endRelay(this.#relayDirectory);
         await this.followed.ended(report);
       } catch (error) {
         host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
@@ -116,7 +124,14 @@ export class Outgoing {
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
     this.#settling.uri = prepared.settle;
     await this.#keepIntent();
-    return this.peer.perform(prepared, signal);
+    const relay = await this.#relay;
+    const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
+    const answer = await this.peer.perform({ ...prepared, uri }, signal);
+    if (answer.kind === "done" || !relay?.said) return answer;
+    return {
+      ...answer,
+      cause: { ...answer.cause, message: `${answer.cause.message}; the relay: ${relay.said}` },
+    };
   }
 
   tune(limits: Partial<Limits>): void {
@@ -127,6 +142,20 @@ export class Outgoing {
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")
       this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
+  }
+
+  get #relayDirectory(): string {
+    return relayDirectory(this.#host.config.runDirectory, this.identity.migrationId);
+  }
+
+  /** Without a relay the migration is only slower at its end. */
+  async #orNone<T>(wanted: Promise<T> | undefined): Promise<T | null> {
+    try {
+      return (await wanted) ?? null;
+    } catch (error) {
+      this.#host.complain(`there is no relay for ${this.domain.name}: ${messageOf(error)}`);
+      return null;
+    }
   }
 
   /** A daemon that dies when the guest has just left undefines it after its restart. */

@@ -8,15 +8,16 @@ import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { hostFaults, migrationWith, moments, needsCable } from "./host-faults.js";
+import { type HostFault, hostFaults, migrationWith, moments, needsCable } from "./host-faults.js";
 import { inTwoHosts, noCable } from "./lab.js";
 
 const { procedures } = remote;
 
 // A slice; more of it is `npm run faults:hosts`.
-describe.each(hostFaults)("%s", (fault) => {
-  const why = needsCable(fault) ? noCable : undefined;
-  test.skipIf(why !== undefined).each(moments(2))("%i ms into a migration: one copy runs on", async (ms) => {
+const slice = moments(hostFaults.length).map((ms, at) => [hostFaults[at] as HostFault, ms] as const);
+describe("one copy runs on when", () => {
+  test.for(slice)("%s, after %i ms", async ([fault, ms], { skip }) => {
+    skip(needsCable(fault) && noCable !== undefined, noCable);
     await migrationWith(fault, ms);
   });
 });

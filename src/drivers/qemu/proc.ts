@@ -32,6 +32,11 @@ export function findByArgument(text: string): ProcessIdentity[] {
     .flatMap((it) => identify(Number(it)) ?? []);
 }
 
+/** Ends those processes; one that has just ended by itself is no harm. */
+export function killByArgument(text: string): void {
+  for (const it of findByArgument(text)) if (isAlive(it)) process.kill(it.pid, "SIGKILL");
+}
+
 function commandLine(pid: string): string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");

@@ -1,0 +1,75 @@
+// Between a QEMU that sends its memory by TCP and the destination: see relay-process.ts. QEMU's own TCP makes the guest
+// pause for up to 40 ms longer (docs/decisions/0012).
+
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { extname, join } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { killByArgument } from "../qemu/proc.js";
+
+const program = fileURLToPath(new URL(`./relay-process${extname(import.meta.url)}`, import.meta.url));
+
+export class Relay {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #ready: Promise<void>;
+  readonly #path: string;
+  #said = "";
+
+  /** `directory` is its own; `endRelay` ends both. */
+  static async start(directory: string): Promise<Relay> {
+    await mkdir(directory, { mode: 0o700 });
+    return new Relay(directory);
+  }
+
+  private constructor(directory: string) {
+    this.#path = join(directory, "relay.sock");
+    const words = [...process.execArgv, program, this.#path];
+    this.#child = spawn(process.execPath, words, { detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    this.#child.unref();
+    this.#child.stdin.on("error", () => {});
+    this.#child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      this.#said += text;
+    });
+    this.#ready = Promise.race([
+      once(this.#child.stdout, "data").then(() => {}),
+      once(this.#child, "exit").then(() => {
+        throw new Error("the relay has ended before it was ready");
+      }),
+    ]);
+    this.#ready.catch(() => {});
+  }
+
+  /** What has gone wrong; empty when nothing has. */
+  get said(): string {
+    return this.#said.replace("ready", "").trim();
+  }
+
+  /** The URI for QEMU. `uri` itself when it is not `tcp:host:port`. @throws Error when the relay does not run. */
+  async to(uri: string): Promise<string> {
+    const { host, name, port } =
+      /^tcp:(?:\[(?<host>[^\]]+)\]|(?<name>[^:]+)):(?<port>\d+)$/.exec(uri)?.groups ?? {};
+    if (port === undefined) return uri;
+    await this.#ready;
+    this.#child.stdin.end(`${host ?? name} ${port}`);
+    return `unix:${this.#path}`;
+  }
+}
+
+const prefix = "relay-";
+export const relayDirectory = (runDirectory: string, migrationId: string): string =>
+  join(runDirectory, `${prefix}${migrationId}`);
+
+/** Without effect when there is none. It may have been started by a daemon that is dead. */
+export async function endRelay(directory: string): Promise<void> {
+  killByArgument(`${directory}/`);
+  await rm(directory, { recursive: true, force: true });
+}
+
+/** Those of migrations that have ended. */
+export async function endOtherRelays(runDirectory: string, underWay: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(runDirectory))
+    if (name.startsWith(prefix) && !underWay.has(name.slice(prefix.length)))
+      await endRelay(join(runDirectory, name));
+}
