@@ -3,12 +3,13 @@
 
 import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Journal } from "../../effects/ports.js";
+import type { Journal, JournalRecord } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Decision } from "../../protocol/messages.js";
+import type { Side } from "../../protocol/steps.js";
 import { Decisions } from "./decisions.js";
 import { lock } from "./lock.js";
-import { decisionOf, hasEnded, readStory, type Story } from "./story.js";
+import { decisionOf, hasEnded, isFinal, readStory, type Story } from "./story.js";
 import { StoryFile } from "./story-file.js";
 
 const suffix = ".journal";
@@ -57,14 +58,34 @@ export async function openFileJournal(
     throw error;
   });
   const files = new Map<string, Promise<StoryFile>>();
+  /** By migration: the sides that have not come to their end; none when a record follows after that. */
+  const underWay = new Map<string, Set<Side>>();
+  /** Whose files are closed, and opened again for what a side still says after its end. */
+  const retired = new Set<string>();
   const pathOf = (migrationId: string) => join(directory, migrationId + suffix);
 
   const begin = async (migrationId: string) => {
     if (!/^[\w-]+$/.test(migrationId))
       throw new Error(`"${migrationId}" cannot be the name of a journal file`);
-    const file = await StoryFile.begin(pathOf(migrationId));
+    const path = pathOf(migrationId);
+    if (retired.has(migrationId)) return StoryFile.goOn(path, (await stat(path)).size);
+    const file = await StoryFile.begin(path);
     await syncDirectory(directory);
     return file;
+  };
+  const note = (record: JournalRecord): void => {
+    const { migrationId, side } = record;
+    const sides = underWay.get(migrationId) ?? new Set();
+    if (record.kind === "opened") sides.add(side);
+    if (record.kind === "state" && isFinal(side, record.state)) sides.delete(side);
+    if (sides.size > 0) underWay.set(migrationId, sides);
+    else underWay.delete(migrationId);
+  };
+  const retire = async (migrationId: string, file: StoryFile): Promise<void> => {
+    if (underWay.has(migrationId) || !file.isIdle) return;
+    files.delete(migrationId);
+    retired.add(migrationId);
+    await file.close();
   };
   const names = async () => (await readdir(directory)).filter((it) => it.endsWith(suffix));
   const has = async (migrationId: string) => (await names()).includes(migrationId + suffix);
@@ -84,7 +105,9 @@ export async function openFileJournal(
         files.delete(migrationId);
         throw error;
       }
+      note(record);
       await file.append(record);
+      await retire(migrationId, file);
     },
     unfinished: async () => {
       const stories: OpenStory[] = [];
@@ -97,6 +120,7 @@ export async function openFileJournal(
           const story = await readStory(path);
           if (hasEnded(story)) continue;
           files.set(migrationId, StoryFile.goOn(path, story.wholeBytes));
+          for (const record of story.records) note(record);
           stories.push({ ...story, migrationId, path });
         } catch (error) {
           unreadable.push(error instanceof Error ? error : new Error(messageOf(error)));

@@ -69,6 +69,11 @@ export class StoryFile {
     this.#length += bytes.length;
   }
 
+  /** Whether every record that was given is written. */
+  get isIdle(): boolean {
+    return !this.#writing && this.#waiting.length === 0;
+  }
+
   close(): Promise<void> {
     return this.#file.close();
   }
