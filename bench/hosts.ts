@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HostProcess } from "../test/daemon/lab.js";
 import { launchLibvirtd } from "../test/rpc/launch-libvirtd.js";
+import { median } from "./median.js";
 
 const runs = Number(process.argv[2] ?? 20);
 const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
@@ -25,9 +26,6 @@ writeFileSync(
 const xml = `<domain type='qemu'><name>bench</name><uuid>${uuid}</uuid><memory unit='KiB'>65536</memory>
   <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
   <devices><emulator>${emulator}</emulator></devices></domain>`;
-
-const median = (values: readonly number[]) =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 interface Measured {
   readonly pauseMs: number;

@@ -12,13 +12,12 @@ import { migrate } from "../src/migrate.js";
 import { launchProofGuest } from "../src/proof-guest.js";
 import { search } from "../src/testing/search.js";
 import { crashAndRecover } from "../test/recovery/crash.js";
+import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";
 
 const runs = Number(process.argv[2] ?? 20);
 const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 
-const median = (values: readonly number[]) =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 /** Long enough for the guest to have touched its whole working set, so that all move the same memory. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 1200));
 

@@ -1,0 +1,91 @@
+// A guest between two QEMUs that are not there: 500 ms of pre-copy with a progress fact every 100 ms, 5 ms of switchover;
+// everything else is answered at once. It tells how long it waited from QEMU's `completed` to `cont`.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { DestinationFact, DestinationGuest, SourceFact, SourceGuest } from "../src/effects/ports.js";
+import { done, nothing } from "../src/protocol/answer.js";
+
+const passes = 5;
+const passMs = 100;
+const switchoverMs = 5;
+const passBytes = 2 ** 24;
+
+export function simulateGuest(uuid: string) {
+  let tellSource: (fact: SourceFact) => void = () => {};
+  let tellDestination: (fact: DestinationFact) => void = () => {};
+  let completedMs = Number.NaN;
+  let contMs = Number.NaN;
+
+  const move = async () => {
+    tellDestination({ type: "monitor.active" });
+    for (let pass = 1; pass <= passes; pass += 1) {
+      await sleep(passMs);
+      tellSource({ type: "monitor.progressed", progress: progressOf(pass) });
+    }
+    const stoppedMs = performance.now();
+    await sleep(switchoverMs);
+    // A QEMU of its own would not have waited for our event loop.
+    completedMs = Math.min(stoppedMs + switchoverMs, performance.now());
+    tellDestination({ type: "monitor.completed" });
+    tellSource({ type: "monitor.completed" });
+  };
+
+  const source: SourceGuest = {
+    watch: (listener) => {
+      tellSource = listener;
+      return () => {
+        tellSource = () => {};
+      };
+    },
+    describe: async () =>
+      done({
+        guest: {
+          uuid,
+          guestWas: "running",
+          qemuVersion: "7.2.0",
+          memoryBytes: passes * passBytes,
+          capabilities: [],
+          fencingToken: null,
+        },
+        settings: { capabilities: {}, parameters: {} },
+      }),
+    inquire: async () => done("none"),
+    start: async () => {
+      void move();
+      return nothing;
+    },
+    tune: async () => nothing,
+    continue: async () => nothing,
+    cancel: async () => done("cancelled"),
+    rescue: async () => done("cancelled"),
+    restore: async () => nothing,
+    kill: async () => nothing,
+  };
+  const destination: DestinationGuest = {
+    watch: (listener) => {
+      tellDestination = listener;
+      return () => {
+        tellDestination = () => {};
+      };
+    },
+    prepare: async () => done({ uri: `unix:/run/${uuid}`, capabilities: [] }),
+    inquire: async () => done("listening"),
+    resume: async () => {
+      contMs = performance.now();
+      return nothing;
+    },
+    kill: async () => nothing,
+  };
+  return { source, destination, addedPauseMs: () => contMs - completedMs };
+}
+
+const progressOf = (pass: number) => ({
+  transferredBytes: pass * passBytes,
+  remainingBytes: (passes - pass) * passBytes,
+  totalBytes: passes * passBytes,
+  dirtyBytesPerSecond: 0,
+  bandwidthBytesPerSecond: (passBytes * 1000) / passMs,
+  pass,
+  expectedDowntimeMs: switchoverMs,
+  elapsedMs: pass * passMs,
+});
