@@ -23,10 +23,10 @@ const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 const journal = await openFileJournal(directory);
 
 /** As `migrate` puts the parts together, with a guest that is not there. */
-function begin() {
+function begin(passes: number) {
   const migrationId = systemIds.next();
   const identity = { migrationId, uuid: migrationId, name: "bench" };
-  const guest = simulateGuest(identity.uuid);
+  const guest = simulateGuest(identity.uuid, passes);
   const surroundings = { journal, clock: systemClock };
   const deadlines = defaultDeadlines;
   let destination: DestinationActor | null = null;
@@ -63,7 +63,7 @@ function begin() {
 }
 
 type Begun = ReturnType<typeof begin>;
-const beginMany = (count: number) => Array.from({ length: count }, begin);
+const beginMany = (count: number, passes: number) => Array.from({ length: count }, () => begin(passes));
 
 async function allArrived(migrations: readonly Begun[]): Promise<void> {
   for (const it of migrations) {
@@ -82,7 +82,7 @@ interface Timed {
 async function time(count: number): Promise<Timed> {
   const processor = process.cpuUsage();
   const startedMs = performance.now();
-  const migrations = beginMany(count);
+  const migrations = beginMany(count, 5);
   await allArrived(migrations);
   const wallMs = performance.now() - startedMs;
   const { user, system } = process.cpuUsage(processor);
@@ -101,24 +101,40 @@ function heapBytes(): number {
   return process.memoryUsage().heapUsed;
 }
 
+/** When nothing is under way. */
+async function held() {
+  await sleep(100);
+  return { bytes: heapBytes(), files: readdirSync("/proc/self/fd").length };
+}
+
 /** In a run of its own: the collections would be in the others' times. */
 async function weigh() {
-  const beforeBytes = heapBytes();
+  const before = await held();
   const underWayBytes = await heapUnderWay();
-  await sleep(100);
-  const perMigration = (bytes: number) => (bytes - beforeBytes) / many / 1024;
-  return { underWayKiB: perMigration(underWayBytes), leftKiB: perMigration(heapBytes()) };
+  const after = await held();
+  return {
+    underWayKiB: (underWayBytes - before.bytes) / many / 1024,
+    leftKiB: (after.bytes - before.bytes) / many / 1024,
+    leftFiles: (after.files - before.files) / many,
+  };
 }
 
 /** A function of its own, so that nothing here holds the migrations afterwards. */
 async function heapUnderWay(): Promise<number> {
-  const migrations = beginMany(many);
-  await sleep(300);
+  const migrations = beginMany(many, 20);
+  await sleep(1_000);
   if (migrations.some((it) => !it.snapshot().source.startsWith("precopying")))
     throw new Error("not all migrations of the bench are under way");
   const bytes = heapBytes();
   await allArrived(migrations);
   return bytes;
+}
+
+/** What the journal holds of one migration. */
+function journalOf(name: string) {
+  const text = readFileSync(join(directory, name));
+  // The first line is the file's own.
+  return { records: text.toString().trimEnd().split("\n").length - 1, bytes: text.length };
 }
 
 const alone: Timed[] = [];
@@ -131,5 +147,41 @@ for (let round = 0; round <= rounds; round += 1) {
   weighed.push(await weigh());
 }
 for (const it of [alone, atOnce, weighed]) it.shift();
-console.log(alone, atOnce, weighed, readdirSync("/proc/self/fd").length);
+await journal.close();
+const written = readdirSync(directory)
+  .filter((it) => it.endsWith(".journal"))
+  .map(journalOf);
 rmSync(directory, { recursive: true, force: true });
+
+const rounded = (value: number) => Math.round(value * 100) / 100;
+const measures: Readonly<Record<keyof Timed, string>> = {
+  wallMs: "wall time",
+  medianPauseMs: "from QEMU's `completed` to `cont`, median",
+  longestPauseMs: "from QEMU's `completed` to `cont`, longest",
+  processorMs: "processor time, for each migration",
+};
+const rows = (Object.keys(measures) as (keyof Timed)[]).map((key) => {
+  const aloneMs = median(alone.map((it) => it[key]));
+  const atOnceMs = median(atOnce.map((it) => it[key]));
+  return {
+    what: measures[key],
+    aloneMs: rounded(aloneMs),
+    atOnceMs: rounded(atOnceMs),
+    ratio: rounded(atOnceMs / aloneMs),
+  };
+});
+const perMigration = {
+  underWayKiB: Math.round(median(weighed.map((it) => it.underWayKiB))),
+  leftKiB: rounded(median(weighed.map((it) => it.leftKiB))),
+  leftFiles: median(weighed.map((it) => it.leftFiles)),
+  records: median(written.map((it) => it.records)),
+  journalBytes: median(written.map((it) => it.bytes)),
+};
+console.table(rows);
+console.table(perMigration);
+const raw = { alone, atOnce, weighed };
+mkdirSync("bench/results", { recursive: true });
+writeFileSync(
+  "bench/results/many.json",
+  `${JSON.stringify({ rounds, many, rows, perMigration, raw }, null, 2)}\n`,
+);

@@ -1,16 +1,15 @@
-// A guest between two QEMUs that are not there: 500 ms of pre-copy with a progress fact every 100 ms, 5 ms of switchover;
-// everything else is answered at once. It tells how long it waited from QEMU's `completed` to `cont`.
+// A guest between two QEMUs that are not there: pre-copy with a progress fact every 100 ms, 5 ms of switchover; everything
+// else is answered at once. It tells how long it waited from QEMU's `completed` to `cont`.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DestinationFact, DestinationGuest, SourceFact, SourceGuest } from "../src/effects/ports.js";
 import { done, nothing } from "../src/protocol/answer.js";
 
-const passes = 5;
 const passMs = 100;
 const switchoverMs = 5;
 const passBytes = 2 ** 24;
 
-export function simulateGuest(uuid: string) {
+export function simulateGuest(uuid: string, passes: number) {
   let tellSource: (fact: SourceFact) => void = () => {};
   let tellDestination: (fact: DestinationFact) => void = () => {};
   let completedMs = Number.NaN;
@@ -20,7 +19,7 @@ export function simulateGuest(uuid: string) {
     tellDestination({ type: "monitor.active" });
     for (let pass = 1; pass <= passes; pass += 1) {
       await sleep(passMs);
-      tellSource({ type: "monitor.progressed", progress: progressOf(pass) });
+      tellSource({ type: "monitor.progressed", progress: progressOf(pass, passes) });
     }
     const stoppedMs = performance.now();
     await sleep(switchoverMs);
@@ -79,7 +78,7 @@ export function simulateGuest(uuid: string) {
   return { source, destination, addedPauseMs: () => contMs - completedMs };
 }
 
-const progressOf = (pass: number) => ({
+const progressOf = (pass: number, passes: number) => ({
   transferredBytes: pass * passBytes,
   remainingBytes: (passes - pass) * passBytes,
   totalBytes: passes * passBytes,

@@ -131,9 +131,25 @@ const benchOfHosts = z.object({
   rows: z.array(z.object({ what: z.string(), pauseMs: z.number(), overheadMs: z.number() })),
 });
 
+const benchOfMany = z.object({
+  rounds: z.number(),
+  many: z.number(),
+  rows: z.array(z.object({ what: z.string(), aloneMs: z.number(), atOnceMs: z.number(), ratio: z.number() })),
+  perMigration: z.object({
+    underWayKiB: z.number(),
+    leftKiB: z.number(),
+    leftFiles: z.number(),
+    records: z.number(),
+    journalBytes: z.number(),
+  }),
+});
+
 function measured(): string {
   const hosts = benchOfHosts.parse(JSON.parse(readFileSync("bench/results/hosts.json", "utf8")));
   const { runs, rows, searched } = bench.parse(JSON.parse(readFileSync("bench/results/latest.json", "utf8")));
+  const { rounds, many, perMigration, ...ofMany } = benchOfMany.parse(
+    JSON.parse(readFileSync("bench/results/many.json", "utf8")),
+  );
   return `\`npm run bench\`, ${runs} runs, medians, two cores, TCG ([all numbers](bench/results/latest.json)):
 
 ${table(
@@ -148,7 +164,16 @@ Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs i
 ${table(
   ["", "pause, ms", "overhead, ms"],
   hosts.rows.map(({ what, pauseMs, overheadMs }) => [what, pauseMs, overheadMs]),
-)}`;
+)}
+
+${many} migrations begun in the same moment in one process, with simulated guests and the journal on disk, \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](bench/results/many.json)):
+
+${table(
+  ["", "1 alone, ms", `${many} at once, ms`, "ratio"],
+  ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
+)}
+
+A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way and leaves ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open file behind; its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
 }
 
 function domainPage(): string {
