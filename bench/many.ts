@@ -20,6 +20,7 @@ import { simulateGuest } from "./simulated-guest.js";
 const rounds = Number(process.argv[2] ?? 20);
 const many = 50;
 const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
+process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
 const journal = await openFileJournal(directory);
 
 /** As `migrate` puts the parts together, with a guest that is not there. */
@@ -63,6 +64,7 @@ function begin(passes: number) {
 }
 
 type Begun = ReturnType<typeof begin>;
+/** A pass of pre-copy takes 100 ms. */
 const beginMany = (count: number, passes: number) => Array.from({ length: count }, () => begin(passes));
 
 async function allArrived(migrations: readonly Begun[]): Promise<void> {
@@ -151,20 +153,19 @@ await journal.close();
 const written = readdirSync(directory)
   .filter((it) => it.endsWith(".journal"))
   .map(journalOf);
-rmSync(directory, { recursive: true, force: true });
 
 const rounded = (value: number) => Math.round(value * 100) / 100;
-const measures: Readonly<Record<keyof Timed, string>> = {
-  wallMs: "wall time",
-  medianPauseMs: "from QEMU's `completed` to `cont`, median",
-  longestPauseMs: "from QEMU's `completed` to `cont`, longest",
-  processorMs: "processor time, for each migration",
-};
-const rows = (Object.keys(measures) as (keyof Timed)[]).map((key) => {
+const measures: readonly { key: keyof Timed; what: string }[] = [
+  { key: "wallMs", what: "wall time" },
+  { key: "medianPauseMs", what: "from QEMU's `completed` to `cont`, median" },
+  { key: "longestPauseMs", what: "from QEMU's `completed` to `cont`, longest" },
+  { key: "processorMs", what: "processor time, for each migration" },
+];
+const rows = measures.map(({ key, what }) => {
   const aloneMs = median(alone.map((it) => it[key]));
   const atOnceMs = median(atOnce.map((it) => it[key]));
   return {
-    what: measures[key],
+    what,
     aloneMs: rounded(aloneMs),
     atOnceMs: rounded(atOnceMs),
     ratio: rounded(atOnceMs / aloneMs),

@@ -166,14 +166,14 @@ ${table(
   hosts.rows.map(({ what, pauseMs, overheadMs }) => [what, pauseMs, overheadMs]),
 )}
 
-${many} migrations begun in the same moment in one process, with simulated guests and the journal on disk, \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](bench/results/many.json)):
+${many} migrations begun in the same moment in one process, with the journal on disk and simulated guests (500 ms of pre-copy, 5 ms of switchover), \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](bench/results/many.json)):
 
 ${table(
   ["", "1 alone, ms", `${many} at once, ms`, "ratio"],
   ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
 )}
 
-A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way and leaves ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open file behind; its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
+A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open file are left of it until the journal is closed. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
 }
 
 function domainPage(): string {
