@@ -20,7 +20,7 @@ import type { Decision, GuestDescription, Identity, Prepared } from "../protocol
 import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
-import { Incoming } from "./incoming.js";
+import { type Arriving, Incoming } from "./incoming.js";
 import { checkMayLeave } from "./may-leave.js";
 import { listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
@@ -114,7 +114,9 @@ export class Migrations {
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
     if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
       throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
-    domains.checkMayCome(domain);
+    // A coordinator that was restarted asks again; a tunnel has broken with it.
+    const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
+    if (under === undefined) domains.checkMayCome(domain);
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
     const guest: GuestDescription = {
@@ -127,20 +129,8 @@ export class Migrations {
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
-    let incoming: Incoming;
-    this.#preparing.add(domain.uuid);
-    try {
-      incoming = await Incoming.begin(
-        this.#host,
-        { identity, domain, guest, persistent, transport },
-        // Somebody may have asked meanwhile how it ended.
-        () => !this.#settled.has(migrationId),
-      );
-    } finally {
-      this.#preparing.delete(domain.uuid);
-    }
+    const incoming = under ?? (await this.#arrive({ identity, domain, guest, persistent, transport }));
     this.#namesAtSource.set(incoming, given.name);
-    this.#keepIncoming(incoming);
     void client?.closed.then(() => incoming.abandon());
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
@@ -243,6 +233,20 @@ export class Migrations {
     });
     if (output.kind !== "undecided") await outgoing.ended;
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+  }
+
+  async #arrive(arriving: Arriving): Promise<Incoming> {
+    const { identity, domain } = arriving;
+    this.#preparing.add(domain.uuid);
+    try {
+      // Somebody may have asked meanwhile how it ended.
+      const mayBegin = () => !this.#settled.has(identity.migrationId);
+      const incoming = await Incoming.begin(this.#host, arriving, mayBegin);
+      this.#keepIncoming(incoming);
+      return incoming;
+    } finally {
+      this.#preparing.delete(domain.uuid);
+    }
   }
 
   #depart(entry: ManagedDomain, { parameters, flags }: StepWords, migrationId?: string): Outgoing {

@@ -13,7 +13,7 @@ import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
 import type { SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
-import { type Answer, messageOf } from "../protocol/answer.js";
+import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
 import { type ManagedDomain, reasons } from "./domains.js";
@@ -127,11 +127,9 @@ export class Outgoing {
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
     const answer = await this.peer.perform({ ...prepared, uri }, signal);
-    if (answer.kind === "done" || !relay?.said) return answer;
-    return {
-      ...answer,
-      cause: { ...answer.cause, message: `${answer.cause.message}; the relay: ${relay.said}` },
-    };
+    if (answer.kind === "done" || relay === null) return answer;
+    const why = await relay.why();
+    return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };
   }
 
   tune(limits: Partial<Limits>): void {
@@ -205,4 +203,11 @@ export class Outgoing {
       },
     };
   }
+}
+
+/** The first failure is the story. */
+function withMore(cause: Cause, words: string): Cause {
+  const [first, ...later] = cause.failures ?? [];
+  if (first === undefined) return { ...cause, message: `${cause.message}; ${words}` };
+  return { ...cause, failures: [{ ...first, qemu: [...(first.qemu ?? []), words] }, ...later] };
 }

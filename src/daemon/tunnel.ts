@@ -56,8 +56,8 @@ export class TunnelOut {
 
   async close(): Promise<void> {
     this.#server?.close();
-    await this.#connection.close();
     await rm(this.#directory, { recursive: true, force: true });
+    await this.#connection.close();
   }
 
   /** The URI for the source's QEMU. */
@@ -70,7 +70,7 @@ export class TunnelOut {
     });
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
+      server.on("error", reject);
       server.listen(path, resolve);
     });
     return `unix:${path}`;

@@ -6,9 +6,11 @@ import { once } from "node:events";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { killByArgument } from "../qemu/proc.js";
 
+const lastWordsMs = 100;
 const program = fileURLToPath(new URL(`./relay-process${extname(import.meta.url)}`, import.meta.url));
 
 export class Relay {
@@ -41,8 +43,10 @@ export class Relay {
     this.#ready.catch(() => {});
   }
 
-  /** What has gone wrong; empty when nothing has. */
-  get said(): string {
+  /** What has gone wrong with the stream; empty when it was not the relay's. */
+  async why(): Promise<string> {
+    // It ends when it has said why; QEMU may have told of its broken stream before.
+    await Promise.race([once(this.#child.stdout, "close"), setTimeout(lastWordsMs)]);
     return this.#said.replace("ready", "").trim();
   }
 
