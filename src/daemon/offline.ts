@@ -13,6 +13,7 @@ import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { destinationOf } from "./may-leave.js";
+import { withOwnPki } from "./own-pki.js";
 import { renamed, type StepWords } from "./step-words.js";
 
 const empty = new Uint8Array();
@@ -76,7 +77,7 @@ export class OfflineMigrations {
   /** All steps, with this host as the source. */
   async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words);
-    const there = new Redial(destinationUri, this.#host.clock);
+    const there = new Redial(withOwnPki(this.#host.config, destinationUri), this.#host.clock);
     const name = words.parameters.name ?? entry.name;
     const step = {
       parameters: { ...words.parameters, name, xml },

@@ -20,6 +20,7 @@ import { type ManagedDomain, reasons } from "./domains.js";
 import { type FollowedSource, followSource } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
+import { withOwnPki } from "./own-pki.js";
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean() });
 type Kept = z.infer<typeof kept>;
@@ -79,7 +80,10 @@ export class Outgoing {
     const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host.clock);
-    const settling = new SettlePeer(host.clock, input.woken?.memory.prepared?.settle);
+    const settling = new SettlePeer(
+      host.clock,
+      withOwnPki(host.config, input.woken?.memory.prepared?.settle),
+    );
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
@@ -122,7 +126,7 @@ export class Outgoing {
   }
 
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
-    this.#settling.uri = prepared.settle;
+    this.#settling.uri = withOwnPki(this.#host.config, prepared.settle);
     await this.#keepIntent();
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;

@@ -250,7 +250,12 @@ export class TwoHosts {
 
   readonly cable: Cable | undefined;
 
-  constructor(more: Partial<ConfigInput>, cable?: Cable) {
+  /** `each`: what one of them has for itself. */
+  constructor(
+    more: Partial<ConfigInput>,
+    cable?: Cable,
+    each?: Readonly<Record<Side, Partial<ConfigInput>>>,
+  ) {
     this.cable = cable;
     const host = (side: Side) => {
       const address = cable?.addresses[side];
@@ -259,7 +264,7 @@ export class TwoHosts {
         uri: uriAt(address),
         migration: { listen: address, host: address, stallMs },
       };
-      return new HostProcess(`host${side}`, { ...more, ...alone }, cable?.namespace(side));
+      return new HostProcess(`host${side}`, { ...more, ...alone, ...each?.[side] }, cable?.namespace(side));
     };
     this.hosts = { a: host("a"), b: host("b") };
   }
@@ -454,11 +459,16 @@ const uriAt = (address: string): string => `qemu+tcp://${address}:16509/system`;
 
 type JobInfo = XdrValue<typeof procedures.domainGetJobInfo.ret>;
 
+interface HostsOptions extends Partial<ConfigInput> {
+  readonly cable?: Cable;
+  readonly each?: Readonly<Record<Side, Partial<ConfigInput>>>;
+}
+
 export async function inTwoHosts(
-  { cable, ...more }: Partial<ConfigInput> & { cable?: Cable },
+  { cable, each, ...more }: HostsOptions,
   run: (lab: TwoHosts) => Promise<void>,
 ): Promise<void> {
-  const lab = new TwoHosts(more, cable);
+  const lab = new TwoHosts(more, cable, each);
   try {
     await lab.begin();
     await run(lab);

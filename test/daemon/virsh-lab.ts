@@ -4,11 +4,11 @@ import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_proces
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
+import { freePort } from "./free-port.js";
 import { HostProcess, ProofDomain } from "./lab.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
@@ -101,15 +101,6 @@ async function host(name: string): Promise<VirshHost> {
     ...{ process, uri, tcp },
     virsh: async (...command) => (await run("virsh", ["-c", uri, ...command])).stdout.trim(),
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== "object" || address === null) throw new Error("there is no free port");
-  return address.port;
 }
 
 /** `virsh event` with all events of a host, until it is ended. */

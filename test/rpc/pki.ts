@@ -23,12 +23,17 @@ export class Authority {
     );
   }
 
-  /** A directory with the authority's certificate, and one for `side` with its key. */
-  issue(side: "client" | "server", subject: string, { names = "DNS:localhost,IP:127.0.0.1" } = {}): string {
-    const name = `${side}-${subject.replaceAll(/\W/g, "")}`;
-    const directory = join(this.#directory, name);
-    mkdirSync(directory);
-    const at = (file: string) => join(name, file);
+  /** A directory, new if none is given, with the authority's certificate, and one for `side` with its key. */
+  issue(
+    side: "client" | "server",
+    subject: string,
+    {
+      names = "DNS:localhost,IP:127.0.0.1",
+      directory = join(this.#directory, `${side}-${subject.replaceAll(/\W/g, "")}`),
+    } = {},
+  ): string {
+    mkdirSync(directory, { recursive: true });
+    const at = (file: string) => join(directory, file);
     this.#openssl(
       `req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${at(`${side}key.pem`)} -out ${at("request")} -utf8 -subj`,
       subject,
