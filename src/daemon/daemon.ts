@@ -9,6 +9,7 @@ import { systemClock, systemIds } from "../drivers/system.js";
 import type { Fence } from "../effects/ports.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
+import { autostart } from "./autostart.js";
 import type { DaemonConfig } from "./config.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
@@ -55,6 +56,7 @@ export async function startDaemon(
   try {
     const inMigration = await migrations.recover();
     await domains.adoptAll(inMigration, migrations);
+    await autostart(host);
     await server.listenUnix({
       path: socket.path,
       mode: Number.parseInt(socket.mode, 8),

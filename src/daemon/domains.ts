@@ -31,7 +31,7 @@ export interface Live {
   readonly domain: Domain;
   readonly guest: RunningGuest;
   /** What the end of its QEMU means, whoever sees it first. */
-  endsAs: "shutdown" | "destroyed";
+  endsAs: "crashed" | "shutdown" | "destroyed";
 }
 
 export interface ManagedDomain {
@@ -39,6 +39,8 @@ export interface ManagedDomain {
   readonly uuid: string;
   /** Null for a transient domain. */
   definition: Domain | null;
+  /** Started with the host. */
+  autostart: boolean;
   live: Live | null;
   state: { name: StateName; reason: number };
   /** The one thing that is done with it; others wait or are refused. */
@@ -66,6 +68,7 @@ export const details = {
   started: { booted: 0, migrated: 1 },
   suspended: { paused: 0, migrated: 1 },
   resumed: { unpaused: 0, migrated: 1 },
+  shutdown: { guest: 1, host: 2 },
   stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
 } as const;
 
@@ -101,26 +104,37 @@ export class Domains {
   readonly #options: DomainsOptions;
   readonly #definitions: FileStore;
   readonly #lives: FileStore;
+  readonly #autostarts: FileStore;
   readonly #byUuid = new Map<string, ManagedDomain>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
   readonly #facts = new Map<string, Promise<QemuFacts>>();
   #nextId = 1;
 
-  private constructor(options: DomainsOptions, definitions: FileStore, lives: FileStore) {
+  private constructor(
+    options: DomainsOptions,
+    definitions: FileStore,
+    lives: FileStore,
+    autostarts: FileStore,
+  ) {
     this.#options = options;
     this.#definitions = definitions;
     this.#lives = lives;
+    this.#autostarts = autostarts;
   }
 
   /** Reads the definitions. Running guests come back by `adoptAll`. */
   static async open(options: DomainsOptions): Promise<Domains> {
     const definitions = await FileStore.open(join(options.stateDirectory, "domains"), ".xml");
     const lives = await FileStore.open(join(options.stateDirectory, "running"), ".json");
-    const domains = new Domains(options, definitions, lives);
+    const autostarts = await FileStore.open(join(options.stateDirectory, "autostart"), ".uuid");
+    const domains = new Domains(options, definitions, lives, autostarts);
+    const autostarted = await autostarts.readAll();
     await removeLeft(options.runDirectory);
     for (const [uuid, xml] of await definitions.readAll()) {
       try {
-        domains.#entry(parseDomain(xml)).definition = parseDomain(xml);
+        const entry = domains.#entry(parseDomain(xml));
+        entry.definition = parseDomain(xml);
+        entry.autostart = autostarted.has(uuid);
       } catch (error) {
         options.complain(
           `the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`,
@@ -246,10 +260,19 @@ export class Domains {
 
   async undefine(entry: ManagedDomain): Promise<void> {
     if (entry.definition === null) throw no("OPERATION_INVALID", "cannot undefine transient domain");
+    await this.setAutostart(entry, false);
     await this.#definitions.remove(entry.uuid);
     entry.definition = null;
     this.tell(entry, "undefined", "removed");
     this.#forgetTransient(entry);
+  }
+
+  /** Durable when it resolves. */
+  async setAutostart(entry: ManagedDomain, autostart: boolean): Promise<void> {
+    if (entry.definition === null) throw no("OPERATION_INVALID", "cannot set autostart for transient domain");
+    if (autostart) await this.#autostarts.write(entry.uuid, "");
+    else await this.#autostarts.remove(entry.uuid);
+    entry.autostart = autostart;
   }
 
   /** Boots it. */
@@ -322,11 +345,15 @@ export class Domains {
   /** A guest that is here from now on, whoever has started its QEMU. */
   async enter(domain: Domain, guest: RunningGuest): Promise<ManagedDomain> {
     const entry = this.#entry(domain);
-    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "shutdown" };
+    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed" };
     entry.live = live;
     const { main } = guest.process;
-    main.onEvent(({ name }) => {
+    main.onEvent(({ name, data }) => {
       if (entry.live !== live || entry.job !== null) return;
+      if (name === "SHUTDOWN" && live.endsAs === "crashed") {
+        live.endsAs = "shutdown";
+        this.tell(entry, "shutdown", data.guest ? "guest" : "host");
+      }
       if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
       if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
     });
@@ -352,7 +379,7 @@ export class Domains {
     entry.live = null;
     entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
     await this.#lives.remove(entry.uuid);
-    this.tell(entry, "stopped", why);
+    this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
     this.#forgetTransient(entry);
   }
 
@@ -381,7 +408,7 @@ export class Domains {
       const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
       const { bandwidthMiBps, maxDowntimeMs } = defaultLimits;
       const limits = { bandwidthMiBps, maxDowntimeMs };
-      entry = { name, uuid, definition: null, live: null, state, job: null, limits };
+      entry = { name, uuid, definition: null, autostart: false, live: null, state, job: null, limits };
       this.#byUuid.set(uuid, entry);
     }
     return entry;

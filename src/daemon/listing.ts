@@ -22,7 +22,7 @@ export const listFlags = {
 };
 
 /** Within each group of flags one has to fit; a group of which none is given fits all. */
-export function isListed({ live, definition, state }: ManagedDomain, flags: number): boolean {
+export function isListed({ live, definition, state, autostart }: ManagedDomain, flags: number): boolean {
   const groups = [
     { active: live !== null, inactive: live === null },
     { persistent: definition !== null, transient: definition === null },
@@ -33,7 +33,7 @@ export function isListed({ live, definition, state }: ManagedDomain, flags: numb
       other: !["running", "paused", "shutoff"].includes(state.name),
     },
     { managedSave: false, noManagedSave: true },
-    { autostart: false, noAutostart: true },
+    { autostart, noAutostart: !autostart },
     { snapshot: false, noSnapshot: true },
     { checkpoint: false, noCheckpoint: true },
   ];

@@ -1,7 +1,6 @@
 // libvirt's procedures, as the daemon answers them: the connection, its domains, their events.
 
 import { cpus, totalmem } from "node:os";
-import { memoryKiB } from "../drivers/domain/table/system.js";
 import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import { decisions, own } from "../drivers/libvirt-rpc/own-procedures.js";
@@ -17,7 +16,9 @@ import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
+import { powerHandlers } from "./power-service.js";
 import { allOf, checkFlags } from "./service-flags.js";
+import { statsHandlers } from "./stats-service.js";
 import { wire, writing } from "./wire.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
@@ -189,10 +190,6 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       const { live, definition } = of(dom);
       return { type: (live?.domain ?? definition)?.model?.os.type.text ?? "hvm" };
     },
-    domainGetAutostart: ({ dom }) => {
-      of(dom);
-      return { autostart: 0 };
-    },
     domainIsActive: ({ dom }) => ({ active: of(dom).live === null ? 0 : 1 }),
     domainIsPersistent: ({ dom }) => ({ persistent: of(dom).definition === null ? 0 : 1 }),
     domainHasManagedSaveImage: ({ dom, flags }) => {
@@ -205,22 +202,15 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       const { state } = of(dom);
       return { state: domainStates[state.name], reason: state.reason };
     },
-    domainGetInfo: ({ dom }) => {
-      const { state, live, definition } = of(dom);
-      const model = (live?.domain ?? definition)?.model;
-      const memory = BigInt(model === undefined ? 0 : memoryKiB(model.memory));
-      return {
-        state: domainStates[state.name],
-        maxMem: memory,
-        memory,
-        nrVirtCpu: model?.vcpu?.text ?? 1,
-        cpuTime: 0n,
-      };
-    },
   };
 
   return [
-    serveRemote({ ...handlers, ...migrateHandlers(host, migrations) }),
+    serveRemote({
+      ...handlers,
+      ...powerHandlers(host),
+      ...statsHandlers(host),
+      ...migrateHandlers(host, migrations),
+    }),
     serve(own, {
       settle: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
       facts: async ({ binary, paths }, client) => {

@@ -81,4 +81,6 @@ export type TypedParam = XdrValue<typeof typedParam>;
 /** There is no null value: a parameter is left out. A field may come more than once. */
 export const migrateParams = array(typedParam, 64);
 export const jobStats = array(typedParam, 64);
+export const memoryStats = array(struct({ tag: int, val: uhyper }), 1_024);
+export const domainStats = array(struct({ dom: nonnullDomain, params: array(typedParam, 262_144) }), 16_384);
 export const domainList = array(nonnullDomain, 16_384);

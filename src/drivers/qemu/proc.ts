@@ -1,5 +1,5 @@
-// What Linux says of a process: whether the one that was meant still lives, and which ones carry a word on their command
-// line. A pid alone proves nothing, since it may have been given to another process since.
+// What Linux says of a process: whether the one that was meant still lives, what it has used, and which ones carry a word
+// on their command line. A pid alone proves nothing, since it may have been given to another process since.
 
 import { readdirSync, readFileSync } from "node:fs";
 
@@ -11,19 +11,42 @@ export interface ProcessIdentity {
 
 /** Undefined when there is no such process, or only its remains that nobody has reaped. */
 export function identify(pid: number): ProcessIdentity | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
-  // The second field, the name, is in brackets and may hold anything.
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return state === "Z" || state === "X" ? undefined : { pid, startTicks: Number(fields[18]) };
+  const fields = statOf(`${pid}`);
+  const state = fields?.[0];
+  if (fields === undefined || state === "Z" || state === "X") return undefined;
+  return { pid, startTicks: Number(fields[19]) };
 }
 
 export const isAlive = ({ pid, startTicks }: ProcessIdentity): boolean =>
   identify(pid)?.startTicks === startTicks;
+
+/** Of a process, or of one thread of it: in user mode and in the kernel. Undefined when it is gone. */
+export function cpuTimes(pid: number, thread?: number): { userNs: bigint; systemNs: bigint } | undefined {
+  const fields = statOf(thread === undefined ? `${pid}` : `${pid}/task/${thread}`);
+  const ns = (ticks: string | undefined) => BigInt(ticks ?? 0) * 10_000_000n;
+  return fields && { userNs: ns(fields[11]), systemNs: ns(fields[12]) };
+}
+
+/** The memory of a process that is in RAM. Undefined when it is gone. */
+export function residentKiB(pid: number): number | undefined {
+  const found = /^VmRSS:\s*(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? "");
+  return found === null ? undefined : Number(found[1]);
+}
+
+/** The fields of proc(5)'s stat from the third, the state, on. */
+function statOf(task: string): string[] | undefined {
+  const stat = read(`/proc/${task}/stat`);
+  // The second field, the name, is in brackets and may hold anything.
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
 
 /** The processes that have a word on their command line that contains `text`. */
 export function findByArgument(text: string): ProcessIdentity[] {
@@ -38,9 +61,5 @@ export function killByArgument(text: string): void {
 }
 
 function commandLine(pid: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
+  return read(`/proc/${pid}/cmdline`)?.split("\0") ?? [];
 }

@@ -112,12 +112,20 @@ export const commands = {
   stop: { arguments: noArguments, returns: nothing },
   cont: { arguments: noArguments, returns: nothing },
   quit: { arguments: noArguments, returns: nothing },
+  system_powerdown: { arguments: noArguments, returns: nothing },
+  system_reset: { arguments: noArguments, returns: nothing },
+  "query-balloon": { arguments: noArguments, returns: z.looseObject({ actual: z.number() }) },
+  "query-cpus-fast": {
+    arguments: noArguments,
+    returns: z.array(z.looseObject({ "cpu-index": z.number(), "thread-id": z.number() })),
+  },
 } as const;
 
-/** The events that mean something to a migration; the others stay in the dialogue. */
+/** The events that mean something to us; the others stay in the dialogue. */
 export const events = {
   STOP: nothing,
   RESUME: nothing,
+  SHUTDOWN: z.looseObject({ guest: z.boolean() }),
   BLOCK_IO_ERROR: z.looseObject({ action: z.enum(["ignore", "report", "stop"]) }),
   MIGRATION: z.looseObject({ status: z.string() }),
   MIGRATION_PASS: z.looseObject({ pass: z.number() }),

@@ -1,0 +1,57 @@
+// libvirt's procedures that press a guest's buttons, and that say whether it is started with the host.
+
+import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
+import type { remote } from "../drivers/libvirt-rpc/procedures.js";
+import type { Handlers } from "../drivers/libvirt-rpc/service.js";
+import { no } from "./errors.js";
+import type { Host } from "./host.js";
+import { allOf, checkFlags } from "./service-flags.js";
+import { writing } from "./wire.js";
+
+const shutdownFlags = { acpi: 1, agent: 2 };
+const rebootFlags = { acpi: 1, agent: 2 };
+
+export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedures> {
+  const press = async ({ uuid }: WireDomain, button: "system_powerdown" | "system_reset") => {
+    const entry = domains.byUuid(uuid);
+    const { guest } = domains.liveOf(entry);
+    domains.checkIdle(entry);
+    await guest.process.main.execute(button, {});
+  };
+  return {
+    domainShutdown: async ({ dom }, client) => {
+      writing(client);
+      await press(dom, "system_powerdown");
+    },
+    domainShutdownFlags: async ({ dom, flags }, client) => {
+      writing(client);
+      checkFlags(flags, allOf(shutdownFlags));
+      if (flags === shutdownFlags.agent) throw noAgent();
+      await press(dom, "system_powerdown");
+    },
+    domainReboot: ({ dom, flags }, client) => {
+      writing(client);
+      checkFlags(flags, allOf(rebootFlags));
+      domains.liveOf(domains.byUuid(dom.uuid));
+      if (flags === rebootFlags.agent) throw noAgent();
+      throw no(
+        "OPERATION_UNSUPPORTED",
+        "a guest cannot be told to reboot from outside: reboot it from inside, reset it, or shut it down and start it",
+      );
+    },
+    domainReset: async ({ dom, flags }, client) => {
+      writing(client);
+      checkFlags(flags, 0);
+      await press(dom, "system_reset");
+    },
+    domainGetAutostart: ({ dom }) => ({ autostart: domains.byUuid(dom.uuid).autostart ? 1 : 0 }),
+    domainSetAutostart: async ({ dom, autostart }, client) => {
+      writing(client);
+      const entry = domains.byUuid(dom.uuid);
+      domains.checkIdle(entry);
+      await domains.setAutostart(entry, autostart !== 0);
+    },
+  };
+}
+
+const noAgent = () => no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");
