@@ -72,6 +72,8 @@ export const details = {
   stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
 } as const;
 
+type WhyStopped = keyof typeof reasons.shutoff & keyof typeof details.stopped;
+
 const liveFile = z.object({
   xml: z.string(),
   /** Its QEMU came in by this migration, and is the guest only when that has arrived. */
@@ -374,14 +376,33 @@ export class Domains {
   }
 
   /** Its QEMU is gone. */
-  async leave(entry: ManagedDomain, why: keyof typeof reasons.shutoff & keyof typeof details.stopped) {
+  async leave(entry: ManagedDomain, why: WhyStopped) {
     if (entry.live === null) return;
-    entry.live = null;
-    entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
+    this.#stop(entry, why);
     await this.#lives.remove(entry.uuid);
-    this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
+    this.#tellStopped(entry, why);
     this.#forgetTransient(entry);
   }
+
+  /** So is its definition then. What is kept of its QEMU goes last: by it, a restarted daemon knows what was to go. */
+  async leaveForGood(entry: ManagedDomain, why: WhyStopped) {
+    if (entry.live !== null) {
+      this.#stop(entry, why);
+      this.#tellStopped(entry, why);
+    }
+    if (entry.definition !== null) await this.undefine(entry);
+    await this.#lives.remove(entry.uuid);
+    this.#forgetTransient(entry);
+  }
+
+  #stop(entry: ManagedDomain, why: WhyStopped): void {
+    entry.live = null;
+    entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
+  }
+
+  /** To libvirt's listeners a crash is a failure. */
+  #tellStopped = (entry: ManagedDomain, why: WhyStopped): void =>
+    this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
 
   /** @throws LibvirtError when something else is being done with it. */
   checkIdle({ job }: ManagedDomain): void {

@@ -172,8 +172,8 @@ export class Outgoing {
     const { domains } = this.#host;
     switch (outcome) {
       case "left":
-        if (this.#undefineSource && entry.definition !== null) await domains.undefine(entry);
-        await domains.leave(entry, "migrated");
+        if (this.#undefineSource) await domains.leaveForGood(entry, "migrated");
+        else await this.#leaveDefined(entry);
         break;
       case "lost":
         await domains.leave(entry, "failed");
@@ -194,6 +194,13 @@ export class Outgoing {
         return;
     }
     domains.setJob(entry, null);
+  }
+
+  /** It runs elsewhere from now on: this host does not start it again by itself (G1). */
+  async #leaveDefined(entry: ManagedDomain): Promise<void> {
+    const { domains } = this.#host;
+    if (entry.autostart) await domains.setAutostart(entry, false);
+    await domains.leave(entry, "migrated");
   }
 
   #job(): Job {

@@ -46,7 +46,7 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       if (has("live")) domains.liveOf(entry);
       if (has("config") && entry.definition === null)
         throw no("OPERATION_INVALID", "transient domains do not have any persistent configuration");
-      const { model } = (has("config") ? entry.definition : null) ?? { model: modelOf(entry) };
+      const model = has("config") ? entry.definition?.model : modelOf(entry);
       return { num: model?.vcpu?.text ?? 1 };
     },
     domainMemoryStats: async ({ dom, maxStats, flags }) => {
