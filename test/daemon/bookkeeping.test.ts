@@ -26,9 +26,12 @@ async function killedAtTheEnd(lab: TwoHosts, side: "a" | "b", names: readonly st
   await lab.hosts[side].start();
 }
 
-test("the source's daemon undefines the guest that has left", async () => {
+test.each([
+  ["before", ["domains", "running"]],
+  ["just after", ["running"]],
+])("the source's daemon undefines the guest that has left, killed %s it did", async (_, names) => {
   await inTwoHosts({}, async (lab) => {
-    await killedAtTheEnd(lab, "a", ["domains", "running"]);
+    await killedAtTheEnd(lab, "a", names);
     expect(await lab.list("a")).toEqual([]);
     await lab.countsOn();
   });

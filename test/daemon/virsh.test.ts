@@ -108,8 +108,8 @@ describe.skipIf(!hasVirsh)("virsh event", () => {
     expect(passes[0]).toBe("migration-iteration iteration: '1'");
     expect(source.of(name).filter((it) => !passes.includes(it))).toEqual([
       "lifecycle Suspended Migrated",
-      "lifecycle Undefined Removed",
       "lifecycle Stopped Migrated",
+      "lifecycle Undefined Removed",
       "job-completed",
     ]);
     await until(() => destination.of(name).length >= 3);
