@@ -1,5 +1,5 @@
-// Starts the domains that are marked so, once in a boot of the host, as libvirt does: what a person has ended since, or
-// what has left for another host, a restart of the daemon alone does not start again (G1).
+// Starts the domains that are marked so, once in a boot of the host, as libvirt does: a restart of the daemon alone starts
+// nothing that a person has ended, or that has left for another host.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -34,6 +34,7 @@ const schema = z.strictObject({
     z.strictObject({
       host: z._default(z.string(), "::"),
       port: z._default(port, 16_514),
+      /** Of the server, and of the client that settles with other hosts. Default: libvirt's places below /etc/pki. */
       pkiPath: z.exactOptional(z.string()),
       /** Distinguished names that are let in, `*` stands for any text. */
       allowedDns: z.readonly(z.array(z.string()).check(z.minLength(1))),

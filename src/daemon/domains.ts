@@ -262,7 +262,7 @@ export class Domains {
 
   async undefine(entry: ManagedDomain): Promise<void> {
     if (entry.definition === null) throw no("OPERATION_INVALID", "cannot undefine transient domain");
-    await this.setAutostart(entry, false);
+    if (entry.autostart) await this.setAutostart(entry, false);
     await this.#definitions.remove(entry.uuid);
     entry.definition = null;
     this.tell(entry, "undefined", "removed");

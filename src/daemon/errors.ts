@@ -32,3 +32,5 @@ export function no(code: keyof typeof errorCodes, detail: string, options?: Erro
     options,
   );
 }
+
+export const noAgent = (): LibvirtError => no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");

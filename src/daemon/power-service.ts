@@ -3,13 +3,13 @@
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers } from "../drivers/libvirt-rpc/service.js";
-import { no } from "./errors.js";
+import { no, noAgent } from "./errors.js";
 import type { Host } from "./host.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { writing } from "./wire.js";
 
-const shutdownFlags = { acpi: 1, agent: 2 };
-const rebootFlags = { acpi: 1, agent: 2 };
+/** How a guest is told; libvirt's other ways are none of QEMU's. */
+const ways = { acpi: 1, agent: 2 };
 
 export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedures> {
   const press = async ({ uuid }: WireDomain, button: "system_powerdown" | "system_reset") => {
@@ -25,15 +25,15 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
     },
     domainShutdownFlags: async ({ dom, flags }, client) => {
       writing(client);
-      checkFlags(flags, allOf(shutdownFlags));
-      if (flags === shutdownFlags.agent) throw noAgent();
+      checkFlags(flags, allOf(ways));
+      if (flags === ways.agent) throw noAgent();
       await press(dom, "system_powerdown");
     },
     domainReboot: ({ dom, flags }, client) => {
       writing(client);
-      checkFlags(flags, allOf(rebootFlags));
+      checkFlags(flags, allOf(ways));
       domains.liveOf(domains.byUuid(dom.uuid));
-      if (flags === rebootFlags.agent) throw noAgent();
+      if (flags === ways.agent) throw noAgent();
       throw no(
         "OPERATION_UNSUPPORTED",
         "a guest cannot be told to reboot from outside: reboot it from inside, reset it, or shut it down and start it",
@@ -53,5 +53,3 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
     },
   };
 }
-
-const noAgent = () => no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");

@@ -7,7 +7,7 @@ import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers } from "../drivers/libvirt-rpc/service.js";
 import { cpuTimes, residentKiB } from "../drivers/qemu/proc.js";
 import type { Live, ManagedDomain } from "./domains.js";
-import { no } from "./errors.js";
+import { no, noAgent } from "./errors.js";
 import type { Host } from "./host.js";
 import { isListed, listFlags } from "./listing.js";
 import { allOf, checkFlags } from "./service-flags.js";
@@ -41,7 +41,7 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       checkFlags(flags, allOf(vcpuFlags));
       const entry = of(dom);
       const has = (flag: keyof typeof vcpuFlags) => (flags & vcpuFlags[flag]) !== 0;
-      if (has("guest")) throw no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");
+      if (has("guest")) throw noAgent();
       if (has("live") && has("config")) throw no("INVALID_ARG", "either live or config, not both");
       if (has("live")) domains.liveOf(entry);
       if (has("config") && entry.definition === null)
