@@ -173,7 +173,7 @@ ${table(
   ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
 )}
 
-A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open file are left of it until the journal is closed. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
+A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files are left of it. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
 }
 
 function domainPage(): string {
