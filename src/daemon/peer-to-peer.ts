@@ -19,6 +19,7 @@ import { tunnelPrefix } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
+import { withOwnPki } from "./own-pki.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
 const kept = z.object({
@@ -58,7 +59,8 @@ export function coordinate(
   const { surroundings, deadlines, clock } = host;
   const { destinationUri, parameters, flags } = words;
   const { identity, domain } = outgoing;
-  const connection = new Redial(destinationUri, clock);
+  const connect = () => new Redial(withOwnPki(host.config, destinationUri), clock);
+  const connection = connect();
   const travelling: Travelling = {
     cookies: {},
     xml: parameters.xml ?? domain.xml,
@@ -66,7 +68,7 @@ export function coordinate(
   };
   const isTunnelled = flags.has("TUNNELLED");
   const directory = host.domains.directoryOf(`${tunnelPrefix}${identity.migrationId}`);
-  const tunnel = isTunnelled ? new TunnelOut(new Redial(destinationUri, clock), directory) : null;
+  const tunnel = isTunnelled ? new TunnelOut(connect(), directory) : null;
   const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
   const there = remoteDestination(connection, identity, { flags, parameters, calls }, travelling);
   const destination: DestinationPeer = {

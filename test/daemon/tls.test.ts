@@ -43,7 +43,9 @@ async function inTlsHosts(run: (lab: TlsLab) => Promise<void>): Promise<void> {
       issue: (name) => ours.issue("client", `/CN=${name}`),
       migrate: (more, pki) =>
         migrateBetween({
-          ...{ from: uri("a", pki), to: uri("b", pki), domain: lab.guest.name },
+          // A source that leads shows its own certificates.
+          ...{ from: uri("a", pki), to: more.includes("PEER2PEER") ? address("b") : uri("b", pki) },
+          domain: lab.guest.name,
           flags: [...whole, ...more],
           parameters: { xml: lab.guest.xml("b") },
         }),
