@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HostProcess } from "../test/daemon/lab.js";
+import { HostProcess, streams } from "../test/daemon/lab.js";
 import { launchLibvirtd } from "../test/rpc/launch-libvirtd.js";
 import { median } from "./median.js";
 
@@ -90,7 +90,9 @@ const libvirtds = [
   await launchLibvirtd({ hostname: "hosta" }),
   await launchLibvirtd({ hostname: "hostb" }),
 ] as const;
-const daemons = [new HostProcess("hosta"), new HostProcess("hostb")] as const;
+const daemon = (name: string) =>
+  new HostProcess(name, { migration: streams({ relay: true }) }, undefined, ["dist/cli/daemon.js"]);
+const daemons = [daemon("hosta"), daemon("hostb")] as const;
 for (const it of daemons) await it.start();
 const ours = { from: daemons[0].uri, to: daemons[1].uri };
 const pairs: readonly Pair[] = [

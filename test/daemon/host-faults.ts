@@ -1,6 +1,6 @@
 // What goes wrong between two hosts while a guest moves, at a seeded moment; and that one copy runs on in the end.
 
-import { Cable, inTwoHosts, type TwoHosts } from "./lab.js";
+import { Cable, inTwoHosts, streams, type TwoHosts } from "./lab.js";
 
 export const hostFaults = [
   "the source's daemon is killed with -9 in a managed migration",
@@ -34,8 +34,8 @@ export const needsCable = (fault: HostFault): boolean => fault.startsWith("the c
 /** The side that runs the guest in the end. @throws Error when not exactly one does, or it has not counted on. */
 export async function migrationWith(fault: HostFault, ms: number): Promise<"a" | "b"> {
   let at: "a" | "b" | undefined;
-  const cable = needsCable(fault) ? { cable: new Cable() } : {};
-  await inTwoHosts(cable, async (lab) => {
+  const hosts = { migration: streams({ relay: true }), ...(needsCable(fault) && { cable: new Cable() }) };
+  await inTwoHosts(hosts, async (lab) => {
     await happens(lab, fault, ms);
     at = await lab.countsOn();
   });

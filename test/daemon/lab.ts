@@ -100,12 +100,19 @@ export class HostProcess {
   readonly uri: string;
   readonly #config: string;
   readonly #namespace: string | undefined;
+  readonly #program: readonly string[];
   #child: ChildProcess | undefined;
   #said = "";
 
-  /** `namespace`: the network that it lives in. */
-  constructor(name: string, more: Partial<ConfigInput> = {}, namespace?: string) {
+  /** `namespace`: the network that it lives in; `program`: Node's words for the daemon. */
+  constructor(
+    name: string,
+    more: Partial<ConfigInput> = {},
+    namespace?: string,
+    program: readonly string[] = ["--import", "tsx", "src/cli/daemon.ts"],
+  ) {
     this.#namespace = namespace;
+    this.#program = program;
     this.directory = mkdtempSync(join(tmpdir(), `${name}-`));
     this.socket = join(this.directory, "sock");
     this.uri = `qemu+unix:///system?socket=${this.socket}`;
@@ -116,7 +123,7 @@ export class HostProcess {
       stateDirectory: join(this.directory, "state"),
       runDirectory: join(this.directory, "run"),
       socket: { path: this.socket },
-      migration: { listen: "127.0.0.1", host: "127.0.0.1", stallMs },
+      migration: streams({ relay: false }),
       deadlines,
       ...more,
     };
@@ -125,7 +132,7 @@ export class HostProcess {
 
   /** Resolves when it listens. */
   async start(): Promise<void> {
-    const words = ["--import", "tsx", "src/cli/daemon.ts", "--config", this.#config];
+    const words = [...this.#program, "--config", this.#config];
     const stdio = ["ignore", "pipe", "pipe"] as const;
     const env = { ...process.env, TMPDIR: this.directory };
     const child =
@@ -168,7 +175,11 @@ export class HostProcess {
   }
 }
 
-const stallMs = 1_500;
+/** A relay takes a second to start here, where it is TypeScript: only what is about failures or about relays has one. */
+export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boolean }) => ({
+  ...{ listen: at, host: at, relay },
+  stallMs: 1_500,
+});
 
 const proof = proofGuestOptions({ memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 });
 
@@ -262,7 +273,7 @@ export class TwoHosts {
       const alone = address && {
         tcp: { host: address },
         uri: uriAt(address),
-        migration: { listen: address, host: address, stallMs },
+        migration: streams({ at: address, relay: true }),
       };
       return new HostProcess(`host${side}`, { ...more, ...alone, ...each?.[side] }, cable?.namespace(side));
     };

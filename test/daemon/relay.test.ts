@@ -3,11 +3,11 @@
 import { describe, expect, test } from "vitest";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { findByArgument } from "../../src/drivers/qemu/proc.js";
-import { inTwoHosts, type TwoHosts } from "./lab.js";
+import { inTwoHosts, streams, type TwoHosts } from "./lab.js";
 
 /** Less than the guest dirties: it moves for as long as nobody lets it go faster. */
 const endless = { bandwidthMiBps: 2 };
-const migration = { listen: "127.0.0.1", host: "127.0.0.1", stallMs: 1_500 };
+const relayed = { migration: streams({ relay: true }) };
 const relaysOf = ({ hosts }: TwoHosts): number[] =>
   findByArgument(`${hosts.a.directory}/run/relay-`).map(({ pid }) => pid);
 
@@ -24,7 +24,7 @@ async function letGo(lab: TwoHosts): Promise<void> {
 
 describe("the memory stream between hosts", () => {
   test("goes through a relay, which ends with the migration", async () => {
-    await inTwoHosts({}, async (lab) => {
+    await inTwoHosts(relayed, async (lab) => {
       const { outcome } = await moving(lab);
       expect(relaysOf(lab)).toHaveLength(1);
       await letGo(lab);
@@ -35,7 +35,7 @@ describe("the memory stream between hosts", () => {
   });
 
   test("goes straight there when the configuration says so", async () => {
-    await inTwoHosts({ migration: { ...migration, relay: false } }, async (lab) => {
+    await inTwoHosts({ migration: streams({ relay: false }) }, async (lab) => {
       const { outcome } = await moving(lab);
       expect(relaysOf(lab)).toEqual([]);
       await letGo(lab);
@@ -45,7 +45,7 @@ describe("the memory stream between hosts", () => {
   });
 
   test("is broken when its relay dies, and the guest stays", async () => {
-    await inTwoHosts({}, async (lab) => {
+    await inTwoHosts(relayed, async (lab) => {
       const { outcome } = await moving(lab);
       for (const pid of relaysOf(lab)) process.kill(pid, "SIGKILL");
       expect((await outcome).kind).toBe("stayed");
@@ -54,7 +54,7 @@ describe("the memory stream between hosts", () => {
   });
 
   test("goes on when the source's daemon dies, and the relay is ended by the next one", async () => {
-    await inTwoHosts({}, async (lab) => {
+    await inTwoHosts(relayed, async (lab) => {
       const ended = lab.peerToPeer("a", "b", "b", endless).catch(() => {});
       await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
       const [relay] = relaysOf(lab);
@@ -68,7 +68,7 @@ describe("the memory stream between hosts", () => {
   });
 
   test("says why it cannot be carried", async () => {
-    await inTwoHosts({}, async (lab) => {
+    await inTwoHosts(relayed, async (lab) => {
       // Nobody listens there: the destination's QEMU does at another address.
       const { outcome } = await lab.managed({ uri: "tcp://127.0.0.9:9", listenAddress: "127.0.0.1" });
       const { kind, error } = await outcome;

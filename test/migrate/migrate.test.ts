@@ -171,7 +171,8 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
       expect(await lab.ended(migration)).toMatchObject({ kind: "stayed", runs: "source" });
       expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });
-  });
+    // Its guest dirties nearly as much as it sends, and reads all of it back twice.
+  }, 90_000);
 
   test("when the source's QEMU hangs in cancelling: it is freed", async () => {
     await inLab({}, async (lab) => {
