@@ -3,10 +3,10 @@
 import { eventIds, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
-import type { LifecycleEvent, ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { finishedStats } from "./job.js";
+import type { LifecycleEvent, ManagedDomain } from "./managed-domain.js";
 import { wire } from "./wire.js";
 
 interface Callback {

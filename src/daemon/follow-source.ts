@@ -7,9 +7,9 @@ import type { Progress } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import { describeFailure } from "../protocol/failures.js";
 import type { SourceReport } from "../protocol/messages.js";
-import { type ManagedDomain, reasons } from "./domains.js";
 import type { Host } from "./host.js";
 import { elapsedMs, type FinishedJob, figuresOf, type Job, memoryFigures } from "./job.js";
+import { type ManagedDomain, reasons } from "./managed-domain.js";
 
 export interface FollowedSource {
   /** By libvirt's names, as they were heard last: nobody is asked while the guest stands still. */

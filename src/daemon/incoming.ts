@@ -14,10 +14,10 @@ import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
-import { reasons } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
+import { reasons } from "./managed-domain.js";
 
 /** What a restarted daemon needs beside what the driver needs. */
 const kept = z.object({

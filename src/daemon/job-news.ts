@@ -2,8 +2,8 @@
 // somebody has read them, or the domain is gone.
 
 import { apart } from "../effects/apart.js";
-import type { ManagedDomain } from "./domains.js";
 import type { FinishedJob } from "./job.js";
+import type { ManagedDomain } from "./managed-domain.js";
 
 export interface JobListener {
   /** A pass over the memory has begun; counted from 1. */

@@ -1,6 +1,6 @@
 // Which domains a client sees that lists some of them.
 
-import type { ManagedDomain } from "./domains.js";
+import type { ManagedDomain } from "./managed-domain.js";
 
 export const listFlags = {
   active: 1,

@@ -5,10 +5,10 @@ import { binaryOf } from "../drivers/domain/build.js";
 import { checkCompatibility } from "../drivers/domain/compatibility.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
-import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
+import type { ManagedDomain } from "./managed-domain.js";
 import type { StepWords } from "./step-words.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);

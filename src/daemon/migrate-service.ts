@@ -4,10 +4,10 @@ import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers } from "../drivers/libvirt-rpc/service.js";
 import { checkLimits, type Limits } from "../protocol/convergence.js";
-import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { finishedStats, jobInfo, jobStats } from "./job.js";
+import type { ManagedDomain } from "./managed-domain.js";
 import type { Migrations } from "./migrations.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { stepHandlers } from "./step-forms.js";

@@ -16,10 +16,10 @@ import { asRunningGuest } from "../guests.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
-import { type ManagedDomain, reasons } from "./domains.js";
 import { type FollowedSource, followSource } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
+import { type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean() });
@@ -115,6 +115,7 @@ export class Outgoing {
       const report = output ?? { outcome: "stuck", failures: [], undone: [] };
       try {
         await this.#conclude(entry, report);
+        await this.#relay;
         await endRelay(this.#relayDirectory);
         await this.followed.ended(report);
       } catch (error) {

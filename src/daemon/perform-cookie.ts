@@ -5,8 +5,8 @@ import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
 import { cookieFeatures } from "../drivers/domain/cookie/sections.js";
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import { messageOf } from "../protocol/answer.js";
-import type { ManagedDomain } from "./domains.js";
 import type { Host } from "./host.js";
+import type { ManagedDomain } from "./managed-domain.js";
 import type { Outgoing } from "./outgoing.js";
 import { renamed, type StepWords } from "./step-words.js";
 

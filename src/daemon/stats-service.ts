@@ -6,10 +6,10 @@ import type { TypedParam, Domain as WireDomain } from "../drivers/libvirt-rpc/li
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers } from "../drivers/libvirt-rpc/service.js";
 import { cpuTimes, residentKiB } from "../drivers/qemu/proc.js";
-import type { Live, ManagedDomain } from "./domains.js";
 import { no, noAgent } from "./errors.js";
 import type { Host } from "./host.js";
 import { isListed, listFlags } from "./listing.js";
+import type { Live, ManagedDomain } from "./managed-domain.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { wire } from "./wire.js";
 

@@ -2,8 +2,8 @@
 
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
-import type { ManagedDomain } from "./domains.js";
 import { no } from "./errors.js";
+import type { ManagedDomain } from "./managed-domain.js";
 
 export const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
 

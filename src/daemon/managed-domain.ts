@@ -1,0 +1,60 @@
+// A domain as the daemon has it, and libvirt's numbers for what it is in and what happens to it.
+
+import type { Domain } from "../drivers/domain/domain.js";
+import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
+import type { RunningGuest } from "../guests.js";
+import type { Limits } from "../protocol/convergence.js";
+import type { Job } from "./job.js";
+
+type StateName = keyof typeof domainStates;
+export type EventName = keyof typeof lifecycleEvents;
+
+/** A guest that runs, or is paused, in a QEMU of this host. */
+export interface Live {
+  /** libvirt's: counted from 1, never given twice by one daemon. */
+  readonly id: number;
+  readonly domain: Domain;
+  readonly guest: RunningGuest;
+  /** What the end of its QEMU means, whoever sees it first. */
+  endsAs: "crashed" | "shutdown" | "destroyed";
+}
+
+export interface ManagedDomain {
+  readonly name: string;
+  readonly uuid: string;
+  /** Null for a transient domain. */
+  definition: Domain | null;
+  /** Started with the host. */
+  autostart: boolean;
+  live: Live | null;
+  state: { name: StateName; reason: number };
+  /** The one thing that is done with it; others wait or are refused. */
+  job: Job | null;
+  /** For its next migration. */
+  limits: Pick<Limits, "bandwidthMiBps" | "maxDowntimeMs">;
+}
+
+export interface LifecycleEvent {
+  readonly domain: ManagedDomain;
+  readonly event: EventName;
+  readonly detail: number;
+}
+
+/** libvirt's reasons of states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
+export const reasons = {
+  running: { unknown: 0, booted: 1, migrated: 2, unpaused: 5, migrationCanceled: 6 },
+  paused: { unknown: 0, user: 1, migration: 2, ioError: 5 },
+  shutoff: { unknown: 0, shutdown: 1, destroyed: 2, crashed: 3, migrated: 4, failed: 6 },
+} as const;
+/** And of lifecycle events (virDomainEvent…DetailType). */
+export const details = {
+  defined: { added: 0, updated: 1 },
+  undefined: { removed: 0 },
+  started: { booted: 0, migrated: 1 },
+  suspended: { paused: 0, migrated: 1 },
+  resumed: { unpaused: 0, migrated: 1 },
+  shutdown: { guest: 1, host: 2 },
+  stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
+} as const;
+
+export type WhyStopped = keyof typeof reasons.shutoff & keyof typeof details.stopped;
