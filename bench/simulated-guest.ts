@@ -44,11 +44,15 @@ export function simulateGuest(uuid: string, passes: number) {
           qemuVersion: "7.2.0",
           memoryBytes: passes * passBytes,
           capabilities: [],
+          disks: [],
           fencingToken: null,
         },
         settings: { capabilities: {}, parameters: {} },
       }),
     inquire: async () => done("none"),
+    mirror: async () => nothing,
+    endMirrors: async () => nothing,
+    unmirror: async () => nothing,
     start: async () => {
       void move();
       return nothing;
@@ -87,4 +91,6 @@ const progressOf = (pass: number, passes: number) => ({
   pass,
   expectedDowntimeMs: switchoverMs,
   elapsedMs: pass * passMs,
+
+  disks: null,
 });

@@ -7,7 +7,8 @@ import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
 import { type Launcher, QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import type { DestinationHost, SourceHost } from "./drivers/qemu/hosts.js";
-import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
+import type { Image } from "./drivers/qemu/images.js";
+import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/source-guest.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
 import { openCoordinator, openDestination, openSource } from "./effects/open.js";
@@ -18,6 +19,18 @@ import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import type { Identity } from "./protocol/messages.js";
 import { checkPolicy, defaultPolicy, type Policy } from "./protocol/policy.js";
+
+/** Disks that travel with the guest. Their copies are whole before the guest runs at the destination (G4). */
+export interface CopiedStorage {
+  /** By the ids of their devices. Default: each that the guest can write to. */
+  readonly disks?: "all" | readonly string[];
+  /** Both sides share the backing files, and only what lies above them is copied. Default: false. */
+  readonly incremental?: boolean;
+  /** The guest's writes wait for their copies, so that the copying ends whatever it writes. Default: false. */
+  readonly synchronousWrites?: boolean;
+  /** The destination's images; those that are missing are made, and removed again when the guest does not arrive. */
+  readonly images?: readonly Image[];
+}
 
 export interface MigrateOptions {
   readonly guest: RunningGuest;
@@ -35,6 +48,8 @@ export interface MigrateOptions {
   readonly transport?: "unix" | "tcp";
   /** Default false: QEMU's gate before the switchover doubles the pause, and nothing waits in it yet (docs/decisions/0004). */
   readonly pauseBeforeSwitchover?: boolean;
+  /** The contents of disks that the two sides do not share. Default: all storage is shared. */
+  readonly storage?: CopiedStorage;
   /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
   readonly limits?: Partial<Limits>;
@@ -74,13 +89,14 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const surroundings = { journal, clock, fence, around, onRecord };
 
   const { pauseBeforeSwitchover = false, abortOnError = false, transport = "unix" } = options;
-  const sourceOptions = { pauseBeforeSwitchover, abortOnError };
+  const sourceOptions = { pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage) };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
   const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions });
   const { sideArgs = [], launch, ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const directory = join(tmpdir(), `switchover-${migrationId}`);
-  const destinationHost: DestinationHost = { spec, sideArgs, directory, transport };
+  const images = options.storage?.images ?? [];
+  const destinationHost: DestinationHost = { spec, images, sideArgs, directory, transport };
   const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch });
 
   let destination: DestinationActor | null = null;
@@ -123,6 +139,12 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     times: () => timesOf(sourceGuest, destinationGuest),
     putSettingsBack: () => destinationGuest.putSettingsBack(),
   });
+}
+
+function copyOf(storage: CopiedStorage | undefined): StorageCopy | null {
+  if (storage === undefined) return null;
+  const { disks = "all", incremental = false, synchronousWrites = false } = storage;
+  return { disks, sync: incremental ? "top" : "full", synchronousWrites };
 }
 
 /** @internal */

@@ -16,6 +16,8 @@ const progress: Progress = {
   pass: 1,
   expectedDowntimeMs: null,
   elapsedMs: 5,
+
+  disks: null,
 };
 
 describe("the step table", () => {

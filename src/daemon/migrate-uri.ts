@@ -2,7 +2,7 @@
 // (facts/libvirt-migration-detail.md, Prepare 1).
 
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
-import type { ListenAt } from "../drivers/qemu/destination-guest.js";
+import type { ListenAt } from "../drivers/qemu/listen-at.js";
 import type { DaemonConfig } from "./config.js";
 import { no } from "./errors.js";
 

@@ -125,6 +125,7 @@ export class Migrations {
       qemuVersion: known?.qemu ?? "",
       memoryBytes: known?.memory ?? bytesOf(domain),
       capabilities: capabilitiesIn(cookie),
+      disks: [],
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;

@@ -60,7 +60,10 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
           const { value } = described;
           return done({ ...value, guest: { ...value.guest, fencingToken: offered.value } });
         }),
-        inquireSource: effect("inquireSource", (_, signal) => guest.inquire(signal)),
+        inquireSource: effect("inquireSource", (disks, signal) => guest.inquire(disks, signal)),
+        mirror: effect("mirror", (input, signal) => guest.mirror(input, signal)),
+        endMirrors: effect("endMirrors", (_, signal) => guest.endMirrors(signal)),
+        unmirror: effect("unmirror", (_, signal) => guest.unmirror(signal)),
         start: effect("start", (input, signal) => guest.start(input, signal)),
         tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
         continue: effect("continue", (_, signal) => guest.continue(signal)),
@@ -97,8 +100,8 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
         inquireDestination: effect("inquireDestination", (_, signal) => guest.inquire(signal)),
         claim: effect("claim", (what, signal) => fence.claim(what, signal)),
         disclaim: effect("disclaim", (what, signal) => fence.disclaim(what, signal)),
-        take: effect("take", (guestWas, signal) => guest.resume(guestWas, signal)),
-        resume: effect("resume", (guestWas, signal) => guest.resume(guestWas, signal)),
+        take: effect("take", (description, signal) => guest.resume(description, signal)),
+        resume: effect("resume", (description, signal) => guest.resume(description, signal)),
         killDestination: effect("killDestination", (_, signal) => guest.kill(signal)),
       },
     }),

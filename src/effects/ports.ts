@@ -11,6 +11,7 @@ import type {
 import type { Aside } from "../machines/habits.js";
 import type {
   Described,
+  MirrorInput,
   RestoreInput,
   SourceEvent,
   SourceInput,
@@ -22,13 +23,13 @@ import type { Limits } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import type {
   Abort,
+  CopiedDisk,
   Decision,
   DestinationFound,
   DestinationReport,
   Ended,
   Fenced,
   GuestDescription,
-  GuestWas,
   Identity,
   Prepared,
   SourceFound,
@@ -46,7 +47,13 @@ export interface SourceGuest {
   watch(listener: (fact: SourceFact) => void): () => void;
   describe(signal: AbortSignal): Promise<Answer<Described>>;
   /** What became of a migration that was under way when the engine was restarted. */
-  inquire(signal: AbortSignal): Promise<Answer<SourceFound>>;
+  inquire(disks: readonly CopiedDisk[], signal: AbortSignal): Promise<Answer<SourceFound>>;
+  /** Begins to copy; the facts `monitor.mirrored`, when every write follows, or `monitor.mirrorFailed` come later. */
+  mirror(input: MirrorInput, signal: AbortSignal): Promise<Answer<null>>;
+  /** The guest is stopped: done when the copies are equal and no longer follow. */
+  endMirrors(signal: AbortSignal): Promise<Answer<null>>;
+  /** Done when nothing is left of the copying. */
+  unmirror(signal: AbortSignal): Promise<Answer<null>>;
   start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
   tune(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
@@ -62,7 +69,8 @@ export interface DestinationGuest {
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
   /** What became of a stream that was coming in when the engine was restarted. */
   inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
-  resume(guestWas: GuestWas, signal: AbortSignal): Promise<Answer<null>>;
+  /** Unless it was paused before; its disks are its own from then on. */
+  resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
 

@@ -77,7 +77,7 @@ export const taking = createStateConfig({
   invoke: {
     src: "take",
     id: "take",
-    input: ({ context }) => context.guest.guestWas,
+    input: ({ context }) => context.guest,
     onDone: [
       {
         guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
@@ -120,7 +120,7 @@ export const resuming = createStateConfig({
       invoke: {
         src: "resume",
         id: "resume",
-        input: ({ context }) => context.guest.guestWas,
+        input: ({ context }) => context.guest,
         onDone: [
           { guard: isDone, target: "#destination.arrived" },
           { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },

@@ -10,7 +10,6 @@ import type {
   DestinationReport,
   Fenced,
   GuestDescription,
-  GuestWas,
   Identity,
   Prepared,
 } from "../protocol/messages.js";
@@ -79,8 +78,8 @@ export const { createMachine, createStateConfig } = setup({
     inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
     claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
     disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
-    take: fromPromise<Answer<null>, GuestWas>(unbound("take")),
-    resume: fromPromise<Answer<null>, GuestWas>(unbound("resume")),
+    take: fromPromise<Answer<null>, GuestDescription>(unbound("take")),
+    resume: fromPromise<Answer<null>, GuestDescription>(unbound("resume")),
     recordRefusal: fromPromise<Answer<null>>(unbound("recordRefusal")),
     killDestination: fromPromise<Answer<null>>(unbound("killDestination")),
   },

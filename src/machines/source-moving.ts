@@ -6,6 +6,7 @@ import { type Failure, failure } from "../protocol/failures.js";
 import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
 import {
   aborted,
+  copiesDisks,
   createStateConfig,
   givenUp,
   knownAlready,
@@ -41,9 +42,13 @@ const tooLong = {
   },
 } as const;
 
+/** At the gate, with the guest stopped: the copies of its disks are ended first, so that the disks are whole there (G4). */
+const atTheGate = [{ guard: "copiesDisks", target: "endingMirrors" }, { target: "switchingOver" }] as const;
+
 /** While QEMU's migration is under way: how it can go on, end, or be stopped by someone. */
 const underWay = {
-  "monitor.preSwitchover": "switchingOver",
+  "monitor.preSwitchover": atTheGate,
+  "monitor.mirrorFailed": { target: "cancelling", actions: "noteMirrorFailed" },
   "monitor.completed": "handedOver",
   "monitor.failed": { target: "restoring", actions: "noteFailed" },
   "monitor.cancelled": { target: "restoring", actions: cancelledElsewhere },
@@ -83,13 +88,15 @@ export const waking = createStateConfig({
   description: "begins, or goes on where the engine was when it was restarted",
   always: [
     woke("begun", "begun"),
-    woke("recovering", "starting", "precopying", "pausing", "switchingOver", "recovering"),
+    woke("mirroring", "mirroring"),
+    woke("recovering", "starting", "precopying", "pausing", "endingMirrors", "switchingOver", "recovering"),
     woke("handedOver", "handedOver"),
     woke("settling", "settling"),
     woke("yielding", "yielding"),
     woke("killing", "killing"),
     woke("cancelling", "cancelling", "rescuing"),
     woke("restoring", "restoring"),
+    woke("unmirroring", "unmirroring"),
     woke("left", "left"),
     woke("stayed", "stayed"),
     woke("lost", "lost"),
@@ -104,9 +111,14 @@ export const recovering = createStateConfig({
   invoke: {
     src: "inquireSource",
     id: "inquireSource",
+    input: ({ context }) => present(context.guest, "Begin's answer").disks,
     onDone: [
       { guard: answers("sending"), target: "#source.precopying.limits.telling" },
       { guard: answers("stopped"), target: "pausing" },
+      {
+        guard: ({ context, event }) => answers("preSwitchover")({ event }) && copiesDisks(context),
+        target: "endingMirrors",
+      },
       { guard: answers("preSwitchover"), target: "switchingOver" },
       { guard: answers("completed"), target: "handedOver" },
       { guard: answers("none"), target: "starting" },
@@ -155,7 +167,10 @@ export const begun = createStateConfig({
   meta: { phase: "begin3" },
   on: {
     ...untouched,
-    "coordinator.performAsked": { target: "starting", actions: "takePrepared" },
+    "coordinator.performAsked": [
+      { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
+      { target: "starting", actions: "takePrepared" },
+    ],
     "person.tuned": { actions: "takeLimits" },
   },
   after: {
@@ -166,6 +181,99 @@ export const begun = createStateConfig({
         params: ({ context }) => late("Perform", context.deadlines.performAskedMs),
       },
     },
+  },
+});
+
+/** What a person wants of the speed, told to QEMU while something is being sent. */
+const limits = createStateConfig({
+  initial: "told",
+  on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },
+  states: {
+    told: { description: "QEMU has the limits that a person wants" },
+    telling: {
+      description: "QEMU is being told new limits",
+      entry: "tellLimits",
+      invoke: {
+        src: "tune",
+        id: "tune",
+        input: ({ context }) => context.limits,
+        onDone: [
+          { guard: isDone, target: "told", actions: "sayTuned" },
+          {
+            target: "told",
+            actions: emit(({ event }) => ({
+              type: "refused",
+              event: "person.tuned",
+              why: event.output.kind === "done" ? "" : event.output.cause.message,
+            })),
+          },
+        ],
+      },
+    },
+  },
+});
+
+const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
+  createStateConfig({
+    initial: "watching",
+    states: {
+      watching: {
+        description: "gives up when no byte moves for the stall limit",
+        on: {
+          "monitor.progressed": [
+            { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
+            { actions: "takeProgress" },
+          ],
+        },
+        after: {
+          stall: {
+            target: givenUp,
+            actions: {
+              type: "note",
+              params: ({ context }) =>
+                failure("stalled", "perform", "source", {
+                  message: `no byte has moved for ${context.limits.stallMs} ms`,
+                }),
+            },
+          },
+        },
+      },
+    },
+  });
+
+export const mirroring = createStateConfig({
+  description: "the disks are copied while the guest runs, until the copies follow each of its writes",
+  meta: { phase: "perform3" },
+  type: "parallel",
+  on: {
+    "monitor.mirrored": "starting",
+    "monitor.mirrorFailed": { target: "restoring", actions: "noteMirrorFailed" },
+    "monitor.diskFailed": {
+      target: "restoring",
+      actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
+    },
+    "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
+    "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+    "person.aborted": { target: "restoring", actions: aborted },
+    "coordinator.confirmCancelledAsked": { target: "restoring", actions: givenUp },
+    "process.exited": { target: "lost", actions: "noteDied" },
+  },
+  states: {
+    copying: {
+      entry: "tellLimits",
+      invoke: {
+        src: "mirror",
+        id: "mirror",
+        input: ({ context }) => ({
+          disks: present(context.guest, "Begin's answer").disks,
+          prepared: present(context.prepared, "Prepare's answer"),
+          limits: context.limits,
+        }),
+        onDone: [{ guard: isDone }, { target: "#source.restoring", actions: noteEffect("mirror") }],
+      },
+    },
+    limits,
+    watchdog: watchdog("#source.restoring"),
   },
 });
 
@@ -199,67 +307,28 @@ export const precopying = createStateConfig({
   meta: { phase: "perform3" },
   type: "parallel",
   on: sending,
-  states: {
-    limits: {
-      initial: "told",
-      on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },
-      states: {
-        told: { description: "QEMU has the limits that a person wants" },
-        telling: {
-          description: "QEMU is being told new limits",
-          entry: "tellLimits",
-          invoke: {
-            src: "tune",
-            id: "tune",
-            input: ({ context }) => context.limits,
-            onDone: [
-              { guard: isDone, target: "told", actions: "sayTuned" },
-              {
-                target: "told",
-                actions: emit(({ event }) => ({
-                  type: "refused",
-                  event: "person.tuned",
-                  why: event.output.kind === "done" ? "" : event.output.cause.message,
-                })),
-              },
-            ],
-          },
-        },
-      },
-    },
-    watchdog: {
-      initial: "watching",
-      states: {
-        watching: {
-          description: "gives up when no byte moves for the stall limit",
-          on: {
-            "monitor.progressed": [
-              { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
-              { actions: "takeProgress" },
-            ],
-          },
-          after: {
-            stall: {
-              target: "#source.cancelling",
-              actions: {
-                type: "note",
-                params: ({ context }) =>
-                  failure("stalled", "perform", "source", {
-                    message: `no byte has moved for ${context.limits.stallMs} ms`,
-                  }),
-              },
-            },
-          },
-        },
-      },
-    },
-  },
+  states: { limits, watchdog: watchdog("#source.cancelling") },
 });
 
 export const pausing = createStateConfig({
   description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
   meta: { phase: "perform3" },
   on: stopped,
+  after: { switchover: tooLong },
+});
+
+export const endingMirrors = createStateConfig({
+  description: "the guest is stopped, so the copies of its disks become equal, and are let go of",
+  meta: { phase: "perform3" },
+  invoke: {
+    src: "endMirrors",
+    id: "endMirrors",
+    onDone: [
+      { guard: isDone, target: "switchingOver" },
+      { target: "cancelling", actions: noteEffect("endMirrors") },
+    ],
+  },
+  on: { ...stopped, "monitor.preSwitchover": knownAlready },
   after: { switchover: tooLong },
 });
 

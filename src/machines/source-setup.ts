@@ -8,6 +8,7 @@ import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js
 import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
 import { failure } from "../protocol/failures.js";
 import type {
+  CopiedDisk,
   Decision,
   Ended,
   Fenced,
@@ -44,6 +45,8 @@ export type SourceEvent =
   | { type: "monitor.stopped" }
   | { type: "monitor.suspended" }
   | { type: "monitor.diskFailed" }
+  | { type: "monitor.mirrored" }
+  | { type: "monitor.mirrorFailed"; cause: Cause }
   | { type: "monitor.resumed" }
   | { type: "monitor.progressed"; progress: Progress }
   | { type: "monitor.preSwitchover" }
@@ -82,6 +85,12 @@ export interface Described {
   readonly settings: Settings;
 }
 
+export interface MirrorInput {
+  readonly disks: readonly CopiedDisk[];
+  readonly prepared: Prepared;
+  readonly limits: Limits;
+}
+
 export interface StartInput {
   identity: Identity;
   guest: GuestDescription;
@@ -104,6 +113,8 @@ export interface YieldInput {
 export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
   guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
 
+export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
+
 /** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
   deadlines.switchoverMs + limits.maxDowntimeMs;
@@ -121,7 +132,10 @@ export const { createMachine, createStateConfig } = setup({
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),
     describe: fromPromise<Answer<Described>>(unbound("describe")),
-    inquireSource: fromPromise<Answer<SourceFound>>(unbound("inquireSource")),
+    inquireSource: fromPromise<Answer<SourceFound>, readonly CopiedDisk[]>(unbound("inquireSource")),
+    mirror: fromPromise<Answer<null>, MirrorInput>(unbound("mirror")),
+    endMirrors: fromPromise<Answer<null>>(unbound("endMirrors")),
+    unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
     tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
@@ -143,6 +157,11 @@ export const { createMachine, createStateConfig } = setup({
     noteFailed: assign(({ context, event }) =>
       event.type === "monitor.failed"
         ? noted(context, failure("qemu", "perform", "source", event.cause))
+        : context,
+    ),
+    noteMirrorFailed: assign(({ context, event }) =>
+      event.type === "monitor.mirrorFailed"
+        ? noted(context, failure("disk", "perform", "source", event.cause))
         : context,
     ),
     takeLimits: assign(({ context, event }) =>
@@ -184,6 +203,7 @@ export const { createMachine, createStateConfig } = setup({
     })),
   },
   guards: {
+    copiesDisks: ({ context }) => copiesDisks(context),
     limitsChanged: ({ context }) => context.limits !== context.limitsTold,
     moved: ({ context, event }) =>
       event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),

@@ -1,7 +1,7 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
 import { answers, isDone, noteEffect } from "./habits.js";
-import { createStateConfig } from "./source-setup.js";
+import { copiesDisks, createStateConfig } from "./source-setup.js";
 
 /** However it ends: QEMU may still end it as completed. */
 const endings = {
@@ -53,6 +53,11 @@ export const rescuing = createStateConfig({
   },
 });
 
+const restored = {
+  type: "undo",
+  params: { what: "the source let the guest go on and put QEMU's migration settings back" },
+} as const;
+
 export const restoring = createStateConfig({
   description: "the guest is made to run as before; QEMU's migration settings are put back",
   meta: { phase: "confirm3_cancelled" },
@@ -71,14 +76,39 @@ export const restoring = createStateConfig({
         }),
         onDone: [
           {
+            guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
+            target: "#source.unmirroring",
+            actions: restored,
+          },
+          { guard: isDone, target: "#source.stayed", actions: restored },
+          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("restore") },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const unmirroring = createStateConfig({
+  description: "the guest is as before; what is left of the copies of its disks is ended",
+  meta: { phase: "confirm3_cancelled" },
+  entry: "firstAttempt",
+  initial: "trying",
+  on: { "process.exited": { target: "lost", actions: "noteDied" } },
+  states: {
+    trying: {
+      entry: "countAttempt",
+      invoke: {
+        src: "unmirror",
+        id: "unmirror",
+        onDone: [
+          {
             guard: isDone,
             target: "#source.stayed",
-            actions: {
-              type: "undo",
-              params: { what: "the source let the guest go on and put QEMU's migration settings back" },
-            },
+            actions: { type: "undo", params: { what: "the source ended the copies of the guest's disks" } },
           },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("restore") },
+          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("unmirror") },
           { target: "waiting" },
         ],
       },

@@ -7,6 +7,8 @@ import {
   beginning,
   begun,
   doubting,
+  endingMirrors,
+  mirroring,
   pausing,
   precopying,
   recovering,
@@ -15,10 +17,11 @@ import {
   waking,
 } from "./source-moving.js";
 import { createMachine, knownAlready } from "./source-setup.js";
-import { cancelling, rescuing, restoring } from "./source-staying.js";
+import { cancelling, rescuing, restoring, unmirroring } from "./source-staying.js";
 
 export type {
   Described,
+  MirrorInput,
   RestoreInput,
   SourceEvent,
   SourceInput,
@@ -58,6 +61,8 @@ export const sourceMachine = createMachine({
     "monitor.stopped": indifferent,
     "monitor.suspended": indifferent,
     "monitor.diskFailed": indifferent,
+    "monitor.mirrored": indifferent,
+    "monitor.mirrorFailed": indifferent,
     "monitor.resumed": indifferent,
     "monitor.progressed": { actions: "takeProgress" },
     "monitor.preSwitchover": keeping("the migration is being ended"),
@@ -71,9 +76,11 @@ export const sourceMachine = createMachine({
     beginning,
     doubting,
     begun,
+    mirroring,
     starting,
     precopying,
     pausing,
+    endingMirrors,
     switchingOver,
     handedOver,
     settling,
@@ -82,6 +89,7 @@ export const sourceMachine = createMachine({
     cancelling,
     rescuing,
     restoring,
+    unmirroring,
     left: { type: "final", description: "the guest left: this copy is gone", tags: ["performed"] },
     stayed: { type: "final", description: "the guest is here as before" },
     lost: { type: "final", description: "this QEMU died and the destination did not have the guest" },

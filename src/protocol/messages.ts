@@ -15,6 +15,13 @@ export interface Identity {
 /** Whether the guest's processors ran before the migration; a paused guest stays paused wherever it ends. */
 export type GuestWas = "running" | "paused";
 
+/** A disk whose contents travel with the guest, because the hosts do not share it. */
+export interface CopiedDisk {
+  /** The same on both sides: of QEMU's device, or of its drive. */
+  readonly name: string;
+  readonly capacityBytes: number;
+}
+
 /** Begin's answer, which Prepare gets: what the destination must match. */
 export interface GuestDescription {
   readonly uuid: string;
@@ -23,6 +30,8 @@ export interface GuestDescription {
   readonly memoryBytes: number;
   /** Migration capabilities that the source's QEMU knows. */
   readonly capabilities: readonly string[];
+  /** To be copied; empty when all storage is shared. */
+  readonly disks: readonly CopiedDisk[];
   /** What the destination must show at the fence before it runs the guest; null without a fence. */
   readonly fencingToken: string | null;
 }
@@ -44,6 +53,8 @@ export interface Prepared {
   /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
   readonly uri: string;
   readonly capabilities: readonly string[];
+  /** Where QEMU exports the disks that are copied over NBD, each by its name: `unix:/path` or `tcp:host:port`. */
+  readonly storage?: string;
   /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
   readonly settle?: string;
 }

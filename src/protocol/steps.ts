@@ -121,12 +121,15 @@ interface Effect {
 
 export type EffectName =
   | "describe"
+  | "mirror"
   | "start"
   | "tune"
+  | "endMirrors"
   | "continue"
   | "cancel"
   | "rescue"
   | "restore"
+  | "unmirror"
   | "inquireSource"
   | "settle"
   | "fence"
@@ -150,6 +153,14 @@ export const effects = {
     deadlineMs: 5_000,
     withoutJournal: "refused",
   },
+  mirror: {
+    step: "perform",
+    side: "source",
+    does: "begins to copy the disks (`blockdev-mirror` into the destination's NBD exports)",
+    undo: "unmirror",
+    deadlineMs: 10_000,
+    withoutJournal: "refused",
+  },
   start: {
     step: "perform",
     side: "source",
@@ -164,6 +175,14 @@ export const effects = {
     does: "changes bandwidth and maximum downtime of the running migration",
     undo: "restore",
     deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  endMirrors: {
+    step: "perform",
+    side: "source",
+    does: "lets go of the disks' copies, which are equal now (`block-job-cancel` of a mirror that is ready)",
+    undo: "unmirror",
+    deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
   continue: {
@@ -194,6 +213,14 @@ export const effects = {
     step: "confirm",
     side: "source",
     does: "lets the guest run again as before and puts QEMU's migration settings back",
+    undo: "is an undo",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  unmirror: {
+    step: "confirm",
+    side: "source",
+    does: "ends what is left of the copies of the disks",
     undo: "is an undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -241,7 +268,7 @@ export const effects = {
   prepare: {
     step: "prepare",
     side: "destination",
-    does: "starts QEMU with -S -incoming defer, sets capabilities, listens",
+    does: "makes missing images, starts QEMU with -S -incoming defer, exports disks to be copied, listens",
     undo: "killDestination",
     deadlineMs: 30_000,
     withoutJournal: "refused",

@@ -34,6 +34,7 @@ export const description = {
   qemuVersion: "7.2",
   memoryBytes: 1,
   capabilities: [],
+  disks: [],
   fencingToken: null,
 };
 export const fencedDescription = { ...description, fencingToken: "t-1" };

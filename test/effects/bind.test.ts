@@ -17,6 +17,7 @@ const guest = {
   qemuVersion: "7.2",
   memoryBytes: 1,
   capabilities: [],
+  disks: [],
   fencingToken: null,
 } as const;
 

@@ -207,7 +207,7 @@ describe("a journal on disk", () => {
     });
     await journal.append({
       ...{ ...opened, side: "destination" },
-      input: { identity, guest: { ...guest, capabilities: [], fencingToken: null }, deadlines },
+      input: { identity, guest: { ...guest, capabilities: [], disks: [], fencingToken: null }, deadlines },
     });
     await journal.append(state("left"));
     expect(openFiles()).toBe(1);

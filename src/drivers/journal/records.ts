@@ -5,13 +5,23 @@ import type { JournalRecord } from "../../effects/ports.js";
 import type { Failure } from "../../protocol/failures.js";
 
 /** Of the form of the records below; a journal of another version is not read. */
-export const version = 2;
+export const version = 3;
 
 export const header = z.object({ kind: z.literal("journal"), version: z.number() });
 
 const side = z.enum(["source", "destination", "coordinator"]);
 const failure: z.ZodMiniType<Failure> = z.object({
-  code: z.enum(["aborted", "stalled", "deadline", "died", "refused", "unanswered", "rejected", "qemu"]),
+  code: z.enum([
+    "aborted",
+    "stalled",
+    "deadline",
+    "died",
+    "refused",
+    "unanswered",
+    "disk",
+    "rejected",
+    "qemu",
+  ]),
   step: z.enum(["begin", "prepare", "perform", "finish", "confirm", "settle"]),
   side,
   message: z.string(),
@@ -23,6 +33,7 @@ const guest = z.object({
   qemuVersion: z.string(),
   memoryBytes: z.number(),
   capabilities: z.array(z.string()),
+  disks: z.array(z.object({ name: z.string(), capacityBytes: z.number() })),
   fencingToken: z.nullable(z.string()),
 });
 const settings = z.object({
@@ -32,9 +43,15 @@ const settings = z.object({
 const prepared = z.object({
   uri: z.string(),
   capabilities: z.array(z.string()),
+  storage: z.exactOptional(z.string()),
   settle: z.exactOptional(z.string()),
 });
-const limits = z.object({ bandwidthMiBps: z.number(), maxDowntimeMs: z.number(), stallMs: z.number() });
+const limits = z.object({
+  bandwidthMiBps: z.number(),
+  diskBandwidthMiBps: z.number(),
+  maxDowntimeMs: z.number(),
+  stallMs: z.number(),
+});
 const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
   z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
 

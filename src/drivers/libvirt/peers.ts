@@ -178,6 +178,7 @@ const described = ({ uuid }: Domain, paused: boolean): GuestDescription => ({
   qemuVersion: "",
   memoryBytes: 0,
   capabilities: [],
+  disks: [],
   fencingToken: null,
 });
 

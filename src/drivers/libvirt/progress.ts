@@ -25,5 +25,7 @@ export function progressOf({
     pass: number("memory_iteration"),
     expectedDowntimeMs: told.has("downtime") ? number("downtime") : null,
     elapsedMs: number("time_elapsed"),
+
+    disks: null,
   };
 }

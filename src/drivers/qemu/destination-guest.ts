@@ -1,16 +1,25 @@
 // The guest that comes in, on a real QEMU: started paused and listening, run only when the machine says so.
 
 import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
-import type { DestinationFound, GuestWas, Prepared, Settings } from "../../protocol/messages.js";
+import type {
+  CopiedDisk,
+  DestinationFound,
+  GuestDescription,
+  Prepared,
+  Settings,
+} from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import { keepHandle } from "./handle-file.js";
-import type { Monitor, MonitorEvent } from "./monitor/commands.js";
-import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
+import { dropImages, type Image, keepImages, makeImages } from "./images.js";
+import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
+import type { MonitorEvent } from "./monitor/commands.js";
+import { QmpUnsentError } from "./monitor/errors.js";
+import { offerDisks, stopOffering } from "./offered-disks.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
 
@@ -42,17 +51,10 @@ export interface DestinationOptions {
   readonly launch?: Launcher | undefined;
   /** Of this migration alone, so that its QEMU is found again by it; made for the QEMU and removed with it. */
   readonly directory: string;
+  /** Of disks that are copied; made where they are missing. */
+  readonly images: readonly Image[];
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
-}
-
-/** Where the stream comes in from another host: the first free port there. */
-export interface ListenAt {
-  /** The address that QEMU binds. */
-  readonly bind: string;
-  /** What the source is told. */
-  readonly host: string;
-  readonly ports: readonly number[];
 }
 
 export type Transport = "unix" | "tcp" | ListenAt;
@@ -61,7 +63,10 @@ export class QemuDestinationGuest implements DestinationGuest {
   readonly #options: DestinationOptions;
   readonly #facts = new Facts<DestinationFact>(
     (event) => this.#hear(event),
-    (why) => ({ type: "process.exited", cause: why }),
+    (why) => {
+      dropImages(this.#options.images, this.#tag);
+      return { type: "process.exited", cause: why };
+    },
   );
   #starting: Promise<QemuProcess> | undefined;
   #settings: Settings | undefined;
@@ -87,11 +92,12 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
     return answering(async () => {
-      this.#starting ??= this.#start(signal);
+      this.#starting ??= this.#start(guest.disks, signal);
       let qemu: QemuProcess;
       try {
         qemu = await this.#starting;
       } catch (error) {
+        dropImages(this.#options.images, this.#tag);
         return failed(messageOf(error));
       }
       this.#facts.from(qemu);
@@ -108,7 +114,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       const chosen = chooseCapabilities(known, guest.capabilities, { pauseBeforeSwitchover: false });
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
-      return done({ uri: await this.#listen(qemu), capabilities: known });
+      if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
+      const storage = await offerDisks(main, guest.disks, this.#storageAddress);
+      if (typeof storage !== "string") return failed(storage.refused);
+      return done({ uri: await this.#listen(qemu), capabilities: known, storage });
     });
   }
 
@@ -121,12 +130,15 @@ export class QemuDestinationGuest implements DestinationGuest {
     });
   }
 
-  resume(guestWas: GuestWas): Promise<Answer<null>> {
-    if (guestWas === "paused") return Promise.resolve(nothing);
+  resume({ guestWas, disks }: GuestDescription): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = await this.#started();
+      const { images } = this.#options;
       try {
-        await main.execute("cont", {});
+        if (disks.length > 0) await stopOffering(main);
+        // From here on they hold what the guest has written.
+        keepImages(images, this.#tag);
+        if (guestWas === "running") await main.execute("cont", {});
       } catch (error) {
         if (error instanceof QmpUnsentError) return failed(error.message);
         throw error;
@@ -145,9 +157,15 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (this.#settings !== undefined) await putBack((await this.#started()).main, this.#settings);
   }
 
-  async #start(signal: AbortSignal): Promise<QemuProcess> {
+  /** Names this migration. */
+  get #tag(): string {
+    return basename(this.#options.directory);
+  }
+
+  async #start(disks: readonly CopiedDisk[], signal: AbortSignal): Promise<QemuProcess> {
     const { spec, sideArgs: ownArgs, clock, directory, launch } = this.#options;
     const sideArgs = [...ownArgs, "-S", "-incoming", "defer"];
+    await makeImages(this.#options.images, disks, this.#tag);
     if (launch === undefined) return QemuProcess.start(spec, { clock, signal, directory, sideArgs });
     await mkdir(directory, { mode: 0o700 });
     try {
@@ -166,30 +184,29 @@ export class QemuDestinationGuest implements DestinationGuest {
     return this.#starting;
   }
 
+  /** QEMU does not tell which port it took for NBD, when it may choose: within one machine it needs none. */
+  get #storageAddress(): string | ListenAt {
+    const { transport, directory } = this.#options;
+    return typeof transport === "string" ? join(directory, "storage.sock") : transport;
+  }
+
   async #listen({ main }: QemuProcess): Promise<string> {
     if (this.#options.transport === "unix") {
       const uri = `unix:${join(this.#options.directory, "migrate.sock")}`;
       await main.execute("migrate-incoming", { uri });
       return uri;
     }
-    if (this.#options.transport !== "tcp") return this.#listenAt(main, this.#options.transport);
+    if (this.#options.transport !== "tcp") {
+      const { transport } = this.#options;
+      const port = await atFirstFree(transport, (it) =>
+        main.execute("migrate-incoming", { uri: `tcp:${bracketed(transport.bind)}:${it}` }),
+      );
+      return `tcp:${bracketed(transport.host)}:${port}`;
+    }
     await main.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
     // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
     return `tcp:${address?.host}:${address?.port}`;
-  }
-
-  async #listenAt(main: Monitor, { bind, host, ports }: ListenAt): Promise<string> {
-    const bracketed = (it: string) => (it.includes(":") ? `[${it}]` : it);
-    for (const [tried, port] of ports.entries()) {
-      try {
-        await main.execute("migrate-incoming", { uri: `tcp:${bracketed(bind)}:${port}` });
-        return `tcp:${bracketed(host)}:${port}`;
-      } catch (error) {
-        if (tried === ports.length - 1 || !(error instanceof QmpCommandError)) throw error;
-      }
-    }
-    throw new Error("there is no port for the stream");
   }
 
   #hear(event: MonitorEvent): void {

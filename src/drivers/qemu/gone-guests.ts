@@ -25,7 +25,10 @@ export function goneSource(cause: Cause): SourceGuest {
   return {
     watch: tellsDeath(cause),
     describe: silence,
-    inquire: silence,
+    inquire: (_, signal) => silence(signal),
+    mirror: gone,
+    endMirrors: gone,
+    unmirror: gone,
     start: gone,
     tune: gone,
     continue: gone,

@@ -2,12 +2,14 @@
 // QEMU that is found once is never started twice.
 
 import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
 import { cause } from "../../protocol/answer.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { handle, handleIn } from "./handle-file.js";
+import { dropImages } from "./images.js";
 import { QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { QemuSourceGuest } from "./source-guest.js";
 
@@ -22,10 +24,24 @@ const sourceHost = z.object({
   spec,
   qemu: handle,
   pauseBeforeSwitchover: z.boolean(),
-  abortOnError: z._default(z.boolean(), false),
+  abortOnError: z.boolean(),
+  storage: z.nullable(
+    z.object({
+      disks: z.union([z.literal("all"), z.readonly(z.array(z.string()))]),
+      sync: z.enum(["full", "top"]),
+      synchronousWrites: z.boolean(),
+    }),
+  ),
+});
+const image = z.object({
+  disk: z.string(),
+  path: z.string(),
+  format: z.enum(["raw", "qcow2"]),
+  backing: z.exactOptional(z.object({ path: z.string(), format: z.string() })),
 });
 const destinationHost = z.object({
   spec,
+  images: z.readonly(z.array(image)),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([
@@ -60,7 +76,7 @@ export async function findDestination(
   host: unknown,
   clock: Clock,
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
-  const { spec, sideArgs, directory, transport } = destinationHost.parse(host);
+  const { spec, directory, ...rest } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
@@ -68,9 +84,10 @@ export async function findDestination(
       : await attach(wanted, clock);
   if (qemu instanceof QemuGoneError) {
     await rm(directory, { recursive: true, force: true });
+    dropImages(rest.images, basename(directory));
     return { spec, qemu: null, guest: goneDestination(qemu.why) };
   }
-  const options = { spec, sideArgs, directory, transport, clock };
+  const options = { spec, directory, ...rest, clock };
   return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
 }
 

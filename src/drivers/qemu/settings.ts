@@ -15,7 +15,7 @@ export const requiredCapabilities = ["events", "return-path"] as const;
 
 /** Used where both QEMUs know them; the gate only when there is something to do in it (docs/decisions/0004). */
 const wantedCapabilities = ["late-block-activate", "validate-uuid"] as const;
-const gateCapability = "pause-before-switchover";
+export const gateCapability = "pause-before-switchover";
 const ours: readonly string[] = [...requiredCapabilities, ...wantedCapabilities, gateCapability];
 
 export interface Gate {

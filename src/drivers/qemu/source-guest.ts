@@ -2,17 +2,20 @@
 // It decides nothing: the order is the machine's.
 
 import type { Clock, SourceFact, SourceGuest } from "../../effects/ports.js";
-import type { Described, RestoreInput, StartInput } from "../../machines/source.js";
+import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
-import type { Limits, Progress } from "../../protocol/convergence.js";
-import type { Ended, SourceFound } from "../../protocol/messages.js";
+import type { DiskProgress, Limits, Progress } from "../../protocol/convergence.js";
+import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";
 import { answering, endProcess } from "./answers.js";
+import { blockDevices } from "./block-devices.js";
 import { Facts } from "./facts.js";
+import { type CopyOptions, Mirrors } from "./mirrors.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
 import {
   chooseCapabilities,
   type Gate,
+  gateCapability,
   memoryBytes,
   putBack,
   readSettings,
@@ -46,15 +49,24 @@ const stillUnderWay: Readonly<Record<string, SourceFound>> = {
 /** Why a guest has stopped, when it was not for the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
 
+/** Which disks are copied, and how. */
+export interface StorageCopy extends CopyOptions {
+  /** By name; `all` is each that the guest can write to. */
+  readonly disks: "all" | readonly string[];
+}
+
 export interface SourceOptions extends Gate {
   /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
   readonly abortOnError: boolean;
+  /** Null when the hosts share the guest's storage. */
+  readonly storage: StorageCopy | null;
 }
 
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
   readonly #options: SourceOptions;
+  readonly #mirrors: Mirrors;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -75,6 +87,8 @@ export class QemuSourceGuest implements SourceGuest {
     this.#qemu = qemu;
     this.#clock = clock;
     this.#options = options;
+    const copy = options.storage ?? { sync: "full", synchronousWrites: false };
+    this.#mirrors = new Mirrors(qemu, { ...copy, clock, tell: (fact) => this.#tell(fact) });
     this.#facts.from(qemu);
   }
 
@@ -107,6 +121,8 @@ export class QemuSourceGuest implements SourceGuest {
       }
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
+      const disks = await this.#disksToCopy();
+      if (typeof disks === "string") return failed(disks);
       return done({
         guest: {
           uuid: UUID,
@@ -114,6 +130,7 @@ export class QemuSourceGuest implements SourceGuest {
           qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
           memoryBytes: memory,
           capabilities: known,
+          disks,
           fencingToken: null,
         },
         settings,
@@ -121,10 +138,11 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  inquire(): Promise<Answer<SourceFound>> {
+  inquire(disks: readonly CopiedDisk[]): Promise<Answer<SourceFound>> {
     return answering(async () => {
       const { main } = this.#qemu;
       this.#underWay = true;
+      await this.#mirrors.expect(disks);
       const { status = "none" } = await main.execute("query-migrate", {});
       const found = endings[status] ?? stillUnderWay[status];
       if (found !== undefined) return done(found);
@@ -134,11 +152,30 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
+  mirror(input: MirrorInput): Promise<Answer<null>> {
+    return answering(() => {
+      this.#underWay = true;
+      this.#watchProgress();
+      return this.#mirrors.begin(input);
+    });
+  }
+
+  endMirrors(signal: AbortSignal): Promise<Answer<null>> {
+    return answering(() => this.#mirrors.end(signal));
+  }
+
+  unmirror(signal: AbortSignal): Promise<Answer<null>> {
+    return answering(() => this.#mirrors.drop(signal));
+  }
+
   start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#options);
+      const gate = { pauseBeforeSwitchover: this.#options.pauseBeforeSwitchover || guest.disks.length > 0 };
+      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, gate);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
+      if (guest.disks.length > 0 && !chosen.some((it) => it.capability === gateCapability))
+        return failed(`to copy disks QEMU needs the migration capability "${gateCapability}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
@@ -153,6 +190,7 @@ export class QemuSourceGuest implements SourceGuest {
   tune(limits: Limits): Promise<Answer<null>> {
     return answering(async () => {
       await setLimits(this.#qemu.main, limits);
+      await this.#mirrors.setLimits(limits);
       return nothing;
     });
   }
@@ -208,8 +246,25 @@ export class QemuSourceGuest implements SourceGuest {
     return endProcess(this.#qemu);
   }
 
+  /** Or why they cannot be. */
+  async #disksToCopy(): Promise<readonly CopiedDisk[] | string> {
+    const { storage } = this.#options;
+    if (storage === null) return [];
+    const devices = await blockDevices(this.#qemu.main);
+    const wanted = storage.disks === "all" ? devices.filter((it) => !it.readOnly) : [];
+    for (const name of storage.disks === "all" ? [] : storage.disks) {
+      const device = devices.find((it) => it.name === name);
+      const known = devices.map((it) => it.name).join(", ") || "none";
+      if (device === undefined) return `the guest has no disk "${name}"; it has ${known}`;
+      if (device.readOnly) return `disk "${name}" cannot be copied: it is read-only`;
+      wanted.push(device);
+    }
+    return wanted.map(({ name, capacityBytes }) => ({ name, capacityBytes }));
+  }
+
   #hear(event: MonitorEvent): void {
     if (!this.#underWay) return;
+    this.#mirrors.hear(event);
     switch (event.name) {
       case "STOP":
         this.stoppedAtMicros = event.atMicros;
@@ -286,13 +341,18 @@ export class QemuSourceGuest implements SourceGuest {
 
   #watchProgress(): void {
     const report = async () => {
-      const info = await this.#qemu.main.execute("query-migrate", {}).catch(() => undefined);
-      const progress = info && progressOf(info);
+      const progress = await this.#progress().catch(() => undefined);
       if (this.#progressTimer === undefined) return;
       if (progress !== undefined) this.#tell({ type: "monitor.progressed", progress });
       this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs);
     };
     this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs / 10);
+  }
+
+  async #progress(): Promise<Progress | undefined> {
+    const info = await this.#qemu.main.execute("query-migrate", {});
+    const disks = await this.#mirrors.progress();
+    return info.ram === undefined && disks === null ? undefined : progressOf(info, disks);
   }
 
   #stopProgress(): void {
@@ -303,17 +363,18 @@ export class QemuSourceGuest implements SourceGuest {
 
 const bytesPerMegabit = 125_000;
 
-function progressOf(info: MigrationInfo): Progress | undefined {
+/** Before QEMU sends memory there are only the disks. */
+function progressOf(info: MigrationInfo, disks: DiskProgress | null): Progress {
   const { ram } = info;
-  if (ram === undefined) return undefined;
   return {
-    transferredBytes: ram.transferred,
-    remainingBytes: ram.remaining,
-    totalBytes: ram.total,
-    dirtyBytesPerSecond: ram["dirty-pages-rate"] * ram["page-size"],
-    bandwidthBytesPerSecond: Math.round(ram.mbps * bytesPerMegabit),
-    pass: ram["dirty-sync-count"],
+    transferredBytes: ram?.transferred ?? 0,
+    remainingBytes: ram?.remaining ?? 0,
+    totalBytes: ram?.total ?? 0,
+    dirtyBytesPerSecond: ram === undefined ? 0 : ram["dirty-pages-rate"] * ram["page-size"],
+    bandwidthBytesPerSecond: Math.round((ram?.mbps ?? 0) * bytesPerMegabit),
+    pass: ram?.["dirty-sync-count"] ?? 0,
     expectedDowntimeMs: info["expected-downtime"] ?? null,
     elapsedMs: info["total-time"] ?? 0,
+    disks,
   };
 }

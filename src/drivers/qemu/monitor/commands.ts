@@ -17,6 +17,19 @@ const socketAddress = z.looseObject({
   path: z.optional(z.string()),
 });
 
+const yankInstance = z.looseObject({ type: z.string(), "node-name": z.optional(z.string()) });
+const inet = { host: z.string(), port: z.string() };
+/** NBD's server is given its address in QEMU's older form. */
+const serverAddress = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("unix"), data: z.strictObject({ path: z.string() }) }),
+  z.strictObject({ type: z.literal("inet"), data: z.strictObject(inet) }),
+]);
+const nbdAddress = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("unix"), path: z.string() }),
+  z.strictObject({ type: z.literal("inet"), ...inet }),
+]);
+const blockJob = z.looseObject({ device: z.string() });
+
 export const commands = {
   "query-status": {
     arguments: noArguments,
@@ -105,9 +118,76 @@ export const commands = {
     arguments: z.strictObject({ state: z.enum(["pre-switchover", "cancelling"]) }),
     returns: nothing,
   },
-  yank: {
-    arguments: z.strictObject({ instances: z.array(z.strictObject({ type: z.literal("migration") })) }),
+  "query-yank": { arguments: noArguments, returns: z.array(yankInstance) },
+  yank: { arguments: z.strictObject({ instances: z.array(yankInstance) }), returns: nothing },
+  "query-block": {
+    arguments: noArguments,
+    returns: z.array(
+      z.looseObject({
+        device: z.string(),
+        qdev: z.optional(z.string()),
+        inserted: z.optional(
+          z.looseObject({
+            ro: z.boolean(),
+            "node-name": z.optional(z.string()),
+            image: z.looseObject({ "virtual-size": z.number() }),
+          }),
+        ),
+      }),
+    ),
+  },
+  "query-named-block-nodes": {
+    arguments: z.strictObject({ flat: z.boolean() }),
+    returns: z.array(z.looseObject({ "node-name": z.optional(z.string()) })),
+  },
+  "nbd-server-start": { arguments: z.strictObject({ addr: serverAddress }), returns: nothing },
+  "nbd-server-stop": { arguments: noArguments, returns: nothing },
+  "query-block-exports": { arguments: noArguments, returns: z.array(z.looseObject({ id: z.string() })) },
+  "block-export-add": {
+    arguments: z.strictObject({
+      type: z.literal("nbd"),
+      id: z.string(),
+      "node-name": z.string(),
+      name: z.string(),
+      writable: z.boolean(),
+    }),
     returns: nothing,
+  },
+  "blockdev-add": {
+    arguments: z.strictObject({
+      driver: z.literal("nbd"),
+      "node-name": z.string(),
+      server: nbdAddress,
+      export: z.string(),
+      discard: z.literal("unmap"),
+    }),
+    returns: nothing,
+  },
+  "blockdev-del": { arguments: z.strictObject({ "node-name": z.string() }), returns: nothing },
+  "blockdev-mirror": {
+    arguments: z.strictObject({
+      "job-id": z.string(),
+      device: z.string(),
+      target: z.string(),
+      sync: z.enum(["full", "top"]),
+      "copy-mode": z.enum(["background", "write-blocking"]),
+      speed: z.number(),
+    }),
+    returns: nothing,
+  },
+  "block-job-cancel": {
+    arguments: z.strictObject({ device: z.string(), force: z.boolean() }),
+    returns: nothing,
+  },
+  "block-job-set-speed": {
+    arguments: z.strictObject({ device: z.string(), speed: z.number() }),
+    returns: nothing,
+  },
+  "query-block-jobs": {
+    arguments: noArguments,
+    returns: z.array(
+      z.looseObject({ device: z.string(), len: z.number(), offset: z.number(), ready: z.boolean() }),
+    ),
   },
   stop: { arguments: noArguments, returns: nothing },
   cont: { arguments: noArguments, returns: nothing },
@@ -127,6 +207,9 @@ export const events = {
   RESUME: nothing,
   SHUTDOWN: z.looseObject({ guest: z.boolean() }),
   BLOCK_IO_ERROR: z.looseObject({ action: z.enum(["ignore", "report", "stop"]) }),
+  BLOCK_JOB_READY: blockJob,
+  BLOCK_JOB_CANCELLED: blockJob,
+  BLOCK_JOB_COMPLETED: z.looseObject({ device: z.string(), error: z.optional(z.string()) }),
   MIGRATION: z.looseObject({ status: z.string() }),
   MIGRATION_PASS: z.looseObject({ pass: z.number() }),
 } as const;
