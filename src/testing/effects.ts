@@ -1,7 +1,7 @@
 // What the effects of the two sides do in the simulated world: to the QEMUs, to the fence, and what they answer.
 
 import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.js";
-import type { DestinationFound, SourceFound } from "../protocol/messages.js";
+import type { DestinationFound, GuestDescription, SourceFound } from "../protocol/messages.js";
 import { room } from "./memo.js";
 import {
   dies,
@@ -28,7 +28,7 @@ export const outsideKey = ({ qemuS, qemuD, fence }: Outside): number =>
 export const fences = ["none", "offered", "claimed", "gone"] as const;
 
 export const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
-export const description = {
+const description = {
   uuid: "u-1",
   guestWas: "running" as const,
   qemuVersion: "7.2",
@@ -37,8 +37,13 @@ export const description = {
   disks: [],
   fencingToken: null,
 };
-export const fencedDescription = { ...description, fencingToken: "t-1" };
-export const preparedAt = { uri: "unix:/nowhere", capabilities: [] };
+/** What the source says of its guest in such a world. */
+export const describedAs = (storage: boolean, fenced: boolean): GuestDescription => ({
+  ...description,
+  disks: storage ? [{ name: "one", capacityBytes: 1 }] : [],
+  fencingToken: fenced ? "t-1" : null,
+});
+export const preparedAt = { uri: "unix:/nowhere", capabilities: [], storage: "unix:/nowhere" };
 
 interface Done {
   readonly change: Partial<Outside>;
@@ -55,11 +60,28 @@ export function carryOut(effect: string, outside: Outside): Done {
   switch (effect) {
     case "describe": {
       const settings = { capabilities: {}, parameters: {} };
-      const guest = fence === "none" ? description : fencedDescription;
+      const guest = describedAs(qemuS.disks !== "shared", fence !== "none");
       return only(qemuS.alive ? done({ guest, settings }) : unknown("QEMU is dead"));
     }
     case "inquireSource":
       return only(qemuS.alive ? done(foundAt(qemuS)) : null);
+    case "mirror":
+      if (!qemuS.alive || !qemuD.alive) return only(failed("cannot connect"));
+      return {
+        change: {
+          qemuS:
+            qemuS.disks === "following"
+              ? withSource(qemuS, { facts: [...qemuS.facts, { type: "monitor.mirrored" }] })
+              : withSource(qemuS, { disks: "copying" }),
+        },
+        answer: nothing,
+      };
+    case "endMirrors":
+      if (!qemuS.alive || qemuS.disks !== "following") return only(failed("a copy has ended"));
+      return { change: { qemuS: withSource(qemuS, { disks: "ended" }) }, answer: nothing };
+    case "unmirror":
+      if (!qemuS.alive) return only(unknown("QEMU is dead"));
+      return { change: { qemuS: withSource(qemuS, { disks: "alone" }) }, answer: nothing };
     case "start":
       if (!qemuS.alive || !qemuD.alive || qemuD.stream !== "listening") return only(failed("cannot connect"));
       return {
@@ -130,6 +152,7 @@ export function carryOut(effect: string, outside: Outside): Done {
           }),
         },
         answer: nothing,
+        ...(!disksAreWhole(qemuS) && { harm: "G4: a guest is run whose disks are not whole there" }),
         ...(qemuD.stream === "stale" && { harm: "G4: a guest is run that others have gone on without" }),
         ...(qemuD.stream !== "stale" &&
           qemuD.stream !== "whole" && { harm: "G4: a guest is run that is not whole" }),
@@ -140,6 +163,8 @@ export function carryOut(effect: string, outside: Outside): Done {
       return only(nothing);
   }
 }
+
+const disksAreWhole = ({ disks }: SimulatedSource): boolean => disks === "shared" || disks === "ended";
 
 const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =>
   qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD;

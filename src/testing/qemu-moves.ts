@@ -6,8 +6,10 @@ import {
   completes,
   dies,
   endedAs,
+  follows,
   givesUp,
   goesStale,
+  losesCopy,
   pauses,
   type SimulatedDestination,
   type SimulatedSource,
@@ -81,8 +83,14 @@ function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[
     may("pauses the guest for long and waits before the switchover", false, {
       qemuS: pauses(qemuS, "preSwitchover", true),
     });
-    may("pauses the guest and switches over at once", false, { qemuS: pauses(qemuS, "device", false) });
+    // With disks to copy it is always told to wait.
+    if (qemuS.disks === "shared")
+      may("pauses the guest and switches over at once", false, { qemuS: pauses(qemuS, "device", false) });
   }
+  if (qemuS.disks === "copying" && qemuD.alive)
+    may("has copied the disks, and follows each write", false, { qemuS: follows(qemuS) });
+  if (qemuS.disks === "copying" || qemuS.disks === "following")
+    may("loses the copy of a disk", qemuD.alive, { qemuS: losesCopy(qemuS) });
   if (qemuS.stopUntold) may("has paused its guest for long", false, { qemuS: tellsStop(qemuS) });
   if (qemuS.migration === "device" && connected) {
     const facts = [...qemuD.facts, { type: "monitor.completed" } as const];

@@ -23,6 +23,8 @@ interface SourceParts {
   readonly alive: boolean;
   readonly cpu: "running" | "stopped";
   readonly migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended;
+  /** `following`: every write is copied. `ended`: the copies are whole, and no longer follow. */
+  readonly disks: "shared" | "alone" | "copying" | "following" | "ended" | "broken";
   /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
   readonly stopUntold: boolean;
   /** What it has said and nobody has heard yet, in order. */
@@ -47,6 +49,7 @@ export const firstSource: SimulatedSource = sources.get({
   alive: true,
   cpu: "running",
   migration: "none",
+  disks: "shared",
   stopUntold: false,
   facts: [],
 });
@@ -106,6 +109,15 @@ export const completes = (it: SimulatedSource): SimulatedSource =>
     migration: "completed",
     stopUntold: false,
     facts: [...it.facts, { type: "monitor.completed" }],
+  });
+
+export const follows = (it: SimulatedSource): SimulatedSource =>
+  withSource(it, { disks: "following", facts: [...it.facts, { type: "monitor.mirrored" }] });
+
+export const losesCopy = (it: SimulatedSource): SimulatedSource =>
+  withSource(it, {
+    disks: "broken",
+    facts: [...it.facts, { type: "monitor.mirrorFailed", cause: cause("the connection broke") }],
   });
 
 /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */

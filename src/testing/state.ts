@@ -92,6 +92,8 @@ export function brokenInTheEnd(state: State): string | undefined {
   if (runners(state) !== 1 && !qemuDied) return `G2: ${runners(state)} copies run in the end`;
   if (qemuD.alive && !destinationRuns(state)) return "G6: a paused copy is left at the destination";
   if (qemuS.alive && !sourceRuns(state)) return "G6: a paused copy is left at the source";
+  if (qemuS.alive && (qemuS.disks === "copying" || qemuS.disks === "following"))
+    return "G6: the copy of a disk is left at the source";
   if (state.fence === "claimed" && !qemuD.everRan && !qemuDied)
     return "G6: the guest is claimed at the fence for a destination that has not run it";
   // What the coordinator says about the guest is true.

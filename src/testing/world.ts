@@ -7,10 +7,10 @@ import { sourceMachine } from "../machines/source.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy, type Policy } from "../protocol/policy.js";
-import { description, fencedDescription, identity } from "./effects.js";
+import { describedAs, identity } from "./effects.js";
 import { type Move, Moves } from "./moves.js";
 import { silence } from "./network.js";
-import { firstDestination, firstSource } from "./qemus.js";
+import { firstDestination, firstSource, withSource } from "./qemus.js";
 import { Species } from "./species.js";
 import { brokenAt, brokenInTheEnd, changed, State } from "./state.js";
 
@@ -19,6 +19,8 @@ export interface WorldOptions {
   readonly peerToPeer?: boolean;
   /** Default: the source waits. With `fence` both sides have one. */
   readonly policy?: Policy;
+  /** Disks are copied. Default: all storage is shared. */
+  readonly storage?: boolean;
   /** Default 1. */
   readonly aborts?: number;
 }
@@ -26,12 +28,12 @@ export interface WorldOptions {
 const known = new Map<string, Moves>();
 
 /** The machines of such a world and what they can do; kept, since they remember what they have met. */
-export function movesOf({ peerToPeer = false, policy = defaultPolicy }: WorldOptions): Moves {
-  const key = JSON.stringify([peerToPeer, policy]);
+export function movesOf({ peerToPeer = false, policy = defaultPolicy, storage = false }: WorldOptions): Moves {
+  const key = JSON.stringify([peerToPeer, policy, storage]);
   let moves = known.get(key);
   if (moves === undefined) {
     const both = { identity, deadlines: defaultDeadlines };
-    const guest = policy.whenUnreachable === "fence" ? fencedDescription : description;
+    const guest = describedAs(storage, policy.whenUnreachable === "fence");
     moves = new Moves({
       source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy }),
       destination: new Species("destination", destinationMachine, { ...both, guest }),
@@ -45,7 +47,7 @@ export function movesOf({ peerToPeer = false, policy = defaultPolicy }: WorldOpt
 
 export function beginning(
   { rules: { source, coordinator } }: Moves,
-  { aborts = 1, policy = defaultPolicy }: WorldOptions,
+  { aborts = 1, policy = defaultPolicy, storage = false }: WorldOptions,
 ): State {
   const [s, c] = [source.first, coordinator.first];
   const fence = policy.whenUnreachable === "fence" ? "offered" : "none";
@@ -53,7 +55,7 @@ export function beginning(
     s.to,
     null,
     c.to,
-    firstSource,
+    storage ? withSource(firstSource, { disks: "alone" }) : firstSource,
     firstDestination,
     fence,
     silence,

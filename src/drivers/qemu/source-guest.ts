@@ -142,7 +142,7 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(async () => {
       const { main } = this.#qemu;
       this.#underWay = true;
-      await this.#mirrors.expect(disks);
+      this.#mirrors.expect(disks);
       const { status = "none" } = await main.execute("query-migrate", {});
       const found = endings[status] ?? stillUnderWay[status];
       if (found !== undefined) return done(found);
