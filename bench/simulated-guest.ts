@@ -53,6 +53,9 @@ export function simulateGuest(uuid: string, passes: number) {
     mirror: async () => nothing,
     endMirrors: async () => nothing,
     unmirror: async () => nothing,
+    startPostcopy: async () => nothing,
+    breakStream: async () => nothing,
+    resumeStream: async () => nothing,
     start: async () => {
       void move();
       return nothing;
@@ -73,6 +76,7 @@ export function simulateGuest(uuid: string, passes: number) {
     },
     prepare: async () => done({ uri: `unix:/run/${uuid}`, capabilities: [] }),
     inquire: async () => done("listening"),
+    relisten: async () => done({ uri: "unix:/x" }),
     resume: async () => {
       contMs = performance.now();
       return nothing;

@@ -50,6 +50,11 @@ export interface MigrateOptions {
   readonly pauseBeforeSwitchover?: boolean;
   /** The contents of disks that the two sides do not share. Default: all storage is shared. */
   readonly storage?: CopiedStorage;
+  /**
+   * Allows `startPostcopy`: the guest runs at the destination before all of its memory is there. Until it is handed over it
+   * can still be had back; from then on the death of either side loses it. Default: false.
+   */
+  readonly postcopy?: boolean;
   /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
   readonly limits?: Partial<Limits>;
@@ -88,15 +93,20 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const identity: Identity = { migrationId, uuid, name };
   const surroundings = { journal, clock, fence, around, onRecord };
 
-  const { pauseBeforeSwitchover = false, abortOnError = false, transport = "unix" } = options;
-  const sourceOptions = { pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage) };
+  const {
+    pauseBeforeSwitchover = false,
+    postcopy = false,
+    abortOnError = false,
+    transport = "unix",
+  } = options;
+  const sourceOptions = { pauseBeforeSwitchover, postcopy, abortOnError, storage: copyOf(options.storage) };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
   const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions });
   const { sideArgs = [], launch, ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const directory = join(tmpdir(), `switchover-${migrationId}`);
   const images = options.storage?.images ?? [];
-  const destinationHost: DestinationHost = { spec, images, sideArgs, directory, transport };
+  const destinationHost: DestinationHost = { spec, images, postcopy, sideArgs, directory, transport };
   const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch });
 
   let destination: DestinationActor | null = null;

@@ -52,6 +52,8 @@ export interface Migration {
   setBandwidth(bandwidthMiBps: number): Promise<Tuned>;
   /** Watchdog: the longest time without progress, in milliseconds. @throws RangeError. */
   setStall(stallMs: number): Promise<Tuned>;
+  /** Has the guest run at the destination before its memory is there, as soon as QEMU can. Resolves to whether QEMU was told. */
+  startPostcopy(): Promise<Tuned>;
   snapshot(): MigrationSnapshot;
 }
 
@@ -136,6 +138,21 @@ export function conduct(parts: Parts): Migration {
     );
   };
 
+  const startPostcopy = async (): Promise<Tuned> => {
+    const asked = "person.postcopyAsked";
+    if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
+    const refusal = firstAside(source, (it) => it.type === "refused" && it.event === asked);
+    source.send({ type: asked });
+    const told = waitFor(
+      source,
+      (it) => it.matches({ precopying: { postcopy: "asked" } }) || !it.matches("precopying"),
+    ).then(() => undefined);
+    const refused = await Promise.race([refusal, told]);
+    return refused?.type === "refused"
+      ? { applied: false, why: refused.why }
+      : { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
+  };
+
   const abort = async (): Promise<Abort> => {
     if (coordinator.getSnapshot().status !== "active") {
       return { accepted: false, why: "the migration has ended" };
@@ -164,6 +181,7 @@ export function conduct(parts: Parts): Migration {
     setMaxDowntime: (maxDowntimeMs) => tune({ maxDowntimeMs }),
     setBandwidth: (bandwidthMiBps) => tune({ bandwidthMiBps }),
     setStall: (stallMs) => tune({ stallMs }),
+    startPostcopy,
     snapshot,
   };
 }

@@ -119,7 +119,7 @@ describe("capabilities", () => {
   const on = (capability: string) => ({ capability, state: true });
 
   test("are those that this QEMU knows, and the other where they change the stream", () => {
-    const gate = { pauseBeforeSwitchover: true };
+    const gate = { pauseBeforeSwitchover: true, postcopy: false };
     const chosen = chooseCapabilities(both, ["return-path"], gate);
     expect(chosen).toEqual(["events", "return-path", "pause-before-switchover"].map(on));
     expect(chooseCapabilities(["events", "return-path"], both, gate)).toEqual(
@@ -128,12 +128,12 @@ describe("capabilities", () => {
   });
 
   test("put the gate before the switchover off when nothing waits in it, whatever it was", () => {
-    const chosen = chooseCapabilities(both, both, { pauseBeforeSwitchover: false });
+    const chosen = chooseCapabilities(both, both, { pauseBeforeSwitchover: false, postcopy: false });
     expect(chosen).toContainEqual({ capability: "pause-before-switchover", state: false });
   });
 
   test("name the one without which no guarantee holds", () => {
-    const gate = { pauseBeforeSwitchover: false };
+    const gate = { pauseBeforeSwitchover: false, postcopy: false };
     const missing = { missing: "return-path" };
     expect(chooseCapabilities(["events"], ["events", "return-path"], gate)).toEqual(missing);
     expect(chooseCapabilities(["events", "return-path"], ["events"], gate)).toEqual(missing);

@@ -49,7 +49,9 @@ export class Incoming {
     const { identity, domain, guest, persistent, transport } = arriving;
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
-    const qemuHost: DestinationHost = { spec, images: [], sideArgs, directory, transport };
+    const qemuHost: DestinationHost = {
+      ...{ spec, images: [], postcopy: false, sideArgs, directory, transport },
+    };
     await host.domains.keep(domain, {
       ...{ incoming: identity.migrationId, handle: null, directory, persistent },
     });

@@ -16,7 +16,7 @@ import { endOtherRelays } from "../drivers/relay/relay.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
-import type { Decision, GuestDescription, Identity, Prepared } from "../protocol/messages.js";
+import type { Decision, GuestDescription, Identity, Prepared, Reconnection } from "../protocol/messages.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
@@ -286,7 +286,7 @@ export class Migrations {
   }
 
   /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
-  async settle(identity: Identity, how: "settle" | "yield"): Promise<Decision> {
+  async settle(identity: Identity, how: "settle" | "yield" | "handOver"): Promise<Decision> {
     const { journal, clock } = this.#host;
     const { migrationId } = identity;
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
@@ -298,6 +298,13 @@ export class Migrations {
     this.#settled.add(migrationId);
     await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now() });
     return "refused";
+  }
+
+  /** As the destination in post-copy: listens again for a source whose connection was lost. */
+  async reconnect(identity: Identity): Promise<Reconnection> {
+    const incoming = this.#incoming.get(identity.migrationId);
+    if (incoming === undefined) return "lost";
+    return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
   }
 
   /** Whether the guest that was coming in by this migration is the domain by now. */

@@ -58,7 +58,8 @@ export class Outgoing {
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
-    const options = { pauseBeforeSwitchover: false, abortOnError: leaving.abortOnError, storage: null };
+    const { abortOnError } = leaving;
+    const options = { pauseBeforeSwitchover: false, postcopy: false, abortOnError, storage: null };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {

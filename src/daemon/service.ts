@@ -217,6 +217,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         writing(client);
         return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
       },
+      handOver: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
+      reconnect: async (it) => {
+        const where = await migrations.reconnect(it);
+        return { uri: where === "lost" ? "" : where.uri };
+      },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
     }),
   ];

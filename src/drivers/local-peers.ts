@@ -4,7 +4,7 @@
 import type { Actor } from "xstate";
 import type { Opened } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../effects/ports.js";
-import type { destinationMachine } from "../machines/destination.js";
+import type { DestinationEvent, destinationMachine } from "../machines/destination.js";
 import {
   type DestinationSnapshot,
   replyToAbort,
@@ -13,6 +13,7 @@ import {
   replyToFinish,
   replyToPerform,
   replyToPrepare,
+  replyToReconnect,
   replyToSettle,
   type SourceSnapshot,
 } from "../machines/replies.js";
@@ -68,7 +69,7 @@ export function localDestination(
     return answer;
   };
   const ask = <T>(
-    type: "coordinator.finishAsked" | "coordinator.finishCancelledAsked" | "source.asked" | "source.yielded",
+    type: Extract<DestinationEvent, { type: `coordinator.${string}` | `source.${string}` }>["type"],
     read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
     signal: AbortSignal,
     neverPrepared: Answer<T>,
@@ -94,6 +95,8 @@ export function localDestination(
         : ask("coordinator.finishAsked", replyToFinish, signal, failed("there was no Prepare")),
     // Without a Prepare there is no copy here, and there never will be one under this migration's id.
     settle: (_, signal) => ask("source.asked", replyToSettle, signal, done("refused")),
+    handOver: (_, signal) => ask("source.handedOver", replyToSettle, signal, done("refused")),
+    reconnect: (_, signal) => ask("source.reconnectAsked", replyToReconnect, signal, done("lost")),
     yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),
   };
 }

@@ -32,6 +32,7 @@ import type {
   GuestDescription,
   Identity,
   Prepared,
+  Reconnection,
   SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
@@ -56,6 +57,12 @@ export interface SourceGuest {
   unmirror(signal: AbortSignal): Promise<Answer<null>>;
   start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
   tune(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
+  /** The fact `monitor.postcopy` comes when it is certain that QEMU will not let its guest run here again by itself. */
+  startPostcopy(signal: AbortSignal): Promise<Answer<null>>;
+  /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
+  breakStream(signal: AbortSignal): Promise<Answer<null>>;
+  /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
+  resumeStream(to: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
   cancel(signal: AbortSignal): Promise<Answer<Ended>>;
   rescue(signal: AbortSignal): Promise<Answer<Ended>>;
@@ -69,6 +76,8 @@ export interface DestinationGuest {
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
   /** What became of a stream that was coming in when the engine was restarted. */
   inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
+  /** In post-copy: listens again after the connection was lost. */
+  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: string }>>;
   /** Unless it was paused before; its disks are its own from then on. */
   resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
@@ -88,6 +97,10 @@ export interface SettlingPeer {
   settle(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
   /** Says that the source's QEMU is dead for certain; the answer is the decision. */
   yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  /** In post-copy: the source can run the guest no more, and serves its memory; the answer is the decision. */
+  handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  /** In post-copy, when the connection is lost: asks the destination to listen again. */
+  reconnect(identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>>;
 }
 
 /** The destination's side as the coordinator reaches it. */

@@ -1,8 +1,10 @@
 // The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
+import { failure } from "../protocol/failures.js";
+import { line } from "./destination-receiving.js";
 import { createStateConfig, fencedGuest } from "./destination-setup.js";
-import { isDone, isFailed, keeping, noteEffect, refusing as refuses } from "./habits.js";
+import { answers, isDone, isFailed, keeping, noteEffect, noteThat, refusing as refuses } from "./habits.js";
 
 /** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
 const takes = {
@@ -10,7 +12,15 @@ const takes = {
   "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
   "source.asked": keeping("the answer follows when `cont` has had its own"),
   "source.yielded": keeping("the guest is being taken"),
+  "source.handedOver": keeping("the guest is being taken"),
 } as const;
+
+const memoryGone = noteThat(
+  failure("died", "perform", "source", {
+    message:
+      "the source's QEMU died in post-copy: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
+  }),
+);
 
 const died = { type: "noteQemu", params: { step: "finish" } } as const;
 const diedAnyway = { type: "noteWords", params: { step: "perform" } } as const;
@@ -87,12 +97,12 @@ export const taking = createStateConfig({
       { guard: isFailed, target: "refusing", actions: noteEffect("take") },
       // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
       { guard: "isDying", target: "lost" },
-      { guard: isDone, target: "arrived" },
+      { guard: isDone, target: "landing" },
       { target: "resuming", actions: noteEffect("take") },
     ],
   },
   initial: "asking",
-  on: { ...takes, "monitor.resumed": "arrived" },
+  on: { ...takes, "monitor.resumed": "landing" },
   states: {
     asking: { on: { "process.exited": { target: "dying", actions: died } } },
     dying: {
@@ -111,7 +121,7 @@ export const resuming = createStateConfig({
   initial: "waiting",
   on: {
     ...takes,
-    "monitor.resumed": "arrived",
+    "monitor.resumed": "landing",
     "process.exited": { target: "lost", actions: died },
   },
   states: {
@@ -122,13 +132,83 @@ export const resuming = createStateConfig({
         id: "resume",
         input: ({ context }) => context.guest,
         onDone: [
-          { guard: isDone, target: "#destination.arrived" },
+          { guard: isDone, target: "#destination.landing" },
           { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
           { target: "waiting" },
         ],
       },
     },
     waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const landing = createStateConfig({
+  description: "the guest is taken: it has arrived when all of its memory is here",
+  always: [{ guard: "isWhole", target: "arrived" }, { target: "fetching" }],
+});
+
+export const fetching = createStateConfig({
+  description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
+  meta: { phase: "finish3" },
+  tags: ["prepared", "taken"],
+  type: "parallel",
+  on: {
+    ...takes,
+    "source.yielded": "orphaned",
+    "monitor.completed": { target: "arrived", actions: { type: "takeMemory", params: "whole" } },
+    "process.exited": { target: "lost", actions: died },
+  },
+  states: {
+    line,
+    hand: {
+      initial: "inquiring",
+      states: {
+        inquiring: {
+          description: "the last of the memory may have come while this side decided",
+          invoke: {
+            src: "inquireDestination",
+            id: "inquireDestination",
+            onDone: [
+              { guard: answers("runs"), target: "#destination.arrived" },
+              { guard: answers("received"), target: "#destination.arrived" },
+              { target: "waiting" },
+            ],
+          },
+        },
+        waiting: { after: { receive: "inquiring" } },
+      },
+    },
+  },
+});
+
+export const orphaned = createStateConfig({
+  description:
+    "post-copy, and the source's QEMU is dead: the guest is whole if all of its memory was under way",
+  meta: { phase: "finish3" },
+  tags: ["prepared", "taken"],
+  entry: "firstAttempt",
+  initial: "asking",
+  on: {
+    ...takes,
+    "monitor.completed": { target: "arrived", actions: { type: "takeMemory", params: "whole" } },
+    "monitor.postcopyPaused": { target: "lost", actions: memoryGone },
+    "process.exited": { target: "lost", actions: died },
+  },
+  states: {
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "inquireDestination",
+        id: "inquireDestination",
+        onDone: [
+          { guard: answers("runs"), target: "#destination.arrived" },
+          { guard: answers("received"), target: "#destination.arrived" },
+          { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "asking" } },
   },
 });
 

@@ -33,6 +33,9 @@ const undecided = {
   "process.exited": { target: "refusing", actions: noteQemu("perform") },
 } as const;
 
+const partly = { type: "takeMemory", params: "partly" } as const;
+const whole = { type: "takeMemory", params: "whole" } as const;
+
 /** Whether the guest is claimed at the fence first. */
 const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
 
@@ -44,10 +47,15 @@ export const waking = createStateConfig({
   always: [
     // Nobody has been told that this side is prepared.
     woke("refusing", "preparing", "refusing", "endingUnrecorded"),
-    woke("recovering", "listening", "receiving", "completing", "received", "recovering"),
+    woke(
+      "recovering",
+      ...["listening", "receiving", "completing", "partlyReceived", "entrusted", "received", "recovering"],
+    ),
     woke("claiming", "claiming"),
     woke("disclaiming", "disclaiming"),
-    woke("resuming", "taking", "resuming"),
+    woke("resuming", "taking", "resuming", "landing"),
+    woke("fetching", "fetching"),
+    woke("orphaned", "orphaned"),
     woke("killing", "killing"),
     woke("arrived", "arrived"),
     woke("refused", "refused"),
@@ -68,9 +76,12 @@ export const recovering = createStateConfig({
     onDone: [
       { guard: answers("listening"), target: "listening" },
       { guard: answers("receiving"), target: "receiving" },
-      { guard: answers("received"), target: "received" },
+      { guard: answers("partly"), target: "partlyReceived", actions: partly },
+      { guard: answers("received"), target: "received", actions: whole },
       // It has run here, so the source's copy must not (G3).
-      { guard: answers("runs"), target: "taking" },
+      { guard: answers("runs"), target: "taking", actions: whole },
+      { guard: answers("runsPartly"), target: "taking", actions: partly },
+      { guard: answers("runsBroken"), target: "taking", actions: partly },
       {
         guard: isDone,
         target: "refusing",
@@ -90,9 +101,12 @@ export const recovering = createStateConfig({
     "coordinator.finishCancelledAsked": followsSoon,
     "source.asked": followsSoon,
     "source.yielded": followsSoon,
+    "source.handedOver": followsSoon,
+    "source.reconnectAsked": followsSoon,
     // Heard in the same breath as the answer, and newer.
     "monitor.active": "receiving",
-    "monitor.completed": "received",
+    "monitor.postcopy": { target: "partlyReceived", actions: partly },
+    "monitor.completed": { target: "received", actions: whole },
     "monitor.resumed": "taking",
   },
 });
@@ -120,6 +134,7 @@ export const preparing = createStateConfig({
     "coordinator.finishCancelledAsked": "refusing",
     "source.asked": "refusing",
     "source.yielded": "refusing",
+    "source.handedOver": "refusing",
     "process.exited": { target: "refusing", actions: noteQemu("prepare") },
   },
 });
@@ -134,6 +149,8 @@ export const listening = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
+    "source.handedOver": "entrusted",
+    "monitor.postcopy": { target: "partlyReceived", actions: partly },
   },
   after: { listen: refusesLate("perform", "the stream", "listenMs") },
 });
@@ -147,6 +164,8 @@ export const receiving = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
+    "source.handedOver": "entrusted",
+    "monitor.postcopy": { target: "partlyReceived", actions: partly },
   },
   after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },
 });
@@ -157,11 +176,88 @@ export const completing = createStateConfig({
   tags: ["prepared"],
   on: {
     ...undecided,
-    "monitor.completed": deciding,
+    "monitor.completed": deciding.map((it) => ({ ...it, actions: whole })),
     "coordinator.finishAsked": keeping("known already"),
     "source.yielded": keeping("known already"),
+    "source.handedOver": "entrusted",
+    "monitor.postcopy": { actions: partly },
+    // The source is dead, and had not sent all.
+    "monitor.postcopyPaused": "refusing",
   },
   after: { complete: refusesLate("finish", "the end of the stream", "completeMs") },
+});
+
+/** A post-copy that has lost its connection listens again when its source asks for it. */
+export const line = createStateConfig({
+  initial: "connected",
+  on: {
+    "source.reconnectAsked": ".relistening",
+    "monitor.postcopy": ".connected",
+    "monitor.postcopyPaused": ".disconnected",
+  },
+  states: {
+    connected: { description: "the source's QEMU serves the memory that is missing" },
+    disconnected: { description: "the connection is broken; the source asks for another" },
+    relistening: {
+      description: "QEMU is told to listen again",
+      invoke: {
+        src: "relisten",
+        id: "relisten",
+        onDone: [
+          {
+            guard: isDone,
+            target: "listening",
+            actions: assign(({ context, event: { output } }) =>
+              output.kind === "done" ? { ...context, reconnection: output.value } : context,
+            ),
+          },
+          { target: "disconnected" },
+        ],
+      },
+      on: { "source.reconnectAsked": followsSoon },
+    },
+    listening: {
+      description: "QEMU listens again",
+      on: { "source.reconnectAsked": keeping("the answer follows from the state") },
+    },
+  },
+});
+
+export const partlyReceived = createStateConfig({
+  description:
+    "post-copy: the guest can run here, and its source cannot run it any more, unless QEMU fails there; it is still to be handed over",
+  meta: { phase: "prepare" },
+  tags: ["prepared"],
+  type: "parallel",
+  on: {
+    ...undecided,
+    // Perform has failed for the coordinator; for the source it may not have.
+    "coordinator.finishCancelledAsked": keeping("only the source can take it back in post-copy"),
+    "coordinator.finishAsked": deciding,
+    "source.handedOver": deciding,
+    // The source's QEMU is dead: the guest is whole here when all was under way, or it never is.
+    "source.yielded": "completing",
+    "monitor.completed": { target: "received", actions: whole },
+    "monitor.resumed": "taking",
+  },
+  states: { line, hand: { after: { finish: { target: "hand", reenter: true } } } },
+});
+
+export const entrusted = createStateConfig({
+  description: "the guest has been handed over in post-copy, and this QEMU still loads its devices",
+  meta: { phase: "finish3" },
+  tags: ["prepared"],
+  on: {
+    ...undecided,
+    "coordinator.finishCancelledAsked": keeping("the guest has been handed over"),
+    "coordinator.finishAsked": keeping("known already"),
+    "source.handedOver": keeping("known already"),
+    "source.yielded": "completing",
+    "monitor.postcopy": deciding.map((it) => ({ ...it, actions: partly })),
+    "monitor.completed": deciding.map((it) => ({ ...it, actions: whole })),
+    "monitor.resumed": "taking",
+  },
+  after: { complete: { target: "entrusted", reenter: true } },
 });
 
 export const received = createStateConfig({

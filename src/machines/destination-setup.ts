@@ -32,7 +32,11 @@ export type DestinationEvent =
   | { type: "coordinator.finishCancelledAsked" }
   | { type: "source.asked" }
   | { type: "source.yielded" }
+  | { type: "source.handedOver" }
+  | { type: "source.reconnectAsked" }
   | { type: "monitor.active" }
+  | { type: "monitor.postcopy" }
+  | { type: "monitor.postcopyPaused" }
   | { type: "monitor.completed" }
   | { type: "monitor.failed"; cause: Cause }
   | { type: "monitor.resumed" }
@@ -42,6 +46,8 @@ export type DestinationEvent =
 /** What the destination has learned and must know again after a crash. */
 export interface DestinationMemory {
   prepared: Prepared | null;
+  /** `partly`: in post-copy, with memory still to come from the source. */
+  memory: "whole" | "partly";
 }
 
 export interface DestinationInput {
@@ -55,6 +61,8 @@ export interface DestinationInput {
 export interface DestinationContext extends Habits, DestinationMemory {
   identity: Identity;
   guest: GuestDescription;
+  /** Where QEMU listens for a post-copy that has lost its connection. */
+  reconnection: { readonly uri: string } | null;
 }
 
 export interface PrepareInput {
@@ -76,6 +84,7 @@ export const { createMachine, createStateConfig } = setup({
     watch: fromCallback<DestinationEvent>(() => {}),
     prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
     inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
+    relisten: fromPromise<Answer<{ uri: string }>>(unbound("relisten")),
     claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
     disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
     take: fromPromise<Answer<null>, GuestDescription>(unbound("take")),
@@ -98,6 +107,11 @@ export const { createMachine, createStateConfig } = setup({
           )
         : context,
     ),
+    takeMemory: assign(({ context }, memory: DestinationMemory["memory"]) => ({ ...context, memory })),
+    takeReconnection: assign(({ context }, reconnection: { readonly uri: string }) => ({
+      ...context,
+      reconnection,
+    })),
     /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
     noteWords: assign(({ context, event }, params: { step: StepName }) =>
       event.type === "process.exited" && event.cause.qemu !== undefined
@@ -107,6 +121,7 @@ export const { createMachine, createStateConfig } = setup({
   },
   guards: {
     isDying: stateIn({ taking: "dying" }),
+    isWhole: ({ context }) => context.memory === "whole",
     mustClaim: ({ context }) => context.guest.fencingToken !== null,
     outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
     wokeIn: ({ context }, states: readonly string[]) =>

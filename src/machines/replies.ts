@@ -2,13 +2,14 @@
 // question gets the same answer, and an answer can be given again after a restart. `undefined`: not decided yet.
 
 import type { SnapshotFrom } from "xstate";
-import { type Answer, done, failedThere, nothing } from "../protocol/answer.js";
+import { type Answer, done, failed, failedThere, nothing } from "../protocol/answer.js";
 import type {
   Abort,
   Decision,
   DestinationReport,
   GuestDescription,
   Prepared,
+  Reconnection,
   SourceReport,
 } from "../protocol/messages.js";
 import type { destinationMachine } from "./destination.js";
@@ -51,6 +52,18 @@ export function replyToPrepare(snapshot: DestinationSnapshot): Reply<Prepared> {
 /** To Finish and to Finish with cancelled alike: how this side has ended. */
 export const replyToFinish = (snapshot: DestinationSnapshot): Reply<DestinationReport> =>
   snapshot.output === undefined ? undefined : done(snapshot.output);
+
+/** In post-copy: where to connect to again. */
+export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnection> {
+  if (snapshot.status !== "active" || snapshot.hasTag("refused"))
+    // One that has all of its memory needs no connection, and its source hears so from QEMU.
+    return snapshot.output?.outcome === "arrived" ? failed("the guest has arrived whole") : done("lost");
+  const { reconnection } = snapshot.context;
+  const at = (line: "listening" | "disconnected") =>
+    snapshot.matches({ partlyReceived: { line } }) || snapshot.matches({ fetching: { line } });
+  if (at("listening") && reconnection !== null) return done(reconnection);
+  return at("disconnected") ? failed("QEMU does not listen again") : undefined;
+}
 
 export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {
   if (snapshot.hasTag("taken")) return done("taken");

@@ -3,7 +3,17 @@
 
 import { assign, emit } from "xstate";
 import { type Failure, failure } from "../protocol/failures.js";
-import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
+import {
+  answers,
+  deadlineCause,
+  isDone,
+  isFailed,
+  keeping,
+  noteEffect,
+  noteThat,
+  present,
+  woke,
+} from "./habits.js";
 import {
   aborted,
   copiesDisks,
@@ -49,6 +59,8 @@ const atTheGate = [{ guard: "copiesDisks", target: "endingMirrors" }, { target: 
 const underWay = {
   "monitor.preSwitchover": atTheGate,
   "monitor.mirrorFailed": { target: "cancelling", actions: "noteMirrorFailed" },
+  "monitor.postcopy": "handingOver",
+  "monitor.postcopyPaused": "reconnecting",
   "monitor.completed": "handedOver",
   "monitor.failed": { target: "restoring", actions: "noteFailed" },
   "monitor.cancelled": { target: "restoring", actions: cancelledElsewhere },
@@ -90,6 +102,9 @@ export const waking = createStateConfig({
     woke("begun", "begun"),
     woke("mirroring", "mirroring"),
     woke("recovering", "starting", "precopying", "pausing", "endingMirrors", "switchingOver", "recovering"),
+    woke("reviving", "handingOver", "serving", "reconnecting", "reviving"),
+    woke("askingBack", "askingBack"),
+    woke("abandoning", "abandoning"),
     woke("handedOver", "handedOver"),
     woke("settling", "settling"),
     woke("yielding", "yielding"),
@@ -120,6 +135,8 @@ export const recovering = createStateConfig({
         target: "endingMirrors",
       },
       { guard: answers("preSwitchover"), target: "switchingOver" },
+      { guard: answers("postcopy"), target: "handingOver" },
+      { guard: answers("broken"), target: "reconnecting" },
       { guard: answers("completed"), target: "handedOver" },
       { guard: answers("none"), target: "starting" },
       { guard: answers("cancelling"), target: "cancelling", actions: failedMeanwhile },
@@ -241,6 +258,40 @@ const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
     },
   });
 
+/** Post-copy begins when QEMU has sent what it must before; until the guest is handed over it can be cancelled. */
+const postcopy = createStateConfig({
+  initial: "unasked",
+  states: {
+    unasked: {
+      description: "memory is sent before the guest",
+      on: { "person.postcopyAsked": "asking" },
+    },
+    asking: {
+      description: "QEMU is told to go over to post-copy",
+      on: { "person.postcopyAsked": keeping("QEMU is being told") },
+      invoke: {
+        src: "startPostcopy",
+        id: "startPostcopy",
+        onDone: [
+          { guard: isDone, target: "asked" },
+          {
+            target: "unasked",
+            actions: emit(({ event }) => ({
+              type: "refused",
+              event: "person.postcopyAsked",
+              why: event.output.kind === "done" ? "" : event.output.cause.message,
+            })),
+          },
+        ],
+      },
+    },
+    asked: {
+      description: "QEMU goes over to post-copy as soon as it can",
+      on: { "person.postcopyAsked": keeping("QEMU has been told") },
+    },
+  },
+});
+
 export const mirroring = createStateConfig({
   description: "the disks are copied while the guest runs, until the copies follow each of its writes",
   meta: { phase: "perform3" },
@@ -307,7 +358,7 @@ export const precopying = createStateConfig({
   meta: { phase: "perform3" },
   type: "parallel",
   on: sending,
-  states: { limits, watchdog: watchdog("#source.cancelling") },
+  states: { limits, watchdog: watchdog("#source.cancelling"), postcopy },
 });
 
 export const pausing = createStateConfig({

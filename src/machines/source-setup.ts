@@ -16,6 +16,7 @@ import type {
   GuestWas,
   Identity,
   Prepared,
+  Reconnection,
   Settings,
   SourceFound,
   SourceReport,
@@ -42,6 +43,7 @@ export type SourceEvent =
   | { type: "coordinator.confirmCancelledAsked" }
   | { type: "person.aborted" }
   | { type: "person.tuned"; limits: Partial<Limits> }
+  | { type: "person.postcopyAsked" }
   | { type: "monitor.stopped" }
   | { type: "monitor.suspended" }
   | { type: "monitor.diskFailed" }
@@ -50,6 +52,8 @@ export type SourceEvent =
   | { type: "monitor.resumed" }
   | { type: "monitor.progressed"; progress: Progress }
   | { type: "monitor.preSwitchover" }
+  | { type: "monitor.postcopy" }
+  | { type: "monitor.postcopyPaused" }
   | { type: "monitor.completed" }
   | { type: "monitor.cancelled" }
   | { type: "monitor.failed"; cause: Cause }
@@ -78,6 +82,8 @@ export interface SourceContext extends Habits, SourceMemory {
   /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
   limitsTold: Limits | null;
   progress: Progress | null;
+  /** Where a post-copy that has lost its connection is to be connected to. */
+  reconnection: { readonly uri: string } | null;
 }
 
 export interface Described {
@@ -138,6 +144,11 @@ export const { createMachine, createStateConfig } = setup({
     unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
     tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
+    startPostcopy: fromPromise<Answer<null>>(unbound("startPostcopy")),
+    handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
+    breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
+    reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
+    resumeStream: fromPromise<Answer<null>, { uri: string }>(unbound("resumeStream")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
     cancel: fromPromise<Answer<Ended>>(unbound("cancel")),
     rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
@@ -219,6 +230,7 @@ export const { createMachine, createStateConfig } = setup({
     cancel: ({ context }) => context.deadlines.cancelMs,
     confirm: ({ context }) => context.deadlines.confirmMs,
     patience: ({ context }) => context.policy.patienceMs,
+    reconnect: ({ context }) => context.deadlines.reconnectMs,
     backoff: ({ context }) => nextBackoffMs(context),
   },
 });

@@ -1,7 +1,15 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
-import { answers, isDone, noteEffect } from "./habits.js";
+import { failure } from "../protocol/failures.js";
+import { answers, isDone, noteEffect, noteThat } from "./habits.js";
 import { copiesDisks, createStateConfig } from "./source-setup.js";
+
+/** Facts of QEMU 7.2: `cont` is refused then, and a cancel never ends. */
+const endless = noteThat(
+  failure("qemu", "perform", "source", {
+    message: "QEMU lost its connection in post-copy: what is left is a copy that it cannot run any more",
+  }),
+);
 
 /** However it ends: QEMU may still end it as completed. */
 const endings = {
@@ -10,6 +18,7 @@ const endings = {
   "monitor.cancelled": "restoring",
   // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
   "monitor.resumed": "restoring",
+  "monitor.postcopyPaused": { target: "lost", actions: endless },
   "process.exited": { target: "lost", actions: "noteDied" },
 } as const;
 
@@ -22,6 +31,7 @@ export const cancelling = createStateConfig({
     id: "cancel",
     onDone: [
       { guard: answers("completed"), target: "handedOver" },
+      { guard: answers("broken"), target: "lost", actions: endless },
       { guard: isDone, target: "restoring" },
       { target: "rescuing" },
     ],
@@ -43,6 +53,7 @@ export const rescuing = createStateConfig({
         id: "rescue",
         onDone: [
           { guard: answers("completed"), target: "#source.handedOver" },
+          { guard: answers("broken"), target: "#source.lost", actions: endless },
           { guard: isDone, target: "#source.restoring" },
           { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("rescue") },
           { target: "waiting" },

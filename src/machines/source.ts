@@ -16,6 +16,7 @@ import {
   switchingOver,
   waking,
 } from "./source-moving.js";
+import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./source-postcopy.js";
 import { createMachine, knownAlready } from "./source-setup.js";
 import { cancelling, rescuing, restoring, unmirroring } from "./source-staying.js";
 
@@ -41,6 +42,7 @@ export const sourceMachine = createMachine({
     prepared: null,
     limitsTold: null,
     progress: null,
+    reconnection: null,
     ...input,
     ...woken?.memory,
   }),
@@ -58,6 +60,7 @@ export const sourceMachine = createMachine({
     "coordinator.confirmCancelledAsked": ending,
     "person.aborted": ending,
     "person.tuned": refusing("no memory is being sent"),
+    "person.postcopyAsked": refusing("no memory is being sent"),
     "monitor.stopped": indifferent,
     "monitor.suspended": indifferent,
     "monitor.diskFailed": indifferent,
@@ -66,6 +69,8 @@ export const sourceMachine = createMachine({
     "monitor.resumed": indifferent,
     "monitor.progressed": { actions: "takeProgress" },
     "monitor.preSwitchover": keeping("the migration is being ended"),
+    "monitor.postcopy": indifferent,
+    "monitor.postcopyPaused": indifferent,
     "monitor.completed": knownAlready,
     "monitor.cancelled": knownAlready,
     "monitor.failed": knownAlready,
@@ -82,6 +87,12 @@ export const sourceMachine = createMachine({
     pausing,
     endingMirrors,
     switchingOver,
+    handingOver,
+    serving,
+    reconnecting,
+    reviving,
+    askingBack,
+    abandoning,
     handedOver,
     settling,
     yielding,

@@ -19,6 +19,8 @@ export interface Deadlines {
   readonly finishMs: number;
   /** Destination, told that the source is done: for the stream's end. */
   readonly completeMs: number;
+  /** In post-copy: from a new connection to QEMU's word that it goes on. */
+  readonly reconnectMs: number;
   /** First pause between two tries of the same effect; doubles up to `backoffHighestMs`. */
   readonly backoffMs: number;
   readonly backoffHighestMs: number;
@@ -33,6 +35,7 @@ export const defaultDeadlines: Deadlines = {
   receiveMs: 86_400_000,
   finishMs: 60_000,
   completeMs: 10_000,
+  reconnectMs: 10_000,
   backoffMs: 100,
   backoffHighestMs: 10_000,
 };

@@ -59,13 +59,27 @@ export interface Prepared {
   readonly settle?: string;
 }
 
-/** How QEMU's migration ended; `none` when none had begun. */
-export type Ended = "cancelled" | "failed" | "completed" | "none";
+/** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */
+export type Ended = "cancelled" | "failed" | "completed" | "none" | "broken";
 
 /** What became of the source's migration while the engine was down; `stopped`: the guest is stopped for the switchover. */
-export type SourceFound = "sending" | "stopped" | "preSwitchover" | "cancelling" | Ended;
-/** The same at the destination; `runs`: the guest runs here already. */
-export type DestinationFound = "listening" | "receiving" | "received" | "failed" | "runs";
+export type SourceFound = "sending" | "stopped" | "preSwitchover" | "cancelling" | "postcopy" | Ended;
+/**
+ * The same at the destination; `runs`: the guest runs here already. `partly`: in post-copy, with memory still to come;
+ * `broken`: over a connection that is lost.
+ */
+export type DestinationFound =
+  | "listening"
+  | "receiving"
+  | "partly"
+  | "received"
+  | "failed"
+  | "runs"
+  | "runsPartly"
+  | "runsBroken";
+
+/** Where the destination listens for a post-copy that has lost its connection. `lost`: its copy is gone for good. */
+export type Reconnection = { readonly uri: string } | "lost";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

@@ -124,12 +124,17 @@ export type EffectName =
   | "mirror"
   | "start"
   | "tune"
+  | "startPostcopy"
   | "endMirrors"
   | "continue"
   | "cancel"
   | "rescue"
   | "restore"
   | "unmirror"
+  | "handOver"
+  | "breakStream"
+  | "reconnect"
+  | "resumeStream"
   | "inquireSource"
   | "settle"
   | "fence"
@@ -137,6 +142,7 @@ export type EffectName =
   | "killSource"
   | "prepare"
   | "inquireDestination"
+  | "relisten"
   | "claim"
   | "disclaim"
   | "take"
@@ -174,6 +180,14 @@ export const effects = {
     side: "source",
     does: "changes bandwidth and maximum downtime of the running migration",
     undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  startPostcopy: {
+    step: "perform",
+    side: "source",
+    does: "lets QEMU go over to post-copy (`migrate-start-postcopy`)",
+    undo: "cancel",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
@@ -222,6 +236,38 @@ export const effects = {
     side: "source",
     does: "ends what is left of the copies of the disks",
     undo: "is an undo",
+    deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  handOver: {
+    step: "perform",
+    side: "source",
+    does: "in post-copy, has the destination take the guest, whose memory is served from here",
+    undo: "cannot be undone",
+    deadlineMs: 15_000,
+    withoutJournal: "refused",
+  },
+  breakStream: {
+    step: "perform",
+    side: "source",
+    does: "gives up a connection in post-copy on which nothing moves (`migrate-pause`)",
+    undo: "reconnect",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  reconnect: {
+    step: "perform",
+    side: "source",
+    does: "has the destination listen again for a post-copy that has lost its connection",
+    undo: "nothing to undo",
+    deadlineMs: 15_000,
+    withoutJournal: "goes on",
+  },
+  resumeStream: {
+    step: "perform",
+    side: "source",
+    does: "connects a post-copy again (`migrate` with `resume`)",
+    undo: "nothing to undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
@@ -279,6 +325,14 @@ export const effects = {
     does: "asks QEMU what became of the stream while the engine was down",
     undo: "nothing to undo",
     deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  relisten: {
+    step: "perform",
+    side: "destination",
+    does: "listens again for a post-copy that has lost its connection (`migrate-recover`)",
+    undo: "nothing to undo",
+    deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
   claim: {

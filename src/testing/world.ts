@@ -28,7 +28,11 @@ export interface WorldOptions {
 const known = new Map<string, Moves>();
 
 /** The machines of such a world and what they can do; kept, since they remember what they have met. */
-export function movesOf({ peerToPeer = false, policy = defaultPolicy, storage = false }: WorldOptions): Moves {
+export function movesOf({
+  peerToPeer = false,
+  policy = defaultPolicy,
+  storage = false,
+}: WorldOptions): Moves {
   const key = JSON.stringify([peerToPeer, policy, storage]);
   let moves = known.get(key);
   if (moves === undefined) {

@@ -16,18 +16,40 @@ test("try", async () => {
   q("create", "-q", "-f", "raw", a, "64M");
   execFileSync("qemu-io", ["-f", "raw", "-c", "write -P 7 1M 4M", a]);
   const disk = (path: string) => [
-    "-blockdev", `driver=file,node-name=f,discard=unmap,filename=${path}`,
-    "-blockdev", "driver=raw,node-name=d,file=f,discard=unmap",
+    "-blockdev",
+    `driver=file,node-name=f,discard=unmap,filename=${path}`,
+    "-blockdev",
+    "driver=raw,node-name=d,file=f,discard=unmap",
   ];
   const guest = await launchGuest(
-    { name: "s", uuid: "5a6a1c9e-0000-4000-8000-000000000001", args: ["-accel", "tcg", "-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-device", "virtio-blk-pci,id=one,drive=d"] },
+    {
+      name: "s",
+      uuid: "5a6a1c9e-0000-4000-8000-000000000001",
+      args: [
+        "-accel",
+        "tcg",
+        "-machine",
+        "pc",
+        "-m",
+        "64",
+        "-display",
+        "none",
+        "-nodefaults",
+        "-device",
+        "virtio-blk-pci,id=one,drive=d",
+      ],
+    },
     { sideArgs: disk(a) },
   );
   const migration = migrate({
     guest,
     destination: { sideArgs: disk(b) },
     storage: { images: [{ disk: "one", path: b, format: "raw" }] },
-    onRecord: (it) => console.log(it.side, it.kind === "state" ? `${it.state} <- ${it.event} ${JSON.stringify(it.because)}` : JSON.stringify(it)),
+    onRecord: (it) =>
+      console.log(
+        it.side,
+        it.kind === "state" ? `${it.state} <- ${it.event} ${JSON.stringify(it.because)}` : JSON.stringify(it),
+      ),
   });
   const outcome = await migration.outcome;
   console.log(outcome.kind, outcome.error, outcome.pauseMs);

@@ -59,6 +59,7 @@ const learned = z.object({
   guest: z.exactOptional(z.nullable(guest)),
   settings: z.exactOptional(z.nullable(settings)),
   prepared: z.exactOptional(z.nullable(prepared)),
+  memory: z.exactOptional(z.enum(["whole", "partly"])),
   limits: z.exactOptional(limits),
   source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),
   destination: z.exactOptional(z.nullable(report(z.enum(["arrived", "refused", "lost", "stuck"])))),
@@ -74,6 +75,7 @@ const deadlines = z.object({
   receiveMs: z.number(),
   finishMs: z.number(),
   completeMs: z.number(),
+  reconnectMs: z.number(),
   backoffMs: z.number(),
   backoffHighestMs: z.number(),
 });

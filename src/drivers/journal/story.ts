@@ -126,7 +126,7 @@ export const wokenSource = (it: Interrupted<"source">): SourceInput => {
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
 export const wokenDestination = (it: Interrupted<"destination">): DestinationInput => {
-  const unknown: DestinationMemory = { prepared: null };
+  const unknown: DestinationMemory = { prepared: null, memory: "whole" };
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
 export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInput => {

@@ -17,6 +17,10 @@ export const own = program(ownProgram, {
     settle: urgent(1, migration, decision),
     /** The source's QEMU is dead for certain: a destination that holds the guest whole takes it. */
     yield: urgent(2, migration, decision),
+    /** In post-copy: the source can run the guest no more, and serves its memory; the destination takes it. */
+    handOver: urgent(4, migration, decision),
+    /** In post-copy, when the connection is lost: where the source connects to again; empty: the copy is gone for good. */
+    reconnect: urgent(5, migration, struct({ uri: nonnullString })),
     /** What the host has to offer a guest: HostFacts as JSON, about these paths, with this QEMU. */
     facts: procedure(
       3,

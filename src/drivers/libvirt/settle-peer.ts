@@ -3,12 +3,11 @@
 
 import type { Clock, SettlingPeer } from "../../effects/ports.js";
 import { type Answer, done, messageOf, unknown } from "../../protocol/answer.js";
-import type { Decision, Identity } from "../../protocol/messages.js";
+import type { Decision, Identity, Reconnection } from "../../protocol/messages.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
 import { decisions, own } from "../libvirt-rpc/own-procedures.js";
-
 import { decisionAt } from "./decision.js";
 
 const answerMs = 4_500;
@@ -24,18 +23,30 @@ export class SettlePeer implements SettlingPeer {
   }
 
   settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask("settle", identity, signal);
+    this.#ask(signal, (rpc) => decided(rpc, "settle", identity, signal));
 
   yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask("yield", identity, signal);
+    this.#ask(signal, (rpc) => decided(rpc, "yield", identity, signal));
 
-  async #ask(what: "settle" | "yield", identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> {
+  handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+    this.#ask(signal, (rpc) => decided(rpc, "handOver", identity, signal));
+
+  reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
+    this.#ask(signal, async (rpc) => {
+      const { uri } = await rpc.call(own.procedures.reconnect, identity, { deadlineMs: answerMs, signal });
+      return done(uri === "" ? "lost" : { uri });
+    });
+
+  async #ask<T>(
+    signal: AbortSignal,
+    question: (rpc: RpcConnection) => Promise<Answer<T>>,
+  ): Promise<Answer<T>> {
     if (this.uri === undefined) return unknown("the destination has not said where it can be asked");
     try {
       const options = { clock: this.#clock, deadlineMs: answerMs, signal };
       const connection = await openConnection(this.uri, options);
       try {
-        return await this.#question(connection.rpc, what, identity, signal);
+        return await question(connection.rpc);
       } finally {
         void connection.close();
       }
@@ -43,24 +54,23 @@ export class SettlePeer implements SettlingPeer {
       return unknown(messageOf(error));
     }
   }
+}
 
-  async #question(
-    rpc: RpcConnection,
-    what: "settle" | "yield",
-    identity: Identity,
-    signal: AbortSignal,
-  ): Promise<Answer<Decision>> {
-    try {
-      const asked = own.procedures[what];
-      const { decision } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
-      if (decision === decisions.taken) return done("taken");
-      if (decision === decisions.refused) return done("refused");
-      return unknown(`the destination's answer ${decision} is not known`);
-    } catch (error) {
-      // A libvirtd does not know the question: what it does with the guest is its answer.
-      if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
-      const decision = await decisionAt(rpc, identity.uuid, signal);
-      return decision === null ? unknown("the destination has not decided yet") : done(decision);
-    }
+async function decided(
+  rpc: RpcConnection,
+  what: "settle" | "yield" | "handOver",
+  identity: Identity,
+  signal: AbortSignal,
+): Promise<Answer<Decision>> {
+  try {
+    const { decision } = await rpc.call(own.procedures[what], identity, { deadlineMs: answerMs, signal });
+    if (decision === decisions.taken) return done("taken");
+    if (decision === decisions.refused) return done("refused");
+    return unknown(`the destination's answer ${decision} is not known`);
+  } catch (error) {
+    // A libvirtd does not know the question: what it does with the guest is its answer.
+    if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
+    const decision = await decisionAt(rpc, identity.uuid, signal);
+    return decision === null ? unknown("the destination has not decided yet") : done(decision);
   }
 }

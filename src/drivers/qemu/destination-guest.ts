@@ -24,6 +24,7 @@ import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./proce
 import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
 
 const exitAfterFailedMs = 500;
+const devicesCheckMs = 1;
 
 const found: Readonly<Record<string, DestinationFound>> = {
   none: "listening",
@@ -53,6 +54,8 @@ export interface DestinationOptions {
   readonly directory: string;
   /** Of disks that are copied; made where they are missing. */
   readonly images: readonly Image[];
+  /** Whether the migration may go over to post-copy. */
+  readonly postcopy: boolean;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
 }
@@ -70,6 +73,8 @@ export class QemuDestinationGuest implements DestinationGuest {
   );
   #starting: Promise<QemuProcess> | undefined;
   #settings: Settings | undefined;
+  /** Where QEMU listens again in post-copy, until somebody has connected. */
+  #relistens: string | undefined;
   /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
   resumedAtMicros: number | undefined;
 
@@ -111,7 +116,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       }
       const { known, settings } = await readSettings(main);
       this.#settings = settings;
-      const chosen = chooseCapabilities(known, guest.capabilities, { pauseBeforeSwitchover: false });
+      const chosen = chooseCapabilities(known, guest.capabilities, {
+        pauseBeforeSwitchover: false,
+        postcopy: this.#options.postcopy,
+      });
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
@@ -124,9 +132,32 @@ export class QemuDestinationGuest implements DestinationGuest {
   inquire(): Promise<Answer<DestinationFound>> {
     return answering(async () => {
       const { main } = await this.#started();
-      if ((await main.execute("query-status", {})).running) return done("runs");
+      const { running, status: guest } = await main.execute("query-status", {});
       const { status = "none" } = await main.execute("query-migrate", {});
+      const inPostcopy = status.startsWith("postcopy-");
+      if (running && !inPostcopy) return done("runs");
+      if (running) return done(status === "postcopy-paused" ? "runsBroken" : "runsPartly");
+      if (inPostcopy && guest !== "inmigrate") return done("partly");
+      if (inPostcopy) void this.#awaitDevices();
       return done(found[status] ?? "receiving");
+    });
+  }
+
+  relisten(): Promise<Answer<{ readonly uri: string }>> {
+    return answering(async () => {
+      const { rescue } = await this.#started();
+      const { transport, directory } = this.#options;
+      const listen = (uri: string) => rescue.execute("migrate-recover", { uri }, { oob: true });
+      // One connection at a time: QEMU listens until it has come.
+      if (this.#relistens !== undefined) return done({ uri: this.#relistens });
+      if (typeof transport === "string") {
+        this.#relistens = `unix:${join(directory, "again.sock")}`;
+        await listen(this.#relistens);
+      } else {
+        const port = await atFirstFree(transport, (it) => listen(`tcp:${bracketed(transport.bind)}:${it}`));
+        this.#relistens = `tcp:${bracketed(transport.host)}:${port}`;
+      }
+      return done({ uri: this.#relistens });
     });
   }
 
@@ -218,6 +249,14 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (event.name !== "MIGRATION") return;
     const { status } = event.data;
     if (status === "active") this.#tell({ type: "monitor.active" });
+    if (status === "postcopy-active") {
+      this.#relistens = undefined;
+      void this.#awaitDevices();
+    }
+    if (status === "postcopy-paused") {
+      this.#relistens = undefined;
+      this.#tell({ type: "monitor.postcopyPaused" });
+    }
     if (status === "completed") this.#tell({ type: "monitor.completed" });
     if (status === "failed") {
       // Before 9.1 QEMU ends right after this, with the reason on stderr alone: the exit tells more.
@@ -225,6 +264,18 @@ export class QemuDestinationGuest implements DestinationGuest {
         () => this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") }),
         exitAfterFailedMs,
       );
+    }
+  }
+
+  /** In post-copy QEMU tells nobody when its devices are loaded; then its guest is `paused`, and can be run. */
+  async #awaitDevices(): Promise<void> {
+    const { main } = await this.#started();
+    try {
+      while ((await main.execute("query-status", {})).status === "inmigrate")
+        await new Promise<void>((resolve) => this.#options.clock.setTimeout(resolve, devicesCheckMs));
+      this.#tell({ type: "monitor.postcopy" });
+    } catch {
+      // Its death is told.
     }
   }
 

@@ -29,6 +29,9 @@ export function goneSource(cause: Cause): SourceGuest {
     mirror: gone,
     endMirrors: gone,
     unmirror: gone,
+    startPostcopy: gone,
+    breakStream: gone,
+    resumeStream: gone,
     start: gone,
     tune: gone,
     continue: gone,
@@ -45,6 +48,7 @@ export function goneDestination(cause: Cause): DestinationGuest {
     watch: tellsDeath(cause),
     prepare: gone,
     inquire: silence,
+    relisten: gone,
     resume: gone,
     kill: async () => nothing,
   };

@@ -24,6 +24,7 @@ const sourceHost = z.object({
   spec,
   qemu: handle,
   pauseBeforeSwitchover: z.boolean(),
+  postcopy: z.boolean(),
   abortOnError: z.boolean(),
   storage: z.nullable(
     z.object({
@@ -42,6 +43,7 @@ const image = z.object({
 const destinationHost = z.object({
   spec,
   images: z.readonly(z.array(image)),
+  postcopy: z.boolean(),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([

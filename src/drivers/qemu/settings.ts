@@ -16,26 +16,39 @@ export const requiredCapabilities = ["events", "return-path"] as const;
 /** Used where both QEMUs know them; the gate only when there is something to do in it (docs/decisions/0004). */
 const wantedCapabilities = ["late-block-activate", "validate-uuid"] as const;
 export const gateCapability = "pause-before-switchover";
-const ours: readonly string[] = [...requiredCapabilities, ...wantedCapabilities, gateCapability];
+const postcopyCapability = "postcopy-ram";
+const ours: readonly string[] = [
+  ...requiredCapabilities,
+  ...wantedCapabilities,
+  gateCapability,
+  postcopyCapability,
+];
 
 export interface Gate {
   /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
   readonly pauseBeforeSwitchover: boolean;
+  /** Whether the migration may go over to post-copy. */
+  readonly postcopy: boolean;
 }
 
 /** What changes the stream; the others are each side's own affair, and a libvirtd does not tell of them. */
-const ofTheStream: readonly string[] = ["return-path", "validate-uuid"];
+const ofTheStream: readonly string[] = ["return-path", "validate-uuid", postcopyCapability];
 
 /** Our capabilities, on or off, as far as this QEMU and, where it matters, the other know them; or the missing one. */
 export function chooseCapabilities(
   own: readonly string[],
   peer: readonly string[],
-  { pauseBeforeSwitchover }: Gate,
+  { pauseBeforeSwitchover, postcopy }: Gate,
 ): Capabilities | { missing: string } {
   const usable = (it: string) => own.includes(it) && (peer.includes(it) || !ofTheStream.includes(it));
-  const missing = requiredCapabilities.find((it) => !usable(it));
+  const required = [...requiredCapabilities, ...(postcopy ? [postcopyCapability] : [])];
+  const missing = required.find((it) => !usable(it));
   if (missing !== undefined) return { missing };
-  const state = (it: string) => it !== gateCapability || pauseBeforeSwitchover;
+  const wished: Readonly<Record<string, boolean>> = {
+    [gateCapability]: pauseBeforeSwitchover,
+    [postcopyCapability]: postcopy,
+  };
+  const state = (it: string) => wished[it] ?? true;
   return ours.filter(usable).map((capability) => ({ capability, state: state(capability) }));
 }
 

@@ -33,6 +33,7 @@ const shortPauseMs = 5;
 const rescueAnswerMs = 500;
 
 type MigrationInfo = CommandReturn<"query-migrate">;
+const proofCheckMs = 1;
 const endings: Readonly<Record<string, Ended>> = {
   none: "none",
   cancelled: "cancelled",
@@ -40,11 +41,16 @@ const endings: Readonly<Record<string, Ended>> = {
   completed: "completed",
 };
 
+/** What QEMU 7.2 neither ends nor lets be ended. */
+const broken: readonly string[] = ["postcopy-paused", "postcopy-recover"];
+
 const stillUnderWay: Readonly<Record<string, SourceFound>> = {
   "pre-switchover": "preSwitchover",
   device: "stopped",
   cancelling: "cancelling",
 };
+
+const endedAs = (status: string): Ended | undefined => (broken.includes(status) ? "broken" : endings[status]);
 
 /** Why a guest has stopped, when it was not for the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
@@ -76,6 +82,7 @@ export class QemuSourceGuest implements SourceGuest {
   );
   #progressTimer: unknown;
   #underWay = false;
+  #proving = false;
   /** The timer of a stop that has not been told yet. */
   #untold: unknown;
   /** QEMU's own figures of the finished migration. */
@@ -144,8 +151,9 @@ export class QemuSourceGuest implements SourceGuest {
       this.#underWay = true;
       this.#mirrors.expect(disks);
       const { status = "none" } = await main.execute("query-migrate", {});
-      const found = endings[status] ?? stillUnderWay[status];
+      const found = endedAs(status) ?? stillUnderWay[status];
       if (found !== undefined) return done(found);
+      if (status === "postcopy-active") return done(await this.#foundInPostcopy());
       if ((await main.execute("query-status", {})).status === "finish-migrate") return done("stopped");
       this.#watchProgress();
       return done("sending");
@@ -171,7 +179,8 @@ export class QemuSourceGuest implements SourceGuest {
   start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const gate = { pauseBeforeSwitchover: this.#options.pauseBeforeSwitchover || guest.disks.length > 0 };
+      const { pauseBeforeSwitchover, postcopy } = this.#options;
+      const gate = { pauseBeforeSwitchover: pauseBeforeSwitchover || guest.disks.length > 0, postcopy };
       const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, gate);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       if (guest.disks.length > 0 && !chosen.some((it) => it.capability === gateCapability))
@@ -195,6 +204,33 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
+  startPostcopy(): Promise<Answer<null>> {
+    if (!this.#options.postcopy)
+      return Promise.resolve(failed("this migration was begun without leave to go over to post-copy"));
+    return answering(async () => {
+      const { main } = this.#qemu;
+      const { ram } = await main.execute("query-migrate", {});
+      if (ram?.["postcopy-bytes"] === undefined)
+        return failed("this QEMU does not tell what it has sent in post-copy: it is older than 7.0");
+      await main.execute("migrate-start-postcopy", {});
+      return nothing;
+    });
+  }
+
+  breakStream(): Promise<Answer<null>> {
+    return answering(async () => {
+      await this.#qemu.rescue.execute("migrate-pause", {}, { oob: true });
+      return nothing;
+    });
+  }
+
+  resumeStream({ uri }: { readonly uri: string }): Promise<Answer<null>> {
+    return answering(async () => {
+      await this.#qemu.main.execute("migrate", { uri, resume: true });
+      return nothing;
+    });
+  }
+
   continue(): Promise<Answer<null>> {
     return answering(async () => {
       await this.#qemu.main.execute("migrate-continue", { state: "pre-switchover" });
@@ -204,7 +240,10 @@ export class QemuSourceGuest implements SourceGuest {
 
   cancel(signal: AbortSignal): Promise<Answer<Ended>> {
     return answering(async () => {
-      await this.#qemu.main.execute("migrate_cancel", {});
+      const { main } = this.#qemu;
+      const { status = "none" } = await main.execute("query-migrate", {});
+      if (broken.includes(status)) return done("broken");
+      await main.execute("migrate_cancel", {});
       return this.#awaitEnd(signal);
     });
   }
@@ -215,7 +254,7 @@ export class QemuSourceGuest implements SourceGuest {
       try {
         const { status } = await main.execute("query-migrate", {}, { limitMs: rescueAnswerMs });
         if (status === "cancelling") await main.execute("migrate-continue", { state: "cancelling" });
-        else if (status !== undefined && endings[status] === undefined)
+        else if (status !== undefined && endedAs(status) === undefined)
           await main.execute("migrate_cancel", {});
       } catch {
         // A monitor that does not answer has its main loop in a blocked write; yank breaks the connection under it.
@@ -306,6 +345,8 @@ export class QemuSourceGuest implements SourceGuest {
     if (status === "pre-switchover" || endings[status] !== undefined) this.#takeUntold();
     if (status === "pre-switchover") this.#tell({ type: "monitor.preSwitchover" });
     if (status === "cancelled") this.#tell({ type: "monitor.cancelled" });
+    if (status === "postcopy-active") void this.#provePostcopy();
+    if (status === "postcopy-paused") this.#tell({ type: "monitor.postcopyPaused" });
     if (status === "completed") {
       this.#tell({ type: "monitor.completed" });
       // In a later turn: writing the question takes half a millisecond, and `cont` must leave before it.
@@ -316,6 +357,44 @@ export class QemuSourceGuest implements SourceGuest {
     }
     if (status === "failed") void this.#tellFailed();
     if (endings[status] !== undefined) this.#stopProgress();
+  }
+
+  /**
+   * QEMU says that it is in post-copy before it has sent the devices' state, and may still fail then and let its guest go
+   * on. Pages that it has sent in post-copy come after that (migration/migration.c: postcopy_start).
+   */
+  async #isProven(): Promise<boolean> {
+    const { status, ram } = await this.#qemu.main.execute("query-migrate", {});
+    return status === "postcopy-active" && (ram?.["postcopy-bytes"] ?? 0) > 0;
+  }
+
+  async #provePostcopy(): Promise<void> {
+    if (this.#proving) return;
+    this.#proving = true;
+    try {
+      while (!(await this.#isProven())) {
+        const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
+        // The end of it is told by its own event.
+        if (status !== "postcopy-active") return;
+        await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, proofCheckMs));
+      }
+      this.#takeUntold();
+      this.#tell({ type: "monitor.postcopy" });
+      this.#watchProgress();
+    } catch {
+      // Its death is told.
+    } finally {
+      this.#proving = false;
+    }
+  }
+
+  async #foundInPostcopy(): Promise<SourceFound> {
+    if (!(await this.#isProven())) {
+      void this.#provePostcopy();
+      return "stopped";
+    }
+    this.#watchProgress();
+    return "postcopy";
   }
 
   async #tellFailed(): Promise<void> {
@@ -332,7 +411,7 @@ export class QemuSourceGuest implements SourceGuest {
   async #awaitEnd(signal: AbortSignal): Promise<Answer<Ended>> {
     while (!signal.aborted) {
       const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
-      const ended = endings[status];
+      const ended = endedAs(status);
       if (ended !== undefined) return done(ended);
       await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, progressEveryMs / 5));
     }
@@ -340,6 +419,7 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   #watchProgress(): void {
+    this.#stopProgress();
     const report = async () => {
       const progress = await this.#progress().catch(() => undefined);
       if (this.#progressTimer === undefined) return;

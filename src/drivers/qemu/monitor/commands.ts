@@ -100,6 +100,7 @@ export const commands = {
           "dirty-pages-rate": z.number(),
           "dirty-sync-count": z.number(),
           "page-size": z.number(),
+          "postcopy-bytes": z.optional(z.number()),
         }),
       ),
       "total-time": z.optional(z.number()),
@@ -111,7 +112,13 @@ export const commands = {
       "socket-address": z.optional(z.array(socketAddress)),
     }),
   },
-  migrate: { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
+  migrate: {
+    arguments: z.strictObject({ uri: z.string(), resume: z.optional(z.boolean()) }),
+    returns: nothing,
+  },
+  "migrate-start-postcopy": { arguments: noArguments, returns: nothing },
+  "migrate-pause": { arguments: noArguments, returns: nothing },
+  "migrate-recover": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
   "migrate-incoming": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
   migrate_cancel: { arguments: noArguments, returns: nothing },
   "migrate-continue": {
