@@ -145,7 +145,7 @@ export function conduct(parts: Parts): Migration {
     source.send({ type: asked });
     const told = waitFor(
       source,
-      (it) => it.matches({ precopying: { postcopy: "asked" } }) || !it.matches("precopying"),
+      (it) => stateName(it.value).includes("postcopy.asked") || !it.matches("precopying"),
     ).then(() => undefined);
     const refused = await Promise.race([refusal, told]);
     return refused?.type === "refused"

@@ -300,10 +300,18 @@ export class Migrations {
     return "refused";
   }
 
+  /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
+  async announce(identity: Identity): Promise<void> {
+    const incoming = this.#incoming.get(identity.migrationId);
+    if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
+    valueIn(await incoming.peer.announce(identity, AbortSignal.timeout(settleMs)));
+  }
+
   /** As the destination in post-copy: listens again for a source whose connection was lost. */
   async reconnect(identity: Identity): Promise<Reconnection> {
     const incoming = this.#incoming.get(identity.migrationId);
-    if (incoming === undefined) return "lost";
+    if (incoming === undefined)
+      return (await this.#host.journal.decisionOf(identity.migrationId)) === "taken" ? "arrived" : "lost";
     return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
   }
 

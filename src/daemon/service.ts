@@ -3,7 +3,7 @@
 import { cpus, totalmem } from "node:os";
 import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
-import { decisions, own } from "../drivers/libvirt-rpc/own-procedures.js";
+import { decisions, own, reconnections } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
 import { endProcess } from "../drivers/qemu/answers.js";
@@ -217,10 +217,15 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         writing(client);
         return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
       },
+      announce: async (it) => {
+        await migrations.announce(it);
+      },
       handOver: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
       reconnect: async (it) => {
         const where = await migrations.reconnect(it);
-        return { uri: where === "lost" ? "" : where.uri };
+        return typeof where === "string"
+          ? { state: reconnections[where], uri: "" }
+          : { state: reconnections.listens, uri: where.uri };
       },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
     }),

@@ -8,6 +8,7 @@ import type { DestinationEvent, destinationMachine } from "../machines/destinati
 import {
   type DestinationSnapshot,
   replyToAbort,
+  replyToAnnounce,
   replyToBegin,
   replyToConfirm,
   replyToFinish,
@@ -95,6 +96,7 @@ export function localDestination(
         : ask("coordinator.finishAsked", replyToFinish, signal, failed("there was no Prepare")),
     // Without a Prepare there is no copy here, and there never will be one under this migration's id.
     settle: (_, signal) => ask("source.asked", replyToSettle, signal, done("refused")),
+    announce: (_, signal) => ask("source.announced", replyToAnnounce, signal, failed("there was no Prepare")),
     handOver: (_, signal) => ask("source.handedOver", replyToSettle, signal, done("refused")),
     reconnect: (_, signal) => ask("source.reconnectAsked", replyToReconnect, signal, done("lost")),
     yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),

@@ -66,6 +66,8 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
         unmirror: effect("unmirror", (_, signal) => guest.unmirror(signal)),
         start: effect("start", (input, signal) => guest.start(input, signal)),
         tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
+        announce: effect("announce", (identity, signal) => destination.announce(identity, signal)),
+        takeBack: effect("takeBack", (identity, signal) => destination.settle(identity, signal)),
         startPostcopy: effect("startPostcopy", (_, signal) => guest.startPostcopy(signal)),
         handOver: effect("handOver", (identity, signal) => destination.handOver(identity, signal)),
         breakStream: effect("breakStream", (_, signal) => guest.breakStream(signal)),

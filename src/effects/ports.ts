@@ -97,6 +97,8 @@ export interface SettlingPeer {
   settle(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
   /** Says that the source's QEMU is dead for certain; the answer is the decision. */
   yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  /** Post-copy may begin: from then on the destination gives the guest up only when its source says so. */
+  announce(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: the source can run the guest no more, and serves its memory; the answer is the decision. */
   handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
   /** In post-copy, when the connection is lost: asks the destination to listen again. */

@@ -1,10 +1,20 @@
 // The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
+import { and, not } from "xstate";
 import { failure } from "../protocol/failures.js";
 import { line } from "./destination-receiving.js";
 import { createStateConfig, fencedGuest } from "./destination-setup.js";
-import { answers, isDone, isFailed, keeping, noteEffect, noteThat, refusing as refuses } from "./habits.js";
+import {
+  type Answered,
+  answers,
+  isDone,
+  isFailed,
+  keeping,
+  noteEffect,
+  noteThat,
+  refusing as refuses,
+} from "./habits.js";
 
 /** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
 const takes = {
@@ -12,6 +22,7 @@ const takes = {
   "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
   "source.asked": keeping("the answer follows when `cont` has had its own"),
   "source.yielded": keeping("the guest is being taken"),
+  "source.announced": keeping("the guest is being taken"),
   "source.handedOver": keeping("the guest is being taken"),
 } as const;
 
@@ -92,6 +103,12 @@ export const taking = createStateConfig({
       {
         guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
         target: "disclaiming",
+        actions: noteEffect("take"),
+      },
+      // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
+      {
+        guard: and([({ event }: Answered) => isFailed({ event }), not("isWhole"), not("isDying")]),
+        target: "resuming",
         actions: noteEffect("take"),
       },
       { guard: isFailed, target: "refusing", actions: noteEffect("take") },

@@ -1,10 +1,20 @@
 // The destination's states until it decides: it prepares, listens, receives, and refuses whenever it is asked too early.
 
-import { assign } from "xstate";
+import { and, assign } from "xstate";
 import { type Failure, failure } from "../protocol/failures.js";
 import type { StepName } from "../protocol/steps.js";
-import { createStateConfig, type DestinationContext } from "./destination-setup.js";
-import { answers, deadlineCause, isDone, keeping, noteEffect, refusing, woke } from "./habits.js";
+import { createStateConfig, type DestinationContext, type DestinationQuestion } from "./destination-setup.js";
+import {
+  type Answered,
+  answers,
+  deadlineCause,
+  isDone,
+  keeping,
+  noteEffect,
+  refusing,
+  topState,
+  woke,
+} from "./habits.js";
 
 const late = (step: StepName, waitedFor: string, ms: number): Failure =>
   failure("deadline", step, "destination", deadlineCause(waitedFor, ms));
@@ -33,14 +43,28 @@ const undecided = {
   "process.exited": { target: "refusing", actions: noteQemu("perform") },
 } as const;
 
+/** Perform has failed for the coordinator; for the source it may not have. */
+const onlySource = keeping("only the source takes the guest back, since post-copy was announced");
+
 const partly = { type: "takeMemory", params: "partly" } as const;
 const whole = { type: "takeMemory", params: "whole" } as const;
 
 /** Whether the guest is claimed at the fence first. */
 const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
 
-/** Whoever asks asks again. */
-const followsSoon = keeping("the answer follows when QEMU has been asked");
+/** Before the engine was restarted it had been told of post-copy. */
+const announcedAnd =
+  (...found: readonly string[]) =>
+  ({ context, event }: { context: DestinationContext } & Answered): boolean =>
+    ["receivingPostcopy", "runnable", "entrusted"].includes(topState(context.woken?.state ?? "")) &&
+    found.some((it) => answers(it)({ event }));
+
+const putOff = (question: DestinationQuestion) =>
+  ({ actions: [{ type: "putOff", params: question }, followsSoon] }) as const;
+const followsSoon = {
+  type: "keep",
+  params: { why: "the answer follows when QEMU has been asked" },
+} as const;
 
 export const waking = createStateConfig({
   description: "begins, or goes on where the engine was when it was restarted",
@@ -49,7 +73,16 @@ export const waking = createStateConfig({
     woke("refusing", "preparing", "refusing", "endingUnrecorded"),
     woke(
       "recovering",
-      ...["listening", "receiving", "completing", "partlyReceived", "entrusted", "received", "recovering"],
+      ...[
+        "listening",
+        "receiving",
+        "completing",
+        "receivingPostcopy",
+        "runnable",
+        "entrusted",
+        "received",
+        "recovering",
+      ],
     ),
     woke("claiming", "claiming"),
     woke("disclaiming", "disclaiming"),
@@ -68,15 +101,18 @@ export const waking = createStateConfig({
 
 export const recovering = createStateConfig({
   description: "the engine was restarted in the middle of the stream: QEMU is asked how far it is",
+  exit: "putAgain",
   meta: { phase: "prepare" },
   tags: ["prepared"],
   invoke: {
     src: "inquireDestination",
     id: "inquireDestination",
     onDone: [
+      { guard: announcedAnd("listening", "receiving"), target: "receivingPostcopy" },
+      { guard: announcedAnd("received"), target: "runnable", actions: whole },
       { guard: answers("listening"), target: "listening" },
       { guard: answers("receiving"), target: "receiving" },
-      { guard: answers("partly"), target: "partlyReceived", actions: partly },
+      { guard: answers("partly"), target: "runnable", actions: partly },
       { guard: answers("received"), target: "received", actions: whole },
       // It has run here, so the source's copy must not (G3).
       { guard: answers("runs"), target: "taking", actions: whole },
@@ -97,15 +133,16 @@ export const recovering = createStateConfig({
   },
   on: {
     ...undecided,
-    "coordinator.finishAsked": followsSoon,
-    "coordinator.finishCancelledAsked": followsSoon,
-    "source.asked": followsSoon,
-    "source.yielded": followsSoon,
-    "source.handedOver": followsSoon,
-    "source.reconnectAsked": followsSoon,
+    "coordinator.finishAsked": putOff("coordinator.finishAsked"),
+    "coordinator.finishCancelledAsked": putOff("coordinator.finishCancelledAsked"),
+    "source.asked": putOff("source.asked"),
+    "source.yielded": putOff("source.yielded"),
+    "source.announced": putOff("source.announced"),
+    "source.handedOver": putOff("source.handedOver"),
+    "source.reconnectAsked": putOff("source.reconnectAsked"),
     // Heard in the same breath as the answer, and newer.
     "monitor.active": "receiving",
-    "monitor.postcopy": { target: "partlyReceived", actions: partly },
+    "monitor.postcopy": { target: "runnable", actions: partly },
     "monitor.completed": { target: "received", actions: whole },
     "monitor.resumed": "taking",
   },
@@ -134,6 +171,7 @@ export const preparing = createStateConfig({
     "coordinator.finishCancelledAsked": "refusing",
     "source.asked": "refusing",
     "source.yielded": "refusing",
+    "source.announced": "refusing",
     "source.handedOver": "refusing",
     "process.exited": { target: "refusing", actions: noteQemu("prepare") },
   },
@@ -149,8 +187,9 @@ export const listening = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
+    "source.announced": "receivingPostcopy",
     "source.handedOver": "entrusted",
-    "monitor.postcopy": { target: "partlyReceived", actions: partly },
+    "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { listen: refusesLate("perform", "the stream", "listenMs") },
 });
@@ -164,8 +203,9 @@ export const receiving = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
+    "source.announced": "receivingPostcopy",
     "source.handedOver": "entrusted",
-    "monitor.postcopy": { target: "partlyReceived", actions: partly },
+    "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },
 });
@@ -179,12 +219,31 @@ export const completing = createStateConfig({
     "monitor.completed": deciding.map((it) => ({ ...it, actions: whole })),
     "coordinator.finishAsked": keeping("known already"),
     "source.yielded": keeping("known already"),
-    "source.handedOver": "entrusted",
+    // One that is late: the source has died since.
+    "source.handedOver": keeping("the end of the stream decides"),
     "monitor.postcopy": { actions: partly },
     // The source is dead, and had not sent all.
     "monitor.postcopyPaused": "refusing",
   },
   after: { complete: refusesLate("finish", "the end of the stream", "completeMs") },
+});
+
+export const receivingPostcopy = createStateConfig({
+  description:
+    "memory comes in; post-copy may begin, so that only the source gives the guest up from here on",
+  meta: { phase: "prepare" },
+  tags: ["prepared"],
+  on: {
+    ...undecided,
+    "coordinator.finishCancelledAsked": onlySource,
+    "coordinator.finishAsked": "completing",
+    "source.announced": keeping("known already"),
+    "source.handedOver": "entrusted",
+    "source.yielded": "completing",
+    "monitor.postcopy": { target: "runnable", actions: partly },
+    "monitor.completed": { target: "runnable", actions: whole },
+  },
+  after: { receive: { target: "receivingPostcopy", reenter: true } },
 });
 
 /** A post-copy that has lost its connection listens again when its source asks for it. */
@@ -214,7 +273,10 @@ export const line = createStateConfig({
           { target: "disconnected" },
         ],
       },
-      on: { "source.reconnectAsked": followsSoon },
+      on: {
+        "source.reconnectAsked": keeping("QEMU is being told"),
+        "monitor.postcopyPaused": keeping("known already"),
+      },
     },
     listening: {
       description: "QEMU listens again",
@@ -223,24 +285,33 @@ export const line = createStateConfig({
   },
 });
 
-export const partlyReceived = createStateConfig({
-  description:
-    "post-copy: the guest can run here, and its source cannot run it any more, unless QEMU fails there; it is still to be handed over",
+export const runnable = createStateConfig({
+  description: "the guest can run here, and only its source gives it up; it is still to be handed over",
   meta: { phase: "prepare" },
   tags: ["prepared"],
   type: "parallel",
   on: {
     ...undecided,
-    // Perform has failed for the coordinator; for the source it may not have.
-    "coordinator.finishCancelledAsked": keeping("only the source can take it back in post-copy"),
+    "coordinator.finishCancelledAsked": onlySource,
+    "source.announced": keeping("known already"),
     "coordinator.finishAsked": deciding,
     "source.handedOver": deciding,
-    // The source's QEMU is dead: the guest is whole here when all was under way, or it never is.
-    "source.yielded": "completing",
-    "monitor.completed": { target: "received", actions: whole },
+    // The source's QEMU is dead: what is missing here comes if it was under way, or never.
+    "source.yielded": [
+      { guard: and(["isWhole", "mustClaim"]), target: "claiming" },
+      { guard: "isWhole", target: "taking" },
+      { target: "completing" },
+    ],
+    "monitor.completed": { actions: whole },
     "monitor.resumed": "taking",
   },
-  states: { line, hand: { after: { finish: { target: "hand", reenter: true } } } },
+  states: {
+    line,
+    hand: {
+      initial: "awaited",
+      states: { awaited: { after: { finish: { target: "awaited", reenter: true } } } },
+    },
+  },
 });
 
 export const entrusted = createStateConfig({
@@ -249,7 +320,8 @@ export const entrusted = createStateConfig({
   tags: ["prepared"],
   on: {
     ...undecided,
-    "coordinator.finishCancelledAsked": keeping("the guest has been handed over"),
+    "coordinator.finishCancelledAsked": onlySource,
+    "source.announced": keeping("known already"),
     "coordinator.finishAsked": keeping("known already"),
     "source.handedOver": keeping("known already"),
     "source.yielded": "completing",

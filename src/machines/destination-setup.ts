@@ -1,7 +1,7 @@
 // What the destination's machine is made of: its events, its context, its effects, actions, guards and delays. The order
 // of things is in destination.ts.
 
-import { assign, fromCallback, fromPromise, setup, stateIn } from "xstate";
+import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
 import type { Answer, Cause } from "../protocol/answer.js";
 import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
 import { failure } from "../protocol/failures.js";
@@ -32,6 +32,7 @@ export type DestinationEvent =
   | { type: "coordinator.finishCancelledAsked" }
   | { type: "source.asked" }
   | { type: "source.yielded" }
+  | { type: "source.announced" }
   | { type: "source.handedOver" }
   | { type: "source.reconnectAsked" }
   | { type: "monitor.active" }
@@ -42,6 +43,11 @@ export type DestinationEvent =
   | { type: "monitor.resumed" }
   | { type: "monitor.stopped" }
   | { type: "process.exited"; cause: Cause };
+
+export type DestinationQuestion = Exclude<
+  DestinationEvent["type"],
+  `monitor.${string}` | `process.${string}`
+>;
 
 /** What the destination has learned and must know again after a crash. */
 export interface DestinationMemory {
@@ -61,6 +67,8 @@ export interface DestinationInput {
 export interface DestinationContext extends Habits, DestinationMemory {
   identity: Identity;
   guest: GuestDescription;
+  /** Asked while QEMU is being asked how far it is: put again when that is known. */
+  unanswered: readonly DestinationQuestion[];
   /** Where QEMU listens for a post-copy that has lost its connection. */
   reconnection: { readonly uri: string } | null;
 }
@@ -107,6 +115,24 @@ export const { createMachine, createStateConfig } = setup({
           )
         : context,
     ),
+    putOff: assign(({ context }, question: DestinationQuestion) => ({
+      ...context,
+      unanswered: [...new Set([...context.unanswered, question])],
+    })),
+    putAgain: enqueueActions<
+      DestinationContext,
+      DestinationEvent,
+      undefined,
+      DestinationEvent,
+      never,
+      never,
+      never,
+      never,
+      Aside
+    >(({ context, enqueue }) => {
+      for (const type of context.unanswered) enqueue.raise({ type });
+      enqueue.assign({ unanswered: [] });
+    }),
     takeMemory: assign(({ context }, memory: DestinationMemory["memory"]) => ({ ...context, memory })),
     takeReconnection: assign(({ context }, reconnection: { readonly uri: string }) => ({
       ...context,

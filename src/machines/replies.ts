@@ -53,14 +53,21 @@ export function replyToPrepare(snapshot: DestinationSnapshot): Reply<Prepared> {
 export const replyToFinish = (snapshot: DestinationSnapshot): Reply<DestinationReport> =>
   snapshot.output === undefined ? undefined : done(snapshot.output);
 
+export function replyToAnnounce(snapshot: DestinationSnapshot): Reply<null> {
+  const hears = ["receivingPostcopy", "runnable", "entrusted"] as const;
+  if (hears.some((it) => snapshot.matches(it)) || snapshot.hasTag("taken")) return nothing;
+  if (snapshot.hasTag("refused"))
+    return failedThere(failuresOf(snapshot), "the destination refused the guest");
+  return undefined;
+}
+
 /** In post-copy: where to connect to again. */
 export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnection> {
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
-    // One that has all of its memory needs no connection, and its source hears so from QEMU.
-    return snapshot.output?.outcome === "arrived" ? failed("the guest has arrived whole") : done("lost");
+    return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
   const { reconnection } = snapshot.context;
   const at = (line: "listening" | "disconnected") =>
-    snapshot.matches({ partlyReceived: { line } }) || snapshot.matches({ fetching: { line } });
+    snapshot.matches({ runnable: { line } }) || snapshot.matches({ fetching: { line } });
   if (at("listening") && reconnection !== null) return done(reconnection);
   return at("disconnected") ? failed("QEMU does not listen again") : undefined;
 }

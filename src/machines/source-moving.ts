@@ -4,6 +4,7 @@
 import { assign, emit } from "xstate";
 import { type Failure, failure } from "../protocol/failures.js";
 import {
+  type Answered,
   answers,
   deadlineCause,
   isDone,
@@ -23,6 +24,7 @@ import {
   type SourceContext,
   switchoverMs,
 } from "./source-setup.js";
+import { lostHere } from "./source-staying.js";
 
 const late = (waitedFor: string, ms: number): Failure =>
   failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
@@ -112,6 +114,8 @@ export const waking = createStateConfig({
     woke("cancelling", "cancelling", "rescuing"),
     woke("restoring", "restoring"),
     woke("unmirroring", "unmirroring"),
+    woke("takingBack", "takingBack"),
+    woke("losing", "losing"),
     woke("left", "left"),
     woke("stayed", "stayed"),
     woke("lost", "lost"),
@@ -147,7 +151,7 @@ export const recovering = createStateConfig({
   on: {
     ...sending,
     // Nobody has heard how it ended: its guest may have gone on after the destination had it whole (G4).
-    "process.exited": { target: "lost", actions: "noteDied" },
+    "process.exited": lostHere,
   },
 });
 
@@ -258,13 +262,33 @@ const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
     },
   });
 
+const refusedPostcopy = {
+  type: "sayPostcopyRefused",
+  params: ({ event }: Answered) => ({ why: event.output.kind === "done" ? "" : event.output.cause.message }),
+} as const;
+
 /** Post-copy begins when QEMU has sent what it must before; until the guest is handed over it can be cancelled. */
 const postcopy = createStateConfig({
   initial: "unasked",
   states: {
     unasked: {
       description: "memory is sent before the guest",
-      on: { "person.postcopyAsked": "asking" },
+      on: { "person.postcopyAsked": "announcing" },
+    },
+    announcing: {
+      description: "the destination is told: from then on only the source gives the guest up",
+      // It may have been heard even when nobody hears so.
+      entry: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
+      on: { "person.postcopyAsked": keeping("the destination is being told") },
+      invoke: {
+        src: "announce",
+        id: "announce",
+        input: ({ context }) => context.identity,
+        onDone: [
+          { guard: isDone, target: "asking" },
+          { target: "unasked", actions: refusedPostcopy },
+        ],
+      },
     },
     asking: {
       description: "QEMU is told to go over to post-copy",
@@ -274,14 +298,7 @@ const postcopy = createStateConfig({
         id: "startPostcopy",
         onDone: [
           { guard: isDone, target: "asked" },
-          {
-            target: "unasked",
-            actions: emit(({ event }) => ({
-              type: "refused",
-              event: "person.postcopyAsked",
-              why: event.output.kind === "done" ? "" : event.output.cause.message,
-            })),
-          },
+          { target: "unasked", actions: refusedPostcopy },
         ],
       },
     },

@@ -99,12 +99,13 @@ export const reconnecting = createStateConfig({
         id: "reconnect",
         input: ({ context }) => context.identity,
         onDone: [
+          { guard: answers("arrived"), target: "#source.killing" },
           { guard: answers("lost"), target: "#source.lost", actions: lostThere },
           {
             guard: isDone,
             target: "resuming",
             actions: assign(({ context, event: { output } }) =>
-              output.kind === "done" && output.value !== "lost"
+              output.kind === "done" && typeof output.value === "object"
                 ? { ...context, reconnection: output.value }
                 : context,
             ),

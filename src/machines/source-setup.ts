@@ -65,6 +65,8 @@ export interface SourceMemory {
   settings: Settings | null;
   prepared: Prepared | null;
   limits: Limits;
+  /** `announced`: the destination does not give up by itself any more. */
+  postcopy: "unannounced" | "announced";
 }
 
 export interface SourceInput {
@@ -121,6 +123,9 @@ export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =
 
 export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
 
+/** A destination that has been told of post-copy does not give up by itself. */
+export const isAnnounced = ({ postcopy }: SourceContext): boolean => postcopy === "announced";
+
 /** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
   deadlines.switchoverMs + limits.maxDowntimeMs;
@@ -144,6 +149,8 @@ export const { createMachine, createStateConfig } = setup({
     unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
     tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
+    announce: fromPromise<Answer<null>, Identity>(unbound("announce")),
+    takeBack: fromPromise<Answer<Decision>, Identity>(unbound("takeBack")),
     startPostcopy: fromPromise<Answer<null>>(unbound("startPostcopy")),
     handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
     breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
@@ -207,6 +214,11 @@ export const { createMachine, createStateConfig } = setup({
         draft.limitsTold = context.limits;
       }),
     ),
+    sayPostcopyRefused: emit((_, { why }: { why: string }) => ({
+      type: "refused",
+      event: "person.postcopyAsked",
+      why,
+    })),
     sayTuned: emit(({ context: { limits } }) => ({
       type: "tuned",
       bandwidthMiBps: limits.bandwidthMiBps,
@@ -214,6 +226,7 @@ export const { createMachine, createStateConfig } = setup({
     })),
   },
   guards: {
+    isAnnounced: ({ context }) => isAnnounced(context),
     copiesDisks: ({ context }) => copiesDisks(context),
     limitsChanged: ({ context }) => context.limits !== context.limitsTold,
     moved: ({ context, event }) =>

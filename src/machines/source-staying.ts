@@ -1,15 +1,19 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
-import { failure } from "../protocol/failures.js";
-import { answers, isDone, noteEffect, noteThat } from "./habits.js";
-import { copiesDisks, createStateConfig } from "./source-setup.js";
+import { type Answered, answers, isDone, noteEffect } from "./habits.js";
+import {
+  copiesDisks,
+  createStateConfig,
+  isAnnounced,
+  knownAlready,
+  type SourceContext,
+} from "./source-setup.js";
 
-/** Facts of QEMU 7.2: `cont` is refused then, and a cancel never ends. */
-const endless = noteThat(
-  failure("qemu", "perform", "source", {
-    message: "QEMU lost its connection in post-copy: what is left is a copy that it cannot run any more",
-  }),
-);
+/** A destination that has been told of post-copy hears of the end from nobody else. */
+export const lostHere = [
+  { guard: "isAnnounced", target: "losing", actions: "noteDied" },
+  { target: "lost", actions: "noteDied" },
+] as const;
 
 /** However it ends: QEMU may still end it as completed. */
 const endings = {
@@ -18,8 +22,9 @@ const endings = {
   "monitor.cancelled": "restoring",
   // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
   "monitor.resumed": "restoring",
-  "monitor.postcopyPaused": { target: "lost", actions: endless },
-  "process.exited": { target: "lost", actions: "noteDied" },
+  // QEMU neither runs its guest nor ends then: the only way is on.
+  "monitor.postcopyPaused": "reconnecting",
+  "process.exited": lostHere,
 } as const;
 
 export const cancelling = createStateConfig({
@@ -31,7 +36,7 @@ export const cancelling = createStateConfig({
     id: "cancel",
     onDone: [
       { guard: answers("completed"), target: "handedOver" },
-      { guard: answers("broken"), target: "lost", actions: endless },
+      { guard: answers("broken"), target: "reconnecting" },
       { guard: isDone, target: "restoring" },
       { target: "rescuing" },
     ],
@@ -53,7 +58,7 @@ export const rescuing = createStateConfig({
         id: "rescue",
         onDone: [
           { guard: answers("completed"), target: "#source.handedOver" },
-          { guard: answers("broken"), target: "#source.lost", actions: endless },
+          { guard: answers("broken"), target: "#source.reconnecting" },
           { guard: isDone, target: "#source.restoring" },
           { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("rescue") },
           { target: "waiting" },
@@ -74,7 +79,7 @@ export const restoring = createStateConfig({
   meta: { phase: "confirm3_cancelled" },
   entry: "firstAttempt",
   initial: "trying",
-  on: { "process.exited": { target: "lost", actions: "noteDied" } },
+  on: { "process.exited": lostHere },
   states: {
     trying: {
       entry: "countAttempt",
@@ -91,6 +96,12 @@ export const restoring = createStateConfig({
             target: "#source.unmirroring",
             actions: restored,
           },
+          {
+            guard: ({ context, event }: { context: SourceContext } & Answered) =>
+              isDone({ event }) && isAnnounced(context),
+            target: "#source.takingBack",
+            actions: restored,
+          },
           { guard: isDone, target: "#source.stayed", actions: restored },
           { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("restore") },
           { target: "waiting" },
@@ -101,12 +112,17 @@ export const restoring = createStateConfig({
   },
 });
 
+const unmirrored = {
+  type: "undo",
+  params: { what: "the source ended the copies of the guest's disks" },
+} as const;
+
 export const unmirroring = createStateConfig({
   description: "the guest is as before; what is left of the copies of its disks is ended",
   meta: { phase: "confirm3_cancelled" },
   entry: "firstAttempt",
   initial: "trying",
-  on: { "process.exited": { target: "lost", actions: "noteDied" } },
+  on: { "process.exited": lostHere },
   states: {
     trying: {
       entry: "countAttempt",
@@ -115,15 +131,57 @@ export const unmirroring = createStateConfig({
         id: "unmirror",
         onDone: [
           {
-            guard: isDone,
-            target: "#source.stayed",
-            actions: { type: "undo", params: { what: "the source ended the copies of the guest's disks" } },
+            guard: ({ context, event }: { context: SourceContext } & Answered) =>
+              isDone({ event }) && isAnnounced(context),
+            target: "#source.takingBack",
+            actions: unmirrored,
           },
+          { guard: isDone, target: "#source.stayed", actions: unmirrored },
           { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("unmirror") },
           { target: "waiting" },
         ],
       },
     },
     waiting: { after: { backoff: "trying" } },
+  },
+});
+
+export const takingBack = createStateConfig({
+  description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
+  meta: { phase: "confirm3_cancelled" },
+  entry: "firstAttempt",
+  initial: "asking",
+  on: { "process.exited": { target: "losing", actions: "noteDied" } },
+  states: {
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "takeBack",
+        id: "takeBack",
+        input: ({ context }) => context.identity,
+        onDone: [{ guard: isDone, target: "#source.stayed" }, { target: "waiting" }],
+      },
+    },
+    waiting: { after: { backoff: "asking" } },
+  },
+});
+
+export const losing = createStateConfig({
+  description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
+  meta: { phase: "confirm3_cancelled" },
+  entry: "firstAttempt",
+  initial: "asking",
+  on: { "process.exited": knownAlready },
+  states: {
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "takeBack",
+        id: "takeBack",
+        input: ({ context }) => context.identity,
+        onDone: [{ guard: isDone, target: "#source.lost" }, { target: "waiting" }],
+      },
+    },
+    waiting: { after: { backoff: "asking" } },
   },
 });

@@ -18,7 +18,7 @@ import {
 } from "./source-moving.js";
 import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./source-postcopy.js";
 import { createMachine, knownAlready } from "./source-setup.js";
-import { cancelling, rescuing, restoring, unmirroring } from "./source-staying.js";
+import { cancelling, losing, rescuing, restoring, takingBack, unmirroring } from "./source-staying.js";
 
 export type {
   Described,
@@ -40,6 +40,7 @@ export const sourceMachine = createMachine({
     guest: null,
     settings: null,
     prepared: null,
+    postcopy: "unannounced",
     limitsTold: null,
     progress: null,
     reconnection: null,
@@ -101,6 +102,8 @@ export const sourceMachine = createMachine({
     rescuing,
     restoring,
     unmirroring,
+    takingBack,
+    losing,
     left: { type: "final", description: "the guest left: this copy is gone", tags: ["performed"] },
     stayed: { type: "final", description: "the guest is here as before" },
     lost: { type: "final", description: "this QEMU died and the destination did not have the guest" },

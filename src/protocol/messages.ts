@@ -78,8 +78,11 @@ export type DestinationFound =
   | "runsPartly"
   | "runsBroken";
 
-/** Where the destination listens for a post-copy that has lost its connection. `lost`: its copy is gone for good. */
-export type Reconnection = { readonly uri: string } | "lost";
+/**
+ * Where the destination listens for a post-copy that has lost its connection. `arrived`: it has all of the guest's memory.
+ * `lost`: its copy is gone for good.
+ */
+export type Reconnection = { readonly uri: string } | "arrived" | "lost";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

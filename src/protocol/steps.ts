@@ -124,6 +124,7 @@ export type EffectName =
   | "mirror"
   | "start"
   | "tune"
+  | "announce"
   | "startPostcopy"
   | "endMirrors"
   | "continue"
@@ -131,6 +132,7 @@ export type EffectName =
   | "rescue"
   | "restore"
   | "unmirror"
+  | "takeBack"
   | "handOver"
   | "breakStream"
   | "reconnect"
@@ -182,6 +184,14 @@ export const effects = {
     undo: "restore",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
+  },
+  announce: {
+    step: "perform",
+    side: "source",
+    does: "tells the destination that post-copy may begin, so that it gives up only when its source says so",
+    undo: "takeBack",
+    deadlineMs: 5_000,
+    withoutJournal: "refused",
   },
   startPostcopy: {
     step: "perform",
@@ -237,6 +247,14 @@ export const effects = {
     does: "ends what is left of the copies of the disks",
     undo: "is an undo",
     deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  takeBack: {
+    step: "confirm",
+    side: "source",
+    does: "tells the destination that the guest stays, after post-copy was announced",
+    undo: "is an undo",
+    deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
   handOver: {

@@ -4,10 +4,15 @@ import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.
 import type { DestinationFound, GuestDescription, SourceFound } from "../protocol/messages.js";
 import { room } from "./memo.js";
 import {
+  breaks,
   dies,
   endedAs,
+  follows,
   givesUp,
   goesStale,
+  hasDevices,
+  isInPostcopy,
+  isPartly,
   type SimulatedDestination,
   type SimulatedSource,
   withDestination,
@@ -69,10 +74,7 @@ export function carryOut(effect: string, outside: Outside): Done {
       if (!qemuS.alive || !qemuD.alive) return only(failed("cannot connect"));
       return {
         change: {
-          qemuS:
-            qemuS.disks === "following"
-              ? withSource(qemuS, { facts: [...qemuS.facts, { type: "monitor.mirrored" }] })
-              : withSource(qemuS, { disks: "copying" }),
+          qemuS: qemuS.disks === "following" ? follows(qemuS) : withSource(qemuS, { disks: "copying" }),
         },
         answer: nothing,
       };
@@ -96,11 +98,37 @@ export function carryOut(effect: string, outside: Outside): Done {
       };
     case "continue":
       if (qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
-      return { change: { qemuS: withSource(qemuS, { migration: "device" }) }, answer: nothing };
+      return {
+        change: { qemuS: withSource(qemuS, { migration: qemuS.postcopyAsked ? "toPostcopy" : "device" }) },
+        answer: nothing,
+      };
+    case "startPostcopy":
+      if (!qemuS.alive || qemuS.migration !== "active") return only(failed("there is no migration"));
+      return { change: { qemuS: withSource(qemuS, { postcopyAsked: true }) }, answer: nothing };
+    case "breakStream":
+      if (qemuS.facts.length > 0) return only(null);
+      if (!qemuS.alive || qemuS.migration !== "postcopy") return only(failed("it is not in post-copy"));
+      return { change: { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) }, answer: nothing };
+    case "relisten":
+      // Its answer comes after what it has said before.
+      if (!qemuD.alive || qemuD.facts.length > 0) return only(null);
+      if (qemuD.stream !== "partlyBroken" && qemuD.stream !== "partlyListening")
+        return only(failed("it is not in post-copy, or connected"));
+      return {
+        change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
+        answer: done({ uri: "unix:/nowhere" }),
+      };
+    case "resumeStream":
+      if (qemuS.facts.length > 0) return only(null);
+      if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("it is not to be resumed"));
+      if (!qemuD.alive || qemuD.stream !== "partlyListening")
+        return { change: { qemuS: breaks.source(qemuS) }, answer: nothing };
+      return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: nothing };
     case "cancel":
     case "rescue": {
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
       if (endedAs(qemuS) !== undefined) return only(done(endedAs(qemuS)));
+      if (qemuS.migration === "broken") return only(done("broken"));
       // A cancel may hang, and then be heard of later; a rescue frees it.
       if (effect === "cancel")
         return {
@@ -155,7 +183,8 @@ export function carryOut(effect: string, outside: Outside): Done {
         ...(!disksAreWhole(qemuS) && { harm: "G4: a guest is run whose disks are not whole there" }),
         ...(qemuD.stream === "stale" && { harm: "G4: a guest is run that others have gone on without" }),
         ...(qemuD.stream !== "stale" &&
-          qemuD.stream !== "whole" && { harm: "G4: a guest is run that is not whole" }),
+          qemuD.stream !== "whole" &&
+          !isPartly(qemuD) && { harm: "G4: a guest is run that is not whole" }),
       };
     case "killDestination":
       return { change: { qemuD: dies.destination(qemuD) }, answer: nothing };
@@ -171,11 +200,16 @@ const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =
 
 function foundAt({ migration, cpu }: SimulatedSource): SourceFound {
   if (migration === "active") return "sending";
+  if (migration === "toPostcopy") return "stopped";
   return migration === "device" && cpu === "stopped" ? "stopped" : (migration as SourceFound);
 }
 
 function foundIn({ stream, cpu }: SimulatedDestination): DestinationFound {
-  if (cpu === "running") return "runs";
+  if (cpu === "running") {
+    if (stream === "partly") return "runsPartly";
+    return stream.startsWith("partly") ? "runsBroken" : "runs";
+  }
+  if (stream.startsWith("partly")) return "partly";
   if (stream === "listening") return "listening";
   return stream === "active" ? "receiving" : "received";
 }

@@ -15,7 +15,13 @@ import type { State } from "./state.js";
  * Questions whose answer may be different a moment later, so that an old one can still be on its way. The others are
  * answered from states that are never left again, and it makes no difference when the answer arrives.
  */
-const mayChange: ReadonlySet<Question> = new Set(["askPrepare", "askPerform", "askAbort"]);
+const mayChange: ReadonlySet<Question> = new Set([
+  "askPrepare",
+  "askPerform",
+  "askAbort",
+  "announce",
+  "reconnect",
+]);
 
 export class Messages {
   readonly #rules: Rules;
@@ -111,7 +117,11 @@ const tells: Readonly<Partial<Record<Question, string>>> = {
   askFinish: "coordinator.finishAsked",
   askFinishCancelled: "coordinator.finishCancelledAsked",
   settle: "source.asked",
+  takeBack: "source.asked",
   yield: "source.yielded",
+  announce: "source.announced",
+  handOver: "source.handedOver",
+  reconnect: "source.reconnectAsked",
 };
 
 function replyTo(question: Question, state: State): Answer<unknown> | undefined {
@@ -132,6 +142,10 @@ function replyTo(question: Question, state: State): Answer<unknown> | undefined 
     case "askFinish":
     case "askFinishCancelled":
       return destination ? machine.replyToFinish(destination) : failed("there was no Prepare");
+    case "announce":
+      return destination ? machine.replyToAnnounce(destination) : failed("there was no Prepare");
+    case "reconnect":
+      return destination ? machine.replyToReconnect(destination) : done("lost");
     default:
       return destination ? machine.replyToSettle(destination) : done("refused");
   }

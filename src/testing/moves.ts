@@ -26,6 +26,8 @@ export interface Rules {
   readonly coordinator: Species;
   /** The coordinator lives in the source's engine, and dies and wakes with it; else in a client, and dies for good. */
   readonly peerToPeer: boolean;
+  /** A person asks for post-copy, at any time. */
+  readonly postcopy: boolean;
 }
 
 export class Moves {
@@ -35,6 +37,7 @@ export class Moves {
   readonly #qemus: QemuMoves;
   readonly #crashes: Crashes;
   readonly #persons = new Memo<Move[]>();
+  readonly #postcopies = new Memo<Move[]>();
 
   constructor(rules: Rules) {
     this.rules = rules;
@@ -52,12 +55,21 @@ export class Moves {
     if (!coordinatorDied) this.#add(moves, state, coordinator);
     moves.push(...this.#messages.deliveries(state), ...this.#qemus.from(state), ...this.#crashes.from(state));
     if (!coordinatorDied && state.abortsLeft > 0) moves.push(...this.#abort(state));
+    if (this.rules.postcopy) moves.push(...this.#postcopy(source));
     return moves;
   }
 
   #add(moves: Move[], state: State, node: Standing): void {
     if (node.ended) return;
     moves.push(...this.#outcomes.from(state, node), ...this.#messages.answers(state, node));
+  }
+
+  #postcopy(source: Standing): Move[] {
+    return this.#postcopies.get(source.id, 0, () => {
+      if (!source.state.includes("postcopy.unasked")) return [];
+      const steps = [this.rules.source.send(source, { type: "person.postcopyAsked" })];
+      return [{ name: "a person asks for post-copy", fault: false, rare: "person", change: { steps } }];
+    });
   }
 
   #abort({ coordinator, abortsLeft }: State): Move[] {

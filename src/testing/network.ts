@@ -6,7 +6,8 @@ import type { QuestionName } from "../protocol/steps.js";
 import type { Step } from "./species.js";
 
 /** The coordinator's questions, and those of a source to a destination. */
-export type Question = QuestionName | "settle" | "yield";
+const ofSource = ["settle", "yield", "takeBack", "announce", "handOver", "reconnect"] as const;
+export type Question = QuestionName | (typeof ofSource)[number];
 
 /** Of the one who asks: the question has not arrived, it has, or its answer is on its way back. */
 type Wait = "asked" | "arrived" | { readonly answer: Answer<unknown> };
@@ -62,7 +63,7 @@ function after(from: Network, why: Step | MessageChange | string, compute: () =>
 export const silence = network(new Map(), new Map());
 
 const isQuestion = (effect: string): effect is Question =>
-  effect.startsWith("ask") || effect === "settle" || effect === "yield";
+  effect.startsWith("ask") || ofSource.some((it) => it === effect);
 export const questionsOf = (effects: Iterable<string>): Question[] => [...effects].filter(isQuestion);
 
 const isForSource: ReadonlySet<Question> = new Set([

@@ -3,12 +3,16 @@
 import { Memo } from "./memo.js";
 import type { Move, Rules } from "./moves.js";
 import {
+  breaks,
   completes,
   dies,
   endedAs,
   follows,
   givesUp,
   goesStale,
+  goesToPostcopy,
+  hasDevices,
+  isInPostcopy,
   losesCopy,
   pauses,
   type SimulatedDestination,
@@ -76,6 +80,7 @@ function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[
     qemuD: qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD,
   });
   const connected = qemuD.alive && qemuD.stream === "active";
+  moves.push(...postcopyMoves(qemuS, qemuD));
   if (qemuS.migration === "active" && connected) {
     may("pauses the guest and waits before the switchover", false, {
       qemuS: pauses(qemuS, "preSwitchover", false),
@@ -102,15 +107,52 @@ function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[
     may("completes", false, { qemuS: completes(qemuS) });
     may("does not hear that the stream arrived, and fails", true, ends("failed"));
   }
-  if (endedAs(qemuS) === undefined && !qemuD.alive) may("sees the stream break", false, ends("failed"));
-  if (endedAs(qemuS) === undefined && qemuS.cpu === "stopped")
+  const canFail = endedAs(qemuS) === undefined && !isPastFailure(qemuS);
+  if (canFail && !qemuD.alive) may("sees the stream break", false, ends("failed"));
+  if (canFail && qemuS.cpu === "stopped")
     may("fails and leaves its guest stopped", true, { qemuS: givesUp(qemuS, "failed", false) });
   if (qemuS.migration === "cancelling") {
     may("has cancelled", false, ends("cancelled"));
+    if (qemuS.postcopyAsked && qemuS.cpu === "stopped")
+      may("has cancelled and leaves its guest stopped", false, { qemuS: givesUp(qemuS, "cancelled", false) });
     if (qemuD.stream === "whole" && qemuS.cpu === "stopped")
       may("completes in spite of the cancel", false, { qemuS: completes(qemuS) });
   }
   may("dies", true, { qemuS: dies.source(qemuS), qemuDied: true });
+  return moves;
+}
+
+/** In post-copy QEMU does not fail: it waits to be connected again. */
+const isPastFailure = ({ migration }: SimulatedSource): boolean =>
+  migration === "postcopy" || migration === "broken";
+
+function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[] {
+  const moves: Move[] = [];
+  const may = (name: string, fault: boolean, change: Change) =>
+    moves.push({ name: `the source's QEMU ${name}`, fault, change });
+  const broken = { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) };
+  const connected = qemuD.alive && qemuD.stream === "partly";
+  if (qemuS.migration === "active" && qemuS.postcopyAsked && qemuS.disks === "shared" && qemuD.alive)
+    may("pauses the guest and goes over to post-copy", false, { qemuS: goesToPostcopy(qemuS) });
+  if (qemuS.migration === "toPostcopy") {
+    if (qemuD.alive && qemuD.stream === "active")
+      may("has sent the devices: the destination's QEMU can run the guest", false, {
+        qemuD: hasDevices(qemuD),
+      });
+    if (connected) may("is in post-copy", false, { qemuS: isInPostcopy(qemuS) });
+    if (connected) may("loses its connection as post-copy begins", true, broken);
+    // Neither QEMU can run the guest then: what QEMU cannot do, nobody can.
+    if (!connected) may("loses its connection just before", true, { ...broken, qemuDied: true });
+  }
+  if (qemuS.migration === "postcopy") {
+    if (connected) {
+      const facts = [...qemuD.facts, { type: "monitor.completed" } as const];
+      may("has sent all memory", false, { qemuD: withDestination(qemuD, { stream: "whole", facts }) });
+      may("loses its connection in post-copy", true, broken);
+    }
+    if (qemuD.stream === "whole") may("completes", false, { qemuS: completes(qemuS) });
+    if (!qemuD.alive) may("sees the stream break in post-copy", false, broken);
+  }
   return moves;
 }
 
@@ -126,8 +168,16 @@ function destinationMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): 
     fault: false,
     change: { qemuD: dead },
   };
+  const paused: Move = {
+    name: "the destination's QEMU sees the stream break in post-copy",
+    fault: false,
+    change: { qemuD: breaks.destination(qemuD) },
+  };
+  if (qemuD.stream === "partly" && streamLost(qemuS)) return [paused, killed];
   return qemuD.stream === "active" && streamLost(qemuS) ? [broken, killed] : [killed];
 }
 
 const streamLost = (qemuS: SimulatedSource): boolean =>
-  !qemuS.alive || (endedAs(qemuS) !== undefined && qemuS.migration !== "completed");
+  !qemuS.alive ||
+  qemuS.migration === "broken" ||
+  (endedAs(qemuS) !== undefined && qemuS.migration !== "completed");

@@ -22,7 +22,18 @@ class Pool<Parts extends object> {
 interface SourceParts {
   readonly alive: boolean;
   readonly cpu: "running" | "stopped";
-  readonly migration: "none" | "active" | "preSwitchover" | "device" | "cancelling" | Ended;
+  readonly migration:
+    | "none"
+    | "active"
+    | "preSwitchover"
+    | "device"
+    /** It goes over to post-copy, and may still fail. */
+    | "toPostcopy"
+    | "postcopy"
+    | "cancelling"
+    | Ended;
+  /** It goes over to post-copy when it can. */
+  readonly postcopyAsked: boolean;
   /** `following`: every write is copied. `ended`: the copies are whole, and no longer follow. */
   readonly disks: "shared" | "alone" | "copying" | "following" | "ended" | "broken";
   /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
@@ -37,7 +48,15 @@ interface DestinationParts {
   readonly everRan: boolean;
   readonly cpu: "running" | "stopped";
   /** `stale`: it was whole, but the source's guest has gone on since; to run it would lose what that has written (G4). */
-  readonly stream: "none" | "listening" | "active" | "whole" | "stale";
+  readonly stream:
+    | "none"
+    | "listening"
+    | "active"
+    | "partly"
+    | "partlyBroken"
+    | "partlyListening"
+    | "whole"
+    | "stale";
   readonly facts: readonly DestinationFact[];
 }
 export type SimulatedDestination = DestinationParts & { readonly id: number };
@@ -49,6 +68,7 @@ export const firstSource: SimulatedSource = sources.get({
   alive: true,
   cpu: "running",
   migration: "none",
+  postcopyAsked: false,
   disks: "shared",
   stopUntold: false,
   facts: [],
@@ -66,6 +86,7 @@ export const withSource = ({ id: _, ...it }: SimulatedSource, change: Partial<So
 export const withDestination = ({ id: _, ...it }: SimulatedDestination, change: Partial<DestinationParts>) =>
   destinations.get({ ...it, ...change });
 
+/** `broken` is no end: nothing follows from it. */
 export const endedAs = ({ migration }: SimulatedSource): Ended | undefined =>
   migration === "none" || migration === "cancelled" || migration === "failed" || migration === "completed"
     ? migration
@@ -111,8 +132,12 @@ export const completes = (it: SimulatedSource): SimulatedSource =>
     facts: [...it.facts, { type: "monitor.completed" }],
   });
 
+/** What was said last, and is not heard yet, is not said again. */
+export const told = <Fact extends { readonly type: string }>(facts: readonly Fact[], fact: Fact) =>
+  facts.at(-1)?.type === fact.type ? facts : [...facts, fact];
+
 export const follows = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, { disks: "following", facts: [...it.facts, { type: "monitor.mirrored" }] });
+  withSource(it, { disks: "following", facts: told(it.facts, { type: "monitor.mirrored" }) });
 
 export const losesCopy = (it: SimulatedSource): SimulatedSource =>
   withSource(it, {
@@ -138,6 +163,32 @@ export function givesUp(it: SimulatedSource, how: "failed" | "cancelled", resume
   });
 }
 
-/** The source's guest runs again: a destination that has it whole has it no longer. */
+/** The source's guest runs again: a destination that has it, whole or in post-copy, has it no longer. */
 export const goesStale = (it: SimulatedDestination): SimulatedDestination =>
-  it.stream === "whole" ? withDestination(it, { stream: "stale" }) : it;
+  it.stream === "whole" || isPartly(it) ? withDestination(it, { stream: "stale" }) : it;
+
+/** In post-copy: its devices are loaded, and the guest can run. */
+export const isPartly = ({ stream }: SimulatedDestination): boolean => stream.startsWith("partly");
+
+const postcopy = { type: "monitor.postcopy" } as const;
+const postcopyPaused = { type: "monitor.postcopyPaused" } as const;
+
+export const goesToPostcopy = (it: SimulatedSource): SimulatedSource =>
+  withSource(it, { cpu: "stopped", migration: "toPostcopy", stopUntold: true });
+
+/** At the source: it cannot fail any more. */
+export const isInPostcopy = (it: SimulatedSource): SimulatedSource =>
+  withSource(it, { migration: "postcopy", stopUntold: false, facts: told(it.facts, postcopy) });
+
+/** At the destination: the guest can be run. */
+export const hasDevices = (it: SimulatedDestination): SimulatedDestination =>
+  withDestination(it, { stream: "partly", facts: told(it.facts, postcopy) });
+
+export const breaks = {
+  source: (it: SimulatedSource): SimulatedSource =>
+    withSource(it, { migration: "broken", stopUntold: false, facts: told(it.facts, postcopyPaused) }),
+  destination: (it: SimulatedDestination): SimulatedDestination =>
+    it.stream === "partly"
+      ? withDestination(it, { stream: "partlyBroken", facts: told(it.facts, postcopyPaused) })
+      : it,
+};

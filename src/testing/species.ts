@@ -175,7 +175,17 @@ export class Species {
     effects: ReadonlyMap<string, unknown>,
     timers: ReadonlyMap<string, EventObject>,
   ): string {
-    const { guest, prepared, attempts = 0, source, destination } = context;
+    const {
+      guest,
+      prepared,
+      attempts = 0,
+      source,
+      destination,
+      memory,
+      reconnection,
+      postcopy,
+      unanswered = [],
+    } = context;
     const state = stateName(value);
     const top = /^\w*/.exec(state)?.[0] ?? "";
     return JSON.stringify([
@@ -183,6 +193,10 @@ export class Species {
       status,
       guest !== null,
       prepared !== null,
+      memory === "partly",
+      unanswered,
+      (reconnection ?? null) !== null,
+      postcopy === "announced",
       this.#counts.get(top) === true && state !== top ? Math.min(attempts, mostAttempts) : 0,
       source?.outcome ?? null,
       destination?.outcome ?? null,

@@ -91,7 +91,9 @@ export function brokenInTheEnd(state: State): string | undefined {
   if (open.length > 0) return `G5: still waiting: ${open.map((it) => `${it?.side} ${it?.state}`).join(", ")}`;
   if (runners(state) !== 1 && !qemuDied) return `G2: ${runners(state)} copies run in the end`;
   if (qemuD.alive && !destinationRuns(state)) return "G6: a paused copy is left at the destination";
-  if (qemuS.alive && !sourceRuns(state)) return "G6: a paused copy is left at the source";
+  // What QEMU cannot run any more is told, and left to a person.
+  const remains = source.state === "lost" && qemuS.migration === "broken";
+  if (qemuS.alive && !sourceRuns(state) && !remains) return "G6: a paused copy is left at the source";
   if (qemuS.alive && (qemuS.disks === "copying" || qemuS.disks === "following"))
     return "G6: the copy of a disk is left at the source";
   if (state.fence === "claimed" && !qemuD.everRan && !qemuDied)

@@ -21,6 +21,8 @@ export interface WorldOptions {
   readonly policy?: Policy;
   /** Disks are copied. Default: all storage is shared. */
   readonly storage?: boolean;
+  /** A person may ask for post-copy. Default: false. */
+  readonly postcopy?: boolean;
   /** Default 1. */
   readonly aborts?: number;
 }
@@ -32,8 +34,9 @@ export function movesOf({
   peerToPeer = false,
   policy = defaultPolicy,
   storage = false,
+  postcopy = false,
 }: WorldOptions): Moves {
-  const key = JSON.stringify([peerToPeer, policy, storage]);
+  const key = JSON.stringify([peerToPeer, policy, storage, postcopy]);
   let moves = known.get(key);
   if (moves === undefined) {
     const both = { identity, deadlines: defaultDeadlines };
@@ -43,6 +46,7 @@ export function movesOf({
       destination: new Species("destination", destinationMachine, { ...both, guest }),
       coordinator: new Species("coordinator", coordinatorMachine, both),
       peerToPeer,
+      postcopy,
     });
     known.set(key, moves);
   }

@@ -121,7 +121,10 @@ describe("the write-ahead rule (G3)", () => {
         limits: defaultLimits,
         deadlines: defaultDeadlines,
         policy: defaultPolicy,
-        woken: { ...woken, memory: { guest, settings: null, prepared: null, limits: defaultLimits } },
+        woken: {
+          ...woken,
+          memory: { guest, settings: null, prepared: null, limits: defaultLimits, postcopy: "unannounced" },
+        },
       },
       obedient<SourceGuest>(called, () => {}),
       {} as SettlingPeer,

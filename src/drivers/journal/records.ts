@@ -59,6 +59,7 @@ const learned = z.object({
   guest: z.exactOptional(z.nullable(guest)),
   settings: z.exactOptional(z.nullable(settings)),
   prepared: z.exactOptional(z.nullable(prepared)),
+  postcopy: z.exactOptional(z.enum(["unannounced", "announced"])),
   memory: z.exactOptional(z.enum(["whole", "partly"])),
   limits: z.exactOptional(limits),
   source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),

@@ -3,7 +3,7 @@
 
 import { nonnullString, uuid } from "./libvirt-types.js";
 import { ownProgram, procedure, program, urgent } from "./program.js";
-import { int, string } from "./xdr.js";
+import { int, nothing, string } from "./xdr.js";
 import { array, struct } from "./xdr-compound.js";
 
 const migration = struct({ migrationId: string(64), uuid, name: nonnullString });
@@ -11,16 +11,20 @@ const decision = struct({ decision: int });
 
 export const decisions = { taken: 1, refused: 2 } as const;
 
+export const reconnections = { listens: 1, arrived: 2, lost: 3 } as const;
+
 export const own = program(ownProgram, {
   procedures: {
     /** Whether the destination has taken the guest. One that had not decided refuses it for good. */
     settle: urgent(1, migration, decision),
     /** The source's QEMU is dead for certain: a destination that holds the guest whole takes it. */
     yield: urgent(2, migration, decision),
+    /** Post-copy may begin: the destination gives the guest up only when its source says so. */
+    announce: urgent(6, migration, nothing),
     /** In post-copy: the source can run the guest no more, and serves its memory; the destination takes it. */
     handOver: urgent(4, migration, decision),
-    /** In post-copy, when the connection is lost: where the source connects to again; empty: the copy is gone for good. */
-    reconnect: urgent(5, migration, struct({ uri: nonnullString })),
+    /** In post-copy, when the connection is lost: where the source connects to again, when it is `reconnections.listens`. */
+    reconnect: urgent(5, migration, struct({ state: int, uri: nonnullString })),
     /** What the host has to offer a guest: HostFacts as JSON, about these paths, with this QEMU. */
     facts: procedure(
       3,

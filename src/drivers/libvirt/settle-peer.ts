@@ -2,12 +2,12 @@
 // it depends on nothing that may have broken. Upholds G2: it is asked until it has answered.
 
 import type { Clock, SettlingPeer } from "../../effects/ports.js";
-import { type Answer, done, messageOf, unknown } from "../../protocol/answer.js";
+import { type Answer, done, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Decision, Identity, Reconnection } from "../../protocol/messages.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
-import { decisions, own } from "../libvirt-rpc/own-procedures.js";
+import { decisions, own, reconnections } from "../libvirt-rpc/own-procedures.js";
 import { decisionAt } from "./decision.js";
 
 const answerMs = 4_500;
@@ -28,13 +28,23 @@ export class SettlePeer implements SettlingPeer {
   yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
     this.#ask(signal, (rpc) => decided(rpc, "yield", identity, signal));
 
+  announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
+    this.#ask(signal, async (rpc) => {
+      await rpc.call(own.procedures.announce, identity, { deadlineMs: answerMs, signal });
+      return nothing;
+    });
+
   handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
     this.#ask(signal, (rpc) => decided(rpc, "handOver", identity, signal));
 
   reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
-    this.#ask(signal, async (rpc) => {
-      const { uri } = await rpc.call(own.procedures.reconnect, identity, { deadlineMs: answerMs, signal });
-      return done(uri === "" ? "lost" : { uri });
+    this.#ask<Reconnection>(signal, async (rpc) => {
+      const asked = own.procedures.reconnect;
+      const { state, uri } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
+      if (state === reconnections.listens) return done({ uri });
+      if (state === reconnections.arrived) return done("arrived");
+      if (state === reconnections.lost) return done("lost");
+      return unknown(`the destination's answer ${state} is not known`);
     });
 
   async #ask<T>(
