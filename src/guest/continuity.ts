@@ -1,24 +1,17 @@
-// Owns what the proof guest counts (the model) and the checker that decides from its serial bytes whether one
-// guest ran, once, with its memory whole, and read from its disk what it had written. Pure: no I/O, no clock. The guest
-// itself is in `firmware.ts`, what its disk must hold in `disk-proof.ts`.
+// Owns the checker that decides from the proof guest's serial bytes whether one guest ran, once, with its memory whole,
+// and read from its disk what it had written. Pure: no I/O, no clock. What the lines must be is the model in `model.ts`.
+import { type DiskReport, describeDisk, nextWrite } from "./disk-proof.js";
 import {
-  type DiskParameters,
-  type DiskReport,
-  type DiskState,
-  describeDisk,
-  nextWrite,
-  nothingWritten,
-} from "./disk-proof.js";
-
-/** What decides every line the proof guest writes. */
-export interface ProofGuestParameters {
-  /** Size of the working set, in pages of 4 KiB. */
-  readonly pages: number;
-  /** Pages written per work step. */
-  readonly pagesPerTick: number;
-  /** With it the guest also writes to a disk, as fast as the drive acknowledges, up to once in three work steps. */
-  readonly disk?: DiskParameters;
-}
+  bootBanner,
+  hex8,
+  justBooted,
+  lineOf,
+  type ProofGuestParameters,
+  type ProofGuestState,
+  parseLine,
+  step,
+  stepAndWrite,
+} from "./model.js";
 
 /** Where a fault was seen. A line split between two streams belongs to the one in which it ends. */
 export interface FaultPlace {
@@ -96,60 +89,6 @@ export interface ContinuityOptions {
   readonly expectLinesFrom?: readonly string[];
   /** How many faults are kept; default 20. */
   readonly maxStoredFaults?: number;
-}
-
-/** The guest's state between two work steps. */
-interface ProofGuestState {
-  readonly count: number;
-  readonly checksum: number;
-  readonly disk?: DiskState;
-}
-
-function justBooted({ disk }: ProofGuestParameters): ProofGuestState {
-  return { count: 0, checksum: 0, ...(disk !== undefined && { disk: nothingWritten }) };
-}
-
-/** The line the guest writes when it boots, without its newline. */
-export function bootBanner({ pages, pagesPerTick, disk }: ProofGuestParameters): string {
-  const ofDisk = disk === undefined ? "" : ` slots=${hex8(disk.slots)} seed=${hex8(disk.seed)}`;
-  return `boot pages=${hex8(pages)} perTick=${hex8(pagesPerTick)}${ofDisk}`;
-}
-
-/**
- * One work step, in which nothing happens at the disk. The guest visits its pages in turn and writes the number of the visit into each, so what a
- * visit must find there follows from its number alone and the model needs no memory.
- */
-function step({ pages, pagesPerTick }: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
-  let checksum = state.checksum;
-  const firstVisit = state.count * pagesPerTick;
-  for (let visit = firstVisit; visit < firstVisit + pagesPerTick; visit++) {
-    const found = visit < pages ? 0 : visit - pages + 1;
-    checksum = ((checksum << 5) | (checksum >>> 27)) + found; // the page's first dword
-    checksum = (((checksum << 5) | (checksum >>> 27)) + found) >>> 0; // and its last
-  }
-  return { ...state, count: state.count + 1, checksum };
-}
-
-/** The work step in which a write is acknowledged; the same one when there is no disk. */
-function stepAndWrite(parameters: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
-  const next = step(parameters, state);
-  if (parameters.disk === undefined || next.disk === undefined) return next;
-  return { ...next, disk: nextWrite(parameters.disk, next.disk) };
-}
-
-function lineOf({ count, checksum, disk }: ProofGuestState): string {
-  const ofDisk = disk === undefined ? [] : [disk.acknowledged, disk.readBack];
-  return [count, checksum, ...ofDisk].map(hex8).join(" ");
-}
-
-/** The bytes a proof guest writes that boots and makes `counts` work steps; each is a write of the disk, if it has one. */
-export function simulateProofGuest(parameters: ProofGuestParameters, counts: number): Uint8Array {
-  const lines = [bootBanner(parameters)];
-  for (let state = justBooted(parameters); state.count < counts; ) {
-    state = stepAndWrite(parameters, state);
-    lines.push(lineOf(state));
-  }
-  return new TextEncoder().encode(`${lines.join("\n")}\n`);
 }
 
 interface StreamTally {
@@ -391,14 +330,6 @@ function describeFault(fault: ContinuityFault): string {
   }
 }
 
-function parseLine(text: string, { disk }: ProofGuestParameters): ProofGuestState | undefined {
-  if (!/^[0-9a-f]{8}( [0-9a-f]{8})+$/.test(text)) return undefined;
-  const columns = text.split(" ").map((column) => Number.parseInt(column, 16));
-  const [count = 0, checksum = 0, acknowledged = 0, readBack = 0] = columns;
-  if (columns.length !== (disk === undefined ? 2 : 4)) return undefined;
-  return { count, checksum, ...(disk !== undefined && { disk: { acknowledged, readBack } }) };
-}
-
 function countsOf(firstCount: number | undefined, lastCount: number | undefined) {
   return { ...(firstCount !== undefined && { firstCount }), ...(lastCount !== undefined && { lastCount }) };
 }
@@ -409,8 +340,4 @@ function acknowledgedOf(acknowledged: number | undefined) {
 
 function excerpt(text: string): string {
   return text.slice(0, 80);
-}
-
-function hex8(value: number): string {
-  return value.toString(16).padStart(8, "0");
 }

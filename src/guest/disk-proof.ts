@@ -1,6 +1,6 @@
 // Owns what the proof guest writes to its disk (the model) and the checker that decides from the disk's bytes whether
-// each write that was acknowledged is there. Pure: no I/O, no clock. Checks G4. The code that writes is in
-// `disk-firmware.ts`; what the guest says of it on the serial port is checked in `continuity.ts`.
+// each write that was acknowledged is there. Pure: no I/O, no clock. The code that writes is in `disk-firmware.ts`;
+// what the guest says of it on the serial port is checked in `continuity.ts`.
 
 /** What decides every sector the proof guest writes. */
 export interface DiskParameters {
@@ -92,7 +92,7 @@ export interface StillWriting {
 }
 
 /**
- * Whether each write up to `acknowledged`, the last one heard, stands in `area`: the first `diskAreaBytes` of the disk,
+ * G4: whether each write up to `acknowledged`, the last one heard, stands in `area`: the first `diskAreaBytes` of the disk,
  * or less when the rest is blank. The guest has ended, or its acknowledgements were heard before and after the reading.
  */
 export function checkDisk(
@@ -107,7 +107,8 @@ export function checkDisk(
   // A guest that is ended may have had one more acknowledged than it could say, and have begun the next.
   const possible = (stillWriting?.heardSince ?? acknowledged) + 2;
   // It begins no write before the last one is acknowledged.
-  const known = stillWriting ? acknowledged : Math.max(acknowledged, Math.min(newest, possible) - 1);
+  const begun = Math.max(0, ...ours.filter((it) => it <= possible));
+  const known = stillWriting ? acknowledged : Math.max(acknowledged, begun - 1);
   const faults: DiskFault[] = [];
   let slotsVerified = 0;
   for (const [slot, found] of slots.entries()) {

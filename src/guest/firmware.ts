@@ -1,10 +1,10 @@
 // Builds the proof guest: a 64 KiB firmware image for QEMU's `-bios`, without kernel, that counts, keeps rewriting its
 // memory, and its disk if it is to have one (`disk-firmware.ts`), and tells all of it over COM1. It owns the machine code and what options it can bear; what the
-// lines must say is the model in `continuity.ts`.
+// lines must say is the model in `model.ts`.
 import { Assembler, addressOf, at, atRegister } from "./assembler.js";
-import { bootBanner, type ProofGuestParameters } from "./continuity.js";
 import { acknowledged, emitDiskSetup, emitDiskStep, readBack } from "./disk-firmware.js";
 import type { DiskParameters } from "./disk-proof.js";
+import { bootBanner, type ProofGuestParameters } from "./model.js";
 
 export interface ProofGuestOptions extends ProofGuestParameters {
   /** Work steps per second, 19 to 1000; fewer are made when the host is slow. */
