@@ -1,5 +1,5 @@
-// Checks G4's checker: it accepts what a genuine guest has written, finds each kind of loss, and holds real QEMU's disks,
-// raw and qcow2, killed and moved, to what the guest was acknowledged.
+// Checks G4 on the disk of one guest: the checker accepts what a genuine guest has written and finds each kind of loss;
+// real disks, raw and qcow2, killed, moved and copied too early, are held to what the guest was acknowledged.
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import {
