@@ -41,6 +41,7 @@ const wanted = [
         { command: "etcd", package: "etcd-server", name: "etcd" },
         { command: "ip", package: "iproute2", name: "iproute2" },
         { command: "libvirtd", package: "libvirt-daemon", name: "libvirt's daemon" },
+        { command: "qemu-img", package: "qemu-utils", name: "QEMU's image tools" },
         { command: "virsh", package: "libvirt-clients", name: "libvirt's virsh" },
       ]
     : []),

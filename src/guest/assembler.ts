@@ -149,8 +149,9 @@ export class Assembler {
 
   // Arithmetic
 
-  add(register: Register, value: number | Memory): void {
+  add(register: Register, value: number | Register | Memory): void {
     if (typeof value === "number") this.#withImmediate(0, register, value);
+    else if (typeof value === "string") this.#withRegister(0x03, registerNumber[register], value);
     else this.#withMemory(0x03, registerNumber[register], value);
   }
   cmp(register: Register, value: number): void {
@@ -207,6 +208,10 @@ export class Assembler {
   jbe(label: string): void {
     this.#short(0x76, label);
   }
+  /** Jumps to the address held in memory. */
+  jmpTo(address: Memory): void {
+    this.#withMemory(0xff, 4, address);
+  }
   /** Far jump to a 32-bit code segment. */
   jmpFar(selector: number, label: string): void {
     this.#operand32();
@@ -258,6 +263,15 @@ export class Assembler {
   /** Writes `al` to the port in `dx`. */
   outDxAl(): void {
     this.byte(0xee);
+  }
+  /** Reads 32 bits from the port in `dx` into `eax`. */
+  inEaxDx(): void {
+    this.#operand32();
+    this.byte(0xed);
+  }
+  outDxEax(): void {
+    this.#operand32();
+    this.byte(0xef);
   }
   /** Reads a port below 256 into `al`. */
   inAl(port: number): void {
@@ -316,9 +330,9 @@ export class Assembler {
   #only32(what: string): void {
     if (this.#bits !== 32) throw new Error(`${what} belongs in a 32-bit section`);
   }
-  #withRegister(opcode: number, extension: number, register: Register): void {
+  #withRegister(opcode: number, field: number, register: Register): void {
     this.#operand32();
-    this.byte(opcode, 0xc0 | (extension << 3) | registerNumber[register]);
+    this.byte(opcode, 0xc0 | (field << 3) | registerNumber[register]);
   }
   #withImmediate(extension: number, register: Register, value: number): void {
     this.#withRegister(0x81, extension, register);

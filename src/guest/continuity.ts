@@ -1,13 +1,17 @@
-// Owns what the proof guest counts (the model) and the checker that decides from its serial bytes whether one
-// guest ran, once, with its memory whole. Pure: no I/O, no clock. The guest itself is in `firmware.ts`.
-
-/** What decides every line the proof guest writes. */
-export interface ProofGuestParameters {
-  /** Size of the working set, in pages of 4 KiB. */
-  readonly pages: number;
-  /** Pages written per work step. */
-  readonly pagesPerTick: number;
-}
+// Owns the checker that decides from the proof guest's serial bytes whether one guest ran, once, with its memory whole,
+// and read from its disk what it had written. Pure: no I/O, no clock. What the lines must be is the model in `model.ts`.
+import { type DiskReport, describeDisk, nextWrite } from "./disk-proof.js";
+import {
+  bootBanner,
+  hex8,
+  justBooted,
+  lineOf,
+  type ProofGuestParameters,
+  type ProofGuestState,
+  parseLine,
+  step,
+  stepAndWrite,
+} from "./model.js";
 
 /** Where a fault was seen. A line split between two streams belongs to the one in which it ends. */
 export interface FaultPlace {
@@ -30,6 +34,19 @@ export type ContinuityFault =
       readonly expectedChecksum: number;
       readonly foundChecksum: number;
     } & FaultPlace)
+  /** The guest read something else from its disk than write `sequence`, which it had been acknowledged. */
+  | ({
+      readonly kind: "disk";
+      readonly sequence: number;
+      readonly expectedChecksum: number;
+      readonly foundChecksum: number;
+    } & FaultPlace)
+  /** Not the next write is acknowledged: the guest went on from another memory. */
+  | ({
+      readonly kind: "acknowledgement";
+      readonly afterSequence: number;
+      readonly foundSequence: number;
+    } & FaultPlace)
   /** A line that the guest never writes there. `text` is cut to 80 characters. */
   | ({ readonly kind: "garbled"; readonly text: string; readonly expected: string } & FaultPlace)
   /** No counted line ended in a stream that had to carry one. */
@@ -44,6 +61,8 @@ export interface StreamReport {
   readonly lastCount?: number;
   /** Whole passes over the working set that were read back surely after the guest had come to this stream. */
   readonly cyclesVerified: number;
+  /** With a disk: the last write that was heard to be acknowledged, in this stream. */
+  readonly acknowledged?: number;
 }
 
 export interface ContinuityReport {
@@ -59,6 +78,10 @@ export interface ContinuityReport {
   readonly perStream: readonly StreamReport[];
   /** Whole passes over the working set that were read back and found right; the first pass only writes. */
   readonly cyclesVerified: number;
+  /** With a disk: the last write that was heard to be acknowledged. */
+  readonly acknowledged?: number;
+  /** What the disk itself holds, when it was looked at; it counts for `ok`. */
+  readonly disk?: DiskReport;
 }
 
 export interface ContinuityOptions {
@@ -66,48 +89,6 @@ export interface ContinuityOptions {
   readonly expectLinesFrom?: readonly string[];
   /** How many faults are kept; default 20. */
   readonly maxStoredFaults?: number;
-}
-
-/** The guest's state between two work steps. */
-interface ProofGuestState {
-  readonly count: number;
-  readonly checksum: number;
-}
-
-const justBooted: ProofGuestState = { count: 0, checksum: 0 };
-
-/** The line the guest writes when it boots, without its newline. */
-export function bootBanner({ pages, pagesPerTick }: ProofGuestParameters): string {
-  return `boot pages=${hex8(pages)} perTick=${hex8(pagesPerTick)}`;
-}
-
-/**
- * One work step. The guest visits its pages in turn and writes the number of the visit into each, so what a
- * visit must find there follows from its number alone and the model needs no memory.
- */
-function step({ pages, pagesPerTick }: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
-  let checksum = state.checksum;
-  const firstVisit = state.count * pagesPerTick;
-  for (let visit = firstVisit; visit < firstVisit + pagesPerTick; visit++) {
-    const found = visit < pages ? 0 : visit - pages + 1;
-    checksum = ((checksum << 5) | (checksum >>> 27)) + found; // the page's first dword
-    checksum = (((checksum << 5) | (checksum >>> 27)) + found) >>> 0; // and its last
-  }
-  return { count: state.count + 1, checksum };
-}
-
-function lineOf({ count, checksum }: ProofGuestState): string {
-  return `${hex8(count)} ${hex8(checksum)}`;
-}
-
-/** The bytes a proof guest writes that boots and makes `counts` work steps. */
-export function simulateProofGuest(parameters: ProofGuestParameters, counts: number): Uint8Array {
-  const lines = [bootBanner(parameters)];
-  for (let state = justBooted; state.count < counts; ) {
-    state = step(parameters, state);
-    lines.push(lineOf(state));
-  }
-  return new TextEncoder().encode(`${lines.join("\n")}\n`);
 }
 
 interface StreamTally {
@@ -118,6 +99,7 @@ interface StreamTally {
   pagesReadBack: number;
   firstCount?: number;
   lastCount?: number;
+  acknowledged?: number;
 }
 
 /**
@@ -132,7 +114,7 @@ export class ContinuityChecker {
   readonly #streams = new Map<string, StreamTally>();
   readonly #faults: ContinuityFault[] = [];
   #faultCount = 0;
-  #state = justBooted;
+  #state: ProofGuestState;
   #booted = false;
   #unfinishedLine = "";
   #firstCount: number | undefined;
@@ -143,6 +125,7 @@ export class ContinuityChecker {
 
   constructor(parameters: ProofGuestParameters, options: ContinuityOptions = {}) {
     this.#parameters = parameters;
+    this.#state = justBooted(parameters);
     this.#options = options;
   }
 
@@ -167,11 +150,13 @@ export class ContinuityChecker {
       faultCount,
       ...countsOf(this.#firstCount, this.#lastCount),
       lines: this.#lines,
+      ...acknowledgedOf(this.#state.disk?.acknowledged),
       perStream: [...this.#streams.values()].map((tally) => ({
         name: tally.name,
         bytes: tally.bytes,
         lines: tally.lines,
         ...countsOf(tally.firstCount, tally.lastCount),
+        ...acknowledgedOf(tally.acknowledged),
         cyclesVerified: Math.floor(tally.pagesReadBack / this.#parameters.pages),
       })),
       cyclesVerified: Math.floor(this.#pagesReadBack / this.#parameters.pages),
@@ -182,7 +167,7 @@ export class ContinuityChecker {
     tally.linesEnded += 1;
     const place: FaultPlace = { stream: tally.name, line: tally.linesEnded };
     const banner = bootBanner(this.#parameters);
-    const found = parseLine(text);
+    const found = parseLine(text, this.#parameters);
     if (!this.#booted) {
       this.#booted = true;
       if (text === banner) return;
@@ -190,10 +175,10 @@ export class ContinuityChecker {
     } else if (text.endsWith(banner)) {
       // A guest that is reset in mid line leaves the line's beginning before the banner.
       this.#fault({ kind: "reset", afterCount: this.#state.count, ...place });
-      this.#state = justBooted;
+      this.#state = justBooted(this.#parameters);
       return;
     } else if (!found) {
-      this.#fault({ kind: "garbled", text: excerpt(text), expected: this.#nextLine(), ...place });
+      this.#fault({ kind: "garbled", text: excerpt(text), expected: this.#nextLines()[0], ...place });
     }
     if (found) this.#takeCount(found, tally, place);
   }
@@ -203,7 +188,10 @@ export class ContinuityChecker {
     const foundCount = found.count;
     if (foundCount <= afterCount) this.#fault({ kind: "repeat", afterCount, foundCount, ...place });
     else if (foundCount > afterCount + 1) this.#fault({ kind: "gap", afterCount, foundCount, ...place });
-    else this.#verifyMemory(found, tally, place);
+    else {
+      this.#verifyMemory(found, tally, place);
+      this.#verifyDisk(found, place);
+    }
     this.#state = found;
     this.#lines += 1;
     this.#firstCount ??= foundCount;
@@ -211,6 +199,7 @@ export class ContinuityChecker {
     tally.lines += 1;
     tally.firstCount ??= foundCount;
     tally.lastCount = foundCount;
+    if (found.disk !== undefined) tally.acknowledged = found.disk.acknowledged;
   }
 
   #verifyMemory(found: ProofGuestState, tally: StreamTally, place: FaultPlace): void {
@@ -227,14 +216,38 @@ export class ContinuityChecker {
     if (tally.lines > 0) tally.pagesReadBack += readBack;
   }
 
-  #nextLine(): string {
-    return this.#booted ? lineOf(step(this.#parameters, this.#state)) : bootBanner(this.#parameters);
+  #verifyDisk({ disk: found }: ProofGuestState, place: FaultPlace): void {
+    const before = this.#state.disk;
+    const { disk } = this.#parameters;
+    if (disk === undefined || before === undefined || found === undefined) return;
+    const afterSequence = before.acknowledged;
+    const foundSequence = found.acknowledged;
+    if (foundSequence !== afterSequence && foundSequence !== afterSequence + 1) {
+      this.#fault({ kind: "acknowledgement", afterSequence, foundSequence, ...place });
+      return;
+    }
+    const expected = foundSequence === afterSequence ? before : nextWrite(disk, before);
+    if (found.readBack === expected.readBack) return;
+    this.#fault({
+      kind: "disk",
+      sequence: foundSequence - disk.slots,
+      expectedChecksum: expected.readBack,
+      foundChecksum: found.readBack,
+      ...place,
+    });
+  }
+
+  /** The lines that may come now: with a disk nobody knows when the drive acknowledges. */
+  #nextLines(): [string, ...string[]] {
+    if (!this.#booted) return [bootBanner(this.#parameters)];
+    return [lineOf(step(this.#parameters, this.#state)), lineOf(stepAndWrite(this.#parameters, this.#state))];
   }
 
   #unfinishedFault(): ContinuityFault[] {
     const tally = this.#current;
-    const expected = this.#nextLine();
-    if (tally === undefined || expected.startsWith(this.#unfinishedLine)) return [];
+    const lines = this.#nextLines();
+    if (tally === undefined || lines.some((it) => it.startsWith(this.#unfinishedLine))) return [];
+    const [expected] = lines;
     const place: FaultPlace = { stream: tally.name, line: tally.linesEnded + 1 };
     return [{ kind: "garbled", text: excerpt(this.#unfinishedLine), expected, ...place }];
   }
@@ -277,15 +290,18 @@ export function checkContinuity(
 
 /** The report as one sentence for a person, without a full stop. */
 export function describeContinuity(report: ContinuityReport): string {
-  const [first] = report.faults;
+  const { disk, faults } = report;
+  const [first] = faults;
   if (first !== undefined) {
     const others = report.faultCount - 1;
     return `${describeFault(first)}${others > 0 ? ` (and ${others} more)` : ""}`;
   }
+  if (disk?.ok === false) return describeDisk(disk);
   const times = { 0: "not yet verified", 1: "verified once over" }[report.cyclesVerified];
   return (
     `counted ${report.firstCount} to ${report.lastCount} without gap, repeat or reset; ` +
-    `memory ${times ?? `verified ${report.cyclesVerified} times over`}`
+    `memory ${times ?? `verified ${report.cyclesVerified} times over`}` +
+    (disk === undefined ? "" : `; ${describeDisk(disk)}`)
   );
 }
 
@@ -303,24 +319,25 @@ function describeFault(fault: ContinuityFault): string {
       const { expectedChecksum, foundChecksum } = fault;
       return `memory is lost or stale at count ${fault.count} ${where}: checksum ${hex8(foundChecksum)} instead of ${hex8(expectedChecksum)}`;
     }
+    case "disk": {
+      const { expectedChecksum, foundChecksum } = fault;
+      return `acknowledged write ${fault.sequence} is not what was read from the disk ${where}: checksum ${hex8(foundChecksum)} instead of ${hex8(expectedChecksum)}`;
+    }
+    case "acknowledgement":
+      return `write ${fault.foundSequence} is acknowledged after ${fault.afterSequence} ${where}`;
     case "garbled":
       return `${JSON.stringify(fault.text)} stands in place of ${JSON.stringify(fault.expected)} ${where}`;
   }
-}
-
-function parseLine(text: string): ProofGuestState | undefined {
-  if (!/^[0-9a-f]{8} [0-9a-f]{8}$/.test(text)) return undefined;
-  return { count: Number.parseInt(text.slice(0, 8), 16), checksum: Number.parseInt(text.slice(9), 16) };
 }
 
 function countsOf(firstCount: number | undefined, lastCount: number | undefined) {
   return { ...(firstCount !== undefined && { firstCount }), ...(lastCount !== undefined && { lastCount }) };
 }
 
-function excerpt(text: string): string {
-  return text.slice(0, 80);
+function acknowledgedOf(acknowledged: number | undefined) {
+  return acknowledged !== undefined && { acknowledged };
 }
 
-function hex8(value: number): string {
-  return value.toString(16).padStart(8, "0");
+function excerpt(text: string): string {
+  return text.slice(0, 80);
 }

@@ -1,8 +1,10 @@
-// Builds the proof guest: a 64 KiB firmware image for QEMU's `-bios`, without kernel or disk, that counts, keeps
-// rewriting its memory and tells both over COM1. It owns the machine code and what options it can bear; what the
-// lines must say is the model in `continuity.ts`.
+// Builds the proof guest: a 64 KiB firmware image for QEMU's `-bios`, without kernel, that counts, keeps rewriting its
+// memory, and its disk if it is to have one (`disk-firmware.ts`), and tells all of it over COM1. It owns the machine code and what options it can bear; what the
+// lines must say is the model in `model.ts`.
 import { Assembler, addressOf, at, atRegister } from "./assembler.js";
-import { bootBanner, type ProofGuestParameters } from "./continuity.js";
+import { acknowledged, emitDiskSetup, emitDiskStep, readBack } from "./disk-firmware.js";
+import type { DiskParameters } from "./disk-proof.js";
+import { bootBanner, type ProofGuestParameters } from "./model.js";
 
 export interface ProofGuestOptions extends ProofGuestParameters {
   /** Work steps per second, 19 to 1000; fewer are made when the host is slow. */
@@ -50,8 +52,9 @@ export function proofGuestOptions(wish: {
   readonly workingSetMiB: number;
   readonly dirtyMiBps: number;
   readonly ticksPerSecond?: number;
+  readonly disk?: DiskParameters;
 }): ProofGuestOptions {
-  const { memoryKiB, workingSetMiB, dirtyMiBps, ticksPerSecond = 100 } = wish;
+  const { memoryKiB, workingSetMiB, dirtyMiBps, ticksPerSecond = 100, disk } = wish;
   demand(Number.isInteger(memoryKiB), `memoryKiB ${memoryKiB} must be a whole number`);
   demand(
     memoryKiB % 256 !== 0,
@@ -65,12 +68,12 @@ export function proofGuestOptions(wish: {
   );
   const pages = Math.floor((workingSetMiB * 1024) / 4);
   const pagesPerTick = Math.max(1, Math.round((dirtyMiBps * 256) / ticksPerSecond));
-  const options = { pages, pagesPerTick, ticksPerSecond };
+  const options = { pages, pagesPerTick, ticksPerSecond, ...(disk !== undefined && { disk }) };
   validate(options);
   return options;
 }
 
-function validate({ pages, pagesPerTick, ticksPerSecond }: ProofGuestOptions): void {
+function validate({ pages, pagesPerTick, ticksPerSecond, disk }: ProofGuestOptions): void {
   // Below 19 the timer's 16-bit divisor overflows; above 1000 TCG can't keep up.
   demand(
     ticksPerSecond >= 19 && ticksPerSecond <= 1000,
@@ -85,6 +88,13 @@ function validate({ pages, pagesPerTick, ticksPerSecond }: ProofGuestOptions): v
     Number.isInteger(pagesPerTick) && pagesPerTick >= 1 && pagesPerTick <= pages,
     `pagesPerTick ${pagesPerTick} must be a whole number from 1 to the ${pages} pages: lower the dirty rate, or raise the working set or the ticks`,
   );
+  if (disk === undefined) return;
+  const { slots, seed } = disk;
+  demand(
+    [2, 4, 8, 16, 32, 64, 128, 256].includes(slots),
+    `slots ${slots} must be a power of two from 2 to 256`,
+  );
+  demand(seed === seed >>> 0, `seed ${seed} must be a whole number of 32 bits`);
 }
 
 function demand(condition: boolean, message: string): void {
@@ -93,7 +103,7 @@ function demand(condition: boolean, message: string): void {
 
 /**
  * The image of the proof guest, 64 KiB. The guest writes `bootBanner(options)`, then after each work step a line
- * `<count> <checksum>`, both as 8 hex digits. Throws a RangeError on options the guest can't bear.
+ * `<count> <checksum>`, with a disk `<count> <checksum> <acknowledged> <read back>`, all as 8 hex digits. Throws a RangeError on options the guest can't bear.
  */
 export function buildFirmware(options: ProofGuestOptions): Uint8Array {
   validate(options);
@@ -101,8 +111,10 @@ export function buildFirmware(options: ProofGuestOptions): Uint8Array {
   emitEntry(asm);
   emitHardwareSetup(asm, options);
   emitMemorySetup(asm, options);
-  emitMainLoop(asm);
+  if (options.disk !== undefined) emitDiskSetup(asm);
+  emitMainLoop(asm, options);
   emitWorkStep(asm, options);
+  if (options.disk !== undefined) emitDiskStep(asm, options.disk);
   emitSerialOutput(asm);
   emitInterruptHandlers(asm);
   emitTables(asm, options);
@@ -196,18 +208,21 @@ function emitMemorySetup(asm: Assembler, { pages }: ProofGuestOptions): void {
 }
 
 /** One step per timer tick, asleep between: `sti` takes effect after `hlt` has begun, so no tick is missed there. */
-function emitMainLoop(asm: Assembler): void {
+function emitMainLoop(asm: Assembler, { disk }: ProofGuestOptions): void {
   asm.label("main loop");
   asm.sti();
   asm.hlt();
   asm.cli();
   asm.call("work step");
+  if (disk !== undefined) asm.call("disk step");
   asm.load("eax", count);
   asm.call("write hex");
-  asm.movAl(" ".charCodeAt(0));
-  asm.call("write byte");
-  asm.load("eax", checksum);
-  asm.call("write hex");
+  for (const column of [checksum, ...(disk !== undefined ? [acknowledged, readBack] : [])]) {
+    asm.movAl(" ".charCodeAt(0));
+    asm.call("write byte");
+    asm.load("eax", column);
+    asm.call("write hex");
+  }
   asm.movAl("\n".charCodeAt(0));
   asm.call("write byte");
   asm.jmpShort("main loop");

@@ -20,6 +20,7 @@ describe("instructions", () => {
     ["mov ss, ax", 32, (asm) => asm.movSegmentFromAx("ss"), "8ed0"],
     ["mov cr0, eax", 16, (asm) => asm.movCr0FromEax(), "0f22c0"],
     ["add ebx, [edi]", 32, (asm) => asm.add("ebx", atRegister("edi")), "039f00000000"],
+    ["add ebx, eax", 32, (asm) => asm.add("ebx", "eax"), "03d8"],
     ["add edi, 4096", 32, (asm) => asm.add("edi", 4096), "81c700100000"],
     ["cmp edi, 0x200000", 32, (asm) => asm.cmp("edi", 0x200000), "81ff00002000"],
     ["inc dword [0x1000]", 32, (asm) => asm.inc(at(0x1000)), "ff0500100000"],
@@ -29,6 +30,8 @@ describe("instructions", () => {
     ["push eax; pop eax", 32, (asm) => [asm.push("eax"), asm.pop("eax")], "5058"],
     ["test al, 0x20", 32, (asm) => asm.testAl(0x20), "a820"],
     ["out 0x3f8 by way of dx", 32, (asm) => asm.outb(0x3f8, 0x41), "baf8030000b041ee"],
+    ["in eax, dx; out dx, eax", 32, (asm) => [asm.inEaxDx(), asm.outDxEax()], "edef"],
+    ["jmp [0x101c]", 32, (asm) => asm.jmpTo(at(0x101c)), "ff251c100000"],
     ["sti; hlt; cli; cld", 32, (asm) => [asm.sti(), asm.hlt(), asm.cli(), asm.cld()], "fbf4fafc"],
   ];
   it.each(encodings)("%s is encoded for %i bits", (_text, bits, emit, expected) => {

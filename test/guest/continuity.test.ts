@@ -6,8 +6,8 @@ import {
   type ContinuityReport,
   checkContinuity,
   describeContinuity,
-  simulateProofGuest,
 } from "../../src/guest/continuity.js";
+import { simulateProofGuest } from "../../src/guest/model.js";
 
 const parameters = { pages: 8, pagesPerTick: 3 };
 const ascii = (text: string) => new TextEncoder().encode(text);

@@ -8,8 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { checkContinuity, simulateProofGuest } from "../../src/guest/continuity.js";
+import { checkContinuity } from "../../src/guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
+import { simulateProofGuest } from "../../src/guest/model.js";
 
 const memoryKiB = 65544;
 const options = proofGuestOptions({ memoryKiB, workingSetMiB: 1, dirtyMiBps: 20 });
@@ -31,6 +32,8 @@ describe("proofGuestOptions", () => {
     ["ticks too slow for the timer's divisor", { ...wish, ticksPerSecond: 18 }, "ticksPerSecond 18"],
     ["ticks too fast to keep up with", { ...wish, ticksPerSecond: 1001 }, "ticksPerSecond 1001"],
     ["memory that is not a number", { ...wish, memoryKiB: Number.NaN }, "memoryKiB NaN"],
+    ["slots that no mask selects", { ...wish, disk: { slots: 12, seed: 1 } }, "slots 12"],
+    ["a seed beyond 32 bits", { ...wish, disk: { slots: 16, seed: 2 ** 32 } }, "seed 4294967296"],
     ["a dirty rate that is not a number", { ...wish, dirtyMiBps: Number.NaN }, "dirtyMiBps NaN"],
   ])("refuses %s", (_what, wrong, message) => {
     expect(() => proofGuestOptions(wrong)).toThrow(RangeError);

@@ -1,0 +1,193 @@
+// Owns what the proof guest writes to its disk (the model) and the checker that decides from the disk's bytes whether
+// each write that was acknowledged is there. Pure: no I/O, no clock. The code that writes is in `disk-firmware.ts`;
+// what the guest says of it on the serial port is checked in `continuity.ts`.
+
+/** What decides every sector the proof guest writes. */
+export interface DiskParameters {
+  /** Sectors written in turn, a power of two from 2 to 256: write n goes to slot `n % slots`. */
+  readonly slots: number;
+  /** Stands in every sector, so that another guest's are known; 32 bits. */
+  readonly seed: number;
+}
+
+/** The first sector of slot 0 is the disk's first; each has 128 KiB to itself, more than what storage is copied by. */
+export const slotBytes = 128 * 1024;
+export const sectorDwords = 128;
+export const sectorMagic = 0x6b736964; // "disk"
+
+/** What the guest says of its disk, in each line. */
+export interface DiskState {
+  /** The last write that the drive has acknowledged, and its cache's flush; they count from 1. */
+  readonly acknowledged: number;
+  /** Folds all that was found in slots before they were written again. */
+  readonly readBack: number;
+}
+
+export const nothingWritten: DiskState = { acknowledged: 0, readBack: 0 };
+
+/** Where the area has to be in a disk, in bytes. */
+export function diskAreaBytes({ slots }: DiskParameters): number {
+  return slots * slotBytes;
+}
+
+/** Magic, sequence number and seed; after them each dword folds all before it, so the last is the checksum. */
+export function sectorOf({ seed }: DiskParameters, sequence: number): Uint32Array {
+  const sector = Uint32Array.of(sectorMagic, sequence, seed, ...new Uint32Array(sectorDwords - 3));
+  let checksum = 0;
+  for (let index = 0; index < sectorDwords; index++) {
+    if (index >= 3) sector[index] = checksum;
+    checksum = fold(checksum, sector[index] ?? 0);
+  }
+  return sector;
+}
+
+/** What the guest says once its next write is acknowledged: before it, it has read what its slot held until then. */
+export function nextWrite(disk: DiskParameters, { acknowledged, readBack }: DiskState): DiskState {
+  const found = acknowledged + 1 - disk.slots;
+  const checksum = found <= 0 ? readBack : sectorOf(disk, found).reduce(fold, readBack);
+  return { acknowledged: acknowledged + 1, readBack: checksum };
+}
+
+function fold(checksum: number, dword: number): number {
+  return (((checksum << 5) | (checksum >>> 27)) + dword) >>> 0;
+}
+
+export type DiskFault =
+  /** The slot holds an older write than was acknowledged, or nothing (`foundSequence` 0). */
+  | {
+      readonly kind: "lost";
+      readonly slot: number;
+      readonly sequence: number;
+      readonly foundSequence: number;
+    }
+  /** The slot holds a write that nobody can have made yet: two copies ran. */
+  | { readonly kind: "ahead"; readonly slot: number; readonly newest: number; readonly foundSequence: number }
+  /** The slot holds no whole sector. */
+  | { readonly kind: "torn"; readonly slot: number; readonly sequence: number }
+  /** The slot holds a whole sector of another slot, or of a guest with another seed. */
+  | {
+      readonly kind: "foreign";
+      readonly slot: number;
+      readonly sequence: number;
+      readonly foundSequence: number;
+      readonly foundSeed: number;
+    };
+
+export interface DiskReport {
+  readonly ok: boolean;
+  /** At most one for each slot. */
+  readonly faults: readonly DiskFault[];
+  /** The last write that was heard to be acknowledged. */
+  readonly acknowledged: number;
+  /** The last write found. */
+  readonly newest: number;
+  /** Slots that hold an acknowledged write, or a newer one. */
+  readonly slotsVerified: number;
+}
+
+/** What was heard of a guest that goes on writing while its disk is read. */
+export interface StillWriting {
+  /** The last acknowledged write heard after the disk was read. */
+  readonly heardSince: number;
+}
+
+/**
+ * G4: whether each write up to `acknowledged`, the last one heard, stands in `area`: the first `diskAreaBytes` of the disk,
+ * or less when the rest is blank. The guest has ended, or its acknowledgements were heard before and after the reading.
+ */
+export function checkDisk(
+  area: Uint8Array,
+  disk: DiskParameters,
+  acknowledged: number,
+  stillWriting?: StillWriting,
+): DiskReport {
+  const slots = Array.from({ length: disk.slots }, (_, slot) => readSlot(area, slot));
+  const ours = slots.filter((it) => it.whole && it.seed === disk.seed).map((it) => it.sequence);
+  const newest = Math.max(0, ...ours);
+  // A guest that is ended may have had one more acknowledged than it could say, and have begun the next.
+  const possible = (stillWriting?.heardSince ?? acknowledged) + 2;
+  // It begins no write before the last one is acknowledged.
+  const begun = Math.max(0, ...ours.filter((it) => it <= possible));
+  const known = stillWriting ? acknowledged : Math.max(acknowledged, begun - 1);
+  const faults: DiskFault[] = [];
+  let slotsVerified = 0;
+  for (const [slot, found] of slots.entries()) {
+    const sequence = lastWriteTo(slot, known, disk);
+    const fault = slotFault(slot, found, { sequence, possible, disk });
+    if (fault !== undefined) faults.push(fault);
+    else if (sequence > 0) slotsVerified += 1;
+  }
+  return { ok: faults.length === 0, faults, acknowledged, newest, slotsVerified };
+}
+
+interface Slot {
+  readonly blank: boolean;
+  readonly whole: boolean;
+  readonly sequence: number;
+  readonly seed: number;
+}
+
+function readSlot(area: Uint8Array, slot: number): Slot {
+  const sector = new Uint8Array(sectorDwords * 4);
+  sector.set(area.subarray(slot * slotBytes, slot * slotBytes + sector.length));
+  const view = new DataView(sector.buffer);
+  const dwords = Uint32Array.from({ length: sectorDwords }, (_, index) => view.getUint32(index * 4, true));
+  const [, sequence = 0, seed = 0] = dwords;
+  const genuine = sectorOf({ slots: 0, seed }, sequence);
+  return {
+    blank: dwords.every((dword) => dword === 0),
+    whole: dwords.every((dword, index) => dword === genuine[index]),
+    sequence,
+    seed,
+  };
+}
+
+/** The last write up to `acknowledged` that went to the slot; 0 when there was none. */
+function lastWriteTo(slot: number, acknowledged: number, { slots }: DiskParameters): number {
+  return Math.max(0, acknowledged - ((((acknowledged - slot) % slots) + slots) % slots));
+}
+
+function slotFault(
+  slot: number,
+  found: Slot,
+  { sequence, possible, disk }: { sequence: number; possible: number; disk: DiskParameters },
+): DiskFault | undefined {
+  const { seed: foundSeed, sequence: foundSequence } = found;
+  if (found.blank || !found.whole) {
+    if (sequence === 0) return undefined; // whatever it held before the guest
+    return found.blank
+      ? { kind: "lost", slot, sequence, foundSequence: 0 }
+      : { kind: "torn", slot, sequence };
+  }
+  if (foundSeed !== disk.seed || foundSequence % disk.slots !== slot) {
+    return sequence === 0 ? undefined : { kind: "foreign", slot, sequence, foundSequence, foundSeed };
+  }
+  if (foundSequence < sequence) return { kind: "lost", slot, sequence, foundSequence };
+  if (foundSequence > possible) return { kind: "ahead", slot, newest: possible, foundSequence };
+  return undefined;
+}
+
+/** The report as one sentence for a person, without a full stop. */
+export function describeDisk({ faults, acknowledged, slotsVerified }: DiskReport): string {
+  const [first] = faults;
+  if (first === undefined)
+    return `disk holds the last ${slotsVerified} of ${acknowledged} acknowledged writes`;
+  const others = faults.length - 1;
+  return `${describeFault(first)}${others > 0 ? ` (and ${others} more slots)` : ""}`;
+}
+
+function describeFault(fault: DiskFault): string {
+  const where = `in slot ${fault.slot} of the disk`;
+  switch (fault.kind) {
+    case "lost": {
+      const found = fault.foundSequence === 0 ? "nothing" : `write ${fault.foundSequence}`;
+      return `acknowledged write ${fault.sequence} is lost: ${found} stands ${where}`;
+    }
+    case "ahead":
+      return `write ${fault.foundSequence} stands ${where}, but the guest has made ${fault.newest} at most: two copies ran`;
+    case "torn":
+      return `acknowledged write ${fault.sequence} is torn ${where}`;
+    case "foreign":
+      return `write ${fault.foundSequence} of seed ${fault.foundSeed} stands in place of write ${fault.sequence} ${where}`;
+  }
+}
