@@ -22,7 +22,7 @@ export interface Recorder {
 /** By side: the parts of the machine's context that it must know again after a crash. */
 export const remembered = {
   source: ["guest", "settings", "prepared", "limits", "postcopy"] satisfies (keyof SourceMemory)[],
-  destination: ["prepared", "memory"] satisfies (keyof DestinationMemory)[],
+  destination: ["prepared", "memory", "postcopy"] satisfies (keyof DestinationMemory)[],
   coordinator: ["guest", "prepared", "source", "destination"] satisfies (keyof CoordinatorMemory)[],
 } as const;
 

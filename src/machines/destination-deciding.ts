@@ -21,7 +21,13 @@ const takes = {
   "coordinator.finishAsked": keeping("the guest is being taken"),
   "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
   "source.asked": keeping("the answer follows when `cont` has had its own"),
-  "source.yielded": keeping("the guest is being taken"),
+  // In post-copy it means more than that the guest is to be taken: it is heard again then.
+  "source.yielded": {
+    actions: [
+      { type: "putOff", params: "source.yielded" },
+      { type: "keep", params: { why: "the guest is being taken" } },
+    ],
+  },
   "source.announced": keeping("the guest is being taken"),
   "source.handedOver": keeping("the guest is being taken"),
 } as const;
@@ -107,7 +113,7 @@ export const taking = createStateConfig({
       },
       // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
       {
-        guard: and([({ event }: Answered) => isFailed({ event }), not("isWhole"), not("isDying")]),
+        guard: and([({ event }: Answered) => isFailed({ event }), "inPostcopy", not("isDying")]),
         target: "resuming",
         actions: noteEffect("take"),
       },
@@ -166,13 +172,14 @@ export const landing = createStateConfig({
 
 export const fetching = createStateConfig({
   description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
+  entry: "putAgain",
   meta: { phase: "finish3" },
   tags: ["prepared", "taken"],
   type: "parallel",
   on: {
     ...takes,
     "source.yielded": "orphaned",
-    "monitor.completed": { target: "arrived", actions: { type: "takeMemory", params: "whole" } },
+    "monitor.completed": { target: "arrived", actions: "isWhole" },
     "process.exited": { target: "lost", actions: died },
   },
   states: {
@@ -207,7 +214,8 @@ export const orphaned = createStateConfig({
   initial: "asking",
   on: {
     ...takes,
-    "monitor.completed": { target: "arrived", actions: { type: "takeMemory", params: "whole" } },
+    "source.yielded": keeping("known already"),
+    "monitor.completed": { target: "arrived", actions: "isWhole" },
     "monitor.postcopyPaused": { target: "lost", actions: memoryGone },
     "process.exited": { target: "lost", actions: died },
   },

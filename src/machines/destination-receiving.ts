@@ -12,7 +12,6 @@ import {
   keeping,
   noteEffect,
   refusing,
-  topState,
   woke,
 } from "./habits.js";
 
@@ -46,8 +45,8 @@ const undecided = {
 /** Perform has failed for the coordinator; for the source it may not have. */
 const onlySource = keeping("only the source takes the guest back, since post-copy was announced");
 
-const partly = { type: "takeMemory", params: "partly" } as const;
-const whole = { type: "takeMemory", params: "whole" } as const;
+const partly = "isPartly";
+const whole = "isWhole";
 
 /** Whether the guest is claimed at the fence first. */
 const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
@@ -56,8 +55,7 @@ const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking"
 const announcedAnd =
   (...found: readonly string[]) =>
   ({ context, event }: { context: DestinationContext } & Answered): boolean =>
-    ["receivingPostcopy", "runnable", "entrusted"].includes(topState(context.woken?.state ?? "")) &&
-    found.some((it) => answers(it)({ event }));
+    context.postcopy === "announced" && found.some((it) => answers(it)({ event }));
 
 const putOff = (question: DestinationQuestion) =>
   ({ actions: [{ type: "putOff", params: question }, followsSoon] }) as const;
@@ -141,9 +139,12 @@ export const recovering = createStateConfig({
     "source.handedOver": putOff("source.handedOver"),
     "source.reconnectAsked": putOff("source.reconnectAsked"),
     // Heard in the same breath as the answer, and newer.
-    "monitor.active": "receiving",
+    "monitor.active": [{ guard: "wasAnnounced", target: "receivingPostcopy" }, { target: "receiving" }],
     "monitor.postcopy": { target: "runnable", actions: partly },
-    "monitor.completed": { target: "received", actions: whole },
+    "monitor.completed": [
+      { guard: "wasAnnounced", target: "runnable", actions: whole },
+      { target: "received", actions: whole },
+    ],
     "monitor.resumed": "taking",
   },
 });
@@ -187,8 +188,8 @@ export const listening = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
-    "source.announced": "receivingPostcopy",
-    "source.handedOver": "entrusted",
+    "source.announced": { target: "receivingPostcopy", actions: "isAnnounced" },
+    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
     "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { listen: refusesLate("perform", "the stream", "listenMs") },
@@ -203,8 +204,8 @@ export const receiving = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
-    "source.announced": "receivingPostcopy",
-    "source.handedOver": "entrusted",
+    "source.announced": { target: "receivingPostcopy", actions: "isAnnounced" },
+    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
     "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },
@@ -238,7 +239,7 @@ export const receivingPostcopy = createStateConfig({
     "coordinator.finishCancelledAsked": onlySource,
     "coordinator.finishAsked": "completing",
     "source.announced": keeping("known already"),
-    "source.handedOver": "entrusted",
+    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
     "source.yielded": "completing",
     "monitor.postcopy": { target: "runnable", actions: partly },
     "monitor.completed": { target: "runnable", actions: whole },

@@ -52,8 +52,10 @@ export type DestinationQuestion = Exclude<
 /** What the destination has learned and must know again after a crash. */
 export interface DestinationMemory {
   prepared: Prepared | null;
-  /** `partly`: in post-copy, with memory still to come from the source. */
-  memory: "whole" | "partly";
+  /** `partly`: in post-copy, with memory still to come from the source, until all is `fetched`. */
+  memory: "precopied" | "partly" | "fetched";
+  /** `announced`: only the source gives the guest up. */
+  postcopy: "unannounced" | "announced";
 }
 
 export interface DestinationInput {
@@ -133,7 +135,12 @@ export const { createMachine, createStateConfig } = setup({
       for (const type of context.unanswered) enqueue.raise({ type });
       enqueue.assign({ unanswered: [] });
     }),
-    takeMemory: assign(({ context }, memory: DestinationMemory["memory"]) => ({ ...context, memory })),
+    isAnnounced: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
+    isPartly: assign(({ context }) => ({ ...context, memory: "partly" as const })),
+    isWhole: assign(({ context }) => ({
+      ...context,
+      memory: context.memory === "precopied" ? ("precopied" as const) : ("fetched" as const),
+    })),
     takeReconnection: assign(({ context }, reconnection: { readonly uri: string }) => ({
       ...context,
       reconnection,
@@ -147,7 +154,9 @@ export const { createMachine, createStateConfig } = setup({
   },
   guards: {
     isDying: stateIn({ taking: "dying" }),
-    isWhole: ({ context }) => context.memory === "whole",
+    wasAnnounced: ({ context }) => context.postcopy === "announced",
+    inPostcopy: ({ context }) => context.memory !== "precopied",
+    isWhole: ({ context }) => context.memory !== "partly",
     mustClaim: ({ context }) => context.guest.fencingToken !== null,
     outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
     wokeIn: ({ context }, states: readonly string[]) =>

@@ -45,7 +45,8 @@ export const destinationMachine = createMachine({
   context: ({ input: { woken, ...input } }) => ({
     ...freshHabits(woken ?? null),
     prepared: null,
-    memory: "whole",
+    memory: "precopied",
+    postcopy: "unannounced",
     reconnection: null,
     unanswered: [],
     ...input,
@@ -76,7 +77,7 @@ export const destinationMachine = createMachine({
     "monitor.active": indifferent,
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,
-    "monitor.completed": { actions: { type: "takeMemory", params: "whole" } },
+    "monitor.completed": { actions: "isWhole" },
     "monitor.failed": ending,
     "monitor.resumed": indifferent,
     "monitor.stopped": indifferent,

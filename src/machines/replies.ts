@@ -66,10 +66,11 @@ export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnect
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
     return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
   const { reconnection } = snapshot.context;
-  const at = (line: "listening" | "disconnected") =>
+  const at = (line: "connected" | "disconnected" | "listening") =>
     snapshot.matches({ runnable: { line } }) || snapshot.matches({ fetching: { line } });
   if (at("listening") && reconnection !== null) return done(reconnection);
-  return at("disconnected") ? failed("QEMU does not listen again") : undefined;
+  // The question was heard before the engine was restarted, or in vain.
+  return at("disconnected") || at("connected") ? failed("QEMU does not listen again") : undefined;
 }
 
 export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {

@@ -116,6 +116,7 @@ export const waking = createStateConfig({
     woke("unmirroring", "unmirroring"),
     woke("takingBack", "takingBack"),
     woke("losing", "losing"),
+    woke("tellingStuck", "tellingStuck"),
     woke("left", "left"),
     woke("stayed", "stayed"),
     woke("lost", "lost"),

@@ -1,5 +1,7 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
+import { and } from "xstate";
+import type { EffectName } from "../protocol/steps.js";
 import { type Answered, answers, isDone, noteEffect } from "./habits.js";
 import {
   copiesDisks,
@@ -14,6 +16,17 @@ export const lostHere = [
   { guard: "isAnnounced", target: "losing", actions: "noteDied" },
   { target: "lost", actions: "noteDied" },
 ] as const;
+
+/** A person has to look, and the destination is not to wait for it. */
+const outOfAttempts = (name: EffectName) =>
+  [
+    {
+      guard: and(["outOfAttempts", "isAnnounced"]),
+      target: "#source.tellingStuck",
+      actions: noteEffect(name),
+    },
+    { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect(name) },
+  ] as const;
 
 /** However it ends: QEMU may still end it as completed. */
 const endings = {
@@ -60,7 +73,7 @@ export const rescuing = createStateConfig({
           { guard: answers("completed"), target: "#source.handedOver" },
           { guard: answers("broken"), target: "#source.reconnecting" },
           { guard: isDone, target: "#source.restoring" },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("rescue") },
+          ...outOfAttempts("rescue"),
           { target: "waiting" },
         ],
       },
@@ -103,7 +116,7 @@ export const restoring = createStateConfig({
             actions: restored,
           },
           { guard: isDone, target: "#source.stayed", actions: restored },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("restore") },
+          ...outOfAttempts("restore"),
           { target: "waiting" },
         ],
       },
@@ -137,7 +150,7 @@ export const unmirroring = createStateConfig({
             actions: unmirrored,
           },
           { guard: isDone, target: "#source.stayed", actions: unmirrored },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("unmirror") },
+          ...outOfAttempts("unmirror"),
           { target: "waiting" },
         ],
       },
@@ -146,24 +159,28 @@ export const unmirroring = createStateConfig({
   },
 });
 
+/** What a destination that has been told of post-copy hears at the end: it never gets the guest. */
+const takeBack = (then: "#source.stayed" | "#source.lost" | "#source.stuck") =>
+  ({
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "takeBack",
+        id: "takeBack",
+        input: ({ context }: { context: SourceContext }) => context.identity,
+        onDone: [{ guard: isDone, target: then }, { target: "waiting" }],
+      },
+    },
+    waiting: { after: { backoff: "asking" } },
+  }) as const;
+
 export const takingBack = createStateConfig({
   description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
   meta: { phase: "confirm3_cancelled" },
   entry: "firstAttempt",
   initial: "asking",
   on: { "process.exited": { target: "losing", actions: "noteDied" } },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "takeBack",
-        id: "takeBack",
-        input: ({ context }) => context.identity,
-        onDone: [{ guard: isDone, target: "#source.stayed" }, { target: "waiting" }],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
-  },
+  states: takeBack("#source.stayed"),
 });
 
 export const losing = createStateConfig({
@@ -172,16 +189,14 @@ export const losing = createStateConfig({
   entry: "firstAttempt",
   initial: "asking",
   on: { "process.exited": knownAlready },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "takeBack",
-        id: "takeBack",
-        input: ({ context }) => context.identity,
-        onDone: [{ guard: isDone, target: "#source.lost" }, { target: "waiting" }],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
-  },
+  states: takeBack("#source.lost"),
+});
+
+export const tellingStuck = createStateConfig({
+  description: "QEMU obeys no more; a destination that has been told of post-copy is told that nothing comes",
+  meta: { phase: "confirm3_cancelled" },
+  entry: "firstAttempt",
+  initial: "asking",
+  on: { "process.exited": { target: "losing", actions: "noteDied" } },
+  states: takeBack("#source.stuck"),
 });

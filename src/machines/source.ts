@@ -18,7 +18,15 @@ import {
 } from "./source-moving.js";
 import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./source-postcopy.js";
 import { createMachine, knownAlready } from "./source-setup.js";
-import { cancelling, losing, rescuing, restoring, takingBack, unmirroring } from "./source-staying.js";
+import {
+  cancelling,
+  losing,
+  rescuing,
+  restoring,
+  takingBack,
+  tellingStuck,
+  unmirroring,
+} from "./source-staying.js";
 
 export type {
   Described,
@@ -104,6 +112,7 @@ export const sourceMachine = createMachine({
     unmirroring,
     takingBack,
     losing,
+    tellingStuck,
     left: { type: "final", description: "the guest left: this copy is gone", tags: ["performed"] },
     stayed: { type: "final", description: "the guest is here as before" },
     lost: { type: "final", description: "this QEMU died and the destination did not have the guest" },

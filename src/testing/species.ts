@@ -193,7 +193,7 @@ export class Species {
       status,
       guest !== null,
       prepared !== null,
-      memory === "partly",
+      memory ?? null,
       unanswered,
       (reconnection ?? null) !== null,
       postcopy === "announced",

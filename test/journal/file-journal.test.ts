@@ -170,7 +170,7 @@ describe("a journal on disk", () => {
     const text = '{"kind":"journal","version":1}';
     const { crc32 } = await import("node:zlib");
     writeFileSync(path, `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`);
-    await expect(readStory(path)).rejects.toThrow("version 1; this switchover reads version 2");
+    await expect(readStory(path)).rejects.toThrow("version 1; this switchover reads version 3");
     writeFileSync(path, "hello\nworld\n");
     await expect(readStory(path)).rejects.toThrow(path);
   });

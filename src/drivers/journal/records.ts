@@ -60,7 +60,7 @@ const learned = z.object({
   settings: z.exactOptional(z.nullable(settings)),
   prepared: z.exactOptional(z.nullable(prepared)),
   postcopy: z.exactOptional(z.enum(["unannounced", "announced"])),
-  memory: z.exactOptional(z.enum(["whole", "partly"])),
+  memory: z.exactOptional(z.enum(["precopied", "partly", "fetched"])),
   limits: z.exactOptional(limits),
   source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),
   destination: z.exactOptional(z.nullable(report(z.enum(["arrived", "refused", "lost", "stuck"])))),

@@ -127,7 +127,7 @@ export const wokenSource = (it: Interrupted<"source">): SourceInput => {
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
 export const wokenDestination = (it: Interrupted<"destination">): DestinationInput => {
-  const unknown: DestinationMemory = { prepared: null, memory: "whole" };
+  const unknown: DestinationMemory = { prepared: null, memory: "precopied", postcopy: "unannounced" };
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
 export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInput => {
