@@ -20,8 +20,9 @@ export const diskHardware: readonly string[] = [
 
 /** The image behind the drive, for one side; the node `proof-disk` is what a storage migration copies. */
 export function diskSideArgs({ path, format }: ProofDisk): readonly string[] {
-  const file = { driver: "file", "node-name": "proof-file", filename: path };
-  const disk = { driver: format, "node-name": "proof-disk", file: "proof-file" };
+  // Holes stay holes when the disk is copied.
+  const file = { driver: "file", "node-name": "proof-file", filename: path, discard: "unmap" };
+  const disk = { driver: format, "node-name": "proof-disk", file: "proof-file", discard: "unmap" };
   return [file, disk].flatMap((node) => ["-blockdev", JSON.stringify(node)]);
 }
 

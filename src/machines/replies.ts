@@ -28,7 +28,9 @@ export function replyToBegin(snapshot: SourceSnapshot): Reply<GuestDescription> 
 
 export function replyToPerform(snapshot: SourceSnapshot): Reply<null> {
   if (snapshot.hasTag("performed")) return nothing;
-  return snapshot.status === "active" ? undefined : failedThere(failuresOf(snapshot), "Perform failed");
+  return snapshot.status === "active" && !snapshot.hasTag("restored")
+    ? undefined
+    : failedThere(failuresOf(snapshot), "Perform failed");
 }
 
 /** Asked right after the abort has been put to the machine. */

@@ -138,7 +138,7 @@ export const { createMachine, createStateConfig } = setup({
     input: {} as SourceInput,
     output: {} as SourceReport,
     meta: {} as StateMeta,
-    tags: {} as "performed" | "pointOfNoReturn",
+    tags: {} as "performed" | "pointOfNoReturn" | "restored",
   },
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),

@@ -133,6 +133,7 @@ const unmirrored = {
 export const unmirroring = createStateConfig({
   description: "the guest is as before; what is left of the copies of its disks is ended",
   meta: { phase: "confirm3_cancelled" },
+  tags: ["restored"],
   entry: "firstAttempt",
   initial: "trying",
   on: { "process.exited": lostHere },
@@ -150,7 +151,13 @@ export const unmirroring = createStateConfig({
             actions: unmirrored,
           },
           { guard: isDone, target: "#source.stayed", actions: unmirrored },
-          ...outOfAttempts("unmirror"),
+          // The guest runs: what is left of its copies ends with their connection.
+          {
+            guard: and(["outOfAttempts", "isAnnounced"]),
+            target: "#source.takingBack",
+            actions: noteEffect("unmirror"),
+          },
+          { guard: "outOfAttempts", target: "#source.stayed", actions: noteEffect("unmirror") },
           { target: "waiting" },
         ],
       },
@@ -177,6 +184,7 @@ const takeBack = (then: "#source.stayed" | "#source.lost" | "#source.stuck") =>
 export const takingBack = createStateConfig({
   description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
   meta: { phase: "confirm3_cancelled" },
+  tags: ["restored"],
   entry: "firstAttempt",
   initial: "asking",
   on: { "process.exited": { target: "losing", actions: "noteDied" } },
