@@ -1,7 +1,7 @@
 // The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
-import { and, not } from "xstate";
+import { and, not, stateIn } from "xstate";
 import { failure } from "../protocol/failures.js";
 import { line } from "./destination-receiving.js";
 import { createStateConfig, fencedGuest } from "./destination-setup.js";
@@ -178,7 +178,10 @@ export const fetching = createStateConfig({
   type: "parallel",
   on: {
     ...takes,
-    "source.yielded": "orphaned",
+    "source.yielded": [
+      { guard: stateIn({ fetching: { line: "connected" } }), target: "orphaned" },
+      { target: "lost", actions: memoryGone },
+    ],
     "monitor.completed": { target: "arrived", actions: "isWhole" },
     "process.exited": { target: "lost", actions: died },
   },
@@ -229,6 +232,8 @@ export const orphaned = createStateConfig({
           { guard: answers("runs"), target: "#destination.arrived" },
           { guard: answers("received"), target: "#destination.arrived" },
           { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
+          // QEMU itself waits for memory that never comes.
+          { guard: "outOfAttempts", target: "#destination.lost", actions: memoryGone },
           { target: "waiting" },
         ],
       },

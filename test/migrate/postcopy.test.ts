@@ -1,22 +1,188 @@
-// Post-copy on real QEMUs: the guest runs at the destination before its memory is there.
+// Post-copy on real QEMUs: the guest runs at the destination before its memory is there. Until it is handed over it can be
+// had back; from then on the source never runs it again (G1, G3).
 
-import { expect, test } from "vitest";
-import { inLab, memoryMoves } from "./lab.js";
+import { readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { describe, expect, test, vi } from "vitest";
+import type { JournalRecord } from "../../src/effects/ports.js";
+import type { MigrateOptions } from "../../src/migrate.js";
+import type { Migration } from "../../src/migration.js";
+import { destinationPid, inLab, type Lab, memoryMoves, sourceReaches } from "./lab.js";
+import { qemusOf } from "./qemus-of.js";
 
-const slow = { bandwidthMiBps: 20 };
+/** Much memory, slowly sent, so that most of it is still to come when the guest is handed over. */
+const guest = { memoryKiB: 131_080, workingSetMiB: 96, dirtyMiBps: 64 };
+const slow: Partial<MigrateOptions> = { postcopy: true, limits: { bandwidthMiBps: 24, stallMs: 2_000 } };
+
+const at =
+  (side: JournalRecord["side"], state: string, act: () => unknown) =>
+  (record: JournalRecord): void => {
+    if (record.kind === "state" && record.side === side && record.state.startsWith(state)) act();
+  };
+
+async function overToPostcopy(
+  lab: Lab,
+  when?: (record: JournalRecord, migration: () => Migration) => void,
+): Promise<Migration> {
+  const migration = lab.migrate(slow, when);
+  await memoryMoves(migration);
+  expect(await migration.startPostcopy()).toMatchObject({ applied: true });
+  return migration;
+}
+
+/** The memory that is still to come flows slowly, so that something can happen meanwhile. */
+async function slowPostcopy(lab: Lab): Promise<void> {
+  await lab.guest?.process.main.session.execute(
+    "migrate-set-parameters",
+    { "max-postcopy-bandwidth": 8 * 2 ** 20 },
+    { limitMs: 5_000, oob: false },
+  );
+}
 
 test("a guest whose memory is still coming runs at the destination, and arrives whole", async () => {
-  await inLab({ workingSetMiB: 32, dirtyMiBps: 64 }, async (lab) => {
-    const migration = lab.migrate({ postcopy: true, limits: slow }, (it) =>
-      console.log(
-        it.side,
-        it.kind === "state" ? `${it.state} <- ${it.event} ${JSON.stringify(it.because)}` : "",
-      ),
+  await inLab(guest, async (lab) => {
+    const source = lab.guest?.process.pid ?? 0;
+    let running = 0;
+    const migration = await overToPostcopy(
+      lab,
+      at("destination", "fetching", () => {
+        running = qemusOf(lab.proof.guest.spec.uuid).length;
+      }),
     );
-    await memoryMoves(migration);
-    expect(await migration.startPostcopy()).toMatchObject({ applied: true });
     const outcome = await lab.ended(migration);
-    console.log(outcome.pauseMs);
     expect(outcome.kind).toBe("arrived");
+    expect(running, "both QEMUs were there while it fetched").toBe(2);
+    expect(outcome.guest?.process.pid).not.toBe(source);
+    expect(await lab.ended(lab.migrate()), "and it can leave again").toMatchObject({ kind: "arrived" });
+  });
+});
+
+test("without leave it is refused, and the migration goes on as it was", async () => {
+  await inLab({}, async (lab) => {
+    const migration = lab.migrate({ limits: { bandwidthMiBps: 24 } });
+    await memoryMoves(migration);
+    expect(await migration.startPostcopy()).toMatchObject({
+      applied: false,
+      why: expect.stringContaining("without leave"),
+    });
+    expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+  });
+});
+
+describe("a person aborts", () => {
+  test("before QEMU has gone over: the guest stays, and can be moved right after", async () => {
+    await inLab(guest, async (lab) => {
+      const migration = await overToPostcopy(lab);
+      expect(await migration.abort()).toMatchObject({ accepted: true });
+      expect(await lab.ended(migration)).toMatchObject({ kind: "aborted" });
+      expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
+    });
+  });
+
+  test("once the guest is handed over: it is refused with a reason, and the guest arrives", async () => {
+    await inLab(guest, async (lab) => {
+      let answer: ReturnType<Migration["abort"]> | undefined;
+      await slowPostcopy(lab);
+      const migration = await overToPostcopy(lab, (record, it) =>
+        at("source", "serving", () => {
+          answer ??= it().abort();
+        })(record),
+      );
+      await sourceReaches(migration, "serving");
+      expect(await answer).toMatchObject({ accepted: false });
+      expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+    });
+  });
+});
+
+test("a connection that breaks is made anew by the same migration, and the guest arrives whole", async () => {
+  await inLab(guest, async (lab) => {
+    const breaks: string[] = [];
+    await slowPostcopy(lab);
+    const source = lab.guest;
+    const migration = await overToPostcopy(
+      lab,
+      at("source", "serving", () => {
+        if (breaks.push("broken") > 2) return;
+        void source?.process.rescue.execute("migrate-pause", {}, { oob: true });
+      }),
+    );
+    const outcome = await lab.ended(migration);
+    expect(outcome.kind).toBe("arrived");
+    expect(breaks.length).toBeGreaterThanOrEqual(2);
+  });
+});
+
+test("a connection on which nothing moves is given up and made anew", async () => {
+  await inLab(guest, async (lab) => {
+    await slowPostcopy(lab);
+    const states: string[] = [];
+    let stopped = 0;
+    const migration = await overToPostcopy(lab, (record) => {
+      if (record.kind !== "state" || record.side !== "source") return;
+      states.push(record.state);
+      if (record.state === "serving.watching" && stopped === 0) {
+        stopped = destinationPid(lab);
+        process.kill(stopped, "SIGSTOP");
+      }
+      if (record.state.startsWith("reconnecting")) process.kill(stopped, "SIGCONT");
+    });
+    expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+    expect(states).toContain("serving.breaking");
+  });
+});
+
+describe("the destination's QEMU dies", () => {
+  test("before QEMU has gone over: the guest runs on at the source", async () => {
+    await inLab(guest, async (lab) => {
+      const migration = lab.migrate(
+        slow,
+        at("source", "precopying(limits.told, watchdog.watching, postcopy.asked)", () =>
+          process.kill(destinationPid(lab), "SIGKILL"),
+        ),
+      );
+      await memoryMoves(migration);
+      await migration.startPostcopy();
+      expect(await lab.ended(migration)).toMatchObject({ kind: "stayed" });
+    });
+  });
+
+  test("in post-copy: the guest is lost, which is told with what is left, and no copy runs", async () => {
+    await inLab(guest, async (lab) => {
+      await slowPostcopy(lab);
+      const source = lab.proof.guest.process;
+      const migration = await overToPostcopy(
+        lab,
+        at("source", "serving", () => process.kill(destinationPid(lab), "SIGKILL")),
+      );
+      const outcome = await migration.outcome;
+      expect(outcome).toMatchObject({ kind: "lost", runs: "nobody", guest: null });
+      expect(outcome.error?.message).toContain("died");
+      expect(outcome.error?.failures.map((it) => it.message).join()).toContain("what is left is this copy");
+      expect(await source.main.execute("query-status", {})).toMatchObject({ running: false });
+      lab.guest = null;
+      await lab.proof.guest.end();
+    });
+  });
+});
+
+test("the source's QEMU dies in post-copy: the guest is lost, which is told with what is left", async () => {
+  await inLab(guest, async (lab) => {
+    await slowPostcopy(lab);
+    const source = lab.proof.guest.process;
+    const migration = await overToPostcopy(
+      lab,
+      at("source", "serving", () => source.signal("SIGKILL")),
+    );
+    const outcome = await migration.outcome;
+    expect(outcome).toMatchObject({ kind: "lost", guest: null });
+    expect(outcome.error?.failures.map((it) => it.message).join()).toContain("memory had not come");
+    lab.guest = null;
+    const [left] = qemusOf(lab.proof.guest.spec.uuid);
+    expect(left, "a person may still look at it").toBeDefined();
+    process.kill(left ?? 0, "SIGKILL");
+    await vi.waitFor(() =>
+      expect(readdirSync(tmpdir()).filter((it) => /^switchover-\w{8}-/.test(it))).toEqual([]),
+    );
   });
 });

@@ -150,14 +150,16 @@ export class QemuDestinationGuest implements DestinationGuest {
       const listen = (uri: string) => rescue.execute("migrate-recover", { uri }, { oob: true });
       // One connection at a time: QEMU listens until it has come.
       if (this.#relistens !== undefined) return done({ uri: this.#relistens });
+      let uri: string;
       if (typeof transport === "string") {
-        this.#relistens = `unix:${join(directory, "again.sock")}`;
-        await listen(this.#relistens);
+        uri = `unix:${join(directory, "again.sock")}`;
+        await listen(uri);
       } else {
         const port = await atFirstFree(transport, (it) => listen(`tcp:${bracketed(transport.bind)}:${it}`));
-        this.#relistens = `tcp:${bracketed(transport.host)}:${port}`;
+        uri = `tcp:${bracketed(transport.host)}:${port}`;
       }
-      return done({ uri: this.#relistens });
+      this.#relistens = uri;
+      return done({ uri });
     });
   }
 
