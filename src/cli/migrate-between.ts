@@ -42,7 +42,15 @@ export async function migrateBetweenCommand(
   stopShowing();
   stopListening();
   screen.endProgress();
-  screen.outcome({ kind, runs: outcomes[kind].runs, guest: null, error, pauseMs: null, qemuTotalMs: null });
+  screen.outcome({
+    kind,
+    runs: outcomes[kind].runs,
+    guest: null,
+    error,
+    pauseMs: null,
+    qemuTotalMs: null,
+    dropped: [],
+  });
   screen.say(words.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
   if (error !== null) {
     for (const it of error.failures) screen.complain(describeFailure(it));

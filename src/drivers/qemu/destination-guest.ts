@@ -6,13 +6,14 @@ import type { Clock, DestinationFact, DestinationGuest } from "../../effects/por
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { DestinationFound, GuestWas, Prepared, Settings } from "../../protocol/messages.js";
+import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import { keepHandle } from "./handle-file.js";
 import type { Monitor, MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
-import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
+import { memoryBytes, StreamSettings } from "./settings.js";
 
 const exitAfterFailedMs = 500;
 
@@ -44,6 +45,10 @@ export interface DestinationOptions {
   readonly directory: string;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
+  /** The same as at the source. */
+  readonly stream?: StreamWish | undefined;
+  /** As at the source. */
+  readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
 }
 
 /** Where the stream comes in from another host: the first free port there. */
@@ -59,6 +64,7 @@ export type Transport = "unix" | "tcp" | ListenAt;
 
 export class QemuDestinationGuest implements DestinationGuest {
   readonly #options: DestinationOptions;
+  readonly #stream: StreamSettings;
   readonly #facts = new Facts<DestinationFact>(
     (event) => this.#hear(event),
     (why) => ({ type: "process.exited", cause: why }),
@@ -71,6 +77,7 @@ export class QemuDestinationGuest implements DestinationGuest {
   /** `qemu` when it was started before a crash of ours, and has been found again. */
   constructor(options: DestinationOptions, qemu?: QemuProcess) {
     this.#options = options;
+    this.#stream = new StreamSettings("destination", options.stream ?? {}, options);
     if (qemu === undefined) return;
     this.#starting = Promise.resolve(qemu);
     this.#facts.from(qemu);
@@ -87,6 +94,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
     return answering(async () => {
+      const refused = await this.#stream.refusalOfHost();
+      if (refused !== undefined) return failed(refused);
       this.#starting ??= this.#start(signal);
       let qemu: QemuProcess;
       try {
@@ -103,11 +112,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       if (memory !== guest.memoryBytes) {
         return failed(`the destination has ${memory} bytes of memory, the guest has ${guest.memoryBytes}`);
       }
-      const { known, settings } = await readSettings(main);
+      const { known, settings } = await this.#stream.read(main);
       this.#settings = settings;
-      const chosen = chooseCapabilities(known, guest.capabilities, { pauseBeforeSwitchover: false });
-      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
-      await setCapabilities(main, chosen);
+      const set = await this.#stream.set(main, guest.capabilities);
+      if (set.kind !== "done") return set;
       return done({ uri: await this.#listen(qemu), capabilities: known });
     });
   }
@@ -142,7 +150,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   /** After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again. */
   async putSettingsBack(): Promise<void> {
-    if (this.#settings !== undefined) await putBack((await this.#started()).main, this.#settings);
+    if (this.#settings !== undefined)
+      await this.#stream.putBack((await this.#started()).main, this.#settings);
   }
 
   async #start(signal: AbortSignal): Promise<QemuProcess> {

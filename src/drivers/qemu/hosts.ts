@@ -5,6 +5,7 @@ import { rm } from "node:fs/promises";
 import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
 import { cause } from "../../protocol/answer.js";
+import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { handle, handleIn } from "./handle-file.js";
@@ -18,11 +19,13 @@ const spec = z.object({
   args: z.readonly(z.array(z.string())),
   env: z.exactOptional(z.record(z.string(), z.string())),
 });
+const stream = z._default(z.custom<StreamWish>(isStreamWish), {});
 const sourceHost = z.object({
   spec,
   qemu: handle,
   pauseBeforeSwitchover: z.boolean(),
   abortOnError: z._default(z.boolean(), false),
+  stream,
 });
 const destinationHost = z.object({
   spec,
@@ -32,9 +35,10 @@ const destinationHost = z.object({
     z.enum(["unix", "tcp"]),
     z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) }),
   ]),
+  stream,
 });
-export type SourceHost = z.infer<typeof sourceHost>;
-export type DestinationHost = z.infer<typeof destinationHost>;
+export type SourceHost = z.input<typeof sourceHost>;
+export type DestinationHost = z.input<typeof destinationHost>;
 
 /** A guest that was looked for: its QEMU when it was there, and its port either way. */
 interface Found<Guest> {
@@ -60,7 +64,7 @@ export async function findDestination(
   host: unknown,
   clock: Clock,
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
-  const { spec, sideArgs, directory, transport } = destinationHost.parse(host);
+  const { spec, sideArgs, directory, transport, stream } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
@@ -70,7 +74,7 @@ export async function findDestination(
     await rm(directory, { recursive: true, force: true });
     return { spec, qemu: null, guest: goneDestination(qemu.why) };
   }
-  const options = { spec, sideArgs, directory, transport, clock };
+  const options = { spec, sideArgs, directory, transport, stream, clock };
   return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
 }
 

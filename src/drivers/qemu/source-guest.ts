@@ -6,19 +6,13 @@ import type { Described, RestoreInput, StartInput } from "../../machines/source.
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits, Progress } from "../../protocol/convergence.js";
 import type { Ended, SourceFound } from "../../protocol/messages.js";
+import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
-import {
-  chooseCapabilities,
-  type Gate,
-  memoryBytes,
-  putBack,
-  readSettings,
-  setCapabilities,
-  setLimits,
-} from "./settings.js";
+import { memoryBytes, StreamSettings, setLimits } from "./settings.js";
+import type { Wish } from "./stream-table.js";
 
 const progressEveryMs = 100;
 /**
@@ -46,15 +40,19 @@ const stillUnderWay: Readonly<Record<string, SourceFound>> = {
 /** Why a guest has stopped, when it was not for the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
 
-export interface SourceOptions extends Gate {
+export interface SourceOptions extends Pick<Wish, "pauseBeforeSwitchover"> {
   /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
   readonly abortOnError: boolean;
+  readonly stream?: StreamWish | undefined;
+  /** Told what was left out of the wishes for the stream, once, before it starts. */
+  readonly onDropped?: (dropped: readonly Dropped[]) => void;
 }
 
 export class QemuSourceGuest implements SourceGuest {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
   readonly #options: SourceOptions;
+  readonly #stream: StreamSettings;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -75,6 +73,8 @@ export class QemuSourceGuest implements SourceGuest {
     this.#qemu = qemu;
     this.#clock = clock;
     this.#options = options;
+    const { pauseBeforeSwitchover = false, stream, onDropped } = options;
+    this.#stream = new StreamSettings("source", { ...stream, pauseBeforeSwitchover }, { onDropped });
     this.#facts.from(qemu);
   }
 
@@ -96,7 +96,7 @@ export class QemuSourceGuest implements SourceGuest {
           main.execute("query-uuid", {}),
           main.execute("query-version", {}),
           memoryBytes(main),
-          readSettings(main),
+          this.#stream.read(main),
           main.execute("query-migrate", {}),
         ]);
       if (!running && status !== "paused" && status !== "prelaunch") {
@@ -105,6 +105,8 @@ export class QemuSourceGuest implements SourceGuest {
       if (migration.status !== undefined && endings[migration.status] === undefined) {
         return failed(`this QEMU is migrating already (${migration.status})`);
       }
+      const refused = await this.#stream.refusal(main);
+      if (refused !== undefined) return failed(refused);
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
       return done({
@@ -134,13 +136,11 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+  start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#options);
-      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
-      await setCapabilities(main, chosen);
-      await setLimits(main, limits);
+      const set = await this.#stream.set(main, prepared.capabilities, limits);
+      if (set.kind !== "done") return set;
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
@@ -199,7 +199,7 @@ export class QemuSourceGuest implements SourceGuest {
         if (!running) return unknown(`the guest does not run after cont (${status})`);
       }
       this.#underWay = false;
-      if (settings !== null) await putBack(main, settings);
+      if (settings !== null) await this.#stream.putBack(main, settings);
       return nothing;
     });
   }
