@@ -71,7 +71,7 @@ describe("a wish for the stream is refused with a sentence", () => {
 
 const everything: Knowledge = {
   capabilities: rows.flatMap((it) => it.capability ?? []),
-  parameters: ["multifd-channels", "multifd-compression", "tls-creds", "tls-hostname", "tls-authz"],
+  parameters: ["multifd-channels", "multifd-compression", "tls-creds", "tls-hostname"],
   words: () => undefined,
 };
 const without = (...gone: string[]): Knowledge => ({
@@ -98,7 +98,7 @@ describe("the negotiation", () => {
     expect(chosen({}, "source", everything, peer)).toEqual(base);
     expect(negotiate({}, "source", everything, peer)).toMatchObject({
       dropped: [],
-      parameters: { "multifd-compression": "none", "tls-creds": "", "tls-hostname": "", "tls-authz": "" },
+      parameters: { "multifd-compression": "none", "tls-creds": "", "tls-hostname": "" },
     });
   });
 

@@ -15,6 +15,8 @@ export interface Knowledge {
 export interface Negotiated {
   readonly capabilities: { readonly capability: string; readonly state: boolean }[];
   readonly parameters: Parameters;
+  /** Those of the parameters that are not only put off. */
+  readonly wished: Parameters;
   readonly dropped: readonly Dropped[];
 }
 
@@ -46,7 +48,7 @@ export function negotiate(
     if (state) on = { ...on, ...row.parameters?.(wish, side) };
     else off = { ...off, ...knownOf(row.off, own) };
   }
-  return { ...negotiated, parameters: { ...off, ...on } };
+  return { ...negotiated, parameters: { ...off, ...on }, wished: on };
 }
 
 const mayBeMissing = (row: Row, { optional = [] }: Wish) =>

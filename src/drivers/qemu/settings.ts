@@ -1,7 +1,8 @@
 // A QEMU's migration settings around one migration: read, set as negotiated, and put back to what they were.
 
 import { join } from "node:path";
-import { type Answer, failed, messageOf, nothing } from "../../protocol/answer.js";
+import type { Clock } from "../../effects/ports.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
 import type { Settings } from "../../protocol/messages.js";
 import { type Dropped, defaultTlsCredentials, type TlsWish } from "../../protocol/stream.js";
@@ -27,9 +28,13 @@ export const setLimits = (monitor: Monitor, limits: Limits) =>
 const setCapabilities = (monitor: Monitor, capabilities: Capabilities) =>
   monitor.execute("migrate-set-capabilities", { capabilities });
 
+/** QEMU 7.2 takes them, and leaves them at 1: a slower or a larger stream, but a whole one. */
+const mayBeIgnored: readonly string[] = ["multifd-zlib-level", "multifd-zstd-level"];
+
 const ours = new Set(rows.flatMap((it) => it.capability ?? []));
 
 export interface StreamSettingsOptions {
+  readonly clock: Clock;
   /** Of this migration alone, for the files that QEMU is to read; a source needs none. */
   readonly directory?: string | null;
   readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
@@ -38,6 +43,7 @@ export interface StreamSettingsOptions {
 export class StreamSettings {
   readonly #side: Side;
   readonly #wish: Wish;
+  readonly #clock: Clock;
   readonly #directory: string | null;
   readonly #onDropped: (dropped: readonly Dropped[]) => void;
   #knowledge: Knowledge | undefined;
@@ -45,8 +51,9 @@ export class StreamSettings {
   constructor(
     side: Side,
     wish: Wish,
-    { directory = null, onDropped = () => {} }: StreamSettingsOptions = {},
+    { clock, directory = null, onDropped = () => {} }: StreamSettingsOptions,
   ) {
+    this.#clock = clock;
     this.#side = side;
     this.#wish = wish;
     this.#directory = directory;
@@ -105,16 +112,34 @@ export class StreamSettings {
     await setCapabilities(monitor, negotiated.capabilities);
     const parameters = { ...negotiated.parameters, ...(limits && limitParameters(limits)) };
     await monitor.execute("migrate-set-parameters", parameters);
-    if (negotiated.dropped.length > 0) this.#onDropped(negotiated.dropped);
+    const ignored = await this.#ignored(monitor, negotiated.wished);
+    const grave = ignored.find(({ option }) => !mayBeIgnored.includes(option));
+    if (grave !== undefined) return failed(`${grave.option} cannot be set: ${grave.why}`);
+    const dropped = [...negotiated.dropped, ...ignored];
+    if (dropped.length > 0) this.#onDropped(dropped);
     return nothing;
   }
 
-  async putBack(monitor: Monitor, { capabilities, parameters }: Settings): Promise<void> {
+  async #ignored(monitor: Monitor, wished: Parameters): Promise<Dropped[]> {
+    const set = Object.entries(wished).filter(([, value]) => value !== undefined);
+    if (set.length === 0) return [];
+    const now = Object.entries(await monitor.execute("query-migrate-parameters", {}));
+    return set.flatMap(([option, wanted]) => {
+      const [, is] = now.find(([name]) => name === option) ?? [];
+      return is === wanted ? [] : { option, why: `the ${this.#side}'s QEMU takes ${wanted} and keeps ${is}` };
+    });
+  }
+
+  /** Unknown when QEMU does not come to the end of its migration. */
+  async putBack(monitor: Monitor, { capabilities, parameters }: Settings): Promise<Answer<null>> {
+    if (!(await hasCleanedUp(monitor, this.#clock)))
+      return unknown("QEMU has ended its migration and still holds its connections");
     // First: a parameter that suits one capability is refused with another.
     const states = Object.entries(capabilities).map(([capability, state]) => ({ capability, state }));
     await setCapabilities(monitor, states);
     await monitor.execute("migrate-set-parameters", parameters);
     if (this.#wish.tls !== undefined) await removeTlsCredentials(monitor, tlsId);
+    return nothing;
   }
 
   #tls({ credentials = defaultTlsCredentials, verifyPeer = true, priority }: TlsWish): TlsCredentials {
@@ -135,6 +160,22 @@ export class StreamSettings {
     const schema = await Schema.read(monitor);
     return (parameter) => schema.words("migrate-set-parameters", parameter);
   }
+}
+
+const cleanUpLimitMs = 3_000;
+const askAgainMs = 5;
+
+/**
+ * A migration that has failed says so before its threads have ended, and they look at the capabilities again: with multifd
+ * put off meanwhile they are not joined, and QEMU 7.2 crashes some milliseconds later. What can be yanked is still there.
+ */
+async function hasCleanedUp(monitor: Monitor, clock: Clock): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < cleanUpLimitMs; waitedMs += askAgainMs) {
+    const yankable = await monitor.execute("query-yank", {});
+    if (!yankable.some((it) => it.type === "migration")) return true;
+    await new Promise<void>((resolve) => clock.setTimeout(resolve, askAgainMs));
+  }
+  return false;
 }
 
 /** What the destination must have as much of, hot-plugged memory included. */

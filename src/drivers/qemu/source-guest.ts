@@ -74,7 +74,7 @@ export class QemuSourceGuest implements SourceGuest {
     this.#clock = clock;
     this.#options = options;
     const { pauseBeforeSwitchover = false, stream, onDropped } = options;
-    this.#stream = new StreamSettings("source", { ...stream, pauseBeforeSwitchover }, { onDropped });
+    this.#stream = new StreamSettings("source", { ...stream, pauseBeforeSwitchover }, { clock, onDropped });
     this.#facts.from(qemu);
   }
 
@@ -199,8 +199,7 @@ export class QemuSourceGuest implements SourceGuest {
         if (!running) return unknown(`the guest does not run after cont (${status})`);
       }
       this.#underWay = false;
-      if (settings !== null) await this.#stream.putBack(main, settings);
-      return nothing;
+      return settings === null ? nothing : this.#stream.putBack(main, settings);
     });
   }
 

@@ -37,7 +37,6 @@ const migrationParameters = {
   "max-postcopy-bandwidth": z.optional(z.number()),
   "tls-creds": z.optional(z.string()),
   "tls-hostname": z.optional(z.string()),
-  "tls-authz": z.optional(z.string()),
 } as const;
 export const migrationParameterNames = Object.keys(
   migrationParameters,
@@ -126,6 +125,7 @@ export const commands = {
     arguments: z.strictObject({ instances: z.array(z.strictObject({ type: z.literal("migration") })) }),
     returns: nothing,
   },
+  "query-yank": { arguments: noArguments, returns: z.array(z.looseObject({ type: z.string() })) },
   "query-qmp-schema": {
     arguments: noArguments,
     returns: z.array(
