@@ -19,6 +19,8 @@ export interface ProofGuestWish {
   readonly binary?: string;
   /** Default: `tcg`. */
   readonly accelerator?: string;
+  /** Default: `pc`; a versioned one moves between QEMUs of different ages. */
+  readonly machine?: string;
 }
 
 export interface ProofGuest {
@@ -39,7 +41,13 @@ export interface ProofGuest {
  * move can be shown to have travelled.
  */
 export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<ProofGuest> {
-  const { memoryKiB = 65_544, workingSetMiB = 16, dirtyMiBps = 16, accelerator = "tcg" } = wish;
+  const {
+    memoryKiB = 65_544,
+    workingSetMiB = 16,
+    dirtyMiBps = 16,
+    accelerator = "tcg",
+    machine = "pc",
+  } = wish;
   const parameters = proofGuestOptions({ memoryKiB, workingSetMiB, dirtyMiBps });
   const directory = await mkdtemp(join(tmpdir(), "switchover-proof-"));
   const firmware = join(directory, "firmware.bin");
@@ -77,7 +85,7 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
   const remove = () => rm(directory, { recursive: true, force: true });
   let guest: RunningGuest | undefined;
   try {
-    const hardware = ["-machine", `pc,accel=${accelerator}`, "-nodefaults", "-display", "none"];
+    const hardware = ["-machine", `${machine},accel=${accelerator}`, "-nodefaults", "-display", "none"];
     guest = await launchGuest(
       {
         name: wish.name ?? "proof",

@@ -4,7 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
-import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
+import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { DestinationFound, GuestWas, Prepared, Settings } from "../../protocol/messages.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
@@ -14,6 +14,7 @@ import type { Monitor, MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { memoryBytes, StreamSettings } from "./settings.js";
+import { lastWords } from "./words.js";
 
 const exitAfterFailedMs = 500;
 
@@ -67,10 +68,13 @@ export class QemuDestinationGuest implements DestinationGuest {
   readonly #stream: StreamSettings;
   readonly #facts = new Facts<DestinationFact>(
     (event) => this.#hear(event),
-    (why) => ({ type: "process.exited", cause: why }),
+    (why) => ({ type: "process.exited", cause: this.#refused ?? why }),
   );
   #starting: Promise<QemuProcess> | undefined;
   #settings: Settings | undefined;
+  /** Why it has to be ended, in its own words: its end says no more. */
+  #refused: Cause | undefined;
+  #staying: { "exit-on-error"?: false } = { "exit-on-error": false };
   /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
   resumedAtMicros: number | undefined;
 
@@ -178,21 +182,35 @@ export class QemuDestinationGuest implements DestinationGuest {
   async #listen({ main }: QemuProcess): Promise<string> {
     if (this.#options.transport === "unix") {
       const uri = `unix:${join(this.#options.directory, "migrate.sock")}`;
-      await main.execute("migrate-incoming", { uri });
+      await this.#comeIn(main, uri);
       return uri;
     }
     if (this.#options.transport !== "tcp") return this.#listenAt(main, this.#options.transport);
-    await main.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
+    await this.#comeIn(main, "tcp:127.0.0.1:0");
     // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
     return `tcp:${address?.host}:${address?.port}`;
+  }
+
+  /**
+   * With QEMU staying when it cannot load the stream, so that its own word for it is heard. An older one does not know
+   * the argument, and says so before it does anything: its schema would take 50 ms to be read.
+   */
+  async #comeIn(main: Monitor, uri: string): Promise<void> {
+    try {
+      await main.execute("migrate-incoming", { uri, ...this.#staying });
+    } catch (error) {
+      if (!(error instanceof QmpCommandError && error.description.includes("exit-on-error"))) throw error;
+      this.#staying = {};
+      await main.execute("migrate-incoming", { uri });
+    }
   }
 
   async #listenAt(main: Monitor, { bind, host, ports }: ListenAt): Promise<string> {
     const bracketed = (it: string) => (it.includes(":") ? `[${it}]` : it);
     for (const [tried, port] of ports.entries()) {
       try {
-        await main.execute("migrate-incoming", { uri: `tcp:${bracketed(bind)}:${port}` });
+        await this.#comeIn(main, `tcp:${bracketed(bind)}:${port}`);
         return `tcp:${bracketed(host)}:${port}`;
       } catch (error) {
         if (tried === ports.length - 1 || !(error instanceof QmpCommandError)) throw error;
@@ -211,13 +229,24 @@ export class QemuDestinationGuest implements DestinationGuest {
     const { status } = event.data;
     if (status === "active") this.#tell({ type: "monitor.active" });
     if (status === "completed") this.#tell({ type: "monitor.completed" });
-    if (status === "failed") {
-      // Before 9.1 QEMU ends right after this, with the reason on stderr alone: the exit tells more.
+    if (status === "failed") void this.#tellFailed();
+  }
+
+  async #tellFailed(): Promise<void> {
+    const { main } = await this.#started();
+    const info = await main.execute("query-migrate", {}).catch(() => undefined);
+    const words = info?.["error-desc"];
+    if (words === undefined) {
+      // Before 9.1 QEMU ends right after it has failed, with the reason on stderr alone: the exit tells more.
+      const why = cause("QEMU refused the stream");
       this.#options.clock.setTimeout(
-        () => this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") }),
+        () => this.#tell({ type: "monitor.failed", cause: why }),
         exitAfterFailedMs,
       );
+      return;
     }
+    this.#refused = cause("QEMU refused the stream", [...(await lastWords(this.#options.directory)), words]);
+    this.#tell({ type: "monitor.failed", cause: this.#refused });
   }
 
   #tell(fact: DestinationFact): void {

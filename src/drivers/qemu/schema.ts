@@ -1,4 +1,4 @@
-// What a QEMU says of its own monitor: which arguments a command takes, and which words such an argument may be.
+// What a QEMU says of its own monitor: which words an argument of a command may be.
 
 import type { CommandReturn, Monitor } from "./monitor/commands.js";
 
@@ -14,10 +14,6 @@ export class Schema {
   static async read(monitor: Monitor): Promise<Schema> {
     const types = await monitor.execute("query-qmp-schema", {});
     return new Schema(new Map(types.map((it) => [it.name, it])));
-  }
-
-  takes(command: string, argument: string): boolean {
-    return this.#typeOf(command, argument) !== undefined;
   }
 
   /** The words of an enumeration; undefined when it is something else, or not there. */
