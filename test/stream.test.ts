@@ -50,6 +50,7 @@ describe("a wish for the stream is refused with a sentence", () => {
       "zeroCopy sends memory as it is, and TLS does not",
       { zeroCopy: true, parallel: {}, tls: { hostname: "a" } },
     ],
+    ["zeroCopy works over tcp only", { zeroCopy: true, parallel: {} }],
     ["tls over a unix socket needs tls.hostname", { tls: {} }],
   ])("%s", (sentence, wish) => {
     expect(over("unix", wish)).toThrow(RangeError);

@@ -23,7 +23,7 @@ export interface StreamWish {
     /** How often that is measured, in ms; 1 to 1000. */
     readonly periodMs?: number;
   };
-  /** The source's kernel sends memory without a copy of it. With `parallel`, uncompressed, without TLS. */
+  /** The source's kernel sends memory without a copy of it. Over tcp with `parallel`, uncompressed, without TLS. */
   readonly zeroCopy?: boolean;
   /** Both QEMUs are made ready for a switch to post-copy; it does not switch. */
   readonly postcopy?: {
@@ -189,6 +189,8 @@ function* contradictions(
   if (zeroCopy && compression)
     yield "zeroCopy sends memory as it is, and compression does not; leave one out";
   if (zeroCopy && tls) yield "zeroCopy sends memory as it is, and TLS does not; leave one out";
+  if (zeroCopy && transport === "unix")
+    yield "zeroCopy works over tcp only: a unix socket always copies; choose the transport tcp";
   if (tls && transport === "unix" && tls.hostname === undefined)
     yield "tls over a unix socket needs tls.hostname: there is no host that the destination's certificate could be compared with";
   return undefined;

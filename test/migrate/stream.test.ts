@@ -1,7 +1,7 @@
 // Each option of the memory stream on real QEMU: in force while memory moves, and gone without a trace after an abort,
 // after the destination's death, and after an arrival (G1, G2, G6).
 
-import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -9,8 +9,12 @@ import { addTlsCredentials, removeTlsCredentials } from "../../src/drivers/qemu/
 import type { RunningGuest } from "../../src/guests.js";
 import type { Migration } from "../../src/migration.js";
 import type { StreamWish } from "../../src/protocol/stream.js";
-import { Authority, hasOpenssl } from "../rpc/pki.js";
+import { hasOpenssl } from "../rpc/pki.js";
 import { destinationPid, inLab, type Lab } from "./lab.js";
+import { qemuPki } from "./qemu-pki.js";
+
+/** Each test has a directory of its own for temporary files. */
+const temporary = tmpdir();
 
 /** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 0.2, maxDowntimeMs: 1 };
@@ -41,11 +45,12 @@ async function threeEndings(
   lab: Lab,
   stream: StreamWish,
   inForce: { on: string[]; [parameter: string]: unknown },
+  transport: "unix" | "tcp" = "unix",
 ): Promise<void> {
   const before = await settingsOf(lab.guest);
   expect(before.on).toEqual([]);
   const halfway = async () => {
-    const migration = lab.migrate({ stream, limits: endless });
+    const migration = lab.migrate({ stream, transport, limits: endless });
     await streams(migration);
     expect(await settingsOf(lab.guest)).toMatchObject({
       ...inForce,
@@ -62,10 +67,10 @@ async function threeEndings(
 
   const bereft = await halfway();
   process.kill(destinationPid(lab), "SIGKILL");
-  expect(await lab.ended(bereft)).toMatchObject({ kind: "stayed", error: { side: "destination" } });
+  expect(await lab.ended(bereft)).toMatchObject({ kind: "stayed", runs: "source" });
   expect(await settingsOf(lab.guest)).toEqual(before);
 
-  expect(await lab.ended(lab.migrate({ stream }))).toMatchObject({ kind: "arrived", dropped: [] });
+  expect(await lab.ended(lab.migrate({ stream, transport }))).toMatchObject({ kind: "arrived", dropped: [] });
   expect(await settingsOf(lab.guest)).toEqual(before);
 }
 
@@ -111,6 +116,12 @@ describe("an abort, the destination's death and an arrival leave QEMU as it was,
   });
 });
 
+test("an abort, the destination's death and an arrival do so with zero-copy", async () => {
+  await inLab(small, (lab) =>
+    threeEndings(lab, { parallel: {}, zeroCopy: true }, { on: ["multifd", "zero-copy-send"] }, "tcp"),
+  );
+});
+
 test.each(["zlib", "zstd"])("a level of %s that QEMU takes and ignores is told", async (method) => {
   await inLab(small, async (lab) => {
     const stream = { parallel: {}, compression: { [method]: { level: 7 } } };
@@ -121,27 +132,14 @@ test.each(["zlib", "zstd"])("a level of %s that QEMU takes and ignores is told",
   });
 });
 
-/** By QEMU's names: libvirt has other ones for its own daemons. */
-function qemuNames(...directories: string[]): string {
-  for (const directory of directories)
-    for (const it of readdirSync(directory).filter((file) => file.endsWith(".pem")))
-      cpSync(join(directory, it), join(directories[0] ?? "", it.replace(/^(ca|server|client)/, "$1-")));
-  return directories[0] ?? "";
-}
-
 describe.skipIf(!hasOpenssl)("TLS", () => {
   let root: string;
   let credentials: string;
   let strangers: string;
   beforeAll(() => {
-    root = mkdtempSync(join(tmpdir(), "pki-"));
-    const authority = (name: string) => {
-      const it = new Authority(root, name);
-      const names = { names: "DNS:here.example,IP:127.0.0.1" };
-      return qemuNames(it.issue("server", "/CN=here.example", names), it.issue("client", "/CN=there"));
-    };
-    credentials = authority("one");
-    strangers = authority("other");
+    root = mkdtempSync(join(temporary, "pki-"));
+    credentials = qemuPki(root, "one", "here.example");
+    strangers = qemuPki(root, "other", "here.example");
   });
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   const tls = (more: object = {}) => ({ credentials, hostname: "here.example", ...more });
@@ -221,6 +219,21 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
         await removeTlsCredentials(main, id);
       }
       expect(Math.max(...times)).toBeLessThan(200);
+    });
+  });
+});
+
+describe("a QEMU whose parallel stream has failed", () => {
+  // With its settings put back while its threads ended, QEMU 7.2 crashed in 1 of 20.
+  test("lives on, however often", async () => {
+    await inLab(small, async (lab) => {
+      for (let time = 0; time < 25; time += 1) {
+        const migration = lab.migrate({ stream: { parallel: { connections: 5 } }, limits: endless });
+        await streams(migration);
+        process.kill(destinationPid(lab), "SIGKILL");
+        expect(await migration.outcome).toMatchObject({ kind: "stayed", runs: "source" });
+      }
+      expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });
   });
 });

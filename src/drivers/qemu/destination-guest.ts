@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
-import type { DestinationFound, GuestWas, Prepared, Settings } from "../../protocol/messages.js";
+import type { DestinationFound, GuestWas, Prepared } from "../../protocol/messages.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
@@ -14,6 +14,7 @@ import type { Monitor, MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { memoryBytes, StreamSettings } from "./settings.js";
+import { keepSettings, settingsIn } from "./settings-file.js";
 import { lastWords } from "./words.js";
 
 const exitAfterFailedMs = 500;
@@ -71,7 +72,6 @@ export class QemuDestinationGuest implements DestinationGuest {
     (why) => ({ type: "process.exited", cause: this.#refused ?? why }),
   );
   #starting: Promise<QemuProcess> | undefined;
-  #settings: Settings | undefined;
   /** Why it has to be ended, in its own words: its end says no more. */
   #refused: Cause | undefined;
   #staying: { "exit-on-error"?: false } = { "exit-on-error": false };
@@ -117,7 +117,7 @@ export class QemuDestinationGuest implements DestinationGuest {
         return failed(`the destination has ${memory} bytes of memory, the guest has ${guest.memoryBytes}`);
       }
       const { known, settings } = await this.#stream.read(main);
-      this.#settings = settings;
+      await keepSettings(this.#options.directory, settings);
       const set = await this.#stream.set(main, guest.capabilities);
       if (set.kind !== "done") return set;
       return done({ uri: await this.#listen(qemu), capabilities: known });
@@ -154,8 +154,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   /** After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again. */
   async putSettingsBack(): Promise<void> {
-    if (this.#settings !== undefined)
-      await this.#stream.putBack((await this.#started()).main, this.#settings);
+    const settings = await settingsIn(this.#options.directory);
+    if (settings !== undefined) await this.#stream.putBack((await this.#started()).main, settings);
   }
 
   async #start(signal: AbortSignal): Promise<QemuProcess> {
