@@ -74,6 +74,16 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
     });
   });
 
+  test("stays where QEMU itself refuses the wish, with QEMU's words", async () => {
+    await inLab({ ...small, binary: second }, async (lab) => {
+      // The dirty ring is KVM's.
+      const outcome = await into(lab, second, { dirtyLimit: { mibPerSecond: 8 } });
+      expect(outcome).toMatchObject({ kind: "stayed", error: { side: "source" } });
+      expect(outcome.error?.failures[0]?.qemu?.join()).toContain("dirty-limit requires KVM");
+      expect(await into(lab, second)).toMatchObject({ kind: "arrived" });
+    });
+  });
+
   test("that the newer cannot load is refused in its own words, and its QEMU ended", async () => {
     await inLab({ ...small, binary: second }, async (lab) => {
       const { args } = lab.proof.guest.spec;
