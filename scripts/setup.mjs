@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { fetchSecondQemu } from "./second-qemu.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const at = (...parts) => join(root, ...parts);
@@ -64,3 +65,5 @@ if (missing.length > 0) {
   const [command, ...args] = install;
   run(command, ["-qq", ...args], quiet);
 }
+
+if (process.argv.includes("--tests")) fetchSecondQemu();

@@ -32,6 +32,7 @@ export { MigrationError } from "./protocol/errors.js";
 export type { Failure } from "./protocol/failures.js";
 export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
 export { defaultPolicy, type Policy, type WhenUnreachable } from "./protocol/policy.js";
+export type { Compression, Dropped, OptionalOption, StreamWish, TlsWish } from "./protocol/stream.js";
 export { type Recovered, recoverMigrations } from "./recover.js";
 export {
   type MigrateBetweenOptions,

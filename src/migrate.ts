@@ -19,6 +19,7 @@ import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import type { Identity } from "./protocol/messages.js";
 import { checkPolicy, defaultPolicy, type Policy } from "./protocol/policy.js";
+import { checkStream, type Dropped, type StreamWish } from "./protocol/stream.js";
 
 /** Disks that travel with the guest. Their copies are whole before the guest runs at the destination (G4). */
 export interface CopiedStorage {
@@ -50,13 +51,10 @@ export interface MigrateOptions {
   readonly pauseBeforeSwitchover?: boolean;
   /** The contents of disks that the two sides do not share. Default: all storage is shared. */
   readonly storage?: CopiedStorage;
-  /**
-   * Allows `startPostcopy`: the guest runs at the destination before all of its memory is there. Until it is handed over it
-   * can still be had back; from then on the death of either side loses it. Default: false.
-   */
-  readonly postcopy?: boolean;
   /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
+  /** Connections, compression, convergence, TLS and so on of the memory stream. Default: one plain connection. */
+  readonly stream?: StreamWish;
   readonly limits?: Partial<Limits>;
   readonly deadlines?: Partial<Deadlines>;
   /** What the source does when it has handed the guest over and the destination does not answer. Default: it waits. */
@@ -73,7 +71,7 @@ export interface MigrateOptions {
 
 /**
  * Moves a running guest into a new QEMU on this machine, and ends the old one.
- * @throws RangeError when a limit or the policy cannot be used; nothing has been touched then.
+ * @throws RangeError when a limit, a wish for the stream or the policy cannot be used; nothing has been touched then.
  */
 export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
@@ -88,26 +86,27 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
   const policy = { ...defaultPolicy, ...options.policy };
   checkPolicy(policy, fence !== undefined);
+  const { pauseBeforeSwitchover = false, abortOnError = false, transport = "unix", stream = {} } = options;
+  checkStream(stream, transport);
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
   const surroundings = { journal, clock, fence, around, onRecord };
 
-  const {
-    pauseBeforeSwitchover = false,
-    postcopy = false,
-    abortOnError = false,
-    transport = "unix",
-  } = options;
-  const sourceOptions = { pauseBeforeSwitchover, postcopy, abortOnError, storage: copyOf(options.storage) };
+  const sourceOptions = { pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage), stream };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
-  const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions });
+  // What both sides leave out, both tell.
+  const dropped = new Map<string, Dropped>();
+  const onDropped = (what: readonly Dropped[]) => {
+    for (const it of what) dropped.set(`${it.option}: ${it.why}`, it);
+  };
+  const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions, onDropped });
   const { sideArgs = [], launch, ...twin } = options.destination ?? {};
   const spec = { ...guest.spec, ...twin };
   const directory = join(tmpdir(), `switchover-${migrationId}`);
   const images = options.storage?.images ?? [];
-  const destinationHost: DestinationHost = { spec, images, postcopy, sideArgs, directory, transport };
-  const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch });
+  const destinationHost: DestinationHost = { spec, images, sideArgs, directory, transport, stream };
+  const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch, onDropped });
 
   let destination: DestinationActor | null = null;
   let changed = () => {};
@@ -147,6 +146,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
       return qemu === undefined ? null : asRunningGuest(spec, qemu);
     },
     times: () => timesOf(sourceGuest, destinationGuest),
+    dropped: () => [...dropped.values()],
     putSettingsBack: () => destinationGuest.putSettingsBack(),
   });
 }

@@ -13,6 +13,7 @@ import { MigrationError } from "./protocol/errors.js";
 import { failure } from "./protocol/failures.js";
 import type { Abort } from "./protocol/messages.js";
 import { type OutcomeKind, outcomes, type Runner } from "./protocol/outcomes.js";
+import type { Dropped } from "./protocol/stream.js";
 
 /** What is known at one moment. */
 export interface MigrationSnapshot {
@@ -36,6 +37,8 @@ export interface Outcome {
   readonly pauseMs: number | null;
   /** QEMU's own total time of the memory stream in ms; null if it did not end. */
   readonly qemuTotalMs: number | null;
+  /** What the stream went without, since a QEMU does not know it. */
+  readonly dropped: readonly Dropped[];
 }
 
 export interface Migration {
@@ -75,6 +78,8 @@ export interface Parts {
   guestAt(side: "source" | "destination"): Promise<RunningGuest | null>;
   /** QEMU's own times, as far as they are known. */
   times(): Promise<Pick<Outcome, "pauseMs" | "qemuTotalMs">>;
+  /** What the stream went without; nothing when that is not known any more. */
+  dropped?(): readonly Dropped[];
   /** After the guest has arrived: its QEMU gets its settings back. */
   putSettingsBack(): Promise<void>;
 }
@@ -117,6 +122,7 @@ export function conduct(parts: Parts): Migration {
       guest: runs === "source" || runs === "destination" ? await parts.guestAt(runs) : null,
       error: kind === "arrived" ? null : errorOf(kind, output),
       ...(await parts.times()),
+      dropped: parts.dropped?.() ?? [],
     };
   };
 

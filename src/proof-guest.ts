@@ -28,6 +28,8 @@ export interface ProofGuestWish {
     /** Default: a new one. */
     readonly seed?: number;
   };
+  /** Default: `pc`; a versioned one moves between QEMUs of different ages. */
+  readonly machine?: string;
 }
 
 export interface ProofGuest {
@@ -51,7 +53,13 @@ export interface ProofGuest {
  * move can be shown to have travelled.
  */
 export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<ProofGuest> {
-  const { memoryKiB = 65_544, workingSetMiB = 16, dirtyMiBps = 16, accelerator = "tcg" } = wish;
+  const {
+    memoryKiB = 65_544,
+    workingSetMiB = 16,
+    dirtyMiBps = 16,
+    accelerator = "tcg",
+    machine = "pc",
+  } = wish;
   const { slots = 64, seed = randomInt(2 ** 32) } = wish.disk ?? {};
   const disk = wish.disk && { slots, seed };
   const parameters = proofGuestOptions({ memoryKiB, workingSetMiB, dirtyMiBps, ...(disk && { disk }) });
@@ -105,7 +113,7 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
   const remove = () => rm(directory, { recursive: true, force: true });
   let guest: RunningGuest | undefined;
   try {
-    const hardware = ["-machine", `pc,accel=${accelerator}`, "-nodefaults", "-display", "none"];
+    const hardware = ["-machine", `${machine},accel=${accelerator}`, "-nodefaults", "-display", "none"];
     guest = await launchGuest(
       {
         name: wish.name ?? "proof",

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { chooseCapabilities } from "../src/drivers/qemu/settings.js";
 import { checkLimits, expectedRestMs, hasMoved, type Progress } from "../src/protocol/convergence.js";
 import { backoffMs, defaultDeadlines } from "../src/protocol/deadlines.js";
 import { MigrationError } from "../src/protocol/errors.js";
@@ -16,7 +15,6 @@ const progress: Progress = {
   pass: 1,
   expectedDowntimeMs: null,
   elapsedMs: 5,
-
   disks: null,
 };
 
@@ -111,31 +109,5 @@ describe("convergence", () => {
   test("waits longer after each try, up to a limit", () => {
     const waits = [0, 1, 2, 20].map((attempt) => backoffMs(defaultDeadlines, attempt));
     expect(waits).toEqual([100, 200, 400, 10_000]);
-  });
-});
-
-describe("capabilities", () => {
-  const both = ["events", "return-path", "validate-uuid", "pause-before-switchover"];
-  const on = (capability: string) => ({ capability, state: true });
-
-  test("are those that this QEMU knows, and the other where they change the stream", () => {
-    const gate = { pauseBeforeSwitchover: true, postcopy: false };
-    const chosen = chooseCapabilities(both, ["return-path"], gate);
-    expect(chosen).toEqual(["events", "return-path", "pause-before-switchover"].map(on));
-    expect(chooseCapabilities(["events", "return-path"], both, gate)).toEqual(
-      ["events", "return-path"].map(on),
-    );
-  });
-
-  test("put the gate before the switchover off when nothing waits in it, whatever it was", () => {
-    const chosen = chooseCapabilities(both, both, { pauseBeforeSwitchover: false, postcopy: false });
-    expect(chosen).toContainEqual({ capability: "pause-before-switchover", state: false });
-  });
-
-  test("name the one without which no guarantee holds", () => {
-    const gate = { pauseBeforeSwitchover: false, postcopy: false };
-    const missing = { missing: "return-path" };
-    expect(chooseCapabilities(["events"], ["events", "return-path"], gate)).toEqual(missing);
-    expect(chooseCapabilities(["events", "return-path"], ["events"], gate)).toEqual(missing);
   });
 });

@@ -8,6 +8,7 @@ import { describeFailure } from "../protocol/failures.js";
 import { outcomes } from "../protocol/outcomes.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
 import { createScreen, type Screen } from "./screen.js";
+import { streamWordsIn } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
@@ -42,7 +43,15 @@ export async function migrateBetweenCommand(
   stopShowing();
   stopListening();
   screen.endProgress();
-  screen.outcome({ kind, runs: outcomes[kind].runs, guest: null, error, pauseMs: null, qemuTotalMs: null });
+  screen.outcome({
+    kind,
+    runs: outcomes[kind].runs,
+    guest: null,
+    error,
+    pauseMs: null,
+    qemuTotalMs: null,
+    dropped: [],
+  });
   screen.say(words.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
   if (error !== null) {
     for (const it of error.failures) screen.complain(describeFailure(it));
@@ -53,9 +62,12 @@ export async function migrateBetweenCommand(
 }
 
 /** @throws Error naming what is missing. */
-function placesOf(hardware: readonly string[], { from, to, domain }: MigrateWords) {
+function placesOf(hardware: readonly string[], words: MigrateWords) {
+  const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
+  const [word] = streamWordsIn(words);
+  if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
   return { from, to, domain };

@@ -13,7 +13,9 @@ import { checkLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { checkPolicy } from "../protocol/policy.js";
+import { checkStream, type StreamWish } from "../protocol/stream.js";
 import { createScreen, type Screen } from "./screen.js";
+import { streamOf } from "./stream-words.js";
 import { badInputExitCode, fenceOf, type MigrateWords } from "./words.js";
 
 /** Passes over its memory that the guest must make after the move: what is never read again is not proved. */
@@ -25,11 +27,14 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   const screen = createScreen(words);
   const policy = { whenUnreachable: words.whenUnreachable, patienceMs: words.patience };
   const fence = await fenceOf(words);
+  let stream: StreamWish;
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
   try {
     checkLimits(limits);
     checkPolicy(policy, fence !== undefined);
+    stream = streamOf(words);
+    checkStream(stream, words.transport);
     if (words.journal !== undefined) journal = await openJournal(words.journal);
     started = await startGuest(hardware, words);
   } catch (error) {
@@ -42,6 +47,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     guest,
     limits,
     policy,
+    stream,
     transport: words.transport,
     ...(fence && { fence }),
     ...(journal && { journal }),
@@ -91,6 +97,7 @@ async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen
   const { error, guest, pauseMs } = outcome;
   const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
   screen.outcome(outcome);
+  for (const { option, why } of outcome.dropped) screen.complain(`went without ${option}: ${why}`);
   screen.say(`${outcomes[outcome.kind].says}${where}`);
   if (pauseMs !== null) screen.say(`it paused for ${pauseMs.toFixed(1)} ms, by QEMU's own clocks`);
   if (error !== null) {

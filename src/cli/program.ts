@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
+import { streamOptions } from "./stream-words.js";
 import { badInputExitCode, type CheckWords, type MigrateWords, type RecoverWords } from "./words.js";
 
 const number = (text: string): number => {
@@ -30,7 +31,7 @@ export function program(): Command {
     .description("Live-migrates QEMU guests and says at every moment which side runs them.")
     .showHelpAfterError()
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode));
-  switchover
+  const migrate = switchover
     .command("migrate")
     .description(
       "move a guest live from one host to another; without --from and --to, boot one in a QEMU and move it into another " +
@@ -79,7 +80,9 @@ export function program(): Command {
     .option("--stall <ms>", "give up when no byte moves for so long", number, defaultLimits.stallMs)
     .addOption(
       new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
-    )
+    );
+  for (const it of streamOptions(number)) migrate.addOption(it);
+  migrate
     .addOption(
       new Option(
         "--when-unreachable <policy>",

@@ -76,7 +76,7 @@ function jsonScreen(): Screen {
     progress: ({ progress, source, destination }) =>
       print({ type: "progress", source, destination, progress }),
     endProgress: () => {},
-    outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs }) =>
+    outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs, dropped }) =>
       print({
         type: "outcome",
         kind,
@@ -84,6 +84,7 @@ function jsonScreen(): Screen {
         pid: guest?.process.pid ?? null,
         pauseMs,
         qemuTotalMs,
+        dropped,
         failures: error?.failures ?? [],
         undone: error?.undone ?? [],
         next: error?.next ?? null,

@@ -2,6 +2,7 @@
 
 import type { Fence } from "../effects/ports.js";
 import type { WhenUnreachable } from "../protocol/policy.js";
+import type { StreamWords } from "./stream-words.js";
 
 /** Exit code for words or numbers that cannot be used; nothing has been started then. */
 export const badInputExitCode = 2;
@@ -31,7 +32,7 @@ export interface RecoverWords extends FenceWords {
   readonly json?: true;
 }
 
-export interface MigrateWords extends FenceWords {
+export interface MigrateWords extends FenceWords, StreamWords {
   readonly name: string;
   readonly binary: string;
   readonly memory: number;

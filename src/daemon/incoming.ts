@@ -50,7 +50,7 @@ export class Incoming {
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = {
-      ...{ spec, images: [], postcopy: false, sideArgs, directory, transport },
+      ...{ spec, images: [], sideArgs, directory, transport },
     };
     await host.domains.keep(domain, {
       ...{ incoming: identity.migrationId, handle: null, directory, persistent },

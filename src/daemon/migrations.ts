@@ -11,7 +11,7 @@ import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
-import { requiredCapabilities } from "../drivers/qemu/settings.js";
+import { requiredCapabilities } from "../drivers/qemu/stream-table.js";
 import { endOtherRelays } from "../drivers/relay/relay.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";

@@ -59,7 +59,7 @@ export class Outgoing {
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
     const { abortOnError } = leaving;
-    const options = { pauseBeforeSwitchover: false, postcopy: false, abortOnError, storage: null };
+    const options = { pauseBeforeSwitchover: false, abortOnError, storage: null };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {

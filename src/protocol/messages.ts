@@ -45,7 +45,7 @@ export interface Fenced {
 /** QEMU's migration settings as they were before us, for when the guest stays. */
 export interface Settings {
   readonly capabilities: Readonly<Record<string, boolean>>;
-  readonly parameters: Readonly<Record<string, number>>;
+  readonly parameters: Readonly<Record<string, number | string>>;
 }
 
 /** Prepare's answer, which Perform gets. */

@@ -57,6 +57,32 @@ describe("switchover migrate", () => {
     expect(code).toBe(0);
   });
 
+  test("moves it on parallel compressed connections, and says what they went without", async () => {
+    const words = ["--parallel", "--compressed", "--comp-methods", "zlib", "--auto-converge"];
+    const { code, out, err } = await run([
+      ...["migrate", "--name", "cli", "--working-set", "4", ...words],
+      ...["--comp-zlib-level", "9", "--dirty-rate", "8"],
+    ]);
+    expect(out).toMatch(/the guest runs at the destination/);
+    expect(err).toMatch(/went without multifd-zlib-level: the source's QEMU takes 9 and keeps 1|^$/);
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    [["--zerocopy"], "zeroCopy works on parallel connections only; add parallel"],
+    [["--tls"], "tls over a unix socket needs tls.hostname"],
+    [["--parallel-connections", "2"], "--parallel-connections needs --parallel; add it"],
+    [
+      ["--from", "a", "--to", "b", "--domain", "c", "--tls"],
+      "between hosts --tls is not supported; leave it out",
+    ],
+  ])("refuses %j before anything is started", async (words, why) => {
+    const { code, out, err } = await run(["migrate", ...words]);
+    expect(err).toContain(why);
+    expect(out).toBe("");
+    expect(code).toBe(2);
+  });
+
   test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
     let interrupted = false;
     const { code, out } = await run(

@@ -12,7 +12,10 @@ import { qemusOf } from "./qemus-of.js";
 
 /** Much memory, slowly sent, so that most of it is still to come when the guest is handed over. */
 const guest = { memoryKiB: 131_080, workingSetMiB: 96, dirtyMiBps: 64 };
-const slow: Partial<MigrateOptions> = { postcopy: true, limits: { bandwidthMiBps: 24, stallMs: 2_000 } };
+const slow: Partial<MigrateOptions> = {
+  stream: { postcopy: {} },
+  limits: { bandwidthMiBps: 24, stallMs: 2_000 },
+};
 
 const at =
   (side: JournalRecord["side"], state: string, act: () => unknown) =>
@@ -24,19 +27,10 @@ async function overToPostcopy(
   lab: Lab,
   when?: (record: JournalRecord, migration: () => Migration) => void,
 ): Promise<Migration> {
-  const migration = lab.migrate(slow, when);
+  const migration = lab.migrate(slower, when);
   await memoryMoves(migration);
   expect(await migration.startPostcopy()).toMatchObject({ applied: true });
   return migration;
-}
-
-/** The memory that is still to come flows slowly, so that something can happen meanwhile. */
-async function slowPostcopy(lab: Lab): Promise<void> {
-  await lab.guest?.process.main.session.execute(
-    "migrate-set-parameters",
-    { "max-postcopy-bandwidth": 8 * 2 ** 20 },
-    { limitMs: 5_000, oob: false },
-  );
 }
 
 test("a guest whose memory is still coming runs at the destination, and arrives whole", async () => {
@@ -82,7 +76,6 @@ describe("a person aborts", () => {
   test("once the guest is handed over: it is refused with a reason, and the guest arrives", async () => {
     await inLab(guest, async (lab) => {
       let answer: ReturnType<Migration["abort"]> | undefined;
-      await slowPostcopy(lab);
       const migration = await overToPostcopy(lab, (record, it) =>
         at("source", "serving", () => {
           answer ??= it().abort();
@@ -98,7 +91,6 @@ describe("a person aborts", () => {
 test("a connection that breaks is made anew by the same migration, and the guest arrives whole", async () => {
   await inLab(guest, async (lab) => {
     const breaks: string[] = [];
-    await slowPostcopy(lab);
     const source = lab.guest;
     const migration = await overToPostcopy(
       lab,
@@ -115,7 +107,6 @@ test("a connection that breaks is made anew by the same migration, and the guest
 
 test("a connection on which nothing moves is given up and made anew", async () => {
   await inLab(guest, async (lab) => {
-    await slowPostcopy(lab);
     const states: string[] = [];
     let stopped = 0;
     const migration = await overToPostcopy(lab, (record) => {
@@ -149,7 +140,6 @@ describe("the destination's QEMU dies", () => {
 
   test("in post-copy: the guest is lost, which is told with what is left, and no copy runs", async () => {
     await inLab(guest, async (lab) => {
-      await slowPostcopy(lab);
       const source = lab.proof.guest.process;
       const migration = await overToPostcopy(
         lab,
@@ -168,7 +158,6 @@ describe("the destination's QEMU dies", () => {
 
 test("the source's QEMU dies in post-copy: the guest is lost, which is told with what is left", async () => {
   await inLab(guest, async (lab) => {
-    await slowPostcopy(lab);
     const source = lab.proof.guest.process;
     const migration = await overToPostcopy(
       lab,

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
+import type { RunningGuest } from "../../src/guests.js";
 import { launchProofGuest } from "../../src/proof-guest.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { recoverMigrations } from "../../src/recover.js";
@@ -12,7 +13,7 @@ import { qemusOf } from "../migrate/qemus-of.js";
 import { runEngine } from "../run-engine.js";
 import type { EngineWords } from "./engine.js";
 
-export type Crash = Pick<EngineWords, "diesAt" | "when" | "aborts">;
+export type Crash = Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream">;
 
 export interface Crashed {
   /** The side and the state at which the engine died; `ended …` when it was over before. */
@@ -58,6 +59,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     await proof.waitForPasses(1, 20_000);
     const report = await proof.check();
     if (!report.ok) throw new Error(describeContinuity(report));
+    if (outcome !== null && outcome.guest !== null) await checkSettings(outcome.guest);
     await opened.close();
     const later = await openFileJournal(journal);
     const { stories } = await later.unfinished();
@@ -74,4 +76,20 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     await proof.remove();
     rmSync(journal, { recursive: true });
   }
+}
+
+/** @throws Error when a QEMU has kept anything of a migration. */
+async function checkSettings({ process: { main } }: RunningGuest): Promise<void> {
+  const on = (await main.execute("query-migrate-capabilities", {})).filter((it) => it.state);
+  const { "tls-creds": tls, "multifd-channels": channels } = await main.execute(
+    "query-migrate-parameters",
+    {},
+  );
+  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: 1000 });
+  const left = [
+    ...on.map((it) => it.capability),
+    ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),
+  ];
+  if (left.length > 0 || tls !== "" || channels !== 2)
+    throw new Error(`QEMU has kept ${left.join(", ")}, tls-creds "${tls}", ${channels} channels`);
 }

@@ -5,6 +5,7 @@ import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import type { Journal, JournalRecord } from "../../src/effects/ports.js";
 import { type AdoptedGuest, adoptGuest } from "../../src/guests.js";
 import { migrate } from "../../src/migrate.js";
+import type { StreamWish } from "../../src/protocol/stream.js";
 
 export interface EngineWords {
   readonly guest: AdoptedGuest;
@@ -14,10 +15,11 @@ export interface EngineWords {
   readonly diesAt: number;
   readonly when: "made" | "durable";
   readonly aborts: boolean;
+  readonly stream?: StreamWish;
 }
 
 const words = JSON.parse(process.argv[2] ?? "") as EngineWords;
-const { diesAt, when, aborts } = words;
+const { diesAt, when, aborts, stream = {} } = words;
 const journal = await openFileJournal(words.journal);
 let made = -1;
 let durable = -1;
@@ -38,6 +40,7 @@ const limits = aborts ? { bandwidthMiBps: 24, maxDowntimeMs: 20 } : {};
 const migration = migrate({
   guest,
   limits,
+  stream,
   journal: watched,
   destination: { sideArgs: words.sideArgs },
   onRecord: (record) => {

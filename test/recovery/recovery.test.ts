@@ -1,6 +1,11 @@
 // Checks G1, G2 and G6 on real QEMU after kill -9 of the engine, at every record of its journal.
 
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { qemuPki } from "../migrate/qemu-pki.js";
+import { hasOpenssl } from "../rpc/pki.js";
 import { crashAndRecover } from "./crash.js";
 
 // Every record of a migration that arrives, and of one that is aborted, in turn as it is made and when it is durable;
@@ -28,4 +33,20 @@ test("a migration that was under way goes on to its end", async () => {
   const { outcome, story } = await crashAndRecover({ diesAt: 11, when: "durable", aborts: false });
   expect(outcome).toBe("arrived");
   expect(story.find((it) => it.startsWith("source"))).toBe("source recovering");
+});
+
+describe.skipIf(!hasOpenssl)("whoever takes a stream with options up puts QEMU's settings back", () => {
+  test.each([
+    [11, false],
+    [13, true],
+    [15, true],
+  ])("when it dies at record %i (aborted: %s)", async (diesAt, aborts) => {
+    const directory = mkdtempSync(join(tmpdir(), "pki-"));
+    const credentials = qemuPki(directory, "ca", "here.example");
+    const stream = { parallel: { connections: 3 }, tls: { credentials, hostname: "here.example" } };
+    const { where, outcome } = await crashAndRecover({ diesAt, when: "durable", aborts, stream });
+    expect(where).not.toMatch(/^ended/);
+    expect(["arrived", "stayed", "aborted"]).toContain(outcome);
+    rmSync(directory, { recursive: true });
+  });
 });

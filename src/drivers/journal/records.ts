@@ -38,7 +38,7 @@ const guest = z.object({
 });
 const settings = z.object({
   capabilities: z.record(z.string(), z.boolean()),
-  parameters: z.record(z.string(), z.number()),
+  parameters: z.record(z.string(), z.union([z.number(), z.string()])),
 });
 const prepared = z.object({
   uri: z.string(),

@@ -4,24 +4,21 @@ import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
-import { type Answer, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
-import type {
-  CopiedDisk,
-  DestinationFound,
-  GuestDescription,
-  Prepared,
-  Settings,
-} from "../../protocol/messages.js";
+import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
+import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../protocol/messages.js";
+import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
 import { keepHandle } from "./handle-file.js";
 import { dropImages, type Image, keepImages, makeImages } from "./images.js";
 import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
-import type { MonitorEvent } from "./monitor/commands.js";
-import { QmpUnsentError } from "./monitor/errors.js";
+import type { Monitor, MonitorEvent } from "./monitor/commands.js";
+import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { offerDisks, stopOffering } from "./offered-disks.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
-import { chooseCapabilities, memoryBytes, putBack, readSettings, setCapabilities } from "./settings.js";
+import { memoryBytes, StreamSettings } from "./settings.js";
+import { keepSettings, settingsIn } from "./settings-file.js";
+import { lastWords } from "./words.js";
 
 const exitAfterFailedMs = 500;
 const devicesCheckMs = 1;
@@ -54,33 +51,39 @@ export interface DestinationOptions {
   readonly directory: string;
   /** Of disks that are copied; made where they are missing. */
   readonly images: readonly Image[];
-  /** Whether the migration may go over to post-copy. */
-  readonly postcopy: boolean;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
+  /** The same as at the source. */
+  readonly stream?: StreamWish | undefined;
+  /** As at the source. */
+  readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
 }
 
 export type Transport = "unix" | "tcp" | ListenAt;
 
 export class QemuDestinationGuest implements DestinationGuest {
   readonly #options: DestinationOptions;
+  readonly #stream: StreamSettings;
   readonly #facts = new Facts<DestinationFact>(
     (event) => this.#hear(event),
     (why) => {
       dropImages(this.#options.images, this.#tag);
-      return { type: "process.exited", cause: why };
+      return { type: "process.exited", cause: this.#refused ?? why };
     },
   );
   #starting: Promise<QemuProcess> | undefined;
-  #settings: Settings | undefined;
   /** Where QEMU listens again in post-copy, until somebody has connected. */
   #relistens: string | undefined;
+  /** Why it has to be ended, in its own words: its end says no more. */
+  #refused: Cause | undefined;
+  #staying: { "exit-on-error"?: false } = { "exit-on-error": false };
   /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
   resumedAtMicros: number | undefined;
 
   /** `qemu` when it was started before a crash of ours, and has been found again. */
   constructor(options: DestinationOptions, qemu?: QemuProcess) {
     this.#options = options;
+    this.#stream = new StreamSettings("destination", options.stream ?? {}, options);
     if (qemu === undefined) return;
     this.#starting = Promise.resolve(qemu);
     this.#facts.from(qemu);
@@ -97,6 +100,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
     return answering(async () => {
+      const refused = await this.#stream.refusalOfHost();
+      if (refused !== undefined) return failed(refused);
       this.#starting ??= this.#start(guest.disks, signal);
       let qemu: QemuProcess;
       try {
@@ -114,14 +119,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       if (memory !== guest.memoryBytes) {
         return failed(`the destination has ${memory} bytes of memory, the guest has ${guest.memoryBytes}`);
       }
-      const { known, settings } = await readSettings(main);
-      this.#settings = settings;
-      const chosen = chooseCapabilities(known, guest.capabilities, {
-        pauseBeforeSwitchover: false,
-        postcopy: this.#options.postcopy,
-      });
-      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
-      await setCapabilities(main, chosen);
+      const { known, settings } = await this.#stream.read(main);
+      await keepSettings(this.#options.directory, settings);
+      const set = await this.#stream.set(main, guest.capabilities);
+      if (set.kind !== "done") return set;
       if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
       const storage = await offerDisks(main, guest.disks, this.#storageAddress);
       if (typeof storage !== "string") return failed(storage.refused);
@@ -187,7 +188,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   /** After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again. */
   async putSettingsBack(): Promise<void> {
-    if (this.#settings !== undefined) await putBack((await this.#started()).main, this.#settings);
+    const settings = await settingsIn(this.#options.directory);
+    if (settings !== undefined) await this.#stream.putBack((await this.#started()).main, settings);
   }
 
   /** Names this migration. */
@@ -226,20 +228,34 @@ export class QemuDestinationGuest implements DestinationGuest {
   async #listen({ main }: QemuProcess): Promise<string> {
     if (this.#options.transport === "unix") {
       const uri = `unix:${join(this.#options.directory, "migrate.sock")}`;
-      await main.execute("migrate-incoming", { uri });
+      await this.#comeIn(main, uri);
       return uri;
     }
     if (this.#options.transport !== "tcp") {
       const { transport } = this.#options;
       const port = await atFirstFree(transport, (it) =>
-        main.execute("migrate-incoming", { uri: `tcp:${bracketed(transport.bind)}:${it}` }),
+        this.#comeIn(main, `tcp:${bracketed(transport.bind)}:${it}`),
       );
       return `tcp:${bracketed(transport.host)}:${port}`;
     }
-    await main.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
+    await this.#comeIn(main, "tcp:127.0.0.1:0");
     // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
     return `tcp:${address?.host}:${address?.port}`;
+  }
+
+  /**
+   * With QEMU staying when it cannot load the stream, so that its own word for it is heard. An older one does not know
+   * the argument, and says so before it does anything: its schema would take 50 ms to be read.
+   */
+  async #comeIn(main: Monitor, uri: string): Promise<void> {
+    try {
+      await main.execute("migrate-incoming", { uri, ...this.#staying });
+    } catch (error) {
+      if (!(error instanceof QmpCommandError && error.description.includes("exit-on-error"))) throw error;
+      this.#staying = {};
+      await main.execute("migrate-incoming", { uri });
+    }
   }
 
   #hear(event: MonitorEvent): void {
@@ -260,13 +276,24 @@ export class QemuDestinationGuest implements DestinationGuest {
       this.#tell({ type: "monitor.postcopyPaused" });
     }
     if (status === "completed") this.#tell({ type: "monitor.completed" });
-    if (status === "failed") {
-      // Before 9.1 QEMU ends right after this, with the reason on stderr alone: the exit tells more.
+    if (status === "failed") void this.#tellFailed();
+  }
+
+  async #tellFailed(): Promise<void> {
+    const { main } = await this.#started();
+    const info = await main.execute("query-migrate", {}).catch(() => undefined);
+    const words = info?.["error-desc"];
+    if (words === undefined) {
+      // Before 9.1 QEMU ends right after it has failed, with the reason on stderr alone: the exit tells more.
+      const why = cause("QEMU refused the stream");
       this.#options.clock.setTimeout(
-        () => this.#tell({ type: "monitor.failed", cause: cause("QEMU refused the stream") }),
+        () => this.#tell({ type: "monitor.failed", cause: why }),
         exitAfterFailedMs,
       );
+      return;
     }
+    this.#refused = cause("QEMU refused the stream", [...(await lastWords(this.#options.directory)), words]);
+    this.#tell({ type: "monitor.failed", cause: this.#refused });
   }
 
   /** In post-copy QEMU tells nobody when its devices are loaded; then its guest is `paused`, and can be run. */

@@ -6,6 +6,7 @@ import { basename } from "node:path";
 import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
 import { cause } from "../../protocol/answer.js";
+import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { handle, handleIn } from "./handle-file.js";
@@ -20,12 +21,13 @@ const spec = z.object({
   args: z.readonly(z.array(z.string())),
   env: z.exactOptional(z.record(z.string(), z.string())),
 });
+const stream = z._default(z.custom<StreamWish>(isStreamWish), {});
 const sourceHost = z.object({
   spec,
   qemu: handle,
   pauseBeforeSwitchover: z.boolean(),
-  postcopy: z.boolean(),
   abortOnError: z.boolean(),
+  stream,
   storage: z.nullable(
     z.object({
       disks: z.union([z.literal("all"), z.readonly(z.array(z.string()))]),
@@ -43,16 +45,16 @@ const image = z.object({
 const destinationHost = z.object({
   spec,
   images: z.readonly(z.array(image)),
-  postcopy: z.boolean(),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([
     z.enum(["unix", "tcp"]),
     z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) }),
   ]),
+  stream,
 });
-export type SourceHost = z.infer<typeof sourceHost>;
-export type DestinationHost = z.infer<typeof destinationHost>;
+export type SourceHost = z.input<typeof sourceHost>;
+export type DestinationHost = z.input<typeof destinationHost>;
 
 /** A guest that was looked for: its QEMU when it was there, and its port either way. */
 interface Found<Guest> {

@@ -6,22 +6,15 @@ import type { Described, MirrorInput, RestoreInput, StartInput } from "../../mac
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { DiskProgress, Limits, Progress } from "../../protocol/convergence.js";
 import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";
+import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { blockDevices } from "./block-devices.js";
 import { Facts } from "./facts.js";
 import { type CopyOptions, Mirrors } from "./mirrors.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
-import {
-  chooseCapabilities,
-  type Gate,
-  gateCapability,
-  memoryBytes,
-  putBack,
-  readSettings,
-  setCapabilities,
-  setLimits,
-} from "./settings.js";
+import { memoryBytes, StreamSettings, setLimits } from "./settings.js";
+import type { Wish } from "./stream-table.js";
 
 const progressEveryMs = 100;
 /**
@@ -61,11 +54,14 @@ export interface StorageCopy extends CopyOptions {
   readonly disks: "all" | readonly string[];
 }
 
-export interface SourceOptions extends Gate {
+export interface SourceOptions extends Pick<Wish, "pauseBeforeSwitchover"> {
   /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
   readonly abortOnError: boolean;
   /** Null when the hosts share the guest's storage. */
   readonly storage: StorageCopy | null;
+  readonly stream?: StreamWish | undefined;
+  /** Told what was left out of the wishes for the stream, once, before it starts. */
+  readonly onDropped?: (dropped: readonly Dropped[]) => void;
 }
 
 export class QemuSourceGuest implements SourceGuest {
@@ -73,6 +69,7 @@ export class QemuSourceGuest implements SourceGuest {
   readonly #clock: Clock;
   readonly #options: SourceOptions;
   readonly #mirrors: Mirrors;
+  readonly #stream: StreamSettings;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -96,6 +93,10 @@ export class QemuSourceGuest implements SourceGuest {
     this.#options = options;
     const copy = options.storage ?? { sync: "full", synchronousWrites: false };
     this.#mirrors = new Mirrors(qemu, { ...copy, clock, tell: (fact) => this.#tell(fact) });
+    const { pauseBeforeSwitchover = false, storage, stream, onDropped } = options;
+    // With disks to copy their copies are ended at the gate.
+    const wish = { ...stream, pauseBeforeSwitchover: pauseBeforeSwitchover || storage !== null };
+    this.#stream = new StreamSettings("source", wish, { clock, onDropped });
     this.#facts.from(qemu);
   }
 
@@ -117,7 +118,7 @@ export class QemuSourceGuest implements SourceGuest {
           main.execute("query-uuid", {}),
           main.execute("query-version", {}),
           memoryBytes(main),
-          readSettings(main),
+          this.#stream.read(main),
           main.execute("query-migrate", {}),
         ]);
       if (!running && status !== "paused" && status !== "prelaunch") {
@@ -126,6 +127,8 @@ export class QemuSourceGuest implements SourceGuest {
       if (migration.status !== undefined && endings[migration.status] === undefined) {
         return failed(`this QEMU is migrating already (${migration.status})`);
       }
+      const refused = await this.#stream.refusal(main);
+      if (refused !== undefined) return failed(refused);
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
       const disks = await this.#disksToCopy();
@@ -176,17 +179,11 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(() => this.#mirrors.drop(signal));
   }
 
-  start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+  start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const { pauseBeforeSwitchover, postcopy } = this.#options;
-      const gate = { pauseBeforeSwitchover: pauseBeforeSwitchover || guest.disks.length > 0, postcopy };
-      const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, gate);
-      if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
-      if (guest.disks.length > 0 && !chosen.some((it) => it.capability === gateCapability))
-        return failed(`to copy disks QEMU needs the migration capability "${gateCapability}"`);
-      await setCapabilities(main, chosen);
-      await setLimits(main, limits);
+      const set = await this.#stream.set(main, prepared.capabilities, limits);
+      if (set.kind !== "done") return set;
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
@@ -205,7 +202,7 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   startPostcopy(): Promise<Answer<null>> {
-    if (!this.#options.postcopy)
+    if (this.#options.stream?.postcopy === undefined)
       return Promise.resolve(failed("this migration was begun without leave to go over to post-copy"));
     return answering(async () => {
       const { main } = this.#qemu;
@@ -276,8 +273,7 @@ export class QemuSourceGuest implements SourceGuest {
         if (!running) return unknown(`the guest does not run after cont (${status})`);
       }
       this.#underWay = false;
-      if (settings !== null) await putBack(main, settings);
-      return nothing;
+      return settings === null ? nothing : this.#stream.putBack(main, settings);
     });
   }
 

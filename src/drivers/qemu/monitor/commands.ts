@@ -29,6 +29,30 @@ const nbdAddress = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("inet"), ...inet }),
 ]);
 const blockJob = z.looseObject({ device: z.string() });
+/** Not each QEMU has each: what it has is asked before. */
+const migrationParameters = {
+  "max-bandwidth": z.optional(z.number()),
+  "downtime-limit": z.optional(z.number()),
+  "multifd-channels": z.optional(z.number()),
+  "multifd-compression": z.optional(z.string()),
+  "multifd-zlib-level": z.optional(z.number()),
+  "multifd-zstd-level": z.optional(z.number()),
+  "xbzrle-cache-size": z.optional(z.number()),
+  "compress-level": z.optional(z.number()),
+  "compress-threads": z.optional(z.number()),
+  "decompress-threads": z.optional(z.number()),
+  "cpu-throttle-initial": z.optional(z.number()),
+  "cpu-throttle-increment": z.optional(z.number()),
+  "max-cpu-throttle": z.optional(z.number()),
+  "vcpu-dirty-limit": z.optional(z.number()),
+  "x-vcpu-dirty-limit-period": z.optional(z.number()),
+  "max-postcopy-bandwidth": z.optional(z.number()),
+  "tls-creds": z.optional(z.string()),
+  "tls-hostname": z.optional(z.string()),
+} as const;
+export const migrationParameterNames = Object.keys(
+  migrationParameters,
+) as (keyof typeof migrationParameters)[];
 
 export const commands = {
   "query-status": {
@@ -73,20 +97,8 @@ export const commands = {
     }),
     returns: nothing,
   },
-  "query-migrate-parameters": {
-    arguments: noArguments,
-    returns: z.looseObject({
-      "max-bandwidth": z.optional(z.number()),
-      "downtime-limit": z.optional(z.number()),
-    }),
-  },
-  "migrate-set-parameters": {
-    arguments: z.strictObject({
-      "max-bandwidth": z.optional(z.number()),
-      "downtime-limit": z.optional(z.number()),
-    }),
-    returns: nothing,
-  },
+  "query-migrate-parameters": { arguments: noArguments, returns: z.looseObject(migrationParameters) },
+  "migrate-set-parameters": { arguments: z.strictObject(migrationParameters), returns: nothing },
   "query-migrate": {
     arguments: noArguments,
     returns: z.looseObject({
@@ -119,7 +131,10 @@ export const commands = {
   "migrate-start-postcopy": { arguments: noArguments, returns: nothing },
   "migrate-pause": { arguments: noArguments, returns: nothing },
   "migrate-recover": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
-  "migrate-incoming": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
+  "migrate-incoming": {
+    arguments: z.strictObject({ uri: z.string(), "exit-on-error": z.optional(z.boolean()) }),
+    returns: nothing,
+  },
   migrate_cancel: { arguments: noArguments, returns: nothing },
   "migrate-continue": {
     arguments: z.strictObject({ state: z.enum(["pre-switchover", "cancelling"]) }),
@@ -196,6 +211,29 @@ export const commands = {
       z.looseObject({ device: z.string(), len: z.number(), offset: z.number(), ready: z.boolean() }),
     ),
   },
+  "query-qmp-schema": {
+    arguments: noArguments,
+    returns: z.array(
+      z.looseObject({
+        name: z.string(),
+        "arg-type": z.optional(z.string()),
+        members: z.optional(z.array(nothing)),
+        values: z.optional(z.array(z.string())),
+      }),
+    ),
+  },
+  "object-add": {
+    arguments: z.strictObject({
+      "qom-type": z.literal("tls-creds-x509"),
+      id: z.string(),
+      dir: z.string(),
+      endpoint: z.enum(["server", "client"]),
+      "verify-peer": z.boolean(),
+      priority: z.optional(z.string()),
+    }),
+    returns: nothing,
+  },
+  "object-del": { arguments: z.strictObject({ id: z.string() }), returns: nothing },
   stop: { arguments: noArguments, returns: nothing },
   cont: { arguments: noArguments, returns: nothing },
   quit: { arguments: noArguments, returns: nothing },

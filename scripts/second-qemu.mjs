@@ -1,0 +1,102 @@
+// Another QEMU for the tests, of another age than the system's: Debian's backports, unpacked into a directory of its own,
+// never installed. Only Node's own modules, as in setup.mjs. Without it those tests are skipped, with a word.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const suite = "bookworm-backports";
+const packages = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+const cache = join(dirname(fileURLToPath(import.meta.url)), "..", "node_modules", ".cache");
+const home = join(cache, "second-qemu");
+/** Runs it with its own firmware; its pid is QEMU's. */
+export const secondQemu = join(home, "qemu-system-x86_64");
+
+const run = (command, args, options = {}) =>
+  execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], ...options });
+const isThere = (command) => spawnSync(command, ["--version"]).error === undefined;
+
+/** Makes it be there; prints a word when it cannot. */
+export function fetchSecondQemu() {
+  if (existsSync(secondQemu)) return;
+  const missing = ["apt-get", "dpkg"].find((it) => !isThere(it));
+  if (missing !== undefined) return skip(`there is no ${missing} here`);
+  const work = `${home}-${process.pid}`;
+  try {
+    console.error(`setup: unpack QEMU from ${suite} into ${home}`);
+    unpack(work);
+    rmSync(home, { recursive: true, force: true });
+    renameSync(work, home);
+    writeFileSync(secondQemu, wrapper(home));
+    chmodSync(secondQemu, 0o755);
+    console.error(`setup: ${run(secondQemu, ["--version"]).split("\n")[0]}`);
+  } catch (error) {
+    rmSync(secondQemu, { force: true });
+    skip(
+      String(error.stderr || error.message)
+        .trim()
+        .split("\n")
+        .at(-1),
+    );
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+const skip = (why) =>
+  console.error(`setup: no second QEMU, so no test between two ages of QEMU (${why}); all else is tested`);
+
+/** apt-get checks the signature of the list, and each package's SHA256 from it. */
+function unpack(work) {
+  const at = (...parts) => join(work, ...parts);
+  for (const it of ["lists/partial", "archives/partial", "root"]) mkdirSync(at(it), { recursive: true });
+  writeFileSync(
+    at("sources.list"),
+    `deb [signed-by=${keyring}] http://deb.debian.org/debian ${suite} main\n`,
+  );
+  const settings = {
+    "Dir::Etc::SourceList": at("sources.list"),
+    "Dir::Etc::SourceParts": "/dev/null",
+    "Dir::State::Lists": at("lists"),
+    "Dir::Cache": work,
+    "APT::Sandbox::User": "root",
+    "Acquire::Retries": 0,
+    "Acquire::http::Timeout": 10,
+    "Acquire::Languages": "none",
+    "APT::Update::Error-Mode": "any",
+  };
+  const options = Object.entries(settings).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
+  const apt = (...args) => run("apt-get", [...options, "-qq", ...args], { cwd: at("archives") });
+  apt("update");
+  apt("download", "-t", suite, ...packages);
+  const files = readdirSync(at("archives")).filter((it) => it.endsWith(".deb"));
+  for (const it of files) run("dpkg", ["-x", at("archives", it), at("root")]);
+  const missing = missingLibraries(at("root/usr/bin/qemu-system-x86_64"));
+  if (missing.length > 0) {
+    if (process.getuid?.() !== 0) throw new Error(`these libraries are missing: ${missing.join(", ")}`);
+    const [main] = files.filter((it) => it.startsWith("qemu-system-x86"));
+    const wanted = run("dpkg-deb", ["-f", at("archives", main), "Depends"])
+      .split(",")
+      .map((it) => it.trim().split(" ")[0])
+      .filter((it) => it.startsWith("lib"));
+    run("apt-get", ["install", "-qq", "-y", "--no-install-recommends", ...wanted], {
+      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    });
+  }
+  for (const it of ["lists", "archives"]) rmSync(at(it), { recursive: true });
+}
+
+const missingLibraries = (binary) =>
+  run("ldd", [binary])
+    .split("\n")
+    .filter((it) => it.includes("not found"))
+    .map((it) => it.trim().split(" ")[0]);
+
+const wrapper = (directory) => `#!/bin/sh
+exec "${directory}/root/usr/bin/qemu-system-x86_64" -L "${directory}/root/usr/share/qemu" -L "${directory}/root/usr/share/seabios" "$@"
+`;
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) fetchSecondQemu();

@@ -1,0 +1,159 @@
+// The words of the command line for the memory stream: virsh's where virsh has one. What they amount to is a StreamWish.
+
+import { Option } from "commander";
+import {
+  type Compression,
+  defaultTlsCredentials,
+  type OptionalOption,
+  optionalOptions,
+  type StreamWish,
+} from "../protocol/stream.js";
+
+const methods = ["xbzrle", "mt", "zlib", "zstd"] as const;
+
+export interface StreamWords {
+  readonly parallel?: true;
+  readonly parallelConnections?: number;
+  readonly compressed?: true;
+  readonly compMethods?: readonly string[];
+  readonly compXbzrleCache?: number;
+  readonly compMtLevel?: number;
+  readonly compMtThreads?: number;
+  readonly compMtDthreads?: number;
+  readonly compZlibLevel?: number;
+  readonly compZstdLevel?: number;
+  readonly autoConverge?: true;
+  readonly autoConvergeInitial?: number;
+  readonly autoConvergeIncrement?: number;
+  readonly autoConvergeMax?: number;
+  readonly dirtyLimit?: number;
+  readonly zerocopy?: true;
+  readonly postcopy?: true;
+  readonly postcopyBandwidth?: number;
+  readonly postcopyPreempt?: true;
+  readonly tls?: true;
+  readonly tlsDestination?: string;
+  readonly tlsCredentials?: string;
+  /** False when it is not wanted. */
+  readonly tlsVerify: boolean;
+  readonly optional?: readonly OptionalOption[];
+}
+
+const list = (text: string) => text.split(",").filter((it) => it !== "");
+
+/** In the order of the help. */
+export const streamOptions = (number: (text: string) => number): readonly Option[] => {
+  const flag = (words: string, does: string) => new Option(words, does);
+  const numeric = (words: string, does: string) => new Option(words, does).argParser(number);
+  return [
+    flag("--parallel", "several connections at once (QEMU's multifd)"),
+    numeric("--parallel-connections <n>", "with --parallel: how many; 2 without it"),
+    flag("--compressed", "compress the memory; with xbzrle, if nothing else is said"),
+    new Option(
+      "--comp-methods <list>",
+      `with --compressed: of ${methods.join(", ")}; zlib and zstd with --parallel, the others without`,
+    ).argParser(list),
+    numeric("--comp-xbzrle-cache <bytes>", "with xbzrle: memory of what was sent; a power of two"),
+    numeric("--comp-mt-level <n>", "with mt: 0 to 9"),
+    numeric("--comp-mt-threads <n>", "with mt: threads at the source"),
+    numeric("--comp-mt-dthreads <n>", "with mt: threads at the destination"),
+    numeric("--comp-zlib-level <n>", "with zlib: 0 to 9"),
+    numeric("--comp-zstd-level <n>", "with zstd: 0 to 20"),
+    flag("--auto-converge", "slow the guest down while it dirties memory faster than it is sent"),
+    numeric("--auto-converge-initial <%>", "with --auto-converge: how much at first"),
+    numeric("--auto-converge-increment <%>", "with --auto-converge: how much more each time"),
+    numeric("--auto-converge-max <%>", "with --auto-converge: how much at most"),
+    numeric("--dirty-limit <MiB/s>", "slow down only the processors that dirty more than this"),
+    flag("--zerocopy", "with --parallel and --transport tcp: the kernel sends without copying"),
+    flag("--postcopy", "make both QEMUs ready for post-copy"),
+    numeric("--postcopy-bandwidth <MiB/s>", "with --postcopy: limit of what was not asked for"),
+    flag("--postcopy-preempt", "with --postcopy: what is asked for has a connection of its own"),
+    flag("--tls", "encrypt the stream, with QEMU's certificates"),
+    new Option("--tls-destination <name>", "with --tls: the name in the destination's certificate"),
+    new Option(
+      "--tls-credentials <directory>",
+      `with --tls: where the certificates lie; ${defaultTlsCredentials} without it`,
+    ),
+    flag("--no-tls-verify", "with --tls: the destination asks for no certificate"),
+    new Option(
+      "--optional <list>",
+      `leave out what a QEMU does not know, of ${optionalOptions.join(", ")}; anything else is refused then`,
+    ).argParser(list),
+  ];
+};
+
+/** The words that were said, as they are written. */
+export function streamWordsIn(words: StreamWords): readonly string[] {
+  return streamOptions(Number).flatMap((it) => {
+    const said = words[it.attributeName() as keyof StreamWords];
+    return said === undefined || (it.negate && said === true) ? [] : (it.long ?? []);
+  });
+}
+
+/** @throws RangeError when a word tunes what was not asked for; what does not go together is checked later. */
+export function streamOf(words: StreamWords): StreamWish {
+  const { parallel, compressed, autoConverge, postcopy, tls, compMethods } = words;
+  const said = new Set(compMethods ?? (compressed && !parallel ? ["xbzrle"] : []));
+  const strange = [...said].find((it) => !methods.some((method) => method === it));
+  if (strange !== undefined)
+    throw new RangeError(`--comp-methods does not know ${strange}; there are ${methods.join(", ")}`);
+  const needs = (needed: string, isThere: boolean, tuned: readonly (keyof StreamWords)[]) => {
+    const spoken = streamWordsIn(words);
+    const word = streamOptions(Number).find(
+      (it) => tuned.some((name) => name === it.attributeName()) && spoken.includes(it.long ?? ""),
+    );
+    if (!isThere && word !== undefined) throw new RangeError(`${word.long} needs ${needed}; add it`);
+  };
+  needs("--parallel", parallel === true, ["parallelConnections"]);
+  needs("--compressed", compressed === true, ["compMethods"]);
+  needs("--comp-methods xbzrle", said.has("xbzrle"), ["compXbzrleCache"]);
+  needs("--comp-methods mt", said.has("mt"), ["compMtLevel", "compMtThreads", "compMtDthreads"]);
+  needs("--comp-methods zlib", said.has("zlib"), ["compZlibLevel"]);
+  needs("--comp-methods zstd", said.has("zstd"), ["compZstdLevel"]);
+  needs("--auto-converge", autoConverge === true, [
+    ...(["autoConvergeInitial", "autoConvergeIncrement", "autoConvergeMax"] as const),
+  ]);
+  needs("--postcopy", postcopy === true, ["postcopyBandwidth", "postcopyPreempt"]);
+  needs("--tls", tls === true, ["tlsDestination", "tlsCredentials", "tlsVerify"]);
+  return given({
+    parallel: parallel && given({ connections: words.parallelConnections }),
+    compression: compressed && compressionOf(words, said),
+    autoConverge:
+      autoConverge &&
+      given({
+        initialPercent: words.autoConvergeInitial,
+        incrementPercent: words.autoConvergeIncrement,
+        maxPercent: words.autoConvergeMax,
+      }),
+    dirtyLimit: words.dirtyLimit === undefined ? undefined : { mibPerSecond: words.dirtyLimit },
+    zeroCopy: words.zerocopy,
+    postcopy: postcopy && given({ bandwidthMiBps: words.postcopyBandwidth, preempt: words.postcopyPreempt }),
+    tls:
+      tls &&
+      given({
+        hostname: words.tlsDestination,
+        credentials: words.tlsCredentials,
+        verifyPeer: words.tlsVerify,
+      }),
+    optional: words.optional,
+  });
+}
+
+const compressionOf = (words: StreamWords, said: ReadonlySet<string>): Compression =>
+  given({
+    xbzrle: said.has("xbzrle") ? given({ cacheBytes: words.compXbzrleCache }) : undefined,
+    mt: said.has("mt")
+      ? given({
+          level: words.compMtLevel,
+          threads: words.compMtThreads,
+          decompressThreads: words.compMtDthreads,
+        })
+      : undefined,
+    zlib: said.has("zlib") ? given({ level: words.compZlibLevel }) : undefined,
+    zstd: said.has("zstd") ? given({ level: words.compZstdLevel }) : undefined,
+  });
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+/** Without what is undefined. */
+const given = <T extends object>(all: T): Given<T> =>
+  Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Given<T>;
