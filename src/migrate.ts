@@ -15,6 +15,7 @@ import type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import { conduct, type Migration } from "./migration.js";
 import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.js";
+import { type ConvergencePolicy, checkConvergencePolicy, noPolicy } from "./protocol/convergence-policy.js";
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import type { Identity } from "./protocol/messages.js";
 import { checkPolicy, defaultPolicy, type Policy } from "./protocol/policy.js";
@@ -38,6 +39,8 @@ export interface MigrateOptions {
   /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
   readonly limits?: Partial<Limits>;
+  /** What is done when memory does not converge, by rules. Default: nothing. */
+  readonly convergence?: ConvergencePolicy;
   readonly deadlines?: Partial<Deadlines>;
   /** What the source does when it has handed the guest over and the destination does not answer. Default: it waits. */
   readonly policy?: Partial<Policy>;
@@ -53,7 +56,7 @@ export interface MigrateOptions {
 
 /**
  * Moves a running guest into a new QEMU on this machine, and ends the old one.
- * @throws RangeError when a limit or the policy cannot be used; nothing has been touched then.
+ * @throws RangeError when a limit or a policy cannot be used; nothing has been touched then.
  */
 export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
@@ -68,6 +71,8 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
   const policy = { ...defaultPolicy, ...options.policy };
   checkPolicy(policy, fence !== undefined);
+  const { convergence = noPolicy } = options;
+  checkConvergencePolicy(convergence);
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
@@ -95,7 +100,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   });
   const source = openSource(
     surroundings,
-    { identity, limits, deadlines, policy },
+    { identity, limits, deadlines, policy, convergence },
     sourceGuest,
     destinationPeer,
     sourceHost,

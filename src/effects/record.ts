@@ -21,7 +21,7 @@ export interface Recorder {
 
 /** By side: the parts of the machine's context that it must know again after a crash. */
 export const remembered = {
-  source: ["guest", "settings", "prepared", "limits"] satisfies (keyof SourceMemory)[],
+  source: ["guest", "settings", "prepared", "limits", "measures"] satisfies (keyof SourceMemory)[],
   destination: ["prepared"] satisfies (keyof DestinationMemory)[],
   coordinator: ["guest", "prepared", "source", "destination"] satisfies (keyof CoordinatorMemory)[],
 } as const;

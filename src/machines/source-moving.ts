@@ -2,8 +2,10 @@
 // Upholds G4: when nobody has heard how the stream ended, its copy is not taken for whole anywhere.
 
 import { assign, emit } from "xstate";
+import { mayThrottle } from "../protocol/convergence-policy.js";
 import { type Failure, failure } from "../protocol/failures.js";
 import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
+import { convergence, postcopyDue } from "./source-converging.js";
 import {
   aborted,
   createStateConfig,
@@ -181,6 +183,7 @@ export const starting = createStateConfig({
       guest: present(context.guest, "Begin's answer"),
       prepared: present(context.prepared, "Prepare's answer"),
       limits: context.limits,
+      mayThrottle: mayThrottle(context.convergence),
     }),
     onDone: [
       {
@@ -198,8 +201,9 @@ export const precopying = createStateConfig({
   description: "memory flows while the guest runs; a watchdog wants progress",
   meta: { phase: "perform3" },
   type: "parallel",
-  on: sending,
+  on: { ...sending, "policy.postcopyDue": postcopyDue },
   states: {
+    convergence,
     limits: {
       initial: "told",
       on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },

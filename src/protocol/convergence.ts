@@ -18,8 +18,8 @@ export interface Limits {
 export const defaultLimits: Limits = { bandwidthMiBps: 0, maxDowntimeMs: 300, stallMs: 30_000 };
 
 /** QEMU's upper bounds: `max-bandwidth` is a signed 64-bit count of bytes, `downtime-limit` at most 2000 s. */
-const highest = { bandwidthMiBps: 8_000_000, maxDowntimeMs: 2_000_000, stallMs: 86_400_000 } as const;
-const lowest = { bandwidthMiBps: 0, maxDowntimeMs: 1, stallMs: 100 } as const;
+export const highest = { bandwidthMiBps: 8_000_000, maxDowntimeMs: 2_000_000, stallMs: 86_400_000 } as const;
+export const lowest = { bandwidthMiBps: 0, maxDowntimeMs: 1, stallMs: 100 } as const;
 
 /** Checks each limit that is given; a RangeError names the limit, its value and the range. */
 export function checkLimits(limits: Partial<Limits>): void {

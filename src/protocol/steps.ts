@@ -123,6 +123,9 @@ export type EffectName =
   | "describe"
   | "start"
   | "tune"
+  | "relax"
+  | "throttle"
+  | "suspend"
   | "continue"
   | "cancel"
   | "rescue"
@@ -162,6 +165,30 @@ export const effects = {
     step: "perform",
     side: "source",
     does: "changes bandwidth and maximum downtime of the running migration",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  relax: {
+    step: "perform",
+    side: "source",
+    does: "changes the limits of the running migration because a rule of the convergence policy is due",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  throttle: {
+    step: "perform",
+    side: "source",
+    does: "keeps the guest's processors from running for a part of the time, because a rule is due",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  suspend: {
+    step: "perform",
+    side: "source",
+    does: "pauses the guest (`stop`) so that its memory converges, because a rule is due; it runs on wherever it ends",
     undo: "restore",
     deadlineMs: 5_000,
     withoutJournal: "goes on",

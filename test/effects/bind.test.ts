@@ -120,7 +120,10 @@ describe("the write-ahead rule (G3)", () => {
         limits: defaultLimits,
         deadlines: defaultDeadlines,
         policy: defaultPolicy,
-        woken: { ...woken, memory: { guest, settings: null, prepared: null, limits: defaultLimits } },
+        woken: {
+          ...woken,
+          memory: { guest, settings: null, prepared: null, limits: defaultLimits, measures: [] },
+        },
       },
       obedient<SourceGuest>(called, () => {}),
       {} as SettlingPeer,

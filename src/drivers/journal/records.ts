@@ -2,6 +2,7 @@
 
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
+import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
 
 /** Of the form of the records below; a journal of another version is not read. */
@@ -11,7 +12,18 @@ export const header = z.object({ kind: z.literal("journal"), version: z.number()
 
 const side = z.enum(["source", "destination", "coordinator"]);
 const failure: z.ZodMiniType<Failure> = z.object({
-  code: z.enum(["aborted", "stalled", "deadline", "died", "refused", "unanswered", "rejected", "qemu"]),
+  code: z.enum([
+    "aborted",
+    "stalled",
+    "deadline",
+    "died",
+    "refused",
+    "unanswered",
+    "rejected",
+    "qemu",
+    "disk",
+    "diverges",
+  ]),
   step: z.enum(["begin", "prepare", "perform", "finish", "confirm", "settle"]),
   side,
   message: z.string(),
@@ -35,6 +47,12 @@ const prepared = z.object({
   settle: z.exactOptional(z.string()),
 });
 const limits = z.object({ bandwidthMiBps: z.number(), maxDowntimeMs: z.number(), stallMs: z.number() });
+const taken = z.object({ rule: z.number(), step: z.number(), pass: z.number(), elapsedMs: z.number() });
+/** What it may say is checked where it is used: a policy that cannot be is refused before anything is written. */
+const convergence = z.pipe(
+  z.array(z.unknown()),
+  z.transform((it): ConvergencePolicy => it as unknown as ConvergencePolicy),
+);
 const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
   z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
 
@@ -43,6 +61,7 @@ const learned = z.object({
   settings: z.exactOptional(z.nullable(settings)),
   prepared: z.exactOptional(z.nullable(prepared)),
   limits: z.exactOptional(limits),
+  measures: z.exactOptional(z.array(taken)),
   source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),
   destination: z.exactOptional(z.nullable(report(z.enum(["arrived", "refused", "lost", "stuck"])))),
 });
@@ -82,13 +101,15 @@ const record = z.union([
       z.object({ type: z.literal("kept"), event: z.string(), why: z.string() }),
       z.object({ type: z.literal("refused"), event: z.string(), why: z.string() }),
       z.object({ type: z.literal("tuned"), bandwidthMiBps: z.number(), maxDowntimeMs: z.number() }),
+      z.object({ type: z.literal("measure"), rule: z.number(), does: z.string(), why: z.string() }),
+      z.object({ type: z.literal("forecast"), says: z.string() }),
     ]),
   }),
   z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
   z.object({
     ...opened,
     side: z.literal("source"),
-    input: z.object({ identity, deadlines, limits, policy }),
+    input: z.object({ identity, deadlines, limits, policy, convergence: z.optional(convergence) }),
   }),
   z.object({
     ...opened,

@@ -122,6 +122,7 @@ export const wokenSource = (it: Interrupted<"source">): SourceInput => {
     settings: null,
     prepared: null,
     limits: it.opened.input.limits,
+    measures: [],
   };
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };

@@ -28,6 +28,8 @@ export function goneSource(cause: Cause): SourceGuest {
     inquire: silence,
     start: gone,
     tune: gone,
+    throttle: gone,
+    suspend: gone,
     continue: gone,
     cancel: gone,
     rescue: gone,

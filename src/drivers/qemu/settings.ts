@@ -4,6 +4,7 @@
 import type { Limits } from "../../protocol/convergence.js";
 import type { Settings } from "../../protocol/messages.js";
 import type { CommandArguments, Monitor } from "./monitor/commands.js";
+import { throttleCapability, throttleParameters } from "./throttle.js";
 
 type Capabilities = CommandArguments<"migrate-set-capabilities">["capabilities"];
 
@@ -17,6 +18,8 @@ export const requiredCapabilities = ["events", "return-path"] as const;
 const wantedCapabilities = ["late-block-activate", "validate-uuid"] as const;
 const gateCapability = "pause-before-switchover";
 const ours: readonly string[] = [...requiredCapabilities, ...wantedCapabilities, gateCapability];
+/** Put back to what they were, whether or not they are used. */
+const kept: readonly string[] = [...ours, throttleCapability];
 
 export interface Gate {
   /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
@@ -42,7 +45,7 @@ export function chooseCapabilities(
 /** Above any real link, and small enough for QEMU to do sums with. */
 const unlimitedBytesPerSecond = 2 ** 50;
 
-const parameterNames = ["max-bandwidth", "downtime-limit"] as const;
+const parameterNames = ["max-bandwidth", "downtime-limit", ...throttleParameters] as const;
 
 const limitParameters = ({ bandwidthMiBps, maxDowntimeMs }: Limits) => ({
   "max-bandwidth": bandwidthMiBps === 0 ? unlimitedBytesPerSecond : Math.round(bandwidthMiBps * 2 ** 20),
@@ -65,7 +68,7 @@ export async function readSettings(
     known: capabilities.map((it) => it.capability),
     settings: {
       capabilities: Object.fromEntries(
-        capabilities.filter((it) => ours.includes(it.capability)).map((it) => [it.capability, it.state]),
+        capabilities.filter((it) => kept.includes(it.capability)).map((it) => [it.capability, it.state]),
       ),
       parameters: Object.fromEntries(
         parameterNames.flatMap((name) => {

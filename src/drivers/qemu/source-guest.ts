@@ -19,6 +19,7 @@ import {
   setCapabilities,
   setLimits,
 } from "./settings.js";
+import { armThrottle, setThrottle, throttleCapability } from "./throttle.js";
 
 const progressEveryMs = 100;
 /**
@@ -64,6 +65,8 @@ export class QemuSourceGuest implements SourceGuest {
   );
   #progressTimer: unknown;
   #underWay = false;
+  /** The guest's pause is ours: nobody has to be told of it, and it runs on wherever it ends. */
+  #suspended = false;
   /** The timer of a stop that has not been told yet. */
   #untold: unknown;
   /** QEMU's own figures of the finished migration. */
@@ -134,13 +137,20 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  start({ guest, prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+  start({ guest, prepared, limits, mayThrottle }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const chosen = chooseCapabilities(guest.capabilities, prepared.capabilities, this.#options);
       if ("missing" in chosen) return failed(`both QEMUs need the migration capability "${chosen.missing}"`);
       await setCapabilities(main, chosen);
       await setLimits(main, limits);
+      if (mayThrottle) {
+        if (!guest.capabilities.includes(throttleCapability))
+          return failed(
+            `to throttle the guest its QEMU needs the migration capability "${throttleCapability}"`,
+          );
+        await armThrottle(main);
+      }
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
@@ -153,6 +163,21 @@ export class QemuSourceGuest implements SourceGuest {
   tune(limits: Limits): Promise<Answer<null>> {
     return answering(async () => {
       await setLimits(this.#qemu.main, limits);
+      return nothing;
+    });
+  }
+
+  throttle(percent: number): Promise<Answer<null>> {
+    return answering(async () => {
+      await setThrottle(this.#qemu.main, percent);
+      return nothing;
+    });
+  }
+
+  suspend(): Promise<Answer<null>> {
+    return answering(async () => {
+      this.#suspended = true;
+      await this.#qemu.main.execute("stop", {});
       return nothing;
     });
   }
@@ -217,6 +242,7 @@ export class QemuSourceGuest implements SourceGuest {
         this.#untold = this.#clock.setTimeout(() => void this.#tellStop(), shortPauseMs);
         break;
       case "RESUME":
+        this.#suspended = false;
         if (this.#takeUntold()) this.#tell({ type: "monitor.stopped" });
         this.#tell({ type: "monitor.resumed" });
         break;
@@ -235,7 +261,7 @@ export class QemuSourceGuest implements SourceGuest {
     if (!this.#takeUntold()) return;
     if (!suspensions.includes(status)) this.#tell({ type: "monitor.stopped" });
     else {
-      this.#tell({ type: "monitor.suspended" });
+      if (!this.#suspended) this.#tell({ type: "monitor.suspended" });
       this.#watchProgress();
     }
   }

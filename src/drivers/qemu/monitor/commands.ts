@@ -17,6 +17,12 @@ const socketAddress = z.looseObject({
   path: z.optional(z.string()),
 });
 
+const throttleParameters = {
+  "cpu-throttle-initial": z.optional(z.number()),
+  "cpu-throttle-increment": z.optional(z.number()),
+  "max-cpu-throttle": z.optional(z.number()),
+};
+
 export const commands = {
   "query-status": {
     arguments: noArguments,
@@ -65,12 +71,14 @@ export const commands = {
     returns: z.looseObject({
       "max-bandwidth": z.optional(z.number()),
       "downtime-limit": z.optional(z.number()),
+      ...throttleParameters,
     }),
   },
   "migrate-set-parameters": {
     arguments: z.strictObject({
       "max-bandwidth": z.optional(z.number()),
       "downtime-limit": z.optional(z.number()),
+      ...throttleParameters,
     }),
     returns: nothing,
   },
@@ -91,12 +99,21 @@ export const commands = {
       ),
       "total-time": z.optional(z.number()),
       "expected-downtime": z.optional(z.number()),
+      "cpu-throttle-percentage": z.optional(z.number()),
       downtime: z.optional(z.number()),
       "setup-time": z.optional(z.number()),
       "error-desc": z.optional(z.string()),
       "blocked-reasons": z.optional(z.array(z.string())),
       "socket-address": z.optional(z.array(socketAddress)),
     }),
+  },
+  "calc-dirty-rate": {
+    arguments: z.strictObject({ "calc-time": z.number(), mode: z.literal("page-sampling") }),
+    returns: nothing,
+  },
+  "query-dirty-rate": {
+    arguments: noArguments,
+    returns: z.looseObject({ status: z.string(), "dirty-rate": z.optional(z.number()) }),
   },
   migrate: { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
   "migrate-incoming": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
