@@ -19,9 +19,9 @@ export interface Course {
   readonly reports: readonly Progress[];
   /** The last passes, oldest first. */
   readonly passes: readonly Pass[];
-  /** The least that a pass has ever begun with. */
+  /** What the last pass that converged began with: small gains add up against it. */
   readonly leastBytes: number;
-  /** How many passes in a row have not begun with clearly less than any before. */
+  /** How many passes in a row have not begun with clearly less than the last that did. */
   readonly notConvergingPasses: number;
 }
 
@@ -29,7 +29,7 @@ export const noCourse: Course = { reports: [], passes: [], leastBytes: Infinity,
 
 const keptReports = 10;
 const keptPasses = 4;
-/** A pass converges when it begins with no more than this share of the least before it; closer is noise. */
+/** A pass converges when it begins with no more than this share of the last that did; closer is noise. */
 const clearlyLess = 0.95;
 
 export function observe(course: Course, now: Progress): Course {
@@ -48,7 +48,7 @@ export function observe(course: Course, now: Progress): Course {
   return {
     reports,
     passes: [...course.passes, begun].slice(-keptPasses),
-    leastBytes: Math.min(course.leastBytes, now.remainingBytes),
+    leastBytes: converges ? now.remainingBytes : course.leastBytes,
     notConvergingPasses: converges ? 0 : course.notConvergingPasses + now.pass - (last?.pass ?? now.pass - 1),
   };
 }

@@ -26,6 +26,8 @@ export interface Rules {
   readonly coordinator: Species;
   /** The coordinator lives in the source's engine, and dies and wakes with it; else in a client, and dies for good. */
   readonly peerToPeer: boolean;
+  /** How long memory has been sent when the rules of the convergence policy are due, in order, in ms. */
+  readonly dueMs: readonly number[];
 }
 
 export class Moves {

@@ -5,6 +5,7 @@ import { coordinatorMachine } from "../machines/coordinator.js";
 import { destinationMachine } from "../machines/destination.js";
 import { sourceMachine } from "../machines/source.js";
 import { defaultLimits } from "../protocol/convergence.js";
+import { type ConvergencePolicy, noPolicy } from "../protocol/convergence-policy.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy, type Policy } from "../protocol/policy.js";
 import { description, fencedDescription, identity } from "./effects.js";
@@ -19,6 +20,8 @@ export interface WorldOptions {
   readonly peerToPeer?: boolean;
   /** Default: the source waits. With `fence` both sides have one. */
   readonly policy?: Policy;
+  /** Rules by `elapsedMs` alone: in this world time passes, and memory does not. Default: none. */
+  readonly convergence?: ConvergencePolicy;
   /** Default 1. */
   readonly aborts?: number;
 }
@@ -26,21 +29,35 @@ export interface WorldOptions {
 const known = new Map<string, Moves>();
 
 /** The machines of such a world and what they can do; kept, since they remember what they have met. */
-export function movesOf({ peerToPeer = false, policy = defaultPolicy }: WorldOptions): Moves {
-  const key = JSON.stringify([peerToPeer, policy]);
+export function movesOf({
+  peerToPeer = false,
+  policy = defaultPolicy,
+  convergence = noPolicy,
+}: WorldOptions): Moves {
+  const key = JSON.stringify([peerToPeer, policy, convergence]);
   let moves = known.get(key);
   if (moves === undefined) {
     const both = { identity, deadlines: defaultDeadlines };
     const guest = policy.whenUnreachable === "fence" ? fencedDescription : description;
     moves = new Moves({
-      source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy }),
+      source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy, convergence }),
       destination: new Species("destination", destinationMachine, { ...both, guest }),
       coordinator: new Species("coordinator", coordinatorMachine, both),
       peerToPeer,
+      dueMs: dueMsOf(convergence),
     });
     known.set(key, moves);
   }
   return moves;
+}
+
+function dueMsOf(policy: ConvergencePolicy): number[] {
+  const times = policy.map(({ when: { elapsedMs, ...others } }) => {
+    if (elapsedMs === undefined || Object.keys(others).length > 0)
+      throw new RangeError("the simulated world knows no condition but elapsedMs");
+    return elapsedMs;
+  });
+  return [...new Set(times)].sort((a, b) => a - b);
 }
 
 export function beginning(
