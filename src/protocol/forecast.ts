@@ -62,7 +62,10 @@ export type Forecast =
       readonly kind: "converges";
       /** Until the guest runs at the destination, in ms. */
       readonly restMs: number;
-      /** How long the rest of the memory keeps the guest stopped, in ms; devices and the switchover come on top. */
+      /**
+       * How long the rest of the memory may keep the guest stopped, in ms; devices and the switchover come on top. QEMU
+       * lifts a bandwidth limit for it: then it is only as long as the link makes it.
+       */
       readonly pauseMs: number;
     }
   | {
@@ -212,7 +215,7 @@ const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 export function describeForecast(it: Forecast): string {
   if (it.kind === "unknown") return `not known yet: ${it.why}`;
   if (it.kind === "converges")
-    return `arrives in ${seconds(it.restMs)}, with a pause of about ${it.pauseMs} ms`;
+    return `arrives in ${seconds(it.restMs)}, with a pause of up to ${it.pauseMs} ms`;
   const bandwidth =
     it.bandwidthNeededBytesPerSecond === null
       ? ""

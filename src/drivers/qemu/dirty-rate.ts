@@ -5,6 +5,8 @@ import type { RunningGuest } from "../../guests.js";
 import { systemClock } from "../system.js";
 
 const askAgainMs = 50;
+/** Pages of each GiB: QEMU's own 512 leave a small guest with a handful. */
+const mostSamples = 4096;
 /** Beyond the measured time itself, for a busy machine. */
 const graceMs = 5_000;
 
@@ -21,7 +23,11 @@ export async function measureDirtyRate({ process }: RunningGuest, seconds = 1): 
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60)
     throw new RangeError(`seconds is ${seconds}; it must be a whole number from 1 to 60`);
   const { main } = process;
-  await main.execute("calc-dirty-rate", { "calc-time": seconds, mode: "page-sampling" });
+  await main.execute("calc-dirty-rate", {
+    "calc-time": seconds,
+    "sample-pages": mostSamples,
+    mode: "page-sampling",
+  });
   const endMs = systemClock.now() + seconds * 1000 + graceMs;
   while (systemClock.now() < endMs) {
     await new Promise<void>((resolve) => systemClock.setTimeout(resolve, askAgainMs));

@@ -108,7 +108,11 @@ export const commands = {
     }),
   },
   "calc-dirty-rate": {
-    arguments: z.strictObject({ "calc-time": z.number(), mode: z.literal("page-sampling") }),
+    arguments: z.strictObject({
+      "calc-time": z.number(),
+      "sample-pages": z.number(),
+      mode: z.literal("page-sampling"),
+    }),
     returns: nothing,
   },
   "query-dirty-rate": {
