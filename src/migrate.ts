@@ -15,7 +15,8 @@ import type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import { conduct, type Migration } from "./migration.js";
 import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.js";
-import { type ConvergencePolicy, checkConvergencePolicy, noPolicy } from "./protocol/convergence-policy.js";
+import { checkConvergencePolicy } from "./protocol/convergence-check.js";
+import { type ConvergencePolicy, noPolicy } from "./protocol/convergence-policy.js";
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import type { Identity } from "./protocol/messages.js";
 import { checkPolicy, defaultPolicy, type Policy } from "./protocol/policy.js";

@@ -3,10 +3,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { defaultLimits, type Progress } from "../src/protocol/convergence.js";
+import { checkConvergencePolicy, isConvergencePolicy } from "../src/protocol/convergence-check.js";
 import {
   autoConvergePolicy,
   type ConvergencePolicy,
-  checkConvergencePolicy,
   dueMeasures,
   type Measure,
   postcopyAfterPrecopyPolicy,
@@ -177,6 +177,9 @@ describe("a convergence policy", () => {
       refused({ when: { elapsedMs: 1 }, do: { relaxDowntimeToMs: { from: 1, by: -1, to: 9 } } }),
     ).toContain("by is -1; it must lead from 1 to 9");
     expect(() => checkConvergencePolicy(relaxThenAbort)).not.toThrow();
+    for (const junk of [null, 1, {}, [null], [{ when: null, do: "abort" }]])
+      expect(isConvergencePolicy(junk)).toBe(false);
+    expect(isConvergencePolicy(relaxThenAbort)).toBe(true);
   });
 
   test("says what is due, in its order, and why", () => {

@@ -31,7 +31,21 @@ export interface RecoverWords extends FenceWords {
   readonly json?: true;
 }
 
-export interface MigrateWords extends FenceWords {
+/** In virsh's words, but for `timeoutAbort`. */
+export interface ConvergenceWords {
+  /** In seconds. */
+  readonly timeout?: number;
+  readonly timeoutSuspend?: true;
+  readonly timeoutPostcopy?: true;
+  readonly timeoutAbort?: true;
+  readonly autoConverge?: true;
+  readonly autoConvergeInitial?: number;
+  readonly autoConvergeIncrement?: number;
+  readonly postcopyAfterPrecopy?: true;
+}
+
+export interface MigrateWords extends FenceWords, ConvergenceWords {
+  readonly forecast?: true;
   readonly name: string;
   readonly binary: string;
   readonly memory: number;

@@ -3,9 +3,9 @@
 // two runs.
 
 import { defaultLimits, type Limits, type Progress } from "../protocol/convergence.js";
+import { checkConvergencePolicy } from "../protocol/convergence-check.js";
 import {
   type ConvergencePolicy,
-  checkConvergencePolicy,
   dueMeasures,
   hasTaken,
   type Taken,

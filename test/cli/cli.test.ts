@@ -57,6 +57,33 @@ describe("switchover migrate", () => {
     expect(code).toBe(0);
   });
 
+  test("foretells a busy guest, tells what a policy did, and proves the guest that it paused", async () => {
+    const busy = ["--working-set", "6", "--dirty-rate", "60", "--bandwidth", "20", "--max-downtime", "20"];
+    const words = ["migrate", "--story", "--forecast", "--timeout", "1", "--auto-converge", ...busy];
+    const { code, out } = await run([...words, "--name", "cli"]);
+    expect(out).toMatch(
+      /the guest dirties \d+ MiB of its memory in a second; forecast, if it does so evenly: /,
+    );
+    expect(out).toMatch(
+      /rule 1 throttles the guest to 20 %, because memory has not converged for \d+ passes/,
+    );
+    expect(out).toMatch(/rule 2 pauses the guest, because it has been sent for 1\d{3} ms/);
+    expect(out).toMatch(/the guest runs at the destination/);
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    [["--timeout-suspend"], "--timeout-suspend needs --timeout"],
+    [["--timeout", "0"], "elapsedMs is 0; it must be from 1"],
+    [["--timeout", "1", "--timeout-abort", "--timeout-postcopy"], "one of postcopy, abort"],
+    [["--auto-converge-initial", "20"], "need --auto-converge"],
+    [["--timeout", "1", "--from", "a", "--to", "b", "--domain", "c"], "between hosts"],
+  ])("refuses %j before anything starts", async (words, why) => {
+    const { code, err } = await run(["migrate", "--name", "cli", ...words]);
+    expect(err).toContain(why);
+    expect(code).toBe(2);
+  });
+
   test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
     let interrupted = false;
     const { code, out } = await run(

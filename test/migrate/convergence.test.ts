@@ -134,6 +134,29 @@ describe("a busy guest over a narrow link", () => {
   });
 });
 
+test("QEMU obeys a new throttle while memory flows, and a capability no more", async () => {
+  await inLab(busy, async (lab) => {
+    const main = lab.guest?.process.main;
+    const throttled = async () => (await main?.execute("query-migrate", {}))?.["cpu-throttle-percentage"];
+    const convergence = fruitless(1, { throttleToPercent: { from: 40, by: -30, to: 10 } });
+    const { migration } = moved(lab, { convergence, limits: { ...narrow, maxDowntimeMs: 1 } });
+    const seen: number[] = [];
+    while (!seen.includes(10)) {
+      const percent = await throttled();
+      if (percent !== undefined && seen.at(-1) !== percent) seen.push(percent);
+      if (seen.length > 4) break;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const off = { capabilities: [{ capability: "auto-converge", state: false }] };
+    await expect(main?.execute("migrate-set-capabilities", off)).rejects.toThrow(
+      "migration process in progress",
+    );
+    await migration.abort();
+    expect(await lab.ended(migration)).toMatchObject({ kind: "aborted" });
+    expect(seen.at(-1)).toBe(10);
+  });
+}, 60_000);
+
 describe("while a measure is taken", () => {
   test("a guest that was paused for it runs on at the source when the destination's QEMU dies", async () => {
     await inLab(busy, async (lab) => {

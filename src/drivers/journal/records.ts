@@ -2,6 +2,7 @@
 
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
+import { isConvergencePolicy } from "../../protocol/convergence-check.js";
 import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
 
@@ -48,11 +49,7 @@ const prepared = z.object({
 });
 const limits = z.object({ bandwidthMiBps: z.number(), maxDowntimeMs: z.number(), stallMs: z.number() });
 const taken = z.object({ rule: z.number(), step: z.number(), pass: z.number(), elapsedMs: z.number() });
-/** What it may say is checked where it is used: a policy that cannot be is refused before anything is written. */
-const convergence = z.pipe(
-  z.array(z.unknown()),
-  z.transform((it): ConvergencePolicy => it as unknown as ConvergencePolicy),
-);
+const convergence = z.custom<ConvergencePolicy>(isConvergencePolicy);
 const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
   z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
 

@@ -1,8 +1,8 @@
 // Measures how fast a running guest dirties memory, before it is migrated. By samples of pages: the other way, by the dirty
 // bitmap, killed QEMU 7.2 under TCG (SIGSEGV), and is never asked for here.
 
-import type { RunningGuest } from "../../guests.js";
 import { systemClock } from "../system.js";
+import type { QemuProcess } from "./process.js";
 
 const askAgainMs = 50;
 /** Pages of each GiB: QEMU's own 512 leave a small guest with a handful. */
@@ -19,7 +19,10 @@ export interface DirtyRate {
  * Takes `seconds` (1 to 60). The guest runs on meanwhile.
  * @throws RangeError, Error when QEMU does not come to an end, and the monitor's errors.
  */
-export async function measureDirtyRate({ process }: RunningGuest, seconds = 1): Promise<DirtyRate> {
+export async function measureDirtyRate(
+  { process }: { readonly process: QemuProcess },
+  seconds = 1,
+): Promise<DirtyRate> {
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60)
     throw new RangeError(`seconds is ${seconds}; it must be a whole number from 1 to 60`);
   const { main } = process;
