@@ -61,6 +61,8 @@ export function simulateGuest(uuid: string, passes: number) {
       return nothing;
     },
     tune: async () => nothing,
+    throttle: async () => nothing,
+    suspend: async () => nothing,
     continue: async () => nothing,
     cancel: async () => done("cancelled"),
     rescue: async () => done("cancelled"),

@@ -13,6 +13,14 @@ import { table } from "./table.js";
 const names = Object.keys(effects) as EffectName[];
 const mostFaults = 4;
 const fenced: WorldOptions = { policy: { whenUnreachable: "fence", patienceMs: 1 } };
+const ruled: WorldOptions = {
+  convergence: [
+    { when: { elapsedMs: 1 }, do: { relaxDowntimeToMs: 1_000 } },
+    { when: { elapsedMs: 2 }, do: "throttle" },
+    { when: { elapsedMs: 3 }, do: "suspend" },
+  ],
+};
+const needsRule: ReadonlySet<string> = new Set(["relax", "throttle", "suspend"]);
 const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
 
 /** The shortest ways to where each effect is under way: as few faults as possible, then as few moves. */
@@ -66,11 +74,12 @@ function endOf(way: readonly number[], options: WorldOptions, effect: string, ho
 }
 
 export function failuresPage(): string {
-  const plain = new Set(names.filter((it) => !needsFence.has(it) && it !== "yield"));
+  const plain = new Set(names.filter((it) => !needsFence.has(it) && !needsRule.has(it) && it !== "yield"));
   const ways = [
     { options: {}, ways: waysTo(plain, {}) },
     { options: {}, ways: waysTo(new Set(["yield"]), {}) },
     { options: fenced, ways: waysTo(new Set(needsFence), fenced) },
+    { options: ruled, ways: waysTo(new Set(needsRule), ruled) },
   ];
   const rows = names.map((name) => {
     const found = ways.find((it) => it.ways.has(name));

@@ -6,6 +6,7 @@ export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-f
 export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
 export type { Launcher, LaunchRequest } from "./drivers/qemu/destination-guest.js";
+export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/dirty-rate.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
 export type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";
@@ -27,9 +28,21 @@ export { type MigrateOptions, migrate } from "./migrate.js";
 export type { Migration, MigrationSnapshot, Outcome, Tuned } from "./migration.js";
 export { launchProofGuest, type ProofGuest } from "./proof-guest.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";
+export { checkConvergencePolicy } from "./protocol/convergence-check.js";
+export {
+  autoConvergePolicy,
+  type Condition,
+  type ConvergencePolicy,
+  type Measure,
+  postcopyAfterPrecopyPolicy,
+  type Rule,
+  type Steps,
+  timeoutPolicy,
+} from "./protocol/convergence-policy.js";
 export { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 export { MigrationError } from "./protocol/errors.js";
 export type { Failure } from "./protocol/failures.js";
+export { type Beforehand, describeForecast, type Forecast, forecastBefore } from "./protocol/forecast.js";
 export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
 export { defaultPolicy, type Policy, type WhenUnreachable } from "./protocol/policy.js";
 export type { Compression, Dropped, OptionalOption, StreamWish, TlsWish } from "./protocol/stream.js";

@@ -16,6 +16,8 @@ import type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import { conduct, type Migration } from "./migration.js";
 import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.js";
+import { checkConvergencePolicy } from "./protocol/convergence-check.js";
+import { type ConvergencePolicy, noPolicy } from "./protocol/convergence-policy.js";
 import { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 import type { Identity } from "./protocol/messages.js";
 import { checkPolicy, defaultPolicy, type Policy } from "./protocol/policy.js";
@@ -56,6 +58,8 @@ export interface MigrateOptions {
   /** Connections, compression, convergence, TLS and so on of the memory stream. Default: one plain connection. */
   readonly stream?: StreamWish;
   readonly limits?: Partial<Limits>;
+  /** What is done when memory does not converge, by rules. Default: nothing. */
+  readonly convergence?: ConvergencePolicy;
   readonly deadlines?: Partial<Deadlines>;
   /** What the source does when it has handed the guest over and the destination does not answer. Default: it waits. */
   readonly policy?: Partial<Policy>;
@@ -71,7 +75,7 @@ export interface MigrateOptions {
 
 /**
  * Moves a running guest into a new QEMU on this machine, and ends the old one.
- * @throws RangeError when a limit, a wish for the stream or the policy cannot be used; nothing has been touched then.
+ * @throws RangeError when a limit, a wish for the stream or a policy cannot be used; nothing has been touched then.
  */
 export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
@@ -88,6 +92,9 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   checkPolicy(policy, fence !== undefined);
   const { pauseBeforeSwitchover = false, abortOnError = false, transport = "unix", stream = {} } = options;
   checkStream(stream, transport);
+  const { convergence = noPolicy } = options;
+  checkConvergencePolicy(convergence);
+  checkPostcopy(stream.postcopy !== undefined, convergence, policy);
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
@@ -120,7 +127,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   });
   const source = openSource(
     surroundings,
-    { identity, limits, deadlines, policy },
+    { identity, limits, deadlines, policy, convergence },
     sourceGuest,
     destinationPeer,
     sourceHost,
@@ -149,6 +156,15 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     dropped: () => [...dropped.values()],
     putSettingsBack: () => destinationGuest.putSettingsBack(),
   });
+}
+
+/** @throws RangeError when post-copy is asked for and cannot be. */
+function checkPostcopy(isAllowed: boolean, convergence: ConvergencePolicy, policy: Policy): void {
+  if (!isAllowed && convergence.some((it) => it.do === "postcopy"))
+    throw new RangeError("a rule of the convergence policy asks for post-copy; allow it by stream.postcopy");
+  // A guest that its fence gave back could not be run at the source any more.
+  if (isAllowed && policy.whenUnreachable !== "wait")
+    throw new RangeError(`the policy "${policy.whenUnreachable}" does not go with post-copy; choose "wait"`);
 }
 
 function copyOf(storage: CopiedStorage | undefined): StorageCopy | null {

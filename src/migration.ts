@@ -7,10 +7,12 @@ import { stateName } from "./effects/record.js";
 import type { RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator.js";
 import type { Aside } from "./machines/habits.js";
+import { forecastOf } from "./machines/source-setup.js";
 import { createFeed } from "./progress-feed.js";
 import { checkLimits, type Limits, type Progress } from "./protocol/convergence.js";
 import { MigrationError } from "./protocol/errors.js";
 import { failure } from "./protocol/failures.js";
+import type { Forecast } from "./protocol/forecast.js";
 import type { Abort } from "./protocol/messages.js";
 import { type OutcomeKind, outcomes, type Runner } from "./protocol/outcomes.js";
 import type { Dropped } from "./protocol/stream.js";
@@ -23,6 +25,8 @@ export interface MigrationSnapshot {
   readonly destination: string | null;
   readonly coordinator: string;
   readonly progress: Progress | null;
+  /** Whether memory converges, when, and with what pause. */
+  readonly forecast: Forecast;
   readonly limits: Limits;
 }
 
@@ -95,6 +99,7 @@ export function conduct(parts: Parts): Migration {
       destination: destination && stateName(destination.getSnapshot().value),
       coordinator: stateName(coordinator.getSnapshot().value),
       progress: source.getSnapshot().context.progress,
+      forecast: forecastOf(source.getSnapshot().context),
       limits: source.getSnapshot().context.limits,
     };
   };
@@ -131,7 +136,10 @@ export function conduct(parts: Parts): Migration {
     if (source.getSnapshot().status !== "active") {
       return Promise.resolve({ applied: false, why: "the migration has ended" });
     }
-    const heard = firstAside(source, (it) => it.type === "tuned" || it.event === "person.tuned");
+    const heard = firstAside(
+      source,
+      (it) => it.type === "tuned" || (it.type === "refused" && it.event === "person.tuned"),
+    );
     source.send({ type: "person.tuned", limits: changed });
     // Before the stream has begun QEMU is told with everything else.
     if (source.getSnapshot().matches("begun") || source.getSnapshot().matches("starting")) {
@@ -140,7 +148,7 @@ export function conduct(parts: Parts): Migration {
     return heard.then((it) =>
       it?.type === "tuned"
         ? { applied: true, why: "QEMU has been told" }
-        : { applied: false, why: it?.why ?? "the migration has ended" },
+        : { applied: false, why: it?.type === "refused" ? it.why : "the migration has ended" },
     );
   };
 

@@ -4,9 +4,12 @@ import { readFile } from "node:fs/promises";
 import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
 import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
 import { messageOf } from "../protocol/answer.js";
+import { defaultLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
+import { forecast, noCourse, observe } from "../protocol/forecast.js";
 import { outcomes } from "../protocol/outcomes.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
+import { saysConvergence } from "./convergence.js";
 import { createScreen, type Screen } from "./screen.js";
 import { streamWordsIn } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
@@ -70,6 +73,10 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
+  if (saysConvergence(words))
+    throw new Error(
+      "between hosts a convergence policy cannot be said yet; virsh migrate --timeout asks a switchoverd to pause the guest",
+    );
   return { from, to, domain };
 }
 
@@ -105,10 +112,15 @@ async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
 
 function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   let ended = false;
+  let course = noCourse;
   const show = async () => {
     while (!ended) {
       const progress = await migration.progress();
-      if (progress !== null && !ended) screen.progress({ source: "sending", destination: null, progress });
+      if (progress !== null && !ended) {
+        course = observe(course, progress);
+        const expected = forecast(course, defaultLimits);
+        screen.progress({ source: "sending", destination: null, progress, forecast: expected });
+      }
       await new Promise((resolve) => setTimeout(resolve, progressEveryMs));
     }
   };

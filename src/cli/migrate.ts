@@ -10,10 +10,13 @@ import type { Migration, Outcome } from "../migration.js";
 import { launchProofGuest, type ProofGuest } from "../proof-guest.js";
 import { messageOf } from "../protocol/answer.js";
 import { checkLimits } from "../protocol/convergence.js";
+import { checkConvergencePolicy } from "../protocol/convergence-check.js";
+import type { ConvergencePolicy } from "../protocol/convergence-policy.js";
 import { describeFailure } from "../protocol/failures.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { checkPolicy } from "../protocol/policy.js";
 import { checkStream, type StreamWish } from "../protocol/stream.js";
+import { convergenceOf, foretell } from "./convergence.js";
 import { createScreen, type Screen } from "./screen.js";
 import { streamOf } from "./stream-words.js";
 import { badInputExitCode, fenceOf, type MigrateWords } from "./words.js";
@@ -30,8 +33,11 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   let stream: StreamWish;
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
+  let convergence: ConvergencePolicy;
   try {
     checkLimits(limits);
+    convergence = convergenceOf(words);
+    checkConvergencePolicy(convergence);
     checkPolicy(policy, fence !== undefined);
     stream = streamOf(words);
     checkStream(stream, words.transport);
@@ -43,9 +49,14 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   }
   const { guest, proof } = started;
   screen.say(`${guest.spec.name} runs at the source (pid ${guest.process.pid})`);
+  if (words.forecast) {
+    const foretold = foretell(guest, words).catch((error: unknown) => `no forecast: ${messageOf(error)}`);
+    screen.say(await foretold);
+  }
   const migration = migrate({
     guest,
     limits,
+    convergence,
     policy,
     stream,
     transport: words.transport,

@@ -77,6 +77,19 @@ export function program(): Command {
       number,
       defaultLimits.maxDowntimeMs,
     )
+    .option(
+      "--forecast",
+      "first measure for a second how fast the guest dirties memory, and say what to expect",
+    )
+    .option(
+      "--timeout <seconds>",
+      "pause the guest when memory has been sent for so long; it runs on there",
+      number,
+    )
+    .option("--timeout-suspend", "as --timeout alone")
+    .option("--timeout-postcopy", "switch to post-copy instead")
+    .option("--timeout-abort", "give the migration up instead")
+    .option("--postcopy-after-precopy", "switch to post-copy after the first pass")
     .option("--stall <ms>", "give up when no byte moves for so long", number, defaultLimits.stallMs)
     .addOption(
       new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),

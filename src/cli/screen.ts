@@ -4,14 +4,14 @@ import { SingleBar } from "cli-progress";
 import type { JournalRecord } from "../effects/ports.js";
 import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migration.js";
-import { expectedRestMs, type Progress } from "../protocol/convergence.js";
+import { describeForecast } from "../protocol/forecast.js";
 import { tell } from "./story.js";
 
 export interface Screen {
   say(sentence: string): void;
   complain(sentence: string): void;
   record(record: JournalRecord): void;
-  progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress">): void;
+  progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress" | "forecast">): void;
   endProgress(): void;
   outcome(outcome: Outcome): void;
   proof(report: ContinuityReport): void;
@@ -41,7 +41,7 @@ function personScreen(story: boolean): Screen {
       firstMs ??= record.atMs;
       for (const line of tell(record, firstMs)) console.log(line);
     },
-    progress: ({ source, progress }) => {
+    progress: ({ source, progress, forecast }) => {
       if (story || !process.stderr.isTTY || progress === null) return;
       const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
       const shownNow = {
@@ -49,7 +49,7 @@ function personScreen(story: boolean): Screen {
         sent: mebibytes(progress.transferredBytes),
         rest: mebibytes(progress.remainingBytes),
         dirty: mebibytes(progress.dirtyBytesPerSecond),
-        forecast: forecast(progress),
+        forecast: describeForecast(forecast),
       };
       if (!shown) bar.start(progress.totalBytes, done, shownNow);
       else bar.update(done, shownNow);
@@ -61,20 +61,14 @@ function personScreen(story: boolean): Screen {
   };
 }
 
-function forecast(progress: Progress): string {
-  if (progress.bandwidthBytesPerSecond === 0) return "measuring";
-  const restMs = expectedRestMs(progress);
-  return restMs === null ? "does not converge at this rate" : `${(restMs / 1000).toFixed(1)} s to go`;
-}
-
 function jsonScreen(): Screen {
   const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
   return {
     say: () => {},
     complain: (sentence) => process.stderr.write(`switchover: ${sentence}\n`),
     record: (record) => print({ type: "record", ...record }),
-    progress: ({ progress, source, destination }) =>
-      print({ type: "progress", source, destination, progress }),
+    progress: ({ progress, source, destination, forecast }) =>
+      print({ type: "progress", source, destination, progress, forecast }),
     endProgress: () => {},
     outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs, dropped }) =>
       print({

@@ -17,5 +17,7 @@ export function tell(record: JournalRecord, firstMs: number): string[] {
   const { aside } = record;
   if (aside.type === "tuned")
     return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];
+  if (aside.type === "measure") return [line(`rule ${aside.rule} ${aside.does}, because ${aside.why}`)];
+  if (aside.type === "forecast") return [line(`forecast: ${aside.says}`)];
   return [line(`${aside.type} ${aside.event}: ${aside.why}`)];
 }

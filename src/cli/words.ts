@@ -32,7 +32,18 @@ export interface RecoverWords extends FenceWords {
   readonly json?: true;
 }
 
-export interface MigrateWords extends FenceWords, StreamWords {
+/** In virsh's words, but for `timeoutAbort`. */
+export interface ConvergenceWords {
+  /** In seconds. */
+  readonly timeout?: number;
+  readonly timeoutSuspend?: true;
+  readonly timeoutPostcopy?: true;
+  readonly timeoutAbort?: true;
+  readonly postcopyAfterPrecopy?: true;
+}
+
+export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords {
+  readonly forecast?: true;
   readonly name: string;
   readonly binary: string;
   readonly memory: number;

@@ -63,6 +63,10 @@ export interface SourceGuest {
   breakStream(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
   resumeStream(to: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>>;
+  /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
+  throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
+  /** Pauses the guest, without telling it as a person's pause. */
+  suspend(signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
   cancel(signal: AbortSignal): Promise<Answer<Ended>>;
   rescue(signal: AbortSignal): Promise<Answer<Ended>>;

@@ -21,7 +21,14 @@ export interface Recorder {
 
 /** By side: the parts of the machine's context that it must know again after a crash. */
 export const remembered = {
-  source: ["guest", "settings", "prepared", "limits", "postcopy"] satisfies (keyof SourceMemory)[],
+  source: [
+    "guest",
+    "settings",
+    "prepared",
+    "limits",
+    "postcopy",
+    "measures",
+  ] satisfies (keyof SourceMemory)[],
   destination: ["prepared", "memory", "postcopy"] satisfies (keyof DestinationMemory)[],
   coordinator: ["guest", "prepared", "source", "destination"] satisfies (keyof CoordinatorMemory)[],
 } as const;

@@ -17,13 +17,16 @@ export interface StateMeta {
 }
 
 /**
- * What a machine says aside: an event that a state keeps out of its way, refuses with a reason, or a change of
- * limits that took effect. Nothing is dropped silently: the recorder writes each of them down.
+ * What a machine says aside: an event that a state keeps out of its way, refuses with a reason, a change of
+ * limits that took effect, a rule of the convergence policy that is applied, or a new forecast. Nothing is dropped
+ * silently: the recorder writes each of them down.
  */
 export type Aside =
   | { readonly type: "kept"; readonly event: string; readonly why: string }
   | { readonly type: "refused"; readonly event: string; readonly why: string }
-  | { readonly type: "tuned"; readonly bandwidthMiBps: number; readonly maxDowntimeMs: number };
+  | { readonly type: "tuned"; readonly bandwidthMiBps: number; readonly maxDowntimeMs: number }
+  | { readonly type: "measure"; readonly rule: number; readonly does: string; readonly why: string }
+  | { readonly type: "forecast"; readonly says: string };
 
 /** Stands where `effects/bind.ts` puts the real effect; a machine that runs unbound is a bug. */
 export const unbound = (name: string) => () =>

@@ -2,6 +2,7 @@
 // Upholds G4: when nobody has heard how the stream ended, its copy is not taken for whole anywhere.
 
 import { assign, emit } from "xstate";
+import { mayThrottle } from "../protocol/convergence-policy.js";
 import { type Failure, failure } from "../protocol/failures.js";
 import {
   type Answered,
@@ -15,6 +16,7 @@ import {
   present,
   woke,
 } from "./habits.js";
+import { convergence } from "./source-converging.js";
 import {
   aborted,
   copiesDisks,
@@ -274,13 +276,16 @@ const postcopy = createStateConfig({
   states: {
     unasked: {
       description: "memory is sent before the guest",
-      on: { "person.postcopyAsked": "announcing" },
+      on: { "person.postcopyAsked": "announcing", "policy.postcopyDue": "announcing" },
     },
     announcing: {
       description: "the destination is told: from then on only the source gives the guest up",
       // It may have been heard even when nobody hears so.
       entry: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
-      on: { "person.postcopyAsked": keeping("the destination is being told") },
+      on: {
+        "person.postcopyAsked": keeping("the destination is being told"),
+        "policy.postcopyDue": keeping("the destination is being told"),
+      },
       invoke: {
         src: "announce",
         id: "announce",
@@ -293,7 +298,10 @@ const postcopy = createStateConfig({
     },
     asking: {
       description: "QEMU is told to go over to post-copy",
-      on: { "person.postcopyAsked": keeping("QEMU is being told") },
+      on: {
+        "person.postcopyAsked": keeping("QEMU is being told"),
+        "policy.postcopyDue": keeping("QEMU is being told"),
+      },
       invoke: {
         src: "startPostcopy",
         id: "startPostcopy",
@@ -305,7 +313,10 @@ const postcopy = createStateConfig({
     },
     asked: {
       description: "QEMU goes over to post-copy as soon as it can",
-      on: { "person.postcopyAsked": keeping("QEMU has been told") },
+      on: {
+        "person.postcopyAsked": keeping("QEMU has been told"),
+        "policy.postcopyDue": keeping("QEMU has been told"),
+      },
     },
   },
 });
@@ -358,6 +369,7 @@ export const starting = createStateConfig({
       guest: present(context.guest, "Begin's answer"),
       prepared: present(context.prepared, "Prepare's answer"),
       limits: context.limits,
+      mayThrottle: mayThrottle(context.convergence),
     }),
     onDone: [
       {
@@ -376,7 +388,7 @@ export const precopying = createStateConfig({
   meta: { phase: "perform3" },
   type: "parallel",
   on: sending,
-  states: { limits, watchdog: watchdog("#source.cancelling"), postcopy },
+  states: { convergence, limits, watchdog: watchdog("#source.cancelling"), postcopy },
 });
 
 export const pausing = createStateConfig({

@@ -5,8 +5,18 @@ import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
 import type { Answer, Cause } from "../protocol/answer.js";
 import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js";
+import {
+  type Action,
+  type ConvergencePolicy,
+  type Due,
+  dueMeasures,
+  hasTaken,
+  type Taken,
+  take,
+} from "../protocol/convergence-policy.js";
 import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
 import { failure } from "../protocol/failures.js";
+import { type Course, describeForecast, type Forecast, forecast, observe } from "../protocol/forecast.js";
 import type {
   CopiedDisk,
   Decision,
@@ -57,7 +67,9 @@ export type SourceEvent =
   | { type: "monitor.completed" }
   | { type: "monitor.cancelled" }
   | { type: "monitor.failed"; cause: Cause }
-  | { type: "process.exited"; cause: Cause };
+  | { type: "process.exited"; cause: Cause }
+  /** A rule of the convergence policy asks for post-copy. */
+  | { type: "policy.postcopyDue" };
 
 /** What the source has learned and must know again after a crash. */
 export interface SourceMemory {
@@ -67,6 +79,8 @@ export interface SourceMemory {
   limits: Limits;
   /** `announced`: the destination does not give up by itself any more. */
   postcopy: "unannounced" | "announced";
+  /** The rules of the convergence policy that have been taken. */
+  measures: readonly Taken[];
 }
 
 export interface SourceInput {
@@ -74,6 +88,8 @@ export interface SourceInput {
   limits: Limits;
   deadlines: Deadlines;
   policy: Policy;
+  /** What is done when memory does not converge. Default: nothing. */
+  convergence?: ConvergencePolicy | undefined;
   /** When the engine was restarted. */
   woken?: (Woken & { readonly memory: SourceMemory }) | undefined;
 }
@@ -81,11 +97,18 @@ export interface SourceInput {
 export interface SourceContext extends Habits, SourceMemory {
   identity: Identity;
   policy: Policy;
+  convergence: ConvergencePolicy;
   /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
   limitsTold: Limits | null;
   progress: Progress | null;
   /** Where a post-copy that has lost its connection is to be connected to. */
   reconnection: { readonly uri: string } | null;
+  /** What the reports so far say together. */
+  course: Course;
+  /** What the last measure has set; 0 before there was one. */
+  throttlePercent: number;
+  /** The kind of the forecast that the story tells, and the pass in which it was told. */
+  forecastTold: { readonly kind: Forecast["kind"]; readonly pass: number } | null;
 }
 
 export interface Described {
@@ -104,6 +127,8 @@ export interface StartInput {
   guest: GuestDescription;
   prepared: Prepared;
   limits: Limits;
+  /** QEMU is made ready to throttle the guest while it runs; it can be neither asked nor told later. */
+  mayThrottle: boolean;
 }
 
 export interface RestoreInput {
@@ -125,6 +150,23 @@ export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null
 
 /** A destination that has been told of post-copy does not give up by itself. */
 export const isAnnounced = ({ postcopy }: SourceContext): boolean => postcopy === "announced";
+/** The rule of the convergence policy that is due first. */
+export const firstDue = ({ convergence, course, measures, limits }: SourceContext): Due | undefined =>
+  dueMeasures(convergence, course, measures, limits)[0];
+
+/** What is expected of the stream; null before anything has been sent. */
+export const forecastOf = ({ course, limits, guest, convergence, measures }: SourceContext): Forecast =>
+  forecast(course, limits, {
+    guestRuns: guest?.guestWas !== "paused" && !hasTaken(convergence, measures, "suspend"),
+  });
+
+/** Once in a pass, so that a figure that swings does not fill the story. */
+const hasNewForecast = (context: SourceContext): boolean => {
+  const { course, forecastTold } = context;
+  if ((course.passes.at(-1)?.pass ?? 0) <= (forecastTold?.pass ?? 0)) return false;
+  const { kind } = forecastOf(context);
+  return kind !== "unknown" && kind !== forecastTold?.kind;
+};
 
 /** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
@@ -156,6 +198,9 @@ export const { createMachine, createStateConfig } = setup({
     breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
     reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
     resumeStream: fromPromise<Answer<null>, { uri: string }>(unbound("resumeStream")),
+    relax: fromPromise<Answer<null>, Limits>(unbound("relax")),
+    throttle: fromPromise<Answer<null>, number>(unbound("throttle")),
+    suspend: fromPromise<Answer<null>>(unbound("suspend")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
     cancel: fromPromise<Answer<Ended>>(unbound("cancel")),
     rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
@@ -193,6 +238,7 @@ export const { createMachine, createStateConfig } = setup({
       event.type === "monitor.progressed"
         ? produce(context, (draft) => {
             draft.progress = event.progress;
+            draft.course = castDraft(observe(context.course, event.progress));
           })
         : context,
     ),
@@ -219,6 +265,27 @@ export const { createMachine, createStateConfig } = setup({
       event: "person.postcopyAsked",
       why,
     })),
+    takeMeasure: assign(({ context }) => {
+      const due = firstDue(context);
+      if (due === undefined) return context;
+      const { action } = due;
+      return {
+        ...context,
+        measures: take(context.measures, due, context.course),
+        throttlePercent: action.kind === "throttle" ? action.percent : context.throttlePercent,
+        limits: action.kind === "relax" ? { ...context.limits, ...action.limits } : context.limits,
+      };
+    }),
+    sayMeasure: emit(({ context }) => {
+      const { rule = 0, does = "", why = "" } = firstDue(context) ?? {};
+      return { type: "measure", rule, does, why };
+    }),
+    sayNotTaken: emit((_, params: { event: string; why: string }) => ({ type: "refused", ...params })),
+    sayForecast: emit(({ context }) => ({ type: "forecast", says: describeForecast(forecastOf(context)) })),
+    keepForecast: assign(({ context }) => ({
+      ...context,
+      forecastTold: { kind: forecastOf(context).kind, pass: context.course.passes.at(-1)?.pass ?? 0 },
+    })),
     sayTuned: emit(({ context: { limits } }) => ({
       type: "tuned",
       bandwidthMiBps: limits.bandwidthMiBps,
@@ -229,6 +296,8 @@ export const { createMachine, createStateConfig } = setup({
     isAnnounced: ({ context }) => isAnnounced(context),
     copiesDisks: ({ context }) => copiesDisks(context),
     limitsChanged: ({ context }) => context.limits !== context.limitsTold,
+    measureDue: ({ context }, wanted: Action["kind"]) => firstDue(context)?.action.kind === wanted,
+    forecastChanged: ({ context }) => hasNewForecast(context),
     moved: ({ context, event }) =>
       event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),
     outOfAttempts: ({ context }) => context.attempts >= mostAttempts,

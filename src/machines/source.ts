@@ -1,6 +1,8 @@
 // The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
 // effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
 
+import { noPolicy } from "../protocol/convergence-policy.js";
+import { noCourse } from "../protocol/forecast.js";
 import { finalState, freshHabits, keeping, refusing } from "./habits.js";
 import { handedOver, killing, settling, yielding } from "./source-letting-go.js";
 import {
@@ -43,7 +45,7 @@ const indifferent = keeping("the state does not depend on it");
 
 export const sourceMachine = createMachine({
   id: "source",
-  context: ({ input: { woken, ...input } }) => ({
+  context: ({ input: { woken, convergence = noPolicy, ...input } }) => ({
     ...freshHabits(woken ?? null),
     guest: null,
     settings: null,
@@ -52,7 +54,12 @@ export const sourceMachine = createMachine({
     limitsTold: null,
     progress: null,
     reconnection: null,
+    measures: [],
+    course: noCourse,
+    throttlePercent: 0,
+    forecastTold: null,
     ...input,
+    convergence,
     ...woken?.memory,
   }),
   output: ({ context, event }) => ({
@@ -83,6 +90,7 @@ export const sourceMachine = createMachine({
     "monitor.completed": knownAlready,
     "monitor.cancelled": knownAlready,
     "monitor.failed": knownAlready,
+    "policy.postcopyDue": refusing("no memory is being sent"),
   },
   states: {
     waking,

@@ -25,13 +25,13 @@ export const defaultLimits: Limits = {
 };
 
 /** QEMU's upper bounds: `max-bandwidth` is a signed 64-bit count of bytes, `downtime-limit` at most 2000 s. */
-const highest = {
+export const highest = {
   bandwidthMiBps: 8_000_000,
   diskBandwidthMiBps: 8_000_000,
   maxDowntimeMs: 2_000_000,
   stallMs: 86_400_000,
 } as const;
-const lowest = { bandwidthMiBps: 0, diskBandwidthMiBps: 0, maxDowntimeMs: 1, stallMs: 100 } as const;
+export const lowest = { bandwidthMiBps: 0, diskBandwidthMiBps: 0, maxDowntimeMs: 1, stallMs: 100 } as const;
 
 /** Checks each limit that is given; a RangeError names the limit, its value and the range. */
 export function checkLimits(limits: Partial<Limits>): void {

@@ -8,6 +8,7 @@ import type { Side, StepName } from "./steps.js";
 export type FailureCode =
   | "aborted"
   | "stalled"
+  | "diverges"
   | "deadline"
   | "died"
   | "refused"
@@ -42,6 +43,7 @@ export function inTellingOrder(failures: readonly Failure[]): readonly Failure[]
   const ranks: Partial<Record<FailureCode, number>> = {
     aborted: 0,
     stalled: 1,
+    diverges: 1,
     deadline: 1,
     disk: 1,
     died: 2,

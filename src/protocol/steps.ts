@@ -127,6 +127,9 @@ export type EffectName =
   | "announce"
   | "startPostcopy"
   | "endMirrors"
+  | "relax"
+  | "throttle"
+  | "suspend"
   | "continue"
   | "cancel"
   | "rescue"
@@ -207,6 +210,30 @@ export const effects = {
     does: "lets go of the disks' copies, which are equal now (`block-job-cancel` of a mirror that is ready)",
     undo: "unmirror",
     deadlineMs: 10_000,
+    withoutJournal: "goes on",
+  },
+  relax: {
+    step: "perform",
+    side: "source",
+    does: "changes the limits of the running migration because a rule of the convergence policy is due",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  throttle: {
+    step: "perform",
+    side: "source",
+    does: "keeps the guest's processors from running for a part of the time, because a rule is due",
+    undo: "restore",
+    deadlineMs: 5_000,
+    withoutJournal: "goes on",
+  },
+  suspend: {
+    step: "perform",
+    side: "source",
+    does: "pauses the guest (`stop`) so that its memory converges, because a rule is due; it runs on wherever it ends",
+    undo: "restore",
+    deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
   continue: {

@@ -9,6 +9,7 @@ import {
   endedAs,
   follows,
   givesUp,
+  goesOn,
   goesStale,
   hasDevices,
   isInPostcopy,
@@ -96,6 +97,11 @@ export function carryOut(effect: string, outside: Outside): Done {
         },
         answer: nothing,
       };
+    case "suspend":
+      // `stop` says nothing new to a QEMU that has stopped the guest itself, and is accepted.
+      if (!qemuS.alive) return only(unknown("QEMU is dead"));
+      if (qemuS.cpu === "stopped") return only(nothing);
+      return { change: { qemuS: withSource(qemuS, { cpu: "stopped", suspended: true }) }, answer: nothing };
     case "continue":
       if (qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
       return {
@@ -143,7 +149,7 @@ export function carryOut(effect: string, outside: Outside): Done {
     case "restore":
       if (!qemuS.alive || endedAs(qemuS) === undefined) return only(unknown("not restored"));
       return {
-        change: { qemuS: withSource(qemuS, { cpu: "running" }), qemuD: goesStale(qemuD) },
+        change: { qemuS: withSource(qemuS, { cpu: "running", suspended: false }), qemuD: goesStale(qemuD) },
         answer: nothing,
       };
     case "killSource":
@@ -196,7 +202,7 @@ export function carryOut(effect: string, outside: Outside): Done {
 const disksAreWhole = ({ disks }: SimulatedSource): boolean => disks === "shared" || disks === "ended";
 
 const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =>
-  qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD;
+  goesOn(qemuS) ? goesStale(qemuD) : qemuD;
 
 function foundAt({ migration, cpu }: SimulatedSource): SourceFound {
   if (migration === "active") return "sending";

@@ -1,7 +1,8 @@
 // `switchover/testing`: two hosts, their QEMUs, a coordinator and a network that loses, delays, repeats and reorders,
-// run by the real machines. For tests of your own policies, and for ours.
+// run by the real machines; and a model of a memory stream. For tests of your own policies, and for ours.
 
 export type { Move } from "./moves.js";
+export { type GuestModel, type Played, playPolicy } from "./play-policy.js";
 export { type Found, type SearchOptions, search } from "./search.js";
 export { runners, type State } from "./state.js";
 export { BrokenGuarantee, World, type WorldOptions } from "./world.js";

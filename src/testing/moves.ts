@@ -28,6 +28,8 @@ export interface Rules {
   readonly peerToPeer: boolean;
   /** A person asks for post-copy, at any time. */
   readonly postcopy: boolean;
+  /** How long memory has been sent when the rules of the convergence policy are due, in order, in ms. */
+  readonly dueMs: readonly number[];
 }
 
 export class Moves {

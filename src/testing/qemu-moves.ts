@@ -9,12 +9,14 @@ import {
   endedAs,
   follows,
   givesUp,
+  goesOn,
   goesStale,
   goesToPostcopy,
   hasDevices,
   isInPostcopy,
   losesCopy,
   pauses,
+  reports,
   type SimulatedDestination,
   type SimulatedSource,
   tellsStop,
@@ -36,7 +38,7 @@ export class QemuMoves {
 
   from({ qemuS, qemuD, source, destination }: State): Move[] {
     const moves = this.#own.get(qemuS.id, qemuD.id, () => [
-      ...(qemuS.alive ? sourceMoves(qemuS, qemuD) : []),
+      ...(qemuS.alive ? sourceMoves(qemuS, qemuD, this.#rules.dueMs[qemuS.reported]) : []),
       ...(qemuD.alive ? destinationMoves(qemuS, qemuD) : []),
     ]);
     const atSource =
@@ -70,14 +72,18 @@ export class QemuMoves {
   }
 }
 
-function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[] {
+function sourceMoves(
+  qemuS: SimulatedSource,
+  qemuD: SimulatedDestination,
+  nextMs: number | undefined,
+): Move[] {
   const moves: Move[] = [];
   const may = (name: string, fault: boolean, change: Change) =>
     moves.push({ name: `the source's QEMU ${name}`, fault, change });
   /** The guest goes on at the source, and the destination's copy is no longer its newest. */
   const ends = (how: "failed" | "cancelled"): Change => ({
     qemuS: givesUp(qemuS, how),
-    qemuD: qemuS.cpu === "stopped" ? goesStale(qemuD) : qemuD,
+    qemuD: goesOn(qemuS) ? goesStale(qemuD) : qemuD,
   });
   const connected = qemuD.alive && qemuD.stream === "active";
   moves.push(...postcopyMoves(qemuS, qemuD));
@@ -85,9 +91,10 @@ function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[
     may("pauses the guest and waits before the switchover", false, {
       qemuS: pauses(qemuS, "preSwitchover", false),
     });
-    may("pauses the guest for long and waits before the switchover", false, {
-      qemuS: pauses(qemuS, "preSwitchover", true),
-    });
+    if (!qemuS.suspended)
+      may("pauses the guest for long and waits before the switchover", false, {
+        qemuS: pauses(qemuS, "preSwitchover", true),
+      });
     // With disks to copy it is always told to wait.
     if (qemuS.disks === "shared")
       may("pauses the guest and switches over at once", false, { qemuS: pauses(qemuS, "device", false) });
@@ -96,6 +103,8 @@ function sourceMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[
     may("has copied the disks, and follows each write", false, { qemuS: follows(qemuS) });
   if (qemuS.disks === "copying" || qemuS.disks === "following")
     may("loses the copy of a disk", qemuD.alive, { qemuS: losesCopy(qemuS) });
+  if (qemuS.migration === "active" && nextMs !== undefined)
+    may("reports that a rule is due", false, { qemuS: reports(qemuS, nextMs) });
   if (qemuS.stopUntold) may("has paused its guest for long", false, { qemuS: tellsStop(qemuS) });
   if (qemuS.migration === "device" && connected) {
     const facts = [...qemuD.facts, { type: "monitor.completed" } as const];

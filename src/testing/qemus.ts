@@ -3,6 +3,7 @@
 
 import type { DestinationFact, SourceFact } from "../effects/ports.js";
 import { cause } from "../protocol/answer.js";
+import type { Progress } from "../protocol/convergence.js";
 import type { Ended } from "../protocol/messages.js";
 
 /** Gives equal values the same object, with a small number. */
@@ -38,6 +39,10 @@ interface SourceParts {
   readonly disks: "shared" | "alone" | "copying" | "following" | "ended" | "broken";
   /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
   readonly stopUntold: boolean;
+  /** The guest was paused because a rule of the convergence policy was due; QEMU does not let it go on by itself. */
+  readonly suspended: boolean;
+  /** How many of the times that the convergence policy waits for it has reported; 0 without such a policy. */
+  readonly reported: number;
   /** What it has said and nobody has heard yet, in order. */
   readonly facts: readonly SourceFact[];
 }
@@ -71,6 +76,8 @@ export const firstSource: SimulatedSource = sources.get({
   postcopyAsked: false,
   disks: "shared",
   stopUntold: false,
+  suspended: false,
+  reported: 0,
   facts: [],
 });
 export const firstDestination: SimulatedDestination = destinations.get({
@@ -93,6 +100,15 @@ export const endedAs = ({ migration }: SimulatedSource): Ended | undefined =>
     : undefined;
 
 const exited = { type: "process.exited", cause: cause("killed") } as const;
+const someProgress = {
+  remainingBytes: 1,
+  totalBytes: 1,
+  dirtyBytesPerSecond: 0,
+  bandwidthBytesPerSecond: 0,
+  pass: 1,
+  expectedDowntimeMs: null,
+  disks: null,
+};
 const stopped = { type: "monitor.stopped" } as const;
 
 export const dies = {
@@ -105,7 +121,7 @@ export const dies = {
 /** What a restarted engine still hears of a QEMU: that it is dead. What it has said meanwhile is gone. */
 export const unheard = {
   source: (it: SimulatedSource): SimulatedSource =>
-    withSource(it, { stopUntold: false, facts: it.alive ? [] : [exited] }),
+    withSource(it, { stopUntold: false, reported: 0, facts: it.alive ? [] : [exited] }),
   destination: (it: SimulatedDestination): SimulatedDestination =>
     withDestination(it, { facts: it.alive || it.stream === "none" ? [] : [exited] }),
 };
@@ -114,13 +130,20 @@ export const pauses = (it: SimulatedSource, then: "preSwitchover" | "device", to
   withSource(it, {
     cpu: "stopped",
     migration: then,
-    stopUntold: !told && then === "device",
+    stopUntold: !told && then === "device" && !it.suspended,
     facts: [
       ...it.facts,
       ...(told ? [stopped] : []),
       ...(then === "preSwitchover" ? [{ type: "monitor.preSwitchover" } as const] : []),
     ],
   });
+
+/** Memory has been sent for that long. */
+export const reports = (it: SimulatedSource, elapsedMs: number): SimulatedSource => {
+  const progress: Progress = { ...someProgress, elapsedMs, transferredBytes: it.reported + 1 };
+  const facts = [...it.facts, { type: "monitor.progressed", progress } as const];
+  return withSource(it, { reported: it.reported + 1, facts });
+};
 
 export const tellsStop = (it: SimulatedSource): SimulatedSource =>
   it.stopUntold ? withSource(it, { stopUntold: false, facts: [...it.facts, stopped] }) : it;
@@ -144,13 +167,15 @@ export const losesCopy = (it: SimulatedSource): SimulatedSource =>
     disks: "broken",
     facts: [...it.facts, { type: "monitor.mirrorFailed", cause: cause("the connection broke") }],
   });
+/** Whether QEMU's guest, stopped for the switchover, goes on by itself when the migration does not complete. */
+export const goesOn = (it: SimulatedSource): boolean => it.cpu === "stopped" && !it.suspended;
 
 /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
 export function givesUp(it: SimulatedSource, how: "failed" | "cancelled", resumes = true): SimulatedSource {
-  const resumed = resumes && it.cpu === "stopped";
+  const resumed = resumes && goesOn(it);
   const told = resumed ? tellsStop(it).facts : it.facts;
   return withSource(it, {
-    cpu: resumes ? "running" : it.cpu,
+    cpu: resumed ? "running" : it.cpu,
     migration: how,
     stopUntold: false,
     facts: [

@@ -12,7 +12,9 @@ import {
 } from "xstate";
 import { remembered, stateName } from "../effects/record.js";
 import type { Woken } from "../machines/habits.js";
+import type { SourceContext } from "../machines/source-setup.js";
 import { mostAttempts } from "../protocol/deadlines.js";
+import { latest, noCourse } from "../protocol/forecast.js";
 import type { Side } from "../protocol/steps.js";
 import { type Question, questionsOf } from "./network.js";
 
@@ -200,11 +202,21 @@ export class Species {
       this.#counts.get(top) === true && state !== top ? Math.min(attempts, mostAttempts) : 0,
       source?.outcome ?? null,
       destination?.outcome ?? null,
+      mayTakeMeasures.has(top) ? measuresOf(context) : 0,
       output?.outcome ?? (output?.kind === "aborted" ? "stayed" : (output?.kind ?? null)),
       [...effects.keys()].sort(),
       [...timers.keys()].sort(),
     ]);
   }
+}
+
+/** Elsewhere nothing rests on the convergence policy, and no way leads back from there. */
+const mayTakeMeasures: ReadonlySet<string> = new Set(["starting", "recovering", "precopying"]);
+
+/** What decides which measures are taken: the rules that were, and those whose time has come. */
+function measuresOf({ convergence, measures = [], course = noCourse }: Partial<SourceContext>): unknown {
+  if (convergence === undefined || convergence.length === 0) return 0;
+  return [measures.map((it) => [it.rule, it.step]).sort(), latest(course)?.elapsedMs ?? 0];
 }
 
 /** Whether a guard in it, or below, looks at the number of attempts. */

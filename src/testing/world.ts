@@ -5,6 +5,7 @@ import { coordinatorMachine } from "../machines/coordinator.js";
 import { destinationMachine } from "../machines/destination.js";
 import { sourceMachine } from "../machines/source.js";
 import { defaultLimits } from "../protocol/convergence.js";
+import { type ConvergencePolicy, noPolicy } from "../protocol/convergence-policy.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy, type Policy } from "../protocol/policy.js";
 import { describedAs, identity } from "./effects.js";
@@ -23,6 +24,8 @@ export interface WorldOptions {
   readonly storage?: boolean;
   /** A person may ask for post-copy. Default: false. */
   readonly postcopy?: boolean;
+  /** Rules by `elapsedMs` alone: in this world time passes, and memory does not. Default: none. */
+  readonly convergence?: ConvergencePolicy;
   /** Default 1. */
   readonly aborts?: number;
 }
@@ -35,22 +38,33 @@ export function movesOf({
   policy = defaultPolicy,
   storage = false,
   postcopy = false,
+  convergence = noPolicy,
 }: WorldOptions): Moves {
-  const key = JSON.stringify([peerToPeer, policy, storage, postcopy]);
+  const key = JSON.stringify([peerToPeer, policy, storage, postcopy, convergence]);
   let moves = known.get(key);
   if (moves === undefined) {
     const both = { identity, deadlines: defaultDeadlines };
     const guest = describedAs(storage, policy.whenUnreachable === "fence");
     moves = new Moves({
-      source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy }),
+      source: new Species("source", sourceMachine, { ...both, limits: defaultLimits, policy, convergence }),
       destination: new Species("destination", destinationMachine, { ...both, guest }),
       coordinator: new Species("coordinator", coordinatorMachine, both),
       peerToPeer,
       postcopy,
+      dueMs: dueMsOf(convergence),
     });
     known.set(key, moves);
   }
   return moves;
+}
+
+function dueMsOf(policy: ConvergencePolicy): number[] {
+  const times = policy.map(({ when: { elapsedMs, ...others } }) => {
+    if (elapsedMs === undefined || Object.keys(others).length > 0)
+      throw new RangeError("the simulated world knows no condition but elapsedMs");
+    return elapsedMs;
+  });
+  return [...new Set(times)].sort((a, b) => a - b);
 }
 
 export function beginning(

@@ -68,9 +68,26 @@ describe("switchover migrate", () => {
     expect(code).toBe(0);
   });
 
+  test("foretells a busy guest, tells what a policy did, and proves the guest that it paused", async () => {
+    const busy = ["--working-set", "6", "--dirty-rate", "60", "--bandwidth", "20", "--max-downtime", "20"];
+    const words = ["migrate", "--story", "--forecast", "--timeout", "1", ...busy];
+    const { code, out } = await run([...words, "--name", "cli"]);
+    expect(out).toMatch(
+      /the guest dirties \d+ MiB of its memory in a second; forecast, if it does so evenly: /,
+    );
+    expect(out).toMatch(/rule 1 pauses the guest, because it has been sent for 1\d{3} ms/);
+    expect(out).toMatch(/the guest runs at the destination/);
+    expect(code).toBe(0);
+  });
+
   test.each([
     [["--zerocopy"], "zeroCopy works on parallel connections only; add parallel"],
     [["--tls"], "tls over a unix socket needs tls.hostname"],
+    [["--timeout-suspend"], "--timeout-suspend needs --timeout"],
+    [["--timeout", "0"], "elapsedMs is 0; it must be from 1"],
+    [["--timeout", "1", "--timeout-abort", "--timeout-postcopy"], "one of postcopy, abort"],
+    [["--timeout", "1", "--timeout-postcopy"], "needs --postcopy"],
+    [["--timeout", "1", "--from", "a", "--to", "b", "--domain", "c"], "between hosts"],
     [["--parallel-connections", "2"], "--parallel-connections needs --parallel; add it"],
     [
       ["--from", "a", "--to", "b", "--domain", "c", "--tls"],

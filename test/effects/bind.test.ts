@@ -123,7 +123,14 @@ describe("the write-ahead rule (G3)", () => {
         policy: defaultPolicy,
         woken: {
           ...woken,
-          memory: { guest, settings: null, prepared: null, limits: defaultLimits, postcopy: "unannounced" },
+          memory: {
+            guest,
+            settings: null,
+            prepared: null,
+            limits: defaultLimits,
+            postcopy: "unannounced",
+            measures: [],
+          },
         },
       },
       obedient<SourceGuest>(called, () => {}),

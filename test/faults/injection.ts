@@ -7,6 +7,7 @@ import type { JournalRecord } from "../../src/effects/ports.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";
 import { type Answer, failed, unknown } from "../../src/protocol/answer.js";
+import type { ConvergencePolicy, Measure } from "../../src/protocol/convergence-policy.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
 
@@ -75,7 +76,12 @@ export class Injection {
     );
     const aborts =
       undoes || this.#at("askAbort") || this.#at("askFinishCancelled") || this.#at("askConfirmCancelled");
-    const slow = (aborts && !this.#at("fence")) || this.#at("tune") || this.#at("inquireSource");
+    const convergence = this.#convergence;
+    const slow =
+      (aborts && !this.#at("fence")) ||
+      this.#at("tune") ||
+      this.#at("inquireSource") ||
+      convergence.length > 0;
     const { fence } = this;
     let moved = false;
     return {
@@ -83,6 +89,7 @@ export class Injection {
       deadlines,
       pauseBeforeSwitchover: this.#at("continue"),
       limits: slow ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 } : { stallMs: 2_000 },
+      convergence,
       ...(fence ? { fence } : {}),
       ...(fence && this.#at("fence") ? { policy: { whenUnreachable: "fence", patienceMs: 300 } } : {}),
       onRecord: (record) => {
@@ -94,6 +101,17 @@ export class Injection {
         else if (aborts && slow) setTimeout(() => void migration().abort(), 20);
       },
     };
+  }
+
+  /** A rule that is due at once for each measure that is looked at; by itself the guest would arrive a little later. */
+  get #convergence(): ConvergencePolicy {
+    const measures: readonly (readonly [Place, Measure])[] = [
+      ["relax", { relaxDowntimeToMs: 1_000 }],
+      ["throttle", "throttle"],
+      ["suspend", "suspend"],
+    ];
+    const when = { elapsedMs: 50 };
+    return measures.filter(([place]) => this.#at(place)).map(([, measure]) => ({ when, do: measure }));
   }
 
   readonly onRecord = (record: JournalRecord): void => {

@@ -29,6 +29,7 @@ const sourceEvents = [
   "monitor.cancelled",
   "monitor.failed",
   "process.exited",
+  "policy.postcopyDue",
 ];
 const destinationEvents = [
   "coordinator.finishAsked",

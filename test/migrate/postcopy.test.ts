@@ -12,10 +12,10 @@ import { qemusOf } from "./qemus-of.js";
 
 /** Much memory, slowly sent, so that most of it is still to come when the guest is handed over. */
 const guest = { memoryKiB: 131_080, workingSetMiB: 96, dirtyMiBps: 64 };
-const slow: Partial<MigrateOptions> = {
-  stream: { postcopy: {} },
-  limits: { bandwidthMiBps: 24, stallMs: 2_000 },
-};
+const limits = { bandwidthMiBps: 24, stallMs: 2_000 };
+const slow: Partial<MigrateOptions> = { stream: { postcopy: {} }, limits };
+/** The memory that is still to come flows slowly too, so that something can happen meanwhile. */
+const slower: Partial<MigrateOptions> = { stream: { postcopy: { bandwidthMiBps: 8 } }, limits };
 
 const at =
   (side: JournalRecord["side"], state: string, act: () => unknown) =>

@@ -141,6 +141,15 @@ describe("whatever fails, is lost, repeated, late, dies or is restarted", () => 
     ["managed", {}],
     ["peer-to-peer", { peerToPeer: true }],
     ["fenced", { policy: { whenUnreachable: "fence", patienceMs: 1 } }],
+    [
+      "converging",
+      {
+        convergence: [
+          { when: { elapsedMs: 1 }, do: "suspend" },
+          { when: { elapsedMs: 2 }, do: "abort" },
+        ],
+      },
+    ],
   ];
   test.each(
     worlds.flatMap(([name, options]) => [1, 2, 4, 8].map((faults) => [name, faults, options] as const)),

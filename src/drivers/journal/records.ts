@@ -2,6 +2,8 @@
 
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
+import { isConvergencePolicy } from "../../protocol/convergence-check.js";
+import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
 
 /** Of the form of the records below; a journal of another version is not read. */
@@ -21,6 +23,7 @@ const failure: z.ZodMiniType<Failure> = z.object({
     "disk",
     "rejected",
     "qemu",
+    "diverges",
   ]),
   step: z.enum(["begin", "prepare", "perform", "finish", "confirm", "settle"]),
   side,
@@ -52,6 +55,8 @@ const limits = z.object({
   maxDowntimeMs: z.number(),
   stallMs: z.number(),
 });
+const taken = z.object({ rule: z.number(), step: z.number(), pass: z.number(), elapsedMs: z.number() });
+const convergence = z.custom<ConvergencePolicy>(isConvergencePolicy);
 const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
   z.object({ outcome, failures: z.array(failure), undone: z.array(z.string()) });
 
@@ -62,6 +67,7 @@ const learned = z.object({
   postcopy: z.exactOptional(z.enum(["unannounced", "announced"])),
   memory: z.exactOptional(z.enum(["precopied", "partly", "fetched"])),
   limits: z.exactOptional(limits),
+  measures: z.exactOptional(z.array(taken)),
   source: z.exactOptional(z.nullable(report(z.enum(["left", "stayed", "lost", "stuck"])))),
   destination: z.exactOptional(z.nullable(report(z.enum(["arrived", "refused", "lost", "stuck"])))),
 });
@@ -102,13 +108,15 @@ const record = z.union([
       z.object({ type: z.literal("kept"), event: z.string(), why: z.string() }),
       z.object({ type: z.literal("refused"), event: z.string(), why: z.string() }),
       z.object({ type: z.literal("tuned"), bandwidthMiBps: z.number(), maxDowntimeMs: z.number() }),
+      z.object({ type: z.literal("measure"), rule: z.number(), does: z.string(), why: z.string() }),
+      z.object({ type: z.literal("forecast"), says: z.string() }),
     ]),
   }),
   z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
   z.object({
     ...opened,
     side: z.literal("source"),
-    input: z.object({ identity, deadlines, limits, policy }),
+    input: z.object({ identity, deadlines, limits, policy, convergence: z.optional(convergence) }),
   }),
   z.object({
     ...opened,

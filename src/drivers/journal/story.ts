@@ -123,6 +123,7 @@ export const wokenSource = (it: Interrupted<"source">): SourceInput => {
     prepared: null,
     limits: it.opened.input.limits,
     postcopy: "unannounced",
+    measures: [],
   };
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };

@@ -34,6 +34,8 @@ export function goneSource(cause: Cause): SourceGuest {
     resumeStream: gone,
     start: gone,
     tune: gone,
+    throttle: gone,
+    suspend: gone,
     continue: gone,
     cancel: gone,
     rescue: gone,

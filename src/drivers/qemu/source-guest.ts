@@ -15,6 +15,7 @@ import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
 import { memoryBytes, StreamSettings, setLimits } from "./settings.js";
 import type { Wish } from "./stream-table.js";
+import { armThrottle, setThrottle, throttleCapability } from "./throttle.js";
 
 const progressEveryMs = 100;
 /**
@@ -80,6 +81,8 @@ export class QemuSourceGuest implements SourceGuest {
   #progressTimer: unknown;
   #underWay = false;
   #proving = false;
+  /** The guest's pause is ours: nobody has to be told of it, and it runs on wherever it ends. */
+  #suspended = false;
   /** The timer of a stop that has not been told yet. */
   #untold: unknown;
   /** QEMU's own figures of the finished migration. */
@@ -179,11 +182,18 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(() => this.#mirrors.drop(signal));
   }
 
-  start({ prepared, limits }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
+  start({ guest, prepared, limits, mayThrottle }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const set = await this.#stream.set(main, prepared.capabilities, limits);
       if (set.kind !== "done") return set;
+      if (mayThrottle) {
+        if (!guest.capabilities.includes(throttleCapability))
+          return failed(
+            `to throttle the guest its QEMU needs the migration capability "${throttleCapability}"`,
+          );
+        await armThrottle(main);
+      }
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
@@ -224,6 +234,21 @@ export class QemuSourceGuest implements SourceGuest {
   resumeStream({ uri }: { readonly uri: string }): Promise<Answer<null>> {
     return answering(async () => {
       await this.#qemu.main.execute("migrate", { uri, resume: true });
+      return nothing;
+    });
+  }
+
+  throttle(percent: number): Promise<Answer<null>> {
+    return answering(async () => {
+      await setThrottle(this.#qemu.main, percent);
+      return nothing;
+    });
+  }
+
+  suspend(): Promise<Answer<null>> {
+    return answering(async () => {
+      this.#suspended = true;
+      await this.#qemu.main.execute("stop", {});
       return nothing;
     });
   }
@@ -307,6 +332,7 @@ export class QemuSourceGuest implements SourceGuest {
         this.#untold = this.#clock.setTimeout(() => void this.#tellStop(), shortPauseMs);
         break;
       case "RESUME":
+        this.#suspended = false;
         if (this.#takeUntold()) this.#tell({ type: "monitor.stopped" });
         this.#tell({ type: "monitor.resumed" });
         break;
@@ -325,7 +351,7 @@ export class QemuSourceGuest implements SourceGuest {
     if (!this.#takeUntold()) return;
     if (!suspensions.includes(status)) this.#tell({ type: "monitor.stopped" });
     else {
-      this.#tell({ type: "monitor.suspended" });
+      if (!this.#suspended) this.#tell({ type: "monitor.suspended" });
       this.#watchProgress();
     }
   }

@@ -117,6 +117,7 @@ export const commands = {
       ),
       "total-time": z.optional(z.number()),
       "expected-downtime": z.optional(z.number()),
+      "cpu-throttle-percentage": z.optional(z.number()),
       downtime: z.optional(z.number()),
       "setup-time": z.optional(z.number()),
       "error-desc": z.optional(z.string()),
@@ -134,6 +135,18 @@ export const commands = {
   "migrate-incoming": {
     arguments: z.strictObject({ uri: z.string(), "exit-on-error": z.optional(z.boolean()) }),
     returns: nothing,
+  },
+  "calc-dirty-rate": {
+    arguments: z.strictObject({
+      "calc-time": z.number(),
+      "sample-pages": z.number(),
+      mode: z.literal("page-sampling"),
+    }),
+    returns: nothing,
+  },
+  "query-dirty-rate": {
+    arguments: noArguments,
+    returns: z.looseObject({ status: z.string(), "dirty-rate": z.optional(z.number()) }),
   },
   migrate_cancel: { arguments: noArguments, returns: nothing },
   "migrate-continue": {
