@@ -20,6 +20,17 @@ const ruled: WorldOptions = {
     { when: { elapsedMs: 3 }, do: "suspend" },
   ],
 };
+const needsDisks: ReadonlySet<string> = new Set(["mirror", "endMirrors", "unmirror"]);
+const needsPostcopy: ReadonlySet<string> = new Set([
+  "announce",
+  "startPostcopy",
+  "handOver",
+  "takeBack",
+  "breakStream",
+  "reconnect",
+  "resumeStream",
+  "relisten",
+]);
 const needsRule: ReadonlySet<string> = new Set(["relax", "throttle", "suspend"]);
 const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
 
@@ -74,11 +85,14 @@ function endOf(way: readonly number[], options: WorldOptions, effect: string, ho
 }
 
 export function failuresPage(): string {
-  const plain = new Set(names.filter((it) => !needsFence.has(it) && !needsRule.has(it) && it !== "yield"));
+  const needs = [needsFence, needsRule, needsDisks, needsPostcopy, new Set(["yield"])];
+  const plain = new Set(names.filter((name) => !needs.some((it) => it.has(name))));
   const ways = [
     { options: {}, ways: waysTo(plain, {}) },
     { options: {}, ways: waysTo(new Set(["yield"]), {}) },
     { options: fenced, ways: waysTo(new Set(needsFence), fenced) },
+    { options: { storage: true }, ways: waysTo(new Set(needsDisks), { storage: true }) },
+    { options: { postcopy: true }, ways: waysTo(new Set(needsPostcopy), { postcopy: true }) },
     { options: ruled, ways: waysTo(new Set(needsRule), ruled) },
   ];
   const rows = names.map((name) => {

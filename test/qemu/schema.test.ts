@@ -35,6 +35,8 @@ type Shape = {
   properties?: Record<string, Shape>;
   required?: string[];
   items?: Shape;
+  anyOf?: Shape[];
+  oneOf?: Shape[];
 };
 
 /** Every difference between what we say of a type and what QEMU says of it. */
@@ -47,6 +49,8 @@ function differences(
 ): string[] {
   const theirs = schema.get(typeName);
   if (theirs === undefined) return [`${at}: QEMU has no type ${typeName}`];
+  const either = ours.anyOf ?? ours.oneOf;
+  if (either !== undefined) return either.flatMap((it) => differences(at, it, typeName, schema, direction));
   if (theirs["meta-type"] === "array") {
     if (ours.type !== "array" || ours.items === undefined) return [`${at}: QEMU says array`];
     return differences(`${at}[]`, ours.items, theirs["element-type"] ?? "", schema, direction);
@@ -77,12 +81,15 @@ function differences(
   const members = [...(theirs.members ?? []), ...variants];
   const required = ours.required ?? [];
   const wrong = Object.entries(ours.properties ?? {}).flatMap(([name, shape]) => {
-    const member = members.find((it) => it.name === name);
-    if (member?.type === undefined) return [`${at}.${name}: QEMU has no such member`];
-    const optional = "default" in member;
-    if (direction === "received" && optional && required.includes(name))
-      return [`${at}.${name}: optional in QEMU`];
-    return differences(`${at}.${name}`, shape, member.type, schema, direction);
+    // One of those that have it: the variants are told apart by what we send as constants.
+    const having = members.filter((it) => it.name === name);
+    if (having.length === 0) return [`${at}.${name}: QEMU has no such member`];
+    const each = having.map((member) =>
+      direction === "received" && "default" in member && required.includes(name)
+        ? [`${at}.${name}: optional in QEMU`]
+        : differences(`${at}.${name}`, shape, member.type ?? "", schema, direction),
+    );
+    return each.find((it) => it.length === 0) ?? each.flat();
   });
   const missing = members.filter(
     (it) => direction === "sent" && !("default" in it) && !required.includes(it.name ?? ""),
