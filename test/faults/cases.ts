@@ -60,6 +60,7 @@ const ledTo: Partial<Record<Place, readonly FaultCase[]>> = {
   yield: unheard("askFinish", 4),
   fence: [...unheard("askFinish", 4), ...unheard("askFinishCancelled", 4), ...unheard("settle", 100)],
   disclaim: [{ place: "take", way: "fails" }],
+  unmirror: [{ place: "endMirrors", way: "fails" }],
   inquireSource: [{ place: "start", way: "the engine dies after it" }],
   inquireDestination: [{ place: "askPerform", way: "the engine dies during it" }],
 };

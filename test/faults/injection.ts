@@ -20,7 +20,23 @@ export interface Injected {
   readonly sourcePid: number;
   /** Where an etcd answers that is the guest's fence; null for none. */
   readonly etcd: string | null;
+  /** Where the guest's disk goes when it is copied. */
+  readonly image: string;
 }
+
+/** What is only met when disks are copied, and when the migration goes over to post-copy. */
+const ofDisks: readonly Place[] = ["mirror", "endMirrors", "unmirror"];
+const ofBrokenPostcopy: readonly Place[] = ["breakStream", "reconnect", "resumeStream", "relisten"];
+const ofPostcopy: readonly Place[] = [
+  "announce",
+  "takeBack",
+  "startPostcopy",
+  "handOver",
+  ...ofBrokenPostcopy,
+];
+
+export const copiesDisk = (faults: readonly FaultCase[]): boolean =>
+  faults.some(({ place }) => ofDisks.includes(place));
 
 /** Short enough for a sweep; each is still far longer than what it waits for takes. */
 const deadlines = {
@@ -50,6 +66,7 @@ export class Injection {
   readonly #leads: FaultCase[];
   readonly #onMet: (fault: FaultCase) => void;
   readonly #onKill: (pid: number) => void;
+  #stopped = false;
 
   /** `onMet` and `onKill` are told before it happens, since it may end this process. */
   constructor(injected: Injected, onMet: (fault: FaultCase) => void, onKill: (pid: number) => void) {
@@ -83,21 +100,34 @@ export class Injection {
       this.#at("inquireSource") ||
       convergence.length > 0;
     const { fence } = this;
+    const copies = ofDisks.some((it) => this.#at(it));
+    const goesOver = ofPostcopy.some((it) => this.#at(it));
+    const breaks = ofBrokenPostcopy.some((it) => this.#at(it));
     let moved = false;
     return {
       ids: { next: randomUUID },
       deadlines,
       pauseBeforeSwitchover: this.#at("continue"),
-      limits: slow ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 } : { stallMs: 2_000 },
+      ...(copies && {
+        storage: { images: [{ disk: "proof", path: this.#injected.image, format: "raw" }] },
+      }),
+      ...(goesOver && { stream: { postcopy: { bandwidthMiBps: 8 } } }),
+      limits: goesOver
+        ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: breaks ? 500 : 2_000 }
+        : slow
+          ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 }
+          : { stallMs: 2_000 },
       convergence,
       ...(fence ? { fence } : {}),
       ...(fence && this.#at("fence") ? { policy: { whenUnreachable: "fence", patienceMs: 300 } } : {}),
       onRecord: (record) => {
         this.onRecord(record);
         if (record.kind !== "state" || record.side !== "source") return;
+        if (this.#at("takeBack") && record.state.includes("postcopy.asked")) void migration().abort();
         if (!record.state.startsWith("precopying") || moved) return;
         moved = true;
-        if (this.#at("tune")) void migration().setBandwidth(0);
+        if (goesOver) setTimeout(() => void migration().startPostcopy(), 50);
+        else if (this.#at("tune")) void migration().setBandwidth(0);
         else if (aborts && slow) setTimeout(() => void migration().abort(), 20);
       },
     };
@@ -115,7 +145,13 @@ export class Injection {
   }
 
   readonly onRecord = (record: JournalRecord): void => {
-    if (record.kind === "state" && record.state === "handedOver" && this.#at("yield")) this.#kill("source");
+    if (record.kind !== "state" || record.side !== "source") return;
+    if (record.state === "handedOver" && this.#at("yield")) this.#kill("source");
+    if (!ofBrokenPostcopy.some((it) => this.#at(it))) return;
+    // It stands still until its connection is given up.
+    if (record.state === "serving.watching") this.#signalDestination("SIGSTOP");
+    if (record.state === "serving.breaking" || record.state.startsWith("reconnecting"))
+      this.#signalDestination("SIGCONT");
   };
 
   readonly around: Around = async <T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> => {
@@ -158,6 +194,13 @@ export class Injection {
       return fault.way;
     }
     return undefined;
+  }
+
+  #signalDestination(signal: "SIGSTOP" | "SIGCONT"): void {
+    const { uuid, sourcePid } = this.#injected;
+    if (signal === "SIGSTOP" && this.#stopped) return;
+    this.#stopped = true;
+    for (const pid of qemusOf(uuid)) if (pid !== sourcePid) process.kill(pid, signal);
   }
 
   #kill(what: "source" | "destination" | "engine"): void {

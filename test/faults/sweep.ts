@@ -1,6 +1,6 @@
 // Runs the sweep's cases on real QEMU, and judges each by what an outsider sees: the guest's QEMUs, and its counter.
 
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { describeContinuity } from "../../src/guest/continuity.js";
@@ -16,7 +16,7 @@ import { runEngine } from "../run-engine.js";
 import { type FaultCase, killsEngine } from "./cases.js";
 import type { EngineLine, EngineWords } from "./engine.js";
 import { takeGuest } from "./handed-guest.js";
-import { Injection, leadsOf, needFence } from "./injection.js";
+import { copiesDisk, Injection, leadsOf, needFence } from "./injection.js";
 
 export type Verdict = "one running" | "none but settled later" | "lost with its QEMU" | "stuck" | "two";
 
@@ -38,6 +38,7 @@ interface Ended {
 }
 
 const settleMs = 20_000;
+const diskBytes = 16 * 2 ** 20;
 /** An engine for each fault that kills it, and the last one. */
 const mostEngines = 8;
 
@@ -48,6 +49,10 @@ export class Sweeper {
   readonly #outside = process.env["TMPDIR"];
   #proof: ProofGuest | undefined;
   #guest: RunningGuest | undefined;
+  /** The guest's disk, and where it would be copied to. */
+  #image = "";
+  #nextImage = "";
+  #images = 0;
   #etcd: Etcd | undefined;
 
   constructor() {
@@ -56,7 +61,10 @@ export class Sweeper {
 
   async run(faults: readonly FaultCase[]): Promise<SweepResult> {
     this.#etcd ??= await startEtcd();
-    this.#proof ??= await launchProofGuest();
+    if (this.#proof === undefined) {
+      this.#image = this.#newImage();
+      this.#proof = await launchProofGuest({ disk: { path: this.#image, format: "raw" } });
+    }
     this.#guest ??= this.#proof.guest;
     const { uuid } = this.#guest.spec;
     const inOwnProcess = [...faults, ...leadsOf(faults)].some(killsEngine);
@@ -66,6 +74,10 @@ export class Sweeper {
       const { outcome, guest, killed, met } = ended;
       const seen = await judge(uuid, killed, outcome, guest);
       let lost = seen === "lost with its QEMU";
+      if (existsSync(this.#nextImage) && this.#nextImage !== this.#image && outcome === "arrived") {
+        rmSync(this.#image);
+        this.#image = this.#nextImage;
+      }
       if (guest === null && !lost && outcome !== "undecided")
         throw new Error(`the outcome ${outcome} names no guest, but one is there`);
       if (!lost) {
@@ -96,9 +108,14 @@ export class Sweeper {
     }
   }
 
+  #directories(): string[] {
+    const own = basename(this.#proof?.guest.process.handle.directory ?? "");
+    return readdirSync(this.#directory).filter((it) => /^switchover-\w{8}-\w{4}-/.test(it) && it !== own);
+  }
+
   /** @throws Error when there is more than the guest that goes on, and its proof (G6). */
   #leftNothing(): void {
-    const own = [this.#guest?.process.handle.directory ?? ""].map((it) => basename(it));
+    const own = [this.#guest?.process.handle.directory ?? "", this.#image].map((it) => basename(it));
     const left = readdirSync(this.#directory).filter(
       (it) => !own.includes(it) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(it),
     );
@@ -117,22 +134,37 @@ export class Sweeper {
   #injected(faults: readonly FaultCase[], guest: RunningGuest) {
     const { uuid } = guest.spec;
     const etcd = (needFence(faults) && this.#etcd?.endpoint) || null;
-    return { faults, leads: leadsOf(faults), uuid, sourcePid: guest.process.pid, etcd };
+    const leads = leadsOf(faults);
+    this.#nextImage = copiesDisk([...faults, ...leads]) ? this.#newImage() : this.#image;
+    return { faults, leads, uuid, sourcePid: guest.process.pid, etcd, image: this.#nextImage };
+  }
+
+  get #side() {
+    return { path: this.#nextImage, format: "raw" } as const;
+  }
+
+  /** A path; the first of them is made here. */
+  #newImage(): string {
+    this.#images += 1;
+    const path = join(this.#directory, `image-${this.#images}`);
+    if (this.#proof === undefined) writeFileSync(path, Buffer.alloc(diskBytes));
+    return path;
   }
 
   async #runHere(faults: readonly FaultCase[]): Promise<Ended> {
     const { proof, guest } = this.#present();
     const killed: number[] = [];
     const met: FaultCase[] = [];
+    const injected = this.#injected(faults, guest);
     const injection = new Injection(
-      this.#injected(faults, guest),
+      injected,
       (it) => met.push(it),
       (it) => killed.push(it),
     );
     const migration: Migration = migrateWith(
       {
         guest,
-        destination: { sideArgs: proof.nextSide("destination") },
+        destination: { sideArgs: proof.nextSide("destination", this.#side) },
         ...injection.options(() => migration),
       },
       injection.around,
@@ -151,7 +183,7 @@ export class Sweeper {
     const journal = mkdtempSync(join(tmpdir(), "journal-"));
     const killed: number[] = [];
     const injected = { ...this.#injected(faults, guest), faults: [...faults], leads: [...leadsOf(faults)] };
-    const sideArgs = proof.nextSide("destination");
+    const sideArgs = proof.nextSide("destination", this.#side);
     try {
       for (let engines = 0; engines < mostEngines; engines += 1) {
         const recovers = engines > 0;
@@ -199,7 +231,11 @@ export class Sweeper {
     const { uuid } = this.#proof?.guest.spec ?? {};
     if (uuid !== undefined) for (const pid of qemusOf(uuid)) process.kill(pid, "SIGKILL");
     await this.#guest?.process.exited;
+    // A QEMU that was left to a person goes with its files, as soon as whoever held it has seen its end.
+    for (let looks = 0; looks < 40 && this.#directories().length > 0; looks += 1)
+      await new Promise((resolve) => setTimeout(resolve, 50));
     await this.#proof?.remove();
+    for (const path of [this.#image, this.#nextImage]) rmSync(path, { force: true });
     this.#proof = undefined;
     this.#guest = undefined;
   }
@@ -218,9 +254,11 @@ async function judge(
   for (let looks = 0; ; looks += 1) {
     // A killed process may take a moment to die; it is no copy of the guest any more.
     const alive = qemusOf(uuid).filter((it) => !killed.includes(it));
-    if (alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
+    if (outcome !== "lost" && alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
       return looks === 0 && outcome !== "undecided" ? "one running" : "none but settled later";
     if (alive.length === 0 && killed.length > 0) return "lost with its QEMU";
+    // In post-copy the other QEMU is left to a person, and cannot run the guest whole.
+    if (outcome === "lost" && killed.length > 0) return "lost with its QEMU";
     if (Date.now() > endMs) throw new Error(`QEMUs ${alive} of the guest are left`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

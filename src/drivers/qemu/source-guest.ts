@@ -28,6 +28,7 @@ const rescueAnswerMs = 500;
 
 type MigrationInfo = CommandReturn<"query-migrate">;
 const proofCheckMs = 1;
+const connectMs = 2_000;
 const endings: Readonly<Record<string, Ended>> = {
   none: "none",
   cancelled: "cancelled",
@@ -231,9 +232,16 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  resumeStream({ uri }: { readonly uri: string }): Promise<Answer<null>> {
+  /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
+  resumeStream({ uri }: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
-      await this.#qemu.main.execute("migrate", { uri, resume: true });
+      const { main } = this.#qemu;
+      const isPaused = async () => (await main.execute("query-migrate", {})).status === "postcopy-paused";
+      if (!(await isPaused())) return nothing;
+      await main.execute("migrate", { uri, resume: true });
+      const late = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
+      while (!late.aborted && (await isPaused()))
+        await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, progressEveryMs / 5));
       return nothing;
     });
   }
