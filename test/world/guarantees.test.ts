@@ -141,6 +141,8 @@ describe("whatever fails, is lost, repeated, late, dies or is restarted", () => 
     ["managed", {}],
     ["peer-to-peer", { peerToPeer: true }],
     ["fenced", { policy: { whenUnreachable: "fence", patienceMs: 1 } }],
+    ["with copied disks and post-copy", { storage: true, postcopy: true }],
+    ["peer-to-peer with post-copy", { peerToPeer: true, postcopy: true }],
     [
       "converging",
       {

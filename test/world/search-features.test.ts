@@ -1,0 +1,12 @@
+// Checks G1 to G6 in every order of everything that can happen, with disks that are copied and with post-copy.
+
+import { test } from "vitest";
+import { searchAll } from "./searched.js";
+
+test("every order of everything, with copied disks, with up to 2 faults keeps the guarantees, and can still end well", () => {
+  searchAll("with copied disks", { faults: 2, storage: true });
+}, 600_000);
+
+test("the same with copied disks and post-copy at once, with 1 fault", () => {
+  searchAll("with copied disks and post-copy", { faults: 1, storage: true, postcopy: true });
+}, 600_000);
