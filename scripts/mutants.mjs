@@ -10,7 +10,11 @@ const receiving = "src/machines/destination-receiving.ts";
 const deciding = "src/machines/destination-deciding.ts";
 const coordinator = "src/machines/coordinator.ts";
 
+const staying = "src/machines/source-staying.ts";
+const postcopy = "src/machines/source-postcopy.ts";
+
 const world = ["test/machines", "test/world"];
+const features = ["test/machines", "test/world/search-features.test.ts"];
 
 /** Name, file, text, what stands there instead (the first place after `after`, when given), and the tests to be run. */
 const mutants = [
@@ -272,6 +276,86 @@ const mutants = [
     'output?.outcome === "stuck"',
     "",
     ["test/fence"],
+  ],
+  [
+    "disks: QEMU is let on before the copies are ended",
+    moving,
+    '{ guard: "copiesDisks", target: "endingMirrors" }, ',
+    "",
+    "atTheGate",
+    features,
+  ],
+  [
+    "disks: copies that could not be ended count as whole",
+    moving,
+    '{ target: "cancelling", actions: noteEffect("endMirrors") },',
+    '{ target: "switchingOver" },',
+    "",
+    features,
+  ],
+  [
+    "disks: the copies are left when the guest stays",
+    staying,
+    'target: "#source.unmirroring",',
+    'target: "#source.stayed",',
+    "",
+    features,
+  ],
+  [
+    "post-copy: a destination that was told of it gives up when the coordinator says so",
+    receiving,
+    '"coordinator.finishCancelledAsked": onlySource,',
+    '"coordinator.finishCancelledAsked": "refusing",',
+    "runnable =",
+    features,
+  ],
+  [
+    "post-copy: the destination takes the guest before it is handed over",
+    receiving,
+    '"monitor.postcopy": { target: "runnable", actions: partly },',
+    '"monitor.postcopy": { target: "taking", actions: partly },',
+    "receivingPostcopy =",
+    features,
+  ],
+  [
+    "post-copy: a guest that could not be run at once is given up",
+    deciding,
+    'target: "resuming",',
+    'target: "refusing",',
+    "In post-copy nobody else",
+    features,
+  ],
+  [
+    "post-copy: the source asks for its guest back without asking the destination",
+    postcopy,
+    '"monitor.failed": { target: "askingBack", actions: "noteFailed" },',
+    '"monitor.failed": { target: "restoring", actions: "noteFailed" },',
+    "",
+    features,
+  ],
+  [
+    "post-copy: a source that was aborted leaves the destination waiting",
+    staying,
+    'target: "#source.takingBack",',
+    'target: "#source.stayed",',
+    "trying",
+    features,
+  ],
+  [
+    "post-copy: a destination whose source is dead waits for its memory for ever",
+    deciding,
+    '{ guard: stateIn({ fetching: { line: "connected" } }), target: "orphaned" },',
+    '{ actions: "isPartly" },',
+    "",
+    features,
+  ],
+  [
+    "post-copy: the source ends its copy when the destination has not all of its memory",
+    postcopy,
+    '{ guard: answers("taken"), target: "#source.serving" },',
+    '{ guard: answers("taken"), target: "#source.killing" },',
+    "",
+    features,
   ],
 ];
 
