@@ -22,7 +22,8 @@ const assumptions = [
   "Nobody else gives commands to the two QEMUs' monitors that run or stop the guest meanwhile, but a person's pause, which is kept.",
   "Under the policy `wait`, a source that cannot reach its destination stays paused for as long: G2 needs them to reach one another. Under `fence`, the fence's word is enough: etcd keeps its promises, or the embedder's proof is true. Under `resume`, **G1 does not hold**: it is libvirt's behaviour, for those who prefer two copies to none.",
   "When a QEMU is killed while it alone has the guest, the guest is lost: the outcome says so.",
-  "G4 covers storage that both hosts share. Copied storage is not built yet.",
+  "In post-copy the guest needs both QEMUs from the hand-over until its memory is there: when either dies then, it is lost, and the outcome says so. The same when the connection breaks in the moment in which QEMU goes over, with the devices' state under way: QEMU can run the guest on neither side then (docs/decisions/0015).",
+  "A destination's disk that is copied into is written to by nobody else meanwhile. A copy that its QEMU has said to be equal is: G4 rests on it as on the storage itself.",
 ];
 
 /** The comment that a file begins with, as one line. */

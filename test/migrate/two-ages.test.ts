@@ -1,10 +1,14 @@
 // Moves between two ages of QEMU, on real ones: with the same versioned machine, whatever both know, and a word for what
 // one of them does not (G1, G6, G7).
 
-import { describe, expect, test } from "vitest";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
 import type { StreamWish } from "../../src/protocol/stream.js";
 import { secondQemu } from "../second-qemu.js";
-import { inLab, type Lab } from "./lab.js";
+import { inLab, type Lab, memoryMoves, sourceReaches } from "./lab.js";
 
 const system = "qemu-system-x86_64";
 const second = secondQemu ?? "";
@@ -35,6 +39,30 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
         if (binary === second) expect(await version(lab)).toBeGreaterThan(old);
       }
       expect(await version(lab)).toBe(old);
+    });
+  });
+
+  test.each([
+    [system, second],
+    [second, second],
+    [second, system],
+  ] as const)("goes from %s into %s by post-copy, with its disk copied", async (from, to) => {
+    const directory = mkdtempSync(join(tmpdir(), "disks-"));
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+    const image = (name: string) => ({ path: join(directory, name), format: "qcow2" as const });
+    execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", image("here").path, "16M"]);
+    const guest = { memoryKiB: 131_080, workingSetMiB: 64, dirtyMiBps: 64, disk: image("here") };
+    await inLab({ ...guest, binary: from, machine }, async (lab) => {
+      const migration = lab.migrate({
+        destination: { binary: to, sideArgs: lab.proof.nextSide("destination", image("there")) },
+        storage: { images: [{ disk: "proof", ...image("there") }] },
+        stream: { postcopy: {} },
+        limits: { bandwidthMiBps: 24 },
+      });
+      await memoryMoves(migration);
+      expect(await migration.startPostcopy()).toMatchObject({ applied: true });
+      await sourceReaches(migration, "serving");
+      expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
     });
   });
 
