@@ -1,23 +1,12 @@
 // The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
-import { and, not, stateIn } from "xstate";
-import { failure } from "../protocol/failures.js";
-import { line } from "./destination-receiving.js";
+import { and, not } from "xstate";
 import { createStateConfig, fencedGuest } from "./destination-setup.js";
-import {
-  type Answered,
-  answers,
-  isDone,
-  isFailed,
-  keeping,
-  noteEffect,
-  noteThat,
-  refusing as refuses,
-} from "./habits.js";
+import { type Answered, isDone, isFailed, keeping, noteEffect, refusing as refuses } from "./habits.js";
 
 /** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
-const takes = {
+export const takes = {
   "coordinator.finishAsked": keeping("the guest is being taken"),
   "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
   "source.asked": keeping("the answer follows when `cont` has had its own"),
@@ -32,14 +21,7 @@ const takes = {
   "source.handedOver": keeping("the guest is being taken"),
 } as const;
 
-const memoryGone = noteThat(
-  failure("died", "perform", "source", {
-    message:
-      "the source's QEMU died in post-copy: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
-  }),
-);
-
-const died = { type: "noteQemu", params: { step: "finish" } } as const;
+export const died = { type: "noteQemu", params: { step: "finish" } } as const;
 const diedAnyway = { type: "noteWords", params: { step: "perform" } } as const;
 
 export const claiming = createStateConfig({
@@ -162,83 +144,6 @@ export const resuming = createStateConfig({
       },
     },
     waiting: { after: { backoff: "trying" } },
-  },
-});
-
-export const landing = createStateConfig({
-  description: "the guest is taken: it has arrived when all of its memory is here",
-  always: [{ guard: "isWhole", target: "arrived" }, { target: "fetching" }],
-});
-
-export const fetching = createStateConfig({
-  description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
-  entry: "putAgain",
-  meta: { phase: "finish3" },
-  tags: ["prepared", "taken"],
-  type: "parallel",
-  on: {
-    ...takes,
-    "source.yielded": [
-      { guard: stateIn({ fetching: { line: "connected" } }), target: "orphaned" },
-      { target: "lost", actions: memoryGone },
-    ],
-    "monitor.completed": { target: "arrived", actions: "isWhole" },
-    "process.exited": { target: "lost", actions: died },
-  },
-  states: {
-    line,
-    hand: {
-      initial: "inquiring",
-      states: {
-        inquiring: {
-          description: "the last of the memory may have come while this side decided",
-          invoke: {
-            src: "inquireDestination",
-            id: "inquireDestination",
-            onDone: [
-              { guard: answers("runs"), target: "#destination.arrived" },
-              { guard: answers("received"), target: "#destination.arrived" },
-              { target: "waiting" },
-            ],
-          },
-        },
-        waiting: { after: { receive: "inquiring" } },
-      },
-    },
-  },
-});
-
-export const orphaned = createStateConfig({
-  description:
-    "post-copy, and the source's QEMU is dead: the guest is whole if all of its memory was under way",
-  meta: { phase: "finish3" },
-  tags: ["prepared", "taken"],
-  entry: "firstAttempt",
-  initial: "asking",
-  on: {
-    ...takes,
-    "source.yielded": keeping("known already"),
-    "monitor.completed": { target: "arrived", actions: "isWhole" },
-    "monitor.postcopyPaused": { target: "lost", actions: memoryGone },
-    "process.exited": { target: "lost", actions: died },
-  },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "inquireDestination",
-        id: "inquireDestination",
-        onDone: [
-          { guard: answers("runs"), target: "#destination.arrived" },
-          { guard: answers("received"), target: "#destination.arrived" },
-          { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
-          // QEMU itself waits for memory that never comes.
-          { guard: "outOfAttempts", target: "#destination.lost", actions: memoryGone },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
   },
 });
 

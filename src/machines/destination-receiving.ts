@@ -1,6 +1,6 @@
 // The destination's states until it decides: it prepares, listens, receives, and refuses whenever it is asked too early.
 
-import { and, assign } from "xstate";
+import { assign } from "xstate";
 import { type Failure, failure } from "../protocol/failures.js";
 import type { StepName } from "../protocol/steps.js";
 import { createStateConfig, type DestinationContext, type DestinationQuestion } from "./destination-setup.js";
@@ -35,21 +35,18 @@ const refusesLate = (
   }) as const;
 
 /** Undecided: whoever asks now gets a refusal, and a refusal is for good. */
-const undecided = {
+export const undecided = {
   "coordinator.finishCancelledAsked": "refusing",
   "source.asked": "refusing",
   "monitor.failed": { target: "refusing", actions: noteQemu("perform") },
   "process.exited": { target: "refusing", actions: noteQemu("perform") },
 } as const;
 
-/** Perform has failed for the coordinator; for the source it may not have. */
-const onlySource = keeping("only the source takes the guest back, since post-copy was announced");
-
-const partly = "isPartly";
-const whole = "isWhole";
+export const partly = "isPartly";
+export const whole = "isWhole";
 
 /** Whether the guest is claimed at the fence first. */
-const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
+export const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
 
 /** Before the engine was restarted it had been told of post-copy. */
 const announcedAnd =
@@ -227,110 +224,6 @@ export const completing = createStateConfig({
     "monitor.postcopyPaused": "refusing",
   },
   after: { complete: refusesLate("finish", "the end of the stream", "completeMs") },
-});
-
-export const receivingPostcopy = createStateConfig({
-  description:
-    "memory comes in; post-copy may begin, so that only the source gives the guest up from here on",
-  meta: { phase: "prepare" },
-  tags: ["prepared"],
-  on: {
-    ...undecided,
-    "coordinator.finishCancelledAsked": onlySource,
-    "coordinator.finishAsked": "completing",
-    "source.announced": keeping("known already"),
-    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
-    "source.yielded": "completing",
-    "monitor.postcopy": { target: "runnable", actions: partly },
-    "monitor.completed": { target: "runnable", actions: whole },
-  },
-  after: { receive: { target: "receivingPostcopy", reenter: true } },
-});
-
-/** A post-copy that has lost its connection listens again when its source asks for it. */
-export const line = createStateConfig({
-  initial: "connected",
-  on: {
-    "source.reconnectAsked": ".relistening",
-    "monitor.postcopy": ".connected",
-    "monitor.postcopyPaused": ".disconnected",
-  },
-  states: {
-    connected: { description: "the source's QEMU serves the memory that is missing" },
-    disconnected: { description: "the connection is broken; the source asks for another" },
-    relistening: {
-      description: "QEMU is told to listen again",
-      invoke: {
-        src: "relisten",
-        id: "relisten",
-        onDone: [
-          {
-            guard: isDone,
-            target: "listening",
-            actions: assign(({ context, event: { output } }) =>
-              output.kind === "done" ? { ...context, reconnection: output.value } : context,
-            ),
-          },
-          { target: "disconnected" },
-        ],
-      },
-      on: {
-        "source.reconnectAsked": keeping("QEMU is being told"),
-        "monitor.postcopyPaused": keeping("known already"),
-      },
-    },
-    listening: {
-      description: "QEMU listens again",
-      on: { "source.reconnectAsked": keeping("the answer follows from the state") },
-    },
-  },
-});
-
-export const runnable = createStateConfig({
-  description: "the guest can run here, and only its source gives it up; it is still to be handed over",
-  meta: { phase: "prepare" },
-  tags: ["prepared"],
-  type: "parallel",
-  on: {
-    ...undecided,
-    "coordinator.finishCancelledAsked": onlySource,
-    "source.announced": keeping("known already"),
-    "coordinator.finishAsked": deciding,
-    "source.handedOver": deciding,
-    // The source's QEMU is dead: what is missing here comes if it was under way, or never.
-    "source.yielded": [
-      { guard: and(["isWhole", "mustClaim"]), target: "claiming" },
-      { guard: "isWhole", target: "taking" },
-      { target: "completing" },
-    ],
-    "monitor.completed": { actions: whole },
-    "monitor.resumed": "taking",
-  },
-  states: {
-    line,
-    hand: {
-      initial: "awaited",
-      states: { awaited: { after: { finish: { target: "awaited", reenter: true } } } },
-    },
-  },
-});
-
-export const entrusted = createStateConfig({
-  description: "the guest has been handed over in post-copy, and this QEMU still loads its devices",
-  meta: { phase: "finish3" },
-  tags: ["prepared"],
-  on: {
-    ...undecided,
-    "coordinator.finishCancelledAsked": onlySource,
-    "source.announced": keeping("known already"),
-    "coordinator.finishAsked": keeping("known already"),
-    "source.handedOver": keeping("known already"),
-    "source.yielded": "completing",
-    "monitor.postcopy": deciding.map((it) => ({ ...it, actions: partly })),
-    "monitor.completed": deciding.map((it) => ({ ...it, actions: whole })),
-    "monitor.resumed": "taking",
-  },
-  after: { complete: { target: "entrusted", reenter: true } },
 });
 
 export const received = createStateConfig({

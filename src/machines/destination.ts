@@ -6,24 +6,26 @@ import {
   claiming,
   disclaiming,
   endingUnrecorded,
-  fetching,
   killing,
-  landing,
-  orphaned,
   refusing,
   resuming,
   taking,
 } from "./destination-deciding.js";
 import {
-  completing,
   entrusted,
+  fetching,
+  landing,
+  orphaned,
+  receivingPostcopy,
+  runnable,
+} from "./destination-postcopy.js";
+import {
+  completing,
   listening,
   preparing,
   received,
   receiving,
-  receivingPostcopy,
   recovering,
-  runnable,
   waking,
 } from "./destination-receiving.js";
 import { createMachine } from "./destination-setup.js";

@@ -1,22 +1,12 @@
 // The source's states while the guest is its own: from Begin through pre-copy to the switchover.
 // Upholds G4: when nobody has heard how the stream ended, its copy is not taken for whole anywhere.
 
-import { assign, emit } from "xstate";
+import { assign } from "xstate";
 import { mayThrottle } from "../protocol/convergence-policy.js";
 import { type Failure, failure } from "../protocol/failures.js";
-import {
-  type Answered,
-  answers,
-  deadlineCause,
-  isDone,
-  isFailed,
-  keeping,
-  noteEffect,
-  noteThat,
-  present,
-  woke,
-} from "./habits.js";
+import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
 import { convergence } from "./source-converging.js";
+import { limits, postcopy, watchdog } from "./source-regions.js";
 import {
   aborted,
   copiesDisks,
@@ -203,119 +193,6 @@ export const begun = createStateConfig({
       actions: {
         type: "note",
         params: ({ context }) => late("Perform", context.deadlines.performAskedMs),
-      },
-    },
-  },
-});
-
-/** What a person wants of the speed, told to QEMU while something is being sent. */
-const limits = createStateConfig({
-  initial: "told",
-  on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },
-  states: {
-    told: { description: "QEMU has the limits that a person wants" },
-    telling: {
-      description: "QEMU is being told new limits",
-      entry: "tellLimits",
-      invoke: {
-        src: "tune",
-        id: "tune",
-        input: ({ context }) => context.limits,
-        onDone: [
-          { guard: isDone, target: "told", actions: "sayTuned" },
-          {
-            target: "told",
-            actions: emit(({ event }) => ({
-              type: "refused",
-              event: "person.tuned",
-              why: event.output.kind === "done" ? "" : event.output.cause.message,
-            })),
-          },
-        ],
-      },
-    },
-  },
-});
-
-const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
-  createStateConfig({
-    initial: "watching",
-    states: {
-      watching: {
-        description: "gives up when no byte moves for the stall limit",
-        on: {
-          "monitor.progressed": [
-            { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
-            { actions: "takeProgress" },
-          ],
-        },
-        after: {
-          stall: {
-            target: givenUp,
-            actions: {
-              type: "note",
-              params: ({ context }) =>
-                failure("stalled", "perform", "source", {
-                  message: `no byte has moved for ${context.limits.stallMs} ms`,
-                }),
-            },
-          },
-        },
-      },
-    },
-  });
-
-const refusedPostcopy = {
-  type: "sayPostcopyRefused",
-  params: ({ event }: Answered) => ({ why: event.output.kind === "done" ? "" : event.output.cause.message }),
-} as const;
-
-/** Post-copy begins when QEMU has sent what it must before; until the guest is handed over it can be cancelled. */
-const postcopy = createStateConfig({
-  initial: "unasked",
-  states: {
-    unasked: {
-      description: "memory is sent before the guest",
-      on: { "person.postcopyAsked": "announcing", "policy.postcopyDue": "announcing" },
-    },
-    announcing: {
-      description: "the destination is told: from then on only the source gives the guest up",
-      // It may have been heard even when nobody hears so.
-      entry: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
-      on: {
-        "person.postcopyAsked": keeping("the destination is being told"),
-        "policy.postcopyDue": keeping("the destination is being told"),
-      },
-      invoke: {
-        src: "announce",
-        id: "announce",
-        input: ({ context }) => context.identity,
-        onDone: [
-          { guard: isDone, target: "asking" },
-          { target: "unasked", actions: refusedPostcopy },
-        ],
-      },
-    },
-    asking: {
-      description: "QEMU is told to go over to post-copy",
-      on: {
-        "person.postcopyAsked": keeping("QEMU is being told"),
-        "policy.postcopyDue": keeping("QEMU is being told"),
-      },
-      invoke: {
-        src: "startPostcopy",
-        id: "startPostcopy",
-        onDone: [
-          { guard: isDone, target: "asked" },
-          { target: "unasked", actions: refusedPostcopy },
-        ],
-      },
-    },
-    asked: {
-      description: "QEMU goes over to post-copy as soon as it can",
-      on: {
-        "person.postcopyAsked": keeping("QEMU has been told"),
-        "policy.postcopyDue": keeping("QEMU has been told"),
       },
     },
   },

@@ -7,6 +7,10 @@ test("every order of everything, with copied disks, with up to 2 faults keeps th
   searchAll("with copied disks", { faults: 2, storage: true });
 }, 600_000);
 
+test("the same with post-copy, with 1 fault", () => {
+  searchAll("with post-copy", { faults: 1, postcopy: true });
+}, 600_000);
+
 test("the same with copied disks and post-copy at once, with 1 fault", () => {
   searchAll("with copied disks and post-copy", { faults: 1, storage: true, postcopy: true });
 }, 600_000);
