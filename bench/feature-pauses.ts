@@ -1,6 +1,7 @@
 // The guest's pause with each feature, by QEMU's clocks: ours and the shortest script's, in turn with the same guest.
 
 import { rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { migrate } from "../src/migrate.js";
 import { diskSideArgs } from "../src/proof-disk.js";
@@ -44,7 +45,12 @@ export async function measurePauses(directory: string, runs: number) {
     if (arrived === null || pauseMs === null)
       throw new Error(`the bench's guest did not arrive: ${what}`, { cause: error });
     guest = arrived;
-    if (next !== image) rmSync(image);
+    if (next !== image) {
+      rmSync(image);
+      // Else the next pause would wait for it.
+      await using file = await open(next);
+      await file.sync();
+    }
     image = next;
     return pauseMs;
   };
