@@ -63,6 +63,7 @@ async function ours(transport: "unix" | "tcp") {
 }
 
 async function peer(pausing: boolean) {
+  const feature = pausing ? { capabilities: ["pause-before-switchover"] } : {};
   const proof = await launchProofGuest();
   const { args } = proof.guest.spec;
   await proof.guest.end();
@@ -75,7 +76,7 @@ async function peer(pausing: boolean) {
       at("b.sock"),
     );
     await settled();
-    pauses.push(await shortest(a.socket, b.socket, `unix:${at("m.sock")}`, pausing));
+    pauses.push(await shortest(a.socket, b.socket, `unix:${at("m.sock")}`, feature));
     a.child.kill("SIGKILL");
     b.child.kill("SIGKILL");
   };

@@ -6,43 +6,86 @@ import { connect, type Socket } from "node:net";
 
 interface Line {
   event?: string;
-  data?: { status?: string };
+  data?: { status?: string; device?: string };
   timestamp?: { seconds: number; microseconds: number };
   return?: unknown;
+  error?: { desc: string };
 }
 
+/** What a script does beside moving the guest's memory. */
+export interface Feature {
+  readonly capabilities?: readonly string[];
+  /** Of both sides, and of the source alone. */
+  readonly parameters?: object;
+  readonly sourceParameters?: object;
+  prepare?(source: Socket, destination: Socket): Promise<void>;
+  /** Between the guest's stop and the switchover, with `pause-before-switchover`. */
+  atTheGate?(source: Socket): Promise<void>;
+  /** Commands at the destination right before `cont`. */
+  readonly beforeCont?: readonly string[];
+  /** Goes over to post-copy so long after memory has begun to flow. */
+  readonly postcopyAfterMs?: number;
+}
+
+/** The guest's pause in ms. @throws Error with QEMU's words. */
 export async function shortest(
   source: Socket,
   destination: Socket,
   uri: string,
-  pauses: boolean,
+  feature: Feature = {},
 ): Promise<number> {
-  const capabilities = [
-    "events",
-    "return-path",
-    "late-block-activate",
-    ...(pauses ? ["pause-before-switchover"] : []),
-  ];
-  const arguments_ = { capabilities: capabilities.map((capability) => ({ capability, state: true })) };
-  await ask(destination, { execute: "migrate-set-capabilities", arguments: arguments_ });
-  await ask(destination, { execute: "migrate-incoming", arguments: { uri } });
-  await ask(source, { execute: "migrate-set-capabilities", arguments: arguments_ });
-  await ask(source, { execute: "migrate-set-parameters", arguments: { "max-bandwidth": 2 ** 50 } });
-  return new Promise((resolve) => {
+  const names = ["events", "return-path", "late-block-activate", ...(feature.capabilities ?? [])];
+  const capabilities = names.map((capability) => ({ capability, state: true }));
+  await feature.prepare?.(source, destination);
+  for (const side of [source, destination]) {
+    await ask(side, "migrate-set-capabilities", { capabilities });
+    if (feature.parameters !== undefined) await ask(side, "migrate-set-parameters", feature.parameters);
+  }
+  await ask(source, "migrate-set-parameters", { "max-bandwidth": 2 ** 50, ...feature.sourceParameters });
+  await ask(destination, "migrate-incoming", { uri });
+  const run = [...(feature.beforeCont ?? []), "cont"].map((execute) => `{"execute":"${execute}"}\n`).join("");
+  return new Promise((resolve, reject) => {
     let stopped = 0;
-    eachLine(source, ({ event, data, timestamp }) => {
+    const hearSource = async ({ event, data, timestamp }: Line) => {
       if (event === "STOP" && timestamp) stopped = micros(timestamp);
-      if (data?.status === "pre-switchover") {
-        source.write('{"execute":"migrate-continue","arguments":{"state":"pre-switchover"}}\n');
+      switch (data?.status) {
+        case "active":
+          if (feature.postcopyAfterMs === undefined) break;
+          await new Promise((later) => setTimeout(later, feature.postcopyAfterMs));
+          await ask(source, "migrate-start-postcopy");
+          break;
+        case "pre-switchover":
+          await feature.atTheGate?.(source);
+          source.write('{"execute":"migrate-continue","arguments":{"state":"pre-switchover"}}\n');
+          break;
+        case "postcopy-active":
+          while ((await ask<{ status: string }>(destination, "query-status")).status !== "paused");
+          destination.write(run);
+          break;
+        case "completed":
+          if (feature.postcopyAfterMs === undefined) destination.write(run);
+          break;
+        case "failed":
+          throw new Error("QEMU's migration failed");
       }
-      if (data?.status === "completed") destination.write('{"execute":"cont"}\n');
-    });
+    };
+    eachLine(source, (line) => void hearSource(line).catch(reject));
     eachLine(destination, ({ event, timestamp }) => {
       if (event === "RESUME" && timestamp) resolve((micros(timestamp) - stopped) / 1000);
     });
-    source.write(`${JSON.stringify({ execute: "migrate", arguments: { uri } })}\n`);
+    ask(source, "migrate", { uri }).catch(reject);
   });
 }
+
+/** Resolves when QEMU tells the event. */
+export const told = (socket: Socket, event: string): Promise<void> =>
+  new Promise((resolve) => {
+    const stop = eachLine(socket, (line) => {
+      if (line.event !== event) return;
+      stop();
+      resolve();
+    });
+  });
 
 /** A QEMU with one monitor, nothing kept, nothing watched. */
 export async function bareQemu(args: readonly string[], path: string) {
@@ -56,7 +99,7 @@ export async function bareQemu(args: readonly string[], path: string) {
       once(socket, "error").then(() => false),
     ]).catch(() => false);
     if (connected) {
-      await ask(socket, { execute: "qmp_capabilities" });
+      await ask(socket, "qmp_capabilities");
       return { child, socket };
     }
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -77,12 +120,14 @@ function eachLine(socket: Socket, listener: (line: Line) => void): () => void {
   return () => socket.off("data", hear);
 }
 
-const ask = (socket: Socket, command: object): Promise<void> =>
-  new Promise((resolve) => {
+/** One question at a time. @throws Error with QEMU's words. */
+export const ask = <T = unknown>(socket: Socket, execute: string, arguments_?: object): Promise<T> =>
+  new Promise((resolve, reject) => {
     const stop = eachLine(socket, (line) => {
-      if (line.return === undefined) return;
+      if (line.return === undefined && line.error === undefined) return;
       stop();
-      resolve();
+      if (line.error === undefined) resolve(line.return as T);
+      else reject(new Error(`${execute}: ${line.error.desc}`));
     });
-    socket.write(`${JSON.stringify(command)}\n`);
+    socket.write(`${JSON.stringify({ execute, arguments: arguments_ })}\n`);
   });

@@ -169,10 +169,14 @@ export class QemuDestinationGuest implements DestinationGuest {
       const { main } = await this.#started();
       const { images } = this.#options;
       try {
-        if (disks.length > 0) await stopOffering(main);
+        // With a monitor that is gone already nothing is sent, and the images are not the guest's.
+        main.session.demandOpen("cont");
+        // In one go: QEMU does the one after the other, and the guest's pause does not wait for the first answer.
+        const stopped = disks.length > 0 ? stopOffering(main) : undefined;
         // From here on they hold what the guest has written.
         keepImages(images, this.#tag);
-        if (guestWas === "running") await main.execute("cont", {});
+        const ran = guestWas === "running" ? main.execute("cont", {}) : undefined;
+        await Promise.all([stopped, ran]);
       } catch (error) {
         if (error instanceof QmpUnsentError) return failed(error.message);
         throw error;

@@ -93,13 +93,16 @@ export class Mirrors {
   /** With the guest stopped: done when each copy has become equal, and has ended. */
   async end(signal: AbortSignal): Promise<Answer<null>> {
     const { main } = this.#qemu;
-    const jobs = new Set((await this.#jobs()).map((it) => it.device));
-    for (const [job, disk] of this.#disks)
-      if (!jobs.has(job))
-        return failed(`the copy of disk "${disk}" has ended: whether it is whole is not known`);
     this.#ended = new Map();
-    for (const device of jobs) await main.execute("block-job-cancel", { device, force: false });
-    while (this.#ended.size < jobs.size) {
+    // All at once, and nothing asked before: the guest's pause waits for it.
+    const cancels = [...this.#disks].map(async ([device, disk]) => {
+      const asked = main.execute("block-job-cancel", { device, force: false });
+      return { disk, refused: await refusalOf(asked) };
+    });
+    for (const { disk, refused } of await Promise.all(cancels))
+      if (refused !== undefined)
+        return failed(`the copy of disk "${disk}" has ended: whether it is whole is not known`, [refused]);
+    while (this.#ended.size < this.#disks.size) {
       if (signal.aborted) return unknown("QEMU has not said that the copies of the disks are equal");
       await this.#change(signal);
     }
@@ -185,10 +188,17 @@ async function yankCopies(rescue: QemuProcess["rescue"]): Promise<void> {
 }
 
 /** What QEMU has let go of already. */
-async function unlessGone(command: Promise<unknown>): Promise<void> {
-  await command.catch((error: unknown) => {
-    if (!(error instanceof QmpCommandError)) throw error;
-  });
+const unlessGone = async (command: Promise<unknown>): Promise<void> => void (await refusalOf(command));
+
+/** QEMU's words when it says no. */
+async function refusalOf(command: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await command;
+    return undefined;
+  } catch (error) {
+    if (error instanceof QmpCommandError) return error.description;
+    throw error;
+  }
 }
 
 /** In bytes per second; QEMU's 0 is no limit, as ours is. */

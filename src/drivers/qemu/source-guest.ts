@@ -22,7 +22,7 @@ const progressEveryMs = 100;
  * A pause shorter than this is over before its beginning is told: what follows it says that the guest had stopped, and
  * telling it would take processor time away from the QEMUs just then (a third of the pause on two cores).
  */
-const shortPauseMs = 5;
+const shortPauseMs = 20;
 /** How long a hung monitor is given before the rescue goes out of band. */
 const rescueAnswerMs = 500;
 
@@ -393,19 +393,21 @@ export class QemuSourceGuest implements SourceGuest {
    * QEMU says that it is in post-copy before it has sent the devices' state, and may still fail then and let its guest go
    * on. Pages that it has sent in post-copy come after that (migration/migration.c: postcopy_start).
    */
-  async #isProven(): Promise<boolean> {
+  async #proof(): Promise<"proven" | "unproven" | "ended"> {
     const { status, ram } = await this.#qemu.main.execute("query-migrate", {});
-    return status === "postcopy-active" && (ram?.["postcopy-bytes"] ?? 0) > 0;
+    if (status !== "postcopy-active") return "ended";
+    return (ram?.["postcopy-bytes"] ?? 0) > 0 ? "proven" : "unproven";
   }
 
   async #provePostcopy(): Promise<void> {
     if (this.#proving) return;
     this.#proving = true;
     try {
-      while (!(await this.#isProven())) {
-        const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
+      for (;;) {
+        const proof = await this.#proof();
         // The end of it is told by its own event.
-        if (status !== "postcopy-active") return;
+        if (proof === "ended") return;
+        if (proof === "proven") break;
         await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, proofCheckMs));
       }
       this.#takeUntold();
@@ -419,7 +421,7 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   async #foundInPostcopy(): Promise<SourceFound> {
-    if (!(await this.#isProven())) {
+    if ((await this.#proof()) !== "proven") {
       void this.#provePostcopy();
       return "stopped";
     }

@@ -115,14 +115,22 @@ export class QmpSession {
     return () => this.#listeners.delete(listener);
   }
 
+  /** @throws QmpUnsentError when the command cannot be sent any more. */
+  demandOpen(command: string): void {
+    if (this.#ended === undefined) return;
+    const why = `${command} was not sent: ${this.#ended.message}`;
+    throw new QmpUnsentError(why, this.dialogue(), { cause: this.#ended });
+  }
+
   /**
    * Sends a command and waits for its answer.
    * @throws QmpCommandError QEMU refused, QmpUnsentError: no effect. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
    */
   execute(command: string, args: JsonObject, options: { limitMs: number; oob?: boolean }): Promise<Json> {
-    if (this.#ended !== undefined) {
-      const why = `${command} was not sent: ${this.#ended.message}`;
-      return Promise.reject(new QmpUnsentError(why, this.dialogue(), { cause: this.#ended }));
+    try {
+      this.demandOpen(command);
+    } catch (error) {
+      return Promise.reject(error);
     }
     if (options.oob === true && !this.#oob) {
       return Promise.reject(

@@ -1,0 +1,37 @@
+// Measures what each feature costs, against QEMU driven by the shortest script with the same feature, in turn on one
+// machine: the guest's pause, the copying of a disk, the time of memory over several connections. Prints tables and writes
+// bench/results/features.json. `npm run bench:features [runs]`.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { measureConnections } from "./feature-connections.js";
+import { measureCopies } from "./feature-copies.js";
+import { measurePauses } from "./feature-pauses.js";
+import { featuresText } from "./features-text.js";
+
+const runs = Number(process.argv[2] ?? 20);
+const fewRuns = 5;
+const directory = mkdtempSync(join(tmpdir(), "bench-"));
+const load = () => loadavg()[0] ?? Number.NaN;
+const rounded = (value: number) => Math.round(value * 100) / 100;
+
+const before = load();
+const pauses = await measurePauses(directory, runs);
+const copies = await measureCopies(directory, fewRuns);
+const connections = await measureConnections(fewRuns);
+rmSync(directory, { recursive: true, force: true });
+
+const machine = { cores: cpus().length, model: cpus()[0]?.model.trim() ?? "", load: [before, load()] };
+const measured = {
+  machine,
+  runs,
+  pauses: pauses.map(({ raw, ...it }) => ({ ...it, ratio: it.oursMs / it.scriptMs, raw })),
+  fewRuns,
+  copies: { ...copies, ratio: copies.oursMs / copies.convertMs },
+  connections,
+};
+const text = JSON.stringify(measured, (_, it) => (typeof it === "number" ? rounded(it) : it), 2);
+mkdirSync("bench/results", { recursive: true });
+writeFileSync("bench/results/features.json", `${text}\n`);
+console.log(featuresText(text));
