@@ -18,6 +18,7 @@ import { offerDisks, stopOffering } from "./offered-disks.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { memoryBytes, StreamSettings } from "./settings.js";
 import { keepSettings, settingsIn } from "./settings-file.js";
+import { tlsId } from "./stream-table.js";
 import { lastWords } from "./words.js";
 
 const exitAfterFailedMs = 500;
@@ -124,7 +125,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       const set = await this.#stream.set(main, guest.capabilities);
       if (set.kind !== "done") return set;
       if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
-      const storage = await offerDisks(main, guest.disks, this.#storageAddress);
+      const storage = await offerDisks(main, guest.disks, this.#storageAddress, this.#tls);
       if (typeof storage !== "string") return failed(storage.refused);
       return done({ uri: await this.#listen(qemu), capabilities: known, storage });
     });
@@ -190,6 +191,11 @@ export class QemuDestinationGuest implements DestinationGuest {
   async putSettingsBack(): Promise<void> {
     const settings = await settingsIn(this.#options.directory);
     if (settings !== undefined) await this.#stream.putBack((await this.#started()).main, settings);
+  }
+
+  /** The memory stream's credentials serve the disks' too: they are there before, and are removed after the disks' server. */
+  get #tls(): string | undefined {
+    return this.#options.stream?.tls === undefined ? undefined : tlsId;
   }
 
   /** Names this migration. */

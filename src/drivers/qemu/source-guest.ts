@@ -95,8 +95,11 @@ export class QemuSourceGuest implements SourceGuest {
     this.#clock = clock;
     this.#options = options;
     const copy = options.storage ?? { sync: "full", synchronousWrites: false };
-    this.#mirrors = new Mirrors(qemu, { ...copy, clock, tell: (fact) => this.#tell(fact) });
     const { pauseBeforeSwitchover = false, storage, stream, onDropped } = options;
+    this.#mirrors = new Mirrors(qemu, {
+      ...{ ...copy, clock, tls: stream?.tls },
+      tell: (fact) => this.#tell(fact),
+    });
     // With disks to copy their copies are ended at the gate.
     const wish = { ...stream, pauseBeforeSwitchover: pauseBeforeSwitchover || storage !== null };
     this.#stream = new StreamSettings("source", wish, { clock, onDropped });

@@ -175,7 +175,10 @@ export const commands = {
     arguments: z.strictObject({ flat: z.boolean() }),
     returns: z.array(z.looseObject({ "node-name": z.optional(z.string()) })),
   },
-  "nbd-server-start": { arguments: z.strictObject({ addr: serverAddress }), returns: nothing },
+  "nbd-server-start": {
+    arguments: z.strictObject({ addr: serverAddress, "tls-creds": z.optional(z.string()) }),
+    returns: nothing,
+  },
   "nbd-server-stop": { arguments: noArguments, returns: nothing },
   "query-block-exports": { arguments: noArguments, returns: z.array(z.looseObject({ id: z.string() })) },
   "block-export-add": {
@@ -195,6 +198,8 @@ export const commands = {
       server: nbdAddress,
       export: z.string(),
       discard: z.literal("unmap"),
+      "tls-creds": z.optional(z.string()),
+      "tls-hostname": z.optional(z.string()),
     }),
     returns: nothing,
   },
