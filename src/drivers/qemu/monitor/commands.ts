@@ -252,6 +252,26 @@ export const commands = {
     returns: nothing,
   },
   "object-del": { arguments: z.strictObject({ id: z.string() }), returns: nothing },
+  "announce-self": {
+    arguments: z.strictObject({
+      initial: z.number(),
+      max: z.number(),
+      rounds: z.number(),
+      step: z.number(),
+    }),
+    returns: nothing,
+  },
+  client_migrate_info: {
+    arguments: z.strictObject({
+      protocol: z.literal("spice"),
+      hostname: z.string(),
+      port: z.optional(z.number()),
+      "tls-port": z.optional(z.number()),
+      "cert-subject": z.optional(z.string()),
+    }),
+    returns: nothing,
+  },
+  "rtc-reset-reinjection": { arguments: noArguments, returns: nothing },
   stop: { arguments: noArguments, returns: nothing },
   cont: { arguments: noArguments, returns: nothing },
   quit: { arguments: noArguments, returns: nothing },
@@ -274,6 +294,7 @@ export const events = {
   BLOCK_JOB_CANCELLED: blockJob,
   BLOCK_JOB_COMPLETED: z.looseObject({ device: z.string(), error: z.optional(z.string()) }),
   MIGRATION: z.looseObject({ status: z.string() }),
+  SPICE_MIGRATE_COMPLETED: nothing,
   MIGRATION_PASS: z.looseObject({ pass: z.number() }),
 } as const;
 
