@@ -84,20 +84,37 @@ describe("the clients of its graphics", () => {
     ...["-vga", "std"],
   ];
 
-  test("are told by the source where the guest has gone, before the source ends", async () => {
+  test("are told by the source where the guest has gone, and the source ends when they have left", async () => {
+    const { to, client, moving } = await watched();
+    expect(await client.sentTo).toEqual({ host: "127.0.0.1", port: to });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(client.isHeld(), "the source waits for it").toBe(true);
+    const follower = spiceClient(to);
+    await follower.isIn;
+    client.hangUp();
+    expect(await moving).toMatchObject({ kind: "arrived", dropped: [] });
+    follower.hangUp();
+  });
+
+  test("hold the source up for 8 s and no longer", async () => {
+    const { client, moving } = await watched();
+    await client.sentTo;
+    const saidAt = Date.now();
+    expect(await moving).toMatchObject({ kind: "arrived" });
+    expect(Date.now() - saidAt).toBeGreaterThan(7_000);
+    expect(client.isHeld()).toBe(false);
+  });
+
+  /** A guest whose client is there when it begins to move. */
+  async function watched() {
     const [from, to] = [await freePort(), await freePort()];
     const sides = { here: spice(from), there: spice(to) };
     const guest = await launch(sides);
     const client = spiceClient(from);
     await client.isIn;
     const graphics = { protocol: "spice", host: "127.0.0.1", port: to } as const;
-    const outcome = await move(guest, sides, { graphics });
-    expect(outcome).toMatchObject({ kind: "arrived", dropped: [] });
-    expect(await client.sentTo).toEqual({ host: "127.0.0.1", port: to });
-    const follower = spiceClient(to);
-    await follower.isIn;
-    follower.hangUp();
-  });
+    return { to, client, moving: move(guest, sides, { graphics }) };
+  }
 
   test("are not told when there is no SPICE, which the outcome tells: the guest arrives", async () => {
     const graphics = { protocol: "spice", host: "127.0.0.1", port: 5900 } as const;

@@ -15,9 +15,11 @@ const setAck = 3;
 export interface SpiceClient {
   /** Resolves when the server has let it in. */
   readonly isIn: Promise<void>;
-  /** Where it was told to go to. */
+  /** Where it was told to go to; it stays until it hangs up. */
   readonly sentTo: Promise<{ host: string; port: number }>;
   hangUp(): void;
+  /** Whether the server has not hung up on it. */
+  isHeld(): boolean;
 }
 
 export function spiceClient(port: number): SpiceClient {
@@ -53,13 +55,12 @@ export function spiceClient(port: number): SpiceClient {
           .subarray(at, at + size)
           .toString()
           .replace(/\0$/, "");
-        socket.destroy();
         return { host, port: body.readUInt16LE(0) };
       }
     }
   })();
   sentTo.catch(() => {});
-  return { isIn, sentTo, hangUp: () => socket.destroy() };
+  return { isIn, sentTo, hangUp: () => socket.destroy(), isHeld: () => !socket.closed && socket.readable };
 }
 
 const words = (...values: number[]): Buffer => {
