@@ -141,7 +141,7 @@ export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
   destination_xml: {
     option: "destination.args",
     note: "QEMU's own words; `destination.sideArgs` for one side's",
-    shown: ["migrate/two-ages.test.ts", "destination"],
+    shown: plain("when the destination refuses the stream, with QEMU's own words"),
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
   persistent_xml: {
