@@ -58,7 +58,7 @@ function begin(passes: number) {
     },
     guestAt: async () => null,
     times: async () => ({ pauseMs: null, qemuTotalMs: null }),
-    putSettingsBack: async () => {},
+    settleIn: async () => {},
   });
   return { ...migration, addedPauseMs: guest.addedPauseMs };
 }

@@ -15,6 +15,7 @@ import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
 import { failuresPage } from "./failures-page.js";
+import { featuresPage } from "./features-page.js";
 import { guaranteesPage } from "./guarantees-page.js";
 import { table } from "./table.js";
 
@@ -232,6 +233,7 @@ const pages: Record<string, () => string> = {
   "docs/cli.md": cliPage,
   "docs/domain.md": domainPage,
   "docs/virsh.md": virshPage,
+  "docs/features.md": () => `${printed}\n${featuresPage()}`,
   "README.md": readme,
 };
 const check = process.argv.includes("--check");

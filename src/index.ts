@@ -5,8 +5,9 @@ export type { Incompatibility, IncompatibilityCode } from "./drivers/domain/inco
 export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-fence.js";
 export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
-export type { Launcher, LaunchRequest } from "./drivers/qemu/destination-guest.js";
+export type { Launcher, LaunchRequest, SyncTime } from "./drivers/qemu/destination-guest.js";
 export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/dirty-rate.js";
+export type { GraphicsWish } from "./drivers/qemu/graphics.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
 export type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
-import { type Launcher, QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
+import { type Launcher, QemuDestinationGuest, type SyncTime } from "./drivers/qemu/destination-guest.js";
+import { checkGraphics, type GraphicsWish } from "./drivers/qemu/graphics.js";
 import type { DestinationHost, SourceHost } from "./drivers/qemu/hosts.js";
 import type { Image } from "./drivers/qemu/images.js";
 import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/source-guest.js";
@@ -57,6 +58,13 @@ export interface MigrateOptions {
   readonly abortOnError?: boolean;
   /** Connections, compression, convergence, TLS and so on of the memory stream. Default: one plain connection. */
   readonly stream?: StreamWish;
+  /** Where the clients of the guest's graphics find it at the destination. Best effort: the outcome tells when they are not told. */
+  readonly graphics?: GraphicsWish;
+  /**
+   * Has the guest's agent set its clock once it has arrived, which is behind by the pause, as `virsh domtime --sync` does.
+   * Best effort: the outcome waits up to 5 s for it, and tells when it failed.
+   */
+  readonly syncTime?: SyncTime;
   readonly limits?: Partial<Limits>;
   /** What is done when memory does not converge, by rules. Default: nothing. */
   readonly convergence?: ConvergencePolicy;
@@ -100,7 +108,12 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const identity: Identity = { migrationId, uuid, name };
   const surroundings = { journal, clock, fence, around, onRecord };
 
-  const sourceOptions = { pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage), stream };
+  const { graphics, syncTime } = options;
+  if (graphics !== undefined) checkGraphics(graphics);
+  const sourceOptions = {
+    ...{ pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage), stream },
+    ...(graphics && { graphics }),
+  };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
   // What both sides leave out, both tell.
   const dropped = new Map<string, Dropped>();
@@ -112,7 +125,10 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const spec = { ...guest.spec, ...twin };
   const directory = join(tmpdir(), `switchover-${migrationId}`);
   const images = options.storage?.images ?? [];
-  const destinationHost: DestinationHost = { spec, images, sideArgs, directory, transport, stream };
+  const destinationHost: DestinationHost = {
+    ...{ spec, images, sideArgs, directory, transport, stream },
+    ...(syncTime && { syncTime }),
+  };
   const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch, onDropped });
 
   let destination: DestinationActor | null = null;
@@ -154,7 +170,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     },
     times: () => timesOf(sourceGuest, destinationGuest),
     dropped: () => [...dropped.values()],
-    putSettingsBack: () => destinationGuest.putSettingsBack(),
+    settleIn: () => destinationGuest.settleIn(),
   });
 }
 

@@ -41,7 +41,7 @@ export interface Outcome {
   readonly pauseMs: number | null;
   /** QEMU's own total time of the memory stream in ms; null if it did not end. */
   readonly qemuTotalMs: number | null;
-  /** What the stream went without, since a QEMU does not know it. */
+  /** What the migration went without, and why: of the stream's options, of the graphics, of the guest's clock. */
   readonly dropped: readonly Dropped[];
 }
 
@@ -82,10 +82,10 @@ export interface Parts {
   guestAt(side: "source" | "destination"): Promise<RunningGuest | null>;
   /** QEMU's own times, as far as they are known. */
   times(): Promise<Pick<Outcome, "pauseMs" | "qemuTotalMs">>;
-  /** What the stream went without; nothing when that is not known any more. */
+  /** What the migration went without; nothing when that is not known any more. */
   dropped?(): readonly Dropped[];
-  /** After the guest has arrived: its QEMU gets its settings back. */
-  putSettingsBack(): Promise<void>;
+  /** After the guest has arrived; what comes of it changes no outcome. */
+  settleIn(): Promise<void>;
 }
 
 /** Starts the source and the coordinator, and follows all to the outcome. */
@@ -119,7 +119,7 @@ export function conduct(parts: Parts): Migration {
       if (destination !== null) await waitFor(destination, (it) => it.status !== "active");
     }
     const { kind } = output;
-    if (kind === "arrived") await parts.putSettingsBack().catch(() => {});
+    if (kind === "arrived") await parts.settleIn().catch(() => {});
     const { runs } = outcomes[kind];
     return {
       kind,

@@ -103,8 +103,8 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
       from.guest instanceof QemuSourceGuest && to?.guest instanceof QemuDestinationGuest
         ? timesOf(from.guest, to.guest)
         : { pauseMs: null, qemuTotalMs: null },
-    putSettingsBack: async () => {
-      if (to?.guest instanceof QemuDestinationGuest) await to.guest.putSettingsBack();
+    settleIn: async () => {
+      if (to?.guest instanceof QemuDestinationGuest) await to.guest.settleIn();
     },
   });
 }

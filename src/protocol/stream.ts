@@ -63,7 +63,7 @@ export interface Compression {
   };
 }
 
-/** Certificates by libvirt's conventions for QEMU, each side from a directory of its own host. */
+/** Of the memory stream and of the disks'. Certificates by libvirt's conventions for QEMU, each side from a directory of its own host. */
 export interface TlsWish {
   /** Default: `/etc/pki/qemu`. */
   readonly credentials?: string;

@@ -106,3 +106,13 @@ export async function progressedAgain(migration: Migration): Promise<void> {
   for await (const { progress } of migration.progress) if (reports.add(progress).size > 4) return;
   throw new Error("there was no more progress");
 }
+
+/** The ids of the objects that a QEMU was given, such as credentials. */
+export async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
+  const found = await guest?.process.main.session.execute(
+    "qom-list",
+    { path: "/objects" },
+    { limitMs: 1000 },
+  );
+  return (found as { name: string }[]).map((it) => it.name);
+}

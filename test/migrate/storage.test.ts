@@ -2,52 +2,11 @@
 // told of must be there in the end (G4).
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
-import type { CopiedStorage, MigrateOptions } from "../../src/migrate.js";
-import { destinationPid, inLab, type Lab, progressedAgain, sourceReaches } from "./lab.js";
-
-type Format = "raw" | "qcow2";
-const diskMiB = 48;
-const qemuImg = (...args: string[]) => execFileSync("qemu-img", args, { encoding: "utf8" });
-
-interface Disks {
-  readonly directory: string;
-  /** Where the guest's disk is, and where it is to come. */
-  readonly here: string;
-  readonly there: string;
-  /** What `migrate` is told. */
-  moving(storage?: CopiedStorage): Partial<MigrateOptions>;
-}
-
-/** A guest with a disk of its own, and room for another. */
-async function withDisk(
-  format: Format,
-  experiment: (lab: Lab, disks: Disks) => Promise<void>,
-  make: (path: string) => void = (path) => qemuImg("create", "-q", "-f", format, path, `${diskMiB}M`),
-): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), "disks-"));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  const [here, there] = [join(directory, "here"), join(directory, "there")];
-  make(here);
-  await inLab({ workingSetMiB: 4, dirtyMiBps: 4, disk: { path: here, format } }, async (lab) => {
-    const moving = (storage: CopiedStorage = {}) => ({
-      destination: { sideArgs: lab.proof.nextSide("destination", { path: there, format }) },
-      storage: { images: [{ disk: "proof", path: there, format }], ...storage },
-    });
-    await experiment(lab, { directory, here, there, moving });
-  });
-}
-
-/** Nothing of the copying is left in the QEMU that runs the guest. */
-async function expectNoCopies(lab: Lab): Promise<void> {
-  const main = lab.guest?.process.main;
-  expect(await main?.execute("query-block-jobs", {})).toEqual([]);
-  const nodes = (await main?.execute("query-named-block-nodes", { flat: true })) ?? [];
-  expect(nodes.filter((it) => it["node-name"]?.startsWith("switchover"))).toEqual([]);
-}
+import { describe, expect, test } from "vitest";
+import { diskMiB, expectNoCopies, qemuImg, withDisk } from "./disk-lab.js";
+import { destinationPid, progressedAgain, sourceReaches } from "./lab.js";
 
 describe.each(["raw", "qcow2"] as const)("a %s disk", (format) => {
   test("is whole at the destination with every write that was acknowledged, and stays sparse", async () => {

@@ -10,7 +10,7 @@ import type { RunningGuest } from "../../src/guests.js";
 import type { Migration } from "../../src/migration.js";
 import type { StreamWish } from "../../src/protocol/stream.js";
 import { hasOpenssl } from "../rpc/pki.js";
-import { destinationPid, inLab, type Lab } from "./lab.js";
+import { destinationPid, inLab, type Lab, objectsOf } from "./lab.js";
 import { qemuPki } from "./qemu-pki.js";
 
 /** Each test has a directory of its own for temporary files. */
@@ -238,12 +238,3 @@ describe("a QEMU whose parallel stream has failed", () => {
     });
   });
 });
-
-async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
-  const found = await guest?.process.main.session.execute(
-    "qom-list",
-    { path: "/objects" },
-    { limitMs: 1000 },
-  );
-  return (found as { name: string }[]).map((it) => it.name);
-}

@@ -26,6 +26,9 @@ const nameOf = (qdev: string): string =>
 /** libvirt's name for the export of a disk: a libvirtd is a peer with which disks are copied too. */
 export const exportName = (disk: string): string => `drive-${disk}`;
 
+/** Of `tcp:host:port`; undefined when it is none. */
+export const hostOf = (uri: string): string | undefined => /^tcp:\[?(.+?)\]?:\d+$/.exec(uri)?.[1];
+
 type NbdAddress = CommandArguments<"blockdev-add">["server"];
 
 /** @throws Error when it is neither `unix:/path` nor `tcp:host:port`. */

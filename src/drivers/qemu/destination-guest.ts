@@ -7,8 +7,10 @@ import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../protocol/messages.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
+import { announce } from "./announcement.js";
 import { answering, endProcess } from "./answers.js";
 import { Facts } from "./facts.js";
+import { syncTime } from "./guest-agent.js";
 import { keepHandle } from "./handle-file.js";
 import { dropImages, type Image, keepImages, makeImages } from "./images.js";
 import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
@@ -18,10 +20,13 @@ import { offerDisks, stopOffering } from "./offered-disks.js";
 import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { memoryBytes, StreamSettings } from "./settings.js";
 import { keepSettings, settingsIn } from "./settings-file.js";
+import { tlsId } from "./stream-table.js";
 import { lastWords } from "./words.js";
 
 const exitAfterFailedMs = 500;
 const devicesCheckMs = 1;
+const agentLimitMs = 5_000;
+const announceAfterMs = 10;
 
 const found: Readonly<Record<string, DestinationFound>> = {
   none: "listening",
@@ -55,8 +60,15 @@ export interface DestinationOptions {
   readonly transport: Transport;
   /** The same as at the source. */
   readonly stream?: StreamWish | undefined;
+  /** Sets the guest's clock once it has arrived. */
+  readonly syncTime?: SyncTime | undefined;
   /** As at the source. */
   readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
+}
+
+export interface SyncTime {
+  /** The unix socket of the guest agent's port at the destination; nobody else may be connected to it. */
+  readonly agent: string;
 }
 
 export type Transport = "unix" | "tcp" | ListenAt;
@@ -124,7 +136,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       const set = await this.#stream.set(main, guest.capabilities);
       if (set.kind !== "done") return set;
       if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
-      const storage = await offerDisks(main, guest.disks, this.#storageAddress);
+      const storage = await offerDisks(main, guest.disks, this.#storageAddress, this.#tls);
       if (typeof storage !== "string") return failed(storage.refused);
       return done({ uri: await this.#listen(qemu), capabilities: known, storage });
     });
@@ -190,10 +202,31 @@ export class QemuDestinationGuest implements DestinationGuest {
     return qemu === undefined ? nothing : endProcess(qemu);
   }
 
-  /** After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again. */
-  async putSettingsBack(): Promise<void> {
+  /**
+   * After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again, and its clock is
+   * set. Best effort.
+   */
+  async settleIn(): Promise<void> {
+    const { main } = await this.#started();
     const settings = await settingsIn(this.#options.directory);
-    if (settings !== undefined) await this.#stream.putBack((await this.#started()).main, settings);
+    if (settings !== undefined) await this.#stream.putBack(main, settings).catch(() => {});
+    await this.#syncTime(main).catch((error: unknown) =>
+      this.#options.onDropped?.([{ option: "syncTime", why: messageOf(error) }]),
+    );
+  }
+
+  async #syncTime(main: Monitor): Promise<void> {
+    const { syncTime: wish, clock } = this.#options;
+    if (wish === undefined) return;
+    if (!(await main.execute("query-status", {})).running) throw new Error("the guest is paused");
+    await syncTime(wish.agent, { clock, limitMs: agentLimitMs });
+    // Or the guest would also be given the ticks that it has missed. Not each QEMU has an RTC that does so.
+    await main.execute("rtc-reset-reinjection", {}).catch(() => {});
+  }
+
+  /** The memory stream's credentials serve the disks' too: they are there before, and are removed after the disks' server. */
+  get #tls(): string | undefined {
+    return this.#options.stream?.tls === undefined ? undefined : tlsId;
   }
 
   /** Names this migration. */
@@ -264,6 +297,7 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   #hear(event: MonitorEvent): void {
     if (event.name === "RESUME") {
+      if (this.resumedAtMicros === undefined) this.#announceLater();
       this.resumedAtMicros ??= event.atMicros;
       this.#tell({ type: "monitor.resumed" });
     }
@@ -281,6 +315,18 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
     if (status === "completed") this.#tell({ type: "monitor.completed" });
     if (status === "failed") void this.#tellFailed();
+  }
+
+  /** After what waits for the guest's run; in post-copy long before its arrival. */
+  #announceLater(): void {
+    this.#options.clock.setTimeout(
+      () =>
+        void this.#started().then(
+          ({ main }) => announce(main),
+          () => {},
+        ),
+      announceAfterMs,
+    );
   }
 
   async #tellFailed(): Promise<void> {

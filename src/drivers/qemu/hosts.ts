@@ -27,6 +27,15 @@ const sourceHost = z.object({
   qemu: handle,
   pauseBeforeSwitchover: z.boolean(),
   abortOnError: z.boolean(),
+  graphics: z.exactOptional(
+    z.object({
+      protocol: z.literal("spice"),
+      host: z.string(),
+      port: z.exactOptional(z.number()),
+      tlsPort: z.exactOptional(z.number()),
+      certSubject: z.exactOptional(z.string()),
+    }),
+  ),
   stream,
   storage: z.nullable(
     z.object({
@@ -52,6 +61,7 @@ const destinationHost = z.object({
     z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) }),
   ]),
   stream,
+  syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });
 export type SourceHost = z.input<typeof sourceHost>;
 export type DestinationHost = z.input<typeof destinationHost>;

@@ -6,12 +6,16 @@ import type { MirrorInput } from "../../machines/source.js";
 import { type Answer, cause, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { DiskProgress, Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk } from "../../protocol/messages.js";
-import { blockDevices, exportName, nbdAddress } from "./block-devices.js";
+import type { TlsWish } from "../../protocol/stream.js";
+import { blockDevices, exportName, hostOf, nbdAddress } from "./block-devices.js";
 import type { MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError } from "./monitor/errors.js";
 import type { QemuProcess } from "./process.js";
+import { addTlsCredentials, credentialsOf, removeTlsCredentials } from "./tls.js";
 
 const prefix = "switchover-copy-";
+/** Of their own: the copies begin before the memory stream, and end without it. */
+const copiesTlsId = "switchover-copies-tls";
 const goneCheckMs = 20;
 /** How long a copy is given to end by itself before its connection is broken. */
 const patienceMs = 1_000;
@@ -23,11 +27,19 @@ export interface CopyOptions {
   readonly synchronousWrites: boolean;
 }
 
+export interface MirrorsOptions extends CopyOptions {
+  readonly clock: Clock;
+  readonly tell: (fact: SourceFact) => void;
+  /** As the memory stream has it. */
+  readonly tls?: TlsWish | undefined;
+}
+
 export class Mirrors {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
   readonly #options: CopyOptions;
   readonly #tell: (fact: SourceFact) => void;
+  readonly #tls: TlsWish | undefined;
   /** By job: the disk's name. */
   readonly #disks = new Map<string, string>();
   readonly #ready = new Set<string>();
@@ -35,10 +47,8 @@ export class Mirrors {
   #ended: Map<string, string | null> | undefined;
   #changed = () => {};
 
-  constructor(
-    qemu: QemuProcess,
-    { clock, tell, ...options }: CopyOptions & { clock: Clock; tell: (fact: SourceFact) => void },
-  ) {
+  constructor(qemu: QemuProcess, { clock, tell, tls, ...options }: MirrorsOptions) {
+    this.#tls = tls;
     this.#qemu = qemu;
     this.#clock = clock;
     this.#options = options;
@@ -57,6 +67,15 @@ export class Mirrors {
     this.expect(disks);
     const devices = new Map((await blockDevices(main)).map((it) => [it.name, it]));
     const jobs = new Map((await this.#jobs()).map((it) => [it.device, it]));
+    // Those that are under way hold theirs.
+    if (this.#tls !== undefined && jobs.size === 0)
+      await addTlsCredentials(main, copiesTlsId, credentialsOf(this.#tls, "client"), null);
+    const server = nbdAddress(prepared.storage);
+    const tls = this.#tls && {
+      "tls-creds": copiesTlsId,
+      // An address of its own is QEMU's default; a unix socket has none, and is on the host of the memory stream.
+      "tls-hostname": this.#tls.hostname ?? (server.type === "unix" ? hostOf(prepared.uri) : undefined),
+    };
     for (const [job, disk] of this.#disks) {
       const device = devices.get(disk);
       if (device === undefined) return failed(`the guest's disk "${disk}" is not there any more`);
@@ -68,9 +87,10 @@ export class Mirrors {
       await main.execute("blockdev-add", {
         driver: "nbd",
         "node-name": job,
-        server: nbdAddress(prepared.storage),
+        server,
         export: exportName(disk),
         discard: "unmap",
+        ...tls,
       });
       await main.execute("blockdev-mirror", {
         "job-id": job,
@@ -112,7 +132,7 @@ export class Mirrors {
       : failed(`the copy of disk "${this.#disks.get(broken[0])}" failed`, [String(broken[1])]);
   }
 
-  /** Done when no copy and nothing of its connection is left. */
+  /** Done when no copy and nothing of its connection is left, nor of its credentials. */
   async drop(signal: AbortSignal): Promise<Answer<null>> {
     const { main, rescue } = this.#qemu;
     this.#ended ??= new Map();
@@ -127,6 +147,7 @@ export class Mirrors {
     }
     const nodes = await main.execute("query-named-block-nodes", { flat: true });
     for (const { "node-name": node } of nodes) if (node?.startsWith(prefix)) await this.#deleteNode(node);
+    if (this.#tls !== undefined) await removeTlsCredentials(main, copiesTlsId);
     return nothing;
   }
 

@@ -6,11 +6,15 @@ import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
 import type { Monitor } from "./monitor/commands.js";
 import { QmpCommandError } from "./monitor/errors.js";
 
-/** `at`: a path for a unix socket, or ports. The answer is where the source connects to, or why it cannot be. */
+/**
+ * `at`: a path for a unix socket, or ports; `tls`: the id of credentials that this QEMU has already. The answer is where
+ * the source connects to, or why it cannot be.
+ */
 export async function offerDisks(
   monitor: Monitor,
   disks: readonly CopiedDisk[],
   at: string | ListenAt,
+  tls: string | undefined,
 ): Promise<string | { readonly refused: string }> {
   const devices = new Map((await blockDevices(monitor)).map((it) => [it.name, it]));
   const nodes = new Map<string, string>();
@@ -24,7 +28,7 @@ export async function offerDisks(
       };
     nodes.set(name, here.node);
   }
-  const uri = await startServer(monitor, at);
+  const uri = await startServer(monitor, at, tls);
   for (const [name, node] of nodes) {
     await monitor.execute("block-export-add", {
       type: "nbd",
@@ -40,14 +44,20 @@ export async function offerDisks(
 /** An id of QEMU begins with a letter and has no slash in it. */
 const exportId = (disk: string): string => `switchover-${disk.replaceAll(/[^\w.-]/g, "-")}`;
 
-async function startServer(monitor: Monitor, at: string | ListenAt): Promise<string> {
+async function startServer(
+  monitor: Monitor,
+  at: string | ListenAt,
+  tls: string | undefined,
+): Promise<string> {
   if (typeof at === "string") {
-    await monitor.execute("nbd-server-start", { addr: { type: "unix", data: { path: at } } });
+    const addr = { type: "unix", data: { path: at } } as const;
+    await monitor.execute("nbd-server-start", { addr, "tls-creds": tls });
     return `unix:${at}`;
   }
   const port = await atFirstFree(at, (it) =>
     monitor.execute("nbd-server-start", {
       addr: { type: "inet", data: { host: at.bind, port: String(it) } },
+      "tls-creds": tls,
     }),
   );
   return `tcp:${bracketed(at.host)}:${port}`;

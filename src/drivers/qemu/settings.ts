@@ -5,12 +5,18 @@ import type { Clock } from "../../effects/ports.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
 import type { Settings } from "../../protocol/messages.js";
-import { type Dropped, defaultTlsCredentials, type TlsWish } from "../../protocol/stream.js";
+import type { Dropped, TlsWish } from "../../protocol/stream.js";
 import { type CommandArguments, type Monitor, migrationParameterNames } from "./monitor/commands.js";
 import { type Knowledge, negotiate } from "./negotiate.js";
 import { Schema } from "./schema.js";
 import { type Parameters, rows, type Side, tlsId, type Wish } from "./stream-table.js";
-import { addTlsCredentials, checkTlsCredentials, removeTlsCredentials, type TlsCredentials } from "./tls.js";
+import {
+  addTlsCredentials,
+  checkTlsCredentials,
+  credentialsOf,
+  removeTlsCredentials,
+  type TlsCredentials,
+} from "./tls.js";
 
 type Capabilities = CommandArguments<"migrate-set-capabilities">["capabilities"];
 
@@ -108,7 +114,12 @@ export class StreamSettings {
     if ("refused" in negotiated) return failed(negotiated.refused);
     const { tls } = this.#wish;
     if (tls !== undefined)
-      await addTlsCredentials(monitor, tlsId, this.#tls(tls), join(this.#directory ?? "", "tls"));
+      await addTlsCredentials(
+        monitor,
+        tlsId,
+        this.#tls(tls),
+        this.#directory && join(this.#directory, "tls"),
+      );
     await setCapabilities(monitor, negotiated.capabilities);
     const parameters = { ...negotiated.parameters, ...(limits && limitParameters(limits)) };
     await monitor.execute("migrate-set-parameters", parameters);
@@ -142,9 +153,8 @@ export class StreamSettings {
     return nothing;
   }
 
-  #tls({ credentials = defaultTlsCredentials, verifyPeer = true, priority }: TlsWish): TlsCredentials {
-    const endpoint = this.#side === "source" ? "client" : "server";
-    return { directory: credentials, endpoint, verifyPeer, priority };
+  #tls(wish: TlsWish): TlsCredentials {
+    return credentialsOf(wish, this.#side === "source" ? "client" : "server");
   }
 
   async #own(monitor: Monitor): Promise<Knowledge> {

@@ -10,6 +10,7 @@ import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { blockDevices } from "./block-devices.js";
 import { Facts } from "./facts.js";
+import { Graphics, type GraphicsWish } from "./graphics.js";
 import { type CopyOptions, Mirrors } from "./mirrors.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
@@ -62,7 +63,9 @@ export interface SourceOptions extends Pick<Wish, "pauseBeforeSwitchover"> {
   /** Null when the hosts share the guest's storage. */
   readonly storage: StorageCopy | null;
   readonly stream?: StreamWish | undefined;
-  /** Told what was left out of the wishes for the stream, once, before it starts. */
+  /** Told to the clients of the guest's graphics before the stream. */
+  readonly graphics?: GraphicsWish | undefined;
+  /** Told what was left out of the wishes, before the stream starts. */
   readonly onDropped?: (dropped: readonly Dropped[]) => void;
 }
 
@@ -72,6 +75,7 @@ export class QemuSourceGuest implements SourceGuest {
   readonly #options: SourceOptions;
   readonly #mirrors: Mirrors;
   readonly #stream: StreamSettings;
+  readonly #graphics: Graphics;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
@@ -96,11 +100,15 @@ export class QemuSourceGuest implements SourceGuest {
     this.#clock = clock;
     this.#options = options;
     const copy = options.storage ?? { sync: "full", synchronousWrites: false };
-    this.#mirrors = new Mirrors(qemu, { ...copy, clock, tell: (fact) => this.#tell(fact) });
     const { pauseBeforeSwitchover = false, storage, stream, onDropped } = options;
+    this.#mirrors = new Mirrors(qemu, {
+      ...{ ...copy, clock, tls: stream?.tls },
+      tell: (fact) => this.#tell(fact),
+    });
     // With disks to copy their copies are ended at the gate.
     const wish = { ...stream, pauseBeforeSwitchover: pauseBeforeSwitchover || storage !== null };
     this.#stream = new StreamSettings("source", wish, { clock, onDropped });
+    this.#graphics = new Graphics(options.graphics, clock);
     this.#facts.from(qemu);
   }
 
@@ -195,6 +203,8 @@ export class QemuSourceGuest implements SourceGuest {
           );
         await armThrottle(main);
       }
+      const untold = await this.#graphics.tell(main);
+      if (untold !== undefined) this.#options.onDropped?.([untold]);
       // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
@@ -310,7 +320,8 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  kill(): Promise<Answer<null>> {
+  async kill(): Promise<Answer<null>> {
+    await Promise.race([this.#graphics.awaitClients(), this.#qemu.exited]);
     return endProcess(this.#qemu);
   }
 
@@ -333,6 +344,7 @@ export class QemuSourceGuest implements SourceGuest {
   #hear(event: MonitorEvent): void {
     if (!this.#underWay) return;
     this.#mirrors.hear(event);
+    this.#graphics.hear(event);
     switch (event.name) {
       case "STOP":
         this.stoppedAtMicros = event.atMicros;

@@ -4,6 +4,7 @@
 import { access, constants, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../protocol/answer.js";
+import { defaultTlsCredentials, type TlsWish } from "../../protocol/stream.js";
 import { dhParams } from "./dh-params.js";
 import type { Monitor } from "./monitor/commands.js";
 import { QmpCommandError } from "./monitor/errors.js";
@@ -18,6 +19,11 @@ export interface TlsCredentials {
   /** GnuTLS' priority string. Default: QEMU's own. */
   readonly priority?: string | undefined;
 }
+
+export const credentialsOf = (
+  { credentials = defaultTlsCredentials, verifyPeer = true, priority }: TlsWish,
+  endpoint: TlsCredentials["endpoint"],
+): TlsCredentials => ({ directory: credentials, endpoint, verifyPeer, priority });
 
 const dhParamsFile = "dh-params.pem";
 const isReadable = (path: string) =>
@@ -46,7 +52,7 @@ export async function checkTlsCredentials({
 }
 
 /**
- * A leftover under this id is replaced. `ownDirectory` does not exist yet, and goes with the QEMU: without Diffie-Hellman
+ * A leftover under this id is replaced. `ownDirectory`, which a server needs, does not exist yet, and goes with the QEMU: without Diffie-Hellman
  * parameters beside its certificates a server would compute some, and its monitor be mute for up to 2.5 s (facts/qemu.md).
  * @throws as checkTlsCredentials, and the monitor's errors.
  */
@@ -54,13 +60,13 @@ export async function addTlsCredentials(
   monitor: Monitor,
   id: string,
   credentials: TlsCredentials,
-  ownDirectory: string,
+  ownDirectory: string | null,
 ): Promise<void> {
   await checkTlsCredentials(credentials);
   const { endpoint, verifyPeer, priority } = credentials;
   const given = resolve(credentials.directory);
   const isComplete = endpoint === "client" || (await isReadable(join(given, dhParamsFile)));
-  const dir = isComplete ? given : await besideDhParams(given, ownDirectory);
+  const dir = isComplete || ownDirectory === null ? given : await besideDhParams(given, ownDirectory);
   await removeTlsCredentials(monitor, id);
   await monitor.execute("object-add", {
     ...{ "qom-type": "tls-creds-x509", id, dir, endpoint, priority },

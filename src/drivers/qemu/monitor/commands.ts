@@ -175,7 +175,10 @@ export const commands = {
     arguments: z.strictObject({ flat: z.boolean() }),
     returns: z.array(z.looseObject({ "node-name": z.optional(z.string()) })),
   },
-  "nbd-server-start": { arguments: z.strictObject({ addr: serverAddress }), returns: nothing },
+  "nbd-server-start": {
+    arguments: z.strictObject({ addr: serverAddress, "tls-creds": z.optional(z.string()) }),
+    returns: nothing,
+  },
   "nbd-server-stop": { arguments: noArguments, returns: nothing },
   "query-block-exports": { arguments: noArguments, returns: z.array(z.looseObject({ id: z.string() })) },
   "block-export-add": {
@@ -195,6 +198,8 @@ export const commands = {
       server: nbdAddress,
       export: z.string(),
       discard: z.literal("unmap"),
+      "tls-creds": z.optional(z.string()),
+      "tls-hostname": z.optional(z.string()),
     }),
     returns: nothing,
   },
@@ -247,6 +252,26 @@ export const commands = {
     returns: nothing,
   },
   "object-del": { arguments: z.strictObject({ id: z.string() }), returns: nothing },
+  "announce-self": {
+    arguments: z.strictObject({
+      initial: z.number(),
+      max: z.number(),
+      rounds: z.number(),
+      step: z.number(),
+    }),
+    returns: nothing,
+  },
+  client_migrate_info: {
+    arguments: z.strictObject({
+      protocol: z.literal("spice"),
+      hostname: z.string(),
+      port: z.optional(z.number()),
+      "tls-port": z.optional(z.number()),
+      "cert-subject": z.optional(z.string()),
+    }),
+    returns: nothing,
+  },
+  "rtc-reset-reinjection": { arguments: noArguments, returns: nothing },
   stop: { arguments: noArguments, returns: nothing },
   cont: { arguments: noArguments, returns: nothing },
   quit: { arguments: noArguments, returns: nothing },
@@ -269,6 +294,7 @@ export const events = {
   BLOCK_JOB_CANCELLED: blockJob,
   BLOCK_JOB_COMPLETED: z.looseObject({ device: z.string(), error: z.optional(z.string()) }),
   MIGRATION: z.looseObject({ status: z.string() }),
+  SPICE_MIGRATE_COMPLETED: nothing,
   MIGRATION_PASS: z.looseObject({ pass: z.number() }),
 } as const;
 
