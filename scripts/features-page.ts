@@ -67,7 +67,7 @@ ${table(
 
 ## Around the guest
 
-- **Its network.** When it begins to run at the destination, in post-copy long before it has arrived, QEMU announces it to the switches (\`announce-self\`, docs/decisions/0015).
+- **Its network.** When it begins to run at the destination, in post-copy long before it has arrived, QEMU announces it to the switches (\`announce-self\`, docs/decisions/0017).
 - **Its clocks.** The hardware clock's state, with what \`-rtc base=…\` has made of it, is part of the devices' state: it goes on at the destination as it went, whatever the destination's \`-rtc\` says. The guest's own clock is behind by the pause, as after libvirt's migration; \`syncTime\` has its agent set it, as \`virsh domtime --sync\` does.
 - **Its graphics.** \`graphics\` tells SPICE's clients where it goes; its QEMU is ended when they have left, after 8 s at the latest.
 

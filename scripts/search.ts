@@ -1,17 +1,23 @@
-// The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence]`, 4 faults unless told. Prints what was
+// The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy]`, 4 faults unless told. Prints what was
 // looked at, or the shortest story that breaks a guarantee, and ends with 1 then.
 
 import { BrokenGuarantee, search } from "../src/testing/index.js";
 
 const words = process.argv.slice(2);
 const faults = Number(words.find((it) => /^\d+$/.test(it)) ?? 4);
-const strange = words.find((it) => !/^(\d+|p2p|fence)$/.test(it));
+const strange = words.find((it) => !/^(\d+|p2p|fence|storage|postcopy)$/.test(it));
 if (strange !== undefined) {
-  console.error(`"${strange}" is not known: give a number of faults, p2p, fence`);
+  console.error(`"${strange}" is not known: give a number of faults, p2p, fence, storage, postcopy`);
   process.exit(2);
 }
 const policy = { whenUnreachable: "fence", patienceMs: 1 } as const;
-const options = { faults, peerToPeer: words.includes("p2p"), ...(words.includes("fence") && { policy }) };
+const options = {
+  faults,
+  peerToPeer: words.includes("p2p"),
+  storage: words.includes("storage"),
+  postcopy: words.includes("postcopy"),
+  ...(words.includes("fence") && { policy }),
+};
 const startedMs = performance.now();
 try {
   const { states, transitions, ends } = search(options);
