@@ -382,8 +382,8 @@ export class Domains {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
       const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
-      const { bandwidthMiBps, maxDowntimeMs } = defaultLimits;
-      const limits = { bandwidthMiBps, maxDowntimeMs };
+      const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
+      const limits = { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs };
       entry = { name, uuid, definition: null, autostart: false, live: null, state, job: null, limits };
       this.#byUuid.set(uuid, entry);
     }

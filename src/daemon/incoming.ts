@@ -9,6 +9,8 @@ import { interrupted, wokenDestination } from "../drivers/journal/story.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
 import { QemuDestinationGuest, type Transport } from "../drivers/qemu/destination-guest.js";
 import { type DestinationHost, findDestination } from "../drivers/qemu/hosts.js";
+import type { Image } from "../drivers/qemu/images.js";
+import type { ListenAt } from "../drivers/qemu/listen-at.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
@@ -33,6 +35,9 @@ export interface Arriving {
   readonly guest: GuestDescription;
   readonly persistent: string | null;
   readonly transport: Transport;
+  /** Of the disks that are copied. */
+  readonly images: readonly Image[];
+  readonly disksAt: string | ListenAt;
 }
 
 export class Incoming {
@@ -46,11 +51,11 @@ export class Incoming {
 
   /** Takes the job; the domain must be idle. */
   static async begin(host: Host, arriving: Arriving, mayBegin: () => boolean): Promise<Incoming> {
-    const { identity, domain, guest, persistent, transport } = arriving;
+    const { identity, domain, guest, persistent, transport, images, disksAt } = arriving;
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = {
-      ...{ spec, images: [], postcopy: false, sideArgs, directory, transport },
+      ...{ spec, images, disksAt, postcopy: false, sideArgs, directory, transport },
     };
     await host.domains.keep(domain, {
       ...{ incoming: identity.migrationId, handle: null, directory, persistent },

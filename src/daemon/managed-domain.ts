@@ -31,7 +31,7 @@ export interface ManagedDomain {
   /** The one thing that is done with it; others wait or are refused. */
   job: Job | null;
   /** For its next migration. */
-  limits: Pick<Limits, "bandwidthMiBps" | "maxDowntimeMs">;
+  limits: Pick<Limits, "bandwidthMiBps" | "diskBandwidthMiBps" | "maxDowntimeMs">;
 }
 
 export interface LifecycleEvent {

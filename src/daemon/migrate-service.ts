@@ -62,7 +62,8 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
     domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }, client) => {
       writing(client);
       checkFlags(flags, 0);
-      migrations.tune(of(dom), limited({ bandwidthMiBps: Number(bandwidth) }));
+      const bandwidthMiBps = Number(bandwidth);
+      migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
     },
     domainMigrateGetMaxDowntime: ({ dom, flags }) => {
       checkFlags(flags, 0);

@@ -8,7 +8,7 @@ import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
 import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
-import { QemuSourceGuest } from "../drivers/qemu/source-guest.js";
+import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
 import type { SourcePeer } from "../effects/ports.js";
@@ -34,6 +34,8 @@ export interface Leaving {
   /** Whether a stream by TCP goes through a relay. */
   readonly relayed: boolean;
   readonly limits: Partial<Limits>;
+  /** Null when the hosts share the guest's disks. */
+  readonly storage: StorageCopy | null;
 }
 
 export class Outgoing {
@@ -58,8 +60,8 @@ export class Outgoing {
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
-    const { abortOnError } = leaving;
-    const options = { pauseBeforeSwitchover: false, postcopy: false, abortOnError, storage: null };
+    const { abortOnError, storage } = leaving;
+    const options = { pauseBeforeSwitchover: false, postcopy: false, abortOnError, storage };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {

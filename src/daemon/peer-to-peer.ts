@@ -32,6 +32,9 @@ const kept = z.object({
     persistentXml: z.exactOptional(z.string()),
     bandwidthMiBps: z.exactOptional(z.number()),
     listenAddress: z.exactOptional(z.string()),
+    disks: z.exactOptional(z.readonly(z.array(z.string()))),
+    disksPort: z.exactOptional(z.number()),
+    disksUri: z.exactOptional(z.string()),
   }),
 });
 
@@ -43,8 +46,8 @@ export interface PeerToPeerWords {
 
 /** How the source's daemon reads and writes cookies. */
 export interface Cookies {
-  ofBegin(outgoing: Outgoing, guest: GuestDescription): Uint8Array;
-  preparedOf(outgoing: Outgoing, uri: string, cookie: Uint8Array): Prepared;
+  ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
+  preparedOf(outgoing: Outgoing, parameters: MigrateParameters, cookie: Uint8Array): Prepared;
   ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
 }
 
@@ -74,12 +77,12 @@ export function coordinate(
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
-      travelling.cookies.begin = cookies.ofBegin(outgoing, guest);
+      travelling.cookies.begin = await cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
       if (answer.kind !== "done") return answer;
       const cookie = travelling.cookies.prepare ?? new Uint8Array();
-      const prepared = cookies.preparedOf(outgoing, answer.value.uri, cookie);
+      const prepared = cookies.preparedOf(outgoing, { ...parameters, uri: answer.value.uri }, cookie);
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
       return done({ settle: destinationUri, ...prepared });
     },

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
-import { HostProcess, ProofDomain } from "./lab.js";
+import { HostProcess, ProofDomain, type ProofWish } from "./lab.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
@@ -27,17 +27,18 @@ export interface VirshHost {
 }
 
 export class VirshLab {
-  readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
+  readonly guest: ProofDomain;
   readonly #hosts: { a: VirshHost; b: VirshHost };
 
-  private constructor(a: VirshHost, b: VirshHost) {
+  private constructor(a: VirshHost, b: VirshHost, wish: ProofWish) {
+    this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
     this.#hosts = { a, b };
   }
 
   /** Until the test is over. */
-  static async begin(): Promise<VirshLab> {
+  static async begin(wish: ProofWish = {}): Promise<VirshLab> {
     const [a, b] = await Promise.all([host("hosta"), host("hostb")]);
-    const lab = new VirshLab(a, b);
+    const lab = new VirshLab(a, b, wish);
     onTestFinished(() => lab.guest.remove());
     return lab;
   }

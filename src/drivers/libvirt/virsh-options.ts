@@ -13,7 +13,6 @@ export type VirshOption = Becomes & {
   readonly note?: string;
 };
 
-const storage = "copying of storage is not supported: both hosts must see the disks";
 const compression = "compression of the memory stream is not supported";
 const autoConverge = "auto-convergence is not supported";
 const postcopy =
@@ -35,9 +34,15 @@ export const virshOptions = {
   "--persistent": { flag: "PERSIST_DEST" },
   "--undefinesource": { flag: "UNDEFINE_SOURCE" },
   "--suspend": { flag: "PAUSED" },
-  "--copy-storage-all": { flag: "NON_SHARED_DISK", refused: storage },
-  "--copy-storage-inc": { flag: "NON_SHARED_INC", refused: storage },
-  "--copy-storage-synchronous-writes": { flag: "NON_SHARED_SYNCHRONOUS_WRITES", refused: storage },
+  "--copy-storage-all": {
+    flag: "NON_SHARED_DISK",
+    note: "images that are missing at the destination are made, and removed again when the guest does not arrive",
+  },
+  "--copy-storage-inc": {
+    flag: "NON_SHARED_INC",
+    note: "between two switchoverds missing images are made here too, over the same backing file",
+  },
+  "--copy-storage-synchronous-writes": { flag: "NON_SHARED_SYNCHRONOUS_WRITES" },
   "--change-protection": { flag: "CHANGE_PROTECTION", note: "always on" },
   "--unsafe": { flag: "UNSAFE" },
   "--verbose": { virsh: "asks for the job's progress" },
@@ -73,9 +78,12 @@ export const virshOptions = {
     note: "virsh asks for it all the same, is told no, and goes on",
   },
   "--xml": { parameter: "destination_xml" },
-  "--migrate-disks": { parameter: "migrate_disks", refused: storage },
-  "--disks-port": { parameter: "disks_port", refused: storage },
-  "--disks-uri": { parameter: "disks_uri", refused: storage },
+  "--migrate-disks": {
+    parameter: "migrate_disks",
+    note: "default: those that are written to, and are not shareable",
+  },
+  "--disks-port": { parameter: "disks_port" },
+  "--disks-uri": { parameter: "disks_uri", note: "tcp://host[:port] or unix:///path" },
   "--comp-methods": { parameter: "compression", refused: compression },
   "--comp-mt-level": { parameter: "compression.mt.level", refused: compression },
   "--comp-mt-threads": { parameter: "compression.mt.threads", refused: compression },
@@ -90,7 +98,7 @@ export const virshOptions = {
   "--postcopy-bandwidth": { parameter: "bandwidth.postcopy", refused: postcopy },
   "--parallel": { flag: "PARALLEL", refused: parallel },
   "--parallel-connections": { parameter: "parallel.connections", refused: parallel },
-  "--bandwidth": { parameter: "bandwidth", note: "in MiB/s; 0 for no limit" },
+  "--bandwidth": { parameter: "bandwidth", note: "of the memory and of each disk, in MiB/s; 0 for no limit" },
   "--tls-destination": { parameter: "tls.destination", refused: tls },
 } as const satisfies Record<`--${string}`, VirshOption>;
 
