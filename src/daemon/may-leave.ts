@@ -18,7 +18,12 @@ const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-un
 export async function checkMayLeave(host: Host, entry: ManagedDomain, words: StepWords): Promise<void> {
   const { flags, parameters } = words;
   const { xml } = parameters;
-  const { domains } = host;
+  const { domains, policy } = host;
+  if (flags.has("POSTCOPY") && policy.whenUnreachable === "fence")
+    throw no(
+      "ARGUMENT_UNSUPPORTED",
+      'post-copy does not go with this host\'s policy "fence": fencing the destination off does not bring back a guest that runs there with its memory on both',
+    );
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");

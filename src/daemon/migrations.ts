@@ -20,7 +20,7 @@ import type { ManagedDomain } from "./managed-domain.js";
 import { checkMayLeave } from "./may-leave.js";
 import { disksAt, listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
-import { type Cookies, coordinate, coordinateAgain } from "./peer-to-peer.js";
+import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
 import {
   beginCookie,
@@ -34,6 +34,8 @@ import { renamed, type StepWords } from "./step-words.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
+const handsNothingOver =
+  "post-copy needs a source that hands the guest over to this host itself, which a libvirtd does not";
 /** As long as the client waits. */
 const forever = new AbortController().signal;
 const settleMs = 4_000;
@@ -42,6 +44,8 @@ export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
+  /** By name at the destination: in post-copy a guest may have arrived before Finish is asked. */
+  readonly #unfinished = new Map<string, Incoming>();
   /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
   readonly #namesAtSource = new WeakMap<Incoming, string>();
   /** Uuids of the guests whose job is not taken yet. */
@@ -126,7 +130,10 @@ export class Migrations {
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
+    const postcopy = flags.has("POSTCOPY");
+    if (postcopy && known === undefined) throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const arriving: Arriving = {
+      postcopy,
       ...{ identity, domain, guest, persistent, transport, images },
       disksAt: disksAt(config, parameters),
     };
@@ -153,7 +160,11 @@ export class Migrations {
     }
     if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
     const outgoing = this.#outgoingOf(entry);
-    const prepared = preparedOf(this.#host, entry, parameters, words.cookie);
+    const prepared = await this.#orGiveUp(outgoing, () => {
+      const it = preparedOf(this.#host, entry, parameters, words.cookie);
+      if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
+      return it;
+    });
     outgoing.tune(limitsOf(parameters));
     valueIn(await outgoing.perform(prepared, forever));
     return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
@@ -188,11 +199,13 @@ export class Migrations {
 
   /** Finish at the destination; the domain when it runs here. */
   async finish(name: string, cancelled: boolean, words: StepWords): Promise<ManagedDomain> {
-    const incoming = [...this.#incoming.values()].find((it) => it.identity.name === name);
+    const underWay = [...this.#incoming.values()].find((it) => it.identity.name === name);
+    const incoming = underWay ?? this.#unfinished.get(name);
     if (incoming === undefined)
       throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
     valueIn(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
+    this.#unfinished.delete(name);
     if (outcome === "arrived") {
       const entry = this.#host.domains.byUuid(incoming.identity.uuid);
       await keepOfPerform(this.#host, entry, words, this.#namesAtSource.get(incoming) ?? name);
@@ -214,6 +227,31 @@ export class Migrations {
   tune(entry: ManagedDomain, limits: Partial<Limits>): void {
     Object.assign(entry.limits, limits);
     this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  /** libvirt's client does not confirm what Perform has refused. */
+  async #orGiveUp<T>(outgoing: Outgoing, look: () => T): Promise<T> {
+    try {
+      return look();
+    } catch (error) {
+      outgoing.abandon();
+      await outgoing.ended;
+      throw error;
+    }
+  }
+
+  /** @throws LibvirtError when it is not under way, or was begun without leave for it, or QEMU cannot. */
+  async goOver(entry: ManagedDomain): Promise<void> {
+    const outgoing = this.#outgoing.get(entry.uuid);
+    if (outgoing === undefined)
+      throw no("OPERATION_INVALID", "post-copy can only be started while outgoing migration is in progress");
+    if (!outgoing.mayGoOver)
+      throw no(
+        "OPERATION_INVALID",
+        "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag",
+      );
+    const { applied, why } = await outgoing.goOver();
+    if (!applied) throw no("OPERATION_INVALID", why);
   }
 
   async #peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
@@ -253,6 +291,7 @@ export class Migrations {
       abortOnError: flags.has("ABORT_ON_ERROR"),
       relayed: host.config.migration.relay && !flags.has("TUNNELLED"),
       limits: limitsOf(parameters),
+      postcopy: flags.has("POSTCOPY"),
       storage: copyOf(host.domains.liveOf(entry).domain.model, words),
     });
     this.#keepOutgoing(outgoing);
@@ -292,7 +331,7 @@ export class Migrations {
   async reconnect(identity: Identity): Promise<Reconnection> {
     const incoming = this.#incoming.get(identity.migrationId);
     if (incoming === undefined)
-      return (await this.#host.journal.decisionOf(identity.migrationId)) === "taken" ? "arrived" : "lost";
+      return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
     return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
   }
 
@@ -313,8 +352,11 @@ export class Migrations {
   #keepIncoming(it: Incoming): void {
     const { migrationId } = it.identity;
     this.#incoming.set(migrationId, it);
+    this.#unfinished.delete(it.identity.name);
     void it.ended.then(({ outcome }) => {
-      if (outcome !== "stuck") this.#incoming.delete(migrationId);
+      if (outcome === "stuck") return;
+      this.#incoming.delete(migrationId);
+      if (it.mayGoOver) this.#unfinished.set(it.identity.name, it);
     });
   }
 

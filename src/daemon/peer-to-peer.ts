@@ -22,6 +22,9 @@ import type { Outgoing } from "./outgoing.js";
 import { withOwnPki } from "./own-pki.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
+export const takesNothingOver =
+  "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
+
 const kept = z.object({
   destinationUri: z.string(),
   flags: z.number(),
@@ -84,6 +87,7 @@ export function coordinate(
       const cookie = travelling.cookies.prepare ?? new Uint8Array();
       const prepared = cookies.preparedOf(outgoing, { ...parameters, uri: answer.value.uri }, cookie);
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
+      if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
       return done({ settle: destinationUri, ...prepared });
     },
   };

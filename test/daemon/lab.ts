@@ -72,6 +72,16 @@ export class Cable {
 
   namespace = (side: "a" | "b"): string => `swo-${side}-${this.#id}`;
 
+  /** What goes from a to b, in tc's words, such as `40mbit`. */
+  slow(rate: string): void {
+    const words = ["qdisc", "replace", "dev", "cable", "root", "tbf", "rate", rate, "burst", "64kb"];
+    execFileSync("tc", ["-n", this.namespace("a"), ...words, "latency", "100ms"]);
+  }
+
+  fast(): void {
+    execFileSync("tc", ["-n", this.namespace("a"), "qdisc", "del", "dev", "cable", "root"]);
+  }
+
   cut(): void {
     ip("-n", this.namespace("a"), "link", "set", "cable", "down");
   }

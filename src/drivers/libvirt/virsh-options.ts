@@ -15,8 +15,7 @@ export type VirshOption = Becomes & {
 
 const compression = "compression of the memory stream is not supported";
 const autoConverge = "auto-convergence is not supported";
-const postcopy =
-  "post-copy is not supported: a guest with half of its memory on each host is lost with either";
+const resumed = "a post-copy that has lost its connection is connected again by the hosts themselves";
 const parallel = "parallel connections are not supported";
 const tls = "TLS of the memory stream is not supported";
 
@@ -53,12 +52,14 @@ export const virshOptions = {
     flag: "ABORT_ON_ERROR",
     note: "on one that stops the guest, by its disk's error_policy",
   },
-  "--postcopy": { flag: "POSTCOPY", refused: postcopy },
+  "--postcopy": {
+    flag: "POSTCOPY",
+    note: "between two switchoverds; from then on the guest is lost with either host",
+  },
   "--postcopy-after-precopy": {
     virsh: "switches to post-copy after the first pass; needs --postcopy",
-    refused: postcopy,
   },
-  "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: postcopy },
+  "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: resumed },
   "--zerocopy": { flag: "ZEROCOPY", refused: "zero-copy is not supported" },
   "--migrateuri": { parameter: "migrate_uri", note: "tcp:host[:port]" },
   "--graphicsuri": {
@@ -73,9 +74,7 @@ export const virshOptions = {
   },
   "--timeout-suspend": { virsh: "as --timeout alone" },
   "--timeout-postcopy": {
-    virsh: "switches to post-copy when the time is over",
-    refused: postcopy,
-    note: "virsh asks for it all the same, is told no, and goes on",
+    virsh: "switches to post-copy when the time is over; needs --postcopy",
   },
   "--xml": { parameter: "destination_xml" },
   "--migrate-disks": {
@@ -95,7 +94,10 @@ export const virshOptions = {
   "--auto-converge-increment": { parameter: "auto_converge.increment", refused: autoConverge },
   "--persistent-xml": { parameter: "persistent_xml", note: "for --persistent" },
   "--tls": { flag: "TLS", refused: tls },
-  "--postcopy-bandwidth": { parameter: "bandwidth.postcopy", refused: postcopy },
+  "--postcopy-bandwidth": {
+    parameter: "bandwidth.postcopy",
+    refused: "a guest in post-copy waits for its memory: it is sent as fast as it can be",
+  },
   "--parallel": { flag: "PARALLEL", refused: parallel },
   "--parallel-connections": { parameter: "parallel.connections", refused: parallel },
   "--bandwidth": { parameter: "bandwidth", note: "of the memory and of each disk, in MiB/s; 0 for no limit" },
