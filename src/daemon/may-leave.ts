@@ -9,7 +9,7 @@ import { chosenDisks } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
-import type { ManagedDomain } from "./managed-domain.js";
+import { isBrokenInPostcopy, type ManagedDomain } from "./managed-domain.js";
 import type { StepWords } from "./step-words.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
@@ -19,6 +19,8 @@ export async function checkMayLeave(host: Host, entry: ManagedDomain, words: Ste
   const { flags, parameters } = words;
   const { xml } = parameters;
   const { domains, policy } = host;
+  if (isBrokenInPostcopy(entry))
+    throw no("OPERATION_INVALID", "the guest was lost in post-copy: what is left of it cannot move");
   if (flags.has("POSTCOPY") && policy.whenUnreachable === "fence")
     throw no(
       "ARGUMENT_UNSUPPORTED",

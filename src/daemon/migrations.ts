@@ -212,7 +212,8 @@ export class Migrations {
       return entry;
     }
     if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
-    throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    throw no("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
   }
 
   /** Confirm at the source: resolves when the domain is idle again, or gone. */
