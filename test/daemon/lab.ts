@@ -372,7 +372,7 @@ export class TwoHosts {
   }
 
   /** The same by the command, in a process of its own; with a cable it is at host a. */
-  client(words: readonly string[]): { kill(): void; readonly ended: Promise<unknown> } {
+  client(words: readonly string[]): { kill(): void; said(): string; readonly ended: Promise<unknown> } {
     const path = join(this.hosts.a.directory, "destination.xml");
     writeFileSync(path, this.guest.xml("b"));
     const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
@@ -381,8 +381,12 @@ export class TwoHosts {
     const namespace = this.cable?.namespace("a");
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
     const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];
-    const child = spawn(command, rest, { stdio: "ignore" });
-    return { kill: () => void child.kill("SIGKILL"), ended: once(child, "close") };
+    const child = spawn(command, rest, { stdio: ["ignore", "pipe", "ignore"] });
+    let said = "";
+    child.stdout.on("data", (text) => {
+      said += text;
+    });
+    return { kill: () => void child.kill("SIGKILL"), said: () => said, ended: once(child, "close") };
   }
 
   /** The same by version 2, which knows no other XML for the destination: both QEMUs append to the same file. */

@@ -1,7 +1,7 @@
 // Disks that travel with a guest between two hosts: each host has an image of its own. Checks G1, G4 and G6.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../src/drivers/libvirt/flags.js";
@@ -152,6 +152,11 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
 const storage: readonly MigrateFlag[] = ["NON_SHARED_DISK"];
 const copied = ({ fileProcessed }: { fileProcessed: bigint }) => fileProcessed > 0n;
 
+const storyAt = (lab: TwoHosts, side: "a" | "b"): string => {
+  const directory = join(lab.hosts[side].directory, "state", "journal");
+  return join(directory, readdirSync(directory).find((it) => it.endsWith(".journal")) ?? "");
+};
+
 /** Where it runs in the end, and that its disk is whole there; the image at b stays only with the guest. */
 async function runsOn(lab: TwoHosts): Promise<"a" | "b"> {
   const at = await lab.countsOn();
@@ -160,6 +165,33 @@ async function runsOn(lab: TwoHosts): Promise<"a" | "b"> {
   expect(leftOf(lab)).toEqual([]);
   return at;
 }
+
+describe("our own client", () => {
+  test("moves the disk and goes over to post-copy when it is told so, and shows how far the disk is", async () => {
+    // It dirties its memory faster than that is sent.
+    await inTwoHosts({ guest: { disk: "raw", workingSetMiB: 24, dirtyMiBps: 24 } }, async (lab) => {
+      const disks = ["--copy-storage-all", "--migrate-disks", "hda"];
+      const over = ["--postcopy", "--postcopy-after-precopy", "--bandwidth", "10"];
+      const client = lab.client([...disks, ...over, "--json"]);
+      expect(await client.ended).toEqual([0, null]);
+      const lines: unknown[] = client
+        .said()
+        .trim()
+        .split("\n")
+        .map((it) => JSON.parse(it));
+      expect(lines).toContainEqual(
+        expect.objectContaining({
+          progress: expect.objectContaining({
+            disks: { copiedBytes: expect.any(Number), totalBytes: expect.any(Number) },
+          }),
+        }),
+      );
+      expect(await runsOn(lab)).toBe("b");
+      const story = readFileSync(storyAt(lab, "a"), "utf8");
+      for (const state of ["mirroring", "handingOver", "left"]) expect(story).toContain(state);
+    });
+  });
+});
 
 describe("one copy runs on, with a whole disk, when", () => {
   test.each(["a", "b"] as const)(
