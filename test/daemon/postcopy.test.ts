@@ -1,9 +1,12 @@
 // Post-copy between two daemons, led by real virsh over a slow cable: the guest runs at the destination while most of its
 // memory is still at the source. Checks G1, G2 and G3, and what is left when the guest is lost.
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "./lab.js";
 import { fieldsOf, hasVirsh, Listening, refusal, until, type VirshHost, VirshLab } from "./virsh-lab.js";
+
+// A slow cable is slow.
+vi.setConfig({ testTimeout: 60_000 });
 
 const postcopy = ["--live", "--postcopy", "--persistent", "--undefinesource"] as const;
 /** Slower than the guest dirties its memory. */
