@@ -26,7 +26,8 @@ export {
   type RunningGuest,
 } from "./guests.js";
 export { type MigrateOptions, migrate } from "./migrate.js";
-export type { Migration, MigrationSnapshot, Outcome, Tuned } from "./migration.js";
+export type { Migration, MigrationSnapshot, Outcome } from "./migration.js";
+export type { Tuned } from "./person.js";
 export { launchProofGuest, type ProofGuest } from "./proof-guest.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";
 export { checkConvergencePolicy } from "./protocol/convergence-check.js";

@@ -6,8 +6,8 @@ import type { openCoordinator } from "./effects/open.js";
 import { stateName } from "./effects/record.js";
 import type { RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator.js";
-import type { Aside } from "./machines/habits.js";
 import { forecastOf } from "./machines/source-setup.js";
+import { askForPostcopy, firstAside, type Tuned } from "./person.js";
 import { createFeed } from "./progress-feed.js";
 import { checkLimits, type Limits, type Progress } from "./protocol/convergence.js";
 import { MigrationError } from "./protocol/errors.js";
@@ -62,11 +62,6 @@ export interface Migration {
   /** Has the guest run at the destination before its memory is there, as soon as QEMU can. Resolves to whether QEMU was told. */
   startPostcopy(): Promise<Tuned>;
   snapshot(): MigrationSnapshot;
-}
-
-export interface Tuned {
-  readonly applied: boolean;
-  readonly why: string;
 }
 
 /** What a handle is made over. */
@@ -152,21 +147,6 @@ export function conduct(parts: Parts): Migration {
     );
   };
 
-  const startPostcopy = async (): Promise<Tuned> => {
-    const asked = "person.postcopyAsked";
-    if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
-    const refusal = firstAside(source, (it) => it.type === "refused" && it.event === asked);
-    source.send({ type: asked });
-    const told = waitFor(
-      source,
-      (it) => stateName(it.value).includes("postcopy.asked") || !it.matches("precopying"),
-    ).then(() => undefined);
-    const refused = await Promise.race([refusal, told]);
-    return refused?.type === "refused"
-      ? { applied: false, why: refused.why }
-      : { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
-  };
-
   const abort = async (): Promise<Abort> => {
     if (coordinator.getSnapshot().status !== "active") {
       return { accepted: false, why: "the migration has ended" };
@@ -195,7 +175,7 @@ export function conduct(parts: Parts): Migration {
     setMaxDowntime: (maxDowntimeMs) => tune({ maxDowntimeMs }),
     setBandwidth: (bandwidthMiBps) => tune({ bandwidthMiBps }),
     setStall: (stallMs) => tune({ stallMs }),
-    startPostcopy,
+    startPostcopy: () => askForPostcopy(source),
     snapshot,
   };
 }
@@ -207,24 +187,4 @@ export function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: Coordinat
     message: "the source has not said how it ended",
   });
   return new MigrationError(kind, [first ?? unheard, ...rest], output.undone);
-}
-
-interface SpeaksAside {
-  on(type: "*", listener: (aside: Aside) => void): { unsubscribe(): void };
-  subscribe(observer: { complete(): void }): { unsubscribe(): void };
-}
-
-/** The first aside that fits; undefined when the actor ends before it. */
-function firstAside(actor: SpeaksAside, fits: (aside: Aside) => boolean): Promise<Aside | undefined> {
-  return new Promise((resolve) => {
-    const listening = actor.on("*", (aside) => {
-      if (fits(aside)) end(aside);
-    });
-    const ending = actor.subscribe({ complete: () => end(undefined) });
-    const end = (aside: Aside | undefined) => {
-      listening.unsubscribe();
-      ending.unsubscribe();
-      resolve(aside);
-    };
-  });
 }

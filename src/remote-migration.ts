@@ -8,6 +8,8 @@ import { remote } from "./drivers/libvirt-rpc/procedures.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
 import type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
+import type { Tuned } from "./person.js";
+import { messageOf } from "./protocol/answer.js";
 import type { Progress } from "./protocol/convergence.js";
 import type { Abort } from "./protocol/messages.js";
 import { coordinateFromHere } from "./remote-managed.js";
@@ -42,6 +44,8 @@ export interface RemoteMigration {
   progress(): Promise<Progress | null>;
   /** Obeyed until the guest has been handed over, and refused with a reason after it. */
   abort(): Promise<Abort>;
+  /** With `POSTCOPY`: has the guest run at the destination before its memory is there. Never rejects. */
+  startPostcopy(): Promise<Tuned>;
 }
 
 /**
@@ -84,6 +88,14 @@ export async function migrateBetweenWith(
         }
       },
       abort,
+      startPostcopy: async () => {
+        try {
+          await source.call(remote.procedures.domainMigrateStartPostCopy, { dom, flags: 0 });
+          return { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
+        } catch (error) {
+          return { applied: false, why: messageOf(error) };
+        }
+      },
     };
   } catch (error) {
     await close();

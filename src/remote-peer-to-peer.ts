@@ -1,7 +1,7 @@
 // A migration that the source's host leads (peer-to-peer), as its client sees it: it asks, looks on, and, when there is no
 // good answer, looks where the guest is. It decides nothing: the hosts go on without it.
 
-import { decisionAt, hasStayedAt } from "./drivers/libvirt/decision.js";
+import { decisionAt, whereaboutsAt } from "./drivers/libvirt/decision.js";
 import { bitsOf } from "./drivers/libvirt/flags.js";
 import { featuresOf, negotiateUnmanaged } from "./drivers/libvirt/negotiation.js";
 import { abortAt } from "./drivers/libvirt/peers.js";
@@ -58,9 +58,10 @@ async function whereItIs(
   const wasAborted = error instanceof LibvirtError && error.code === errorCodes.OPERATION_ABORTED;
   const endMs = clock.now() + patienceMs;
   while (clock.now() < endMs) {
-    const stayed = await ask(source, (rpc) => hasStayedAt(rpc, dom.uuid, forever));
-    if (stayed === true) return wasAborted ? "aborted" : "stayed";
-    if (stayed === false) {
+    const found = await ask(source, (rpc) => whereaboutsAt(rpc, dom.uuid, forever));
+    if (found === "stayed") return wasAborted ? "aborted" : "stayed";
+    if (found === "lost") return "lost";
+    if (found === "left") {
       const there = await ask(destination, (rpc) => decisionAt(rpc, dom.uuid, forever));
       if (there === "taken") return "arrived";
       if (there === "refused") return "lost";

@@ -15,6 +15,7 @@ import { streamWordsIn } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
+const passCheckMs = 50;
 const definitionMoved = "the definition is at the destination";
 
 /** The exit code. */
@@ -27,6 +28,8 @@ export async function migrateBetweenCommand(
   let journal: FileJournal | undefined;
   try {
     const where = placesOf(hardware, words);
+    if (words.postcopyAfterPrecopy && !words.postcopy)
+      throw new Error("--postcopy-after-precopy needs --postcopy");
     if (words.journal !== undefined) journal = await openFileJournal(words.journal);
     migration = await migrateBetween({
       ...where,
@@ -42,6 +45,7 @@ export async function migrateBetweenCommand(
   }
   const stopListening = obeyInterrupts(migration, screen);
   const stopShowing = showProgress(migration, screen);
+  if (words.postcopyAfterPrecopy) void goOver(migration, screen);
   const { kind, error } = await migration.outcome;
   stopShowing();
   stopListening();
@@ -85,6 +89,10 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
     ["PEER2PEER", words.p2p],
     ["TUNNELLED", words.tunnelled],
     ["OFFLINE", words.offline],
+    ["NON_SHARED_DISK", words.copyStorageAll],
+    ["NON_SHARED_INC", words.copyStorageInc],
+    ["NON_SHARED_SYNCHRONOUS_WRITES", words.copyStorageSynchronousWrites],
+    ["POSTCOPY", words.postcopy],
     ["UNSAFE", words.unsafe],
     ["ABORT_ON_ERROR", words.abortOnError],
     ["PERSIST_DEST", words.persistent],
@@ -100,11 +108,15 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
 /** @throws Error when the XML cannot be read. */
 async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
   const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
+  const { migrateDisks, disksPort, disksUri } = words;
   return {
     ...(migrateUri !== undefined && { uri: migrateUri }),
     ...(destinationName !== undefined && { name: destinationName }),
     ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
     ...(listenAddress !== undefined && { listenAddress }),
+    ...(migrateDisks !== undefined && { disks: migrateDisks }),
+    ...(disksPort !== undefined && { disksPort }),
+    ...(disksUri !== undefined && { disksUri }),
     ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
     ...(persistentXml !== undefined && { persistentXml: await readFile(persistentXml, "utf8") }),
   };
@@ -128,6 +140,15 @@ function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   return () => {
     ended = true;
   };
+}
+
+/** As virsh does: when the second pass over the memory has begun. */
+async function goOver(migration: RemoteMigration, screen: Screen): Promise<void> {
+  const isOver = migration.outcome.then(() => true);
+  const later = () => new Promise<false>((resolve) => setTimeout(() => resolve(false), passCheckMs));
+  while (((await migration.progress())?.pass ?? 0) < 2) if (await Promise.race([isOver, later()])) return;
+  const { applied, why } = await migration.startPostcopy();
+  if (!applied) screen.say(`it does not go over to post-copy: ${why}`);
 }
 
 /** First Ctrl-C: abort. Second: go; each host settles by itself. */

@@ -13,6 +13,8 @@ const number = (text: string): number => {
   return value;
 };
 
+const list = (text: string): readonly string[] => text.split(",").filter((it) => it !== "");
+
 const etcd = () =>
   new Option("--etcd <url>", "fence: where an etcd answers; given again, the next to ask").argParser(
     (text: string, before: readonly string[] = []) => {
@@ -47,6 +49,14 @@ export function program(): Command {
     )
     .option("--tunnelled", "with --p2p: the memory stream travels within that connection")
     .option("--offline", "between hosts: move its definition alone; needs --persistent")
+    .option("--copy-storage-all", "between hosts: copy its disks; images that are missing there are made")
+    .option("--copy-storage-inc", "the same, of what lies above backing files that both hosts have")
+    .option("--copy-storage-synchronous-writes", "the guest's writes wait for their copies")
+    .option("--migrate-disks <targets>", "which disks are copied, such as vda,vdb", list)
+    .option("--disks-port <port>", "where the destination takes the copies", number)
+    .option("--disks-uri <uri>", "the same: tcp://host[:port] or unix:///path")
+    .option("--postcopy", "between hosts: allow that the guest runs there before its memory has come")
+    .option("--postcopy-after-precopy", "and have it do so when all memory has been sent once")
     .option("--unsafe", "between hosts: also when a disk may not be the same there")
     .option("--abort-on-error", "between hosts: give up when an I/O error of a disk stops the guest")
     .option("--persistent", "between hosts: keep its definition at the destination")

@@ -4,6 +4,7 @@ import { SingleBar } from "cli-progress";
 import type { JournalRecord } from "../effects/ports.js";
 import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migration.js";
+import type { Progress } from "../protocol/convergence.js";
 import { describeForecast } from "../protocol/forecast.js";
 import { tell } from "./story.js";
 
@@ -25,7 +26,7 @@ const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
 function personScreen(story: boolean): Screen {
   const bar = new SingleBar({
-    format: "{phase} [{bar}] {sent} MiB sent, {rest} MiB to go  dirty {dirty} MiB/s  {forecast}",
+    format: "{phase} [{bar}] {disks}{sent} MiB sent, {rest} MiB to go  dirty {dirty} MiB/s  {forecast}",
     stream: process.stderr,
     hideCursor: true,
     clearOnComplete: true,
@@ -46,6 +47,7 @@ function personScreen(story: boolean): Screen {
       const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
       const shownNow = {
         phase: source.replace(/[(.].*/, ""),
+        disks: disksOf(progress),
         sent: mebibytes(progress.transferredBytes),
         rest: mebibytes(progress.remainingBytes),
         dirty: mebibytes(progress.dirtyBytesPerSecond),
@@ -60,6 +62,11 @@ function personScreen(story: boolean): Screen {
     proof: () => {},
   };
 }
+
+const disksOf = ({ disks }: Progress): string =>
+  disks === null
+    ? ""
+    : `disks ${mebibytes(disks.copiedBytes)} of ${mebibytes(disks.totalBytes)} MiB, memory `;
 
 function jsonScreen(): Screen {
   const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -59,6 +59,14 @@ export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords 
   readonly p2p?: true;
   readonly tunnelled?: true;
   readonly offline?: true;
+  readonly copyStorageAll?: true;
+  readonly copyStorageInc?: true;
+  readonly copyStorageSynchronousWrites?: true;
+  readonly migrateDisks?: readonly string[];
+  readonly disksPort?: number;
+  readonly disksUri?: string;
+  readonly postcopy?: true;
+  readonly postcopyAfterPrecopy?: true;
   readonly unsafe?: true;
   readonly abortOnError?: true;
   readonly persistent?: true;

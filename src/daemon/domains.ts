@@ -319,9 +319,11 @@ export class Domains {
       if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
     const { running } = await main.execute("query-status", {});
-    entry.state = running
-      ? { name: "running", reason: reasons.running.unknown }
-      : { name: "paused", reason: reasons.paused.unknown };
+    const { status = "" } = await main.execute("query-migrate", {});
+    const name = running ? "running" : "paused";
+    // One that has not got all of its memory, and whose migration has ended without it.
+    const isBroken = brokenInPostcopy.includes(status);
+    entry.state = { name, reason: reasons[name][isBroken ? "postcopyFailed" : "unknown"] };
     await this.keepHandleOf(domain, guest.process.handle);
     return entry;
   }
@@ -382,8 +384,8 @@ export class Domains {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
       const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
-      const { bandwidthMiBps, maxDowntimeMs } = defaultLimits;
-      const limits = { bandwidthMiBps, maxDowntimeMs };
+      const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
+      const limits = { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs };
       entry = { name, uuid, definition: null, autostart: false, live: null, state, job: null, limits };
       this.#byUuid.set(uuid, entry);
     }
@@ -394,6 +396,8 @@ export class Domains {
     if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
   }
 }
+
+const brokenInPostcopy: readonly string[] = ["postcopy-paused", "postcopy-recover"];
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";

@@ -1,6 +1,7 @@
 // Follows a source's machine for those who look on from outside: each pass, the pause of the switchover, and the figures
 // when the memory is over there. It changes nothing about the migration.
 
+import type { SnapshotFrom } from "xstate";
 import type { SourceActor } from "../drivers/local-peers.js";
 import type { Clock } from "../effects/ports.js";
 import type { Progress } from "../protocol/convergence.js";
@@ -19,10 +20,34 @@ export interface FollowedSource {
 }
 
 /** From these on the guest is stopped for the switchover. */
-const switching = ["pausing", "switchingOver", "handedOver"] as const;
+const switching = ["pausing", "endingMirrors", "switchingOver", "handedOver"] as const;
+/** In these its memory is served to the destination, which runs it. */
+const inPostcopy = ["handingOver", "serving", "reviving", "askingBack", "abandoning"] as const;
+
+type Standing = "migration" | "postcopy" | "postcopyFailed";
+
+/** How the guest stands here; null while it is its own. */
+function standingOf(snapshot: SnapshotFrom<SourceActor>): Standing | null {
+  if (snapshot.matches("reconnecting")) return "postcopyFailed";
+  if (inPostcopy.some((it) => snapshot.matches(it))) return "postcopy";
+  if (!switching.some((it) => snapshot.matches(it))) return null;
+  // Which of both it becomes is known as soon as QEMU has said so.
+  const isOpen = snapshot.context.postcopy === "announced" && !snapshot.matches("handedOver");
+  return isOpen ? null : "migration";
+}
+
+/** In libvirt's words, unless they have been said already. */
+export function tellStanding({ domains }: Host, entry: ManagedDomain, standing: Standing): void {
+  const { name, reason } = entry.state;
+  const wanted = reasons.paused[standing];
+  // A guest that somebody has paused before, or that was in post-copy, has not stopped for it now.
+  if (name === "paused" && (reason === wanted || standing === "migration")) return;
+  entry.state = { name: "paused", reason: wanted };
+  domains.tell(entry, "suspended", standing === "migration" ? "migrated" : standing);
+}
 
 export function followSource(host: Host, entry: ManagedDomain, actor: SourceActor, job: Job): FollowedSource {
-  const { domains, jobs, clock } = host;
+  const { jobs, clock } = host;
   let last: Progress | null = null;
   let completed: Promise<Readonly<Record<string, number>> | null> | undefined;
   const stopHearing = entry.live?.guest.process.main.onEvent((event) => {
@@ -31,10 +56,8 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
   actor.subscribe({
     next: (snapshot) => {
       last = snapshot.context.progress;
-      if (entry.state.name === "running" && switching.some((it) => snapshot.matches(it))) {
-        entry.state = { name: "paused", reason: reasons.paused.migration };
-        domains.tell(entry, "suspended", "migrated");
-      }
+      const standing = standingOf(snapshot);
+      if (standing !== null && entry.live !== null) tellStanding(host, entry, standing);
       if (snapshot.matches("handedOver")) completed ??= completedFigures(entry);
     },
     error: () => {},

@@ -2,7 +2,7 @@
 
 import { jobTypes } from "../drivers/libvirt-rpc/constants.js";
 import type { TypedParam } from "../drivers/libvirt-rpc/libvirt-types.js";
-import { expectedRestMs, type Progress } from "../protocol/convergence.js";
+import { type DiskProgress, expectedRestMs, type Progress } from "../protocol/convergence.js";
 import type { Abort } from "../protocol/messages.js";
 
 export interface Job {
@@ -32,20 +32,21 @@ export function jobInfo(job: Job | null, nowMs: number) {
   const total = BigInt(progress?.totalBytes ?? 0);
   const remaining = BigInt(progress?.remainingBytes ?? 0);
   const processed = BigInt(progress?.transferredBytes ?? 0);
+  const fileTotal = BigInt(progress?.disks?.totalBytes ?? 0);
+  const fileProcessed = BigInt(progress?.disks?.copiedBytes ?? 0);
+  const fileRemaining = fileTotal - fileProcessed;
   const rest = progress === null ? null : expectedRestMs(progress);
   return {
     type: job === null ? jobTypes.none : progress === null ? jobTypes.unbounded : jobTypes.bounded,
     timeElapsed: BigInt(job === null ? 0 : elapsedMs(job, nowMs)),
     timeRemaining: BigInt(rest === null ? 0 : Math.round(rest)),
-    dataTotal: total,
-    dataProcessed: processed,
-    dataRemaining: remaining,
+    dataTotal: total + fileTotal,
+    dataProcessed: processed + fileProcessed,
+    dataRemaining: remaining + fileRemaining,
     memTotal: total,
     memProcessed: processed,
     memRemaining: remaining,
-    fileTotal: 0n,
-    fileProcessed: 0n,
-    fileRemaining: 0n,
+    ...{ fileTotal, fileProcessed, fileRemaining },
   };
 }
 
@@ -56,11 +57,25 @@ export function figuresOf(progress: Progress): Record<string, number> {
   const { totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass } = progress;
   const restMs = expectedRestMs(progress);
   return {
-    ...(restMs !== null && { time_remaining: Math.round(restMs) }),
+    ...(restMs !== null && totalBytes > 0 && { time_remaining: Math.round(restMs) }),
     ...(progress.expectedDowntimeMs !== null && { downtime: progress.expectedDowntimeMs }),
     ...memoryFigures({ totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass }),
+    ...(progress.disks !== null && diskFigures(progress, progress.disks)),
   };
 }
+
+/** The data is the memory and the disks. */
+const diskFigures = (
+  memory: Progress,
+  { totalBytes, copiedBytes }: DiskProgress,
+): Record<string, number> => ({
+  data_total: memory.totalBytes + totalBytes,
+  data_processed: memory.transferredBytes + copiedBytes,
+  data_remaining: memory.remainingBytes + totalBytes - copiedBytes,
+  disk_total: totalBytes,
+  disk_processed: copiedBytes,
+  disk_remaining: totalBytes - copiedBytes,
+});
 
 export const memoryFigures = (
   it: Pick<

@@ -31,7 +31,7 @@ export interface ManagedDomain {
   /** The one thing that is done with it; others wait or are refused. */
   job: Job | null;
   /** For its next migration. */
-  limits: Pick<Limits, "bandwidthMiBps" | "maxDowntimeMs">;
+  limits: Pick<Limits, "bandwidthMiBps" | "diskBandwidthMiBps" | "maxDowntimeMs">;
 }
 
 export interface LifecycleEvent {
@@ -42,8 +42,11 @@ export interface LifecycleEvent {
 
 /** libvirt's reasons of states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
 export const reasons = {
-  running: { unknown: 0, booted: 1, migrated: 2, unpaused: 5, migrationCanceled: 6 },
-  paused: { unknown: 0, user: 1, migration: 2, ioError: 5 },
+  running: {
+    ...{ unknown: 0, booted: 1, migrated: 2, unpaused: 5, migrationCanceled: 6 },
+    ...{ postcopy: 10, postcopyFailed: 11 },
+  },
+  paused: { unknown: 0, user: 1, migration: 2, ioError: 5, postcopy: 12, postcopyFailed: 13 },
   shutoff: { unknown: 0, shutdown: 1, destroyed: 2, crashed: 3, migrated: 4, failed: 6 },
 } as const;
 /** And of lifecycle events (virDomainEvent…DetailType). */
@@ -51,10 +54,19 @@ export const details = {
   defined: { added: 0, updated: 1 },
   undefined: { removed: 0 },
   started: { booted: 0, migrated: 1 },
-  suspended: { paused: 0, migrated: 1 },
-  resumed: { unpaused: 0, migrated: 1 },
+  suspended: { paused: 0, migrated: 1, postcopy: 7, postcopyFailed: 8 },
+  resumed: { unpaused: 0, migrated: 1, postcopy: 3, postcopyFailed: 4 },
   shutdown: { guest: 1, host: 2 },
   stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
 } as const;
+
+/** A guest whose memory is on two hosts, or was when it was lost. */
+export const isInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolean =>
+  (name === "running" || name === "paused") &&
+  (reason === reasons[name].postcopy || reason === reasons[name].postcopyFailed);
+
+/** It cannot go on: some of its memory is not here, and nobody sends it. */
+export const isBrokenInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolean =>
+  (name === "running" || name === "paused") && reason === reasons[name].postcopyFailed;
 
 export type WhyStopped = keyof typeof reasons.shutoff & keyof typeof details.stopped;

@@ -5,21 +5,27 @@ import { binaryOf } from "../drivers/domain/build.js";
 import { checkCompatibility } from "../drivers/domain/compatibility.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
+import { chosenDisks } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
-import type { ManagedDomain } from "./managed-domain.js";
+import { isBrokenInPostcopy, type ManagedDomain } from "./managed-domain.js";
 import type { StepWords } from "./step-words.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
 
 /** @throws LibvirtError with every reason. */
-export async function checkMayLeave(
-  host: Host,
-  entry: ManagedDomain,
-  { flags, parameters: { xml } }: StepWords,
-): Promise<void> {
-  const { domains } = host;
+export async function checkMayLeave(host: Host, entry: ManagedDomain, words: StepWords): Promise<void> {
+  const { flags, parameters } = words;
+  const { xml } = parameters;
+  const { domains, policy } = host;
+  if (isBrokenInPostcopy(entry))
+    throw no("OPERATION_INVALID", "the guest was lost in post-copy: what is left of it cannot move");
+  if (flags.has("POSTCOPY") && policy.whenUnreachable === "fence")
+    throw no(
+      "ARGUMENT_UNSUPPORTED",
+      'post-copy does not go with this host\'s policy "fence": fencing the destination off does not bring back a guest that runs there with its memory on both',
+    );
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");
@@ -30,7 +36,8 @@ export async function checkMayLeave(
     it.type === "file" && it.source !== undefined ? [it.source.file] : [],
   );
   const sourceHost = await hostFacts(host, binary, files);
-  const reasons = checkCompatibility({ source, destination, sourceHost });
+  const copiedDisks = chosenDisks(source.model, words).map((it) => it.target.dev);
+  const reasons = checkCompatibility({ source, destination, sourceHost, copiedDisks });
   const grave = reasons.filter((it) => !unsafe.has(it.code));
   if (grave.length > 0) throw no("CONFIG_UNSUPPORTED", told(grave));
   if (reasons.length > 0 && !flags.has("UNSAFE")) throw no("MIGRATE_UNSAFE", told(reasons));

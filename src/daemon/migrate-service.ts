@@ -16,6 +16,11 @@ import { writing } from "./wire.js";
 /** Of DOMAIN_GET_JOB_STATS. */
 const statsFlags = { completed: 1, keepCompleted: 2 };
 
+/** Of DOMAIN_ABORT_JOB_FLAGS. */
+const abortFlags = { postcopy: 1 };
+const notInterrupted =
+  "a post-copy that is interrupted is connected again by the hosts themselves, so there is nothing to be had from it";
+
 export function migrateHandlers(host: Host, migrations: Migrations): Handlers<typeof remote.procedures> {
   const { domains } = host;
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
@@ -48,11 +53,14 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
     },
     domainAbortJobFlags: async ({ dom, flags }, client) => {
       writing(client);
-      checkFlags(flags, 0);
+      checkFlags(flags, allOf(abortFlags));
+      if ((flags & abortFlags.postcopy) !== 0) throw no("OPERATION_UNSUPPORTED", notInterrupted);
       await abort(of(dom));
     },
-    domainMigrateStartPostCopy: () => {
-      throw no("OPERATION_UNSUPPORTED", "post-copy migration is not supported");
+    domainMigrateStartPostCopy: async ({ dom, flags }, client) => {
+      writing(client);
+      checkFlags(flags, 0);
+      await migrations.goOver(of(dom));
     },
     domainMigrateSetMaxDowntime: ({ dom, downtime, flags }, client) => {
       writing(client);
@@ -62,7 +70,8 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
     domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }, client) => {
       writing(client);
       checkFlags(flags, 0);
-      migrations.tune(of(dom), limited({ bandwidthMiBps: Number(bandwidth) }));
+      const bandwidthMiBps = Number(bandwidth);
+      migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
     },
     domainMigrateGetMaxDowntime: ({ dom, flags }) => {
       checkFlags(flags, 0);

@@ -4,15 +4,15 @@
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { ListenAt } from "../drivers/qemu/listen-at.js";
 import type { DaemonConfig } from "./config.js";
+import { disksPlace } from "./copied-storage.js";
 import { no } from "./errors.js";
 
-type Asked = Pick<MigrateParameters, "uri" | "listenAddress">;
+type Asked = Pick<MigrateParameters, "uri" | "listenAddress" | "disksPort" | "disksUri">;
 type Configured = Pick<DaemonConfig, "migration" | "hostname">;
 
 /** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
 export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
-  const [lowest, highest] = migration.ports;
-  const free = Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+  const free = portsOf(migration);
   const bind = listenAddress ?? migration.listen;
   if (uri === undefined) return { bind, host: migration.host ?? hostname, ports: free };
   const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
@@ -28,4 +28,19 @@ export function listenAt({ migration, hostname }: Configured, { uri, listenAddre
   const asked = Number(port ?? 0);
   if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
   return { bind, host, ports: asked === 0 ? free : [asked] };
+}
+
+function portsOf({ ports: [lowest, highest] }: DaemonConfig["migration"]): readonly number[] {
+  return Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+}
+
+/** And its disks: the path of a unix socket, or ports. @throws LibvirtError when it is another place. */
+export function disksAt(configured: Configured, asked: Asked): string | ListenAt {
+  const { uri: _, disksPort = 0, disksUri, ...rest } = asked;
+  const free = listenAt(configured, rest);
+  if (disksUri === undefined) return { ...free, ports: disksPort === 0 ? free.ports : [disksPort] };
+  const place = disksPlace(disksUri);
+  if ("path" in place) return place.path;
+  const host = place.host.replace(/^\[|\]$/g, "");
+  return { bind: host, host, ports: place.port === undefined ? free.ports : [place.port] };
 }

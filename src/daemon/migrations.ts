@@ -1,37 +1,41 @@
 // All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
 // Every form of a step (Params, fixed) comes here with the same words.
 
-import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
-import { CookieError } from "../drivers/domain/cookie/errors.js";
-import type { CookieFeature } from "../drivers/domain/cookie/sections.js";
-import { writeCookie } from "../drivers/domain/cookie/write.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
-import { requiredCapabilities } from "../drivers/qemu/stream-table.js";
 import { endOtherRelays } from "../drivers/relay/relay.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
-import type { Decision, GuestDescription, Identity, Prepared, Reconnection } from "../protocol/messages.js";
+import type { Decision, GuestDescription, Identity, Reconnection } from "../protocol/messages.js";
+import { copyOf, disksThatCome } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
 import type { ManagedDomain } from "./managed-domain.js";
 import { checkMayLeave } from "./may-leave.js";
-import { listenAt } from "./migrate-uri.js";
+import { disksAt, listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
-import { type Cookies, coordinate, coordinateAgain } from "./peer-to-peer.js";
+import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import {
+  beginCookie,
+  capabilitiesIn,
+  prepareCookie,
+  preparedOf,
+  readBeginCookie,
+  readPrepareCookie,
+} from "./step-cookies.js";
 import { renamed, type StepWords } from "./step-words.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
-/** What the source reads of Prepare's cookie. */
-const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
+const handsNothingOver =
+  "post-copy needs a source that hands the guest over to this host itself, which a libvirtd does not";
 /** As long as the client waits. */
 const forever = new AbortController().signal;
 const settleMs = 4_000;
@@ -40,6 +44,8 @@ export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
+  /** By name at the destination: in post-copy a guest may have arrived before Finish is asked. */
+  readonly #unfinished = new Map<string, Incoming>();
   /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
   readonly #namesAtSource = new WeakMap<Incoming, string>();
   /** Uuids of the guests whose job is not taken yet. */
@@ -86,7 +92,7 @@ export class Migrations {
     void client?.closed.then(() => outgoing.abandon());
     const guest = valueIn(await outgoing.peer.begin(forever));
     const xml = parameters.xml ?? outgoing.domain.xml;
-    return { xml, cookieOut: this.#cookie(outgoing.identity, entry.name, guest, undefined), outgoing, guest };
+    return { xml, cookieOut: await beginCookie(this.#host, outgoing, guest), outgoing, guest };
   }
 
   /** Prepare at the destination: starts its QEMU, and tells where it listens. */
@@ -99,14 +105,7 @@ export class Migrations {
     const { parameters, flags } = words;
     if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);
-    const cookie = this.#read(words.cookie, given, [
-      "lockstate",
-      "nbd",
-      "cpu",
-      "capabilities",
-      "memory-hotplug",
-      "cpu-hotplug",
-    ]);
+    const cookie = readBeginCookie(this.#host, words.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
     const known = cookie?.switchover;
     if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
@@ -119,31 +118,32 @@ export class Migrations {
     if (under === undefined) domains.checkMayCome(domain);
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
+    const { disks, images } = disksThatCome(domain.model, words, cookie);
     const guest: GuestDescription = {
       uuid: domain.uuid,
       guestWas: flags.has("PAUSED") ? "paused" : "running",
       qemuVersion: known?.qemu ?? "",
       memoryBytes: known?.memory ?? bytesOf(domain),
       capabilities: capabilitiesIn(cookie),
-      disks: [],
+      disks,
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
-    const incoming = under ?? (await this.#arrive({ identity, domain, guest, persistent, transport }));
+    const postcopy = flags.has("POSTCOPY");
+    if (postcopy && known === undefined) throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
+    const arriving: Arriving = {
+      postcopy,
+      ...{ identity, domain, guest, persistent, transport, images },
+      disksAt: disksAt(config, parameters),
+    };
+    const incoming = under ?? (await this.#arrive(arriving));
     this.#namesAtSource.set(incoming, given.name);
     void client?.closed.then(() => incoming.abandon());
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
-    return {
-      cookieOut: this.#cookie(
-        identity,
-        given.name,
-        { ...guest, capabilities: prepared.capabilities },
-        config.uri,
-      ),
-      uriOut: prepared.uri,
-    };
+    const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
+    return { cookieOut, uriOut: prepared.uri };
   }
 
   /** Perform at the source; of a peer-to-peer migration all of it. */
@@ -160,7 +160,11 @@ export class Migrations {
     }
     if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
     const outgoing = this.#outgoingOf(entry);
-    const prepared = this.#preparedOf(entry, parameters, words.cookie);
+    const prepared = await this.#orGiveUp(outgoing, () => {
+      const it = preparedOf(this.#host, entry, parameters, words.cookie);
+      if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
+      return it;
+    });
     outgoing.tune(limitsOf(parameters));
     valueIn(await outgoing.perform(prepared, forever));
     return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
@@ -173,8 +177,8 @@ export class Migrations {
    */
   async performAlone(entry: ManagedDomain, words: StepWords): Promise<void> {
     await checkMayLeave(this.#host, entry, words);
-    const { switchover: known } = this.#read(words.cookie, entry, ofPrepare) ?? {};
-    const prepared = this.#preparedOf(entry, words.parameters, words.cookie);
+    const { switchover: known } = readPrepareCookie(this.#host, words.cookie, entry) ?? {};
+    const prepared = preparedOf(this.#host, entry, words.parameters, words.cookie);
     if (known !== undefined && (await this.#host.journal.has(known.migration)))
       throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
     const outgoing = this.#depart(entry, words, known?.migration);
@@ -195,18 +199,21 @@ export class Migrations {
 
   /** Finish at the destination; the domain when it runs here. */
   async finish(name: string, cancelled: boolean, words: StepWords): Promise<ManagedDomain> {
-    const incoming = [...this.#incoming.values()].find((it) => it.identity.name === name);
+    const underWay = [...this.#incoming.values()].find((it) => it.identity.name === name);
+    const incoming = underWay ?? this.#unfinished.get(name);
     if (incoming === undefined)
       throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
     valueIn(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
+    this.#unfinished.delete(name);
     if (outcome === "arrived") {
       const entry = this.#host.domains.byUuid(incoming.identity.uuid);
       await keepOfPerform(this.#host, entry, words, this.#namesAtSource.get(incoming) ?? name);
       return entry;
     }
     if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
-    throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    throw no("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
   }
 
   /** Confirm at the source: resolves when the domain is idle again, or gone. */
@@ -221,6 +228,31 @@ export class Migrations {
   tune(entry: ManagedDomain, limits: Partial<Limits>): void {
     Object.assign(entry.limits, limits);
     this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  /** libvirt's client does not confirm what Perform has refused. */
+  async #orGiveUp<T>(outgoing: Outgoing, look: () => T): Promise<T> {
+    try {
+      return look();
+    } catch (error) {
+      outgoing.abandon();
+      await outgoing.ended;
+      throw error;
+    }
+  }
+
+  /** @throws LibvirtError when it is not under way, or was begun without leave for it, or QEMU cannot. */
+  async goOver(entry: ManagedDomain): Promise<void> {
+    const outgoing = this.#outgoing.get(entry.uuid);
+    if (outgoing === undefined)
+      throw no("OPERATION_INVALID", "post-copy can only be started while outgoing migration is in progress");
+    if (!outgoing.mayGoOver)
+      throw no(
+        "OPERATION_INVALID",
+        "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag",
+      );
+    const { applied, why } = await outgoing.goOver();
+    if (!applied) throw no("OPERATION_INVALID", why);
   }
 
   async #peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
@@ -250,14 +282,18 @@ export class Migrations {
     }
   }
 
-  #depart(entry: ManagedDomain, { parameters, flags }: StepWords, migrationId?: string): Outgoing {
-    const outgoing = Outgoing.begin(this.#host, entry, {
-      migrationId: migrationId ?? this.#host.ids.next(),
+  #depart(entry: ManagedDomain, words: StepWords, migrationId?: string): Outgoing {
+    const { parameters, flags } = words;
+    const host = this.#host;
+    const outgoing = Outgoing.begin(host, entry, {
+      migrationId: migrationId ?? host.ids.next(),
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       abortOnError: flags.has("ABORT_ON_ERROR"),
-      relayed: this.#host.config.migration.relay && !flags.has("TUNNELLED"),
+      relayed: host.config.migration.relay && !flags.has("TUNNELLED"),
       limits: limitsOf(parameters),
+      postcopy: flags.has("POSTCOPY"),
+      storage: copyOf(host.domains.liveOf(entry).domain.model, words),
     });
     this.#keepOutgoing(outgoing);
     return outgoing;
@@ -266,24 +302,9 @@ export class Migrations {
   readonly #cookies: Cookies = {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
-    ofBegin: ({ identity, domain }, guest) => this.#cookie(identity, domain.name, guest, undefined),
-    preparedOf: ({ domain }, uri, cookie) => this.#preparedOf(domain, { uri }, cookie),
+    ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
+    preparedOf: ({ domain }, parameters, cookie) => preparedOf(this.#host, domain, parameters, cookie),
   };
-
-  /** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read. */
-  #preparedOf(
-    entry: Pick<Domain, "name" | "uuid">,
-    { uri }: MigrateParameters,
-    cookieIn: Uint8Array,
-  ): Prepared {
-    const cookie = this.#read(cookieIn, entry, ofPrepare);
-    if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
-    return {
-      uri: uri.replace(/^tcp:\/\//, "tcp:"),
-      capabilities: capabilitiesIn(cookie),
-      ...(cookie?.switchover?.settle !== undefined && { settle: cookie.switchover.settle }),
-    };
-  }
 
   /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
   async settle(identity: Identity, how: "settle" | "yield" | "handOver"): Promise<Decision> {
@@ -311,7 +332,7 @@ export class Migrations {
   async reconnect(identity: Identity): Promise<Reconnection> {
     const incoming = this.#incoming.get(identity.migrationId);
     if (incoming === undefined)
-      return (await this.#host.journal.decisionOf(identity.migrationId)) === "taken" ? "arrived" : "lost";
+      return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
     return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
   }
 
@@ -332,8 +353,11 @@ export class Migrations {
   #keepIncoming(it: Incoming): void {
     const { migrationId } = it.identity;
     this.#incoming.set(migrationId, it);
+    this.#unfinished.delete(it.identity.name);
     void it.ended.then(({ outcome }) => {
-      if (outcome !== "stuck") this.#incoming.delete(migrationId);
+      if (outcome === "stuck") return;
+      this.#incoming.delete(migrationId);
+      if (it.mayGoOver) this.#unfinished.set(it.identity.name, it);
     });
   }
 
@@ -354,49 +378,10 @@ export class Migrations {
       );
     return persistent.xml;
   }
-
-  #cookie(identity: Identity, name: string, guest: GuestDescription, settle: string | undefined): Uint8Array {
-    const { hostname, hostUuid } = this.#host.config;
-    return writeCookie({
-      name,
-      uuid: identity.uuid,
-      hostname,
-      hostUuid,
-      features: [],
-      capabilities: { caps: guest.capabilities.map((it) => ({ name: it, auto: false })) },
-      switchover: {
-        version: 1,
-        migration: identity.migrationId,
-        memory: guest.memoryBytes,
-        ...(settle !== undefined && { settle }),
-        ...(guest.qemuVersion !== "" && { qemu: guest.qemuVersion }),
-        ...(guest.fencingToken !== null && { fencing: guest.fencingToken }),
-      },
-    });
-  }
-
-  #read(
-    bytes: Uint8Array,
-    { name, uuid }: Pick<Domain, "name" | "uuid">,
-    reads: readonly CookieFeature[],
-  ): Cookie | null {
-    const { hostUuid } = this.#host.config;
-    try {
-      return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
-    } catch (error) {
-      throw error instanceof CookieError
-        ? no("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
-        : error;
-    }
-  }
 }
 
-/** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
-const capabilitiesIn = (cookie: Cookie | null): readonly string[] =>
-  cookie?.capabilities?.caps.map((it) => it.name) ?? requiredCapabilities;
-
 const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
-  bandwidthMiBps === undefined ? {} : { bandwidthMiBps };
+  bandwidthMiBps === undefined ? {} : { bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps };
 
 const bytesOf = ({ model }: Domain): number => (model === undefined ? 0 : memoryKiB(model.memory) * 1024);
 

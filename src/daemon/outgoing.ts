@@ -8,21 +8,23 @@ import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
 import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
-import { QemuSourceGuest } from "../drivers/qemu/source-guest.js";
+import { isAlive } from "../drivers/qemu/proc.js";
+import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
 import type { SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
+import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
-import { type FollowedSource, followSource } from "./follow-source.js";
+import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { type ManagedDomain, reasons } from "./managed-domain.js";
+import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 
-const kept = z.object({ xml: z.string(), undefineSource: z.boolean() });
+const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), postcopy: z.boolean() });
 type Kept = z.infer<typeof kept>;
 
 export interface Leaving {
@@ -34,6 +36,10 @@ export interface Leaving {
   /** Whether a stream by TCP goes through a relay. */
   readonly relayed: boolean;
   readonly limits: Partial<Limits>;
+  /** Null when the hosts share the guest's disks. */
+  readonly storage: StorageCopy | null;
+  /** Whether it may go over to post-copy. */
+  readonly postcopy: boolean;
 }
 
 export class Outgoing {
@@ -43,6 +49,8 @@ export class Outgoing {
   /** Resolves when the domain is idle again, or gone; never rejects. */
   readonly ended: Promise<SourceReport>;
   readonly followed: FollowedSource;
+  /** To post-copy. */
+  readonly mayGoOver: boolean;
   readonly #host: Host;
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
@@ -58,17 +66,18 @@ export class Outgoing {
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
-    const { abortOnError } = leaving;
-    const options = { pauseBeforeSwitchover: false, abortOnError, storage: null };
+    const { abortOnError, storage, postcopy } = leaving;
+    const stream = postcopy ? { postcopy: {} } : {};
+    const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {
       ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
-      ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
+      ...{ xml: domain.xml, undefineSource: leaving.undefineSource, postcopy },
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
-    const outgoing = new Outgoing(host, entry, domain, identity, opened, settling, leaving.undefineSource);
+    const outgoing = new Outgoing(host, entry, domain, identity, opened, settling, leaving);
     if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
     return outgoing;
   }
@@ -77,7 +86,7 @@ export class Outgoing {
   static async takeUp(host: Host, story: OpenStory): Promise<Outgoing | null> {
     const found = interrupted(story, "source");
     if (found === null) return null;
-    const { xml, undefineSource } = kept.parse(found.opened.host);
+    const { xml, ...leaving } = kept.parse(found.opened.host);
     const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host.clock);
@@ -88,7 +97,7 @@ export class Outgoing {
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
-    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, settling, undefineSource);
+    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, settling, leaving);
     await outgoing.#keepIntent();
     return outgoing;
   }
@@ -100,14 +109,15 @@ export class Outgoing {
     identity: Identity,
     opened: Opened<SourceActor>,
     settling: SettlePeer,
-    undefineSource: boolean,
+    leaving: Pick<Leaving, "undefineSource" | "postcopy">,
   ) {
     this.identity = identity;
     this.domain = domain;
     this.#host = host;
     this.#actor = opened.actor;
     this.#settling = settling;
-    this.#undefineSource = undefineSource;
+    this.#undefineSource = leaving.undefineSource;
+    this.mayGoOver = leaving.postcopy;
     this.peer = localSource(opened);
     const job = this.#job();
     host.domains.setJob(entry, job);
@@ -141,6 +151,8 @@ export class Outgoing {
   tune(limits: Partial<Limits>): void {
     if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "person.tuned", limits });
   }
+
+  goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
   /** Its coordinator has gone: what is not handed over stays, what is settles. */
   abandon(): void {
@@ -178,7 +190,10 @@ export class Outgoing {
         else await this.#leaveDefined(entry);
         break;
       case "lost":
-        await domains.leave(entry, "failed");
+        // After a post-copy whose destination has lost it there is still a QEMU: a person has to give the guest up.
+        if (entry.live !== null && isAlive(entry.live.guest.process.handle))
+          tellStanding(this.#host, entry, "postcopyFailed");
+        else await domains.leave(entry, "failed");
         break;
       case "stayed": {
         const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
@@ -212,7 +227,12 @@ export class Outgoing {
       progress: () => this.#actor.getSnapshot().context.progress,
       abort: async () => {
         const answer = await this.peer.abort(AbortSignal.timeout(10_000));
-        return answer.kind === "done" ? answer.value : { accepted: false, why: answer.cause.message };
+        if (answer.kind !== "done") return { accepted: false, why: answer.cause.message };
+        const { accepted } = answer.value;
+        const why = "cannot abort migration in post-copy mode";
+        return !accepted && isInPostcopy(this.#host.domains.byUuid(this.domain.uuid))
+          ? { accepted, why }
+          : answer.value;
       },
     };
   }

@@ -22,6 +22,9 @@ import type { Outgoing } from "./outgoing.js";
 import { withOwnPki } from "./own-pki.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
+export const takesNothingOver =
+  "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
+
 const kept = z.object({
   destinationUri: z.string(),
   flags: z.number(),
@@ -32,6 +35,9 @@ const kept = z.object({
     persistentXml: z.exactOptional(z.string()),
     bandwidthMiBps: z.exactOptional(z.number()),
     listenAddress: z.exactOptional(z.string()),
+    disks: z.exactOptional(z.readonly(z.array(z.string()))),
+    disksPort: z.exactOptional(z.number()),
+    disksUri: z.exactOptional(z.string()),
   }),
 });
 
@@ -43,8 +49,8 @@ export interface PeerToPeerWords {
 
 /** How the source's daemon reads and writes cookies. */
 export interface Cookies {
-  ofBegin(outgoing: Outgoing, guest: GuestDescription): Uint8Array;
-  preparedOf(outgoing: Outgoing, uri: string, cookie: Uint8Array): Prepared;
+  ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
+  preparedOf(outgoing: Outgoing, parameters: MigrateParameters, cookie: Uint8Array): Prepared;
   ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
 }
 
@@ -74,13 +80,14 @@ export function coordinate(
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
-      travelling.cookies.begin = cookies.ofBegin(outgoing, guest);
+      travelling.cookies.begin = await cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
       if (answer.kind !== "done") return answer;
       const cookie = travelling.cookies.prepare ?? new Uint8Array();
-      const prepared = cookies.preparedOf(outgoing, answer.value.uri, cookie);
+      const prepared = cookies.preparedOf(outgoing, { ...parameters, uri: answer.value.uri }, cookie);
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
+      if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
       return done({ settle: destinationUri, ...prepared });
     },
   };

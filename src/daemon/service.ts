@@ -13,7 +13,7 @@ import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
-import { type ManagedDomain, reasons } from "./managed-domain.js";
+import { isBrokenInPostcopy, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
 import { powerHandlers } from "./power-service.js";
@@ -52,7 +52,8 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   };
   const destroyed = async (entry: ManagedDomain) => {
     const live = domains.liveOf(entry);
-    if (entry.job !== null)
+    // A post-copy cannot be aborted: a person gives the guest up so when one of its hosts does not come back.
+    if (entry.job !== null && !isInPostcopy(entry))
       throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}; abort it first`);
     live.endsAs = "destroyed";
     const answer = await endProcess(live.guest.process);
@@ -69,6 +70,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const resumed = async (entry: ManagedDomain) => {
     const { guest } = domains.liveOf(entry);
     domains.checkIdle(entry);
+    if (isBrokenInPostcopy(entry))
+      throw no(
+        "OPERATION_INVALID",
+        "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
+      );
     if (entry.state.name === "running") throw no("OPERATION_INVALID", "domain is already running");
     await guest.process.main.execute("cont", {});
     entry.state = { name: "running", reason: reasons.running.unpaused };

@@ -9,7 +9,8 @@ import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
 import { OfflineMigrations } from "./offline.js";
-import { checkTunnel, type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
+import { checkTogether } from "./refused-together.js";
+import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
 import { wire, writing } from "./wire.js";
 
 const empty = new Uint8Array();
@@ -22,7 +23,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
 
   const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
     writing(client);
-    checkTunnel(words, { isPrepared: false });
+    checkTogether(words, { isPrepared: false });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
       ? await offline.begin(entry, words)
@@ -31,7 +32,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   };
   const prepare = (client: RpcClient, words: StepWords, tunnel?: RpcStream) => {
     writing(client);
-    checkTunnel(words, { isPrepared: tunnel !== undefined });
+    checkTogether(words, { isPrepared: tunnel !== undefined });
     return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
   };
   const perform = async (
@@ -41,7 +42,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     destinationUri: string | null,
   ) => {
     writing(client);
-    checkTunnel(words, { isPrepared: false });
+    checkTogether(words, { isPrepared: false });
     if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);

@@ -70,16 +70,6 @@ function checkedFlags(bits: number): ReadonlySet<MigrateFlag> {
   return flags;
 }
 
-/** What a tunnel cannot be together with; `isPrepared`: its stream is there. @throws LibvirtError */
-export function checkTunnel({ flags, parameters }: StepWords, { isPrepared }: { isPrepared: boolean }): void {
-  if (!flags.has("TUNNELLED")) return;
-  if (flags.has("OFFLINE")) throw no("OPERATION_INVALID", "an offline migration has nothing to tunnel");
-  if (!isPrepared && !flags.has("PEER2PEER"))
-    throw no("OPERATION_INVALID", "a tunnelled migration has to be peer-to-peer");
-  if (parameters.uri !== undefined || parameters.listenAddress !== undefined)
-    throw no("ARGUMENT_UNSUPPORTED", "a tunnel has no migration URI and no listen address");
-}
-
 /** The domain of that XML, under the name that it is to have at the destination. */
 export function renamed(domains: Domains, xml: string, name: string | undefined): Domain {
   const domain = domains.parse(xml);

@@ -30,7 +30,9 @@ import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
-import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
+import { checkDisk, describeDisk } from "../../src/guest/disk-proof.js";
+import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "../../src/guest/firmware.js";
+import { readDiskArea } from "../../src/proof-disk.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { migrateBetween, type RemoteMigration } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
@@ -69,6 +71,16 @@ export class Cable {
   }
 
   namespace = (side: "a" | "b"): string => `swo-${side}-${this.#id}`;
+
+  /** What goes from a to b, in tc's words, such as `40mbit`. */
+  slow(rate: string): void {
+    const words = ["qdisc", "replace", "dev", "cable", "root", "tbf", "rate", rate, "burst", "64kb"];
+    execFileSync("tc", ["-n", this.namespace("a"), ...words, "latency", "100ms"]);
+  }
+
+  fast(): void {
+    execFileSync("tc", ["-n", this.namespace("a"), "qdisc", "del", "dev", "cable", "root"]);
+  }
 
   cut(): void {
     ip("-n", this.namespace("a"), "link", "set", "cable", "down");
@@ -181,20 +193,50 @@ export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boole
   stallMs: 1_500,
 });
 
-const proof = proofGuestOptions({ memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 });
+const proof = { memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 };
+/** Where the guest writes; each host has an image of its own. */
+const proofDisk = { slots: 64, seed: 7 };
 
-/** A guest with a serial file for each host that it may run on; both see the same directory. */
+export interface ProofWish {
+  /** The format of its disk's images; without it the guest has none. */
+  readonly disk?: "raw" | "qcow2";
+  readonly workingSetMiB?: number;
+  readonly dirtyMiBps?: number;
+}
+
+/** A guest with a serial file, and an image, for each host that it may run on; both see the same directory. */
 export class ProofDomain {
   readonly uuid = randomUUID();
   readonly name: string;
+  readonly #format: "raw" | "qcow2" | undefined;
+  readonly #proof: ProofGuestOptions;
   readonly #directory: string;
   readonly #sides: string[] = [];
 
-  constructor(name: string) {
+  constructor(name: string, { disk, ...wish }: ProofWish = {}) {
     this.name = name;
+    this.#format = disk;
+    this.#proof = proofGuestOptions({ ...proof, ...wish, ...(disk && { disk: proofDisk }) });
     this.#directory = mkdtempSync(join(tmpdir(), "guest-"));
     mkdirSync(this.#directory, { recursive: true });
-    writeFileSync(join(this.#directory, "firmware"), buildFirmware(proof));
+    writeFileSync(join(this.#directory, "firmware"), buildFirmware(this.#proof));
+    if (disk === undefined) return;
+    this.makeImage("a", "24M");
+    // Behind what the guest writes to: so that there is something to copy.
+    execFileSync("qemu-io", ["-f", disk, "-c", "write -P 7 8M 16M", this.image("a")]);
+  }
+
+  image = (side: string): string => join(this.#directory, `${side}.${this.#format}`);
+
+  /** In that side's place; `words` are qemu-img's. */
+  makeImage(side: string, size: string, ...words: readonly string[]): void {
+    const format = this.#format ?? "raw";
+    execFileSync("qemu-img", ["create", "-q", "-f", format, ...words, this.image(side), size]);
+  }
+
+  #disk(side: string): string {
+    if (this.#format === undefined) return "";
+    return `<disk type='file'><driver name='qemu' type='${this.#format}'/><source file='${this.image(side)}'/><target dev='hda' bus='ide'/></disk>`;
   }
 
   /** On a side of that name, after those named before. */
@@ -209,7 +251,7 @@ export class ProofDomain {
   <features><acpi/></features>
   <devices>
     <controller type='usb' model='none'/><memballoon model='none'/>
-    <serial type='file'><source path='${join(this.#directory, `${side}.serial`)}' append='on'/></serial>
+    ${this.#disk(side)}<serial type='file'><source path='${join(this.#directory, `${side}.serial`)}' append='on'/></serial>
   </devices>
 </domain>`;
   }
@@ -219,12 +261,25 @@ export class ProofDomain {
 
   /** @throws Error when its count has a gap, a repeat or a reset. */
   check(): void {
+    const report = this.#heard();
+    if (!report.ok) throw new Error(describeContinuity(report));
+  }
+
+  /** That each write which it was acknowledged is in that side's image. It may write on meanwhile. @throws Error */
+  async checkDisk(side: string): Promise<void> {
+    const { acknowledged = 0 } = this.#heard();
+    const image = { path: this.image(side), format: this.#format ?? "raw" };
+    const area = await readDiskArea(image, proofDisk, join(this.#directory, "area"));
+    const report = checkDisk(area, proofDisk, acknowledged, { heardSince: this.#heard().acknowledged ?? 0 });
+    if (!report.ok || report.slotsVerified === 0) throw new Error(describeDisk(report));
+  }
+
+  #heard() {
     const streams = this.#sides
       .map((name) => ({ name, path: join(this.#directory, `${name}.serial`) }))
       .filter(({ path }) => existsSync(path))
       .map(({ name, path }) => ({ name, bytes: readFileSync(path) }));
-    const report = checkContinuity(streams, proof);
-    if (!report.ok) throw new Error(describeContinuity(report));
+    return checkContinuity(streams, this.#proof);
   }
 
   /** Waits until it has counted on, on that side. */
@@ -252,7 +307,7 @@ export const whole: readonly MigrateFlag[] = ["LIVE", "PERSIST_DEST", "UNDEFINE_
 
 /** A guest at host a, and host b beside it. */
 export class TwoHosts {
-  readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
+  readonly guest: ProofDomain;
   readonly hosts: Readonly<Record<Side, HostProcess>>;
   readonly #redials: Redial[] = [];
   #connections: Partial<Record<Side, Redial>> = {};
@@ -266,7 +321,9 @@ export class TwoHosts {
     more: Partial<ConfigInput>,
     cable?: Cable,
     each?: Readonly<Record<Side, Partial<ConfigInput>>>,
+    wish: ProofWish = {},
   ) {
+    this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
     this.cable = cable;
     const host = (side: Side) => {
       const address = cable?.addresses[side];
@@ -304,18 +361,18 @@ export class TwoHosts {
   }
 
   /** From a to b, coordinated from here. */
-  managed(parameters: MigrateParameters = {}): Promise<RemoteMigration> {
+  managed(parameters: MigrateParameters = {}, more: readonly MigrateFlag[] = []): Promise<RemoteMigration> {
     return migrateBetween({
       from: this.hosts.a.uri,
       to: this.hosts.b.uri,
       domain: this.guest.name,
-      flags: whole,
+      flags: [...whole, ...more],
       parameters: { xml: this.guest.xml("b"), ...parameters },
     });
   }
 
   /** The same by the command, in a process of its own; with a cable it is at host a. */
-  client(words: readonly string[]): { kill(): void; readonly ended: Promise<unknown> } {
+  client(words: readonly string[]): { kill(): void; said(): string; readonly ended: Promise<unknown> } {
     const path = join(this.hosts.a.directory, "destination.xml");
     writeFileSync(path, this.guest.xml("b"));
     const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
@@ -324,8 +381,12 @@ export class TwoHosts {
     const namespace = this.cable?.namespace("a");
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
     const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];
-    const child = spawn(command, rest, { stdio: "ignore" });
-    return { kill: () => void child.kill("SIGKILL"), ended: once(child, "close") };
+    const child = spawn(command, rest, { stdio: ["ignore", "pipe", "ignore"] });
+    let said = "";
+    child.stdout.on("data", (text) => {
+      said += text;
+    });
+    return { kill: () => void child.kill("SIGKILL"), said: () => said, ended: once(child, "close") };
   }
 
   /** The same by version 2, which knows no other XML for the destination: both QEMUs append to the same file. */
@@ -473,13 +534,14 @@ type JobInfo = XdrValue<typeof procedures.domainGetJobInfo.ret>;
 interface HostsOptions extends Partial<ConfigInput> {
   readonly cable?: Cable;
   readonly each?: Readonly<Record<Side, Partial<ConfigInput>>>;
+  readonly guest?: ProofWish;
 }
 
 export async function inTwoHosts(
-  { cable, each, ...more }: HostsOptions,
+  { cable, each, guest, ...more }: HostsOptions,
   run: (lab: TwoHosts) => Promise<void>,
 ): Promise<void> {
-  const lab = new TwoHosts(more, cable, each);
+  const lab = new TwoHosts(more, cable, each, guest);
   try {
     await lab.begin();
     await run(lab);

@@ -1,4 +1,9 @@
+import { execFile, execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
 import {
   bitsOf,
@@ -13,7 +18,7 @@ import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { JournalRecord } from "../../src/effects/ports.js";
 import { unknown } from "../../src/protocol/answer.js";
-import { migrateBetweenWith } from "../../src/remote-migration.js";
+import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
 import { until } from "../rpc/pair.js";
@@ -21,7 +26,7 @@ import { hostOf, type Peer } from "./either-host.js";
 
 const { procedures } = remote;
 /** Their hostnames are known to nobody. */
-const here: MigrateParameters = { uri: "tcp://127.0.0.1" };
+const onThisMachine: MigrateParameters = { uri: "tcp://127.0.0.1" };
 /** Both daemons take it; the QEMUs of other tests, which run at the same time, are not counted. */
 const uuid = randomUUID();
 const tiny = { uuid, xml: bare.xml.replace(bare.uuid, uuid).replace("</domain>", "<devices/></domain>") };
@@ -39,7 +44,10 @@ async function move(
     if (it.kind === "state") story.push(it.state);
   };
   const where = { from: source.uri, to: destination.uri, domain: "tiny" };
-  const migration = await migrateBetweenWith({ ...where, flags, parameters: here, onRecord }, around);
+  const migration = await migrateBetweenWith(
+    { ...where, flags, parameters: onThisMachine, onRecord },
+    around,
+  );
   onTestFinished(endGuests);
   return { migration, story };
 }
@@ -102,6 +110,99 @@ describe.skipIf(!hasLibvirtd)(
   },
 );
 
+const image = (directory: string): string => {
+  const path = join(directory, "disk.qcow2");
+  execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", path, "16M"]);
+  return path;
+};
+const withDisk = (path: string): string =>
+  tiny.xml.replace(
+    "<devices/>",
+    `<devices><disk type='file'><driver name='qemu' type='qcow2'/><source file='${path}'/><target dev='vda' bus='virtio'/></disk></devices>`,
+  );
+
+describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
+  const kinds = [
+    ["libvirtd", "switchoverd"],
+    ["switchoverd", "libvirtd"],
+  ] as const;
+  const modes = ["led by virsh", "led by its source"] as const;
+  test.each(kinds.flatMap(([from, to]) => modes.map((mode) => [from, to, mode] as const)))(
+    "from a %s to a %s, %s, arrives with it",
+    async (from, to, mode) => {
+      const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
+      const [there, here] = [mkdtempSync(join(tmpdir(), "b-")), mkdtempSync(join(tmpdir(), "a-"))];
+      onTestFinished(() => {
+        for (const it of [there, here]) rmSync(it, { recursive: true });
+      });
+      const path = image(here);
+      execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 4M", path]);
+      // A libvirtd makes images only in its storage pools.
+      const at = to === "libvirtd" ? image(there) : join(there, "disk.qcow2");
+      const rpc = await source.redial.rpc();
+      await rpc.call(procedures.domainCreateXml, { xmlDesc: withDisk(path), flags: 0 });
+      onTestFinished(endGuests);
+      if (mode === "led by virsh") {
+        const xml = join(here, "there.xml");
+        writeFileSync(xml, withDisk(at));
+        const words = ["--live", "--copy-storage-all", "--migrateuri", "tcp://127.0.0.1", "--xml", xml];
+        const migrate = ["-c", source.uri, "migrate", "tiny", destination.uri, ...words];
+        await promisify(execFile)("virsh", migrate);
+      } else {
+        const migration = await migrateBetween({
+          ...{ from: source.uri, to: destination.uri, domain: "tiny" },
+          flags: ["LIVE", "NON_SHARED_DISK", "PEER2PEER"],
+          parameters: { ...onThisMachine, xml: withDisk(at) },
+        });
+        const { kind, error } = await migration.outcome;
+        expect(kind, error?.message).toBe("arrived");
+      }
+      expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
+      endGuests();
+      await until(() => qemusOf(tiny.uuid).length === 0);
+      execFileSync("qemu-img", ["compare", path, at]);
+    },
+  );
+
+  test("is refused by name where an image would have to be made for a libvirtd's incremental copy", async () => {
+    const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("switchoverd", "hostb")];
+    const directory = mkdtempSync(join(tmpdir(), "a-"));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const rpc = await source.redial.rpc();
+    await rpc.call(procedures.domainCreateXml, { xmlDesc: withDisk(image(directory)), flags: 0 });
+    onTestFinished(endGuests);
+    const migration = await migrateBetween({
+      ...{ from: source.uri, to: destination.uri, domain: "tiny" },
+      flags: ["LIVE", "NON_SHARED_INC"],
+      parameters: { ...onThisMachine, xml: withDisk(join(directory, "there.qcow2")) },
+    });
+    const { kind, error } = await migration.outcome;
+    expect(kind).toBe("stayed");
+    expect(error?.message).toContain("a libvirtd does not tell what lies below disk vda");
+  });
+});
+
+describe.skipIf(!hasLibvirtd)("post-copy", () => {
+  test.each([
+    ["libvirtd", "switchoverd", "a source that hands the guest over to this host itself", []],
+    ["switchoverd", "libvirtd", "a destination that takes the guest over from this host itself", []],
+    [
+      "switchoverd",
+      "libvirtd",
+      "a destination that takes the guest over from this host itself",
+      ["PEER2PEER"],
+    ],
+  ] as const)("from a %s to a %s is refused: it needs %s", async (from, to, why, flags) => {
+    const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
+    const { migration } = await move(source, destination, undefined, ["LIVE", "POSTCOPY", ...flags]);
+    const { kind, error } = await migration.outcome;
+    expect(kind).toBe("stayed");
+    expect(error?.message).toContain(`post-copy needs ${why}, which a libvirtd does not`);
+    expect(await stateAt(source)).toBe(domainStates.running);
+    await until(() => qemusOf(tiny.uuid).length === 1);
+  });
+});
+
 describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
   test.each([
     ["libvirtd", "libvirtd"],
@@ -124,7 +225,7 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
     onTestFinished(endGuests);
     await rpc.call(procedures.domainMigratePerform3Params, {
-      ...{ dom, dconnuri: uri, params: toParameters(here), cookieIn: new Uint8Array() },
+      ...{ dom, dconnuri: uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
       flags: bitsOf(["LIVE", "PEER2PEER"]),
     });
     expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
-import { HostProcess, ProofDomain } from "./lab.js";
+import { type Cable, HostProcess, ProofDomain, type ProofWish, streams } from "./lab.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
@@ -27,17 +27,19 @@ export interface VirshHost {
 }
 
 export class VirshLab {
-  readonly guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
+  readonly guest: ProofDomain;
   readonly #hosts: { a: VirshHost; b: VirshHost };
 
-  private constructor(a: VirshHost, b: VirshHost) {
+  private constructor(a: VirshHost, b: VirshHost, wish: ProofWish) {
+    this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
     this.#hosts = { a, b };
   }
 
-  /** Until the test is over. */
-  static async begin(): Promise<VirshLab> {
-    const [a, b] = await Promise.all([host("hosta"), host("hostb")]);
-    const lab = new VirshLab(a, b);
+  /** Until the test is over. With a cable each host lives at its end of it, and virsh at neither. */
+  static async begin(wish: ProofWish = {}, cable?: Cable): Promise<VirshLab> {
+    if (cable !== undefined) onTestFinished(() => cable.remove());
+    const [a, b] = await Promise.all([host("hosta", "a", cable), host("hostb", "b", cable)]);
+    const lab = new VirshLab(a, b, wish);
     onTestFinished(() => lab.guest.remove());
     return lab;
   }
@@ -86,11 +88,15 @@ export class VirshLab {
   }
 }
 
-async function host(name: string): Promise<VirshHost> {
+async function host(name: string, side: "a" | "b", cable: Cable | undefined): Promise<VirshHost> {
   const port = await freePort();
-  const tcp = `qemu+tcp://127.0.0.1:${port}/system`;
-  const more: Partial<ConfigInput> = { tcp: { host: "127.0.0.1", port }, uri: tcp };
-  const process = new HostProcess(name, more);
+  const address = cable?.addresses[side] ?? "127.0.0.1";
+  const tcp = `qemu+tcp://${address}:${port}/system`;
+  const more: Partial<ConfigInput> = {
+    ...{ tcp: { host: address, port }, uri: tcp },
+    ...(cable && { migration: streams({ at: address, relay: true }) }),
+  };
+  const process = new HostProcess(name, more, cable?.namespace(side));
   onTestFinished(async () => {
     await process.remove();
     if (process.said !== "") throw new Error(`${name} complained: ${process.said}`);

@@ -39,7 +39,7 @@ describe.skipIf(!hasVirsh)("the table of virsh migrate's options", () => {
     }
     expect(await refusal(lab.migrate("--live", "--direct"))).toContain("direct migration is not supported");
     expect(await refusal(a.virsh("migrate-postcopy", guest.name))).toContain(
-      "post-copy migration is not supported",
+      "post-copy can only be started while outgoing migration is in progress",
     );
     await lab.countsAt("a");
     expect(await b.virsh("list", "--all", "--name")).toBe("");

@@ -67,3 +67,16 @@ export const controllerAt = (
   index: number,
 ): Controller | undefined =>
   devices.controllers.find((it) => it.type === type && it.index === index && !isUsbCompanion(it));
+
+/** What QEMU's device of a disk is called, by which its export is named. */
+export function diskId(model: DomainModel, disk: Disk): string {
+  const { address } = disk;
+  const kind = busOf(disk);
+  if (kind === "virtio") return idOf(disk, `virtio-disk${diskNumber(disk)}`);
+  if (address?.type !== "drive") return idOf(disk, disk.target.dev);
+  const { controller, bus, target, unit } = address;
+  if (kind !== "scsi") return idOf(disk, `${kind}${controller}-${bus}-${unit}`);
+  const it = controllerAt(model, "scsi", controller);
+  const isWide = it?.type === "scsi" && it.model === "virtio-scsi";
+  return idOf(disk, `scsi${[controller, bus, ...(isWide ? [target] : []), unit].join("-")}`);
+}

@@ -39,6 +39,8 @@ export interface FileJournal extends Journal {
   has(migrationId: string): Promise<boolean>;
   /** Whether a source's copy has ended because its guest runs elsewhere. */
   hasLeft(migrationId: string): Promise<boolean>;
+  /** Whether the guest has come here whole; a destination can take a guest, and lose it then. */
+  hasArrived(migrationId: string): Promise<boolean>;
   /** What this side has decided as the destination of a migration, however long ago; null when nothing. */
   decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
@@ -89,6 +91,12 @@ export async function openFileJournal(
   };
   const names = async () => (await readdir(directory)).filter((it) => it.endsWith(suffix));
   const has = async (migrationId: string) => (await names()).includes(migrationId + suffix);
+  const hasComeTo = async (end: string, side: Side, migrationId: string) => {
+    if (!(await has(migrationId))) return false;
+    const { records } = await readStory(pathOf(migrationId));
+    const last = records.findLast((it) => it.kind === "state" && it.side === side);
+    return last?.kind === "state" && last.state === end;
+  };
   const idOf = (name: string) => name.slice(0, -suffix.length);
 
   return {
@@ -156,12 +164,8 @@ export async function openFileJournal(
       return gone.map((it) => it.name);
     },
     has,
-    hasLeft: async (migrationId) => {
-      if (!(await has(migrationId))) return false;
-      const { records } = await readStory(pathOf(migrationId));
-      const last = records.findLast((it) => it.kind === "state" && it.side === "source");
-      return last?.kind === "state" && last.state === "left";
-    },
+    hasLeft: (migrationId) => hasComeTo("left", "source", migrationId),
+    hasArrived: (migrationId) => hasComeTo("arrived", "destination", migrationId),
     decisionOf: async (migrationId) => {
       const kept = decisions.of(migrationId);
       if (kept !== null) return kept;

@@ -24,15 +24,20 @@ export async function decisionAt(
   return (await isIdle(rpc, dom, signal)) ? "taken" : null;
 }
 
-/** Whether a guest that was to leave a host is still there, and idle; null while it is being migrated. */
-export async function hasStayedAt(
+/** libvirt's reason of a guest that is paused for good: its destination has lost it in post-copy. */
+const pausedPostcopyFailed = 13;
+
+/** What has become of a guest that was to leave a host, and is idle there or gone; null while it is being migrated. */
+export async function whereaboutsAt(
   rpc: RpcConnection,
   uuid: string,
   signal: AbortSignal,
-): Promise<boolean | null> {
+): Promise<"stayed" | "left" | "lost" | null> {
   const dom = await activeAt(rpc, uuid, signal);
-  if (dom === undefined) return false;
-  return (await isIdle(rpc, dom, signal)) || null;
+  if (dom === undefined) return "left";
+  if (!(await isIdle(rpc, dom, signal))) return null;
+  const { state, reason } = await rpc.call(procedures.domainGetState, { dom, flags: 0 }, { signal });
+  return state === domainStates.paused && reason === pausedPostcopyFailed ? "lost" : "stayed";
 }
 
 async function activeAt(rpc: RpcConnection, uuid: string, signal: AbortSignal): Promise<Domain | undefined> {

@@ -61,47 +61,59 @@ export interface MigrateParameters {
   /** In MiB/s; 0 for no limit. */
   readonly bandwidthMiBps?: number;
   readonly listenAddress?: string;
+  /** Targets of the disks that are copied, such as `vda`. */
+  readonly disks?: readonly string[];
+  /** Where the destination takes the copies of the disks. */
+  readonly disksPort?: number;
+  /** The same, as `tcp://host[:port]` or `unix:///path`. */
+  readonly disksUri?: string;
 }
 
-const fields = {
-  migrate_uri: "uri",
-  destination_name: "name",
-  destination_xml: "xml",
-  persistent_xml: "persistentXml",
-  bandwidth: "bandwidthMiBps",
-  listen_address: "listenAddress",
-} as const satisfies Record<string, keyof MigrateParameters>;
+const text = (name: keyof MigrateParameters) => ({ name, type: "string" }) as const;
+const fields: Readonly<
+  Record<string, { readonly name: keyof MigrateParameters; readonly type: "string" | "int" | "ullong" }>
+> = {
+  migrate_uri: text("uri"),
+  destination_name: text("name"),
+  destination_xml: text("xml"),
+  persistent_xml: text("persistentXml"),
+  bandwidth: { name: "bandwidthMiBps", type: "ullong" },
+  listen_address: text("listenAddress"),
+  migrate_disks: text("disks"),
+  disks_port: { name: "disksPort", type: "int" },
+  disks_uri: text("disksUri"),
+};
+/** Given once for each of its values. */
+const several = "disks";
 
 export type WrongParameter = { readonly field: string; readonly why: "unknown" | "wrong type" | "repeated" };
 
 /** The parameters, or the first that cannot be used. */
 export function parametersOf(given: readonly TypedParam[]): MigrateParameters | WrongParameter {
   const known: Record<string, string | number> = {};
+  const disks: string[] = [];
   for (const it of given) {
     const { field } = it;
-    if (!Object.hasOwn(fields, field)) return { field, why: "unknown" };
-    const name = fields[field as keyof typeof fields];
+    const wanted = Object.hasOwn(fields, field) ? fields[field] : undefined;
+    if (wanted === undefined) return { field, why: "unknown" };
+    const { name, type } = wanted;
     if (name in known) return { field, why: "repeated" };
-    if (name === "bandwidthMiBps") {
-      if (it.type !== "ullong" || it.value > BigInt(Number.MAX_SAFE_INTEGER))
-        return { field, why: "wrong type" };
-      known[name] = Number(it.value);
-    } else {
-      if (it.type !== "string") return { field, why: "wrong type" };
-      known[name] = it.value;
-    }
+    if (it.type !== type || (it.type === "ullong" && it.value > BigInt(Number.MAX_SAFE_INTEGER)))
+      return { field, why: "wrong type" };
+    const value = typeof it.value === "string" ? it.value : Number(it.value);
+    if (name === several) disks.push(String(value));
+    else known[name] = value;
   }
-  return known;
+  return disks.length === 0 ? known : { ...known, disks };
 }
 
 export const isWrong = (it: MigrateParameters | WrongParameter): it is WrongParameter => "field" in it;
 
 export function toParameters(it: MigrateParameters): TypedParam[] {
-  return Object.entries(fields).flatMap(([field, name]): TypedParam[] => {
-    const value = it[name];
-    if (value === undefined) return [];
-    return typeof value === "number"
-      ? [{ field, type: "ullong", value: BigInt(value) }]
-      : [{ field, type: "string", value }];
-  });
+  return Object.entries(fields).flatMap(([field, { name, type }]) =>
+    [it[name] ?? []].flat().map((value): TypedParam => {
+      if (type === "string") return { field, type, value: String(value) };
+      return type === "int" ? { field, type, value: Number(value) } : { field, type, value: BigInt(value) };
+    }),
+  );
 }

@@ -17,7 +17,7 @@ import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
-import { decisionAt, hasStayedAt } from "./decision.js";
+import { decisionAt, whereaboutsAt } from "./decision.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 import type { Redial } from "./redial.js";
 import type { StepCalls } from "./step-calls.js";
@@ -89,9 +89,9 @@ export function remoteSource(
           // Its job has ended already: how, its state tells.
           if (!(error instanceof LibvirtError) || error.code !== errorCodes.OPERATION_INVALID) throw error;
         }
-        const stayed = await hasStayedAt(await connection.rpc(signal), dom.uuid, signal);
-        if (stayed === null) return unknown("the source has not ended its migration yet");
-        return done({ outcome: stayed ? "stayed" : "left", failures: [], undone: [] });
+        const outcome = await whereaboutsAt(await connection.rpc(signal), dom.uuid, signal);
+        if (outcome === null) return unknown("the source has not ended its migration yet");
+        return done({ outcome, failures: [], undone: [] });
       }),
   };
 }

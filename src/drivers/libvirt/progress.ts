@@ -25,7 +25,8 @@ export function progressOf({
     pass: number("memory_iteration"),
     expectedDowntimeMs: told.has("downtime") ? number("downtime") : null,
     elapsedMs: number("time_elapsed"),
-
-    disks: null,
+    disks: told.has("disk_total")
+      ? { copiedBytes: number("disk_processed"), totalBytes: number("disk_total") }
+      : null,
   };
 }

@@ -13,11 +13,9 @@ export type VirshOption = Becomes & {
   readonly note?: string;
 };
 
-const storage = "copying of storage is not supported: both hosts must see the disks";
 const compression = "compression of the memory stream is not supported";
 const autoConverge = "auto-convergence is not supported";
-const postcopy =
-  "post-copy is not supported: a guest with half of its memory on each host is lost with either";
+const resumed = "a post-copy that has lost its connection is connected again by the hosts themselves";
 const parallel = "parallel connections are not supported";
 const tls = "TLS of the memory stream is not supported";
 
@@ -35,9 +33,15 @@ export const virshOptions = {
   "--persistent": { flag: "PERSIST_DEST" },
   "--undefinesource": { flag: "UNDEFINE_SOURCE" },
   "--suspend": { flag: "PAUSED" },
-  "--copy-storage-all": { flag: "NON_SHARED_DISK", refused: storage },
-  "--copy-storage-inc": { flag: "NON_SHARED_INC", refused: storage },
-  "--copy-storage-synchronous-writes": { flag: "NON_SHARED_SYNCHRONOUS_WRITES", refused: storage },
+  "--copy-storage-all": {
+    flag: "NON_SHARED_DISK",
+    note: "images that are missing at the destination are made, and removed again when the guest does not arrive",
+  },
+  "--copy-storage-inc": {
+    flag: "NON_SHARED_INC",
+    note: "between two switchoverds missing images are made here too, over the same backing file",
+  },
+  "--copy-storage-synchronous-writes": { flag: "NON_SHARED_SYNCHRONOUS_WRITES" },
   "--change-protection": { flag: "CHANGE_PROTECTION", note: "always on" },
   "--unsafe": { flag: "UNSAFE" },
   "--verbose": { virsh: "asks for the job's progress" },
@@ -48,12 +52,14 @@ export const virshOptions = {
     flag: "ABORT_ON_ERROR",
     note: "on one that stops the guest, by its disk's error_policy",
   },
-  "--postcopy": { flag: "POSTCOPY", refused: postcopy },
+  "--postcopy": {
+    flag: "POSTCOPY",
+    note: "between two switchoverds; from then on the guest is lost with either host",
+  },
   "--postcopy-after-precopy": {
     virsh: "switches to post-copy after the first pass; needs --postcopy",
-    refused: postcopy,
   },
-  "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: postcopy },
+  "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: resumed },
   "--zerocopy": { flag: "ZEROCOPY", refused: "zero-copy is not supported" },
   "--migrateuri": { parameter: "migrate_uri", note: "tcp:host[:port]" },
   "--graphicsuri": {
@@ -68,14 +74,15 @@ export const virshOptions = {
   },
   "--timeout-suspend": { virsh: "as --timeout alone" },
   "--timeout-postcopy": {
-    virsh: "switches to post-copy when the time is over",
-    refused: postcopy,
-    note: "virsh asks for it all the same, is told no, and goes on",
+    virsh: "switches to post-copy when the time is over; needs --postcopy",
   },
   "--xml": { parameter: "destination_xml" },
-  "--migrate-disks": { parameter: "migrate_disks", refused: storage },
-  "--disks-port": { parameter: "disks_port", refused: storage },
-  "--disks-uri": { parameter: "disks_uri", refused: storage },
+  "--migrate-disks": {
+    parameter: "migrate_disks",
+    note: "default: those that are written to, and are not shareable",
+  },
+  "--disks-port": { parameter: "disks_port" },
+  "--disks-uri": { parameter: "disks_uri", note: "tcp://host[:port] or unix:///path" },
   "--comp-methods": { parameter: "compression", refused: compression },
   "--comp-mt-level": { parameter: "compression.mt.level", refused: compression },
   "--comp-mt-threads": { parameter: "compression.mt.threads", refused: compression },
@@ -87,10 +94,13 @@ export const virshOptions = {
   "--auto-converge-increment": { parameter: "auto_converge.increment", refused: autoConverge },
   "--persistent-xml": { parameter: "persistent_xml", note: "for --persistent" },
   "--tls": { flag: "TLS", refused: tls },
-  "--postcopy-bandwidth": { parameter: "bandwidth.postcopy", refused: postcopy },
+  "--postcopy-bandwidth": {
+    parameter: "bandwidth.postcopy",
+    refused: "a guest in post-copy waits for its memory: it is sent as fast as it can be",
+  },
   "--parallel": { flag: "PARALLEL", refused: parallel },
   "--parallel-connections": { parameter: "parallel.connections", refused: parallel },
-  "--bandwidth": { parameter: "bandwidth", note: "in MiB/s; 0 for no limit" },
+  "--bandwidth": { parameter: "bandwidth", note: "of the memory and of each disk, in MiB/s; 0 for no limit" },
   "--tls-destination": { parameter: "tls.destination", refused: tls },
 } as const satisfies Record<`--${string}`, VirshOption>;
 

@@ -6,6 +6,8 @@ import type { CommandArguments, Monitor } from "./monitor/commands.js";
 export interface BlockDevice extends CopiedDisk {
   readonly node: string;
   readonly readOnly: boolean;
+  /** What lies below its image, which the hosts may share. */
+  readonly backing?: { readonly path: string; readonly format: string };
 }
 
 /** What has a medium; a device that QEMU was given without an id is named by its place in QEMU's tree. */
@@ -14,8 +16,20 @@ export async function blockDevices(monitor: Monitor): Promise<readonly BlockDevi
   return all.flatMap(({ device, qdev, inserted }) => {
     const node = inserted?.["node-name"];
     if (inserted === undefined || node === undefined) return [];
-    const capacityBytes = inserted.image["virtual-size"];
-    return [{ name: nameOf(qdev ?? device), node, capacityBytes, readOnly: inserted.ro }];
+    const { image } = inserted;
+    const below = image["full-backing-filename"];
+    const format = image["backing-filename-format"] ?? "raw";
+    return [
+      {
+        ...{
+          name: nameOf(qdev ?? device),
+          node,
+          capacityBytes: image["virtual-size"],
+          readOnly: inserted.ro,
+        },
+        ...(below !== undefined && { backing: { path: below, format } }),
+      },
+    ];
   });
 }
 

@@ -56,6 +56,8 @@ export interface DestinationOptions {
   readonly directory: string;
   /** Of disks that are copied; made where they are missing. */
   readonly images: readonly Image[];
+  /** Where their copies are taken: the path of a unix socket, or ports. Default: as the memory is. */
+  readonly disksAt?: string | ListenAt | undefined;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
   /** The same as at the source. */
@@ -258,8 +260,8 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   /** QEMU does not tell which port it took for NBD, when it may choose: within one machine it needs none. */
   get #storageAddress(): string | ListenAt {
-    const { transport, directory } = this.#options;
-    return typeof transport === "string" ? join(directory, "storage.sock") : transport;
+    const { transport, directory, disksAt } = this.#options;
+    return disksAt ?? (typeof transport === "string" ? join(directory, "storage.sock") : transport);
   }
 
   async #listen({ main }: QemuProcess): Promise<string> {

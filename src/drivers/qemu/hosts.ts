@@ -51,15 +51,14 @@ const image = z.object({
   format: z.enum(["raw", "qcow2"]),
   backing: z.exactOptional(z.object({ path: z.string(), format: z.string() })),
 });
+const listenAt = z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) });
 const destinationHost = z.object({
   spec,
   images: z.readonly(z.array(image)),
+  disksAt: z.exactOptional(z.union([z.string(), listenAt])),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
-  transport: z.union([
-    z.enum(["unix", "tcp"]),
-    z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) }),
-  ]),
+  transport: z.union([z.enum(["unix", "tcp"]), listenAt]),
   stream,
   syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });

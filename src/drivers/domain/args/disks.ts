@@ -1,7 +1,16 @@
 // Disks: two block nodes each, `<target>-storage` where the bytes are and `<target>-format` over it, and the device
 // that the guest sees. Storage migration names the nodes: they are the same on both sides, what is in them may differ.
 
-import { busOf, controllerAt, diskNumber, disksInOrder, type Family, familyOf, idOf } from "../hardware.js";
+import {
+  busOf,
+  controllerAt,
+  diskId,
+  diskNumber,
+  disksInOrder,
+  type Family,
+  familyOf,
+  idOf,
+} from "../hardware.js";
 import type { Disk } from "../table/disk.js";
 import { isWriteThrough } from "../table/disk.js";
 import type { DomainModel } from "../table/domain.js";
@@ -72,8 +81,7 @@ function placed(line: CommandLine, model: DomainModel, disk: Disk): Placed {
     if (device === "cdrom") {
       line.unsupported(disk, "device", "a cdrom on virtio, which cannot eject", "use bus sata, scsi or ide");
     }
-    const id = idOf(disk, `virtio-disk${diskNumber(disk)}`);
-    return ["virtio-blk-pci", { id, ...onPci(line, model, disk) }];
+    return ["virtio-blk-pci", { id: diskId(model, disk), ...onPci(line, model, disk) }];
   }
   if (kind !== "scsi" && disk.readonly && device === "disk") {
     line.unsupported(
@@ -89,7 +97,7 @@ function placed(line: CommandLine, model: DomainModel, disk: Disk): Placed {
     return [`ide-${end}`, {}];
   }
   if (kind === "scsi") return [`scsi-${end}`, onScsi(line, model, disk, address)];
-  const id = idOf(disk, `${kind}${address.controller}-${address.bus}-${address.unit}`);
+  const id = diskId(model, disk);
   const family = familyOf(model);
   const place = kind === "ide" ? onIde(line, family, address) : onSata(line, model, family, address);
   return [`ide-${end}`, { id, ...place }];
@@ -105,7 +113,7 @@ function onScsi(line: CommandLine, model: DomainModel, disk: Disk, address: Driv
     return {};
   }
   const wide = it.model === "virtio-scsi";
-  const id = idOf(disk, `scsi${[controller, channel, ...(wide ? [target] : []), unit].join("-")}`);
+  const id = diskId(model, disk);
   return {
     id,
     bus: `${idOf(it, `scsi${controller}`)}.0`,

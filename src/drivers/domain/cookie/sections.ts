@@ -103,6 +103,11 @@ export const switchover = element({
   qemu: optional(text("a version of QEMU", /^[\d.]{1,32}$/), told),
   /** What the destination must show at the fence before it runs the guest. */
   fencing: optional(text("a fencing token", /^[\w-]{1,64}$/), told),
+  /** What lies below the images of the copied disks that have something below them. */
+  backings: many(
+    "backing",
+    element({ target: needed(someText, told), file: needed(someText, told), format: needed(someText, told) }),
+  ),
   /** W3C trace context, level 1. */
   traceparent: optional(text("a trace parent", /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/), told),
   tracestate: optional(text("a trace state", /^[ -~]{1,512}$/), told),

@@ -165,7 +165,11 @@ export const commands = {
           z.looseObject({
             ro: z.boolean(),
             "node-name": z.optional(z.string()),
-            image: z.looseObject({ "virtual-size": z.number() }),
+            image: z.looseObject({
+              "virtual-size": z.number(),
+              "full-backing-filename": z.optional(z.string()),
+              "backing-filename-format": z.optional(z.string()),
+            }),
           }),
         ),
       }),

@@ -1,0 +1,119 @@
+// The cookies of the steps, as this host writes and reads them: libvirt's sections, and one of our own.
+
+import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
+import { CookieError } from "../drivers/domain/cookie/errors.js";
+import type { CookieFeature } from "../drivers/domain/cookie/sections.js";
+import { writeCookie } from "../drivers/domain/cookie/write.js";
+import type { Domain } from "../drivers/domain/domain.js";
+import type { MigrateParameters } from "../drivers/libvirt/flags.js";
+import { requiredCapabilities } from "../drivers/qemu/stream-table.js";
+import type { GuestDescription, Identity, Prepared } from "../protocol/messages.js";
+import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
+import { no } from "./errors.js";
+import type { Host } from "./host.js";
+import type { Outgoing } from "./outgoing.js";
+
+type Named = Pick<Domain, "name" | "uuid">;
+
+/** What the destination reads of Begin's cookie. */
+const ofBegin: readonly CookieFeature[] = [
+  "lockstate",
+  "nbd",
+  "cpu",
+  "capabilities",
+  "memory-hotplug",
+  "cpu-hotplug",
+];
+/** What the source reads of Prepare's cookie. */
+const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
+
+/** Begin's, for the destination. */
+export async function beginCookie(
+  host: Host,
+  { identity, domain }: Outgoing,
+  guest: GuestDescription,
+): Promise<Uint8Array> {
+  const { live } = host.domains.byUuid(domain.uuid);
+  const disks = live === null ? undefined : await toldOfDisks(live.guest, domain.model, guest);
+  return cookie(host, identity, domain.name, guest, disks);
+}
+
+/** Prepare's, for the source; `name` is the guest's name there. */
+export const prepareCookie = (
+  host: Host,
+  identity: Identity,
+  name: string,
+  guest: GuestDescription,
+  { capabilities, storage }: Prepared,
+): Uint8Array =>
+  cookie(host, identity, name, { ...guest, capabilities }, { nbd: nbdTold(storage) }, host.config.uri);
+
+function cookie(
+  { config: { hostname, hostUuid } }: Host,
+  { uuid, migrationId }: Identity,
+  name: string,
+  guest: GuestDescription,
+  disks: Partial<Awaited<ReturnType<typeof toldOfDisks>>> = {},
+  settle?: string,
+): Uint8Array {
+  return writeCookie({
+    ...{ name, uuid, hostname, hostUuid, features: [] },
+    nbd: disks.nbd,
+    capabilities: { caps: guest.capabilities.map((it) => ({ name: it, auto: false })) },
+    switchover: {
+      version: 1,
+      migration: migrationId,
+      memory: guest.memoryBytes,
+      backings: disks.backings ?? [],
+      ...(settle !== undefined && { settle }),
+      ...(guest.qemuVersion !== "" && { qemu: guest.qemuVersion }),
+      ...(guest.fencingToken !== null && { fencing: guest.fencingToken }),
+    },
+  });
+}
+
+/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+export const readBeginCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, ofBegin);
+
+export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, ofPrepare);
+
+/** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read. */
+export function preparedOf(
+  host: Host,
+  domain: Named,
+  parameters: MigrateParameters,
+  cookieIn: Uint8Array,
+): Prepared {
+  const known = readPrepareCookie(host, cookieIn, domain);
+  const { uri } = parameters;
+  if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
+  const settle = known?.switchover?.settle;
+  const storage = storageFrom(known?.nbd, parameters, uri);
+  return {
+    uri: uri.replace(/^tcp:\/\//, "tcp:"),
+    capabilities: capabilitiesIn(known),
+    ...(settle !== undefined && { settle }),
+    ...(storage !== undefined && { storage }),
+  };
+}
+
+/** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
+export const capabilitiesIn = (known: Cookie | null): readonly string[] =>
+  known?.capabilities?.caps.map((it) => it.name) ?? requiredCapabilities;
+
+function read(
+  { config: { hostUuid } }: Host,
+  bytes: Uint8Array,
+  { name, uuid }: Named,
+  reads: readonly CookieFeature[],
+): Cookie | null {
+  try {
+    return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
+  } catch (error) {
+    throw error instanceof CookieError
+      ? no("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
+      : error;
+  }
+}
