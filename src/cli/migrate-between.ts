@@ -73,11 +73,12 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  const [word] = streamWordsIn(words);
+  const [word] = streamWordsIn(words).filter((it) => it !== "--postcopy");
   if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
-  if (saysConvergence(words))
+  const { postcopyAfterPrecopy: _, ...others } = words;
+  if (saysConvergence(others))
     throw new Error(
       "between hosts a convergence policy cannot be said yet; virsh migrate --timeout asks a switchoverd to pause the guest",
     );

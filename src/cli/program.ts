@@ -55,8 +55,6 @@ export function program(): Command {
     .option("--migrate-disks <targets>", "which disks are copied, such as vda,vdb", list)
     .option("--disks-port <port>", "where the destination takes the copies", number)
     .option("--disks-uri <uri>", "the same: tcp://host[:port] or unix:///path")
-    .option("--postcopy", "between hosts: allow that the guest runs there before its memory has come")
-    .option("--postcopy-after-precopy", "and have it do so when all memory has been sent once")
     .option("--unsafe", "between hosts: also when a disk may not be the same there")
     .option("--abort-on-error", "between hosts: give up when an I/O error of a disk stops the guest")
     .option("--persistent", "between hosts: keep its definition at the destination")

@@ -65,7 +65,7 @@ export const streamOptions = (number: (text: string) => number): readonly Option
     numeric("--auto-converge-max <%>", "with --auto-converge: how much at most"),
     numeric("--dirty-limit <MiB/s>", "slow down only the processors that dirty more than this"),
     flag("--zerocopy", "with --parallel and --transport tcp: the kernel sends without copying"),
-    flag("--postcopy", "make both QEMUs ready for post-copy"),
+    flag("--postcopy", "allow that the guest runs there before its memory has come"),
     numeric("--postcopy-bandwidth <MiB/s>", "with --postcopy: limit of what was not asked for"),
     flag("--postcopy-preempt", "with --postcopy: what is asked for has a connection of its own"),
     flag("--tls", "encrypt the stream, with QEMU's certificates"),

@@ -65,8 +65,6 @@ export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords 
   readonly migrateDisks?: readonly string[];
   readonly disksPort?: number;
   readonly disksUri?: string;
-  readonly postcopy?: true;
-  readonly postcopyAfterPrecopy?: true;
   readonly unsafe?: true;
   readonly abortOnError?: true;
   readonly persistent?: true;
