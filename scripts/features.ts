@@ -38,6 +38,8 @@ const stream = (name: string): Shown => ["migrate/stream.test.ts", name];
 const postcopy = (name: string): Shown => ["migrate/postcopy.test.ts", name];
 const plain = (name: string): Shown => ["migrate/migrate.test.ts", name];
 const virsh = (name: string): Shown => ["daemon/virsh-migrate.test.ts", name];
+const disks = (name: string): Shown => ["daemon/storage.test.ts", name];
+const overThere = (name: string): Shown => ["daemon/postcopy.test.ts", name];
 const definition = "an embedder's guests have no definitions";
 const ownSocket = "both sides are on one machine, and the copies go over a socket of the migration's own";
 
@@ -71,10 +73,12 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   NON_SHARED_DISK: {
     option: "storage",
     shown: storage("is whole at the destination with every write that was acknowledged"),
+    between: disks("--copy-storage-all makes the %s image that is missing"),
   },
   NON_SHARED_INC: {
     option: "storage.incremental",
     shown: storage("only what lies above a shared backing file is copied"),
+    between: disks("--copy-storage-inc makes the image over the same backing file"),
   },
   CHANGE_PROTECTION: {
     none: "nobody but the embedder changes its guests",
@@ -103,6 +107,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   POSTCOPY: {
     option: "stream.postcopy",
     shown: postcopy("a guest whose memory is still coming runs at the destination, and arrives whole"),
+    between: overThere("has the guest run at the destination before its memory is there"),
   },
   TLS: {
     option: "stream.tls",
@@ -113,6 +118,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   NON_SHARED_SYNCHRONOUS_WRITES: {
     option: "storage.synchronousWrites",
     shown: storage("with synchronous writes it arrives too"),
+    between: disks("--copy-storage-inc makes the image over the same backing file"),
   },
   POSTCOPY_RESUME: {
     none: "always: a connection that is lost in post-copy is made anew",
@@ -165,9 +171,10 @@ export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
   migrate_disks: {
     option: "storage.disks",
     shown: storage("a disk that the guest does not have, and one whose image cannot be made"),
+    between: disks("refuses what does not go together, and a disk that cannot be copied"),
   },
-  disks_port: { none: ownSocket },
-  disks_uri: { none: ownSocket },
+  disks_port: { none: ownSocket, between: disks("--p2p, to the port that is asked for") },
+  disks_uri: { none: ownSocket, between: disks("--disks-uri takes the copy by a unix socket") },
   compression: { option: "stream.compression", shown: stream("zlib on parallel connections") },
   "compression.mt.level": { option: "stream.compression.mt.level", shown: stream("compression in threads") },
   "compression.mt.threads": {
