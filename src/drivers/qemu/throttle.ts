@@ -5,11 +5,6 @@
 import type { Monitor } from "./monitor/commands.js";
 
 export const throttleCapability = "auto-converge";
-export const throttleParameters = [
-  "cpu-throttle-initial",
-  "cpu-throttle-increment",
-  "max-cpu-throttle",
-] as const;
 
 /** Before `migrate`. QEMU's least is 1 %. */
 export async function armThrottle(monitor: Monitor): Promise<void> {
