@@ -77,7 +77,8 @@ describe("the destination's QEMU dies", () => {
         });
         const outcome = await lab.ended(migration);
         expect(outcome.kind).toBe("stayed");
-        expect(outcome.error?.failures.map((it) => it.code)).toContain("died");
+        // Whichever is heard first: the death, or that the stream or the copy broke with it.
+        expect(["died", "qemu", "disk"]).toContain(outcome.error?.failures[0]?.code);
         await expectNoCopies(lab);
         expect(readdirSync(directory)).toEqual(["here"]);
       });
