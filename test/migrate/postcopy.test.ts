@@ -63,6 +63,20 @@ test("without leave it is refused, and the migration goes on as it was", async (
   });
 });
 
+test("a rule has it go over when memory does not converge", async () => {
+  await inLab(guest, async (lab) => {
+    const states: string[] = [];
+    const migration = lab.migrate(
+      { ...slow, convergence: [{ when: { passes: 1 }, do: "postcopy" }] },
+      (record) => {
+        if (record.kind === "state" && record.side === "source") states.push(record.state);
+      },
+    );
+    expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+    expect(states).toContain("serving.watching");
+  });
+});
+
 describe("a person aborts", () => {
   test("before QEMU has gone over: the guest stays, and can be moved right after", async () => {
     await inLab(guest, async (lab) => {

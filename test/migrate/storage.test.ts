@@ -2,9 +2,13 @@
 // told of must be there in the end (G4).
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { launchGuest } from "../../src/guests.js";
+import { migrate } from "../../src/migrate.js";
 import { diskMiB, expectNoCopies, qemuImg, withDisk } from "./disk-lab.js";
 import { destinationPid, progressedAgain, sourceReaches } from "./lab.js";
 
@@ -55,6 +59,40 @@ test("only what lies above a shared backing file is copied", async () => {
     },
     make,
   );
+});
+
+test("of several disks each that can be written to is copied, or those that are named", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "disks-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const names = ["one", "two", "three"];
+  const image = (side: string, name: string) => join(directory, `${side}-${name}`);
+  const side = (at: string) =>
+    names.flatMap((name) => {
+      const readOnly = name === "three";
+      const file = { driver: "file", "node-name": name, filename: image(at, name), "read-only": readOnly };
+      return ["-blockdev", JSON.stringify(file)];
+    });
+  for (const [index, name] of names.entries()) {
+    qemuImg("create", "-q", "-f", "raw", image("here", name), "8M");
+    execFileSync("qemu-io", ["-f", "raw", "-c", `write -q -P ${index + 1} 0 4M`, image("here", name)]);
+  }
+  // Not copied: the other side has its own.
+  qemuImg("create", "-q", "-f", "raw", image("there", "three"), "8M");
+  const devices = names.flatMap((name) => ["-device", `virtio-blk-pci,id=${name},drive=${name}`]);
+  const args = ["-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", "-m", "64", ...devices];
+  const guest = await launchGuest({ name: "disks", uuid: randomUUID(), args }, { sideArgs: side("here") });
+  const images = ["one", "two"].map((disk) => ({
+    disk,
+    path: image("there", disk),
+    format: "raw" as const,
+  }));
+  const outcome = await migrate({ guest, destination: { sideArgs: side("there") }, storage: { images } })
+    .outcome;
+  expect(outcome.kind, outcome.error?.message).toBe("arrived");
+  await outcome.guest?.end();
+  const equal = (name: string) =>
+    readFileSync(image("here", name)).equals(readFileSync(image("there", name)));
+  expect(names.map(equal)).toEqual([true, true, false]);
 });
 
 test("with synchronous writes it arrives too", async () => {
