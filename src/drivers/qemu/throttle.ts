@@ -5,7 +5,7 @@
 import type { Monitor } from "./monitor/commands.js";
 
 export const throttleCapability = "auto-converge";
-export const throttleParameters = [
+const throttleParameters = [
   "cpu-throttle-initial",
   "cpu-throttle-increment",
   "max-cpu-throttle",
