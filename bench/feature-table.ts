@@ -56,7 +56,7 @@ export function featureTable(directory: string): readonly Measured[] {
       what: "post-copy",
       ours: { stream: { postcopy: {} }, limits: { bandwidthMiBps: slowMiBps } },
       during: async (migration) => {
-        for await (const { source } of migration.progress) if (source.startsWith("precopying")) break;
+        for await (const { progress } of migration.progress) if (progress !== null) break;
         await sleep(postcopyAfterMs);
         const { applied, why } = await migration.startPostcopy();
         if (!applied) throw new Error(`post-copy was refused: ${why}`);

@@ -10,7 +10,7 @@ import { measureCopies } from "./feature-copies.js";
 import { measurePauses } from "./feature-pauses.js";
 import { featuresText } from "./features-text.js";
 
-const runs = Number(process.argv[2] ?? 20);
+const runs = Number(process.argv[2] ?? 9);
 const fewRuns = 5;
 const directory = mkdtempSync(join(tmpdir(), "bench-"));
 const load = () => loadavg()[0] ?? Number.NaN;

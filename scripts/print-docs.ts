@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import * as z from "zod/mini";
+import { featuresText } from "../bench/features-text.js";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain/table/domain.js";
 import { rowsOf } from "../src/drivers/domain/xml/rows.js";
@@ -159,6 +160,8 @@ ${table(
 )}
 
 The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).
+
+${featuresText(readFileSync("bench/results/features.json", "utf8"))}
 
 Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs in turn, medians ([all numbers](bench/results/hosts.json)); the overhead is the command's wall time less QEMU's own:
 

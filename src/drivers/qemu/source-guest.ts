@@ -228,7 +228,8 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(async () => {
       const { main } = this.#qemu;
       const { ram } = await main.execute("query-migrate", {});
-      if (ram?.["postcopy-bytes"] === undefined)
+      if (ram === undefined) return failed("QEMU does not send memory yet: ask again when it does");
+      if (ram["postcopy-bytes"] === undefined)
         return failed("this QEMU does not tell what it has sent in post-copy: it is older than 7.0");
       await main.execute("migrate-start-postcopy", {});
       return nothing;
