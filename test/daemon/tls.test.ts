@@ -1,7 +1,7 @@
 // Two switchoverd that know each other, and their clients, by certificates only.
 
 import { connect as connectTls } from "node:tls";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -86,7 +86,7 @@ describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
       });
       await Promise.all([a.close(), b.close()]);
       await lab.runsAt("b");
-      expect(await lab.list("a")).toEqual([]);
+      await vi.waitFor(async () => expect(await lab.list("a")).toEqual([]), { timeout: 10_000 });
     });
   });
 

@@ -1,7 +1,7 @@
 // A real etcd of the test's own, on loopback, with its data below the test's directory.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,7 +34,11 @@ export async function startEtcd(): Promise<Etcd> {
   await answers(endpoint, child);
   return {
     endpoint,
-    pause: () => void child.kill("SIGSTOP"),
+    pause: () => {
+      child.kill("SIGSTOP");
+      // On a busy machine a thread of it may still answer for a moment.
+      for (const endMs = Date.now() + 2_000; !isStopped(child.pid ?? 0) && Date.now() < endMs; );
+    },
     goOn: () => void child.kill("SIGCONT"),
     keys: async (prefix) => {
       const base64 = (text: string) => Buffer.from(text).toString("base64");
@@ -52,6 +56,14 @@ export async function startEtcd(): Promise<Etcd> {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+function isStopped(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.every((it) => {
+    const stat = readFileSync(`/proc/${pid}/task/${it}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
+  });
 }
 
 async function answers(endpoint: string, child: ChildProcess): Promise<void> {
