@@ -142,7 +142,7 @@ describe("the destination's QEMU dies", () => {
     await inLab(guest, async (lab) => {
       const migration = lab.migrate(
         slow,
-        at("source", "postcopy.asked", () => process.kill(destinationPid(lab), "SIGKILL")),
+        at("source", "postcopy.announcing", () => process.kill(destinationPid(lab), "SIGKILL")),
       );
       await memoryMoves(migration);
       await migration.startPostcopy();
