@@ -165,6 +165,21 @@ export const refusal = (promise: Promise<unknown>): Promise<string> =>
     (error: unknown) => String(error),
   );
 
+const silenceMs = 5_000;
+
+/** The same of a migration; refused at once it can leave virsh 9.0 waiting for its own thread: then it is asked again. */
+export async function migrationRefusal(uri: string, ...words: string[]): Promise<string> {
+  for (;;) {
+    try {
+      await run("virsh", ["-c", uri, "migrate", ...words], { timeout: silenceMs, killSignal: "SIGKILL" });
+    } catch (error) {
+      if (!(error instanceof Error && "killed" in error && error.killed === true)) return String(error);
+      continue;
+    }
+    throw new Error("it was not refused");
+  }
+}
+
 export const virshHelp = async (command: string): Promise<string> =>
   (await run("virsh", ["help", command])).stdout;
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type VirshOption, virshOptions } from "../../src/drivers/libvirt/virsh-options.js";
-import { hasVirsh, refusal, VirshLab, virshHelp } from "./virsh-lab.js";
+import { hasVirsh, migrationRefusal, refusal, VirshLab, virshHelp } from "./virsh-lab.js";
 
 /** A value that virsh itself accepts. */
 const values: Partial<Record<string, string>> = {
@@ -33,9 +33,7 @@ describe.skipIf(!hasVirsh)("the table of virsh migrate's options", () => {
       if (row?.refused === undefined || "virsh" in row) continue;
       const more = [...(takes === "" ? [] : [values[option] ?? "1"]), ...(companions[option] ?? [])];
       const to = more.includes("--p2p") ? b.tcp : b.uri;
-      expect(await refusal(a.virsh("migrate", "--live", guest.name, to, option, ...more))).toContain(
-        row.refused,
-      );
+      expect(await migrationRefusal(a.uri, "--live", guest.name, to, option, ...more)).toContain(row.refused);
     }
     expect(await refusal(lab.migrate("--live", "--direct"))).toContain("direct migration is not supported");
     expect(await refusal(a.virsh("migrate-postcopy", guest.name))).toContain(
