@@ -26,6 +26,7 @@ import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
 import { systemClock } from "../../src/drivers/system.js";
@@ -483,8 +484,12 @@ export class TwoHosts {
     for (const side of ["a", "b"] as const) {
       if ((await this.list(side)).length === 0) continue;
       const rpc = await this.rpc(side);
-      const { type } = await rpc.call(procedures.domainGetJobInfo, { dom: this.dom });
-      if (type !== jobTypes.none) return null;
+      const job = await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }).catch((error: unknown) => {
+        // It has left in between.
+        if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN) return null;
+        throw error;
+      });
+      if (job?.type !== jobTypes.none) return null;
       having.push(side);
     }
     return having.length === 1 ? (having[0] ?? null) : null;
