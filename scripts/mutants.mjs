@@ -12,6 +12,7 @@ const coordinator = "src/machines/coordinator.ts";
 
 const staying = "src/machines/source-staying.ts";
 const postcopy = "src/machines/source-postcopy.ts";
+const receivingPostcopy = "src/machines/destination-postcopy.ts";
 
 const world = ["test/machines", "test/world"];
 const features = ["test/machines", "test/world/search-features.test.ts"];
@@ -131,8 +132,8 @@ const mutants = [
   [
     "a restarted destination refuses the guest that it was taking",
     receiving,
-    'woke("resuming", "taking", "resuming")',
-    'woke("refusing", "taking", "resuming")',
+    'woke("resuming", "taking", "resuming", "landing")',
+    'woke("refusing", "taking", "resuming", "landing")',
   ],
   [
     "a restarted destination forgets a refusal",
@@ -263,7 +264,7 @@ const mutants = [
   ],
   [
     "a libvirtd is let resume before its destination has answered, as libvirt does",
-    "src/remote-migration.ts",
+    "src/remote-managed.ts",
     "if (!cancelled || !mayRunThere)",
     "if (!cancelled || mayRunThere)",
     "",
@@ -303,7 +304,7 @@ const mutants = [
   ],
   [
     "post-copy: a destination that was told of it gives up when the coordinator says so",
-    receiving,
+    receivingPostcopy,
     '"coordinator.finishCancelledAsked": onlySource,',
     '"coordinator.finishCancelledAsked": "refusing",',
     "runnable =",
@@ -311,7 +312,7 @@ const mutants = [
   ],
   [
     "post-copy: the destination takes the guest before it is handed over",
-    receiving,
+    receivingPostcopy,
     '"monitor.postcopy": { target: "runnable", actions: partly },',
     '"monitor.postcopy": { target: "taking", actions: partly },',
     "receivingPostcopy =",
@@ -343,7 +344,7 @@ const mutants = [
   ],
   [
     "post-copy: a destination whose source is dead waits for its memory for ever",
-    deciding,
+    receivingPostcopy,
     '{ guard: stateIn({ fetching: { line: "connected" } }), target: "orphaned" },',
     '{ actions: "isPartly" },',
     "",
