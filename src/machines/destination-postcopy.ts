@@ -29,7 +29,7 @@ export const receivingPostcopy = createStateConfig({
     "coordinator.finishCancelledAsked": onlySource,
     "coordinator.finishAsked": "completing",
     "source.announced": keeping("known already"),
-    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
+    "source.handedOver": { target: "entrusted", actions: "keepAnnounced" },
     "source.yielded": "completing",
     "monitor.postcopy": { target: "runnable", actions: partly },
     "monitor.completed": { target: "runnable", actions: whole },
@@ -140,7 +140,7 @@ export const fetching = createStateConfig({
       { guard: stateIn({ fetching: { line: "connected" } }), target: "orphaned" },
       { target: "lost", actions: memoryGone },
     ],
-    "monitor.completed": { target: "arrived", actions: "isWhole" },
+    "monitor.completed": { target: "arrived", actions: whole },
     "process.exited": { target: "lost", actions: died },
   },
   states: {
@@ -176,7 +176,7 @@ export const orphaned = createStateConfig({
   on: {
     ...takes,
     "source.yielded": keeping("known already"),
-    "monitor.completed": { target: "arrived", actions: "isWhole" },
+    "monitor.completed": { target: "arrived", actions: whole },
     "monitor.postcopyPaused": { target: "lost", actions: memoryGone },
     "process.exited": { target: "lost", actions: died },
   },

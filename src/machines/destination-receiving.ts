@@ -42,8 +42,8 @@ export const undecided = {
   "process.exited": { target: "refusing", actions: noteQemu("perform") },
 } as const;
 
-export const partly = "isPartly";
-export const whole = "isWhole";
+export const partly = "keepPartly";
+export const whole = "keepWhole";
 
 /** Whether the guest is claimed at the fence first. */
 export const deciding = [{ guard: "mustClaim", target: "claiming" }, { target: "taking" }] as const;
@@ -185,8 +185,8 @@ export const listening = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
-    "source.announced": { target: "receivingPostcopy", actions: "isAnnounced" },
-    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
+    "source.announced": { target: "receivingPostcopy", actions: "keepAnnounced" },
+    "source.handedOver": { target: "entrusted", actions: "keepAnnounced" },
     "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { listen: refusesLate("perform", "the stream", "listenMs") },
@@ -201,8 +201,8 @@ export const receiving = createStateConfig({
     "monitor.completed": "received",
     "coordinator.finishAsked": "completing",
     "source.yielded": "completing",
-    "source.announced": { target: "receivingPostcopy", actions: "isAnnounced" },
-    "source.handedOver": { target: "entrusted", actions: "isAnnounced" },
+    "source.announced": { target: "receivingPostcopy", actions: "keepAnnounced" },
+    "source.handedOver": { target: "entrusted", actions: "keepAnnounced" },
     "monitor.postcopy": { target: "runnable", actions: partly },
   },
   after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },

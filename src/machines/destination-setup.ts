@@ -135,15 +135,11 @@ export const { createMachine, createStateConfig } = setup({
       for (const type of context.unanswered) enqueue.raise({ type });
       enqueue.assign({ unanswered: [] });
     }),
-    isAnnounced: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
-    isPartly: assign(({ context }) => ({ ...context, memory: "partly" as const })),
-    isWhole: assign(({ context }) => ({
+    keepAnnounced: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
+    keepPartly: assign(({ context }) => ({ ...context, memory: "partly" as const })),
+    keepWhole: assign(({ context }) => ({
       ...context,
       memory: context.memory === "precopied" ? ("precopied" as const) : ("fetched" as const),
-    })),
-    takeReconnection: assign(({ context }, reconnection: { readonly uri: string }) => ({
-      ...context,
-      reconnection,
     })),
     /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
     noteWords: assign(({ context, event }, params: { step: StepName }) =>

@@ -79,7 +79,7 @@ export const destinationMachine = createMachine({
     "monitor.active": indifferent,
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,
-    "monitor.completed": { actions: "isWhole" },
+    "monitor.completed": { actions: "keepWhole" },
     "monitor.failed": ending,
     "monitor.resumed": indifferent,
     "monitor.stopped": indifferent,

@@ -3,7 +3,14 @@
 
 import { failure } from "../protocol/failures.js";
 import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "./habits.js";
-import { asksAlready, createStateConfig, fencedGuest, knownAlready, pastReturn } from "./source-setup.js";
+import {
+  asksAlready,
+  createStateConfig,
+  fencedGuest,
+  knownAlready,
+  pastReturn,
+  type SourceContext,
+} from "./source-setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "settle", "destination", { message: "the destination refused the guest" }),
@@ -18,6 +25,25 @@ const resumedUnsafely = noteThat(
     message: "the destination did not answer, and the policy is to resume: the guest may run there too",
   }),
 );
+
+/** Asks until the destination says who runs the guest. */
+export const askWhoRuns = (taken: "#source.killing" | "#source.abandoning", refused: typeof refusedThere) =>
+  ({
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "settle",
+        id: "settle",
+        input: ({ context }: { context: SourceContext }) => context.identity,
+        onDone: [
+          { guard: answers("taken"), target: taken },
+          { guard: answers("refused"), target: "#source.restoring", actions: refused },
+          { target: "waiting" },
+        ],
+      },
+    },
+    waiting: { after: { backoff: "asking" } },
+  }) as const;
 
 export const handedOver = createStateConfig({
   description: "point of no return: the destination holds the guest whole; this copy stays paused",
@@ -51,20 +77,7 @@ export const settling = createStateConfig({
     ],
   },
   states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "settle",
-        id: "settle",
-        input: ({ context }) => context.identity,
-        onDone: [
-          { guard: answers("taken"), target: "#source.killing" },
-          { guard: answers("refused"), target: "#source.restoring", actions: refusedThere },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
+    ...askWhoRuns("#source.killing", refusedThere),
     fencing: {
       description: "the destination has not answered for long: the fence is asked",
       invoke: {

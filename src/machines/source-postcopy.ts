@@ -4,6 +4,7 @@
 import { assign } from "xstate";
 import { failure } from "../protocol/failures.js";
 import { answers, isDone, keeping, noteEffect, noteThat, present } from "./habits.js";
+import { askWhoRuns } from "./source-letting-go.js";
 import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./source-setup.js";
 
 const refusedThere = noteThat(
@@ -170,22 +171,7 @@ export const askingBack = createStateConfig({
     "person.aborted": pastReturn,
     "process.exited": { target: "yielding", actions: "noteDied" },
   },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "settle",
-        id: "settle",
-        input: ({ context }) => context.identity,
-        onDone: [
-          { guard: answers("taken"), target: "#source.abandoning" },
-          { guard: answers("refused"), target: "#source.restoring", actions: refusedThere },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
-  },
+  states: askWhoRuns("#source.abandoning", refusedThere),
 });
 
 export const abandoning = createStateConfig({

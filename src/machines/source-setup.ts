@@ -148,8 +148,6 @@ export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =
 
 export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
 
-/** A destination that has been told of post-copy does not give up by itself. */
-export const isAnnounced = ({ postcopy }: SourceContext): boolean => postcopy === "announced";
 /** The rule of the convergence policy that is due first. */
 export const firstDue = ({ convergence, course, measures, limits }: SourceContext): Due | undefined =>
   dueMeasures(convergence, course, measures, limits)[0];
@@ -293,7 +291,7 @@ export const { createMachine, createStateConfig } = setup({
     })),
   },
   guards: {
-    isAnnounced: ({ context }) => isAnnounced(context),
+    isAnnounced: ({ context }) => context.postcopy === "announced",
     copiesDisks: ({ context }) => copiesDisks(context),
     limitsChanged: ({ context }) => context.limits !== context.limitsTold,
     measureDue: ({ context }, wanted: Action["kind"]) => firstDue(context)?.action.kind === wanted,

@@ -1,32 +1,13 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
-import { and } from "xstate";
 import type { EffectName } from "../protocol/steps.js";
-import { type Answered, answers, isDone, noteEffect } from "./habits.js";
-import {
-  copiesDisks,
-  createStateConfig,
-  isAnnounced,
-  knownAlready,
-  type SourceContext,
-} from "./source-setup.js";
+import { answers, isDone, noteEffect } from "./habits.js";
+import { copiesDisks, createStateConfig, knownAlready, type SourceContext } from "./source-setup.js";
 
-/** A destination that has been told of post-copy hears of the end from nobody else. */
-export const lostHere = [
-  { guard: "isAnnounced", target: "losing", actions: "noteDied" },
-  { target: "lost", actions: "noteDied" },
-] as const;
+export const lostHere = { target: "losing", actions: "noteDied" } as const;
 
-/** A person has to look, and the destination is not to wait for it. */
 const outOfAttempts = (name: EffectName) =>
-  [
-    {
-      guard: and(["outOfAttempts", "isAnnounced"]),
-      target: "#source.tellingStuck",
-      actions: noteEffect(name),
-    },
-    { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect(name) },
-  ] as const;
+  ({ guard: "outOfAttempts", target: "#source.tellingStuck", actions: noteEffect(name) }) as const;
 
 /** However it ends: QEMU may still end it as completed. */
 const endings = {
@@ -73,7 +54,7 @@ export const rescuing = createStateConfig({
           { guard: answers("completed"), target: "#source.handedOver" },
           { guard: answers("broken"), target: "#source.reconnecting" },
           { guard: isDone, target: "#source.restoring" },
-          ...outOfAttempts("rescue"),
+          outOfAttempts("rescue"),
           { target: "waiting" },
         ],
       },
@@ -109,14 +90,8 @@ export const restoring = createStateConfig({
             target: "#source.unmirroring",
             actions: restored,
           },
-          {
-            guard: ({ context, event }: { context: SourceContext } & Answered) =>
-              isDone({ event }) && isAnnounced(context),
-            target: "#source.takingBack",
-            actions: restored,
-          },
-          { guard: isDone, target: "#source.stayed", actions: restored },
-          ...outOfAttempts("restore"),
+          { guard: isDone, target: "#source.takingBack", actions: restored },
+          outOfAttempts("restore"),
           { target: "waiting" },
         ],
       },
@@ -144,20 +119,9 @@ export const unmirroring = createStateConfig({
         src: "unmirror",
         id: "unmirror",
         onDone: [
-          {
-            guard: ({ context, event }: { context: SourceContext } & Answered) =>
-              isDone({ event }) && isAnnounced(context),
-            target: "#source.takingBack",
-            actions: unmirrored,
-          },
-          { guard: isDone, target: "#source.stayed", actions: unmirrored },
+          { guard: isDone, target: "#source.takingBack", actions: unmirrored },
           // The guest runs: what is left of its copies ends with their connection.
-          {
-            guard: and(["outOfAttempts", "isAnnounced"]),
-            target: "#source.takingBack",
-            actions: noteEffect("unmirror"),
-          },
-          { guard: "outOfAttempts", target: "#source.stayed", actions: noteEffect("unmirror") },
+          { guard: "outOfAttempts", target: "#source.takingBack", actions: noteEffect("unmirror") },
           { target: "waiting" },
         ],
       },
@@ -166,9 +130,10 @@ export const unmirroring = createStateConfig({
   },
 });
 
-/** What a destination that has been told of post-copy hears at the end: it never gets the guest. */
+/** A destination that has been told of post-copy hears from nobody else that it never gets the guest. */
 const takeBack = (then: "#source.stayed" | "#source.lost" | "#source.stuck") =>
   ({
+    hearing: { always: [{ guard: "isAnnounced", target: "asking" }, { target: then }] },
     asking: {
       entry: "countAttempt",
       invoke: {
@@ -186,7 +151,7 @@ export const takingBack = createStateConfig({
   meta: { phase: "confirm3_cancelled" },
   tags: ["restored"],
   entry: "firstAttempt",
-  initial: "asking",
+  initial: "hearing",
   on: { "process.exited": { target: "losing", actions: "noteDied" } },
   states: takeBack("#source.stayed"),
 });
@@ -195,7 +160,7 @@ export const losing = createStateConfig({
   description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
   meta: { phase: "confirm3_cancelled" },
   entry: "firstAttempt",
-  initial: "asking",
+  initial: "hearing",
   on: { "process.exited": knownAlready },
   states: takeBack("#source.lost"),
 });
@@ -204,7 +169,7 @@ export const tellingStuck = createStateConfig({
   description: "QEMU obeys no more; a destination that has been told of post-copy is told that nothing comes",
   meta: { phase: "confirm3_cancelled" },
   entry: "firstAttempt",
-  initial: "asking",
+  initial: "hearing",
   on: { "process.exited": { target: "losing", actions: "noteDied" } },
   states: takeBack("#source.stuck"),
 });
