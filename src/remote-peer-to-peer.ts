@@ -9,6 +9,7 @@ import type { Redial } from "./drivers/libvirt/redial.js";
 import { performPeerToPeer } from "./drivers/libvirt/step-calls.js";
 import type { RpcConnection } from "./drivers/libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "./drivers/libvirt-rpc/libvirt-error.js";
+import { pause } from "./effects/pause.js";
 import { cause, messageOf } from "./protocol/answer.js";
 import { MigrationError } from "./protocol/errors.js";
 import { failure } from "./protocol/failures.js";
@@ -66,7 +67,7 @@ async function whereItIs(
       if (there === "taken") return "arrived";
       if (there === "refused") return "lost";
     }
-    await new Promise<void>((resolve) => clock.setTimeout(resolve, lookAgainMs));
+    await pause(clock, lookAgainMs);
   }
   return "undecided";
 }

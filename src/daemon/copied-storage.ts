@@ -7,7 +7,7 @@ import { diskId } from "../drivers/domain/hardware.js";
 import type { Disk } from "../drivers/domain/table/disk.js";
 import type { DomainModel } from "../drivers/domain/table/domain.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
-import { type BlockDevice, blockDevices } from "../drivers/qemu/block-devices.js";
+import { type BlockDevice, blockDevices, nbdAddress } from "../drivers/qemu/block-devices.js";
 import type { Image } from "../drivers/qemu/images.js";
 import type { StorageCopy } from "../drivers/qemu/source-guest.js";
 import type { RunningGuest } from "../guests.js";
@@ -123,8 +123,8 @@ function imageOf(
 /** Of Prepare's answer. `storage` is in QEMU's form. */
 export const nbdTold = (storage: string | undefined): Nbd | undefined => {
   if (storage === undefined) return undefined;
-  const port = /^tcp:.*:(\d+)$/.exec(storage)?.[1];
-  return { disks: [], ...(port !== undefined && { port: Number(port) }) };
+  const address = nbdAddress(storage);
+  return { disks: [], ...(address.type === "inet" && { port: Number(address.port) }) };
 };
 
 /** Where the source copies to, in QEMU's form; `uri` is where the memory goes. Undefined when the destination offers nothing. */

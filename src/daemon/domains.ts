@@ -11,6 +11,7 @@ import { DomainXmlError } from "../drivers/domain/xml/errors.js";
 import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
 import { killByArgument } from "../drivers/qemu/proc.js";
 import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
+import { brokenInPostcopy } from "../drivers/qemu/source-guest.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
@@ -396,8 +397,6 @@ export class Domains {
     if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
   }
 }
-
-const brokenInPostcopy: readonly string[] = ["postcopy-paused", "postcopy-recover"];
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";

@@ -8,7 +8,7 @@ import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenDestination } from "../drivers/journal/story.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
 import { QemuDestinationGuest, type Transport } from "../drivers/qemu/destination-guest.js";
-import { type DestinationHost, findDestination } from "../drivers/qemu/hosts.js";
+import { type DestinationHost, findDestination, streamWish } from "../drivers/qemu/hosts.js";
 import type { Image } from "../drivers/qemu/images.js";
 import type { ListenAt } from "../drivers/qemu/listen-at.js";
 import { isAlive } from "../drivers/qemu/proc.js";
@@ -17,6 +17,7 @@ import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
@@ -27,7 +28,7 @@ const kept = z.object({
   xml: z.string(),
   /** The definition to keep at arrival; null for a transient guest. */
   persistent: z.nullable(z.string()),
-  postcopy: z.boolean(),
+  stream: streamWish,
 });
 type Kept = z.infer<typeof kept>;
 
@@ -40,8 +41,7 @@ export interface Arriving {
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
   readonly disksAt: string | ListenAt;
-  /** Whether it may go over to post-copy. */
-  readonly postcopy: boolean;
+  readonly stream: StreamWish;
 }
 
 type Standing = "postcopy" | "postcopyFailed";
@@ -71,12 +71,11 @@ export class Incoming {
 
   /** Takes the job; the domain must be idle. */
   static async begin(host: Host, arriving: Arriving, mayBegin: () => boolean): Promise<Incoming> {
-    const { identity, domain, guest, persistent, transport, images, disksAt, postcopy } = arriving;
+    const { identity, domain, guest, persistent, transport, images, disksAt, stream } = arriving;
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = {
-      ...{ spec, images, disksAt, sideArgs, directory, transport },
-      stream: postcopy ? { postcopy: {} } : {},
+      ...{ spec, images, disksAt, sideArgs, directory, transport, stream },
     };
     await host.domains.keep(domain, {
       ...{ incoming: identity.migrationId, handle: null, directory, persistent },
@@ -87,11 +86,11 @@ export class Incoming {
     }
     const driver = new QemuDestinationGuest({ ...qemuHost, clock: host.clock });
     const input = { identity, guest, deadlines: host.deadlines };
-    const word: DestinationHost & Kept = { ...qemuHost, xml: domain.xml, persistent, postcopy };
+    const word: DestinationHost & Kept = { ...qemuHost, stream, xml: domain.xml, persistent };
     const opened = openDestination(host.surroundings, input, driver, word);
     const process = async () => (await driver.process?.catch(() => undefined)) ?? null;
     const qemu = { process, settleIn: () => driver.settleIn() };
-    return new Incoming(host, identity, domain, { persistent, postcopy }, opened, qemu, spec);
+    return new Incoming(host, identity, domain, { persistent, stream }, opened, qemu, spec);
   }
 
   /** Null when it had not been begun. */
@@ -114,7 +113,7 @@ export class Incoming {
     host: Host,
     identity: Identity,
     domain: Domain,
-    { persistent, postcopy }: Pick<Arriving, "persistent" | "postcopy">,
+    { persistent, stream }: Pick<Arriving, "persistent" | "stream">,
     opened: Opened<DestinationActor>,
     qemu: {
       process: () => Promise<Parameters<typeof asRunningGuest>[1] | null>;
@@ -127,7 +126,7 @@ export class Incoming {
     this.#host = host;
     this.#actor = opened.actor;
     this.#persistent = persistent;
-    this.mayGoOver = postcopy;
+    this.mayGoOver = stream.postcopy !== undefined;
     this.#guestHere = async () => {
       const process = await qemu.process();
       return process && asRunningGuest(spec, process);

@@ -30,7 +30,7 @@ import {
   readBeginCookie,
   readPrepareCookie,
 } from "./step-cookies.js";
-import { renamed, type StepWords } from "./step-words.js";
+import { renamed, type StepWords, streamOf } from "./step-words.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
@@ -130,11 +130,11 @@ export class Migrations {
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
-    const postcopy = flags.has("POSTCOPY");
-    if (postcopy && known === undefined) throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
+    const stream = streamOf(words);
+    if (stream.postcopy !== undefined && known === undefined)
+      throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const arriving: Arriving = {
-      postcopy,
-      ...{ identity, domain, guest, persistent, transport, images },
+      ...{ identity, domain, guest, persistent, transport, images, stream },
       disksAt: disksAt(config, parameters),
     };
     const incoming = under ?? (await this.#arrive(arriving));
@@ -292,7 +292,7 @@ export class Migrations {
       abortOnError: flags.has("ABORT_ON_ERROR"),
       relayed: host.config.migration.relay && !flags.has("TUNNELLED"),
       limits: limitsOf(parameters),
-      postcopy: flags.has("POSTCOPY"),
+      stream: streamOf(words),
       storage: copyOf(host.domains.liveOf(entry).domain.model, words),
     });
     this.#keepOutgoing(outgoing);

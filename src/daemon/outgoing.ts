@@ -7,7 +7,7 @@ import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
-import { findSource, type SourceHost } from "../drivers/qemu/hosts.js";
+import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
@@ -18,13 +18,14 @@ import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
+import type { StreamWish } from "../protocol/stream.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 
-const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), postcopy: z.boolean() });
+const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
 type Kept = z.infer<typeof kept>;
 
 export interface Leaving {
@@ -38,8 +39,7 @@ export interface Leaving {
   readonly limits: Partial<Limits>;
   /** Null when the hosts share the guest's disks. */
   readonly storage: StorageCopy | null;
-  /** Whether it may go over to post-copy. */
-  readonly postcopy: boolean;
+  readonly stream: StreamWish;
 }
 
 export class Outgoing {
@@ -66,14 +66,13 @@ export class Outgoing {
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
     const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
-    const { abortOnError, storage, postcopy } = leaving;
-    const stream = postcopy ? { postcopy: {} } : {};
+    const { abortOnError, storage, stream } = leaving;
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock);
     const word: SourceHost & Kept = {
       ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
-      ...{ xml: domain.xml, undefineSource: leaving.undefineSource, postcopy },
+      ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
@@ -109,7 +108,7 @@ export class Outgoing {
     identity: Identity,
     opened: Opened<SourceActor>,
     settling: SettlePeer,
-    leaving: Pick<Leaving, "undefineSource" | "postcopy">,
+    leaving: Pick<Leaving, "undefineSource" | "stream">,
   ) {
     this.identity = identity;
     this.domain = domain;
@@ -117,7 +116,7 @@ export class Outgoing {
     this.#actor = opened.actor;
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
-    this.mayGoOver = leaving.postcopy;
+    this.mayGoOver = leaving.stream.postcopy !== undefined;
     this.peer = localSource(opened);
     const job = this.#job();
     host.domains.setJob(entry, job);

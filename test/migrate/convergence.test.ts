@@ -36,6 +36,16 @@ function moved(lab: Lab, options: Partial<MigrateOptions>, when?: (record: Journ
   return { migration, measures, states };
 }
 
+/** A rule pauses it; `then` happens right after. */
+function suspended(lab: Lab, then: () => void): Migration {
+  const convergence: ConvergencePolicy = [{ when: { elapsedMs: 800 }, do: "suspend" }];
+  const limits = { ...narrow, bandwidthMiBps: 4 };
+  const { migration } = moved(lab, { convergence, limits }, (record) => {
+    if (record.kind === "state" && record.state.includes("suspending")) setTimeout(then, 50);
+  });
+  return migration;
+}
+
 const settingsOf = async (lab: Lab) => {
   const main = lab.guest?.process.main;
   return {
@@ -160,15 +170,7 @@ test("QEMU obeys a new throttle while memory flows, and a capability no more", a
 describe("while a measure is taken", () => {
   test("a guest that was paused for it runs on at the source when the destination's QEMU dies", async () => {
     await inLab(busy, async (lab) => {
-      const convergence: ConvergencePolicy = [{ when: { elapsedMs: 800 }, do: "suspend" }];
-      const { migration } = moved(
-        lab,
-        { convergence, limits: { ...narrow, bandwidthMiBps: 4 } },
-        (record) => {
-          if (record.kind === "state" && record.state.includes("suspending"))
-            setTimeout(() => process.kill(destinationPid(lab), "SIGKILL"), 50);
-        },
-      );
+      const migration = suspended(lab, () => process.kill(destinationPid(lab), "SIGKILL"));
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source" });
       expect(outcome.error?.message).toContain("was killed by SIGKILL");
@@ -193,15 +195,7 @@ describe("while a measure is taken", () => {
 
   test("an abort by a person is obeyed, and the guest that was paused runs", async () => {
     await inLab(busy, async (lab) => {
-      const convergence: ConvergencePolicy = [{ when: { elapsedMs: 800 }, do: "suspend" }];
-      const { migration } = moved(
-        lab,
-        { convergence, limits: { ...narrow, bandwidthMiBps: 4 } },
-        (record) => {
-          if (record.kind === "state" && record.state.includes("suspending"))
-            setTimeout(() => void migration.abort(), 50);
-        },
-      );
+      const migration = suspended(lab, () => void migration.abort());
       expect(await lab.ended(migration)).toMatchObject({ kind: "aborted", runs: "source" });
     });
   });

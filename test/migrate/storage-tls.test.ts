@@ -1,47 +1,29 @@
 // Disks that travel under TLS, on real QEMUs: with the memory stream's certificates, and without a trace whatever the
 // ending (G1, G4, G6).
 
-import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
 import type { CopiedStorage, MigrateOptions } from "../../src/migrate.js";
 import { hasOpenssl } from "../rpc/pki.js";
 import { expectNoCopies, qemuImg, withDisk } from "./disk-lab.js";
 import { destinationPid, objectsOf, progressedAgain, sourceReaches } from "./lab.js";
-import { qemuPki } from "./qemu-pki.js";
+import { twoAuthorities } from "./qemu-pki.js";
 import { commandLine } from "./qemus-of.js";
 
-const temporary = tmpdir();
 const copiesTls = "switchover-copies-tls";
 
 describe.skipIf(!hasOpenssl)("a disk under TLS", () => {
-  let root: string;
-  let credentials: string;
-  let strangers: string;
-  beforeAll(() => {
-    root = mkdtempSync(join(temporary, "pki-"));
-    credentials = qemuPki(root, "one", "here.example");
-    strangers = qemuPki(root, "other", "here.example");
-  });
-  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  const { made, mixed } = twoAuthorities();
 
   const under = (more: object = {}): Partial<MigrateOptions> => ({
-    stream: { tls: { credentials, hostname: "here.example", ...more } },
+    stream: { tls: { credentials: made.credentials, hostname: "here.example", ...more } },
   });
-  /** One side's certificates come from the other authority. */
-  const mixed = (...files: string[]) => {
-    const directory = mkdtempSync(join(root, "mixed-"));
-    cpSync(credentials, directory, { recursive: true });
-    for (const it of files) cpSync(join(strangers, it), join(directory, it));
-    return directory;
-  };
 
   test.each<[string, () => Partial<MigrateOptions>, CopiedStorage?]>([
     ["over a unix socket", under],
     [
       "compared with the address of a stream over tcp",
-      () => ({ transport: "tcp", stream: { tls: { credentials } } }),
+      () => ({ transport: "tcp", stream: { tls: { credentials: made.credentials } } }),
     ],
     ["without a certificate of the source", () => under({ verifyPeer: false })],
     ["with synchronous writes", under, { synchronousWrites: true }],

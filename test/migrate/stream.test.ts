@@ -1,20 +1,16 @@
 // Each option of the memory stream on real QEMU: in force while memory moves, and gone without a trace after an abort,
 // after the destination's death, and after an arrival (G1, G2, G6).
 
-import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { addTlsCredentials, removeTlsCredentials } from "../../src/drivers/qemu/tls.js";
 import type { RunningGuest } from "../../src/guests.js";
 import type { Migration } from "../../src/migration.js";
 import type { StreamWish } from "../../src/protocol/stream.js";
 import { hasOpenssl } from "../rpc/pki.js";
 import { destinationPid, inLab, type Lab, objectsOf } from "./lab.js";
-import { qemuPki } from "./qemu-pki.js";
-
-/** Each test has a directory of its own for temporary files. */
-const temporary = tmpdir();
+import { twoAuthorities } from "./qemu-pki.js";
 
 /** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 0.2, maxDowntimeMs: 1 };
@@ -138,16 +134,8 @@ test.each(["zlib", "zstd"] as const)("a level of %s that QEMU takes and ignores 
 });
 
 describe.skipIf(!hasOpenssl)("TLS", () => {
-  let root: string;
-  let credentials: string;
-  let strangers: string;
-  beforeAll(() => {
-    root = mkdtempSync(join(temporary, "pki-"));
-    credentials = qemuPki(root, "one", "here.example");
-    strangers = qemuPki(root, "other", "here.example");
-  });
-  afterAll(() => rmSync(root, { recursive: true, force: true }));
-  const tls = (more: object = {}) => ({ credentials, hostname: "here.example", ...more });
+  const { made, copied, mixed } = twoAuthorities();
+  const tls = (more: object = {}) => ({ credentials: made.credentials, hostname: "here.example", ...more });
 
   test.each<[string, (it: typeof tls) => StreamWish, string[]]>([
     ["on one connection", (it) => ({ tls: it() }), []],
@@ -163,13 +151,20 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
 
   test("over tcp compares the certificate with the stream's address", async () => {
     await inLab(small, async (lab) => {
-      const outcome = await lab.ended(lab.migrate({ transport: "tcp", stream: { tls: { credentials } } }));
+      const outcome = await lab.ended(
+        lab.migrate({ transport: "tcp", stream: { tls: { credentials: made.credentials } } }),
+      );
       expect(outcome).toMatchObject({ kind: "arrived" });
     });
   });
 
   test.each<[string, () => object, RegExp]>([
-    ["of another authority", () => ({ credentials: mixed() }), /certificate/],
+    // The source trusts the one, the destination shows the other.
+    [
+      "of another authority",
+      () => ({ credentials: mixed("server-cert.pem", "server-key.pem") }),
+      /certificate/,
+    ],
     ["for another host", () => tls({ hostname: "elsewhere.example" }), /elsewhere\.example|hostname|match/],
   ])("with a certificate %s refuses, and the guest stays", async (_, wish, words) => {
     await inLab(small, async (lab) => {
@@ -184,22 +179,13 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     });
   });
 
-  /** The source trusts the one, the destination shows the other. */
-  const mixed = () => {
-    const directory = mkdtempSync(join(root, "mixed-"));
-    cpSync(credentials, directory, { recursive: true });
-    for (const it of ["server-cert.pem", "server-key.pem"]) cpSync(join(strangers, it), join(directory, it));
-    return directory;
-  };
-
   test.each([
     ["ca-cert.pem", "source"],
     ["client-key.pem", "source"],
     ["server-cert.pem", "destination"],
   ])("names a missing %s, before anything is started", async (file, side) => {
     await inLab(small, async (lab) => {
-      const directory = mkdtempSync(join(root, "lacking-"));
-      cpSync(credentials, directory, { recursive: true });
+      const directory = copied("lacking");
       rmSync(join(directory, file));
       const outcome = await lab.ended(lab.migrate({ stream: { tls: tls({ credentials: directory }) } }));
       expect(outcome).toMatchObject({ kind: "stayed", error: { side } });
@@ -210,8 +196,8 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
   test("gives QEMU the Diffie-Hellman parameters that it would compute with a mute monitor", async () => {
     await inLab(small, async (lab) => {
       const { main } = (lab.guest as RunningGuest).process;
-      const own = join(mkdtempSync(join(root, "own-")), "tls");
-      const credentialsHere = { directory: credentials, endpoint: "server", verifyPeer: true } as const;
+      const own = join(mkdtempSync(join(made.root, "own-")), "tls");
+      const credentialsHere = { directory: made.credentials, endpoint: "server", verifyPeer: true } as const;
       // Twice: a leftover is replaced.
       for (let time = 0; time < 2; time += 1) await addTlsCredentials(main, "a", credentialsHere, own);
       const where = { path: "/objects/a", property: "dir" };

@@ -40,8 +40,10 @@ const nameOf = (qdev: string): string =>
 /** libvirt's name for the export of a disk: a libvirtd is a peer with which disks are copied too. */
 export const exportName = (disk: string): string => `drive-${disk}`;
 
+const tcp = /^tcp:\[?(.+?)\]?:(\d+)$/;
+
 /** Of `tcp:host:port`; undefined when it is none. */
-export const hostOf = (uri: string): string | undefined => /^tcp:\[?(.+?)\]?:\d+$/.exec(uri)?.[1];
+export const hostOf = (uri: string): string | undefined => tcp.exec(uri)?.[1];
 
 type NbdAddress = CommandArguments<"blockdev-add">["server"];
 
@@ -49,7 +51,7 @@ type NbdAddress = CommandArguments<"blockdev-add">["server"];
 export function nbdAddress(uri: string): NbdAddress {
   const [, path] = /^unix:(.+)$/.exec(uri) ?? [];
   if (path !== undefined) return { type: "unix", path };
-  const [, host, port] = /^tcp:\[?(.+?)\]?:(\d+)$/.exec(uri) ?? [];
+  const [, host, port] = tcp.exec(uri) ?? [];
   if (host !== undefined && port !== undefined) return { type: "inet", host, port };
   throw new Error(`"${uri}" is no address of an NBD server: it must be unix:/path or tcp:host:port`);
 }

@@ -2,6 +2,7 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { pause } from "../../effects/pause.js";
 import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
@@ -353,7 +354,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     const { main } = await this.#started();
     try {
       while ((await main.execute("query-status", {})).status === "inmigrate")
-        await new Promise<void>((resolve) => this.#options.clock.setTimeout(resolve, devicesCheckMs));
+        await pause(this.#options.clock, devicesCheckMs);
       this.#tell({ type: "monitor.postcopy" });
     } catch {
       // Its death is told.

@@ -1,6 +1,7 @@
 // Measures how fast a running guest dirties memory, before it is migrated. By samples of pages: the other way, by the dirty
 // bitmap, killed QEMU 7.2 under TCG (SIGSEGV), and is never asked for here.
 
+import { pause } from "../../effects/pause.js";
 import { systemClock } from "../system.js";
 import type { QemuProcess } from "./process.js";
 
@@ -33,7 +34,7 @@ export async function measureDirtyRate(
   });
   const endMs = systemClock.now() + seconds * 1000 + graceMs;
   while (systemClock.now() < endMs) {
-    await new Promise<void>((resolve) => systemClock.setTimeout(resolve, askAgainMs));
+    await pause(systemClock, askAgainMs);
     const { status, "dirty-rate": rate } = await main.execute("query-dirty-rate", {});
     if (status === "measured" && rate !== undefined) return { dirtyBytesPerSecond: rate * 2 ** 20 };
   }

@@ -21,7 +21,7 @@ const spec = z.object({
   args: z.readonly(z.array(z.string())),
   env: z.exactOptional(z.record(z.string(), z.string())),
 });
-const stream = z._default(z.custom<StreamWish>(isStreamWish), {});
+export const streamWish = z._default(z.custom<StreamWish>(isStreamWish), {});
 const sourceHost = z.object({
   spec,
   qemu: handle,
@@ -36,7 +36,7 @@ const sourceHost = z.object({
       certSubject: z.exactOptional(z.string()),
     }),
   ),
-  stream,
+  stream: streamWish,
   storage: z.nullable(
     z.object({
       disks: z.union([z.literal("all"), z.readonly(z.array(z.string()))]),
@@ -59,7 +59,7 @@ const destinationHost = z.object({
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([z.enum(["unix", "tcp"]), listenAt]),
-  stream,
+  stream: streamWish,
   syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });
 export type SourceHost = z.input<typeof sourceHost>;

@@ -1,6 +1,7 @@
 // The copies of a guest's disks, on the QEMU that it leaves: mirrors into the destination's NBD exports. They are found
 // again by their names. Upholds G4: a copy counts as whole only when QEMU has said so of its end; G6: nothing of it stays.
 
+import { pause } from "../../effects/pause.js";
 import type { Clock, SourceFact } from "../../effects/ports.js";
 import type { MirrorInput } from "../../machines/source.js";
 import { type Answer, cause, failed, nothing, unknown } from "../../protocol/answer.js";
@@ -106,6 +107,7 @@ export class Mirrors {
   }
 
   async setLimits(limits: Limits): Promise<void> {
+    if (this.#disks.size === 0) return;
     for (const { device } of await this.#jobs())
       await this.#qemu.main.execute("block-job-set-speed", { device, speed: speedOf(limits) });
   }
@@ -143,7 +145,7 @@ export class Mirrors {
       if (signal.aborted) return unknown("a copy of a disk does not end");
       // It waits for a peer that does not answer.
       if (left.aborted) await yankCopies(rescue);
-      await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, goneCheckMs));
+      await pause(this.#clock, goneCheckMs);
     }
     const nodes = await main.execute("query-named-block-nodes", { flat: true });
     for (const { "node-name": node } of nodes) if (node?.startsWith(prefix)) await this.#deleteNode(node);

@@ -2,6 +2,7 @@
 // it by an embedder. Its last words are kept, and its directory goes with it (G6). It knows nothing of migration.
 
 import { rm } from "node:fs/promises";
+import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
 import { type Cause, cause } from "../../protocol/answer.js";
 import { launch } from "./launch.js";
@@ -189,7 +190,7 @@ function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void 
 /** Resolves when a process that is no child of ours is gone; never once it is not watched any more. */
 async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: boolean }): Promise<string> {
   while (isAlive(identity)) {
-    await new Promise<void>((resolve) => clock.setTimeout(resolve, goneCheckMs));
+    await pause(clock, goneCheckMs);
     if (!watch.on) await new Promise(() => {});
   }
   return `QEMU (pid ${identity.pid}) has ended`;

@@ -1,6 +1,7 @@
 // A QEMU's migration settings around one migration: read, set as negotiated, and put back to what they were.
 
 import { join } from "node:path";
+import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
@@ -183,7 +184,7 @@ async function hasCleanedUp(monitor: Monitor, clock: Clock): Promise<boolean> {
   for (let waitedMs = 0; waitedMs < cleanUpLimitMs; waitedMs += askAgainMs) {
     const yankable = await monitor.execute("query-yank", {});
     if (!yankable.some((it) => it.type === "migration")) return true;
-    await new Promise<void>((resolve) => clock.setTimeout(resolve, askAgainMs));
+    await pause(clock, askAgainMs);
   }
   return false;
 }

@@ -1,6 +1,7 @@
 // The guest that leaves, on a real QEMU: the source's effects as monitor commands, and its facts from monitor events.
 // It decides nothing: the order is the machine's.
 
+import { pause } from "../../effects/pause.js";
 import type { Clock, SourceFact, SourceGuest } from "../../effects/ports.js";
 import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
@@ -38,7 +39,7 @@ const endings: Readonly<Record<string, Ended>> = {
 };
 
 /** What QEMU 7.2 neither ends nor lets be ended. */
-const broken: readonly string[] = ["postcopy-paused", "postcopy-recover"];
+export const brokenInPostcopy: readonly string[] = ["postcopy-paused", "postcopy-recover"];
 
 const stillUnderWay: Readonly<Record<string, SourceFound>> = {
   "pre-switchover": "preSwitchover",
@@ -46,7 +47,8 @@ const stillUnderWay: Readonly<Record<string, SourceFound>> = {
   cancelling: "cancelling",
 };
 
-const endedAs = (status: string): Ended | undefined => (broken.includes(status) ? "broken" : endings[status]);
+const endedAs = (status: string): Ended | undefined =>
+  brokenInPostcopy.includes(status) ? "broken" : endings[status];
 
 /** Why a guest has stopped, when it was not for the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
@@ -251,8 +253,7 @@ export class QemuSourceGuest implements SourceGuest {
       if (!(await isPaused())) return nothing;
       await main.execute("migrate", { uri, resume: true });
       const late = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
-      while (!late.aborted && (await isPaused()))
-        await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, progressEveryMs / 5));
+      while (!late.aborted && (await isPaused())) await pause(this.#clock, progressEveryMs / 5);
       return nothing;
     });
   }
@@ -283,7 +284,7 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(async () => {
       const { main } = this.#qemu;
       const { status = "none" } = await main.execute("query-migrate", {});
-      if (broken.includes(status)) return done("broken");
+      if (brokenInPostcopy.includes(status)) return done("broken");
       await main.execute("migrate_cancel", {});
       return this.#awaitEnd(signal);
     });
@@ -421,7 +422,7 @@ export class QemuSourceGuest implements SourceGuest {
         // The end of it is told by its own event.
         if (proof === "ended") return;
         if (proof === "proven") break;
-        await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, proofCheckMs));
+        await pause(this.#clock, proofCheckMs);
       }
       this.#takeUntold();
       this.#tell({ type: "monitor.postcopy" });
@@ -458,7 +459,7 @@ export class QemuSourceGuest implements SourceGuest {
       const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
       const ended = endedAs(status);
       if (ended !== undefined) return done(ended);
-      await new Promise<void>((resolve) => this.#clock.setTimeout(resolve, progressEveryMs / 5));
+      await pause(this.#clock, progressEveryMs / 5);
     }
     return unknown("QEMU has not said how its migration ended");
   }

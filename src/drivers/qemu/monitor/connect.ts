@@ -1,6 +1,7 @@
 // Reaches a monitor's unix socket that QEMU may be about to create, and opens a session on it.
 
 import { connect, type Socket } from "node:net";
+import { pause } from "../../../effects/pause.js";
 import { messageOf } from "../../../protocol/answer.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
@@ -23,7 +24,7 @@ export async function connectMonitor(path: string, options: SessionOptions): Pro
       if (signal?.aborted || !notYet || clock.now() >= endMs) {
         throw unreachable(path, error, { deadlineMs, notYet, aborted: signal?.aborted === true });
       }
-      await new Promise<void>((resolve) => clock.setTimeout(resolve, retryMs));
+      await pause(clock, retryMs);
     }
   }
 }

@@ -1,0 +1,6 @@
+// A wait by the clock port.
+
+import type { Clock } from "./ports.js";
+
+export const pause = (clock: Pick<Clock, "setTimeout">, ms: number): Promise<void> =>
+  new Promise((resolve) => clock.setTimeout(resolve, ms));
