@@ -29,7 +29,7 @@ export async function measureConnections(runs: number) {
         transport,
         destination: { sideArgs: proof.nextSide("destination") },
         ...(connections !== null && { stream: { parallel: { connections } } }),
-        onRecord: times.onRecord,
+        observe: times.observe,
       }).outcome;
       if (outcome.guest === null)
         throw new Error("the bench's guest did not arrive", { cause: outcome.error });

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { appendFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { JournalRecord } from "../src/effects/ports.js";
+import type { Observation } from "../src/effects/observe.js";
 import { migrate } from "../src/migrate.js";
 import { diskSideArgs } from "../src/proof-disk.js";
 import { launchProofGuest } from "../src/proof-guest.js";
@@ -20,13 +20,13 @@ const diskMiB = 512;
 /** When the source's machine entered each of its states. */
 export function stateTimes() {
   const at = new Map<string, number>();
-  const onRecord = (it: JournalRecord) => {
+  const observe = (it: Observation) => {
     if (it.kind !== "state" || it.side !== "source") return;
     const [state = ""] = /^\w+/.exec(it.state) ?? [];
     if (!at.has(state)) at.set(state, performance.now());
   };
   const between = (from: string, to: string) => (at.get(to) ?? Number.NaN) - (at.get(from) ?? Number.NaN);
-  return { onRecord, between };
+  return { observe, between };
 }
 
 export async function measureCopies(directory: string, runs: number) {
@@ -43,7 +43,7 @@ export async function measureCopies(directory: string, runs: number) {
       guest,
       destination: { sideArgs: proof.nextSide("destination", { path: next, format }) },
       storage: { images: [{ disk: "proof", path: next, format }] },
-      onRecord: times.onRecord,
+      observe: times.observe,
     }).outcome;
     if (arrived === null) throw new Error("the bench's guest did not arrive", { cause: error });
     guest = arrived;

@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
-import type { JournalRecord } from "../src/effects/ports.js";
+import type { Observation } from "../src/effects/observe.js";
 import { migrate } from "../src/migrate.js";
 import { launchProofGuest } from "../src/proof-guest.js";
 import { search } from "../src/testing/search.js";
@@ -35,7 +35,7 @@ async function ours(transport: "unix" | "tcp") {
   const run = async () => {
     await settled();
     const at = new Map<string, number>();
-    const onRecord = (it: JournalRecord) => {
+    const observe = (it: Observation) => {
       if (it.kind === "state") at.set(`${it.side} ${it.state}`, performance.now());
     };
     const startedMs = performance.now();
@@ -43,7 +43,7 @@ async function ours(transport: "unix" | "tcp") {
       guest,
       transport,
       destination: { sideArgs: proof.nextSide("destination") },
-      onRecord,
+      observe,
     }).outcome;
     const wallMs = performance.now() - startedMs;
     if (outcome.guest === null || outcome.pauseMs === null || outcome.qemuTotalMs === null)

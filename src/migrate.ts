@@ -12,8 +12,9 @@ import type { Image } from "./drivers/qemu/images.js";
 import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/source-guest.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
+import type { Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource } from "./effects/open.js";
-import type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";
+import type { Clock, Fence, Ids, Journal } from "./effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import { conduct, type Migration } from "./migration.js";
 import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.js";
@@ -77,8 +78,11 @@ export interface MigrateOptions {
   readonly journal?: Journal;
   readonly clock?: Clock;
   readonly ids?: Ids;
-  /** Told each record of the story at once. What it throws is thrown as uncaught, and harms no migration. */
-  readonly onRecord?: (record: JournalRecord) => void;
+  /**
+   * Told each record of the story at once, and all else that is seen: calls and their answers, the dialogue with QEMU,
+   * progress. What it throws is thrown as uncaught, and harms no migration.
+   */
+  readonly observe?: Observe;
 }
 
 /**
@@ -92,7 +96,7 @@ export const migrate = (options: MigrateOptions): Migration => migrateWith(optio
  * @internal
  */
 export function migrateWith(options: MigrateOptions, around?: Around): Migration {
-  const { guest, clock = systemClock, ids = systemIds, journal = memoryJournal(), fence, onRecord } = options;
+  const { guest, clock = systemClock, ids = systemIds, journal = memoryJournal(), fence, observe } = options;
   checkLimits(options.limits ?? {});
   const limits = { ...defaultLimits, ...options.limits };
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
@@ -106,7 +110,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
-  const surroundings = { journal, clock, fence, around, onRecord };
+  const surroundings = { journal, clock, fence, around, observe };
 
   const { graphics, syncTime } = options;
   if (graphics !== undefined) checkGraphics(graphics);

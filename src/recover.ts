@@ -10,8 +10,9 @@ import { findDestination, findSource } from "./drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
 import { systemClock } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
+import type { Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource, type Surroundings } from "./effects/open.js";
-import type { Clock, Fence, JournalRecord } from "./effects/ports.js";
+import type { Clock, Fence } from "./effects/ports.js";
 import { asRunningGuest } from "./guests.js";
 import { timesOf } from "./migrate.js";
 import { conduct, type Migration } from "./migration.js";
@@ -21,7 +22,7 @@ export interface RecoverOptions {
   readonly journal: FileJournal;
   readonly fence?: Fence;
   readonly clock?: Clock;
-  readonly onRecord?: (record: JournalRecord) => void;
+  readonly observe?: Observe;
 }
 
 export interface Recovered {
@@ -39,13 +40,13 @@ export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> =
  * @internal
  */
 export async function recoverWith(options: RecoverOptions, around?: Around): Promise<Recovered> {
-  const { journal, clock = systemClock, fence, onRecord } = options;
+  const { journal, clock = systemClock, fence, observe } = options;
   const { stories, unreadable } = await journal.unfinished();
   const migrations: Migration[] = [];
   const failed = [...unreadable];
   for (const story of stories) {
     try {
-      const migration = await takeUp(story, { journal, clock, fence, around, onRecord });
+      const migration = await takeUp(story, { journal, clock, fence, around, observe });
       if (migration === null) await journal.forget(story.migrationId);
       else migrations.push(migration);
     } catch (error) {

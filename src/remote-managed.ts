@@ -9,8 +9,9 @@ import type { Redial } from "./drivers/libvirt/redial.js";
 import { stepCalls } from "./drivers/libvirt/step-calls.js";
 import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
 import type { Around } from "./effects/bind.js";
+import type { Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";
-import type { DestinationPeer, Journal, JournalRecord, SettlingPeer, SourcePeer } from "./effects/ports.js";
+import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "./effects/ports.js";
 import type { Aside } from "./machines/habits.js";
 import { errorOf } from "./migration.js";
 import { unknown } from "./protocol/answer.js";
@@ -21,14 +22,14 @@ import type { Led, RemoteMove } from "./remote-move.js";
 
 export interface Coordinated {
   readonly journal?: Journal | undefined;
-  readonly onRecord?: ((record: JournalRecord) => void) | undefined;
+  readonly observe?: Observe | undefined;
   readonly around?: Around | undefined;
 }
 
 /** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
 export async function coordinateFromHere(
   { source, destination, dom, asked, clock, migrationId }: RemoteMove,
-  { journal = memoryJournal(), onRecord, around }: Coordinated,
+  { journal = memoryJournal(), observe, around }: Coordinated,
 ): Promise<Led> {
   const { parameters } = asked;
   const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
@@ -42,7 +43,7 @@ export async function coordinateFromHere(
     remoteDestination(destination, identity, steps, travelling),
     identity,
   );
-  const surroundings = { journal, clock, around, onRecord };
+  const surroundings = { journal, clock, around, observe };
   const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
   actor.start();
   return {

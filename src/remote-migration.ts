@@ -7,7 +7,8 @@ import { Redial } from "./drivers/libvirt/redial.js";
 import { remote } from "./drivers/libvirt-rpc/procedures.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
-import type { Clock, Ids, Journal, JournalRecord } from "./effects/ports.js";
+import type { Observe } from "./effects/observe.js";
+import type { Clock, Ids, Journal } from "./effects/ports.js";
 import type { Tuned } from "./person.js";
 import { messageOf } from "./protocol/answer.js";
 import type { Progress } from "./protocol/convergence.js";
@@ -33,7 +34,7 @@ export interface MigrateBetweenOptions {
   readonly clock?: Clock;
   readonly ids?: Ids;
   /** Told each record of the coordinator's story at once; with `PEER2PEER` that is at the source's host. */
-  readonly onRecord?: (record: JournalRecord) => void;
+  readonly observe?: Observe;
 }
 
 export interface RemoteMigration {
@@ -64,7 +65,7 @@ export async function migrateBetweenWith(
   options: MigrateBetweenOptions,
   around?: Around,
 ): Promise<RemoteMigration> {
-  const { domain, parameters = {}, clock = systemClock, ids = systemIds, journal, onRecord } = options;
+  const { domain, parameters = {}, clock = systemClock, ids = systemIds, journal, observe } = options;
   const flags: ReadonlySet<MigrateFlag> = new Set(options.flags ?? (["LIVE"] as const));
   const [source, destination] = [new Redial(options.from, clock), new Redial(options.to, clock)];
   const close = () => Promise.all([source.close(), destination.close()]);
@@ -76,7 +77,7 @@ export async function migrateBetweenWith(
     const move = { source, destination, dom, asked: { flags, parameters }, clock, migrationId };
     const { outcome, abort } = isPeerToPeer
       ? await leadBySource(move)
-      : await coordinateFromHere(move, { journal, onRecord, around });
+      : await coordinateFromHere(move, { journal, observe, around });
     return {
       migrationId,
       outcome: outcome.finally(close),

@@ -35,7 +35,7 @@ export async function migrateBetweenCommand(
       ...where,
       flags: flagsOf(words),
       parameters: await parametersOf(words),
-      onRecord: screen.record,
+      ...(screen.observe && { observe: screen.observe }),
       ...(journal && { journal }),
     });
   } catch (error) {

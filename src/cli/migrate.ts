@@ -63,7 +63,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     ...(fence && { fence }),
     ...(journal && { journal }),
     destination: { sideArgs: proof?.nextSide("destination") ?? [] },
-    onRecord: screen.record,
+    ...(screen.observe && { observe: screen.observe }),
   });
   const stopListening = obeyInterrupts(migration, guest, screen);
   for await (const snapshot of migration.progress) screen.progress(snapshot);

@@ -22,7 +22,7 @@ export async function recoverCommand(directory: string, words: RecoverWords): Pr
   const fence = await fenceOf(words);
   const { migrations, failed } = await recoverMigrations({
     journal,
-    onRecord: screen.record,
+    ...(screen.observe && { observe: screen.observe }),
     ...(fence && { fence }),
   });
   for (const error of failed) screen.complain(error.message);

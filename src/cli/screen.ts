@@ -1,7 +1,7 @@
 // What a person sees (progress bar on stderr, sentences on stdout), or what a program reads (--json: one object a line).
 
 import { SingleBar } from "cli-progress";
-import type { JournalRecord } from "../effects/ports.js";
+import { isRecord, type Observe } from "../effects/observe.js";
 import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migration.js";
 import type { Progress } from "../protocol/convergence.js";
@@ -11,7 +11,8 @@ import { tell } from "./story.js";
 export interface Screen {
   say(sentence: string): void;
   complain(sentence: string): void;
-  record(record: JournalRecord): void;
+  /** Absent when nothing of it is shown. */
+  readonly observe: Observe | undefined;
   progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress" | "forecast">): void;
   endProgress(): void;
   outcome(outcome: Outcome): void;
@@ -37,11 +38,13 @@ function personScreen(story: boolean): Screen {
   return {
     say: (sentence) => console.log(sentence),
     complain: (sentence) => console.error(`switchover: ${sentence}`),
-    record: (record) => {
-      if (!story) return;
-      firstMs ??= record.atMs;
-      for (const line of tell(record, firstMs)) console.log(line);
-    },
+    observe: !story
+      ? undefined
+      : (record) => {
+          if (!isRecord(record)) return;
+          firstMs ??= record.atMs;
+          for (const line of tell(record, firstMs)) console.log(line);
+        },
     progress: ({ source, progress, forecast }) => {
       if (story || !process.stderr.isTTY || progress === null) return;
       const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
@@ -73,7 +76,9 @@ function jsonScreen(): Screen {
   return {
     say: () => {},
     complain: (sentence) => process.stderr.write(`switchover: ${sentence}\n`),
-    record: (record) => print({ type: "record", ...record }),
+    observe: (seen) => {
+      if (isRecord(seen)) print({ type: "record", ...seen });
+    },
     progress: ({ progress, source, destination, forecast }) =>
       print({ type: "progress", source, destination, progress, forecast }),
     endProgress: () => {},

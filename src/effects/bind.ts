@@ -8,6 +8,7 @@ import { type SourceEvent, sourceMachine } from "../machines/source.js";
 import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
 import type { Identity } from "../protocol/messages.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
+import type { Watch } from "./observe.js";
 import type {
   Clock,
   DestinationGuest,
@@ -32,6 +33,8 @@ export interface EffectSurroundings {
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly around?: Around | undefined;
+  /** Sees each of them, and its answer; absent when nobody looks on. */
+  readonly watch?: Watch | undefined;
   /** Without one, the machines must not be told to use it. */
   readonly fence?: Fence | undefined;
 }
@@ -120,7 +123,7 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
 }
 
 export function bindCoordinator(
-  { recorder, clock, around = asItIs }: EffectSurroundings,
+  { recorder, clock, around = asItIs, watch = asItIs }: EffectSurroundings,
   source: SourcePeer,
   destination: DestinationPeer,
 ) {
@@ -132,8 +135,8 @@ export function bindCoordinator(
       const question = questions[name];
       const { side, deadlineMs } = question === "abort" ? abort : steps[question];
       const waitedFor = `the ${side}'s answer to ${question}`;
-      return underDeadline(clock, deadlineMs, waitedFor, signal, (inner) =>
-        around(name, () => run(input, inner)),
+      return watch(name, () =>
+        underDeadline(clock, deadlineMs, waitedFor, signal, (inner) => around(name, () => run(input, inner))),
       );
     });
   return recorder.recording(
@@ -157,14 +160,14 @@ export function bindCoordinator(
 }
 
 /** Wraps the effects of one side: journal first, then the effect, under its deadline. */
-function effectsUnder({ recorder, clock, around = asItIs }: EffectSurroundings) {
+function effectsUnder({ recorder, clock, around = asItIs, watch = asItIs }: EffectSurroundings) {
   return <T, Input = undefined>(
     name: EffectName,
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
   ) =>
     fromPromise<Answer<T>, Input>(({ input, signal }) => {
       const { does, deadlineMs, withoutJournal } = effects[name];
-      return underDeadline(clock, deadlineMs, `the effect "${name}" (${does})`, signal, async (inner) => {
+      const carryOut = async (inner: AbortSignal): Promise<Answer<T>> => {
         try {
           await recorder.durable();
         } catch (error) {
@@ -173,7 +176,10 @@ function effectsUnder({ recorder, clock, around = asItIs }: EffectSurroundings) 
         }
         if (inner.aborted) return unknown("nobody waits for it any more");
         return around(name, () => run(input, inner));
-      });
+      };
+      return watch(name, () =>
+        underDeadline(clock, deadlineMs, `the effect "${name}" (${does})`, signal, carryOut),
+      );
     });
 }
 

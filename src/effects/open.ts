@@ -1,19 +1,22 @@
 // Begins the machine of one side, or takes it up again after a crash: effects bound, states and asides recorded. The actor
 // is handed out before it starts, so that it can be watched from its first state on.
 
-import { createActor } from "xstate";
+import { type Actor, createActor } from "xstate";
 import type { CoordinatorInput } from "../machines/coordinator.js";
 import type { DestinationInput } from "../machines/destination.js";
-import type { SourceInput } from "../machines/source.js";
-import { fencedGuest } from "../machines/source-setup.js";
+import type { SourceInput, sourceMachine } from "../machines/source.js";
+import { fencedGuest, forecastOf } from "../machines/source-setup.js";
+import type { Progress } from "../protocol/convergence.js";
+import { describeForecast } from "../protocol/forecast.js";
+import { apart } from "./apart.js";
 import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
+import { type Observation, type Observe, watching } from "./observe.js";
 import type {
   Clock,
   DestinationGuest,
   DestinationPeer,
   Fence,
   Journal,
-  JournalRecord,
   OpenedRecord,
   SettlingPeer,
   SourceGuest,
@@ -27,8 +30,8 @@ export interface Surroundings {
   readonly clock: Clock;
   readonly fence?: Fence | undefined;
   readonly around?: Around | undefined;
-  /** Told each record of the story at once. */
-  readonly onRecord?: ((record: JournalRecord) => void) | undefined;
+  /** Told each record of the story at once, before it is durable, and all else that is seen. */
+  readonly observe?: Observe | undefined;
 }
 
 /** A side that has been begun: its machine, and a wait until all that it has recorded so far is durable. */
@@ -48,6 +51,8 @@ export function openSource(
   const around = open(surroundings, { side: "source", input, host });
   const actor = createActor(bindSource(around, guest, destination), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
+  overhear(surroundings, around, guest, actor);
+  watchProgress(surroundings, around, actor);
   actor.subscribe({
     complete: () => {
       const { output, context } = actor.getSnapshot();
@@ -69,6 +74,7 @@ export function openDestination(
   const around = open(surroundings, { side: "destination", input, host });
   const actor = createActor(bindDestination(around, guest), { ...around.timers, input });
   actor.on("*", around.recorder.aside);
+  overhear(surroundings, around, guest, actor);
   return { actor, durable: around.recorder.durable };
 }
 
@@ -86,19 +92,54 @@ export function openCoordinator(
 }
 
 function open(
-  { journal, clock, fence, around, onRecord }: Surroundings,
+  { journal, clock, fence, around, observe }: Surroundings,
   opened: Pick<OpenedRecord, "side" | "input" | "host">,
 ) {
   const { side, input } = opened;
+  const { migrationId } = input.identity;
   const recorder = createRecorder({
-    migrationId: input.identity.migrationId,
+    migrationId,
     side,
     journal,
     clock,
-    onRecord,
+    onRecord: observe,
     // After a crash it stands in the journal already.
     opened: "woken" in input && input.woken !== undefined ? undefined : opened,
   });
   const timers = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
-  return { identity: input.identity, recorder, clock, fence, around, timers };
+  const of = { migrationId, side };
+  return {
+    ...{ of, identity: input.identity, recorder, clock, fence, around, timers },
+    watch: observe && watching(observe, of, clock),
+  };
+}
+
+type Of = { readonly of: Pick<Observation, "migrationId" | "side"> };
+
+/** Until the machine has come to its end. */
+function overhear(
+  { observe }: Surroundings,
+  { of }: Of,
+  guest: Pick<SourceGuest, "overhear">,
+  actor: { subscribe(observer: { complete(): void }): unknown },
+): void {
+  if (observe === undefined) return;
+  const stop = guest.overhear?.((line) => observe({ kind: "line", ...of, ...line }));
+  actor.subscribe({ complete: () => stop?.() });
+}
+
+function watchProgress(
+  { observe, clock }: Surroundings,
+  { of }: Of,
+  actor: Actor<typeof sourceMachine>,
+): void {
+  if (observe === undefined) return;
+  let last: Progress | null = null;
+  actor.subscribe(({ context }) => {
+    const { progress } = context;
+    if (progress === null || progress === last) return;
+    last = progress;
+    const forecast = describeForecast(forecastOf(context));
+    apart(() => observe({ kind: "progress", ...of, atMs: clock.now(), progress, forecast }));
+  });
 }

@@ -42,8 +42,22 @@ import type { Side } from "../protocol/steps.js";
 export type SourceFact = Extract<SourceEvent, { type: `monitor.${string}` | `process.${string}` }>;
 export type DestinationFact = Extract<DestinationEvent, { type: `monitor.${string}` | `process.${string}` }>;
 
+/** One line of the dialogue with QEMU. */
+export interface MonitorLine {
+  readonly monitor: "main" | "rescue";
+  readonly direction: "sent" | "received";
+  readonly atMs: number;
+  /** As on the wire, cut to 500 characters. */
+  readonly text: string;
+}
+
+interface Overheard {
+  /** For those who look on: tells each line of the dialogue until the returned function is called. */
+  overhear?(listener: (line: MonitorLine) => void): () => void;
+}
+
 /** The guest that leaves. Each call may be repeated; `signal` says that the machine no longer waits. */
-export interface SourceGuest {
+export interface SourceGuest extends Overheard {
   /** Tells facts until the returned function is called. `process.exited` comes last, after all is cleaned up. */
   watch(listener: (fact: SourceFact) => void): () => void;
   describe(signal: AbortSignal): Promise<Answer<Described>>;
@@ -75,7 +89,7 @@ export interface SourceGuest {
 }
 
 /** The guest that comes in. */
-export interface DestinationGuest {
+export interface DestinationGuest extends Overheard {
   watch(listener: (fact: DestinationFact) => void): () => void;
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
   /** What became of a stream that was coming in when the engine was restarted. */

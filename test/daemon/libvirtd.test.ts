@@ -16,7 +16,7 @@ import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
-import type { JournalRecord } from "../../src/effects/ports.js";
+import type { Observation } from "../../src/effects/observe.js";
 import { unknown } from "../../src/protocol/answer.js";
 import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
@@ -40,14 +40,11 @@ async function move(
   const rpc = await source.redial.rpc();
   await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
   const story: string[] = [];
-  const onRecord = (it: JournalRecord) => {
+  const observe = (it: Observation) => {
     if (it.kind === "state") story.push(it.state);
   };
   const where = { from: source.uri, to: destination.uri, domain: "tiny" };
-  const migration = await migrateBetweenWith(
-    { ...where, flags, parameters: onThisMachine, onRecord },
-    around,
-  );
+  const migration = await migrateBetweenWith({ ...where, flags, parameters: onThisMachine, observe }, around);
   onTestFinished(endGuests);
   return { migration, story };
 }

@@ -58,11 +58,8 @@ async function begin(): Promise<Migration> {
 }
 
 async function takeUp(): Promise<Migration | undefined> {
-  const { fence, onRecord, around } = injection;
-  const { migrations, failed } = await recoverWith(
-    { journal, onRecord, ...(fence ? { fence } : {}) },
-    around,
-  );
+  const { fence, observe, around } = injection;
+  const { migrations, failed } = await recoverWith({ journal, observe, ...(fence ? { fence } : {}) }, around);
   if (failed[0] !== undefined) throw failed[0];
   return migrations[0];
 }

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { etcdFence } from "../../src/drivers/etcd-fence.js";
 import type { Around } from "../../src/effects/bind.js";
-import type { JournalRecord } from "../../src/effects/ports.js";
+import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";
 import { type Answer, failed, unknown } from "../../src/protocol/answer.js";
@@ -120,8 +120,8 @@ export class Injection {
       convergence,
       ...(fence ? { fence } : {}),
       ...(fence && this.#at("fence") ? { policy: { whenUnreachable: "fence", patienceMs: 300 } } : {}),
-      onRecord: (record) => {
-        this.onRecord(record);
+      observe: (record) => {
+        this.observe(record);
         if (record.kind !== "state" || record.side !== "source") return;
         if (this.#at("takeBack") && record.state.includes("postcopy.asked")) void migration().abort();
         if (!record.state.startsWith("precopying") || moved) return;
@@ -144,7 +144,7 @@ export class Injection {
     return measures.filter(([place]) => this.#at(place)).map(([, measure]) => ({ when, do: measure }));
   }
 
-  readonly onRecord = (record: JournalRecord): void => {
+  readonly observe = (record: Observation): void => {
     if (record.kind !== "state" || record.side !== "source") return;
     if (record.state === "handedOver" && this.#at("yield")) this.#kill("source");
     if (!ofBrokenPostcopy.some((it) => this.#at(it))) return;

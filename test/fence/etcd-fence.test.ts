@@ -199,7 +199,7 @@ describe("a real migration whose destination cannot be reached", () => {
           deadlines,
           fence: fenceHere(),
           destination: { sideArgs: lab.proof.nextSide("destination") },
-          onRecord: (it) => {
+          observe: (it) => {
             if (it.kind === "state" && it.side === "source") states.push(it.state);
           },
         },

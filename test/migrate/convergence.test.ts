@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from "vitest";
 import { measureDirtyRate } from "../../src/drivers/qemu/dirty-rate.js";
-import type { JournalRecord } from "../../src/effects/ports.js";
+import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";
 import type { ProofGuestWish } from "../../src/proof-guest.js";
@@ -25,7 +25,7 @@ interface Told {
   readonly states: string[];
 }
 
-function moved(lab: Lab, options: Partial<MigrateOptions>, when?: (record: JournalRecord) => void): Told {
+function moved(lab: Lab, options: Partial<MigrateOptions>, when?: (record: Observation) => void): Told {
   const measures: string[] = [];
   const states: string[] = [];
   const migration = lab.migrate({ limits: narrow, ...options }, (record) => {

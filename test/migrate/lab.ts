@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, vi } from "vitest";
-import type { JournalRecord } from "../../src/effects/ports.js";
+import type { Observation } from "../../src/effects/observe.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
 import { type MigrateOptions, migrate } from "../../src/migrate.js";
@@ -17,10 +17,10 @@ export interface Lab {
   readonly proof: ProofGuest;
   /** Where the guest is; null when it is lost. */
   guest: RunningGuest | null;
-  /** Starts a migration of the guest; `when` is called at each record of the story. */
+  /** Starts a migration of the guest; `when` is called at all that is seen of it. */
   migrate(
     options?: Partial<MigrateOptions>,
-    when?: (record: JournalRecord, migration: () => Migration) => void,
+    when?: (record: Observation, migration: () => Migration) => void,
   ): Migration;
   /** Waits for the outcome and checks what must hold after every outcome. */
   ended(migration: Migration): Promise<Outcome>;
@@ -41,7 +41,7 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
         guest: lab.guest,
         destination: { sideArgs: proof.nextSide("destination") },
         ...options,
-        onRecord: (record) => when(record, () => migration),
+        observe: (record) => when(record, () => migration),
       });
       return migration;
     },

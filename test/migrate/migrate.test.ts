@@ -231,7 +231,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
   });
 });
 
-test("a throwing onRecord does not harm the migration, and is not hidden", async () => {
+test("a throwing observe does not harm the migration, and is not hidden", async () => {
   await inLab({}, async (lab) => {
     const uncaught = await uncaughtDuring(async () => {
       const migration = lab.migrate({}, (record) => {

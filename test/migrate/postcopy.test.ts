@@ -4,7 +4,7 @@
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { describe, expect, test, vi } from "vitest";
-import type { JournalRecord } from "../../src/effects/ports.js";
+import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";
 import { destinationPid, inLab, type Lab, memoryMoves, sourceReaches } from "./lab.js";
@@ -18,14 +18,14 @@ const slow: Partial<MigrateOptions> = { stream: { postcopy: {} }, limits };
 const slower: Partial<MigrateOptions> = { stream: { postcopy: { bandwidthMiBps: 8 } }, limits };
 
 const at =
-  (side: JournalRecord["side"], state: string, act: () => unknown) =>
-  (record: JournalRecord): void => {
+  (side: Observation["side"], state: string, act: () => unknown) =>
+  (record: Observation): void => {
     if (record.kind === "state" && record.side === side && record.state.includes(state)) act();
   };
 
 async function overToPostcopy(
   lab: Lab,
-  when?: (record: JournalRecord, migration: () => Migration) => void,
+  when?: (record: Observation, migration: () => Migration) => void,
 ): Promise<Migration> {
   const migration = lab.migrate(slower, when);
   await memoryMoves(migration);

@@ -176,7 +176,7 @@ describe("a monitor session", () => {
     );
   });
 
-  test("outlives a listener and a tap that throw, and does not hide what they threw", async () => {
+  test("outlives a listener and somebody who overhears it that throw, and does not hide what they threw", async () => {
     fake = await fakeQemu(
       ({ id }) => `${JSON.stringify(stopEvent)}\n${JSON.stringify({ return: {}, id })}\n`,
     );
@@ -186,9 +186,9 @@ describe("a monitor session", () => {
         clock: systemClock,
         oob: false,
         deadlineMs: 200,
-        tap: ({ text }) => {
-          if (text.includes("STOP")) throw new Error("tap's bug");
-        },
+      });
+      it.overhear(({ text }) => {
+        if (text.includes("STOP")) throw new Error("the other's bug");
       });
       it.onEvent(() => {
         throw new Error("listener's bug");
@@ -196,7 +196,7 @@ describe("a monitor session", () => {
       expect(await it.execute("stop", {}, { limitMs: 500 })).toEqual({});
       it.close();
     });
-    expect(uncaught.map(String)).toEqual(["Error: tap's bug", "Error: listener's bug"]);
+    expect(uncaught.map(String)).toEqual(["Error: the other's bug", "Error: listener's bug"]);
   });
 
   test("does not take an event for one of its table because of what objects inherit", async () => {

@@ -45,7 +45,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     const opened = await openFileJournal(journal);
     const { migrations, failed } = await recoverMigrations({
       journal: opened,
-      onRecord: (it) => {
+      observe: (it) => {
         if (it.kind === "state") story.push(`${it.side} ${it.state}`);
       },
     });

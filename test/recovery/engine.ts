@@ -2,6 +2,7 @@
 // its story: as that record is made, or as soon as it is durable.
 
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
+import { isRecord } from "../../src/effects/observe.js";
 import type { Journal, JournalRecord } from "../../src/effects/ports.js";
 import { type AdoptedGuest, adoptGuest } from "../../src/guests.js";
 import { migrate } from "../../src/migrate.js";
@@ -43,7 +44,8 @@ const migration = migrate({
   stream,
   journal: watched,
   destination: { sideArgs: words.sideArgs },
-  onRecord: (record) => {
+  observe: (record) => {
+    if (!isRecord(record)) return;
     made += 1;
     if (when === "made" && made === diesAt) die(record);
     if (aborts && record.kind === "state" && record.state.startsWith("precopying"))

@@ -3,7 +3,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { pause } from "../../effects/pause.js";
-import type { Clock, DestinationFact, DestinationGuest } from "../../effects/ports.js";
+import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../effects/ports.js";
 import type { PrepareInput } from "../../machines/destination.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../protocol/messages.js";
@@ -111,6 +111,10 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   watch(listener: (fact: DestinationFact) => void): () => void {
     return this.#facts.watch(listener);
+  }
+
+  overhear(listener: (line: MonitorLine) => void): () => void {
+    return this.#facts.overhear(listener);
   }
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {

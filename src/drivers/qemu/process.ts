@@ -3,12 +3,11 @@
 
 import { rm } from "node:fs/promises";
 import { pause } from "../../effects/pause.js";
-import type { Clock } from "../../effects/ports.js";
+import type { Clock, MonitorLine } from "../../effects/ports.js";
 import { type Cause, cause } from "../../protocol/answer.js";
 import { launch } from "./launch.js";
 import { Monitor } from "./monitor/commands.js";
 import { connectMonitor } from "./monitor/connect.js";
-import type { DialogueLine } from "./monitor/errors.js";
 import { identify, isAlive, type ProcessIdentity } from "./proc.js";
 import { lastWords } from "./words.js";
 
@@ -35,8 +34,6 @@ export interface AttachOptions {
   readonly clock: Clock;
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
-  /** Told each line of the dialogue with the main monitor. */
-  readonly tap?: ((line: DialogueLine) => void) | undefined;
 }
 
 export interface StartOptions extends AttachOptions {
@@ -110,6 +107,16 @@ export class QemuProcess {
     }
   }
 
+  /** Tells the dialogue with both monitors until the returned function is called. */
+  overhear(listener: (line: MonitorLine) => void): () => void {
+    const stops = (["main", "rescue"] as const).map((monitor) =>
+      this[monitor].session.overhear((line) => listener({ monitor, ...line })),
+    );
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
   get pid(): number {
     return this.handle.pid;
   }
@@ -156,19 +163,15 @@ interface Monitors {
 async function openMonitors(
   { monitors }: QemuHandle,
   exited: Promise<Cause>,
-  { clock, signal, tap, deadlineMs = 10_000 }: AttachOptions,
+  { clock, signal, deadlineMs = 10_000 }: AttachOptions,
 ): Promise<Monitors> {
   const ended = new AbortController();
   void exited.then(() => ended.abort());
   const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
-  const open = (path: string, rest: { oob: boolean; tap?: AttachOptions["tap"] }) =>
-    connectMonitor(path, { clock, deadlineMs, signal: stop, ...rest });
+  const open = (path: string, oob: boolean) => connectMonitor(path, { clock, deadlineMs, signal: stop, oob });
   // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
   // switchover would wait for that thread: the main monitor goes without.
-  const [main, rescue] = await Promise.allSettled([
-    open(monitors.main, { oob: false, tap }),
-    open(monitors.rescue, { oob: true }),
-  ]);
+  const [main, rescue] = await Promise.allSettled([open(monitors.main, false), open(monitors.rescue, true)]);
   if (main.status === "fulfilled" && rescue.status === "fulfilled") {
     return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
   }

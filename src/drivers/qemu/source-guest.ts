@@ -2,7 +2,7 @@
 // It decides nothing: the order is the machine's.
 
 import { pause } from "../../effects/pause.js";
-import type { Clock, SourceFact, SourceGuest } from "../../effects/ports.js";
+import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../effects/ports.js";
 import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { DiskProgress, Limits, Progress } from "../../protocol/convergence.js";
@@ -116,6 +116,10 @@ export class QemuSourceGuest implements SourceGuest {
 
   watch(listener: (fact: SourceFact) => void): () => void {
     return this.#facts.watch(listener);
+  }
+
+  overhear(listener: (line: MonitorLine) => void): () => void {
+    return this.#facts.overhear(listener);
   }
 
   /** QEMU's total-time in milliseconds, when it could still be asked after completed. */

@@ -30,8 +30,6 @@ export interface SessionOptions {
   readonly oob: boolean;
   /** For greeting and negotiation together, in milliseconds. */
   readonly deadlineMs: number;
-  /** Told of each line of the dialogue, e.g. for the inspector. */
-  readonly tap?: ((line: DialogueLine) => void) | undefined;
   /** Ends the wait for greeting and negotiation at once, e.g. because the process died. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -45,6 +43,7 @@ export class QmpSession {
   readonly #pending = new Map<string, Pending>();
   readonly #listeners = new Set<(event: RawEvent) => void>();
   readonly #dialogue: DialogueLine[] = [];
+  readonly #overhearing = new Set<(line: DialogueLine) => void>();
   readonly #greeted: Promise<boolean>;
   #greet: (oob: boolean) => void = () => {};
   #failGreeting: (error: QmpError) => void = () => {};
@@ -113,6 +112,13 @@ export class QmpSession {
   onEvent(listener: (event: RawEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Each line of the dialogue from now on, after the last that are still known. */
+  overhear(listener: (line: DialogueLine) => void): () => void {
+    for (const line of this.#dialogue) apart(() => listener(line));
+    this.#overhearing.add(listener);
+    return () => this.#overhearing.delete(listener);
   }
 
   /** @throws QmpUnsentError when the command cannot be sent any more. */
@@ -223,7 +229,7 @@ export class QmpSession {
     const line = { direction, atMs: this.#options.clock.now(), text: excerpt(text) };
     this.#dialogue.push(line);
     if (this.#dialogue.length > dialogueLength) this.#dialogue.shift();
-    apart(() => this.#options.tap?.(line));
+    for (const listener of this.#overhearing) apart(() => listener(line));
   }
 
   #end(why: string, error?: unknown): void {

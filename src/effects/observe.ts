@@ -1,0 +1,91 @@
+// What is seen of a migration beside its records: effects and questions as they begin and end, the dialogue with QEMU's
+// monitors, progress. For those who look on; no journal keeps it, and no decision rests on it.
+
+import type { Answer } from "../protocol/answer.js";
+import type { Progress } from "../protocol/convergence.js";
+import type { EffectName, QuestionName, Side } from "../protocol/steps.js";
+import { apart } from "./apart.js";
+import type { Clock, JournalRecord, MonitorLine } from "./ports.js";
+
+interface Seen {
+  readonly migrationId: string;
+  readonly side: Side;
+  /** Milliseconds since 1970, by the clock port. */
+  readonly atMs: number;
+}
+
+/** An effect or a question begins; `call` counts those of one side. */
+export interface CallSeen extends Seen {
+  readonly kind: "call";
+  readonly call: number;
+  readonly place: EffectName | QuestionName;
+}
+
+/** The same, when it has been answered. */
+export interface AnswerSeen extends Seen {
+  readonly kind: "answer";
+  readonly call: number;
+  readonly place: EffectName | QuestionName;
+  /** `unknown`: sent, and nobody has answered. */
+  readonly answer: Answer<unknown>["kind"];
+  /** The cause, or the value in short. */
+  readonly says: string;
+}
+
+/** One line of the dialogue with a monitor. */
+export interface LineSeen extends Seen, Omit<MonitorLine, "atMs"> {
+  readonly kind: "line";
+}
+
+/** The memory stream and the copies of the disks. */
+export interface ProgressSeen extends Seen {
+  readonly kind: "progress";
+  readonly progress: Progress;
+  /** Whether memory converges, when, and with what pause. */
+  readonly forecast: string;
+}
+
+/** All that can be seen of a migration, in the order in which it happens on each side. */
+export type Observation = JournalRecord | CallSeen | AnswerSeen | LineSeen | ProgressSeen;
+
+/** What it throws is thrown as uncaught in a later turn, and harms no migration. */
+export type Observe = (seen: Observation) => void;
+
+/** Stands around a call from its beginning to its answer, whoever gives that. */
+export type Watch = <T>(
+  place: EffectName | QuestionName,
+  call: () => Promise<Answer<T>>,
+) => Promise<Answer<T>>;
+
+export function watching(observe: Observe, of: Pick<Seen, "migrationId" | "side">, clock: Clock): Watch {
+  let calls = 0;
+  return async (place, run) => {
+    calls += 1;
+    const call = calls;
+    const tell = (seen: Observation) => apart(() => observe(seen));
+    tell({ kind: "call", ...of, atMs: clock.now(), call, place });
+    const answered = await run();
+    const { kind: answer } = answered;
+    const says = answered.kind === "done" ? inShort(answered.value) : answered.cause.message;
+    tell({ kind: "answer", ...of, atMs: clock.now(), call, place, answer, says });
+    return answered;
+  };
+}
+
+function inShort(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  if (typeof value !== "object") return String(value);
+  if ("outcome" in value) return String(value.outcome);
+  if ("accepted" in value)
+    return value.accepted === true || !("why" in value) ? "accepted" : `refused: ${value.why}`;
+  return "uri" in value ? String(value.uri) : "";
+}
+
+const recordKinds: readonly string[] = [
+  "opened",
+  "state",
+  "aside",
+  "tombstone",
+] satisfies JournalRecord["kind"][];
+
+export const isRecord = (seen: Observation): seen is JournalRecord => recordKinds.includes(seen.kind);
