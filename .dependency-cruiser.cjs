@@ -13,9 +13,9 @@ module.exports = {
     ring("drivers", "^src/drivers/", "^src/(protocol|machines|effects|drivers)/"),
     ring("testing", "^src/testing/", "^src/(protocol|machines|effects|testing)/"),
     {
-      name: "the simulated world is for tests",
+      name: "the simulated world is for tests, and for the inspector, which shows it",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/testing/" },
+      from: { path: "^src/", pathNot: "^src/(testing|inspector)/" },
       to: { path: "^src/testing/" },
     },
     ring("guest", "^src/guest/", "^src/guest/"),

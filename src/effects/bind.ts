@@ -27,6 +27,7 @@ export type Around = <T>(
 ) => Promise<Answer<T>>;
 
 const asItIs: Around = (_, call) => call();
+const unwatched: Watch = (_name, _signal, call) => call();
 
 export interface EffectSurroundings {
   readonly identity: Identity;
@@ -123,7 +124,7 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
 }
 
 export function bindCoordinator(
-  { recorder, clock, around = asItIs, watch = asItIs }: EffectSurroundings,
+  { recorder, clock, around = asItIs, watch = unwatched }: EffectSurroundings,
   source: SourcePeer,
   destination: DestinationPeer,
 ) {
@@ -135,7 +136,7 @@ export function bindCoordinator(
       const question = questions[name];
       const { side, deadlineMs } = question === "abort" ? abort : steps[question];
       const waitedFor = `the ${side}'s answer to ${question}`;
-      return watch(name, () =>
+      return watch(name, signal, () =>
         underDeadline(clock, deadlineMs, waitedFor, signal, (inner) => around(name, () => run(input, inner))),
       );
     });
@@ -160,7 +161,7 @@ export function bindCoordinator(
 }
 
 /** Wraps the effects of one side: journal first, then the effect, under its deadline. */
-function effectsUnder({ recorder, clock, around = asItIs, watch = asItIs }: EffectSurroundings) {
+function effectsUnder({ recorder, clock, around = asItIs, watch = unwatched }: EffectSurroundings) {
   return <T, Input = undefined>(
     name: EffectName,
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,
@@ -177,7 +178,7 @@ function effectsUnder({ recorder, clock, around = asItIs, watch = asItIs }: Effe
         if (inner.aborted) return unknown("nobody waits for it any more");
         return around(name, () => run(input, inner));
       };
-      return watch(name, () =>
+      return watch(name, signal, () =>
         underDeadline(clock, deadlineMs, `the effect "${name}" (${does})`, signal, carryOut),
       );
     });

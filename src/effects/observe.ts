@@ -26,8 +26,8 @@ export interface AnswerSeen extends Seen {
   readonly kind: "answer";
   readonly call: number;
   readonly place: EffectName | QuestionName;
-  /** `unknown`: sent, and nobody has answered. */
-  readonly answer: Answer<unknown>["kind"];
+  /** `unknown`: sent, and nobody has answered. `given up`: the machine has gone on without it. */
+  readonly answer: Answer<unknown>["kind"] | "given up";
   /** The cause, or the value in short. */
   readonly says: string;
 }
@@ -54,18 +54,20 @@ export type Observe = (seen: Observation) => void;
 /** Stands around a call from its beginning to its answer, whoever gives that. */
 export type Watch = <T>(
   place: EffectName | QuestionName,
+  /** Aborted when the machine waits no longer. */
+  signal: AbortSignal,
   call: () => Promise<Answer<T>>,
 ) => Promise<Answer<T>>;
 
 export function watching(observe: Observe, of: Pick<Seen, "migrationId" | "side">, clock: Clock): Watch {
   let calls = 0;
-  return async (place, run) => {
+  return async (place, signal, run) => {
     calls += 1;
     const call = calls;
     const tell = (seen: Observation) => apart(() => observe(seen));
     tell({ kind: "call", ...of, atMs: clock.now(), call, place });
     const answered = await run();
-    const { kind: answer } = answered;
+    const answer = signal.aborted ? "given up" : answered.kind;
     const says = answered.kind === "done" ? inShort(answered.value) : answered.cause.message;
     tell({ kind: "answer", ...of, atMs: clock.now(), call, place, answer, says });
     return answered;
@@ -88,4 +90,5 @@ const recordKinds: readonly string[] = [
   "tombstone",
 ] satisfies JournalRecord["kind"][];
 
-export const isRecord = (seen: Observation): seen is JournalRecord => recordKinds.includes(seen.kind);
+export const isRecord = (seen: { readonly kind: string }): seen is JournalRecord =>
+  recordKinds.includes(seen.kind);

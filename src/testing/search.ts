@@ -6,7 +6,7 @@ import { Pairs, unreached } from "./liveness.js";
 import type { Move } from "./moves.js";
 import { Reached } from "./reached.js";
 import { brokenAt, brokenInTheEnd, changed } from "./state.js";
-import { BrokenGuarantee, beginning, movesOf, World, type WorldOptions } from "./world.js";
+import { beginning, movesOf, World, type WorldOptions } from "./world.js";
 
 export interface SearchOptions extends WorldOptions {
   readonly faults: number;
@@ -46,7 +46,7 @@ export function search({ faults, mostStates = Infinity, ...options }: SearchOpti
       if (move === undefined) throw new Error(`there is no move ${pick}: the story does not fit the world`);
       world.take(move);
     }
-    throw new BrokenGuarantee(broken, world.story);
+    throw world.broken(broken);
   };
 
   // A state is met first with the most faults left, and what can happen with fewer can happen with more: so it is looked

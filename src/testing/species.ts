@@ -39,6 +39,10 @@ export interface Step {
   /** Questions that set out, and questions that nobody waits for any more. */
   readonly asked: readonly Question[];
   readonly unasked: readonly Question[];
+  /** The event, by its type. */
+  readonly event: string;
+  /** The effect that it ended, and with what. */
+  readonly answered?: { readonly effect: string; readonly answer: string };
 }
 
 type Actions = readonly { readonly type: string; readonly params: unknown }[];
@@ -75,7 +79,7 @@ export class Species {
   /** `answerKey` is equal for answers that make no difference to the machine. */
   complete(from: Standing, effect: string, output: unknown, answerKey: string): Step {
     const event = { type: `xstate.done.actor.${effect}`, output, actorId: effect };
-    return this.#step(from, `${effect} ${answerKey}`, event, effect);
+    return this.#step(from, `${effect} ${answerKey}`, event, { effect, answer: answerKey });
   }
 
   fire(from: Standing, timer: string): Step {
@@ -93,7 +97,7 @@ export class Species {
       const memory = Object.fromEntries(remembered[this.side].map((name) => [name, context[name]]));
       const woken: Woken = { state: lastRecorded, failures: [], undone: [] };
       const begun = this.#begin({ ...this.#input, woken: { ...woken, memory } });
-      step = { ...begun, unasked: questionsOf(from.effects.keys()) };
+      step = { ...begun, unasked: questionsOf(from.effects.keys()), event: "engine.restarted" };
       from.steps.set(key, step);
     }
     return step;
@@ -101,25 +105,27 @@ export class Species {
 
   #begin(input: object): Step {
     const [snapshot, actions] = initialTransition(this.#logic, input);
-    return this.#follow(snapshot as AnyMachineSnapshot, actions, new Map(), new Map());
+    return this.#follow("opened", snapshot as AnyMachineSnapshot, actions, new Map(), new Map());
   }
 
-  #step(from: Standing, key: string, event: EventObject, ended?: string): Step {
+  #step(from: Standing, key: string, event: EventObject, answered?: Step["answered"]): Step {
     let step = from.steps.get(key);
     if (step === undefined) {
       const [snapshot, actions] = transition(this.#logic, from.snapshot, event);
       const timers = new Map(from.timers);
       for (const [id, timer] of timers) if (timer.type === event.type) timers.delete(id);
       const effects = new Map(from.effects);
-      if (ended !== undefined) effects.delete(ended);
-      step = this.#follow(snapshot as AnyMachineSnapshot, actions, effects, timers);
-      if (ended !== undefined) step = { ...step, unasked: [...questionsOf([ended]), ...step.unasked] };
+      if (answered !== undefined) effects.delete(answered.effect);
+      step = this.#follow(event.type, snapshot as AnyMachineSnapshot, actions, effects, timers);
+      if (answered !== undefined)
+        step = { ...step, answered, unasked: [...questionsOf([answered.effect]), ...step.unasked] };
       from.steps.set(key, step);
     }
     return step;
   }
 
   #follow(
+    event: string,
     snapshot: AnyMachineSnapshot,
     actions: Actions,
     effects: Map<string, unknown>,
@@ -147,6 +153,7 @@ export class Species {
       to: this.#standing(snapshot, effects, timers),
       asked: questionsOf(began),
       unasked: questionsOf(stopped),
+      event,
     };
   }
 

@@ -8,6 +8,7 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { type ConvergencePolicy, noPolicy } from "../protocol/convergence-policy.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy, type Policy } from "../protocol/policy.js";
+import type { Counterexample } from "./counterexample.js";
 import { describedAs, identity } from "./effects.js";
 import { type Move, Moves } from "./moves.js";
 import { silence } from "./network.js";
@@ -94,9 +95,12 @@ export class World {
   state: State;
   faultsLeft: number;
   readonly #moves: Moves;
+  readonly #begun: Pick<Counterexample, "world" | "faults">;
+  readonly #taken: string[] = [];
 
   constructor(faults: number, options: WorldOptions = {}) {
     this.faultsLeft = faults;
+    this.#begun = { world: options, faults };
     this.#moves = movesOf(options);
     this.state = beginning(this.#moves, options);
   }
@@ -109,6 +113,7 @@ export class World {
 
   /** @throws BrokenGuarantee when one does not hold then. */
   take({ name, fault, change, harm }: Move): void {
+    this.#taken.push(name);
     const from = this.state;
     const to = changed(from, change);
     this.story.push(`${fault ? "FAULT " : ""}${name}`);
@@ -120,7 +125,19 @@ export class World {
     this.state = to;
     if (fault) this.faultsLeft -= 1;
     const broken = harm ?? brokenAt(to);
-    if (broken !== undefined) throw new BrokenGuarantee(broken, this.story);
+    if (broken !== undefined) throw this.broken(broken);
+  }
+
+  /** What has happened so far, to be played again. */
+  broken(what: string): BrokenGuarantee {
+    const moves = [...this.#taken];
+    return new BrokenGuarantee(this.story, {
+      kind: "counterexample",
+      version: 1,
+      broken: what,
+      ...this.#begun,
+      moves,
+    });
   }
 
   /**
@@ -140,7 +157,7 @@ export class World {
       this.take(move);
     }
     const broken = brokenInTheEnd(this.state);
-    if (broken !== undefined) throw new BrokenGuarantee(broken, this.story);
+    if (broken !== undefined) throw this.broken(broken);
   }
 }
 
@@ -148,9 +165,10 @@ export class World {
 export class BrokenGuarantee extends Error {
   override readonly name = "BrokenGuarantee";
   constructor(
-    readonly what: string,
     readonly story: readonly string[],
+    /** As JSON it is what `switchover inspect` shows. */
+    readonly counterexample: Counterexample,
   ) {
-    super(`${what}\n${story.join("\n")}`);
+    super(`${counterexample.broken}\n${story.join("\n")}`);
   }
 }

@@ -1,0 +1,120 @@
+// The guarantees as far as a story shows them, checked as it is told. What lies outside of the records, such as disks and
+// what is left on a host, is said to be so.
+
+import { topState } from "../machines/habits.js";
+import type { Side } from "../protocol/steps.js";
+import { type Entry, type Moment, sides } from "./moment.js";
+import { atDestination, atSource, whoRuns } from "./who-runs.js";
+
+export const guaranteeNames = ["G1", "G2", "G3", "G5", "G7"] as const;
+export type GuaranteeName = (typeof guaranteeNames)[number];
+
+export interface Verdict {
+  readonly name: GuaranteeName;
+  readonly asks: string;
+  readonly holds: "yes" | "no" | "open";
+  readonly says: string;
+  /** The entry that broke it. */
+  readonly at: number | null;
+}
+
+const asks: Readonly<Record<GuaranteeName, string>> = {
+  G1: "never two running copies",
+  G2: "never none for good",
+  G3: "a guest that has run at the destination never runs at the source again; the source ends after it was taken",
+  G5: "every wait ends",
+  G7: "every failure tells its step, side and cause",
+};
+
+const terminal: Readonly<Record<Side, readonly string[]>> = {
+  source: ["left", "stayed", "lost", "stuck"],
+  destination: ["arrived", "refused", "lost", "stuck", "leftBehind"],
+  coordinator: ["ended"],
+};
+export const hasEnded = (side: Side, state: string): boolean => terminal[side].includes(topState(state));
+
+/** Pushed in order; each is remembered with the entry that broke it. */
+export class Guarantees {
+  readonly #broken = new Map<GuaranteeName, { readonly says: string; readonly at: number }>();
+  #ranThere = false;
+  #taken = false;
+
+  push(entry: Entry, moment: Moment): void {
+    if (entry.kind !== "state") return;
+    const { source, destination } = moment.sides;
+    const [here, there] = [
+      source && atSource[topState(source.state)],
+      destination && atDestination[topState(destination.state)],
+    ];
+    const { side } = entry;
+    const top = topState(entry.state);
+    if (side === "destination" && ["taking", "resuming", "landing", "fetching", "arrived"].includes(top))
+      this.#taken = true;
+    if (there === "runs") this.#ranThere = true;
+    if (here === "runs" && there === "runs")
+      this.#break("G1", `the source is ${source?.state}, and the destination ${destination?.state}`, moment);
+    if (this.#ranThere && side === "source" && here === "runs")
+      this.#break("G3", `the source is ${top} after the guest has run at the destination`, moment);
+    // Of a destination on another host nothing is known here.
+    if (side === "source" && top === "killing" && destination !== null && !this.#taken)
+      this.#break("G3", "the source is ended before the destination has taken the guest", moment);
+    for (const it of entry.because)
+      if (it.step === undefined || it.side === undefined || it.message.trim() === "")
+        this.#break("G7", `a failure of the ${side} says not what failed, or where`, moment);
+    if (side === "source" && top === "stayed" && (source?.failures.length ?? 0) === 0)
+      this.#break("G7", "the guest stayed, and nobody says why", moment);
+  }
+
+  #break(name: GuaranteeName, says: string, { count }: Moment): void {
+    if (!this.#broken.has(name)) this.#broken.set(name, { says, at: count - 1 });
+  }
+
+  /** As things stand at a moment; what breaks only later has not been broken yet. */
+  verdicts(moment: Moment, nowMs: number): readonly Verdict[] {
+    return guaranteeNames.map((name) => {
+      const broken = this.#broken.get(name);
+      if (broken !== undefined && broken.at < moment.count)
+        return { name, asks: asks[name], holds: "no", says: broken.says, at: broken.at };
+      return { name, asks: asks[name], at: null, ...stands(name, moment, nowMs) };
+    });
+  }
+}
+
+function stands(name: GuaranteeName, moment: Moment, nowMs: number): Pick<Verdict, "holds" | "says"> {
+  const known = sides.filter((it) => moment.sides[it] !== null);
+  const open = known.filter((it) => !hasEnded(it, moment.sides[it]?.state ?? ""));
+  switch (name) {
+    case "G2": {
+      const { source, destination } = moment.sides;
+      const { runs } = whoRuns({
+        source: source?.state ?? null,
+        destination: destination?.state ?? null,
+        guestWas: moment.guestWas,
+      });
+      if (runs === "source" || runs === "destination") return { holds: "yes", says: `the ${runs} has it` };
+      if (open.length > 0) return { holds: "open", says: "it is being decided" };
+      const died = known.flatMap((it) => moment.sides[it]?.failures ?? []).some((it) => it.code === "died");
+      return died
+        ? { holds: "yes", says: "lost with the QEMU that alone had it, which no protocol can mend" }
+        : { holds: "no", says: "the story ends, and nobody runs it" };
+    }
+    case "G5": {
+      if (open.length === 0) return { holds: "yes", says: known.length === 0 ? "" : "every side has ended" };
+      const longest = open
+        .map((it) => ({
+          side: it,
+          ms: nowMs - (moment.sides[it]?.sinceMs ?? nowMs),
+          state: moment.sides[it]?.state,
+        }))
+        .reduce((a, b) => (b.ms > a.ms ? b : a));
+      return {
+        holds: "open",
+        says: `the ${longest.side} is ${topState(longest.state ?? "")} since ${seconds(longest.ms)}`,
+      };
+    }
+    default:
+      return { holds: "yes", says: "" };
+  }
+}
+
+const seconds = (ms: number): string => `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
