@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
+import type { Observe } from "../effects/observe.js";
 import { describeContinuity } from "../guest/continuity.js";
 import { launchGuest, type RunningGuest } from "../guests.js";
 import { migrate } from "../migrate.js";
@@ -17,6 +18,7 @@ import { notProved, outcomes } from "../protocol/outcomes.js";
 import { checkPolicy } from "../protocol/policy.js";
 import { checkStream, type StreamWish } from "../protocol/stream.js";
 import { convergenceOf, foretell } from "./convergence.js";
+import type { Beside } from "./inspect.js";
 import { createScreen, type Screen } from "./screen.js";
 import { streamOf } from "./stream-words.js";
 import { badInputExitCode, fenceOf, type MigrateWords } from "./words.js";
@@ -34,6 +36,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
   let convergence: ConvergencePolicy;
+  let beside: Beside | null = null;
   try {
     checkLimits(limits);
     convergence = convergenceOf(words);
@@ -42,9 +45,11 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     stream = streamOf(words);
     checkStream(stream, words.transport);
     if (words.journal !== undefined) journal = await openJournal(words.journal);
+    beside = await besideOf(words, screen);
     started = await startGuest(hardware, words);
   } catch (error) {
     screen.complain(messageOf(error));
+    await beside?.close();
     return badInputExitCode;
   }
   const { guest, proof } = started;
@@ -63,7 +68,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     ...(fence && { fence }),
     ...(journal && { journal }),
     destination: { sideArgs: proof?.nextSide("destination") ?? [] },
-    ...(screen.observe && { observe: screen.observe }),
+    ...observing(screen.observe, beside?.observe),
   });
   const stopListening = obeyInterrupts(migration, guest, screen);
   for await (const snapshot of migration.progress) screen.progress(snapshot);
@@ -79,8 +84,28 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   await journal?.close();
   if (journal)
     screen.say(`its story: switchover replay ${join(journal.directory, `${migration.migrationId}.journal`)}`);
+  await beside
+    ?.ended(migration.migrationId)
+    .catch((error: unknown) => screen.complain(`the story is not saved: ${messageOf(error)}`));
   const { exitCode } = outcomes[outcome.kind];
   return outcome.guest !== null && !proved ? notProved.exitCode : exitCode;
+}
+
+/** Loaded only when it is wanted. */
+async function besideOf(words: MigrateWords, screen: Screen): Promise<Beside | null> {
+  if (words.inspect === undefined && words.saveStory === undefined) return null;
+  const { inspectBeside } = await import("./inspect.js");
+  return inspectBeside(words, screen.say);
+}
+
+function observing(...all: readonly (Observe | undefined)[]): { readonly observe?: Observe } {
+  const wanted = all.filter((it) => it !== undefined);
+  if (wanted.length === 0) return {};
+  return {
+    observe: (seen) => {
+      for (const it of wanted) it(seen);
+    },
+  };
 }
 
 const openJournal = (directory: string): Promise<FileJournal> =>

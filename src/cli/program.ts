@@ -5,7 +5,13 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
 import { streamOptions } from "./stream-words.js";
-import { badInputExitCode, type CheckWords, type MigrateWords, type RecoverWords } from "./words.js";
+import {
+  badInputExitCode,
+  type CheckWords,
+  type InspectWords,
+  type MigrateWords,
+  type RecoverWords,
+} from "./words.js";
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -116,6 +122,8 @@ export function program(): Command {
     .addOption(etcd())
     .option("--journal <directory>", "write the journal there, one file for each migration")
     .option("--story", "print each state of each side as it is entered")
+    .option("--inspect [port]", "serve a page on loopback that shows the migration while it runs", number)
+    .option("--save-story <file>", "write all that was seen of it, for `switchover inspect`")
     .option("--json", "print one JSON object a line: records, progress, outcome")
     .addHelpText(
       "after",
@@ -174,6 +182,22 @@ export function program(): Command {
     .action(async (path: string, options: { json?: true }) => {
       const { replayCommand } = await import("./replay.js");
       process.exitCode = await replayCommand(path, options);
+    });
+  switchover
+    .command("inspect")
+    .description(
+      "serve a page that shows stories step by step: journals, stories that --save-story wrote, counterexamples of the search; " +
+        "without any, a simulated world to cause one in",
+    )
+    .argument("[stories...]", "files")
+    .option("--host <address>", "where it listens; beyond loopback it asks for a token", "127.0.0.1")
+    .option("--port <port>", "0 for a free one", number, 0)
+    .option("--socket <path>", "listen on a unix socket instead")
+    .option("--save <file>", "write the page with the stories within it, one file to be shared, and end")
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (paths: string[], options: InspectWords) => {
+      const { inspectCommand } = await import("./inspect.js");
+      process.exitCode = await inspectCommand(paths, options);
     });
   return switchover;
 }

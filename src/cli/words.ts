@@ -27,6 +27,13 @@ export interface CheckWords {
   readonly json?: true;
 }
 
+export interface InspectWords {
+  readonly host: string;
+  readonly port: number;
+  readonly socket?: string;
+  readonly save?: string;
+}
+
 export interface RecoverWords extends FenceWords {
   readonly story?: true;
   readonly json?: true;
@@ -44,6 +51,9 @@ export interface ConvergenceWords {
 
 export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords {
   readonly forecast?: true;
+  /** The port, or any. */
+  readonly inspect?: number | true;
+  readonly saveStory?: string;
   readonly name: string;
   readonly binary: string;
   readonly memory: number;

@@ -70,17 +70,17 @@ export class Guarantees {
   }
 
   /** As things stand at a moment; what breaks only later has not been broken yet. */
-  verdicts(moment: Moment, nowMs: number): readonly Verdict[] {
+  verdicts(moment: Moment): readonly Verdict[] {
     return guaranteeNames.map((name) => {
       const broken = this.#broken.get(name);
       if (broken !== undefined && broken.at < moment.count)
         return { name, asks: asks[name], holds: "no", says: broken.says, at: broken.at };
-      return { name, asks: asks[name], at: null, ...stands(name, moment, nowMs) };
+      return { name, asks: asks[name], at: null, ...stands(name, moment) };
     });
   }
 }
 
-function stands(name: GuaranteeName, moment: Moment, nowMs: number): Pick<Verdict, "holds" | "says"> {
+function stands(name: GuaranteeName, moment: Moment): Pick<Verdict, "holds" | "says"> {
   const known = sides.filter((it) => moment.sides[it] !== null);
   const open = known.filter((it) => !hasEnded(it, moment.sides[it]?.state ?? ""));
   switch (name) {
@@ -100,21 +100,10 @@ function stands(name: GuaranteeName, moment: Moment, nowMs: number): Pick<Verdic
     }
     case "G5": {
       if (open.length === 0) return { holds: "yes", says: known.length === 0 ? "" : "every side has ended" };
-      const longest = open
-        .map((it) => ({
-          side: it,
-          ms: nowMs - (moment.sides[it]?.sinceMs ?? nowMs),
-          state: moment.sides[it]?.state,
-        }))
-        .reduce((a, b) => (b.ms > a.ms ? b : a));
-      return {
-        holds: "open",
-        says: `the ${longest.side} is ${topState(longest.state ?? "")} since ${seconds(longest.ms)}`,
-      };
+      const waits = open.map((it) => `the ${it} is ${topState(moment.sides[it]?.state ?? "") || "begun"}`);
+      return { holds: "open", says: waits.join(", ") };
     }
     default:
       return { holds: "yes", says: "" };
   }
 }
-
-const seconds = (ms: number): string => `${(Math.max(0, ms) / 1000).toFixed(1)} s`;

@@ -113,7 +113,7 @@ describe.each(worlds)("a world with %j", (options) => {
           guarantees.push(entry, timeline.at(timeline.entries.length));
         }
         const end = timeline.at(timeline.entries.length);
-        const verdicts = guarantees.verdicts(end, end.atMs);
+        const verdicts = guarantees.verdicts(end);
         expect(verdicts.filter((it) => it.holds === "no")).toEqual([]);
         const clientDied = told.world.state.coordinatorDied;
         if (!clientDied) expect(verdicts.filter((it) => it.holds === "open")).toEqual([]);
@@ -161,7 +161,7 @@ describe("a broken guarantee is seen", () => {
       guarantees.push(entry, timeline.at(timeline.entries.length));
     }
     const end = timeline.at(timeline.entries.length);
-    return guarantees.verdicts(end, end.atMs).filter((it) => it.holds === "no");
+    return guarantees.verdicts(end).filter((it) => it.holds === "no");
   };
 
   test("two copies run", () => {

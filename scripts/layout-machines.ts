@@ -1,0 +1,124 @@
+// Lays the three machines out with elkjs, for the inspector's page and for the docs.
+
+import elk, { type ElkExtendedEdge, type ElkNode } from "elkjs/lib/elk.bundled.js";
+import type { AnyStateMachine, AnyStateNode } from "xstate";
+import { type Chart, type ChartEdge, type ChartState, eventName } from "../src/inspector/chart.js";
+import { coordinatorMachine } from "../src/machines/coordinator.js";
+import { destinationMachine } from "../src/machines/destination.js";
+import { sourceMachine } from "../src/machines/source.js";
+
+const titleHeight = 26;
+const widthOf = (key: string) => Math.max(84, Math.round(key.length * 7.2) + 22);
+const inner = {
+  "elk.padding": `[top=${titleHeight + 8},left=10,bottom=10,right=10]`,
+  "elk.spacing.nodeNode": "14",
+};
+const options = {
+  "elk.algorithm": "layered",
+  "elk.direction": "DOWN",
+  "elk.hierarchyHandling": "SEPARATE_CHILDREN",
+  "elk.layered.spacing.nodeNodeBetweenLayers": "34",
+  "elk.spacing.nodeNode": "22",
+  "elk.spacing.edgeNode": "12",
+  "elk.spacing.edgeEdge": "8",
+  "elk.edgeRouting": "ORTHOGONAL",
+  "elk.layered.considerModelOrder.strategy": "NODES_AND_EDGES",
+  "elk.padding": "[top=10,left=10,bottom=10,right=10]",
+};
+
+const idOf = (node: AnyStateNode) => node.path.join(".");
+const below = (node: AnyStateNode): AnyStateNode[] => [node, ...Object.values(node.states).flatMap(below)];
+
+/** The two that share a parent, above or at these: where a line between them is drawn. */
+function homes(from: AnyStateNode, to: AnyStateNode): readonly [string, string] | null {
+  for (let depth = 0; depth < Math.min(from.path.length, to.path.length); depth += 1)
+    if (from.path[depth] !== to.path[depth])
+      return [from.path.slice(0, depth + 1).join("."), to.path.slice(0, depth + 1).join(".")];
+  return null;
+}
+
+function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: string; events: Set<string> }> {
+  const lines = new Map<string, { from: string; to: string; events: Set<string> }>();
+  for (const node of below(machine.root).slice(1)) {
+    // A restarted engine goes on in whatever state it was: lines from there to everywhere would hide the others.
+    if (node.key === "waking") continue;
+    for (const { eventType, target } of [...node.transitions.values(), node.always ?? []].flat())
+      for (const it of target ?? []) {
+        const home = homes(node, it);
+        if (home === null) continue;
+        const [from, to] = home;
+        const line = lines.get(`${from}>${to}`) ?? { from, to, events: new Set() };
+        line.events.add(eventType === "" ? "at once" : eventName(eventType));
+        lines.set(`${from}>${to}`, line);
+      }
+  }
+  const [first] = machine.root.initial.target;
+  if (first?.key === "waking") {
+    const begins = idOf(machine.root.states[first.key]?.always?.at(-1)?.target?.[0] ?? first);
+    lines.set("waking", { from: "waking", to: begins, events: new Set(["begins"]) });
+  }
+  return lines;
+}
+
+/** `whole`: with the states inside of others. */
+export async function layout(machine: AnyStateMachine, whole: boolean): Promise<Chart> {
+  const lines = [...linesOf(machine)];
+  const boxOf = (node: AnyStateNode): ElkNode => {
+    const isOpen = whole || node.parent === undefined;
+    const children = isOpen ? Object.values(node.states).map(boxOf) : [];
+    const edges = lines
+      .filter(([, { from }]) => from.split(".").slice(0, -1).join(".") === idOf(node))
+      .map(([id, { from, to }]): ElkExtendedEdge => ({ id, sources: [from], targets: [to] }));
+    if (node.parent === undefined) return { id: "", children, edges, layoutOptions: options };
+    return children.length === 0
+      ? { id: idOf(node), width: widthOf(node.key), height: whole ? titleHeight + 4 : 46 }
+      : {
+          id: idOf(node),
+          children,
+          edges,
+          layoutOptions: {
+            ...options,
+            ...inner,
+            "elk.nodeSize.constraints": "MINIMUM_SIZE",
+            "elk.nodeSize.minimum": `(${widthOf(node.key)},40)`,
+          },
+        };
+  };
+  const drawn = await new elk.default().layout(boxOf(machine.root));
+  const states: ChartState[] = [];
+  const edges: ChartEdge[] = [];
+  const nodes = new Map(below(machine.root).map((it) => [idOf(it), it]));
+  const place = (box: ElkNode, left: number, top: number): void => {
+    const node = nodes.get(box.id);
+    const [x, y] = [left + (box.x ?? 0), top + (box.y ?? 0)];
+    if (node === undefined) throw new Error(`there is no state ${box.id}`);
+    if (box.id !== "")
+      states.push({
+        ...{ id: box.id, key: node.key, kind: node.type, says: node.description ?? "" },
+        phase: (node.meta as { phase?: string } | undefined)?.phase ?? null,
+        isPointOfNoReturn: node.tags.includes("pointOfNoReturn"),
+        ...{ x, y, width: box.width ?? 0, height: box.height ?? 0 },
+      });
+    for (const it of box.edges ?? []) {
+      const line = lines.find(([id]) => id === it.id)?.[1];
+      if (line === undefined) continue;
+      for (const { startPoint, bendPoints = [], endPoint } of it.sections ?? [])
+        edges.push({
+          ...{ from: line.from, to: line.to, events: [...line.events] },
+          points: [startPoint, ...bendPoints, endPoint].map((point) => [
+            Math.round(x + point.x),
+            Math.round(y + point.y),
+          ]),
+        });
+    }
+    for (const child of box.children ?? []) place(child, x, y);
+  };
+  place(drawn, 0, 0);
+  return {
+    machine: machine.id as Chart["machine"],
+    ...{ width: Math.ceil(drawn.width ?? 0), height: Math.ceil(drawn.height ?? 0), states, edges },
+  };
+}
+
+export const layoutAll = (whole: boolean): Promise<Chart[]> =>
+  Promise.all([sourceMachine, coordinatorMachine, destinationMachine].map((it) => layout(it, whole)));

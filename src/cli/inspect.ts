@@ -1,0 +1,88 @@
+// `switchover inspect`: serves the page with given stories, or writes it with them within; and the page beside a migration.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import type { Observe } from "../effects/observe.js";
+import { Hub } from "../inspector/hub.js";
+import { type GivenStory, page } from "../inspector/page-file.js";
+import { type Inspector, serveInspector } from "../inspector/serve.js";
+import { readStoryText, storyTextOf } from "../inspector/story-text.js";
+import { withStories } from "../inspector/with-stories.js";
+import { messageOf } from "../protocol/answer.js";
+import { badInputExitCode, type InspectWords } from "./words.js";
+
+/** The exit code. */
+export async function inspectCommand(paths: readonly string[], words: InspectWords): Promise<number> {
+  const { host, port, socket, save } = words;
+  let stories: readonly GivenStory[];
+  let inspector: Inspector;
+  try {
+    stories = await Promise.all(paths.map(given));
+    if (save !== undefined) {
+      if (stories.length === 0) throw new Error("--save needs a story to save within the page; name one");
+      await writeFile(save, withStories(page().html, stories));
+      console.log(`${save} shows ${paths.join(", ")}; any browser opens it`);
+      return 0;
+    }
+    inspector = await serveInspector({
+      ...{ hub: null, stories, host, port },
+      ...(socket !== undefined && { socket }),
+    });
+  } catch (error) {
+    console.error(`switchover: ${messageOf(error)}`);
+    return badInputExitCode;
+  }
+  console.log(`open ${inspector.url} (Ctrl-C ends)`);
+  await interrupted();
+  await inspector.close();
+  return 0;
+}
+
+const interrupted = () =>
+  new Promise<void>((resolve) => {
+    process.once("SIGINT", () => resolve());
+    process.once("SIGTERM", () => resolve());
+  });
+
+/** Read once here too, so that a wrong file is told of at once. */
+async function given(path: string): Promise<GivenStory> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${messageOf(error)}`);
+  }
+  readStoryText(path, text);
+  return { name: basename(path), text };
+}
+
+export interface Beside {
+  readonly observe: Observe;
+  /** Writes what is to be written, and serves on until it is interrupted. */
+  ended(migrationId: string): Promise<void>;
+  /** When there was no migration. */
+  close(): Promise<void>;
+}
+
+/** What `--inspect` and `--save-story` add to a migration. @throws Error when the page cannot be served. */
+export async function inspectBeside(
+  { inspect, saveStory }: { readonly inspect?: number | true; readonly saveStory?: string },
+  say: (sentence: string) => void,
+): Promise<Beside> {
+  const hub = new Hub();
+  const port = typeof inspect === "number" ? inspect : 0;
+  const inspector = inspect === undefined ? null : await serveInspector({ hub, port });
+  if (inspector !== null) say(`watch it: ${inspector.url}`);
+  return {
+    observe: hub.observe,
+    ended: async (migrationId) => {
+      if (saveStory !== undefined)
+        await writeFile(saveStory, storyTextOf(hub.entries(migrationId, 0)?.entries ?? []));
+      if (inspector === null) return;
+      say(`${inspector.url} is still there; Ctrl-C ends`);
+      await interrupted();
+      await inspector.close();
+    },
+    close: async () => inspector?.close(),
+  };
+}

@@ -1,0 +1,239 @@
+// The page: what can be looked at on one side, the story that is looked at on the other; who runs its guest, always.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Summary } from "../hub.js";
+import { Compare } from "./compare.js";
+import { useStory } from "./hooks.js";
+import type { Story } from "./model.js";
+import { WhoRuns } from "./panels.js";
+import { Scrubber } from "./scrubber.js";
+import { Simulate } from "./simulate.js";
+import { follow, followList, given, reasonOf, savePage, saveStory, storyFrom } from "./sources.js";
+import { Watch } from "./watch.js";
+
+const views = ["watch", "simulate", "compare"] as const;
+type View = (typeof views)[number];
+const themes = ["auto", "light", "dark"] as const;
+
+function useSmall(): boolean {
+  const query = matchMedia("(max-width: 900px)");
+  const [isSmall, setSmall] = useState(query.matches);
+  useEffect(() => {
+    const changed = () => setSmall(query.matches);
+    query.addEventListener("change", changed);
+    return () => query.removeEventListener("change", changed);
+  }, []);
+  return isSmall;
+}
+
+export function App() {
+  const [view, setView] = useState<View>(location.hash === "#simulate" ? "simulate" : "watch");
+  const [theme, setTheme] = useState<(typeof themes)[number]>("auto");
+  const [stories, setStories] = useState<readonly Story[]>([]);
+  const [summaries, setSummaries] = useState<readonly Summary[]>([]);
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [isUp, setUp] = useState<boolean | null>(null);
+  const [problem, setProblem] = useState("");
+  const [back, setBack] = useState<number | null>(null);
+  const watched = useRef(new Map<string, { readonly story: Story; stop(): void }>());
+  const isSmall = useSmall();
+  const story = stories.find((it) => it.id === chosen) ?? null;
+  useStory(story);
+
+  const add = (it: Story, isShown: boolean) => {
+    setStories((all) => [...all.filter((other) => other.id !== it.id), it]);
+    if (!isShown) return;
+    setChosen(it.id);
+    setBack(null);
+  };
+  const choose = (id: string) => {
+    setChosen(id);
+    setBack(null);
+    setView("watch");
+  };
+  const open = (name: string, text: string, isShown: boolean) => {
+    try {
+      add(storyFrom(name, text), isShown);
+      setProblem("");
+    } catch (error) {
+      setProblem(reasonOf(error));
+    }
+  };
+  const watch = (it: Summary) => {
+    let there = watched.current.get(it.migrationId);
+    if (there === undefined) {
+      there = follow(it);
+      watched.current.set(it.migrationId, there);
+    }
+    add(there.story, true);
+  };
+
+  useEffect(() => {
+    let stop = () => {};
+    given().then(
+      ({ live, stories: texts }) => {
+        for (const [index, { name, text }] of texts.entries()) open(name, text, index === 0);
+        if (!live) return;
+        let isFirst = texts.length === 0;
+        stop = followList((news) => {
+          setSummaries(news);
+          const [newest] = news.slice(-1);
+          if (isFirst && newest !== undefined) {
+            isFirst = false;
+            watch(newest);
+          }
+        }, setUp);
+      },
+      (error: unknown) => setProblem(reasonOf(error)),
+    );
+    return () => stop();
+  }, []);
+  useEffect(() => {
+    document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+
+  const count = story === null ? 0 : Math.min(back ?? story.length, story.length);
+  const goTo = (wanted: number) => setBack(Math.max(0, Math.min(wanted, story?.length ?? 0)));
+  return (
+    <>
+      <header class="top">
+        <h1>switchover</h1>
+        <nav aria-label="views">
+          {views.map((it) => (
+            <button
+              key={it}
+              type="button"
+              aria-current={it === view ? "page" : undefined}
+              onClick={() => setView(it)}
+            >
+              {it}
+            </button>
+          ))}
+        </nav>
+        {view !== "simulate" && (
+          <WhoRuns moment={story?.timeline.at(count) ?? null} name={story?.name ?? ""} />
+        )}
+        <span class="remark" data-testid="connection">
+          {isUp === null ? "" : isUp ? "live" : "the connection is lost; it is tried again"}
+        </span>
+        <button type="button" onClick={() => setTheme(themes[(themes.indexOf(theme) + 1) % 3] ?? "auto")}>
+          {`theme: ${theme}`}
+        </button>
+      </header>
+      {problem !== "" && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {view === "simulate" ? (
+        <main>
+          <Simulate isSmall={isSmall} />
+        </main>
+      ) : (
+        <div class="body">
+          <Shelf {...{ stories, summaries, chosen, choose, watch, open, story }} />
+          <main>
+            {view === "compare" ? (
+              <Compare stories={stories} />
+            ) : story === null ? (
+              <p class="remark">Choose a migration, open a story, or go to “simulate” and cause one.</p>
+            ) : (
+              <>
+                {story.remarks.map((it) => (
+                  <p key={it} class="remark">
+                    {it}
+                  </p>
+                ))}
+                {story.forgotten > 0 && (
+                  <p class="remark">{`${story.forgotten} older lines of the monitor and of progress are kept no more`}</p>
+                )}
+                <Scrubber
+                  {...{ story, count, goTo, isFollowing: back === null, followOn: () => setBack(null) }}
+                />
+                <Watch {...{ story, count, goTo, isSmall }} />
+              </>
+            )}
+          </main>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Shelf({
+  stories,
+  summaries,
+  chosen,
+  choose,
+  watch,
+  open,
+  story,
+}: {
+  readonly stories: readonly Story[];
+  readonly summaries: readonly Summary[];
+  readonly chosen: string | null;
+  readonly choose: (id: string) => void;
+  readonly watch: (it: Summary) => void;
+  readonly open: (name: string, text: string, isShown: boolean) => void;
+  readonly story: Story | null;
+}) {
+  const files = stories.filter((it) => !it.isLive);
+  const opened = async (list: FileList | null) => {
+    for (const file of list ?? []) open(file.name, await file.text(), true);
+  };
+  return (
+    <aside aria-label="stories">
+      {summaries.length > 0 && (
+        <>
+          <h2>Migrations</h2>
+          <ul>
+            {summaries.toReversed().map((it) => (
+              <li key={it.migrationId}>
+                <button
+                  type="button"
+                  aria-current={it.migrationId === chosen ? "true" : undefined}
+                  onClick={() => watch(it)}
+                >
+                  <span>{`${it.failed ? "✗" : it.ended ? "✓" : "…"} ${it.name || it.migrationId}`}</span>
+                  <span class="remark">{it.says}</span>
+                </button>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+      {files.length > 0 && (
+        <>
+          <h2>Stories</h2>
+          <ul>
+            {files.map((it) => (
+              <li key={it.id}>
+                <button
+                  type="button"
+                  aria-current={it.id === chosen ? "true" : undefined}
+                  onClick={() => choose(it.id)}
+                >
+                  <span>{it.name}</span>
+                </button>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+      <label class="file">
+        open a journal, a story or a counterexample{" "}
+        <input type="file" multiple onChange={(event) => void opened(event.currentTarget.files)} />
+      </label>
+      {story !== null && (
+        <div class="choices">
+          <button type="button" onClick={() => saveStory(story)}>
+            save as a story file
+          </button>
+          <button type="button" onClick={() => void savePage(story)}>
+            save as a page
+          </button>
+        </div>
+      )}
+    </aside>
+  );
+}

@@ -1,0 +1,97 @@
+// What is to be seen of a moment in words: who runs the guest, the guarantees, what has gone wrong and what was undone.
+
+import { describeFailure, inTellingOrder } from "../../protocol/failures.js";
+import { type Moment, sides } from "../moment.js";
+import { whoRuns } from "../who-runs.js";
+import type { Story } from "./model.js";
+
+/** Null: there is no story yet. */
+export function WhoRuns({ moment, name }: { readonly moment: Moment | null; readonly name: string }) {
+  const known = moment && {
+    source: moment.sides.source?.state ?? null,
+    destination: moment.sides.destination?.state ?? null,
+    guestWas: moment.guestWas,
+  };
+  const said = known && whoRuns(known);
+  return (
+    <p class={`who-runs ${said?.runs ?? "unknown"}`} role="status" aria-live="polite" data-testid="who-runs">
+      {said === null ? "No migration is chosen." : said.says} <span class="remark">{name}</span>
+    </p>
+  );
+}
+
+const marks = { yes: "✓", no: "✗", open: "…" } as const;
+const means = { yes: "holds", no: "is broken", open: "is open" } as const;
+
+export function GuaranteePanel({
+  story,
+  moment,
+  goTo,
+}: {
+  readonly story: Story;
+  readonly moment: Moment;
+  readonly goTo: (count: number) => void;
+}) {
+  return (
+    <section class="panel" aria-label="guarantees">
+      <header>
+        <h2>Guarantees</h2>
+      </header>
+      <ul class="guarantees">
+        {story.guarantees.verdicts(moment).map(({ name, asks, holds, says, at }) => (
+          <li key={name} class={holds} data-guarantee={name}>
+            <span aria-hidden="true">{marks[holds]}</span> <strong>{name}</strong>
+            <span class="hidden">{means[holds]}: </span> {asks}
+            {says !== "" && <span class="remark">{` (${says})`}</span>}
+            {at !== null && (
+              <button type="button" onClick={() => goTo(at + 1)}>
+                where
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      <p class="remark">
+        G4 (no acknowledged write is lost) and G6 (nothing is left behind) are not to be seen in a story: they
+        are checked on real QEMU.
+      </p>
+    </section>
+  );
+}
+
+export function FailurePanel({ moment }: { readonly moment: Moment }) {
+  const failures = inTellingOrder(sides.flatMap((it) => moment.sides[it]?.failures ?? []));
+  const unique = [...new Map(failures.map((it) => [describeFailure(it), it])).values()];
+  const undone = [...new Set(sides.flatMap((it) => moment.sides[it]?.undone ?? []))];
+  return (
+    <section class="panel" aria-label="failures">
+      <header>
+        <h2>What went wrong</h2>
+      </header>
+      {unique.length === 0 ? (
+        <p class="remark">Nothing so far.</p>
+      ) : (
+        <ol class="failures">
+          {unique.map((it) => (
+            <li key={describeFailure(it)}>
+              <strong>{`${it.step}, at the ${it.side}`}</strong> {it.message}
+              {it.qemu?.map((word) => (
+                <code key={word}>{word}</code>
+              ))}
+            </li>
+          ))}
+        </ol>
+      )}
+      {undone.length > 0 && (
+        <>
+          <h3>Undone</h3>
+          <ul class="undone">
+            {undone.map((it) => (
+              <li key={it}>{it}</li>
+            ))}
+          </ul>
+        </>
+      )}
+    </section>
+  );
+}

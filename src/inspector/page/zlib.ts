@@ -1,0 +1,5 @@
+// In a browser, what drivers/journal/lines.ts wants of node:zlib.
+
+import { str } from "crc-32";
+
+export const crc32 = (text: string): number => str(text) >>> 0;

@@ -1,0 +1,108 @@
+// The page and its news over HTTP: the page itself, the list of migrations, the entries of one, each as server-sent events
+// that are gathered for a moment, so that many migrations cost a looker little and the engine less.
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Hub } from "./hub.js";
+import { type GivenStory, page } from "./page-file.js";
+
+const gatherMs = 100;
+const aliveMs = 15_000;
+
+/** Of one path; `rest` is what follows it. */
+export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
+
+/** By path. `hub` is null when nothing is under way here, and the page shows given stories alone. */
+export function inspectorRoutes(
+  hub: Hub | null,
+  stories: readonly GivenStory[] = [],
+): Readonly<Record<string, Handler>> {
+  return {
+    "/": (_, response) => {
+      const { html, policy } = page();
+      response.writeHead(200, {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": `${policy}; frame-ancestors 'none'`,
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+      });
+      response.end(html);
+    },
+    "/api/stories": (_, response) => json(response, { live: hub !== null, stories }),
+    "/api/migrations": (request, response) => {
+      if (hub === null) refuse(response, 404, "no migrations run in this process");
+      else
+        stream(
+          request,
+          response,
+          hub,
+          () => true,
+          () => hub.summaries(),
+        );
+    },
+    "/api/entries": (request, response, url) => {
+      const migrationId = url.searchParams.get("id") ?? "";
+      let from = Number(request.headers["last-event-id"] ?? url.searchParams.get("from") ?? 0);
+      if (hub?.entries(migrationId, 0) === undefined) {
+        refuse(response, 404, `no migration ${migrationId} is known here`);
+        return;
+      }
+      stream(
+        request,
+        response,
+        hub,
+        (id) => id === migrationId,
+        () => {
+          const news = hub.entries(migrationId, from);
+          if (news === undefined || news.next === from) return undefined;
+          from = news.next;
+          return news;
+        },
+      );
+    },
+  };
+}
+
+export function refuse(response: ServerResponse, status: number, why: string): void {
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
+  response.end(`${why}\n`);
+}
+
+function json(response: ServerResponse, value: unknown): void {
+  response.writeHead(200, { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" });
+  response.end(JSON.stringify(value));
+}
+
+/** Sends what `read` gives at once, and again after each gathering in which there was news. */
+function stream(
+  request: IncomingMessage,
+  response: ServerResponse,
+  hub: Hub,
+  concerns: (migrationId: string) => boolean,
+  read: () => unknown,
+): void {
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+  let timer: NodeJS.Timeout | undefined;
+  const send = () => {
+    timer = undefined;
+    // One that does not read gets no more until it has.
+    if (response.writableNeedDrain) {
+      response.once("drain", send);
+      return;
+    }
+    const news = read();
+    if (news === undefined) return;
+    const next = typeof news === "object" && news !== null && "next" in news ? `id: ${news.next}\n` : "";
+    response.write(`${next}data: ${JSON.stringify(news)}\n\n`);
+  };
+  const stop = hub.onNews((id) => {
+    if (concerns(id)) timer ??= setTimeout(send, gatherMs);
+  });
+  const alive = setInterval(() => response.write(": alive\n\n"), aliveMs);
+  request.once("close", () => {
+    stop();
+    clearTimeout(timer);
+    clearInterval(alive);
+  });
+  send();
+}
