@@ -32,13 +32,15 @@ const newestMs = (folder) =>
       changedMs(join(it.parentPath ?? it.path, it.name)),
     ),
   );
-if (changedMs(at("dist", "cli", "main.js")) < newestMs(at("src"))) run("npm", ["run", "--silent", "build"]);
+if (changedMs(at("dist", "inspector", "page.html")) < Math.max(newestMs(at("src")), newestMs(at("scripts"))))
+  run("npm", ["run", "--silent", "build"]);
 
 /** What the system's package manager brings: the command that shows that it is there, its Debian package, what it is. */
 const wanted = [
   { command: "qemu-system-x86_64", package: "qemu-system-x86", name: "QEMU for x86_64" },
   ...(process.argv.includes("--tests")
     ? [
+        { command: "chromium", package: "chromium", name: "Chromium" },
         { command: "etcd", package: "etcd-server", name: "etcd" },
         { command: "ip", package: "iproute2", name: "iproute2" },
         { command: "libvirtd", package: "libvirt-daemon", name: "libvirt's daemon" },

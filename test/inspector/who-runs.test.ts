@@ -24,6 +24,7 @@ function walk(faults: number, picks: readonly number[], options: WorldOptions): 
   const told = new ToldWorld(faults, options);
   for (const pick of picks) {
     const moves = told.moves();
+    expect(new Set(moves.map((it) => it.name)).size, "a move is known by its name").toBe(moves.length);
     const move = moves[pick % Math.max(1, moves.length)];
     if (move === undefined) break;
     told.take(move);

@@ -229,7 +229,7 @@ function Shelf({
           <button type="button" onClick={() => saveStory(story)}>
             save as a story file
           </button>
-          <button type="button" onClick={() => void savePage(story)}>
+          <button type="button" onClick={() => savePage(story)}>
             save as a page
           </button>
         </div>

@@ -1,12 +1,7 @@
 // Going back and forth in a story, by hand, by keys, or by itself.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { type Story, timeOf } from "./model.js";
-
-export interface Position {
-  readonly count: number;
-  readonly isFollowing: boolean;
-}
 
 const playMs = 400;
 
@@ -42,7 +37,8 @@ export function Scrubber({
     const timer = setTimeout(() => goTo(nextState(story, count, 1)), playMs);
     return () => clearTimeout(timer);
   }, [isPlaying, count, length]);
-  useEffect(() => {
+  // Before it is painted: whoever sees the story can go through it.
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const { target, key, shiftKey, ctrlKey, metaKey, altKey } = event;
       const isTyping =

@@ -7,6 +7,9 @@ import { readStoryText, StoryTextError, storyTextOf } from "../story-text.js";
 import { withStories } from "../with-stories.js";
 import { Story } from "./model.js";
 
+/** Before anything was drawn into it. */
+const pristine = `<!doctype html>\n${document.documentElement.outerHTML}`;
+
 const token = new URLSearchParams(location.search).get("token");
 const at = (path: string, query: Readonly<Record<string, string>> = {}): string =>
   `${path}?${new URLSearchParams({ ...query, ...(token !== null && { token }) })}`;
@@ -92,9 +95,7 @@ export const saveStory = (story: Story): void =>
   save(`${nameOf(story)}.story`, storyTextOf(story.timeline.entries), "application/x-ndjson");
 
 /** This page with the story within: one file that a browser opens without anything else. */
-export async function savePage(story: Story): Promise<void> {
+export function savePage(story: Story): void {
   const text = storyTextOf(story.timeline.entries);
-  const own =
-    location.protocol === "file:" ? document.documentElement.outerHTML : await (await fetch(at("/"))).text();
-  save(`${nameOf(story)}.html`, withStories(own, [{ name: story.name, text }]), "text/html");
+  save(`${nameOf(story)}.html`, withStories(pristine, [{ name: story.name, text }]), "text/html");
 }
