@@ -1,8 +1,10 @@
 // The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy]`, 4 faults unless told. Prints what was
 // looked at, or the shortest story that breaks a guarantee, and ends with 1 then.
 
+import { writeFileSync } from "node:fs";
 import { BrokenGuarantee, search } from "../src/testing/index.js";
 
+const counterexamplePath = "counterexample.json";
 const words = process.argv.slice(2);
 const faults = Number(words.find((it) => /^\d+$/.test(it)) ?? 4);
 const strange = words.find((it) => !/^(\d+|p2p|fence|storage|postcopy)$/.test(it));
@@ -29,5 +31,7 @@ try {
 } catch (error) {
   if (!(error instanceof BrokenGuarantee)) throw error;
   console.error(error.message);
+  writeFileSync(counterexamplePath, `${JSON.stringify(error.counterexample)}\n`);
+  console.error(`to look at it: npx switchover inspect ${counterexamplePath}`);
   process.exit(1);
 }

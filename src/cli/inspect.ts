@@ -3,6 +3,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Observe } from "../effects/observe.js";
+import { followInspector } from "../inspector/follow.js";
 import { Hub } from "../inspector/hub.js";
 import { type GivenStory, page } from "../inspector/page-file.js";
 import { type Inspector, serveInspector } from "../inspector/serve.js";
@@ -13,7 +14,9 @@ import { badInputExitCode, type InspectWords } from "./words.js";
 
 /** The exit code. */
 export async function inspectCommand(paths: readonly string[], words: InspectWords): Promise<number> {
-  const { host, port, socket, save } = words;
+  const { host, port, socket, save, watch = [] } = words;
+  const complain = (sentence: string) => console.error(`switchover: ${sentence}`);
+  const hub = watch.length === 0 ? null : new Hub();
   let stories: readonly GivenStory[];
   let inspector: Inspector;
   try {
@@ -24,18 +27,20 @@ export async function inspectCommand(paths: readonly string[], words: InspectWor
       console.log(`${save} shows ${paths.join(", ")}; any browser opens it`);
       return 0;
     }
+    for (const it of watch) followInspector(it, (seen) => hub?.observe(seen), complain);
     inspector = await serveInspector({
-      ...{ hub: null, stories, host, port },
+      ...{ hub, stories, host, port },
       ...(socket !== undefined && { socket }),
     });
   } catch (error) {
-    console.error(`switchover: ${messageOf(error)}`);
+    complain(messageOf(error));
     return badInputExitCode;
   }
   console.log(`open ${inspector.url} (Ctrl-C ends)`);
   await interrupted();
   await inspector.close();
-  return 0;
+  // What is followed would keep this process.
+  process.exit(0);
 }
 
 const interrupted = () =>

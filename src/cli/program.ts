@@ -193,6 +193,12 @@ export function program(): Command {
     .option("--host <address>", "where it listens; beyond loopback it asks for a token", "127.0.0.1")
     .option("--port <port>", "0 for a free one", number, 0)
     .option("--socket <path>", "listen on a unix socket instead")
+    .addOption(
+      new Option(
+        "--watch <url>",
+        "show the migrations of that inspector too, such as a switchoverd's; given again, of another",
+      ).argParser((url: string, before: readonly string[] = []) => [...before, url]),
+    )
     .option("--save <file>", "write the page with the stories within it, one file to be shared, and end")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (paths: string[], options: InspectWords) => {

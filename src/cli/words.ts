@@ -31,6 +31,7 @@ export interface InspectWords {
   readonly host: string;
   readonly port: number;
   readonly socket?: string;
+  readonly watch?: readonly string[];
   readonly save?: string;
 }
 

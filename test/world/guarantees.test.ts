@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { World, type WorldOptions } from "../../src/testing/world.js";
 import { play, playUntil, takeNamed } from "./playing.js";
+import { shown } from "./shown.js";
 
 const runs = Number(process.env["SWITCHOVER_RUNS"] ?? 10_000);
 const picks = fc.array(fc.nat(20_159), { maxLength: 80, size: "max" });
@@ -158,10 +159,8 @@ describe("whatever fails, is lost, repeated, late, dies or is restarted", () => 
   )(
     "%s, with %i faults there are never two running, never none for good (G1 to G6)",
     (_, faults, options) => {
-      fc.assert(
-        fc.property(picks, (chosen) => void play(faults, chosen, options)),
-        { numRuns: runs },
-      );
+      const property = fc.property(picks, (chosen) => void play(faults, chosen, options));
+      shown(() => fc.assert(property, { numRuns: runs }));
     },
   );
 });

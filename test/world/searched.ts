@@ -2,10 +2,11 @@
 
 import { expect } from "vitest";
 import { type SearchOptions, search } from "../../src/testing/search.js";
+import { shown } from "./shown.js";
 
 export function searchAll(name: string, options: SearchOptions): void {
   const startedMs = performance.now();
-  const { states, transitions, ends, whole } = search(options);
+  const { states, transitions, ends, whole } = shown(() => search(options));
   const seconds = (performance.now() - startedMs) / 1000;
   console.log(
     `${name}, up to ${options.faults} faults: ${states} states, ${transitions} steps, ${ends} ends, ` +
