@@ -7,95 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
-import { type DestinationActor, localDestination, localSource } from "../src/drivers/local-peers.js";
-import { systemClock, systemIds } from "../src/drivers/system.js";
-import { openCoordinator, openDestination, openSource } from "../src/effects/open.js";
-import { conduct } from "../src/migration.js";
-import { defaultLimits } from "../src/protocol/convergence.js";
-import { defaultDeadlines } from "../src/protocol/deadlines.js";
-import { defaultPolicy } from "../src/protocol/policy.js";
 import { median } from "./median.js";
-import { simulateGuest } from "./simulated-guest.js";
+import { allArrived, beginMany, type Timed, time } from "./simulated-migration.js";
 
 const rounds = Number(process.argv[2] ?? 20);
 const many = 50;
 const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
 const journal = await openFileJournal(directory);
-
-/** As `migrate` puts the parts together, with a guest that is not there. */
-function begin(passes: number) {
-  const migrationId = systemIds.next();
-  const identity = { migrationId, uuid: migrationId, name: "bench" };
-  const guest = simulateGuest(identity.uuid, passes);
-  const surroundings = { journal, clock: systemClock };
-  const deadlines = defaultDeadlines;
-  let destination: DestinationActor | null = null;
-  let changed = () => {};
-  const destinationPeer = localDestination((description) => {
-    const input = { identity, guest: description, deadlines };
-    const opened = openDestination(surroundings, input, guest.destination, null);
-    destination = opened.actor;
-    destination.subscribe({ next: () => changed(), error: () => changed() });
-    destination.start();
-    return opened;
-  });
-  const source = openSource(
-    surroundings,
-    { identity, limits: defaultLimits, deadlines, policy: defaultPolicy },
-    guest.source,
-    destinationPeer,
-    null,
-  );
-  const input = { identity, deadlines };
-  const migration = conduct({
-    migrationId,
-    source: source.actor,
-    coordinator: openCoordinator(surroundings, input, localSource(source), destinationPeer),
-    destination: () => destination,
-    onChange: (listener) => {
-      changed = listener;
-    },
-    guestAt: async () => null,
-    times: async () => ({ pauseMs: null, qemuTotalMs: null }),
-    settleIn: async () => {},
-  });
-  return { ...migration, addedPauseMs: guest.addedPauseMs };
-}
-
-type Begun = ReturnType<typeof begin>;
-/** A pass of pre-copy takes 100 ms. */
-const beginMany = (count: number, passes: number) => Array.from({ length: count }, () => begin(passes));
-
-async function allArrived(migrations: readonly Begun[]): Promise<void> {
-  for (const it of migrations) {
-    const { kind, error } = await it.outcome;
-    if (kind !== "arrived") throw new Error(`a migration of the bench ended ${kind}`, { cause: error });
-  }
-}
-
-interface Timed {
-  readonly wallMs: number;
-  readonly medianPauseMs: number;
-  readonly longestPauseMs: number;
-  readonly processorMs: number;
-}
-
-async function time(count: number): Promise<Timed> {
-  const processor = process.cpuUsage();
-  const startedMs = performance.now();
-  const migrations = beginMany(count, 5);
-  await allArrived(migrations);
-  const wallMs = performance.now() - startedMs;
-  const { user, system } = process.cpuUsage(processor);
-  const pauses = migrations.map((it) => it.addedPauseMs());
-  return {
-    wallMs,
-    medianPauseMs: median(pauses),
-    longestPauseMs: Math.max(...pauses),
-    processorMs: (user + system) / 1000 / count,
-  };
-}
 
 function heapBytes(): number {
   if (globalThis.gc === undefined) throw new Error("the bench needs node's --expose-gc");
@@ -123,7 +42,7 @@ async function weigh() {
 
 /** A function of its own, so that nothing here holds the migrations afterwards. */
 async function heapUnderWay(): Promise<number> {
-  const migrations = beginMany(many, 20);
+  const migrations = beginMany({ journal }, many, 20);
   await sleep(1_000);
   if (migrations.some((it) => !it.snapshot().source.startsWith("precopying")))
     throw new Error("not all migrations of the bench are under way");
@@ -144,8 +63,8 @@ const atOnce: Timed[] = [];
 const weighed: Awaited<ReturnType<typeof weigh>>[] = [];
 // The first of each warms up.
 for (let round = 0; round <= rounds; round += 1) {
-  alone.push(await time(1));
-  atOnce.push(await time(many));
+  alone.push(await time({ journal }, 1));
+  atOnce.push(await time({ journal }, many));
   weighed.push(await weigh());
 }
 for (const it of [alone, atOnce, weighed]) it.shift();

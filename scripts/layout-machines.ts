@@ -8,7 +8,7 @@ import { destinationMachine } from "../src/machines/destination.js";
 import { sourceMachine } from "../src/machines/source.js";
 
 const titleHeight = 26;
-const widthOf = (key: string) => Math.max(84, Math.round(key.length * 7.2) + 22);
+const widthOf = (key: string) => Math.max(92, Math.round(key.length * 7.6) + 34);
 const inner = {
   "elk.padding": `[top=${titleHeight + 8},left=10,bottom=10,right=10]`,
   "elk.spacing.nodeNode": "14",

@@ -7,6 +7,7 @@ import { runners } from "../../testing/state.js";
 import { ToldWorld } from "../../testing/told-world.js";
 import type { WorldOptions } from "../../testing/world.js";
 import { Story } from "./model.js";
+import { WhoRuns } from "./panels.js";
 import { Scrubber } from "./scrubber.js";
 import { save } from "./sources.js";
 import { Watch } from "./watch.js";
@@ -46,6 +47,7 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
     alive ? cpu : "dead";
   return (
     <>
+      <WhoRuns moment={story.timeline.at(count)} name={story.name} />
       <section class="panel" aria-label="simulated world">
         <header>
           <h2>Simulated world</h2>
@@ -172,7 +174,7 @@ function Moves({ told, take }: { readonly told: ToldWorld; readonly take: (move:
             {moves.map((move) => (
               <li key={move.name}>
                 <button type="button" class={move.fault ? "fault" : ""} onClick={() => take(move)}>
-                  {move.name}
+                  {move.name.replace(/xstate\.after\.(\w+)\.[\w.]+/, "$1")}
                 </button>
               </li>
             ))}
