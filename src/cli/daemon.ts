@@ -1,26 +1,49 @@
 #!/usr/bin/env node
 // `switchoverd`: reads its configuration, runs until it is told to stop, and stops in good order.
 
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { readConfig } from "../daemon/config.js";
 import { type Daemon, startDaemon } from "../daemon/daemon.js";
 import { messageOf } from "../protocol/answer.js";
+import { createLog } from "../telemetry/log.js";
 import { badInputExitCode } from "./words.js";
+
+interface DaemonWords {
+  readonly config: string;
+  readonly log: "text" | "json";
+  readonly logLevel: string;
+}
 
 const stopMs = 10_000;
 
 export const switchoverd = new Command("switchoverd")
   .description("Runs the guests of one host and their migrations; speaks libvirt's protocol.")
   .option("--config <file>", "its configuration, JSON", "/etc/switchover/switchoverd.json")
+  .addOption(
+    new Option(
+      "--log <form>",
+      "text: what went wrong, on stderr; json: that and each migration's story, on stdout",
+    )
+      .choices(["text", "json"])
+      .default("text"),
+  )
+  .addOption(
+    new Option("--log-level <level>", "with --log json")
+      .choices(["debug", "info", "warn", "error"])
+      .default("info"),
+  )
   .showHelpAfterError()
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-  .action(async ({ config: path }: { config: string }) => {
-    const complain = (sentence: string) => console.error(`switchoverd: ${sentence}`);
+  .action(async ({ config: path, log: form, logLevel }: DaemonWords) => {
+    const log = form === "json" ? createLog(logLevel) : undefined;
+    const complain = log?.complain ?? ((sentence: string) => console.error(`switchoverd: ${sentence}`));
+    const say = log?.say ?? console.log;
     let daemon: Daemon;
     try {
       const config = await readConfig(path);
-      daemon = await startDaemon(config, { complain });
-      console.log(`switchoverd listens on ${config.socket.path}`);
+      daemon = await startDaemon(config, { complain, ...(log && { log: log.observe }) });
+      say(`switchoverd listens on ${config.socket.path}`);
+      if (daemon.http !== null) say(`its page and its metrics: ${daemon.http}`);
     } catch (error) {
       complain(messageOf(error));
       process.exit(badInputExitCode);

@@ -42,6 +42,18 @@ const schema = z.strictObject({
   ),
   /** Without certificates: for a network in which everybody is trusted, such as a test's own. */
   tcp: z.optional(z.strictObject({ host: z.string(), port: z._default(port, 16_509) })),
+  /** Where the inspector's page and the metrics are served; without it, nowhere. */
+  http: z.optional(
+    z.union([
+      z.strictObject({
+        host: z._default(z.string(), "127.0.0.1"),
+        port: z._default(port, 9177),
+        /** Asked for beyond loopback. Default: a new one at each start, printed. */
+        token: z.exactOptional(z.string().check(z.minLength(16))),
+      }),
+      z.strictObject({ socket: z.string() }),
+    ]),
+  ),
   /** How another daemon reaches this one, to settle. Default: by TLS if it listens, else by its socket. */
   uri: z.optional(z.string()),
   migration: z._default(

@@ -6,7 +6,9 @@ import { etcdFence } from "../drivers/etcd-fence.js";
 import { openFileJournal } from "../drivers/journal/file-journal.js";
 import { RpcServer } from "../drivers/libvirt-rpc/server.js";
 import { systemClock, systemIds } from "../drivers/system.js";
+import type { Observe } from "../effects/observe.js";
 import type { Fence } from "../effects/ports.js";
+import type { Served } from "../inspector/http.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
@@ -15,9 +17,12 @@ import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
 import { JobNews } from "./job-news.js";
 import { Migrations } from "./migrations.js";
+import { observing } from "./observing.js";
 import { services } from "./service.js";
 
 export interface Daemon {
+  /** Where the page and the metrics are served; null when nowhere. */
+  readonly http: string | null;
   /** Takes no new call, and lets what runs be answered until the deadline. Guests and migrations are left as they are. */
   stop(options: { readonly deadlineMs: number }): Promise<void>;
 }
@@ -25,7 +30,7 @@ export interface Daemon {
 /** @throws Error when its state cannot be opened, another daemon has it, or it cannot listen. */
 export async function startDaemon(
   config: DaemonConfig,
-  { complain }: { readonly complain: (sentence: string) => void },
+  { complain, log }: { readonly complain: (sentence: string) => void; readonly log?: Observe },
 ): Promise<Daemon> {
   const { stateDirectory, runDirectory, socket, tls, tcp } = config;
   await mkdir(runDirectory, { recursive: true, mode: 0o711 });
@@ -34,13 +39,14 @@ export async function startDaemon(
   const clock = systemClock;
   const domains = await Domains.open({ stateDirectory, runDirectory, clock, complain });
   const fence = fenceOf(config);
+  const seen = observing(config, log);
   const given = Object.fromEntries(Object.entries(config.deadlines).filter(([, it]) => it !== undefined));
   const host: Host = {
     config,
     domains,
     jobs: new JobNews(),
     journal,
-    surroundings: { journal, clock, fence },
+    surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,
     clock,
@@ -53,6 +59,7 @@ export async function startDaemon(
     services: services(host, migrations),
     onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
   });
+  let http: Served | null = null;
   try {
     const inMigration = await migrations.recover();
     await domains.adoptAll(inMigration, migrations);
@@ -64,14 +71,17 @@ export async function startDaemon(
     });
     if (tcp !== undefined) await server.listenTcp(tcp);
     if (tls !== undefined) await server.listenTls(tls);
+    http = await seen.listen(domains);
   } catch (error) {
     await server.stop({ deadlineMs: 0 });
     await journal.close();
     throw error;
   }
   return {
+    http: http?.url ?? null,
     stop: async (options) => {
       await server.stop(options);
+      await http?.close();
       for (const { live } of domains.all) live?.guest.release();
       await journal.close();
     },

@@ -1,8 +1,8 @@
 // The guarantees as far as a story shows them, checked as it is told. What lies outside of the records, such as disks and
 // what is left on a host, is said to be so.
 
+import { isFinal } from "../machines/final.js";
 import { topState } from "../machines/habits.js";
-import type { Side } from "../protocol/steps.js";
 import { type Entry, type Moment, sides } from "./moment.js";
 import { atDestination, atSource, whoRuns } from "./who-runs.js";
 
@@ -25,13 +25,6 @@ const asks: Readonly<Record<GuaranteeName, string>> = {
   G5: "every wait ends",
   G7: "every failure tells its step, side and cause",
 };
-
-const terminal: Readonly<Record<Side, readonly string[]>> = {
-  source: ["left", "stayed", "lost", "stuck"],
-  destination: ["arrived", "refused", "lost", "stuck", "leftBehind"],
-  coordinator: ["ended"],
-};
-export const hasEnded = (side: Side, state: string): boolean => terminal[side].includes(topState(state));
 
 /** Pushed in order; each is remembered with the entry that broke it. */
 export class Guarantees {
@@ -82,7 +75,7 @@ export class Guarantees {
 
 function stands(name: GuaranteeName, moment: Moment): Pick<Verdict, "holds" | "says"> {
   const known = sides.filter((it) => moment.sides[it] !== null);
-  const open = known.filter((it) => !hasEnded(it, moment.sides[it]?.state ?? ""));
+  const open = known.filter((it) => !isFinal(it, moment.sides[it]?.state ?? ""));
   switch (name) {
     case "G2": {
       const { source, destination } = moment.sides;

@@ -2,9 +2,9 @@
 // It costs a push into an array while nobody looks. Old progress and old lines of the monitor go first, and that is told.
 
 import type { Observation, Observe } from "../effects/observe.js";
+import { isFinal } from "../machines/final.js";
 import { topState } from "../machines/habits.js";
 import type { Side } from "../protocol/steps.js";
-import { hasEnded } from "./guarantees.js";
 import { whoRuns } from "./who-runs.js";
 
 /** What a list of migrations shows of one. */
@@ -82,7 +82,7 @@ export class Hub {
   summaries(): Summary[] {
     return [...this.#kept.values()].map(({ migrationId, name, firstMs, states, failed, guestWas }) => ({
       ...{ migrationId, name, firstMs, failed, states: { ...states } },
-      ended: Object.entries(states).every(([side, state]) => hasEnded(side as Side, state)),
+      ended: Object.entries(states).every(([side, state]) => isFinal(side as Side, state)),
       says: whoRuns({
         source: states.source ?? null,
         destination: states.destination ?? null,

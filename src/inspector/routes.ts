@@ -2,14 +2,12 @@
 // that are gathered for a moment, so that many migrations cost a looker little and the engine less.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Handler, refuse } from "./http.js";
 import type { Hub } from "./hub.js";
 import { type GivenStory, page } from "./page-file.js";
 
 const gatherMs = 100;
 const aliveMs = 15_000;
-
-/** Of one path; `rest` is what follows it. */
-export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
 
 /** By path. `hub` is null when nothing is under way here, and the page shows given stories alone. */
 export function inspectorRoutes(
@@ -61,11 +59,6 @@ export function inspectorRoutes(
       );
     },
   };
-}
-
-export function refuse(response: ServerResponse, status: number, why: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
-  response.end(`${why}\n`);
 }
 
 function json(response: ServerResponse, value: unknown): void {

@@ -91,7 +91,7 @@ const expires: Move = { name: "the offer at the fence expires", fault: true, cha
 function clientDies(coordinator: Standing): Move[] {
   if (coordinator.ended) return [];
   const unasked = questionsOf(coordinator.effects.keys());
-  const step: Step = { to: coordinator, asked: [], unasked, event: "died" };
+  const step: Step = { to: coordinator, asked: [], unasked, event: { type: "died" } };
   return [{ name: "the client dies", fault: true, change: { coordinatorDied: true, steps: [step] } }];
 }
 

@@ -1,6 +1,7 @@
 // Questions that arrive: late, in any order, after their asker has given up, or twice; and their answers, which were true
 // when they were said.
 
+import type { AnyMachineSnapshot } from "xstate";
 import * as machine from "../machines/replies.js";
 import { type Answer, done, failed } from "../protocol/answer.js";
 import { preparedAt } from "./effects.js";
@@ -57,7 +58,9 @@ export class Messages {
     const wait = state.network.waits.get(question);
     if (typeof wait === "object")
       return [late, { name: `${name}: the answer arrives`, fault: false, change: end(wait.answer) }];
-    const answer = wait === "arrived" ? replyTo(question, state) : undefined;
+    const { source, destination } = state;
+    const asked = { source: source.snapshot, destination: destination?.snapshot };
+    const answer = wait === "arrived" ? replyTo(question, asked) : undefined;
     if (answer === undefined) return [late];
     if (this.#isCall(question)) return [{ name: `${name} is answered`, fault: false, change: end(answer) }];
     const change = mayChange.has(question) ? { message: { answered: question, answer } } : end(answer);
@@ -124,9 +127,13 @@ const tells: Readonly<Partial<Record<Question, string>>> = {
   reconnect: "source.reconnectAsked",
 };
 
-function replyTo(question: Question, state: State): Answer<unknown> | undefined {
-  const source = state.source.snapshot as machine.SourceSnapshot;
-  const destination = state.destination?.snapshot as machine.DestinationSnapshot | undefined;
+/** What the one who is asked answers now; undefined while it has no answer. */
+export function replyTo(
+  question: Question,
+  asked: { readonly source: AnyMachineSnapshot; readonly destination: AnyMachineSnapshot | undefined },
+): Answer<unknown> | undefined {
+  const source = asked.source as machine.SourceSnapshot;
+  const destination = asked.destination as machine.DestinationSnapshot | undefined;
   switch (question) {
     case "askBegin":
       return machine.replyToBegin(source);

@@ -39,8 +39,10 @@ export interface Step {
   /** Questions that set out, and questions that nobody waits for any more. */
   readonly asked: readonly Question[];
   readonly unasked: readonly Question[];
-  /** The event, by its type. */
-  readonly event: string;
+  /** The event; null when it was begun, or begun again. */
+  readonly event: EventObject | null;
+  /** With what it was begun. */
+  readonly input?: object;
   /** The effect that it ended, and with what. */
   readonly answered?: { readonly effect: string; readonly answer: string };
 }
@@ -97,15 +99,28 @@ export class Species {
       const memory = Object.fromEntries(remembered[this.side].map((name) => [name, context[name]]));
       const woken: Woken = { state: lastRecorded, failures: [], undone: [] };
       const begun = this.#begin({ ...this.#input, woken: { ...woken, memory } });
-      step = { ...begun, unasked: questionsOf(from.effects.keys()), event: "engine.restarted" };
+      step = { ...begun, unasked: questionsOf(from.effects.keys()) };
       from.steps.set(key, step);
     }
     return step;
   }
 
+  /**
+   * The step of one run of its own. What no decision rests on, such as failures, is told by it alone: in the standings it is
+   * that of whoever was there first.
+   */
+  rerun(snapshot: AnyMachineSnapshot | null, { event, input }: Step): AnyMachineSnapshot {
+    if (event === null || snapshot === null)
+      return initialTransition(this.#logic, input)[0] as AnyMachineSnapshot;
+    return transition(this.#logic, snapshot, event)[0] as AnyMachineSnapshot;
+  }
+
   #begin(input: object): Step {
     const [snapshot, actions] = initialTransition(this.#logic, input);
-    return this.#follow("opened", snapshot as AnyMachineSnapshot, actions, new Map(), new Map());
+    return {
+      ...this.#follow(null, snapshot as AnyMachineSnapshot, actions, new Map(), new Map()),
+      input,
+    };
   }
 
   #step(from: Standing, key: string, event: EventObject, answered?: Step["answered"]): Step {
@@ -116,7 +131,7 @@ export class Species {
       for (const [id, timer] of timers) if (timer.type === event.type) timers.delete(id);
       const effects = new Map(from.effects);
       if (answered !== undefined) effects.delete(answered.effect);
-      step = this.#follow(event.type, snapshot as AnyMachineSnapshot, actions, effects, timers);
+      step = this.#follow(event, snapshot as AnyMachineSnapshot, actions, effects, timers);
       if (answered !== undefined)
         step = { ...step, answered, unasked: [...questionsOf([answered.effect]), ...step.unasked] };
       from.steps.set(key, step);
@@ -125,7 +140,7 @@ export class Species {
   }
 
   #follow(
-    event: string,
+    event: EventObject | null,
     snapshot: AnyMachineSnapshot,
     actions: Actions,
     effects: Map<string, unknown>,

@@ -1,6 +1,7 @@
 // The simulated world as a story of the same form as a real migration's: records, calls and their answers, and the moves
 // that caused them. For the inspector, which shows both alike. The world has no clock: each move takes a millisecond.
 
+import type { AnyMachineSnapshot, EventObject } from "xstate";
 import type { Observation } from "../effects/observe.js";
 import type { OpenedRecord } from "../effects/ports.js";
 import { defaultLimits } from "../protocol/convergence.js";
@@ -9,9 +10,11 @@ import { defaultPolicy } from "../protocol/policy.js";
 import type { EffectName, QuestionName, Side } from "../protocol/steps.js";
 import type { Counterexample } from "./counterexample.js";
 import { describedAs, identity } from "./effects.js";
+import { replyTo } from "./messages.js";
 import type { Move } from "./moves.js";
+import { questionsOf, shortly } from "./network.js";
 import type { Standing, Step } from "./species.js";
-import { BrokenGuarantee, World, type WorldOptions } from "./world.js";
+import { BrokenGuarantee, movesOf, World, type WorldOptions } from "./world.js";
 
 /** A move; the entries that follow are what came of it. */
 export interface MoveSeen {
@@ -33,14 +36,15 @@ export class ToldWorld {
   broken: string | null = null;
   readonly #options: WorldOptions;
   readonly #calls = new Map<string, number>();
+  readonly #snapshots: Partial<Record<Side, AnyMachineSnapshot | null>> = {};
   #atMs = 0;
 
   constructor(faults: number, options: WorldOptions = {}) {
     this.world = new World(faults, options);
     this.#options = options;
-    const { source, coordinator } = this.world.state;
-    this.#enter(null, { to: source, event: "opened" });
-    this.#enter(null, { to: coordinator, event: "opened" });
+    const { source, coordinator } = movesOf(options).rules;
+    this.#enter(null, source.first);
+    this.#enter(null, coordinator.first);
   }
 
   /** Plays the moves by name, as far as the world has them; says which it does not have. */
@@ -83,24 +87,43 @@ export class ToldWorld {
     this.entries.push(entry);
   }
 
-  #enter(before: Standing | null, { to, event, answered }: Pick<Step, "to" | "event" | "answered">): void {
+  #enter(before: Standing | null, step: Step): void {
+    const { to, event, answered } = step;
     const { side } = to;
+    const known = before === null ? null : (this.#snapshots[side] ?? null);
+    // A client that has died makes no step.
+    const now =
+      event?.type === "died" ? known : movesOf(this.#options).rules[side].rerun(known, this.#asHere(step));
+    this.#snapshots[side] = now;
     if (before === null) this.#tell(this.#opened(side));
     for (const effect of before?.effects.keys() ?? []) {
       const isAnswered = answered?.effect === effect;
       if (isAnswered) this.#answer(side, effect, answered.answer);
       else if (!to.effects.has(effect)) this.#answer(side, effect, "given up");
     }
-    const { failures = [], undone = [], guest } = to.snapshot.context;
-    const known = before?.snapshot.context;
+    const { failures = [], undone = [], guest } = now?.context ?? {};
+    const told = event === null ? undefined : known?.context;
+    const name = event?.type ?? (before === null ? "opened" : "engine.restarted");
     this.#tell({
-      ...{ kind: "state", ...this.#of(side), state: to.state, event },
-      because: failures.slice(known?.failures?.length ?? 0),
-      undone: undone.slice(known?.undone?.length ?? 0),
+      ...{ kind: "state", ...this.#of(side), state: to.state, event: name },
+      because: failures.slice(told?.failures?.length ?? 0),
+      undone: undone.slice(told?.undone?.length ?? 0),
       learned: guest && side !== "destination" ? { guest } : {},
     });
     for (const effect of to.effects.keys())
       if (before?.effects.has(effect) !== true || answered?.effect === effect) this.#call(side, effect);
+  }
+
+  /** With the answer that is given in this run: what it tells of failures is its own too. */
+  #asHere(step: Step): Step {
+    const { source, destination } = this.#snapshots;
+    const { event, answered } = step;
+    const [question] = questionsOf(answered === undefined ? [] : [answered.effect]);
+    if (event === null || question === undefined || !source) return step;
+    const output = replyTo(question, { source, destination: destination ?? undefined });
+    return output === undefined || shortly(output) !== answered?.answer
+      ? step
+      : { ...step, event: { ...event, output } as EventObject };
   }
 
   #call(side: Side, effect: string): void {

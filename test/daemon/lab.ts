@@ -116,6 +116,7 @@ export class HostProcess {
   readonly #program: readonly string[];
   #child: ChildProcess | undefined;
   #said = "";
+  #told = "";
 
   /** `namespace`: the network that it lives in; `program`: Node's words for the daemon. */
   constructor(
@@ -159,6 +160,9 @@ export class HostProcess {
     child.stderr.on("data", (text) => {
       this.#said += text;
     });
+    child.stdout.on("data", (text) => {
+      this.#told += text;
+    });
     const ended = once(child, "close").then(() => {
       throw new Error(`switchoverd ended: ${this.#said}`);
     });
@@ -168,6 +172,11 @@ export class HostProcess {
 
   get said(): string {
     return this.#said;
+  }
+
+  /** On stdout. */
+  get told(): string {
+    return this.#told;
   }
 
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {

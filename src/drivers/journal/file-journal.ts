@@ -4,12 +4,13 @@
 import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
+import { isFinal } from "../../machines/final.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { Decisions } from "./decisions.js";
 import { lock } from "./lock.js";
-import { decisionOf, hasEnded, isFinal, readStory, type Story } from "./story.js";
+import { decisionOf, hasEnded, readStory, type Story } from "./story.js";
 import { StoryFile } from "./story-file.js";
 
 const suffix = ".journal";

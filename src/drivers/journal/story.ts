@@ -2,18 +2,15 @@
 
 import { readFile } from "node:fs/promises";
 import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/ports.js";
-import {
-  type CoordinatorInput,
-  type CoordinatorMemory,
-  coordinatorMachine,
-} from "../../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator.js";
 import {
   type DestinationInput,
   type DestinationMemory,
   destinationMachine,
 } from "../../machines/destination.js";
+import { isFinal } from "../../machines/final.js";
 import { topState, type Woken } from "../../machines/habits.js";
-import { type SourceInput, type SourceMemory, sourceMachine } from "../../machines/source.js";
+import type { SourceInput, SourceMemory } from "../../machines/source.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "./lines.js";
@@ -64,12 +61,6 @@ export async function readStory(path: string): Promise<Story> {
     }),
   };
 }
-
-const machines = { source: sourceMachine, destination: destinationMachine, coordinator: coordinatorMachine };
-
-/** Whether the side has come to its end. A side that is stuck has, and waits for a person. */
-export const isFinal = (side: Side, state: string): boolean =>
-  machines[side].root.states[topState(state) as never]?.["type"] === "final";
 
 /** What one side was begun with, and what it knew at its last durable record. */
 export interface Interrupted<S extends Side = Side> {

@@ -1,0 +1,96 @@
+// What two real switchoverd let others see of a migration between them: metrics, spans, a log, and one page of both.
+
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { followInspector } from "../../src/inspector/follow.js";
+import { Hub } from "../../src/inspector/hub.js";
+import { serveInspector } from "../../src/inspector/serve.js";
+import { look, whoRunsOn } from "../inspector/browser.js";
+import { HostProcess, inTwoHosts } from "./lab.js";
+
+const answerAt = (socketPath: string, path: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    get({ socketPath, path }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (part: string) => {
+        text += part;
+      });
+      response.on("end", () => resolve(text));
+    }).on("error", reject);
+  });
+
+test("a migration between them is counted, traced and drawn", async () => {
+  const at = { a: "", b: "" };
+  const directory = mkdtempSync(join(tmpdir(), "seen-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  for (const side of ["a", "b"] as const) at[side] = join(directory, `${side}.sock`);
+  const spansFile = join(directory, "spans");
+  vi.stubEnv("SPANS", spansFile);
+  vi.stubEnv("NODE_OPTIONS", `--import ${join(import.meta.dirname, "otel.mjs")}`);
+  const hub = new Hub();
+  const inspector = await serveInspector({ hub });
+  onTestFinished(() => inspector.close());
+  const page = await look(inspector.url);
+  await inTwoHosts(
+    { each: { a: { http: { socket: at.a } }, b: { http: { socket: at.b } } } },
+    async (lab) => {
+      const said: string[] = [];
+      const followings = Object.values(at).map((it) =>
+        followInspector(`unix:${it}`, hub.observe, (why) => said.push(why)),
+      );
+      expect(await answerAt(at.a, "/metrics")).toContain('switchover_domains{state="running"} 1');
+      await lab.peerToPeer("a", "b");
+      await lab.runsAt("b");
+      await expect
+        .poll(() => whoRunsOn(page), { timeout: 10_000 })
+        .toContain("The destination runs the guest.");
+      for (const [side, end] of [
+        ["source", "left"],
+        ["coordinator", "ended"],
+        ["destination", "arrived"],
+      ])
+        await expect
+          .poll(() => page.getByTestId(`state-${side}`).textContent(), { timeout: 10_000 })
+          .toBe(end);
+      const [from, to] = [await answerAt(at.a, "/metrics"), await answerAt(at.b, "/metrics")];
+      expect(from).toContain('switchover_migrations_ended_total{side="source",outcome="left"} 1');
+      expect(from).toContain('switchover_migrations_in_progress{side="source"} 0');
+      expect(to).toContain('switchover_migrations_ended_total{side="destination",outcome="arrived"} 1');
+      expect(to).toContain('switchover_domains{state="running"} 1');
+      expect(from).not.toContain(`domain="${lab.guest.name}"`);
+      for (const it of followings) it.stop();
+      expect(said).toEqual([]);
+    },
+  );
+  const spans = readFileSync(spansFile, "utf8")
+    .trim()
+    .split("\n")
+    .map((it) => JSON.parse(it) as { name: string; traceId: string });
+  const ofMigration = spans.filter((it) => it.name.startsWith("migration "));
+  expect(ofMigration.map((it) => it.name).sort()).toEqual([
+    "migration coordinator",
+    "migration destination",
+    "migration source",
+  ]);
+  const [{ migrationId = "" } = {}] = hub.summaries();
+  expect(new Set(ofMigration.map((it) => it.traceId)), "over two processes").toEqual(
+    new Set([migrationId.replaceAll("-", "")]),
+  );
+});
+
+test("with --log json, a daemon tells its story in lines of JSON", async () => {
+  const host = new HostProcess("logs", { http: { host: "127.0.0.1", port: 39_177 } }, undefined, [
+    ...["--import", "tsx", "src/cli/daemon.ts", "--log", "json"],
+  ]);
+  onTestFinished(() => host.remove());
+  await host.start();
+  expect(existsSync(host.socket)).toBe(true);
+  await expect.poll(() => host.told).toContain("its page and its metrics: http://127.0.0.1:39177/");
+  for (const line of host.told.trim().split("\n"))
+    expect(JSON.parse(line)).toMatchObject({ level: 30, msg: expect.any(String) });
+  expect(await (await fetch("http://127.0.0.1:39177/metrics")).text()).toContain("switchover_build_info");
+});
