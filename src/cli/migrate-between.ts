@@ -8,10 +8,11 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { forecast, noCourse, observe } from "../protocol/forecast.js";
 import { outcomes } from "../protocol/outcomes.js";
+import { checkStream } from "../protocol/stream.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
 import { saysConvergence } from "./convergence.js";
 import { createScreen, type Screen } from "./screen.js";
-import { streamWordsIn } from "./stream-words.js";
+import { askedStream, streamOf } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
@@ -73,8 +74,9 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  const [word] = streamWordsIn(words).filter((it) => it !== "--postcopy");
+  const [word] = askedStream(words).strange;
   if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
+  checkStream(streamOf(words), "tcp");
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
   const { postcopyAfterPrecopy: _, ...others } = words;
@@ -93,7 +95,6 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
     ["NON_SHARED_DISK", words.copyStorageAll],
     ["NON_SHARED_INC", words.copyStorageInc],
     ["NON_SHARED_SYNCHRONOUS_WRITES", words.copyStorageSynchronousWrites],
-    ["POSTCOPY", words.postcopy],
     ["UNSAFE", words.unsafe],
     ["ABORT_ON_ERROR", words.abortOnError],
     ["PERSIST_DEST", words.persistent],
@@ -103,6 +104,7 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
   return [
     ...(words.offline ? [] : (["LIVE"] as const)),
     ...flags.flatMap(([flag, said]) => (said ? [flag] : [])),
+    ...askedStream(words).flags,
   ];
 }
 
@@ -111,6 +113,7 @@ async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
   const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
   const { migrateDisks, disksPort, disksUri } = words;
   return {
+    ...askedStream(words).parameters,
     ...(migrateUri !== undefined && { uri: migrateUri }),
     ...(destinationName !== undefined && { name: destinationName }),
     ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),

@@ -90,8 +90,12 @@ describe("switchover migrate", () => {
     [["--timeout", "1", "--from", "a", "--to", "b", "--domain", "c"], "between hosts"],
     [["--parallel-connections", "2"], "--parallel-connections needs --parallel; add it"],
     [
-      ["--from", "a", "--to", "b", "--domain", "c", "--tls"],
-      "between hosts --tls is not supported; leave it out",
+      ["--from", "a", "--to", "b", "--domain", "c", "--dirty-limit", "8"],
+      "between hosts --dirty-limit is not supported; leave it out",
+    ],
+    [
+      ["--from", "a", "--to", "b", "--domain", "c", "--zerocopy"],
+      "zeroCopy works on parallel connections only",
     ],
   ])("refuses %j before anything is started", async (words, why) => {
     const { code, out, err } = await run(["migrate", ...words]);
