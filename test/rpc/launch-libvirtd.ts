@@ -14,6 +14,8 @@ export interface LibvirtdOptions {
   readonly hostname?: string;
   /** Listens for TLS on 127.0.0.1, with the server's certificate and key that lie there under libvirt's names. */
   readonly tls?: { readonly port: number; readonly pkiPath: string };
+  /** More of its qemu.conf. */
+  readonly qemu?: Readonly<Record<string, string | number>> | undefined;
 }
 
 export interface Libvirtd {
@@ -97,7 +99,7 @@ export async function launchLibvirtd(options: LibvirtdOptions = {}): Promise<Lau
   return { uri: `qemu+unix:///system?socket=${socket}`, socket, stop };
 }
 
-function configure(etc: string, { tls }: LibvirtdOptions): void {
+function configure(etc: string, { tls, qemu: more }: LibvirtdOptions): void {
   const settings = {
     auth_unix_rw: "none",
     auth_unix_ro: "none",
@@ -126,6 +128,7 @@ function configure(etc: string, { tls }: LibvirtdOptions): void {
     cgroup_controllers: [],
     stdio_handler: "file",
     remember_owner: 0,
+    ...more,
   };
   const text = (all: object) =>
     Object.entries(all)
