@@ -10,13 +10,12 @@ import { forecast, noCourse, observe } from "../protocol/forecast.js";
 import { outcomes } from "../protocol/outcomes.js";
 import { checkStream } from "../protocol/stream.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
-import { saysConvergence } from "./convergence.js";
 import { createScreen, type Screen } from "./screen.js";
+import { checkSteering, steer } from "./steer-between.js";
 import { askedStream, streamOf } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
-const passCheckMs = 50;
 const definitionMoved = "the definition is at the destination";
 
 /** The exit code. */
@@ -29,8 +28,7 @@ export async function migrateBetweenCommand(
   let journal: FileJournal | undefined;
   try {
     const where = placesOf(hardware, words);
-    if (words.postcopyAfterPrecopy && !words.postcopy)
-      throw new Error("--postcopy-after-precopy needs --postcopy");
+    checkSteering(words);
     if (words.journal !== undefined) journal = await openFileJournal(words.journal);
     migration = await migrateBetween({
       ...where,
@@ -46,7 +44,7 @@ export async function migrateBetweenCommand(
   }
   const stopListening = obeyInterrupts(migration, screen);
   const stopShowing = showProgress(migration, screen);
-  if (words.postcopyAfterPrecopy) void goOver(migration, screen);
+  steer(migration, words, screen);
   const { kind, error } = await migration.outcome;
   stopShowing();
   stopListening();
@@ -79,11 +77,6 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   checkStream(streamOf(words), "tcp");
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
-  const { postcopyAfterPrecopy: _, ...others } = words;
-  if (saysConvergence(others))
-    throw new Error(
-      "between hosts a convergence policy cannot be said yet; virsh migrate --timeout asks a switchoverd to pause the guest",
-    );
   return { from, to, domain };
 }
 
@@ -144,15 +137,6 @@ function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   return () => {
     ended = true;
   };
-}
-
-/** As virsh does: when the second pass over the memory has begun. */
-async function goOver(migration: RemoteMigration, screen: Screen): Promise<void> {
-  const isOver = migration.outcome.then(() => true);
-  const later = () => new Promise<false>((resolve) => setTimeout(() => resolve(false), passCheckMs));
-  while (((await migration.progress())?.pass ?? 0) < 2) if (await Promise.race([isOver, later()])) return;
-  const { applied, why } = await migration.startPostcopy();
-  if (!applied) screen.say(`it does not go over to post-copy: ${why}`);
 }
 
 /** First Ctrl-C: abort. Second: go; each host settles by itself. */

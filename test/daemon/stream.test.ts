@@ -1,11 +1,15 @@
 // The memory stream's options between two daemons, led by real virsh: in force at both QEMUs while memory moves, and gone
 // when the guest has arrived, or stays (G1, G2, G6).
 
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { checkTogether } from "../../src/daemon/refused-together.js";
 import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/flags.js";
+import { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { qemuImg } from "../migrate/disk-lab.js";
@@ -15,7 +19,7 @@ import { hasOpenssl } from "../rpc/pki.js";
 import { hostOf } from "./either-host.js";
 import { freePort } from "./free-port.js";
 import { ProofDomain, type ProofWish, streams } from "./lab.js";
-import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
+import { fieldsOf, hasVirsh, until, VirshLab } from "./virsh-lab.js";
 
 const { procedures } = remote;
 /** Of DOMAIN_GET_XML_DESC. */
@@ -39,6 +43,20 @@ const settingsAt = (guest: ProofDomain, side: string) =>
 
 const expectInForce = async (guest: ProofDomain, side: string, { on, ...parameters }: InForce) =>
   expect(await settingsAt(guest, side)).toMatchObject({ on: expect.arrayContaining([...on]), ...parameters });
+
+/** What becomes of a level of 9: QEMU 7.2 takes it, and keeps 1. */
+const levelKept = (guest: ProofDomain, parameter: "multifd-zlib-level" | "multifd-zstd-level") =>
+  guest.asked("a", async (main) => {
+    await main.execute("migrate-set-parameters", { [parameter]: 9 });
+    const { [parameter]: kept } = await main.execute("query-migrate-parameters", {});
+    await main.execute("migrate-set-parameters", { [parameter]: 1 });
+    return kept;
+  });
+
+const ours = async (...words: string[]): Promise<string> => {
+  await promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words]);
+  return "";
+};
 
 /** A guest that goes to and fro; where it is, and the side that it was last given. */
 class Travels {
@@ -65,15 +83,19 @@ class Travels {
     return this.#sides.at(-1) ?? "";
   }
 
-  /** Slower than the guest dirties its memory, until it is let go. */
-  leave(options: readonly string[], bandwidth = "2") {
+  /** Slower than the guest dirties its memory, until it is let go. `command`: by ours, or by virsh. */
+  leave(options: readonly string[], bandwidth = "2", command = "virsh") {
     const { guest } = this.lab;
     const from = this.here;
     const to = this.lab[this.#at === "a" ? "b" : "a"];
     const side = `side${this.#sides.length}`;
     const uri = options.includes("--p2p") ? to.tcp : to.uri;
-    const words = ["migrate", "--live", ...options, "--bandwidth", bandwidth, guest.name, uri];
-    const ended = from.virsh(...words, "--xml", this.lab.xmlFile(side)).catch(String);
+    const how = [...options, "--bandwidth", bandwidth, "--xml", this.lab.xmlFile(side)];
+    const asked =
+      command === "virsh"
+        ? from.virsh("migrate", "--live", guest.name, uri, ...how)
+        : ours("migrate", "--from", from.uri, "--to", uri, "--domain", guest.name, ...how);
+    const ended = asked.catch(String);
     const arrived = async () => {
       expect(await ended).toBe("");
       this.#at = this.#at === "a" ? "b" : "a";
@@ -149,12 +171,11 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     }
   });
 
-  test("leaves QEMU as it was when it is aborted, and when the destination's QEMU dies", async () => {
+  test("leaves QEMU as it was when it is aborted, when the destination's QEMU dies, and by our own command with --timeout", async () => {
     const travels = await Travels.begin();
     const { lab } = travels;
-    const aborted = travels.leave(["--parallel", "--compressed", "--comp-methods", "zlib"]);
+    const aborted = travels.leave(["--parallel", "--auto-converge"]);
     await aborted.moves();
-    await expectInForce(lab.guest, "a", { on: ["multifd"], "multifd-compression": "zlib" });
     await travels.here.virsh("domjobabort", lab.guest.name);
     expect(await aborted.ended).toContain("canceled by client");
     await travels.stays();
@@ -165,7 +186,59 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     for (const pid of lab.guest.pids()) if (pid !== source) process.kill(pid, "SIGKILL");
     expect(await bereft.ended).toContain("error");
     await travels.stays();
+
+    // Our own command takes the same words, and one that virsh 9.0 has not.
+    for (const [method, ending] of [
+      ["zstd", ["--timeout-abort"]],
+      ["zlib", []],
+    ] as const) {
+      const words = ["--parallel", "--compressed", "--comp-methods", method, `--comp-${method}-level`, "9"];
+      const level = await levelKept(lab.guest, `multifd-${method}-level`);
+      const going = travels.leave([...words, "--timeout", "1", ...ending], "2", "ours");
+      await going.moves();
+      await expectInForce(lab.guest, "a", { on: ["multifd"], [`multifd-${method}-level`]: level });
+      await expectInForce(lab.guest, going.side, { on: ["multifd"], "multifd-compression": method });
+      if (ending.length === 0) await going.arrived();
+      else {
+        expect(await going.ended).toContain("aborted");
+        await travels.stays();
+      }
+    }
   });
+});
+
+test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
+  [["ZEROCOPY"], {}, "OPERATION_INVALID", "only available for parallel migration"],
+  [["PARALLEL", "TLS", "ZEROCOPY"], {}, "INVALID_ARG", "TLS does not"],
+  [[], { parallelConnections: 2 }, "INVALID_ARG", "tunes PARALLEL (--parallel), which is off"],
+  [["PARALLEL"], { parallelConnections: 256 }, "INVALID_ARG", "from 1 to 255"],
+  [[], { autoConvergeInitialPercent: 2 }, "INVALID_ARG", "tunes AUTO_CONVERGE"],
+  [["COMPRESSED"], { compressionMtLevel: 2 }, "INVALID_ARG", "tunes the compression method mt"],
+  [[], { compression: ["mt"], compressionXbzrleCacheBytes: 4096 }, "INVALID_ARG", "method xbzrle"],
+  [[], { compression: ["xbzrle"], compressionXbzrleCacheBytes: 5000 }, "INVALID_ARG", "power of two"],
+  [[], { compression: ["lz4"] }, "INVALID_ARG", "Unsupported compression method 'lz4'"],
+  [[], { compression: ["mt", "mt"] }, "INVALID_ARG", "specified twice"],
+  [[], { compression: ["zlib"] }, "INVALID_ARG", "works on parallel connections only"],
+  [["PARALLEL"], { compression: ["xbzrle"] }, "INVALID_ARG", "does not work on parallel connections"],
+  [["PARALLEL", "COMPRESSED"], {}, "INVALID_ARG", "names no method"],
+  [["PEER2PEER", "TUNNELLED", "PARALLEL"], {}, "ARGUMENT_UNSUPPORTED", "a tunnel carries one connection"],
+  [["PEER2PEER", "TUNNELLED", "TLS"], {}, "ARGUMENT_UNSUPPORTED", "take a TLS URI instead"],
+])("a step with %j and %j is refused with %s: %s", (flags, parameters, code, words) => {
+  const asked = { flags: new Set<MigrateFlag>(["LIVE", ...flags]), parameters, cookie: new Uint8Array() };
+  const check = () => checkTogether(asked, { side: "source" });
+  expect(check).toThrow(words);
+  expect(check).toThrow(expect.objectContaining({ code: errorCodes[code] }));
+});
+
+test("a destination bears figures of what only its source is told, and both what tunes nothing", () => {
+  const cookie = new Uint8Array();
+  const asked = (parameters: MigrateParameters) => ({
+    flags: new Set(["LIVE"] as const),
+    parameters,
+    cookie,
+  });
+  checkTogether(asked({ autoConvergeInitialPercent: 2 }), { side: "destination" });
+  checkTogether(asked({ tlsDestination: "b", postcopyBandwidthMiBps: 2 }), { side: "source" });
 });
 
 describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
@@ -232,19 +305,17 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
 
 describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
   const { made } = twoAuthorities();
-  const rows: readonly [flags: readonly MigrateFlag[], MigrateParameters, both: InForce, source: InForce][] =
-    [
-      [
-        ["PARALLEL", "AUTO_CONVERGE"],
-        { parallelConnections: 3, autoConvergeInitialPercent: 30 },
-        { on: ["multifd"], "multifd-channels": 3 },
-        { on: ["auto-converge"], "cpu-throttle-initial": 30 },
-      ],
-      [["COMPRESSED"], {}, { on: ["xbzrle"] }, { on: [] }],
-      [["TLS"], {}, { on: [], "tls-creds": expect.stringContaining("migrat") }, { on: [] }],
-    ];
+  const parallel = { parallelConnections: 3, autoConvergeInitialPercent: 30 };
+  const onParallel = { on: ["multifd"], "multifd-channels": 3 };
+  const throttled = { on: ["auto-converge"], "cpu-throttle-initial": 30 };
+  const rows: readonly [readonly MigrateFlag[], MigrateParameters, both: InForce, source?: InForce][] = [
+    [["PARALLEL", "AUTO_CONVERGE"], parallel, onParallel, throttled],
+    [["PARALLEL", "AUTO_CONVERGE", "PEER2PEER"], parallel, onParallel, throttled],
+    [["COMPRESSED", "PEER2PEER"], {}, { on: ["xbzrle"] }],
+    [["TLS"], {}, { on: [], "tls-creds": expect.stringContaining("migrat") }],
+  ];
 
-  test.each(["led by its client", "led by its source"])("%s it goes there and back", async (mode) => {
+  test("it is in force at both, there and back, led by the client or by the source", async () => {
     const tls = made.credentials;
     const libvirtd = await hostOf("libvirtd", "hosta", { qemu: { default_tls_x509_cert_dir: tls } });
     const daemon = await hostOf("switchoverd", "hostb", {
@@ -257,7 +328,7 @@ describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
     const rpc = await libvirtd.redial.rpc();
     const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc, flags: 0 });
     let number = 0;
-    for (const [flags, parameters, both, source] of rows)
+    for (const [flags, parameters, both, source = both] of rows)
       for (const [from, to] of [
         [libvirtd, daemon],
         [daemon, libvirtd],
@@ -269,7 +340,7 @@ describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
         guest.xml(side);
         const migration = await migrateBetween({
           ...{ from: from.uri, to: to.uri, domain: guest.name },
-          flags: ["LIVE", ...flags, ...(mode === "led by its source" ? (["PEER2PEER"] as const) : [])],
+          flags: ["LIVE", ...flags],
           parameters: {
             ...{ ...parameters, uri: "tcp://127.0.0.1", bandwidthMiBps: 2 },
             xml: xml.replaceAll(`${before}.`, `${side}.`),
