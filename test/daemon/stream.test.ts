@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { checkTogether } from "../../src/daemon/refused-together.js";
+import { capabilitiesIn } from "../../src/daemon/step-cookies.js";
 import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/flags.js";
 import { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -18,7 +19,7 @@ import { hasLibvirtd } from "../rpc/libvirtd.js";
 import { hasOpenssl } from "../rpc/pki.js";
 import { hostOf } from "./either-host.js";
 import { freePort } from "./free-port.js";
-import { ProofDomain, type ProofWish, streams } from "./lab.js";
+import { inTwoHosts, ProofDomain, type ProofWish, streams } from "./lab.js";
 import { fieldsOf, hasVirsh, until, VirshLab } from "./virsh-lab.js";
 
 const { procedures } = remote;
@@ -174,10 +175,19 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
   test("leaves QEMU as it was when it is aborted, when the destination's QEMU dies, and by our own command with --timeout", async () => {
     const travels = await Travels.begin();
     const { lab } = travels;
-    const aborted = travels.leave(["--parallel", "--auto-converge"]);
-    await aborted.moves();
+    /** Our own command, which takes the same words, and one that virsh 9.0 has not. */
+    const withLevel = async (method: "zlib" | "zstd", ...more: string[]) => {
+      const words = ["--parallel", "--compressed", "--comp-methods", method, `--comp-${method}-level`, "9"];
+      const level = await levelKept(lab.guest, `multifd-${method}-level`);
+      const going = travels.leave([...words, ...more], "2", "ours");
+      await going.moves();
+      await expectInForce(lab.guest, "a", { on: ["multifd"], [`multifd-${method}-level`]: level });
+      await expectInForce(lab.guest, going.side, { on: ["multifd"], "multifd-compression": method });
+      return going;
+    };
+    const aborted = await withLevel("zstd");
     await travels.here.virsh("domjobabort", lab.guest.name);
-    expect(await aborted.ended).toContain("canceled by client");
+    expect(await aborted.ended).toContain("aborted");
     await travels.stays();
 
     const [source] = lab.guest.pids();
@@ -187,24 +197,30 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await bereft.ended).toContain("error");
     await travels.stays();
 
-    // Our own command takes the same words, and one that virsh 9.0 has not.
-    for (const [method, ending] of [
-      ["zstd", ["--timeout-abort"]],
-      ["zlib", []],
-    ] as const) {
-      const words = ["--parallel", "--compressed", "--comp-methods", method, `--comp-${method}-level`, "9"];
-      const level = await levelKept(lab.guest, `multifd-${method}-level`);
-      const going = travels.leave([...words, "--timeout", "1", ...ending], "2", "ours");
-      await going.moves();
-      await expectInForce(lab.guest, "a", { on: ["multifd"], [`multifd-${method}-level`]: level });
-      await expectInForce(lab.guest, going.side, { on: ["multifd"], "multifd-compression": method });
-      if (ending.length === 0) await going.arrived();
-      else {
-        expect(await going.ended).toContain("aborted");
-        await travels.stays();
-      }
-    }
+    const late = travels.leave(["--compressed", "--timeout", "1", "--timeout-abort"], "2", "ours");
+    expect(await late.ended).toContain("aborted");
+    await travels.stays();
+
+    const suspended = await withLevel("zlib", "--timeout", "2");
+    await suspended.arrived();
   });
+});
+
+test("parallel connections led by the source go on when its daemon is killed with -9", async () => {
+  await inTwoHosts({}, async (lab) => {
+    const parameters = { parallelConnections: 3, bandwidthMiBps: 2, compression: ["zlib"] };
+    const ended = lab.peerToPeer("a", "b", "b", parameters, ["PARALLEL"]).catch(() => {});
+    await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
+    await lab.restart("a");
+    const rpc = await lab.rpc("a");
+    await rpc.call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 0n, flags: 0 });
+    await ended;
+    expect(await lab.countsOn()).toBe("b");
+  });
+});
+
+test("a peer whose cookie tells nothing is taken to know what is asked", () => {
+  expect(capabilitiesIn(null, { compression: { xbzrle: {} } })).toEqual(["events", "return-path", "xbzrle"]);
 });
 
 test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
@@ -267,6 +283,10 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
     await going.letGo();
     await going.arrived();
     await guest.checkDisk("side1");
+    // Where neither address tells whose certificate is expected.
+    const path = `unix://${join(travels.here.process.directory, "disks.sock")}`;
+    await travels.leave(["--tls", "--copy-storage-all", "--disks-uri", path], "0").arrived();
+    await guest.checkDisk("side2");
   });
 
   test("encrypts the memory by a relay, and on parallel connections led by the source", async () => {
