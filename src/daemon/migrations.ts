@@ -45,7 +45,10 @@ export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
-  /** By name at the destination: in post-copy a guest may have arrived before Finish is asked. */
+  /**
+   * By name at the destination: in post-copy a guest may have arrived before Finish is asked, and one that was refused is
+   * gone. virsh shows what Perform has said only if Finish does not complain too.
+   */
   readonly #unfinished = new Map<string, Incoming>();
   /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
   readonly #namesAtSource = new WeakMap<Incoming, string>();
@@ -360,7 +363,7 @@ export class Migrations {
     void it.ended.then(({ outcome }) => {
       if (outcome === "stuck") return;
       this.#incoming.delete(migrationId);
-      if (it.mayGoOver) this.#unfinished.set(it.identity.name, it);
+      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(it.identity.name, it);
     });
   }
 

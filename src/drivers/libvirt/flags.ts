@@ -110,6 +110,9 @@ const fields: Readonly<Record<string, Field>> = {
   "parallel.connections": int("parallelConnections"),
   "tls.destination": text("tlsDestination"),
 };
+/** Its name on the wire. */
+export const fieldOf = (name: keyof MigrateParameters): string =>
+  Object.entries(fields).find(([, it]) => it.name === name)?.[0] ?? name;
 /** Given once for each of its values. */
 const several: readonly (keyof MigrateParameters)[] = ["disks", "compression"];
 

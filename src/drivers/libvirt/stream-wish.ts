@@ -2,7 +2,7 @@
 // (its qemu_migration_params.c, 9.4).
 
 import type { Compression, StreamWish, TlsWish } from "../../protocol/stream.js";
-import type { MigrateFlag, MigrateParameters } from "./flags.js";
+import { fieldOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 
 interface Asked {
   readonly flags: ReadonlySet<MigrateFlag>;
@@ -89,7 +89,7 @@ export function streamRefusal(asked: Asked): string | undefined {
   for (const [what, { is, by }] of Object.entries(tuned)) {
     const said = by.find((it) => asked.parameters[it] !== undefined);
     if (said !== undefined && is(wish) === undefined)
-      return `${said} tunes ${what}, which is off; turn it on`;
+      return `the migration parameter '${fieldOf(said)}' tunes ${what}, which is off; turn it on`;
   }
   return undefined;
 }
