@@ -64,7 +64,7 @@ function checkTunnel(
   if (disksPort !== undefined || disksUri !== undefined)
     throw no("ARGUMENT_UNSUPPORTED", "a tunnel has no place for disks");
   if (flags.has("PARALLEL"))
-    throw no("ARGUMENT_UNSUPPORTED", "a tunnel carries one connection, and PARALLEL has several");
+    throw no("INVALID_ARG", "a tunnel carries one connection, and PARALLEL has several");
   if (flags.has("TLS"))
     throw no("ARGUMENT_UNSUPPORTED", "a tunnel is as safe as its connection: take a TLS URI instead of TLS");
 }

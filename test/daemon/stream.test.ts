@@ -250,7 +250,7 @@ test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
   [[], { compression: ["zlib"] }, "INVALID_ARG", "works on parallel connections only"],
   [["PARALLEL"], { compression: ["xbzrle"] }, "INVALID_ARG", "does not work on parallel connections"],
   [["PARALLEL", "COMPRESSED"], {}, "INVALID_ARG", "names no method"],
-  [["PEER2PEER", "TUNNELLED", "PARALLEL"], {}, "ARGUMENT_UNSUPPORTED", "a tunnel carries one connection"],
+  [["PEER2PEER", "TUNNELLED", "PARALLEL"], {}, "INVALID_ARG", "a tunnel carries one connection"],
   [["PEER2PEER", "TUNNELLED", "TLS"], {}, "ARGUMENT_UNSUPPORTED", "take a TLS URI instead"],
 ])("a step with %j and %j is refused with %s: %s", (flags, parameters, code, words) => {
   const asked = { flags: new Set<MigrateFlag>(["LIVE", ...flags]), parameters, cookie: new Uint8Array() };
