@@ -246,6 +246,7 @@ test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
   [[], { compression: ["mt"], compressionXbzrleCacheBytes: 4096 }, "INVALID_ARG", "method xbzrle"],
   [[], { compression: ["xbzrle"], compressionXbzrleCacheBytes: 5000 }, "INVALID_ARG", "power of two"],
   [[], { compression: ["lz4"] }, "INVALID_ARG", "Unsupported compression method 'lz4'"],
+  [[], { compression: ["toString"] }, "INVALID_ARG", "Unsupported compression method 'toString'"],
   [[], { compression: ["mt", "mt"] }, "INVALID_ARG", "specified twice"],
   [[], { compression: ["zlib"] }, "INVALID_ARG", "works on parallel connections only"],
   [["PARALLEL"], { compression: ["xbzrle"] }, "INVALID_ARG", "does not work on parallel connections"],

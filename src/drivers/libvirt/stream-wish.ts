@@ -9,7 +9,7 @@ interface Asked {
   readonly parameters: MigrateParameters;
 }
 
-const isMethod = (it: string): it is keyof Compression => it in methods;
+const isMethod = (it: string): it is keyof Compression => Object.hasOwn(methods, it);
 
 /** Each with what tunes it. */
 const methods = {
