@@ -40,6 +40,9 @@ const plain = (name: string): Shown => ["migrate/migrate.test.ts", name];
 const virsh = (name: string): Shown => ["daemon/virsh-migrate.test.ts", name];
 const disks = (name: string): Shown => ["daemon/storage.test.ts", name];
 const overThere = (name: string): Shown => ["daemon/postcopy.test.ts", name];
+const streamThere = (name: string): Shown => ["daemon/stream.test.ts", name];
+const levels = streamThere("leaves QEMU as it was when it is aborted");
+const inForce = streamThere("has both QEMUs do what is asked, there and back");
 const definition = "an embedder's guests have no definitions";
 const ownSocket = "both sides are on one machine, and the copies go over a socket of the migration's own";
 
@@ -92,7 +95,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
     none: definition,
     between: ["daemon/led.test.ts", "the definition moves, and the guest runs on"],
   },
-  COMPRESSED: { option: "stream.compression", shown: stream("xbzrle") },
+  COMPRESSED: { option: "stream.compression", shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
     option: "abortOnError",
     shown: ["migrate/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
@@ -102,6 +105,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
     option: "stream.autoConverge",
     note: "or a rule of `convergence`",
     shown: stream("auto-convergence"),
+    between: inForce,
   },
   RDMA_PIN_ALL: { none: "RDMA is not supported" },
   POSTCOPY: {
@@ -113,8 +117,9 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
     option: "stream.tls",
     note: "of the memory and of the disks",
     shown: ["migrate/storage-tls.test.ts", "over a unix socket"],
+    between: streamThere("encrypts the memory by a relay, and on parallel connections"),
   },
-  PARALLEL: { option: "stream.parallel", shown: stream("two connections") },
+  PARALLEL: { option: "stream.parallel", shown: stream("two connections"), between: inForce },
   NON_SHARED_SYNCHRONOUS_WRITES: {
     option: "storage.synchronousWrites",
     shown: storage("with synchronous writes it arrives too"),
@@ -127,6 +132,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   ZEROCOPY: {
     option: "stream.zeroCopy",
     shown: stream("an abort, the destination's death and an arrival do so with zero-copy"),
+    between: inForce,
   },
 };
 
@@ -162,6 +168,7 @@ export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
   "bandwidth.postcopy": {
     option: "stream.postcopy.bandwidthMiBps",
     shown: stream("post-copy made ready"),
+    between: inForce,
   },
   graphics_uri: {
     option: "graphics",
@@ -175,35 +182,61 @@ export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
   },
   disks_port: { none: ownSocket, between: disks("--p2p, to the port that is asked for") },
   disks_uri: { none: ownSocket, between: disks("--disks-uri takes the copy by a unix socket") },
-  compression: { option: "stream.compression", shown: stream("zlib on parallel connections") },
-  "compression.mt.level": { option: "stream.compression.mt.level", shown: stream("compression in threads") },
+  compression: {
+    option: "stream.compression",
+    shown: stream("zlib on parallel connections"),
+    between: inForce,
+  },
+  "compression.mt.level": {
+    option: "stream.compression.mt.level",
+    shown: stream("compression in threads"),
+    between: inForce,
+  },
   "compression.mt.threads": {
     option: "stream.compression.mt.threads",
     shown: stream("compression in threads"),
+    between: inForce,
   },
   "compression.mt.dthreads": {
     option: "stream.compression.mt.decompressThreads",
     shown: stream("compression in threads"),
+    between: inForce,
   },
   "compression.zlib.level": {
     option: "stream.compression.zlib.level",
     note: "libvirt's since 9.1; QEMU 7.2 takes it and keeps 1",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
+    between: levels,
   },
   "compression.zstd.level": {
     option: "stream.compression.zstd.level",
     note: "as zlib's",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
+    between: levels,
   },
-  "compression.xbzrle.cache": { option: "stream.compression.xbzrle.cacheBytes", shown: stream("xbzrle") },
+  "compression.xbzrle.cache": {
+    option: "stream.compression.xbzrle.cacheBytes",
+    shown: stream("xbzrle"),
+    between: inForce,
+  },
   "auto_converge.initial": {
     option: "stream.autoConverge.initialPercent",
     shown: stream("auto-convergence"),
+    between: inForce,
   },
   "auto_converge.increment": {
     option: "stream.autoConverge.incrementPercent",
     shown: stream("auto-convergence"),
+    between: inForce,
   },
-  "parallel.connections": { option: "stream.parallel.connections", shown: stream("five connections") },
-  "tls.destination": { option: "stream.tls.hostname", shown: stream("for another host") },
+  "parallel.connections": {
+    option: "stream.parallel.connections",
+    shown: stream("five connections"),
+    between: inForce,
+  },
+  "tls.destination": {
+    option: "stream.tls.hostname",
+    shown: stream("for another host"),
+    between: streamThere("refuses a certificate that is for another host"),
+  },
 };

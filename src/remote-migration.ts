@@ -45,6 +45,8 @@ export interface RemoteMigration {
   progress(): Promise<Progress | null>;
   /** Obeyed until the guest has been handed over, and refused with a reason after it. */
   abort(): Promise<Abort>;
+  /** Pauses the guest at the source, so that its memory does not change; it runs on at the destination. Never rejects. */
+  suspend(): Promise<Tuned>;
   /** With `POSTCOPY`: has the guest run at the destination before its memory is there. Never rejects. */
   startPostcopy(): Promise<Tuned>;
 }
@@ -89,17 +91,25 @@ export async function migrateBetweenWith(
         }
       },
       abort,
-      startPostcopy: async () => {
-        try {
-          await source.call(remote.procedures.domainMigrateStartPostCopy, { dom, flags: 0 });
-          return { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
-        } catch (error) {
-          return { applied: false, why: messageOf(error) };
-        }
-      },
+      suspend: () =>
+        tuned(
+          source.call(remote.procedures.domainSuspend, { dom }),
+          "the guest is paused until it has arrived",
+        ),
+      startPostcopy: () =>
+        tuned(
+          source.call(remote.procedures.domainMigrateStartPostCopy, { dom, flags: 0 }),
+          "QEMU goes over to post-copy as soon as it can",
+        ),
     };
   } catch (error) {
     await close();
     throw error;
   }
 }
+
+const tuned = (asked: Promise<unknown>, why: string): Promise<Tuned> =>
+  asked.then(
+    () => ({ applied: true, why }),
+    (error: unknown) => ({ applied: false, why: messageOf(error) }),
+  );

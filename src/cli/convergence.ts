@@ -11,15 +11,22 @@ import {
 import { bandwidthFor, describeForecast, forecastBefore } from "../protocol/forecast.js";
 import type { ConvergenceWords, MigrateWords } from "./words.js";
 
+const endingsIn = (words: ConvergenceWords) =>
+  (
+    [
+      ["suspend", words.timeoutSuspend],
+      ["postcopy", words.timeoutPostcopy],
+      ["abort", words.timeoutAbort],
+    ] as const
+  ).flatMap(([then, it]) => (it === true ? [then] : []));
+
+/** What `--timeout` does, of words that do not contradict one another. */
+export const timeoutEnding = (words: ConvergenceWords) => endingsIn(words)[0] ?? "suspend";
+
 /** @throws Error when the words contradict one another, or one needs another. */
 export function convergenceOf(words: ConvergenceWords & { readonly postcopy?: boolean }): ConvergencePolicy {
   const { timeout } = words;
-  const endings = [
-    ["suspend", words.timeoutSuspend],
-    ["postcopy", words.timeoutPostcopy],
-    ["abort", words.timeoutAbort],
-  ] as const;
-  const said = endings.filter(([, it]) => it === true).map(([then]) => then);
+  const said = endingsIn(words);
   if (said.length > 1) throw new Error(`--timeout can end with one of ${said.join(", ")}, not with more`);
   if (timeout === undefined && said.length > 0) throw new Error(`--timeout-${said[0]} needs --timeout`);
   if (words.postcopy !== true && (words.postcopyAfterPrecopy === true || said[0] === "postcopy"))
@@ -31,16 +38,6 @@ export function convergenceOf(words: ConvergenceWords & { readonly postcopy?: bo
     ...(timeout === undefined ? [] : timeoutPolicy(timeout * 1000, said[0])),
   ];
 }
-
-/** Whether anything is said that makes a policy. */
-export const saysConvergence = (words: ConvergenceWords): boolean =>
-  [
-    words.timeout,
-    words.timeoutSuspend,
-    words.timeoutPostcopy,
-    words.timeoutAbort,
-    words.postcopyAfterPrecopy,
-  ].some((it) => it !== undefined);
 
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 

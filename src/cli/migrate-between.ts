@@ -8,14 +8,14 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { forecast, noCourse, observe } from "../protocol/forecast.js";
 import { outcomes } from "../protocol/outcomes.js";
+import { checkStream } from "../protocol/stream.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
-import { saysConvergence } from "./convergence.js";
 import { createScreen, type Screen } from "./screen.js";
-import { streamWordsIn } from "./stream-words.js";
+import { checkSteering, steer } from "./steer-between.js";
+import { askedStream, streamOf } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
-const passCheckMs = 50;
 const definitionMoved = "the definition is at the destination";
 
 /** The exit code. */
@@ -28,8 +28,7 @@ export async function migrateBetweenCommand(
   let journal: FileJournal | undefined;
   try {
     const where = placesOf(hardware, words);
-    if (words.postcopyAfterPrecopy && !words.postcopy)
-      throw new Error("--postcopy-after-precopy needs --postcopy");
+    checkSteering(words);
     if (words.journal !== undefined) journal = await openFileJournal(words.journal);
     migration = await migrateBetween({
       ...where,
@@ -45,7 +44,7 @@ export async function migrateBetweenCommand(
   }
   const stopListening = obeyInterrupts(migration, screen);
   const stopShowing = showProgress(migration, screen);
-  if (words.postcopyAfterPrecopy) void goOver(migration, screen);
+  steer(migration, words, screen);
   const { kind, error } = await migration.outcome;
   stopShowing();
   stopListening();
@@ -73,15 +72,11 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  const [word] = streamWordsIn(words).filter((it) => it !== "--postcopy");
+  const [word] = askedStream(words).strange;
   if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
+  checkStream(streamOf(words), "tcp");
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
-  const { postcopyAfterPrecopy: _, ...others } = words;
-  if (saysConvergence(others))
-    throw new Error(
-      "between hosts a convergence policy cannot be said yet; virsh migrate --timeout asks a switchoverd to pause the guest",
-    );
   return { from, to, domain };
 }
 
@@ -93,7 +88,6 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
     ["NON_SHARED_DISK", words.copyStorageAll],
     ["NON_SHARED_INC", words.copyStorageInc],
     ["NON_SHARED_SYNCHRONOUS_WRITES", words.copyStorageSynchronousWrites],
-    ["POSTCOPY", words.postcopy],
     ["UNSAFE", words.unsafe],
     ["ABORT_ON_ERROR", words.abortOnError],
     ["PERSIST_DEST", words.persistent],
@@ -103,6 +97,7 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
   return [
     ...(words.offline ? [] : (["LIVE"] as const)),
     ...flags.flatMap(([flag, said]) => (said ? [flag] : [])),
+    ...askedStream(words).flags,
   ];
 }
 
@@ -111,6 +106,7 @@ async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
   const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
   const { migrateDisks, disksPort, disksUri } = words;
   return {
+    ...askedStream(words).parameters,
     ...(migrateUri !== undefined && { uri: migrateUri }),
     ...(destinationName !== undefined && { name: destinationName }),
     ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
@@ -141,15 +137,6 @@ function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   return () => {
     ended = true;
   };
-}
-
-/** As virsh does: when the second pass over the memory has begun. */
-async function goOver(migration: RemoteMigration, screen: Screen): Promise<void> {
-  const isOver = migration.outcome.then(() => true);
-  const later = () => new Promise<false>((resolve) => setTimeout(() => resolve(false), passCheckMs));
-  while (((await migration.progress())?.pass ?? 0) < 2) if (await Promise.race([isOver, later()])) return;
-  const { applied, why } = await migration.startPostcopy();
-  if (!applied) screen.say(`it does not go over to post-copy: ${why}`);
 }
 
 /** First Ctrl-C: abort. Second: go; each host settles by itself. */

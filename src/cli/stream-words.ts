@@ -1,8 +1,9 @@
 // The words of the command line for the memory stream: virsh's where virsh has one. What they amount to is a StreamWish.
 
 import { Option } from "commander";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import { given, streamWishOf } from "../drivers/libvirt/stream-wish.js";
 import {
-  type Compression,
   defaultTlsCredentials,
   type OptionalOption,
   optionalOptions,
@@ -82,78 +83,92 @@ export const streamOptions = (number: (text: string) => number): readonly Option
   ];
 };
 
-/** The words that were said, as they are written. */
-export function streamWordsIn(words: StreamWords): readonly string[] {
+const flagOf: Partial<Record<keyof StreamWords, MigrateFlag>> = {
+  parallel: "PARALLEL",
+  compressed: "COMPRESSED",
+  autoConverge: "AUTO_CONVERGE",
+  zerocopy: "ZEROCOPY",
+  postcopy: "POSTCOPY",
+  tls: "TLS",
+};
+const parameterOf: Partial<Record<keyof StreamWords, keyof MigrateParameters>> = {
+  parallelConnections: "parallelConnections",
+  compMethods: "compression",
+  compXbzrleCache: "compressionXbzrleCacheBytes",
+  compMtLevel: "compressionMtLevel",
+  compMtThreads: "compressionMtThreads",
+  compMtDthreads: "compressionMtDecompressThreads",
+  compZlibLevel: "compressionZlibLevel",
+  compZstdLevel: "compressionZstdLevel",
+  autoConvergeInitial: "autoConvergeInitialPercent",
+  autoConvergeIncrement: "autoConvergeIncrementPercent",
+  postcopyBandwidth: "postcopyBandwidthMiBps",
+  tlsDestination: "tlsDestination",
+};
+
+/** Each that was said, as it is written and by its name. */
+function saidIn(words: StreamWords): { long: string; name: keyof StreamWords }[] {
   return streamOptions(Number).flatMap((it) => {
-    const said = words[it.attributeName() as keyof StreamWords];
-    return said === undefined || (it.negate && said === true) ? [] : (it.long ?? []);
+    const name = it.attributeName() as keyof StreamWords;
+    const said = words[name];
+    const { long = "" } = it;
+    return said === undefined || (it.negate && said === true) ? [] : { long, name };
   });
+}
+
+/** As libvirt's hosts are asked for them. */
+export interface AskedStream {
+  readonly flags: readonly MigrateFlag[];
+  readonly parameters: MigrateParameters;
+  /** Words of ours that libvirt has none for. */
+  readonly strange: readonly string[];
+}
+
+export function askedStream(words: StreamWords): AskedStream {
+  const said = saidIn(words);
+  return {
+    flags: said.flatMap(({ name }) => flagOf[name] ?? []),
+    parameters: Object.fromEntries(
+      said.flatMap(({ name }) => {
+        const parameter = parameterOf[name];
+        return parameter === undefined ? [] : [[parameter, words[name]]];
+      }),
+    ),
+    strange: said.flatMap(({ name, long }) => (name in flagOf || name in parameterOf ? [] : long)),
+  };
 }
 
 /** @throws RangeError when a word tunes what was not asked for; what does not go together is checked later. */
 export function streamOf(words: StreamWords): StreamWish {
   const { parallel, compressed, autoConverge, postcopy, tls, compMethods } = words;
-  const said = new Set(compMethods ?? (compressed && !parallel ? ["xbzrle"] : []));
-  const strange = [...said].find((it) => !methods.some((method) => method === it));
+  const methodsSaid = new Set(compMethods ?? []);
+  const strange = [...methodsSaid].find((it) => !methods.some((method) => method === it));
   if (strange !== undefined)
     throw new RangeError(`--comp-methods does not know ${strange}; there are ${methods.join(", ")}`);
+  const said = saidIn(words);
   const needs = (needed: string, isThere: boolean, tuned: readonly (keyof StreamWords)[]) => {
-    const spoken = streamWordsIn(words);
-    const word = streamOptions(Number).find(
-      (it) => tuned.some((name) => name === it.attributeName()) && spoken.includes(it.long ?? ""),
-    );
+    const word = said.find(({ name }) => tuned.includes(name));
     if (!isThere && word !== undefined) throw new RangeError(`${word.long} needs ${needed}; add it`);
   };
+  const { flags, parameters } = askedStream(words);
+  const { tlsCredentials: credentials, tlsVerify: verifyPeer } = words;
+  const wish = streamWishOf({ flags: new Set(flags), parameters }, given({ credentials, verifyPeer }));
   needs("--parallel", parallel === true, ["parallelConnections"]);
   needs("--compressed", compressed === true, ["compMethods"]);
-  needs("--comp-methods xbzrle", said.has("xbzrle"), ["compXbzrleCache"]);
-  needs("--comp-methods mt", said.has("mt"), ["compMtLevel", "compMtThreads", "compMtDthreads"]);
-  needs("--comp-methods zlib", said.has("zlib"), ["compZlibLevel"]);
-  needs("--comp-methods zstd", said.has("zstd"), ["compZstdLevel"]);
+  needs("--comp-methods xbzrle", wish.compression?.xbzrle !== undefined, ["compXbzrleCache"]);
+  needs("--comp-methods mt", methodsSaid.has("mt"), ["compMtLevel", "compMtThreads", "compMtDthreads"]);
+  needs("--comp-methods zlib", methodsSaid.has("zlib"), ["compZlibLevel"]);
+  needs("--comp-methods zstd", methodsSaid.has("zstd"), ["compZstdLevel"]);
   needs("--auto-converge", autoConverge === true, [
     ...(["autoConvergeInitial", "autoConvergeIncrement", "autoConvergeMax"] as const),
   ]);
   needs("--postcopy", postcopy === true, ["postcopyBandwidth", "postcopyPreempt"]);
   needs("--tls", tls === true, ["tlsDestination", "tlsCredentials", "tlsVerify"]);
   return given({
-    parallel: parallel && given({ connections: words.parallelConnections }),
-    compression: compressed && compressionOf(words, said),
-    autoConverge:
-      autoConverge &&
-      given({
-        initialPercent: words.autoConvergeInitial,
-        incrementPercent: words.autoConvergeIncrement,
-        maxPercent: words.autoConvergeMax,
-      }),
+    ...wish,
+    autoConverge: wish.autoConverge && given({ ...wish.autoConverge, maxPercent: words.autoConvergeMax }),
     dirtyLimit: words.dirtyLimit === undefined ? undefined : { mibPerSecond: words.dirtyLimit },
-    zeroCopy: words.zerocopy,
-    postcopy: postcopy && given({ bandwidthMiBps: words.postcopyBandwidth, preempt: words.postcopyPreempt }),
-    tls:
-      tls &&
-      given({
-        hostname: words.tlsDestination,
-        credentials: words.tlsCredentials,
-        verifyPeer: words.tlsVerify,
-      }),
+    postcopy: wish.postcopy && given({ ...wish.postcopy, preempt: words.postcopyPreempt }),
     optional: words.optional,
   });
 }
-
-const compressionOf = (words: StreamWords, said: ReadonlySet<string>): Compression =>
-  given({
-    xbzrle: said.has("xbzrle") ? given({ cacheBytes: words.compXbzrleCache }) : undefined,
-    mt: said.has("mt")
-      ? given({
-          level: words.compMtLevel,
-          threads: words.compMtThreads,
-          decompressThreads: words.compMtDthreads,
-        })
-      : undefined,
-    zlib: said.has("zlib") ? given({ level: words.compZlibLevel }) : undefined,
-    zstd: said.has("zstd") ? given({ level: words.compZstdLevel }) : undefined,
-  });
-
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-/** Without what is undefined. */
-const given = <T extends object>(all: T): Given<T> =>
-  Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Given<T>;

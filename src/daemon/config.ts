@@ -65,6 +65,17 @@ const schema = z.strictObject({
       ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
       /** Whether what leaves by TCP goes through a process of ours: a shorter pause, at about a gibibyte a second. */
       relay: z._default(z.boolean(), true),
+      /** The certificates of `--tls`, as libvirt's qemu.conf has them: of QEMU, in files of QEMU's names. */
+      tls: z.exactOptional(
+        z.strictObject({
+          /** Default: `/etc/pki/qemu`. */
+          credentials: z.exactOptional(z.string().check(z.minLength(1))),
+          /** Whether what comes in must show a certificate. Default: true. */
+          verifyPeer: z.exactOptional(z.boolean()),
+          /** GnuTLS' priority string. Default: QEMU's own. */
+          priority: z.exactOptional(z.string().check(z.minLength(1))),
+        }),
+      ),
       /** Given up when no byte moves for so long. */
       stallMs: z._default(milliseconds, defaultLimits.stallMs),
     }),

@@ -4,6 +4,7 @@
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
+import { streamWishOf } from "../drivers/libvirt/stream-wish.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
@@ -30,7 +31,7 @@ import {
   readBeginCookie,
   readPrepareCookie,
 } from "./step-cookies.js";
-import { renamed, type StepWords, streamOf } from "./step-words.js";
+import { renamed, type StepWords } from "./step-words.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
@@ -44,7 +45,10 @@ export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
-  /** By name at the destination: in post-copy a guest may have arrived before Finish is asked. */
+  /**
+   * By name at the destination: in post-copy a guest may have arrived before Finish is asked, and one that was refused is
+   * gone. virsh shows what Perform has said only if Finish does not complain too.
+   */
   readonly #unfinished = new Map<string, Incoming>();
   /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
   readonly #namesAtSource = new WeakMap<Incoming, string>();
@@ -119,20 +123,20 @@ export class Migrations {
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
     const { disks, images } = disksThatCome(domain.model, words, cookie);
+    const stream = streamWishOf(words, config.migration.tls);
+    if (stream.postcopy !== undefined && known === undefined)
+      throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const guest: GuestDescription = {
       uuid: domain.uuid,
       guestWas: flags.has("PAUSED") ? "paused" : "running",
       qemuVersion: known?.qemu ?? "",
       memoryBytes: known?.memory ?? bytesOf(domain),
-      capabilities: capabilitiesIn(cookie),
+      capabilities: capabilitiesIn(cookie, stream),
       disks,
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
     const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
-    const stream = streamOf(words);
-    if (stream.postcopy !== undefined && known === undefined)
-      throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const arriving: Arriving = {
       ...{ identity, domain, guest, persistent, transport, images, stream },
       disksAt: disksAt(config, parameters),
@@ -161,7 +165,7 @@ export class Migrations {
     if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
     const outgoing = this.#outgoingOf(entry);
     const prepared = await this.#orGiveUp(outgoing, () => {
-      const it = preparedOf(this.#host, entry, parameters, words.cookie);
+      const it = preparedOf(this.#host, entry, words);
       if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
       return it;
     });
@@ -178,7 +182,7 @@ export class Migrations {
   async performAlone(entry: ManagedDomain, words: StepWords): Promise<void> {
     await checkMayLeave(this.#host, entry, words);
     const { switchover: known } = readPrepareCookie(this.#host, words.cookie, entry) ?? {};
-    const prepared = preparedOf(this.#host, entry, words.parameters, words.cookie);
+    const prepared = preparedOf(this.#host, entry, words);
     if (known !== undefined && (await this.#host.journal.has(known.migration)))
       throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
     const outgoing = this.#depart(entry, words, known?.migration);
@@ -285,14 +289,16 @@ export class Migrations {
   #depart(entry: ManagedDomain, words: StepWords, migrationId?: string): Outgoing {
     const { parameters, flags } = words;
     const host = this.#host;
+    const { migration } = host.config;
     const outgoing = Outgoing.begin(host, entry, {
       migrationId: migrationId ?? host.ids.next(),
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       abortOnError: flags.has("ABORT_ON_ERROR"),
-      relayed: host.config.migration.relay && !flags.has("TUNNELLED"),
+      // One connection goes through it.
+      relayed: migration.relay && !flags.has("TUNNELLED") && !flags.has("PARALLEL"),
       limits: limitsOf(parameters),
-      stream: streamOf(words),
+      stream: streamWishOf(words, migration.tls),
       storage: copyOf(host.domains.liveOf(entry).domain.model, words),
     });
     this.#keepOutgoing(outgoing);
@@ -303,7 +309,7 @@ export class Migrations {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
-    preparedOf: ({ domain }, parameters, cookie) => preparedOf(this.#host, domain, parameters, cookie),
+    preparedOf: ({ domain }, words) => preparedOf(this.#host, domain, words),
   };
 
   /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
@@ -357,7 +363,7 @@ export class Migrations {
     void it.ended.then(({ outcome }) => {
       if (outcome === "stuck") return;
       this.#incoming.delete(migrationId);
-      if (it.mayGoOver) this.#unfinished.set(it.identity.name, it);
+      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(it.identity.name, it);
     });
   }
 

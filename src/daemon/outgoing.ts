@@ -7,6 +7,7 @@ import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
+import { hostOf } from "../drivers/qemu/block-devices.js";
 import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
@@ -141,7 +142,8 @@ export class Outgoing {
     await this.#keepIntent();
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
-    const answer = await this.peer.perform({ ...prepared, uri }, signal);
+    const host = hostOf(prepared.uri);
+    const answer = await this.peer.perform({ ...prepared, uri, ...(host !== undefined && { host }) }, signal);
     if (answer.kind === "done" || relay === null) return answer;
     const why = await relay.why();
     return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };

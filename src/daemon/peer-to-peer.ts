@@ -5,7 +5,13 @@ import { waitFor } from "xstate";
 import * as z from "zod/mini";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator } from "../drivers/journal/story.js";
-import { bitsOf, flagsOf, type MigrateFlag, type MigrateParameters } from "../drivers/libvirt/flags.js";
+import {
+  areParameters,
+  bitsOf,
+  flagsOf,
+  type MigrateFlag,
+  type MigrateParameters,
+} from "../drivers/libvirt/flags.js";
 import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
@@ -20,6 +26,7 @@ import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
 import { withOwnPki } from "./own-pki.js";
+import type { StepWords } from "./step-words.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
 export const takesNothingOver =
@@ -28,17 +35,7 @@ export const takesNothingOver =
 const kept = z.object({
   destinationUri: z.string(),
   flags: z.number(),
-  parameters: z.object({
-    uri: z.exactOptional(z.string()),
-    name: z.exactOptional(z.string()),
-    xml: z.exactOptional(z.string()),
-    persistentXml: z.exactOptional(z.string()),
-    bandwidthMiBps: z.exactOptional(z.number()),
-    listenAddress: z.exactOptional(z.string()),
-    disks: z.exactOptional(z.readonly(z.array(z.string()))),
-    disksPort: z.exactOptional(z.number()),
-    disksUri: z.exactOptional(z.string()),
-  }),
+  parameters: z.custom<MigrateParameters>(areParameters),
 });
 
 export interface PeerToPeerWords {
@@ -50,7 +47,7 @@ export interface PeerToPeerWords {
 /** How the source's daemon reads and writes cookies. */
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
-  preparedOf(outgoing: Outgoing, parameters: MigrateParameters, cookie: Uint8Array): Prepared;
+  preparedOf(outgoing: Outgoing, words: StepWords): Prepared;
   ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
 }
 
@@ -85,7 +82,9 @@ export function coordinate(
       const answer = await there.prepare(guest, signal);
       if (answer.kind !== "done") return answer;
       const cookie = travelling.cookies.prepare ?? new Uint8Array();
-      const prepared = cookies.preparedOf(outgoing, { ...parameters, uri: answer.value.uri }, cookie);
+      const prepared = cookies.preparedOf(outgoing, {
+        ...{ flags, parameters: { ...parameters, uri: answer.value.uri }, cookie },
+      });
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
       if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
       return done({ settle: destinationUri, ...prepared });

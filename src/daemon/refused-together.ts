@@ -1,15 +1,25 @@
 // What libvirt does not let be asked for together, whatever the guest is, with its codes: checked by each side, at each
 // step that a client asks. Facts: facts/libvirt-migration-detail.md, Prepare 2 and Begin 4.
 
+import { streamRefusal, streamWishOf } from "../drivers/libvirt/stream-wish.js";
+import { messageOf } from "../protocol/answer.js";
+import { checkStream } from "../protocol/stream.js";
 import { copiesStorage } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { StepWords } from "./step-words.js";
 
-/** `isPrepared`: the stream of a tunnel is there. @throws LibvirtError */
-export function checkTogether(words: StepWords, tunnel: { readonly isPrepared: boolean }): void {
+export interface Asking {
+  readonly side: "source" | "destination";
+  /** The stream of a tunnel is there. */
+  readonly isTunnelPrepared?: boolean;
+}
+
+/** @throws LibvirtError */
+export function checkTogether(words: StepWords, asking: Asking): void {
   checkStorage(words);
   checkPostcopy(words);
-  checkTunnel(words, tunnel);
+  checkTunnel(words, asking);
+  checkMemory(words, asking);
 }
 
 function checkStorage(words: StepWords): void {
@@ -42,15 +52,36 @@ function checkPostcopy({ flags }: StepWords): void {
 
 function checkTunnel(
   { flags, parameters }: StepWords,
-  { isPrepared }: { readonly isPrepared: boolean },
+  { isTunnelPrepared = false }: Pick<Asking, "isTunnelPrepared">,
 ): void {
   if (!flags.has("TUNNELLED")) return;
   if (flags.has("OFFLINE")) throw no("OPERATION_INVALID", "an offline migration has nothing to tunnel");
-  if (!isPrepared && !flags.has("PEER2PEER"))
+  if (!isTunnelPrepared && !flags.has("PEER2PEER"))
     throw no("OPERATION_INVALID", "a tunnelled migration has to be peer-to-peer");
   const { uri, listenAddress, disksPort, disksUri } = parameters;
   if (uri !== undefined || listenAddress !== undefined)
     throw no("ARGUMENT_UNSUPPORTED", "a tunnel has no migration URI and no listen address");
   if (disksPort !== undefined || disksUri !== undefined)
     throw no("ARGUMENT_UNSUPPORTED", "a tunnel has no place for disks");
+  if (flags.has("PARALLEL"))
+    throw no("INVALID_ARG", "a tunnel carries one connection, and PARALLEL has several");
+  if (flags.has("TLS"))
+    throw no("ARGUMENT_UNSUPPORTED", "a tunnel is as safe as its connection: take a TLS URI instead of TLS");
+}
+
+function checkMemory(words: StepWords, { side }: Asking): void {
+  const { flags } = words;
+  if (flags.has("OFFLINE")) return;
+  if (flags.has("ZEROCOPY") && !flags.has("PARALLEL"))
+    throw no("OPERATION_INVALID", "zero-copy is only available for parallel migration");
+  // The destination hears its figures, and not of it.
+  const { autoConvergeInitialPercent, autoConvergeIncrementPercent, ...ofBoth } = words.parameters;
+  const parameters = side === "source" ? words.parameters : ofBoth;
+  const refused = streamRefusal({ flags, parameters });
+  if (refused !== undefined) throw no("INVALID_ARG", refused);
+  try {
+    checkStream(streamWishOf({ flags, parameters }), "tcp");
+  } catch (error) {
+    throw no("INVALID_ARG", messageOf(error), { cause: error });
+  }
 }

@@ -5,13 +5,15 @@ import { CookieError } from "../drivers/domain/cookie/errors.js";
 import type { CookieFeature } from "../drivers/domain/cookie/sections.js";
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import type { Domain } from "../drivers/domain/domain.js";
-import type { MigrateParameters } from "../drivers/libvirt/flags.js";
-import { requiredCapabilities } from "../drivers/qemu/stream-table.js";
+import { streamWishOf } from "../drivers/libvirt/stream-wish.js";
+import { neededCapabilities } from "../drivers/qemu/stream-table.js";
 import type { GuestDescription, Identity, Prepared } from "../protocol/messages.js";
+import type { StreamWish } from "../protocol/stream.js";
 import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
+import type { StepWords } from "./step-words.js";
 
 type Named = Pick<Domain, "name" | "uuid">;
 
@@ -80,28 +82,24 @@ export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named):
   read(host, bytes, domain, ofPrepare);
 
 /** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read. */
-export function preparedOf(
-  host: Host,
-  domain: Named,
-  parameters: MigrateParameters,
-  cookieIn: Uint8Array,
-): Prepared {
-  const known = readPrepareCookie(host, cookieIn, domain);
+export function preparedOf(host: Host, domain: Named, words: StepWords): Prepared {
+  const { parameters } = words;
+  const known = readPrepareCookie(host, words.cookie, domain);
   const { uri } = parameters;
   if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
   const settle = known?.switchover?.settle;
   const storage = storageFrom(known?.nbd, parameters, uri);
   return {
     uri: uri.replace(/^tcp:\/\//, "tcp:"),
-    capabilities: capabilitiesIn(known),
+    capabilities: capabilitiesIn(known, streamWishOf(words)),
     ...(settle !== undefined && { settle }),
     ...(storage !== undefined && { storage }),
   };
 }
 
 /** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
-export const capabilitiesIn = (known: Cookie | null): readonly string[] =>
-  known?.capabilities?.caps.map((it) => it.name) ?? requiredCapabilities;
+export const capabilitiesIn = (known: Cookie | null, stream: StreamWish): readonly string[] =>
+  known?.capabilities?.caps.map((it) => it.name) ?? neededCapabilities(stream);
 
 function read(
   { config: { hostUuid } }: Host,

@@ -23,7 +23,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
 
   const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
     writing(client);
-    checkTogether(words, { isPrepared: false });
+    checkTogether(words, { side: "source" });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
       ? await offline.begin(entry, words)
@@ -32,7 +32,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   };
   const prepare = (client: RpcClient, words: StepWords, tunnel?: RpcStream) => {
     writing(client);
-    checkTogether(words, { isPrepared: tunnel !== undefined });
+    checkTogether(words, { side: "destination", isTunnelPrepared: tunnel !== undefined });
     return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
   };
   const perform = async (
@@ -42,7 +42,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     destinationUri: string | null,
   ) => {
     writing(client);
-    checkTogether(words, { isPrepared: false });
+    checkTogether(words, { side: "source" });
     if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);

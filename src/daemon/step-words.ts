@@ -10,7 +10,6 @@ import {
 } from "../drivers/libvirt/flags.js";
 import { refusedFlags, refusedParameters } from "../drivers/libvirt/virsh-options.js";
 import type { TypedParam } from "../drivers/libvirt-rpc/libvirt-types.js";
-import type { StreamWish } from "../protocol/stream.js";
 import type { Domains } from "./domains.js";
 import { no } from "./errors.js";
 
@@ -19,10 +18,6 @@ export interface StepWords {
   readonly parameters: MigrateParameters;
   readonly cookie: Uint8Array;
 }
-
-/** What they wish of the memory stream. */
-export const streamOf = ({ flags }: Pick<StepWords, "flags">): StreamWish =>
-  flags.has("POSTCOPY") ? { postcopy: {} } : {};
 
 /** @throws LibvirtError that names each flag, or the parameter, that is not supported. */
 export function wordsOf(params: readonly TypedParam[], cookie: Uint8Array, bits: number): StepWords {

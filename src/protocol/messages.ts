@@ -52,6 +52,8 @@ export interface Settings {
 export interface Prepared {
   /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
   readonly uri: string;
+  /** Whose certificate is to be expected there, where the `uri` does not tell. */
+  readonly host?: string;
   readonly capabilities: readonly string[];
   /** Where QEMU exports the disks that are copied over NBD, each by its name: `unix:/path` or `tcp:host:port`. */
   readonly storage?: string;

@@ -87,11 +87,15 @@ describe("switchover migrate", () => {
     [["--timeout", "0"], "elapsedMs is 0; it must be from 1"],
     [["--timeout", "1", "--timeout-abort", "--timeout-postcopy"], "one of postcopy, abort"],
     [["--timeout", "1", "--timeout-postcopy"], "needs --postcopy"],
-    [["--timeout", "1", "--from", "a", "--to", "b", "--domain", "c"], "between hosts"],
+    [["--timeout-abort", "--from", "a", "--to", "b", "--domain", "c"], "--timeout-abort needs --timeout"],
     [["--parallel-connections", "2"], "--parallel-connections needs --parallel; add it"],
     [
-      ["--from", "a", "--to", "b", "--domain", "c", "--tls"],
-      "between hosts --tls is not supported; leave it out",
+      ["--from", "a", "--to", "b", "--domain", "c", "--dirty-limit", "8"],
+      "between hosts --dirty-limit is not supported; leave it out",
+    ],
+    [
+      ["--from", "a", "--to", "b", "--domain", "c", "--zerocopy"],
+      "zeroCopy works on parallel connections only",
     ],
   ])("refuses %j before anything is started", async (words, why) => {
     const { code, out, err } = await run(["migrate", ...words]);

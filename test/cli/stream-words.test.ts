@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { type StreamWords, streamOf, streamOptions, streamWordsIn } from "../../src/cli/stream-words.js";
+import { askedStream, type StreamWords, streamOf, streamOptions } from "../../src/cli/stream-words.js";
 import { virshOptions } from "../../src/drivers/libvirt/virsh-options.js";
 
 const said = (words: string): StreamWords => {
@@ -67,9 +67,31 @@ describe("the words for the stream", () => {
     expect(() => streamOf(said(words))).toThrow(why);
   });
 
-  test("are told apart from those that were not said", () => {
-    expect(streamWordsIn(said(""))).toEqual([]);
-    expect(streamWordsIn(said("--tls --no-tls-verify"))).toEqual(["--tls", "--no-tls-verify"]);
+  test.each([
+    ["", [], {}, []],
+    ["--tls --tls-destination b", ["TLS"], { tlsDestination: "b" }, []],
+    [
+      "--parallel --compressed --comp-methods zstd --comp-zstd-level 9 --zerocopy",
+      ["PARALLEL", "COMPRESSED", "ZEROCOPY"],
+      { compression: ["zstd"], compressionZstdLevel: 9 },
+      [],
+    ],
+    [
+      "--postcopy --postcopy-preempt --no-tls-verify",
+      ["POSTCOPY"],
+      {},
+      ["--postcopy-preempt", "--no-tls-verify"],
+    ],
+  ])("%s are libvirt's, but for those that it has not", (words, flags, parameters, strange) => {
+    expect(askedStream(said(words))).toEqual({ flags, parameters, strange });
+  });
+
+  test("have all of libvirt's flags and parameters of the stream", () => {
+    const every = streamOptions(Number)
+      .filter((it) => (it.long ?? "") in virshOptions)
+      .map((it) => `${it.long} ${it.required ? "1" : ""}`);
+    const { flags, parameters } = askedStream(said(every.join(" ").replaceAll("  ", " ")));
+    expect([...flags, ...Object.keys(parameters)]).toHaveLength(every.length);
   });
 
   test("are virsh's, but for what virsh does not have", () => {

@@ -1,8 +1,10 @@
 // A host for one test, of either kind.
 
 import { onTestFinished } from "vitest";
+import type { ConfigInput } from "../../src/daemon/config.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { systemClock } from "../../src/drivers/system.js";
+import type { LibvirtdOptions } from "../rpc/launch-libvirtd.js";
 import { startLibvirtd } from "../rpc/libvirtd.js";
 import { HostProcess } from "./lab.js";
 
@@ -13,16 +15,21 @@ export interface Peer {
   readonly redial: Redial;
 }
 
-/** Until the test is over. */
-export async function hostOf(kind: Kind, name: string): Promise<Peer> {
-  const uri = kind === "libvirtd" ? (await startLibvirtd({ hostname: name })).uri : await daemon(name);
+/** Until the test is over. `qemu`: more of a libvirtd's qemu.conf; the rest is a switchoverd's. */
+export async function hostOf(
+  kind: Kind,
+  name: string,
+  { qemu, ...more }: Pick<LibvirtdOptions, "qemu"> & Partial<ConfigInput> = {},
+): Promise<Peer> {
+  const uri =
+    kind === "libvirtd" ? (await startLibvirtd({ hostname: name, qemu })).uri : await daemon(name, more);
   const redial = new Redial(uri, systemClock);
   onTestFinished(() => redial.close());
   return { uri, redial };
 }
 
-async function daemon(name: string): Promise<string> {
-  const host = new HostProcess(name);
+async function daemon(name: string, more: Partial<ConfigInput>): Promise<string> {
+  const host = new HostProcess(name, more);
   onTestFinished(() => host.remove());
   await host.start();
   return host.uri;

@@ -29,6 +29,8 @@ import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.
 import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
+import { Monitor } from "../../src/drivers/qemu/monitor/commands.js";
+import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
 import { checkDisk, describeDisk } from "../../src/guest/disk-proof.js";
@@ -212,7 +214,15 @@ export interface ProofWish {
   readonly disk?: "raw" | "qcow2";
   readonly workingSetMiB?: number;
   readonly dirtyMiBps?: number;
+  /** Each of its QEMUs has one more monitor. */
+  readonly watched?: boolean;
 }
+
+/** One more monitor, but not for those that a libvirtd only asks what they can. */
+const watchedQemu = `#!/bin/sh
+case "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@" ;; esac
+exec qemu-system-x86_64 "$@" -qmp unix:"$0.sock",server=on,wait=off
+`;
 
 /** A guest with a serial file, and an image, for each host that it may run on; both see the same directory. */
 export class ProofDomain {
@@ -220,12 +230,14 @@ export class ProofDomain {
   readonly name: string;
   readonly #format: "raw" | "qcow2" | undefined;
   readonly #proof: ProofGuestOptions;
+  readonly #watched: boolean;
   readonly #directory: string;
   readonly #sides: string[] = [];
 
-  constructor(name: string, { disk, ...wish }: ProofWish = {}) {
+  constructor(name: string, { disk, watched = false, ...wish }: ProofWish = {}) {
     this.name = name;
     this.#format = disk;
+    this.#watched = watched;
     this.#proof = proofGuestOptions({ ...proof, ...wish, ...(disk && { disk: proofDisk }) });
     this.#directory = mkdtempSync(join(tmpdir(), "guest-"));
     mkdirSync(this.#directory, { recursive: true });
@@ -249,6 +261,24 @@ export class ProofDomain {
     return `<disk type='file'><driver name='qemu' type='${this.#format}'/><source file='${this.image(side)}'/><target dev='hda' bus='ide'/></disk>`;
   }
 
+  #emulator(side: string): string {
+    if (!this.#watched) return "";
+    const path = join(this.#directory, `${side}.qemu`);
+    writeFileSync(path, watchedQemu, { mode: 0o755 });
+    return `<emulator>${path}</emulator>`;
+  }
+
+  /** Asks its QEMU of that side, which is watched. */
+  async asked<T>(side: string, ask: (monitor: Monitor) => Promise<T>): Promise<T> {
+    const path = join(this.#directory, `${side}.qemu.sock`);
+    const session = await connectMonitor(path, { clock: systemClock, deadlineMs: 5_000, oob: false });
+    try {
+      return await ask(new Monitor(session));
+    } finally {
+      session.close();
+    }
+  }
+
   /** On a side of that name, after those named before. */
   xml(side: string): string {
     if (!this.#sides.includes(side)) this.#sides.push(side);
@@ -259,7 +289,7 @@ export class ProofDomain {
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type><loader type='rom'>${join(this.#directory, "firmware")}</loader></os>
   <features><acpi/></features>
-  <devices>
+  <devices>${this.#emulator(side)}
     <controller type='usb' model='none'/><memballoon model='none'/>
     ${this.#disk(side)}<serial type='file'><source path='${join(this.#directory, `${side}.serial`)}' append='on'/></serial>
   </devices>

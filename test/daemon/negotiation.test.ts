@@ -44,6 +44,18 @@ const optionOf: Partial<Record<MigrateFlag, string>> = {
   POSTCOPY: "--postcopy",
   ABORT_ON_ERROR: "--abort-on-error",
   AUTO_CONVERGE: "--auto-converge",
+  COMPRESSED: "--compressed",
+  PARALLEL: "--parallel",
+  ZEROCOPY: "--zerocopy",
+  TLS: "--tls",
+};
+
+const ofStreamBy: Readonly<Record<string, string>> = {
+  compression: "--comp-methods",
+  compressionXbzrleCacheBytes: "--comp-xbzrle-cache",
+  autoConvergeInitialPercent: "--auto-converge-initial",
+  parallelConnections: "--parallel-connections",
+  postcopyBandwidthMiBps: "--postcopy-bandwidth",
 };
 
 /** Mostly there: otherwise nearly every case would end at the first check. */
@@ -70,7 +82,8 @@ const cases: fc.Arbitrary<Case> = fc.record({
           weight: 1,
           arbitrary: some<MigrateFlag>(
             ...(["OFFLINE", "TUNNELLED", "NON_SHARED_DISK", "NON_SHARED_INC"] as const),
-            ...(["NON_SHARED_SYNCHRONOUS_WRITES", "POSTCOPY"] as const),
+            ...(["NON_SHARED_SYNCHRONOUS_WRITES", "POSTCOPY", "COMPRESSED", "PARALLEL"] as const),
+            ...(["ZEROCOPY", "TLS"] as const),
           ),
         },
       ),
@@ -103,6 +116,11 @@ const cases: fc.Arbitrary<Case> = fc.record({
               disks: fc.constantFrom(["vda"], ["vda", "sdb"]),
               disksPort: fc.constant(49_300),
               disksUri: fc.constant("tcp://elsewhere:49300"),
+              compression: fc.constantFrom(["mt"], ["mt", "xbzrle"]),
+              compressionXbzrleCacheBytes: fc.constant(65_536),
+              autoConvergeInitialPercent: fc.constant(30),
+              parallelConnections: fc.constant(3),
+              postcopyBandwidthMiBps: fc.constant(9),
             },
             { requiredKeys: [] },
           ),
@@ -266,7 +284,8 @@ async function goOn(asked: Asked[], all: readonly Case[], hosts: Hosts, from: st
     if (it === undefined) return void child.stdin.end();
     silence = setTimeout(() => child.kill("SIGKILL"), silenceMs);
     const destination = isLed(it) ? it.ledTo : to;
-    const { name, bandwidthMiBps, uri, listenAddress, disks, disksPort, disksUri } = it.parameters;
+    const { name, bandwidthMiBps, uri, listenAddress, disks, disksPort, disksUri, ...ofStream } =
+      it.parameters;
     const words = [
       ...it.flags.map((flag) => optionOf[flag]),
       ...(it.direct ? ["--direct"] : []),
@@ -277,6 +296,7 @@ async function goOn(asked: Asked[], all: readonly Case[], hosts: Hosts, from: st
       ...(disks === undefined ? [] : ["--migrate-disks", disks.join()]),
       ...(disksPort === undefined ? [] : ["--disks-port", disksPort]),
       ...(disksUri === undefined ? [] : ["--disks-uri", disksUri]),
+      ...Object.entries(ofStream).flatMap(([parameter, value]) => [ofStreamBy[parameter], value]),
     ];
     child.stdin.write(`migrate case-${asked.length} ${destination} ${words.join(" ")}\necho over\n`);
   };

@@ -26,6 +26,8 @@ export interface VirshHost {
   virsh(...command: string[]): Promise<string>;
 }
 
+type EachHost = { readonly [side in "a" | "b"]?: Partial<ConfigInput> };
+
 export class VirshLab {
   readonly guest: ProofDomain;
   readonly #hosts: { a: VirshHost; b: VirshHost };
@@ -36,9 +38,9 @@ export class VirshLab {
   }
 
   /** Until the test is over. With a cable each host lives at its end of it, and virsh at neither. */
-  static async begin(wish: ProofWish = {}, cable?: Cable): Promise<VirshLab> {
+  static async begin(wish: ProofWish = {}, cable?: Cable, each: EachHost = {}): Promise<VirshLab> {
     if (cable !== undefined) onTestFinished(() => cable.remove());
-    const [a, b] = await Promise.all([host("hosta", "a", cable), host("hostb", "b", cable)]);
+    const [a, b] = await Promise.all([host("hosta", "a", cable, each.a), host("hostb", "b", cable, each.b)]);
     const lab = new VirshLab(a, b, wish);
     onTestFinished(() => lab.guest.remove());
     return lab;
@@ -88,13 +90,19 @@ export class VirshLab {
   }
 }
 
-async function host(name: string, side: "a" | "b", cable: Cable | undefined): Promise<VirshHost> {
+async function host(
+  name: string,
+  side: "a" | "b",
+  cable: Cable | undefined,
+  own: Partial<ConfigInput> = {},
+): Promise<VirshHost> {
   const port = await freePort();
   const address = cable?.addresses[side] ?? "127.0.0.1";
   const tcp = `qemu+tcp://${address}:${port}/system`;
   const more: Partial<ConfigInput> = {
     ...{ tcp: { host: address, port }, uri: tcp },
     ...(cable && { migration: streams({ at: address, relay: true }) }),
+    ...own,
   };
   const process = new HostProcess(name, more, cable?.namespace(side));
   onTestFinished(async () => {

@@ -14,6 +14,8 @@ export interface LibvirtdOptions {
   readonly hostname?: string;
   /** Listens for TLS on 127.0.0.1, with the server's certificate and key that lie there under libvirt's names. */
   readonly tls?: { readonly port: number; readonly pkiPath: string };
+  /** More of its qemu.conf. */
+  readonly qemu?: Readonly<Record<string, string | number>> | undefined;
 }
 
 export interface Libvirtd {
@@ -42,6 +44,9 @@ if (!hasLibvirtd) console.warn(`real libvirt is not tested: ${why}`);
 
 const directories = ["lib", "cache", "log", "run", "etc"] as const;
 
+/** Debian's libvirtd does not start without it, also when its QEMUs are root's; another package brings it. */
+const user = "libvirt-qemu";
+
 /** The first process of its namespace: it buries orphans, and all ends when it does, which is when its input ends. */
 const script = `
 set -e
@@ -54,8 +59,13 @@ mount -t tmpfs none /run
 mkdir /run/libvirt
 mount --bind "$1/run" /run/libvirt
 mount --bind "$1/etc" /etc/libvirt
+for file in passwd group; do
+  grep -q "^$3:" /etc/$file && continue
+  { cat /etc/$file; echo "$3:x:64055:64055:::"; } > "$1/$file"
+  mount --bind "$1/$file" /etc/$file
+done
 hostname "$2"
-shift 2
+shift 3
 exec 3<&0
 cat <&3 >/dev/null &
 lifeline=$!
@@ -70,7 +80,7 @@ export async function launchLibvirtd(options: LibvirtdOptions = {}): Promise<Lau
   for (const name of directories) mkdirSync(join(directory, name));
   configure(join(directory, "etc"), options);
   const { hostname = "hosta", tls } = options;
-  const command = ["sh", "-c", script, "sh", `${directory}/`, hostname, ...(tls ? ["--listen"] : [])];
+  const command = ["sh", "-c", script, "sh", `${directory}/`, hostname, user, ...(tls ? ["--listen"] : [])];
   const process = spawn("unshare", [...namespaces, ...command], { stdio: ["pipe", "ignore", "pipe"] });
   let said = "";
   process.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -97,7 +107,7 @@ export async function launchLibvirtd(options: LibvirtdOptions = {}): Promise<Lau
   return { uri: `qemu+unix:///system?socket=${socket}`, socket, stop };
 }
 
-function configure(etc: string, { tls }: LibvirtdOptions): void {
+function configure(etc: string, { tls, qemu: more }: LibvirtdOptions): void {
   const settings = {
     auth_unix_rw: "none",
     auth_unix_ro: "none",
@@ -126,6 +136,7 @@ function configure(etc: string, { tls }: LibvirtdOptions): void {
     cgroup_controllers: [],
     stdio_handler: "file",
     remember_owner: 0,
+    ...more,
   };
   const text = (all: object) =>
     Object.entries(all)

@@ -45,6 +45,7 @@ const settings = z.object({
 });
 const prepared = z.object({
   uri: z.string(),
+  host: z.exactOptional(z.string()),
   capabilities: z.array(z.string()),
   storage: z.exactOptional(z.string()),
   settle: z.exactOptional(z.string()),

@@ -67,44 +67,73 @@ export interface MigrateParameters {
   readonly disksPort?: number;
   /** The same, as `tcp://host[:port]` or `unix:///path`. */
   readonly disksUri?: string;
+  /** Methods: `xbzrle` and `mt` on one connection, `zlib` or `zstd` on parallel ones. */
+  readonly compression?: readonly string[];
+  readonly compressionXbzrleCacheBytes?: number;
+  readonly compressionMtLevel?: number;
+  readonly compressionMtThreads?: number;
+  readonly compressionMtDecompressThreads?: number;
+  readonly compressionZlibLevel?: number;
+  readonly compressionZstdLevel?: number;
+  readonly autoConvergeInitialPercent?: number;
+  readonly autoConvergeIncrementPercent?: number;
+  readonly parallelConnections?: number;
+  readonly postcopyBandwidthMiBps?: number;
+  /** The name in the destination's certificate. */
+  readonly tlsDestination?: string;
 }
 
+type Field = { readonly name: keyof MigrateParameters; readonly type: "string" | "int" | "ullong" };
 const text = (name: keyof MigrateParameters) => ({ name, type: "string" }) as const;
-const fields: Readonly<
-  Record<string, { readonly name: keyof MigrateParameters; readonly type: "string" | "int" | "ullong" }>
-> = {
+const int = (name: keyof MigrateParameters) => ({ name, type: "int" }) as const;
+const large = (name: keyof MigrateParameters) => ({ name, type: "ullong" }) as const;
+const fields: Readonly<Record<string, Field>> = {
   migrate_uri: text("uri"),
   destination_name: text("name"),
   destination_xml: text("xml"),
   persistent_xml: text("persistentXml"),
-  bandwidth: { name: "bandwidthMiBps", type: "ullong" },
+  bandwidth: large("bandwidthMiBps"),
+  "bandwidth.postcopy": large("postcopyBandwidthMiBps"),
   listen_address: text("listenAddress"),
   migrate_disks: text("disks"),
-  disks_port: { name: "disksPort", type: "int" },
+  disks_port: int("disksPort"),
   disks_uri: text("disksUri"),
+  compression: text("compression"),
+  "compression.xbzrle.cache": large("compressionXbzrleCacheBytes"),
+  "compression.mt.level": int("compressionMtLevel"),
+  "compression.mt.threads": int("compressionMtThreads"),
+  "compression.mt.dthreads": int("compressionMtDecompressThreads"),
+  "compression.zlib.level": int("compressionZlibLevel"),
+  "compression.zstd.level": int("compressionZstdLevel"),
+  "auto_converge.initial": int("autoConvergeInitialPercent"),
+  "auto_converge.increment": int("autoConvergeIncrementPercent"),
+  "parallel.connections": int("parallelConnections"),
+  "tls.destination": text("tlsDestination"),
 };
+/** Its name on the wire. */
+export const fieldOf = (name: keyof MigrateParameters): string =>
+  Object.entries(fields).find(([, it]) => it.name === name)?.[0] ?? name;
 /** Given once for each of its values. */
-const several = "disks";
+const several: readonly (keyof MigrateParameters)[] = ["disks", "compression"];
 
 export type WrongParameter = { readonly field: string; readonly why: "unknown" | "wrong type" | "repeated" };
 
 /** The parameters, or the first that cannot be used. */
 export function parametersOf(given: readonly TypedParam[]): MigrateParameters | WrongParameter {
-  const known: Record<string, string | number> = {};
-  const disks: string[] = [];
+  const known: Record<string, string | number | string[]> = {};
   for (const it of given) {
     const { field } = it;
     const wanted = Object.hasOwn(fields, field) ? fields[field] : undefined;
     if (wanted === undefined) return { field, why: "unknown" };
     const { name, type } = wanted;
-    if (name in known) return { field, why: "repeated" };
+    const before = known[name];
+    if (before !== undefined && !Array.isArray(before)) return { field, why: "repeated" };
     if (it.type !== type || (it.type === "ullong" && it.value > BigInt(Number.MAX_SAFE_INTEGER)))
       return { field, why: "wrong type" };
     const value = typeof it.value === "string" ? it.value : Number(it.value);
-    if (name === several) disks.push(String(value));
-    else known[name] = value;
+    known[name] = several.includes(name) ? [...(before ?? []), String(value)] : value;
   }
-  return disks.length === 0 ? known : { ...known, disks };
+  return known;
 }
 
 export const isWrong = (it: MigrateParameters | WrongParameter): it is WrongParameter => "field" in it;
@@ -117,3 +146,13 @@ export function toParameters(it: MigrateParameters): TypedParam[] {
     }),
   );
 }
+
+const kinds = new Map<string, string>(
+  Object.values(fields).map(({ name, type }) => [name, type === "string" ? "string" : "number"]),
+);
+
+/** Whether they have the form of parameters. */
+export const areParameters = (value: unknown): value is MigrateParameters =>
+  typeof value === "object" &&
+  value !== null &&
+  Object.entries(value).every(([name, it]) => [it].flat().every((one) => typeof one === kinds.get(name)));

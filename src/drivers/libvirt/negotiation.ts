@@ -112,6 +112,8 @@ function checkParameters(
 function checkExclusive(flags: ReadonlySet<MigrateFlag>): void {
   if (flags.has("NON_SHARED_DISK") && flags.has("NON_SHARED_INC"))
     throw no("INVALID_ARG", "storage is copied either in full or incrementally");
+  if (flags.has("TUNNELLED") && flags.has("PARALLEL"))
+    throw no("INVALID_ARG", "a tunnel carries one connection, and PARALLEL has several");
 }
 
 function checkOffline(flags: ReadonlySet<MigrateFlag>, of: Features, side: string): void {

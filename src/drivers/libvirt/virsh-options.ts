@@ -13,11 +13,7 @@ export type VirshOption = Becomes & {
   readonly note?: string;
 };
 
-const compression = "compression of the memory stream is not supported";
-const autoConverge = "auto-convergence is not supported";
 const resumed = "a post-copy that has lost its connection is connected again by the hosts themselves";
-const parallel = "parallel connections are not supported";
-const tls = "TLS of the memory stream is not supported";
 
 export const virshOptions = {
   "--domain": { virsh: "looks the domain up at the source" },
@@ -45,8 +41,8 @@ export const virshOptions = {
   "--change-protection": { flag: "CHANGE_PROTECTION", note: "always on" },
   "--unsafe": { flag: "UNSAFE" },
   "--verbose": { virsh: "asks for the job's progress" },
-  "--compressed": { flag: "COMPRESSED", refused: compression },
-  "--auto-converge": { flag: "AUTO_CONVERGE", refused: autoConverge },
+  "--compressed": { flag: "COMPRESSED", note: "by xbzrle, if no method is named" },
+  "--auto-converge": { flag: "AUTO_CONVERGE" },
   "--rdma-pin-all": { flag: "RDMA_PIN_ALL", refused: "RDMA is not supported" },
   "--abort-on-error": {
     flag: "ABORT_ON_ERROR",
@@ -60,7 +56,7 @@ export const virshOptions = {
     virsh: "switches to post-copy after the first pass; needs --postcopy",
   },
   "--postcopy-resume": { flag: "POSTCOPY_RESUME", refused: resumed },
-  "--zerocopy": { flag: "ZEROCOPY", refused: "zero-copy is not supported" },
+  "--zerocopy": { flag: "ZEROCOPY", note: "needs --parallel" },
   "--migrateuri": { parameter: "migrate_uri", note: "tcp:host[:port]" },
   "--graphicsuri": {
     parameter: "graphics_uri",
@@ -83,25 +79,31 @@ export const virshOptions = {
   },
   "--disks-port": { parameter: "disks_port" },
   "--disks-uri": { parameter: "disks_uri", note: "tcp://host[:port] or unix:///path" },
-  "--comp-methods": { parameter: "compression", refused: compression },
-  "--comp-mt-level": { parameter: "compression.mt.level", refused: compression },
-  "--comp-mt-threads": { parameter: "compression.mt.threads", refused: compression },
-  "--comp-mt-dthreads": { parameter: "compression.mt.dthreads", refused: compression },
-  "--comp-zlib-level": { parameter: "compression.zlib.level", refused: compression },
-  "--comp-zstd-level": { parameter: "compression.zstd.level", refused: compression },
-  "--comp-xbzrle-cache": { parameter: "compression.xbzrle.cache", refused: compression },
-  "--auto-converge-initial": { parameter: "auto_converge.initial", refused: autoConverge },
-  "--auto-converge-increment": { parameter: "auto_converge.increment", refused: autoConverge },
+  "--comp-methods": {
+    parameter: "compression",
+    note: "xbzrle and mt without --parallel, zlib or zstd with it; QEMU has dropped mt in 9.1",
+  },
+  "--comp-mt-level": { parameter: "compression.mt.level" },
+  "--comp-mt-threads": { parameter: "compression.mt.threads" },
+  "--comp-mt-dthreads": { parameter: "compression.mt.dthreads" },
+  "--comp-zlib-level": { parameter: "compression.zlib.level" },
+  "--comp-zstd-level": { parameter: "compression.zstd.level" },
+  "--comp-xbzrle-cache": { parameter: "compression.xbzrle.cache" },
+  "--auto-converge-initial": { parameter: "auto_converge.initial" },
+  "--auto-converge-increment": { parameter: "auto_converge.increment" },
   "--persistent-xml": { parameter: "persistent_xml", note: "for --persistent" },
-  "--tls": { flag: "TLS", refused: tls },
+  "--tls": { flag: "TLS", note: "of the memory and the disks, by the certificates of `migration.tls`" },
   "--postcopy-bandwidth": {
     parameter: "bandwidth.postcopy",
-    refused: "a guest in post-copy waits for its memory: it is sent as fast as it can be",
+    note: "of what the guest has not asked for, in MiB/s; 0 for no limit",
   },
-  "--parallel": { flag: "PARALLEL", refused: parallel },
-  "--parallel-connections": { parameter: "parallel.connections", refused: parallel },
+  "--parallel": { flag: "PARALLEL", note: "straight there, without the relay" },
+  "--parallel-connections": { parameter: "parallel.connections", note: "default: 2" },
   "--bandwidth": { parameter: "bandwidth", note: "of the memory and of each disk, in MiB/s; 0 for no limit" },
-  "--tls-destination": { parameter: "tls.destination", refused: tls },
+  "--tls-destination": {
+    parameter: "tls.destination",
+    note: "default: the host of the migration URI",
+  },
 } as const satisfies Record<`--${string}`, VirshOption>;
 
 const rows: readonly VirshOption[] = Object.values(virshOptions);

@@ -140,7 +140,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       }
       const { known, settings } = await this.#stream.read(main);
       await keepSettings(this.#options.directory, settings);
-      const set = await this.#stream.set(main, guest.capabilities);
+      const set = await this.#stream.set(main, guest);
       if (set.kind !== "done") return set;
       if (guest.disks.length === 0) return done({ uri: await this.#listen(qemu), capabilities: known });
       const storage = await offerDisks(main, guest.disks, this.#storageAddress, this.#tls);

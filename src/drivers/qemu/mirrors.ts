@@ -75,7 +75,8 @@ export class Mirrors {
     const tls = this.#tls && {
       "tls-creds": copiesTlsId,
       // An address of its own is QEMU's default; a unix socket has none, and is on the host of the memory stream.
-      "tls-hostname": this.#tls.hostname ?? (server.type === "unix" ? hostOf(prepared.uri) : undefined),
+      "tls-hostname":
+        this.#tls.hostname ?? (server.type === "unix" ? (prepared.host ?? hostOf(prepared.uri)) : undefined),
     };
     for (const [job, disk] of this.#disks) {
       const device = devices.get(disk);

@@ -5,7 +5,7 @@ import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
-import type { Settings } from "../../protocol/messages.js";
+import type { Prepared, Settings } from "../../protocol/messages.js";
 import type { Dropped, TlsWish } from "../../protocol/stream.js";
 import { type CommandArguments, type Monitor, migrationParameterNames } from "./monitor/commands.js";
 import { type Knowledge, negotiate } from "./negotiate.js";
@@ -109,9 +109,14 @@ export class StreamSettings {
     return "refused" in negotiated ? negotiated.refused : undefined;
   }
 
-  /** Sets what was wished, as far as this QEMU and the other, with the capabilities `peer`, know it. */
-  async set(monitor: Monitor, peer: readonly string[], limits?: Limits): Promise<Answer<null>> {
-    const negotiated = negotiate(this.#wish, this.#side, await this.#own(monitor), peer);
+  /** Sets what was wished, as far as this QEMU and the other, with those `capabilities`, know it. */
+  async set(
+    monitor: Monitor,
+    { capabilities, host }: Pick<Prepared, "capabilities" | "host">,
+    limits?: Limits,
+  ): Promise<Answer<null>> {
+    const wish = { ...this.#wish, host };
+    const negotiated = negotiate(wish, this.#side, await this.#own(monitor), capabilities);
     if ("refused" in negotiated) return failed(negotiated.refused);
     const { tls } = this.#wish;
     if (tls !== undefined)

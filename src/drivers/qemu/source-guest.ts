@@ -200,7 +200,7 @@ export class QemuSourceGuest implements SourceGuest {
   start({ guest, prepared, limits, mayThrottle }: StartInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const set = await this.#stream.set(main, prepared.capabilities, limits);
+      const set = await this.#stream.set(main, prepared, limits);
       if (set.kind !== "done") return set;
       if (mayThrottle) {
         if (!guest.capabilities.includes(throttleCapability))

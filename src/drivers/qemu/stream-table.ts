@@ -11,6 +11,8 @@ export type Side = "source" | "destination";
 export interface Wish extends StreamWish {
   /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
   readonly pauseBeforeSwitchover?: boolean;
+  /** The destination's, where the stream's address does not tell it. */
+  readonly host?: string | undefined;
 }
 
 export interface Row {
@@ -153,15 +155,14 @@ export const rows: readonly Row[] = [
     option: "tls",
     wished: (it) => it.tls !== undefined,
     of: "stream",
-    parameters: ({ tls }, side) => ({
+    parameters: ({ tls, host = "" }, side) => ({
       "tls-creds": tlsId,
-      ...atSource(side, { "tls-hostname": tls?.hostname ?? "" }),
+      ...atSource(side, { "tls-hostname": tls?.hostname ?? host }),
     }),
     off: { "tls-creds": "", "tls-hostname": "" },
   },
 ];
 
-/** Those without which no guarantee holds. */
-export const requiredCapabilities: readonly string[] = rows.flatMap((it) =>
-  it.wished === always && it.mayBeMissing !== true ? (it.capability ?? []) : [],
-);
+/** What no QEMU may lack that is to do this. */
+export const neededCapabilities = (wish: Wish): readonly string[] =>
+  rows.flatMap((it) => (it.wished(wish) && it.mayBeMissing !== true ? (it.capability ?? []) : []));
