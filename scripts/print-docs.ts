@@ -18,6 +18,7 @@ import { effects, steps } from "../src/protocol/steps.js";
 import { failuresPage } from "./failures-page.js";
 import { featuresPage } from "./features-page.js";
 import { guaranteesPage } from "./guarantees-page.js";
+import { observingPage } from "./observing-page.js";
 import { table } from "./table.js";
 
 const printed = "<!-- printed by `npm run docs`; edit the code instead -->\n";
@@ -228,7 +229,9 @@ function readme(): string {
   );
 }
 
+const observing = await observingPage();
 const pages: Record<string, () => string> = {
+  "docs/observing.md": () => `${printed}\n${observing}\n`,
   "docs/protocol.md": protocolPage,
   "docs/machines.md": machinesPage,
   "docs/guarantees.md": () => `${printed}\n${guaranteesPage()}`,

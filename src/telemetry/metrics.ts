@@ -5,8 +5,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import type { Observation, Observe } from "../effects/observe.js";
 import { isFinal } from "../machines/final.js";
 import { topState } from "../machines/habits.js";
+import type { Failure } from "../protocol/failures.js";
+import type { Side } from "../protocol/steps.js";
 
 const migrationSeconds = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600];
+const sides: readonly Side[] = ["source", "destination", "coordinator"];
 const callSeconds = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60];
 
 export interface Metrics {
@@ -95,6 +98,16 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
     readonly calls: Map<number, number>;
   }
   const open = new Map<string, Open>();
+  /** By migration: a coordinator tells what the sides have told it. */
+  const told = new Map<string, Set<string>>();
+  const tell = (migrationId: string, { code, step, side, message }: Failure) => {
+    const before = told.get(migrationId) ?? new Set();
+    told.set(migrationId, before);
+    const known = `${code} ${step} ${side} ${message}`;
+    if (before.has(known)) return;
+    before.add(known);
+    failures.inc({ code, step, side });
+  };
   const seen = (it: Observation) => {
     const { side } = it;
     const key = `${side} ${it.migrationId}`;
@@ -106,7 +119,7 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
         open.set(key, { atMs: it.atMs, name: it.input.identity.name, calls: new Map() });
         break;
       case "state": {
-        for (const { code, step, side: where } of it.because) failures.inc({ code, step, side: where });
+        for (const failure of it.because) tell(it.migrationId, failure);
         if (known === undefined) {
           // An engine that was restarted in the middle: its beginning is in the journal alone.
           if (it.event === "engine.restarted") {
@@ -118,6 +131,7 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
         const outcome = topState(it.state);
         if (!isFinal(side, outcome)) return;
         open.delete(key);
+        if (!sides.some((other) => open.has(`${other} ${it.migrationId}`))) told.delete(it.migrationId);
         underWay.dec({ side });
         ended.inc({ side, outcome });
         lasted.observe({ side, outcome }, (it.atMs - known.atMs) / 1000);

@@ -1,5 +1,6 @@
 // Metrics, spans and log lines of migrations in the simulated world, whose ends are known.
 
+import { readFileSync } from "node:fs";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
 import { expect, test } from "vitest";
@@ -157,4 +158,26 @@ test("a log line has the migration, the side and the state; failures warn", () =
   );
   expect(lines.at(-1)).toMatchObject({ level: 40, msg: "a disk is full" });
   expect(lines.every((it) => typeof it["time"] === "string")).toBe(true);
+});
+
+test("the dashboard asks for metrics that there are", async () => {
+  const { registry } = createMetrics({ version: "1.2.3", domains: () => ({}) });
+  const exposed = new Set(
+    (await registry.getMetricsAsJSON()).flatMap(({ name }) => [
+      name,
+      `${name}_bucket`,
+      `${name}_sum`,
+      `${name}_count`,
+    ]),
+  );
+  const dashboard = JSON.parse(readFileSync("packaging/grafana-dashboard.json", "utf8")) as {
+    panels: { id: number; targets: { expr: string }[] }[];
+  };
+  const asked = dashboard.panels
+    .flatMap((it) => it.targets)
+    .flatMap(({ expr }) => expr.match(/\bswitchover_\w+/g) ?? []);
+  expect(asked.length).toBeGreaterThan(10);
+  expect(asked.filter((it) => !exposed.has(it))).toEqual([]);
+  const ids = dashboard.panels.map((it) => it.id);
+  expect(new Set(ids).size).toBe(ids.length);
 });
