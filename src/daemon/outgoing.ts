@@ -118,6 +118,7 @@ export class Outgoing {
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
     this.mayGoOver = leaving.stream.postcopy !== undefined;
+    settling.through = (uri) => this.#throughRelay(uri);
     this.peer = localSource(opened);
     const job = this.#job();
     host.domains.setJob(entry, job);
@@ -159,6 +160,15 @@ export class Outgoing {
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")
       this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
+  }
+
+  /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
+  async #throughRelay(uri: string): Promise<string> {
+    if (!this.#host.config.migration.relay) return uri;
+    await endRelay(this.#relayDirectory);
+    this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
+    const relay = await this.#relay;
+    return (await this.#orNone(relay?.to(uri))) ?? uri;
   }
 
   get #relayDirectory(): string {

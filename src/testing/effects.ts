@@ -118,8 +118,17 @@ export function carryOut(effect: string, outside: Outside): Done {
     case "relisten":
       // Its answer comes after what it has said before.
       if (!qemuD.alive || qemuD.facts.length > 0) return only(null);
+      // One that has not noticed that its connection is lost gives it up first; a late question costs a good one.
+      if (qemuD.stream === "partly")
+        return {
+          change: {
+            qemuD: withDestination(breaks.destination(qemuD), { stream: "partlyListening" }),
+            ...(qemuS.alive && qemuS.migration === "postcopy" && { qemuS: breaks.source(qemuS) }),
+          },
+          answer: done({ uri: "unix:/nowhere" }),
+        };
       if (qemuD.stream !== "partlyBroken" && qemuD.stream !== "partlyListening")
-        return only(failed("it is not in post-copy, or connected"));
+        return only(failed("it is not in post-copy"));
       return {
         change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
         answer: done({ uri: "unix:/nowhere" }),

@@ -2,6 +2,7 @@
 // memory is still at the source. Checks G1, G2 and G3, and what is left when the guest is lost.
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "./lab.js";
 import { fieldsOf, hasVirsh, Listening, refusal, until, type VirshHost, VirshLab } from "./virsh-lab.js";
 
@@ -203,6 +204,26 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await lab.countsAt("b");
     expect(await a.virsh("list", "--all", "--name")).toBe("");
     expect(await b.virsh("domstate", "--reason", lab.guest.name)).toBe("running (migrated)");
+  });
+
+  test("connects again when the destination's QEMU has not noticed that the connection is lost", async () => {
+    const under = await slowly();
+    const { lab, cable } = under;
+    const { a } = lab;
+    const { ended } = await inPostcopy(under);
+    // Its connection stays open, and nothing comes any more: as over a cable that was cut for good.
+    const relays = findByArgument(`${a.process.directory}/run/relay-`);
+    expect(relays).toHaveLength(1);
+    for (const { pid } of relays) process.kill(pid, "SIGSTOP");
+    await reaches(lab, "a", failed.a);
+    await reaches(lab, "a", "paused (post-copy)");
+    const again = findByArgument(`${a.process.directory}/run/relay-`);
+    expect(again, "it goes through another").toHaveLength(1);
+    expect(again[0]?.pid).not.toBe(relays[0]?.pid);
+    cable.fast();
+    expect(await ended).toBe("");
+    await lab.countsAt("b");
+    expect([...relays, ...again].filter(isAlive), "they go with their migration").toEqual([]);
   });
 
   test("tells that the guest is lost when the destination's QEMU dies, and leaves the source's to a person", async () => {

@@ -17,6 +17,9 @@ export class SettlePeer implements SettlingPeer {
   /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
   uri: string | undefined;
 
+  /** Where a post-copy that connects again is led instead. */
+  through: (uri: string) => Promise<string> = async (uri) => uri;
+
   constructor(clock: Clock, uri?: string) {
     this.#clock = clock;
     this.uri = uri;
@@ -41,7 +44,7 @@ export class SettlePeer implements SettlingPeer {
     this.#ask<Reconnection>(signal, async (rpc) => {
       const asked = own.procedures.reconnect;
       const { state, uri } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
-      if (state === reconnections.listens) return done({ uri });
+      if (state === reconnections.listens) return done({ uri: await this.through(uri) });
       if (state === reconnections.arrived) return done("arrived");
       if (state === reconnections.lost) return done("lost");
       return unknown(`the destination's answer ${state} is not known`);

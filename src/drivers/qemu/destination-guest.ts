@@ -27,6 +27,7 @@ import { lastWords } from "./words.js";
 const exitAfterFailedMs = 500;
 const devicesCheckMs = 1;
 const agentLimitMs = 5_000;
+const giveUpMs = 2_000;
 const announceAfterMs = 10;
 
 const found: Readonly<Record<string, DestinationFound>> = {
@@ -170,6 +171,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       const listen = (uri: string) => rescue.execute("migrate-recover", { uri }, { oob: true });
       // One connection at a time: QEMU listens until it has come.
       if (this.#relistens !== undefined) return done({ uri: this.#relistens });
+      await this.#giveUpConnection(rescue);
       let uri: string;
       if (typeof transport === "string") {
         uri = `unix:${join(directory, "again.sock")}`;
@@ -181,6 +183,26 @@ export class QemuDestinationGuest implements DestinationGuest {
       this.#relistens = uri;
       return done({ uri });
     });
+  }
+
+  /** One that is lost without a word, such as by a cut cable, QEMU takes for good, and does not listen anew beside it. */
+  async #giveUpConnection(rescue: Monitor): Promise<void> {
+    const { clock } = this.#options;
+    let stop = () => {};
+    const paused = new Promise<void>((resolve) => {
+      stop = rescue.onEvent(({ name, data }) => {
+        if (name === "MIGRATION" && data.status === "postcopy-paused") resolve();
+      });
+    });
+    try {
+      await rescue.execute("migrate-pause", {}, { oob: true });
+      await Promise.race([paused, pause(clock, giveUpMs)]);
+    } catch (error) {
+      // It has noticed.
+      if (!(error instanceof QmpCommandError)) throw error;
+    } finally {
+      stop();
+    }
   }
 
   resume({ guestWas, disks }: GuestDescription): Promise<Answer<null>> {
