@@ -8,15 +8,15 @@ import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { type HostFault, hostFaults, migrationWith, moments, needsCable } from "./host-faults.js";
+import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "./host-faults.js";
 import { inTwoHosts, noCable } from "./lab.js";
 
 const { procedures } = remote;
 
 // A slice; more of it is `npm run faults:hosts`.
-const slice = moments(hostFaults.length).map((ms, at) => [hostFaults[at] as HostFault, ms] as const);
+const slice = hostFaults.map((fault, at) => [nameOf(fault), momentOf(fault, at + 1), fault] as const);
 describe("one copy runs on when", () => {
-  test.for(slice)("%s, after %i ms", async ([fault, ms], { skip }) => {
+  test.for(slice)("%s, after %i ms", { timeout: 60_000 }, async ([, ms, fault], { skip }) => {
     skip(needsCable(fault) && noCable !== undefined, noCable);
     await migrationWith(fault, ms);
   });

@@ -55,3 +55,21 @@ export function nbdAddress(uri: string): NbdAddress {
   if (host !== undefined && port !== undefined) return { type: "inet", host, port };
   throw new Error(`"${uri}" is no address of an NBD server: it must be unix:/path or tcp:host:port`);
 }
+
+/** Of the guest's; or why they cannot be copied. */
+export async function disksToCopy(
+  main: Monitor,
+  storage: { readonly disks: "all" | readonly string[] } | null,
+): Promise<readonly CopiedDisk[] | string> {
+  if (storage === null) return [];
+  const devices = await blockDevices(main);
+  const wanted = storage.disks === "all" ? devices.filter((it) => !it.readOnly) : [];
+  for (const name of storage.disks === "all" ? [] : storage.disks) {
+    const device = devices.find((it) => it.name === name);
+    const known = devices.map((it) => it.name).join(", ") || "none";
+    if (device === undefined) return `the guest has no disk "${name}"; it has ${known}`;
+    if (device.readOnly) return `disk "${name}" cannot be copied: it is read-only`;
+    wanted.push(device);
+  }
+  return wanted.map(({ name, capacityBytes }) => ({ name, capacityBytes }));
+}

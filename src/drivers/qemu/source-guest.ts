@@ -5,21 +5,24 @@ import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../effects/ports.js";
 import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
-import type { DiskProgress, Limits, Progress } from "../../protocol/convergence.js";
+import type { Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
-import { blockDevices } from "./block-devices.js";
+import { disksToCopy } from "./block-devices.js";
 import { Facts } from "./facts.js";
 import { Graphics, type GraphicsWish } from "./graphics.js";
+import { brokenInPostcopy, endedAs, hasEnded, stillUnderWay } from "./migration-status.js";
 import { type CopyOptions, Mirrors } from "./mirrors.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
+import { ProgressWatch } from "./progress-watch.js";
 import { memoryBytes, StreamSettings, setLimits } from "./settings.js";
+import { SourcePostcopy } from "./source-postcopy.js";
 import type { Wish } from "./stream-table.js";
 import { armThrottle, setThrottle, throttleCapability } from "./throttle.js";
 
-const progressEveryMs = 100;
+const endCheckMs = 20;
 /**
  * A pause shorter than this is over before its beginning is told: what follows it says that the guest had stopped, and
  * telling it would take processor time away from the QEMUs just then (a third of the pause on two cores).
@@ -27,28 +30,6 @@ const progressEveryMs = 100;
 const shortPauseMs = 20;
 /** How long a hung monitor is given before the rescue goes out of band. */
 const rescueAnswerMs = 500;
-
-type MigrationInfo = CommandReturn<"query-migrate">;
-const proofCheckMs = 1;
-const connectMs = 2_000;
-const endings: Readonly<Record<string, Ended>> = {
-  none: "none",
-  cancelled: "cancelled",
-  failed: "failed",
-  completed: "completed",
-};
-
-/** What QEMU 7.2 neither ends nor lets be ended. */
-export const brokenInPostcopy: readonly string[] = ["postcopy-paused", "postcopy-recover"];
-
-const stillUnderWay: Readonly<Record<string, SourceFound>> = {
-  "pre-switchover": "preSwitchover",
-  device: "stopped",
-  cancelling: "cancelling",
-};
-
-const endedAs = (status: string): Ended | undefined =>
-  brokenInPostcopy.includes(status) ? "broken" : endings[status];
 
 /** Why a guest has stopped, when it was not for the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
@@ -76,24 +57,24 @@ export class QemuSourceGuest implements SourceGuest {
   readonly #clock: Clock;
   readonly #options: SourceOptions;
   readonly #mirrors: Mirrors;
+  readonly #progress: ProgressWatch;
+  readonly #postcopy: SourcePostcopy;
   readonly #stream: StreamSettings;
   readonly #graphics: Graphics;
   readonly #facts = new Facts<SourceFact>(
     (event) => this.#hear(event),
     (why) => {
-      this.#stopProgress();
+      this.#progress.stop();
       return { type: "process.exited", cause: why };
     },
   );
-  #progressTimer: unknown;
   #underWay = false;
-  #proving = false;
   /** The guest's pause is ours: nobody has to be told of it, and it runs on wherever it ends. */
   #suspended = false;
   /** The timer of a stop that has not been told yet. */
   #untold: unknown;
   /** QEMU's own figures of the finished migration. */
-  #figures: Promise<MigrationInfo> | undefined;
+  #figures: Promise<CommandReturn<"query-migrate">> | undefined;
   /** When the guest stopped for the switchover, in microseconds since 1970, by QEMU's clock. */
   stoppedAtMicros: number | undefined;
 
@@ -106,6 +87,18 @@ export class QemuSourceGuest implements SourceGuest {
     this.#mirrors = new Mirrors(qemu, {
       ...{ ...copy, clock, tls: stream?.tls },
       tell: (fact) => this.#tell(fact),
+    });
+    this.#progress = new ProgressWatch(qemu, this.#mirrors, {
+      clock,
+      tell: (progress) => this.#tell({ type: "monitor.progressed", progress }),
+    });
+    this.#postcopy = new SourcePostcopy(qemu, {
+      clock,
+      tell: () => {
+        this.#takeUntold();
+        this.#tell({ type: "monitor.postcopy" });
+        this.#progress.begin();
+      },
     });
     // With disks to copy their copies are ended at the gate.
     const wish = { ...stream, pauseBeforeSwitchover: pauseBeforeSwitchover || storage !== null };
@@ -142,14 +135,14 @@ export class QemuSourceGuest implements SourceGuest {
       if (!running && status !== "paused" && status !== "prelaunch") {
         return failed(`a guest in state "${status}" cannot be migrated`);
       }
-      if (migration.status !== undefined && endings[migration.status] === undefined) {
+      if (migration.status !== undefined && !hasEnded(migration.status)) {
         return failed(`this QEMU is migrating already (${migration.status})`);
       }
       const refused = await this.#stream.refusal(main);
       if (refused !== undefined) return failed(refused);
       const blocked = migration["blocked-reasons"] ?? [];
       if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
-      const disks = await this.#disksToCopy();
+      const disks = await disksToCopy(main, this.#options.storage);
       if (typeof disks === "string") return failed(disks);
       return done({
         guest: {
@@ -176,7 +169,7 @@ export class QemuSourceGuest implements SourceGuest {
       if (found !== undefined) return done(found);
       if (status === "postcopy-active") return done(await this.#foundInPostcopy());
       if ((await main.execute("query-status", {})).status === "finish-migrate") return done("stopped");
-      this.#watchProgress();
+      this.#progress.begin();
       return done("sending");
     });
   }
@@ -184,7 +177,7 @@ export class QemuSourceGuest implements SourceGuest {
   mirror(input: MirrorInput): Promise<Answer<null>> {
     return answering(() => {
       this.#underWay = true;
-      this.#watchProgress();
+      this.#progress.begin();
       return this.#mirrors.begin(input);
     });
   }
@@ -215,7 +208,7 @@ export class QemuSourceGuest implements SourceGuest {
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
       await main.execute("migrate", { uri: prepared.uri });
-      this.#watchProgress();
+      this.#progress.begin();
       return nothing;
     });
   }
@@ -231,35 +224,15 @@ export class QemuSourceGuest implements SourceGuest {
   startPostcopy(): Promise<Answer<null>> {
     if (this.#options.stream?.postcopy === undefined)
       return Promise.resolve(failed("this migration was begun without leave to go over to post-copy"));
-    return answering(async () => {
-      const { main } = this.#qemu;
-      const { ram } = await main.execute("query-migrate", {});
-      if (ram === undefined) return failed("QEMU does not send memory yet: ask again when it does");
-      if (ram["postcopy-bytes"] === undefined)
-        return failed("this QEMU does not tell what it has sent in post-copy: it is older than 7.0");
-      await main.execute("migrate-start-postcopy", {});
-      return nothing;
-    });
+    return this.#postcopy.start();
   }
 
   breakStream(): Promise<Answer<null>> {
-    return answering(async () => {
-      await this.#qemu.rescue.execute("migrate-pause", {}, { oob: true });
-      return nothing;
-    });
+    return this.#postcopy.break();
   }
 
-  /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
   resumeStream({ uri }: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>> {
-    return answering(async () => {
-      const { main } = this.#qemu;
-      const isPaused = async () => (await main.execute("query-migrate", {})).status === "postcopy-paused";
-      if (!(await isPaused())) return nothing;
-      await main.execute("migrate", { uri, resume: true });
-      const late = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
-      while (!late.aborted && (await isPaused())) await pause(this.#clock, progressEveryMs / 5);
-      return nothing;
-    });
+    return this.#postcopy.resume(uri, signal);
   }
 
   throttle(percent: number): Promise<Answer<null>> {
@@ -314,8 +287,7 @@ export class QemuSourceGuest implements SourceGuest {
     return answering(async () => {
       const { main } = this.#qemu;
       const { status: migration = "none" } = await main.execute("query-migrate", {});
-      if (endings[migration] === undefined)
-        return unknown(`QEMU is still ending its migration (${migration})`);
+      if (!hasEnded(migration)) return unknown(`QEMU is still ending its migration (${migration})`);
       if (guestWas === "running" && !(await main.execute("query-status", {})).running) {
         await main.execute("cont", {});
         const { status, running } = await main.execute("query-status", {});
@@ -331,22 +303,6 @@ export class QemuSourceGuest implements SourceGuest {
     return endProcess(this.#qemu);
   }
 
-  /** Or why they cannot be. */
-  async #disksToCopy(): Promise<readonly CopiedDisk[] | string> {
-    const { storage } = this.#options;
-    if (storage === null) return [];
-    const devices = await blockDevices(this.#qemu.main);
-    const wanted = storage.disks === "all" ? devices.filter((it) => !it.readOnly) : [];
-    for (const name of storage.disks === "all" ? [] : storage.disks) {
-      const device = devices.find((it) => it.name === name);
-      const known = devices.map((it) => it.name).join(", ") || "none";
-      if (device === undefined) return `the guest has no disk "${name}"; it has ${known}`;
-      if (device.readOnly) return `disk "${name}" cannot be copied: it is read-only`;
-      wanted.push(device);
-    }
-    return wanted.map(({ name, capacityBytes }) => ({ name, capacityBytes }));
-  }
-
   #hear(event: MonitorEvent): void {
     if (!this.#underWay) return;
     this.#mirrors.hear(event);
@@ -354,7 +310,7 @@ export class QemuSourceGuest implements SourceGuest {
     switch (event.name) {
       case "STOP":
         this.stoppedAtMicros = event.atMicros;
-        this.#stopProgress();
+        this.#progress.stop();
         this.#untold = this.#clock.setTimeout(() => void this.#tellStop(), shortPauseMs);
         break;
       case "RESUME":
@@ -378,7 +334,7 @@ export class QemuSourceGuest implements SourceGuest {
     if (!suspensions.includes(status)) this.#tell({ type: "monitor.stopped" });
     else {
       if (!this.#suspended) this.#tell({ type: "monitor.suspended" });
-      this.#watchProgress();
+      this.#progress.begin();
     }
   }
 
@@ -390,10 +346,10 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   #hearStatus(status: string): void {
-    if (status === "pre-switchover" || endings[status] !== undefined) this.#takeUntold();
+    if (status === "pre-switchover" || hasEnded(status)) this.#takeUntold();
     if (status === "pre-switchover") this.#tell({ type: "monitor.preSwitchover" });
     if (status === "cancelled") this.#tell({ type: "monitor.cancelled" });
-    if (status === "postcopy-active") void this.#provePostcopy();
+    if (status === "postcopy-active") void this.#postcopy.prove();
     if (status === "postcopy-paused") this.#tell({ type: "monitor.postcopyPaused" });
     if (status === "completed") {
       this.#tell({ type: "monitor.completed" });
@@ -404,51 +360,19 @@ export class QemuSourceGuest implements SourceGuest {
       this.#figures.catch(() => {});
     }
     if (status === "failed") void this.#tellFailed();
-    if (endings[status] !== undefined) this.#stopProgress();
-  }
-
-  /**
-   * QEMU says that it is in post-copy before it has sent the devices' state, and may still fail then and let its guest go
-   * on. Pages that it has sent in post-copy come after that (migration/migration.c: postcopy_start).
-   */
-  async #proof(): Promise<"proven" | "unproven" | "ended"> {
-    const { status, ram } = await this.#qemu.main.execute("query-migrate", {});
-    if (status !== "postcopy-active") return "ended";
-    return (ram?.["postcopy-bytes"] ?? 0) > 0 ? "proven" : "unproven";
-  }
-
-  async #provePostcopy(): Promise<void> {
-    if (this.#proving) return;
-    this.#proving = true;
-    try {
-      for (;;) {
-        const proof = await this.#proof();
-        // The end of it is told by its own event.
-        if (proof === "ended") return;
-        if (proof === "proven") break;
-        await pause(this.#clock, proofCheckMs);
-      }
-      this.#takeUntold();
-      this.#tell({ type: "monitor.postcopy" });
-      this.#watchProgress();
-    } catch {
-      // Its death is told.
-    } finally {
-      this.#proving = false;
-    }
+    if (hasEnded(status)) this.#progress.stop();
   }
 
   async #foundInPostcopy(): Promise<SourceFound> {
-    if ((await this.#proof()) !== "proven") {
-      void this.#provePostcopy();
-      return "stopped";
-    }
-    this.#watchProgress();
+    if (!(await this.#postcopy.isProven())) return "stopped";
+    this.#progress.begin();
     return "postcopy";
   }
 
   async #tellFailed(): Promise<void> {
-    const info: MigrationInfo = await this.#qemu.main.execute("query-migrate", {}).catch(() => ({}));
+    const info: CommandReturn<"query-migrate"> = await this.#qemu.main
+      .execute("query-migrate", {})
+      .catch(() => ({}));
     const words = info["error-desc"];
     this.#tell({ type: "monitor.failed", cause: cause("QEMU's migration failed", words ? [words] : []) });
   }
@@ -463,48 +387,8 @@ export class QemuSourceGuest implements SourceGuest {
       const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
       const ended = endedAs(status);
       if (ended !== undefined) return done(ended);
-      await pause(this.#clock, progressEveryMs / 5);
+      await pause(this.#clock, endCheckMs);
     }
     return unknown("QEMU has not said how its migration ended");
   }
-
-  #watchProgress(): void {
-    this.#stopProgress();
-    const report = async () => {
-      const progress = await this.#progress().catch(() => undefined);
-      if (this.#progressTimer === undefined) return;
-      if (progress !== undefined) this.#tell({ type: "monitor.progressed", progress });
-      this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs);
-    };
-    this.#progressTimer = this.#clock.setTimeout(report, progressEveryMs / 10);
-  }
-
-  async #progress(): Promise<Progress | undefined> {
-    const info = await this.#qemu.main.execute("query-migrate", {});
-    const disks = await this.#mirrors.progress();
-    return info.ram === undefined && disks === null ? undefined : progressOf(info, disks);
-  }
-
-  #stopProgress(): void {
-    this.#clock.clearTimeout(this.#progressTimer);
-    this.#progressTimer = undefined;
-  }
-}
-
-const bytesPerMegabit = 125_000;
-
-/** Before QEMU sends memory there are only the disks. */
-function progressOf(info: MigrationInfo, disks: DiskProgress | null): Progress {
-  const { ram } = info;
-  return {
-    transferredBytes: ram?.transferred ?? 0,
-    remainingBytes: ram?.remaining ?? 0,
-    totalBytes: ram?.total ?? 0,
-    dirtyBytesPerSecond: ram === undefined ? 0 : ram["dirty-pages-rate"] * ram["page-size"],
-    bandwidthBytesPerSecond: Math.round((ram?.mbps ?? 0) * bytesPerMegabit),
-    pass: ram?.["dirty-sync-count"] ?? 0,
-    expectedDowntimeMs: info["expected-downtime"] ?? null,
-    elapsedMs: info["total-time"] ?? 0,
-    disks,
-  };
 }
