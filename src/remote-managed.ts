@@ -2,6 +2,8 @@
 // or a libvirtd.
 
 import { waitFor } from "xstate";
+import { readCookie } from "./drivers/domain/cookie/cookie.js";
+import { CookieError } from "./drivers/domain/cookie/errors.js";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import { featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
 import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
@@ -9,7 +11,7 @@ import type { Redial } from "./drivers/libvirt/redial.js";
 import { stepCalls } from "./drivers/libvirt/step-calls.js";
 import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
 import type { Around } from "./effects/bind.js";
-import type { Observe } from "./effects/observe.js";
+import type { Observation, Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";
 import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "./effects/ports.js";
 import type { Aside } from "./machines/habits.js";
@@ -43,11 +45,13 @@ export async function coordinateFromHere(
     remoteDestination(destination, identity, steps, travelling),
     identity,
   );
-  const surroundings = { journal, clock, around, observe };
+  const seen = observe && underTheHostsId(observe, () => migrationIn(travelling, dom));
+  const surroundings = { journal, clock, around, observe: seen?.observe };
   const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
   actor.start();
   return {
     outcome: waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+      seen?.end();
       if (output === undefined) throw new Error("the coordinator ended without an outcome");
       const { kind } = output;
       return { kind, runs: outcomes[kind].runs, error: kind === "arrived" ? null : errorOf(kind, output) };
@@ -65,6 +69,39 @@ export async function coordinateFromHere(
           () => resolve({ accepted: true, why: "the migration is being undone" }),
         );
       }),
+  };
+}
+
+/** The id under which the hosts know the migration, once one of them has said it. */
+function migrationIn({ cookies }: Travelling, { name, uuid }: Pick<Identity, "name" | "uuid">) {
+  for (const bytes of [cookies.begin, cookies.prepare])
+    try {
+      const read = bytes && readCookie(bytes, { name, uuid, hostUuid: "", reads: [] });
+      const migration = read?.cookie.switchover?.migration;
+      if (migration !== undefined) return migration;
+    } catch (error) {
+      // Whoever needs to understand it says so.
+      if (!(error instanceof CookieError)) throw error;
+    }
+  return undefined;
+}
+
+/** What is seen here waits for the hosts' id, so that all three parties are one story and one trace. */
+function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) {
+  let known: string | undefined;
+  let waiting: Observation[] = [];
+  const tell = (migrationId: string | undefined) => {
+    for (const it of waiting) observe(migrationId === undefined ? it : { ...it, migrationId });
+    waiting = [];
+  };
+  return {
+    observe: (it: Observation) => {
+      waiting.push(it);
+      known ??= idOfHosts();
+      if (known !== undefined) tell(known);
+    },
+    /** Neither is a switchoverd: it keeps the id that it has here. */
+    end: () => tell(known),
   };
 }
 

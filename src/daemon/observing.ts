@@ -2,12 +2,13 @@
 // read off the one stream of observations; a daemon that is not asked for any of it makes none.
 
 import { readFileSync } from "node:fs";
-import { chmod, rm } from "node:fs/promises";
-import { trace } from "@opentelemetry/api";
+import { isSpanContextValid, trace } from "@opentelemetry/api";
+import { apart } from "../effects/apart.js";
 import type { Observe } from "../effects/observe.js";
-import { type Handler, type Served, serveHttp } from "../inspector/http.js";
+import { type Handler, refuse, type Served, serveHttp } from "../inspector/http.js";
 import { Hub } from "../inspector/hub.js";
 import { inspectorRoutes } from "../inspector/routes.js";
+import { messageOf } from "../protocol/answer.js";
 import { createMetrics } from "../telemetry/metrics.js";
 import { traceMigrations } from "../telemetry/traces.js";
 import type { DaemonConfig } from "./config.js";
@@ -29,8 +30,8 @@ const version = (): string => {
 export function observing({ http }: Pick<DaemonConfig, "http">, log?: Observe): Observing {
   const tracer = trace.getTracer("switchover", version());
   const watchers: Observe[] = [];
-  // Without an SDK a tracer makes nothing, and need not be told.
-  if (tracer.startSpan("probe").isRecording()) watchers.push(traceMigrations(tracer));
+  // Without an SDK a tracer makes nothing, and need not be told; with one, also a span that is not sampled has an id.
+  if (isSpanContextValid(tracer.startSpan("probe").spanContext())) watchers.push(traceMigrations(tracer));
   if (log !== undefined) watchers.push(log);
   let here: Pick<Domains, "all"> = { all: [] };
   const hub = new Hub();
@@ -42,23 +43,21 @@ export function observing({ http }: Pick<DaemonConfig, "http">, log?: Observe): 
       watchers.length === 0
         ? undefined
         : (seen) => {
-            for (const it of watchers) it(seen);
+            for (const it of watchers) apart(() => it(seen));
           },
     listen: async (domains) => {
       if (http === undefined || metrics === undefined) return null;
       here = domains;
       const scrape: Handler = (_, response) => {
-        void metrics.registry.metrics().then((text) => {
-          response.writeHead(200, { "content-type": metrics.registry.contentType });
-          response.end(text);
-        });
+        metrics.registry.metrics().then(
+          (text) => {
+            response.writeHead(200, { "content-type": metrics.registry.contentType });
+            response.end(text);
+          },
+          (error: unknown) => refuse(response, 500, messageOf(error)),
+        );
       };
-      // A socket that a daemon before has left is nobody's.
-      const socket = "socket" in http ? http.socket : null;
-      if (socket !== null) await rm(socket, { force: true });
-      const served = await serveHttp({ ...inspectorRoutes(hub), "/metrics": scrape }, http);
-      if (socket !== null) await chmod(socket, 0o600);
-      return served;
+      return serveHttp({ ...inspectorRoutes(hub), "/metrics": scrape }, http);
     },
   };
 }

@@ -3,6 +3,7 @@
 
 import type { Answer } from "../protocol/answer.js";
 import type { Progress } from "../protocol/convergence.js";
+import type { Identity } from "../protocol/messages.js";
 import type { EffectName, QuestionName, Side } from "../protocol/steps.js";
 import { apart } from "./apart.js";
 import type { Clock, JournalRecord, MonitorLine } from "./ports.js";
@@ -45,8 +46,14 @@ export interface ProgressSeen extends Seen {
   readonly forecast: string;
 }
 
+/** A restarted engine has taken a side up; its beginning stands in the journal. */
+export interface WokenSeen extends Seen {
+  readonly kind: "woken";
+  readonly identity: Identity;
+}
+
 /** All that can be seen of a migration, in the order in which it happens on each side. */
-export type Observation = JournalRecord | CallSeen | AnswerSeen | LineSeen | ProgressSeen;
+export type Observation = JournalRecord | WokenSeen | CallSeen | AnswerSeen | LineSeen | ProgressSeen;
 
 /** What it throws is thrown as uncaught in a later turn, and harms no migration. */
 export type Observe = (seen: Observation) => void;

@@ -97,6 +97,9 @@ function open(
 ) {
   const { side, input } = opened;
   const { migrationId } = input.identity;
+  const of = { migrationId, side };
+  const isWoken = "woken" in input && input.woken !== undefined;
+  if (isWoken) apart(() => observe?.({ kind: "woken", ...of, atMs: clock.now(), identity: input.identity }));
   const recorder = createRecorder({
     migrationId,
     side,
@@ -104,10 +107,9 @@ function open(
     clock,
     onRecord: observe,
     // After a crash it stands in the journal already.
-    opened: "woken" in input && input.woken !== undefined ? undefined : opened,
+    opened: isWoken ? undefined : opened,
   });
   const timers = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
-  const of = { migrationId, side };
   return {
     ...{ of, identity: input.identity, recorder, clock, fence, around, timers },
     watch: observe && watching(observe, of, clock),

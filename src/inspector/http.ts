@@ -4,6 +4,7 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { listenUnix } from "../drivers/libvirt-rpc/listen.js";
 
 /** Answers what is asked of one path. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
@@ -34,10 +35,15 @@ export async function serveHttp(
   const token = isLocal ? null : (given ?? randomBytes(24).toString("base64url"));
   const names = isLocal && socket === undefined ? loopbackNames : null;
   const server = createServer((request, response) => answer(request, response, { routes, token, names }));
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(socket === undefined ? { host, port } : { path: socket }, resolve);
-  });
+  const unix =
+    socket === undefined
+      ? null
+      : await listenUnix({ path: socket }, (it) => void server.emit("connection", it));
+  if (unix === null)
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host, port }, resolve);
+    });
   const url =
     socket === undefined
       ? `http://${host.includes(":") ? `[${host}]` : host}:${(server.address() as AddressInfo).port}/`
@@ -46,7 +52,7 @@ export async function serveHttp(
     url: token === null ? url : `${url}?token=${token}`,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        (unix ?? server).close(() => resolve());
         server.closeAllConnections();
       }),
   };

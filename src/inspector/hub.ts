@@ -70,6 +70,7 @@ export class Hub {
     }
     kept.entries.push(seen);
     if (seen.kind === "opened") kept.name = seen.input.identity.name;
+    else if (seen.kind === "woken") kept.name = seen.identity.name;
     else if (seen.kind === "state") {
       kept.states[seen.side] = topState(seen.state);
       if (seen.learned.guest) kept.guestWas = seen.learned.guest.guestWas;

@@ -84,6 +84,8 @@ export function after(moment: Moment, entry: Entry): Moment {
   switch (entry.kind) {
     case "opened":
       return { ...at({ ...now, sinceMs: atMs }), identity: entry.input.identity };
+    case "woken":
+      return { ...at({ ...now, sinceMs: atMs }), identity: entry.identity };
     case "state": {
       const guest = entry.learned.guest;
       const entered = at(inState(now, entry.state, entry.event, atMs, entry.because, entry.undone));

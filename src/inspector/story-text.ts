@@ -19,7 +19,9 @@ const common = {
   atMs: z.number(),
 };
 const place = z.string() as z.ZodMiniType<Extract<Entry, { kind: "call" }>["place"]>;
+const identity = z.object({ migrationId: z.string(), uuid: z.string(), name: z.string() });
 const seen = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("woken"), ...common, identity }),
   z.object({ kind: z.literal("call"), ...common, call: z.number(), place }),
   z.object({
     ...{ kind: z.literal("answer"), ...common, call: z.number(), place },

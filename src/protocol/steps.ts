@@ -375,7 +375,7 @@ export const effects = {
   relisten: {
     step: "perform",
     side: "destination",
-    does: "listens again for a post-copy that has lost its connection (`migrate-recover`)",
+    does: "listens again for a post-copy that has lost its connection (`migrate-pause` when QEMU has not noticed, `migrate-recover`)",
     undo: "nothing to undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",

@@ -28,6 +28,7 @@ export function createLog(level: string, to?: DestinationStream): Log {
       const { migrationId, side } = it;
       const key = `${side} ${migrationId}`;
       if (it.kind === "opened") known.set(key, { domain: it.input.identity.name, top: "" });
+      if (it.kind === "woken") known.set(key, { domain: it.identity.name, top: "" });
       const now = known.get(key) ?? { domain: undefined, top: "" };
       const about = { migrationId, trace_id: traceIdOf(migrationId), domain: now.domain, side };
       switch (it.kind) {
@@ -46,6 +47,9 @@ export function createLog(level: string, to?: DestinationStream): Log {
           for (const undone of it.undone) logger.info({ ...about, undone }, `undone: ${undone}`);
           break;
         }
+        case "woken":
+          logger.info(about, `the ${side} is taken up again`);
+          break;
         case "aside":
           logger.info({ ...about, aside: it.aside }, `aside: ${it.aside.type}`);
           break;

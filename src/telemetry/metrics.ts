@@ -3,10 +3,9 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Observation, Observe } from "../effects/observe.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
 import type { Failure } from "../protocol/failures.js";
 import type { Side } from "../protocol/steps.js";
+import { Outcomes } from "./outcomes.js";
 
 const migrationSeconds = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600];
 const sides: readonly Side[] = ["source", "destination", "coordinator"];
@@ -93,11 +92,13 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
   const ofDomains = [remaining, transferred, dirty, bandwidth, disks];
 
   interface Open {
-    readonly atMs: number;
+    /** Null when it was begun before this process. */
+    readonly atMs: number | null;
     readonly name: string;
     readonly calls: Map<number, number>;
   }
   const open = new Map<string, Open>();
+  const outcomes = new Outcomes();
   /** By migration: a coordinator tells what the sides have told it. */
   const told = new Map<string, Set<string>>();
   const tell = (migrationId: string, { code, step, side, message }: Failure) => {
@@ -118,23 +119,19 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
         underWay.inc({ side });
         open.set(key, { atMs: it.atMs, name: it.input.identity.name, calls: new Map() });
         break;
+      case "woken":
+        underWay.inc({ side });
+        open.set(key, { atMs: null, name: it.identity.name, calls: new Map() });
+        break;
       case "state": {
         for (const failure of it.because) tell(it.migrationId, failure);
-        if (known === undefined) {
-          // An engine that was restarted in the middle: its beginning is in the journal alone.
-          if (it.event === "engine.restarted") {
-            underWay.inc({ side });
-            open.set(key, { atMs: it.atMs, name: "", calls: new Map() });
-          }
-          return;
-        }
-        const outcome = topState(it.state);
-        if (!isFinal(side, outcome)) return;
+        const outcome = outcomes.of(it);
+        if (known === undefined || outcome === null) return;
         open.delete(key);
         if (!sides.some((other) => open.has(`${other} ${it.migrationId}`))) told.delete(it.migrationId);
         underWay.dec({ side });
         ended.inc({ side, outcome });
-        lasted.observe({ side, outcome }, (it.atMs - known.atMs) / 1000);
+        if (known.atMs !== null) lasted.observe({ side, outcome }, (it.atMs - known.atMs) / 1000);
         if (side === "source") for (const gauge of ofDomains) gauge.remove({ domain: known.name });
         break;
       }
@@ -150,7 +147,7 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
         break;
       }
       case "progress": {
-        if (known === undefined || known.name === "") return;
+        if (known === undefined) return;
         const { progress } = it;
         const domain = { domain: known.name };
         remaining.set(domain, progress.remainingBytes);

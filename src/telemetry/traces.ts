@@ -14,10 +14,9 @@ import {
   trace,
 } from "@opentelemetry/api";
 import type { Observation, Observe } from "../effects/observe.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
 import { describeFailure } from "../protocol/failures.js";
 import { effects, questions, type Side } from "../protocol/steps.js";
+import { isGood, Outcomes } from "./outcomes.js";
 
 /** The trace id of a migration: its uuid's 128 bits; of another kind of id, as many bits of its hash. */
 export function traceIdOf(migrationId: string): string {
@@ -43,22 +42,22 @@ interface Open {
   failed: string | null;
 }
 
-const good: readonly string[] = ["left", "arrived", "ended"];
-
 /** To be given to `migrate` as `observe`. The tracer is the API's; without an SDK it makes nothing. */
 export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")): Observe {
   const open = new Map<string, Open>();
+  const outcomes = new Outcomes();
   const begin = ({ side, migrationId, atMs }: Observation, name: string): Open => {
-    const attributes = { "switchover.migration.id": migrationId, "switchover.side": side };
+    const attributes = {
+      ...{ "switchover.migration.id": migrationId, "switchover.side": side, "switchover.domain": name },
+    };
     const root = rootOf(migrationId);
     const span = tracer.startSpan(`migration ${side}`, { startTime: atMs, attributes }, root);
-    if (name !== "") span.setAttribute("switchover.domain", name);
     return { span, context: trace.setSpan(root, span), calls: new Map(), failed: null };
   };
   const end = (side: Side, { span, calls, failed }: Open, outcome: string, atMs: number) => {
     for (const call of calls.values()) call.end(atMs);
     span.setAttribute("switchover.outcome", outcome);
-    if (failed !== null || !good.includes(outcome))
+    if (failed !== null || !isGood(outcome))
       span.setStatus({ code: SpanStatusCode.ERROR, message: failed ?? `the ${side} has ended ${outcome}` });
     span.end(atMs);
   };
@@ -70,17 +69,20 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
       case "opened":
         open.set(key, begin(it, it.input.identity.name));
         break;
+      case "woken":
+        open.set(key, begin(it, it.identity.name));
+        break;
       case "state": {
-        if (known === undefined && it.event !== "engine.restarted") return;
-        const now = known ?? begin(it, "");
-        open.set(key, now);
+        if (known === undefined) return;
+        const now = known;
         now.span.addEvent(it.state, { "switchover.event": it.event }, atMs);
         for (const failure of it.because) {
-          now.failed ??= describeFailure(failure);
+          // What a person wanted is no error.
+          if (failure.code !== "aborted") now.failed ??= describeFailure(failure);
           now.span.recordException({ name: failure.code, message: describeFailure(failure) }, atMs);
         }
-        const outcome = topState(it.state);
-        if (!isFinal(side, outcome)) return;
+        const outcome = outcomes.of(it);
+        if (outcome === null) return;
         open.delete(key);
         end(side, now, outcome, atMs);
         break;

@@ -4,6 +4,7 @@
 import type { AnyMachineSnapshot, EventObject } from "xstate";
 import type { Observation } from "../effects/observe.js";
 import type { OpenedRecord } from "../effects/ports.js";
+import { remembered } from "../effects/record.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy } from "../protocol/policy.js";
@@ -101,14 +102,17 @@ export class ToldWorld {
       if (isAnswered) this.#answer(side, effect, answered.answer);
       else if (!to.effects.has(effect)) this.#answer(side, effect, "given up");
     }
-    const { failures = [], undone = [], guest } = now?.context ?? {};
+    const context = now?.context ?? {};
+    const { failures = [], undone = [] } = context;
     const told = event === null ? undefined : known?.context;
     const name = event?.type ?? (before === null ? "opened" : "engine.restarted");
     this.#tell({
       ...{ kind: "state", ...this.#of(side), state: to.state, event: name },
       because: failures.slice(told?.failures?.length ?? 0),
       undone: undone.slice(told?.undone?.length ?? 0),
-      learned: guest && side !== "destination" ? { guest } : {},
+      learned: Object.fromEntries(
+        remembered[side].filter((it) => context[it] !== told?.[it]).map((it) => [it, context[it]]),
+      ),
     });
     for (const effect of to.effects.keys())
       if (before?.effects.has(effect) !== true || answered?.effect === effect) this.#call(side, effect);

@@ -8,8 +8,9 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { followInspector } from "../../src/inspector/follow.js";
 import { Hub } from "../../src/inspector/hub.js";
 import { serveInspector } from "../../src/inspector/serve.js";
+import { migrateBetween } from "../../src/remote-migration.js";
 import { look, whoRunsOn } from "../inspector/browser.js";
-import { HostProcess, inTwoHosts } from "./lab.js";
+import { HostProcess, inTwoHosts, whole } from "./lab.js";
 
 const answerAt = (socketPath: string, path: string): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -80,6 +81,44 @@ test("a migration between them is counted, traced and drawn", async () => {
   expect(new Set(ofMigration.map((it) => it.traceId)), "over two processes").toEqual(
     new Set([migrationId.replaceAll("-", "")]),
   );
+});
+
+test("a client that coordinates sees the migration under the hosts' id", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "seen-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const at = { a: join(directory, "a.sock"), b: join(directory, "b.sock") };
+  const hub = new Hub();
+  await inTwoHosts(
+    { each: { a: { http: { socket: at.a } }, b: { http: { socket: at.b } } } },
+    async (lab) => {
+      const followings = Object.values(at).map((it) => followInspector(`unix:${it}`, hub.observe, () => {}));
+      const { outcome } = await migrateBetween({
+        ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name, flags: whole },
+        parameters: { xml: lab.guest.xml("b") },
+        observe: hub.observe,
+      });
+      expect((await outcome).kind).toBe("arrived");
+      const states = { source: "left", coordinator: "ended", destination: "arrived" };
+      await expect.poll(() => hub.summaries().map((it) => it.states)).toEqual([states]);
+      for (const it of followings) it.stop();
+    },
+  );
+});
+
+test("a daemon that was restarted in the middle goes on counting, under the guest's name", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "seen-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const socket = join(directory, "a.sock");
+  await inTwoHosts({ each: { a: { http: { socket } }, b: {} } }, async (lab) => {
+    const ended = lab.peerToPeer("a", "b", "b", { bandwidthMiBps: 8 }).catch(() => {});
+    await lab.jobAt("a", (job) => job.dataProcessed > 0n);
+    await lab.restart("a");
+    const gauge = `switchover_memory_remaining_bytes{domain="${lab.guest.name}"}`;
+    await expect.poll(() => answerAt(socket, "/metrics"), { interval: 20 }).toContain(gauge);
+    await ended;
+    await lab.settles();
+    await expect.poll(() => answerAt(socket, "/metrics")).not.toContain(gauge);
+  });
 });
 
 test("with --log json, a daemon tells its story in lines of JSON", async () => {

@@ -58,6 +58,7 @@ test("metrics count what begins and ends, how long it took, and what failed", as
   expect(await text()).toContain('switchover_migrations_ended_total{side="source",outcome="left"} 1');
   expect(await text()).toContain('switchover_migrations_ended_total{side="destination",outcome="arrived"} 1');
   expect(await text()).toContain('switchover_domains{state="running"} 2');
+  expect(await text()).toContain('switchover_migrations_ended_total{side="coordinator",outcome="arrived"} 1');
   expect(await value("switchover_migration_duration_seconds_count", { side: "source" })).toBe(1);
   expect(await value("switchover_migration_duration_seconds_sum", { side: "source" })).toBeGreaterThan(0);
   expect(await value("switchover_call_duration_seconds_count", { call: "askFinish", answer: "done" })).toBe(

@@ -12,6 +12,8 @@ export function describe(entry: Entry): Pick<Line, "text" | "tone"> {
   switch (entry.kind) {
     case "opened":
       return { text: `begins for ${entry.input.identity.name}` };
+    case "woken":
+      return { text: `is taken up again for ${entry.identity.name}, after the engine was restarted` };
     case "state": {
       const because = entry.because.map((it) => `; because ${describeFailure(it)}`).join("");
       const undone = entry.undone.map((it) => `; undone: ${it}`).join("");

@@ -1,0 +1,34 @@
+// How a side has ended, in a word: its final state; of a coordinator, what follows from what both sides have told it.
+
+import type { StateRecord } from "../effects/ports.js";
+import { isFinal } from "../machines/final.js";
+import { topState } from "../machines/habits.js";
+import { type Failure, inTellingOrder } from "../protocol/failures.js";
+import { type DestinationOutcome, judge, type SourceOutcome } from "../protocol/outcomes.js";
+
+interface Heard {
+  source: SourceOutcome | null;
+  destination: DestinationOutcome | null;
+  failures: Failure[];
+}
+
+/** Those of which nothing is to be mended. */
+export const isGood = (outcome: string): boolean => ["left", "arrived", "aborted"].includes(outcome);
+
+export class Outcomes {
+  readonly #heard = new Map<string, Heard>();
+
+  /** To be told each state of each side; null until the side has ended. */
+  of({ side, migrationId, state, learned, because }: StateRecord): string | null {
+    const ended = isFinal(side, state);
+    if (side !== "coordinator") return ended ? topState(state) : null;
+    const heard = this.#heard.get(migrationId) ?? { source: null, destination: null, failures: [] };
+    this.#heard.set(migrationId, heard);
+    heard.source = learned.source?.outcome ?? heard.source;
+    heard.destination = learned.destination?.outcome ?? heard.destination;
+    heard.failures.push(...because);
+    if (!ended) return null;
+    this.#heard.delete(migrationId);
+    return judge({ ...heard, failures: inTellingOrder(heard.failures) });
+  }
+}
