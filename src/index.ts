@@ -10,7 +10,7 @@ export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/dirty-rate.js";
 export type { GraphicsWish } from "./drivers/qemu/graphics.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
-export type { Observation, Observe } from "./effects/observe.js";
+export type { Inspect, Observation, Observe } from "./effects/observe.js";
 export type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";
 export {
   type ContinuityFault,

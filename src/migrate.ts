@@ -12,7 +12,7 @@ import type { Image } from "./drivers/qemu/images.js";
 import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/source-guest.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
-import type { Observe } from "./effects/observe.js";
+import type { Inspect, Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource } from "./effects/open.js";
 import type { Clock, Fence, Ids, Journal } from "./effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "./guests.js";
@@ -83,6 +83,8 @@ export interface MigrateOptions {
    * progress. What it throws is thrown as uncaught, and harms no migration.
    */
   readonly observe?: Observe;
+  /** For the inspectors of XState (docs/inspecting-with-xstate.md). What it throws is thrown as uncaught too. */
+  readonly inspect?: Inspect;
 }
 
 /**
@@ -110,7 +112,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
-  const surroundings = { journal, clock, fence, around, observe };
+  const surroundings = { journal, clock, fence, around, observe, inspect: options.inspect };
 
   const { graphics, syncTime } = options;
   if (graphics !== undefined) checkGraphics(graphics);

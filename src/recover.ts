@@ -10,7 +10,7 @@ import { findDestination, findSource } from "./drivers/qemu/hosts.js";
 import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
 import { systemClock } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
-import type { Observe } from "./effects/observe.js";
+import type { Inspect, Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource, type Surroundings } from "./effects/open.js";
 import type { Clock, Fence } from "./effects/ports.js";
 import { asRunningGuest } from "./guests.js";
@@ -23,6 +23,8 @@ export interface RecoverOptions {
   readonly fence?: Fence;
   readonly clock?: Clock;
   readonly observe?: Observe;
+  /** As of `migrate`. */
+  readonly inspect?: Inspect;
 }
 
 export interface Recovered {
@@ -40,13 +42,13 @@ export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> =
  * @internal
  */
 export async function recoverWith(options: RecoverOptions, around?: Around): Promise<Recovered> {
-  const { journal, clock = systemClock, fence, observe } = options;
+  const { journal, clock = systemClock, fence, observe, inspect } = options;
   const { stories, unreadable } = await journal.unfinished();
   const migrations: Migration[] = [];
   const failed = [...unreadable];
   for (const story of stories) {
     try {
-      const migration = await takeUp(story, { journal, clock, fence, around, observe });
+      const migration = await takeUp(story, { journal, clock, fence, around, observe, inspect });
       if (migration === null) await journal.forget(story.migrationId);
       else migrations.push(migration);
     } catch (error) {

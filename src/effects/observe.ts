@@ -1,6 +1,7 @@
 // What is seen of a migration beside its records: effects and questions as they begin and end, the dialogue with QEMU's
 // monitors, progress. For those who look on; no journal keeps it, and no decision rests on it.
 
+import { type InspectionEvent, type Observer, toObserver } from "xstate";
 import type { Answer } from "../protocol/answer.js";
 import type { Progress } from "../protocol/convergence.js";
 import type { Identity } from "../protocol/messages.js";
@@ -57,6 +58,14 @@ export type Observation = JournalRecord | WokenSeen | CallSeen | AnswerSeen | Li
 
 /** What it throws is thrown as uncaught in a later turn, and harms no migration. */
 export type Observe = (seen: Observation) => void;
+
+/** XState 5's own protocol: its actors, their events and their snapshots. What it throws does no harm, as above. */
+export type Inspect = Observer<InspectionEvent> | ((seen: InspectionEvent) => void);
+
+export function inspecting(inspect: Inspect): (seen: InspectionEvent) => void {
+  const observer = toObserver(inspect);
+  return (seen) => apart(() => observer.next?.(seen));
+}
 
 /** Stands around a call from its beginning to its answer, whoever gives that. */
 export type Watch = <T>(

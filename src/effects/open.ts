@@ -10,7 +10,7 @@ import type { Progress } from "../protocol/convergence.js";
 import { describeForecast } from "../protocol/forecast.js";
 import { apart } from "./apart.js";
 import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
-import { type Observation, type Observe, watching } from "./observe.js";
+import { type Inspect, inspecting, type Observation, type Observe, watching } from "./observe.js";
 import type {
   Clock,
   DestinationGuest,
@@ -32,6 +32,8 @@ export interface Surroundings {
   readonly around?: Around | undefined;
   /** Told each record of the story at once, before it is durable, and all else that is seen. */
   readonly observe?: Observe | undefined;
+  /** XState's own inspection of the machines and their effects. */
+  readonly inspect?: Inspect | undefined;
 }
 
 /** A side that has been begun: its machine, and a wait until all that it has recorded so far is durable. */
@@ -49,7 +51,7 @@ export function openSource(
   host: unknown,
 ) {
   const around = open(surroundings, { side: "source", input, host });
-  const actor = createActor(bindSource(around, guest, destination), { ...around.timers, input });
+  const actor = createActor(bindSource(around, guest, destination), { ...around.actorOptions, input });
   actor.on("*", around.recorder.aside);
   overhear(surroundings, around, guest, actor);
   watchProgress(surroundings, around, actor);
@@ -72,7 +74,7 @@ export function openDestination(
   host: unknown,
 ) {
   const around = open(surroundings, { side: "destination", input, host });
-  const actor = createActor(bindDestination(around, guest), { ...around.timers, input });
+  const actor = createActor(bindDestination(around, guest), { ...around.actorOptions, input });
   actor.on("*", around.recorder.aside);
   overhear(surroundings, around, guest, actor);
   return { actor, durable: around.recorder.durable };
@@ -86,13 +88,13 @@ export function openCoordinator(
   host: unknown = null,
 ) {
   const around = open(surroundings, { side: "coordinator", input, host });
-  const actor = createActor(bindCoordinator(around, source, destination), { ...around.timers, input });
+  const actor = createActor(bindCoordinator(around, source, destination), { ...around.actorOptions, input });
   actor.on("*", around.recorder.aside);
   return actor;
 }
 
 function open(
-  { journal, clock, fence, around, observe }: Surroundings,
+  { journal, clock, fence, around, observe, inspect }: Surroundings,
   opened: Pick<OpenedRecord, "side" | "input" | "host">,
 ) {
   const { side, input } = opened;
@@ -109,9 +111,12 @@ function open(
     // After a crash it stands in the journal already.
     opened: isWoken ? undefined : opened,
   });
-  const timers = { clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout } };
+  const actorOptions = {
+    clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout },
+    ...(inspect && { inspect: inspecting(inspect) }),
+  };
   return {
-    ...{ of, identity: input.identity, recorder, clock, fence, around, timers },
+    ...{ of, identity: input.identity, recorder, clock, fence, around, actorOptions },
     watch: observe && watching(observe, of, clock),
   };
 }

@@ -3,6 +3,7 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { StateMachine } from "xstate";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { describeContinuity } from "../../src/guest/continuity.js";
 import type { RunningGuest } from "../../src/guests.js";
@@ -21,6 +22,8 @@ export interface Crashed {
   /** Null when there was nothing to take up. */
   readonly outcome: OutcomeKind | null;
   readonly story: readonly string[];
+  /** The machines that XState's inspection was told of after the restart. */
+  readonly inspected: readonly string[];
   /** From the restart to the outcome. */
   readonly recoveryMs: number;
 }
@@ -38,15 +41,20 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     const sideArgs = proof.nextSide("destination");
     const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
     const where = (await runEngine("recovery/engine.ts", words)).trim();
-    if (where.startsWith("ended")) return { where, outcome: null, story: [], recoveryMs: 0 };
+    if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
 
     const story: string[] = [];
+    const inspected: string[] = [];
     const restartedMs = performance.now();
     const opened = await openFileJournal(journal);
     const { migrations, failed } = await recoverMigrations({
       journal: opened,
       observe: (it) => {
         if (it.kind === "state") story.push(`${it.side} ${it.state}`);
+      },
+      inspect: ({ type, actorRef }) => {
+        if (type !== "@xstate.actor" || !("logic" in actorRef)) return;
+        if (actorRef.logic instanceof StateMachine) inspected.push(actorRef.logic.id);
       },
     });
     if (failed[0] !== undefined) throw failed[0];
@@ -69,7 +77,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     const files = migrations.map((it) => `switchover-${it.migrationId}`);
     const filesLeft = readdirSync(tmpdir()).filter((it) => files.includes(it));
     if (filesLeft.length > 0) throw new Error(`${filesLeft} are left`);
-    return { where, outcome: outcome?.kind ?? null, story, recoveryMs };
+    return { where, outcome: outcome?.kind ?? null, story, inspected, recoveryMs };
   } finally {
     for (const pid of qemusOf(spec.uuid)) process.kill(pid, "SIGKILL");
     await qemu.exited;

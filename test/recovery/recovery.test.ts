@@ -30,8 +30,9 @@ describe("after kill -9 of the engine that moves a guest, one copy runs on witho
 });
 
 test("a migration that was under way goes on to its end", async () => {
-  const { outcome, story } = await crashAndRecover({ diesAt: 11, when: "durable", aborts: false });
+  const { outcome, story, inspected } = await crashAndRecover({ diesAt: 11, when: "durable", aborts: false });
   expect(outcome).toBe("arrived");
+  expect(inspected.toSorted()).toEqual(["coordinator", "destination", "source"]);
   expect(story.find((it) => it.startsWith("source"))).toBe("source recovering");
 });
 

@@ -1,0 +1,208 @@
+// `switchover/xstate-inspect`: shows our actors, of XState 5, to `@xstate/inspect`, which speaks to services of XState 4.
+// It imports neither: the embedder gives what the package has installed. Nothing that comes back drives a migration.
+
+import {
+  type AnyMachineSnapshot,
+  type AnyStateMachine,
+  type EventObject,
+  type InspectionEvent,
+  StateMachine,
+} from "xstate";
+import { type Definition4, definition4, eventType4 } from "./xstate4-definition.js";
+
+/** What `inspect()` of `@xstate/inspect` installs as `globalThis.__xstate__`. */
+export interface DevTools4 {
+  register(service: Service4): void;
+}
+
+/** An event or a call that an inspector has sent to one of our machines. */
+export interface Refused {
+  /** `source`, `destination` or `coordinator`. */
+  readonly machine: string;
+  readonly sessionId: string;
+  /** The event's type, or `start`. */
+  readonly what: string;
+}
+
+export interface BridgeOptions {
+  /** Told what an inspector has asked of a machine; the inspector sees it as an event `inspector.refused`. */
+  readonly refused?: (refused: Refused) => void;
+}
+
+/** What the package reads of a service of XState 4. */
+export interface Service4 {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly machine: { readonly definition: Definition4; toJSON(): Definition4 };
+  readonly state: State4Json;
+  readonly initialState: State4Json;
+  /** Each machine is begun by itself. */
+  readonly parent: undefined;
+  /** Replaced by the package, which sees by it what a service is sent. */
+  send(event: unknown): void;
+  start(): void;
+  subscribe(next: (state: State4Json) => void): { unsubscribe(): void };
+  onStop(stopped: () => void): void;
+}
+
+/** What XState 4's `State.create` takes. */
+export interface State4Json {
+  readonly value: unknown;
+  readonly context: unknown;
+  readonly event: unknown;
+  readonly _event: ScxmlEvent;
+  readonly _sessionId: string;
+  readonly changed: boolean;
+  readonly done: boolean;
+  readonly tags: readonly string[];
+  readonly meta: unknown;
+  readonly actions: readonly never[];
+  readonly activities: object;
+  readonly events: readonly never[];
+  readonly transitions: readonly never[];
+  readonly children: object;
+}
+
+interface ScxmlEvent {
+  readonly $$type: "scxml";
+  readonly type: "external";
+  readonly name: string;
+  readonly data: unknown;
+  readonly origin?: string;
+}
+
+interface Shown {
+  receives(event: EventObject, origin?: string): void;
+  becomes(snapshot: AnyMachineSnapshot, event: EventObject): void;
+}
+
+/**
+ * The `inspect` for `migrate` and `recoverMigrations`.
+ * @throws TypeError when the devtools are not there: `inspect()` of `@xstate/inspect` has to be called before.
+ */
+export function bridgeToXStateInspect(
+  devTools: DevTools4,
+  { refused = () => {} }: BridgeOptions = {},
+): (seen: InspectionEvent) => void {
+  if (typeof devTools?.register !== "function")
+    throw new TypeError("these are no devtools of XState 4: call inspect() of @xstate/inspect first");
+  const shown = new WeakMap<object, Shown>();
+  return (seen) => {
+    const { actorRef } = seen;
+    if (seen.type === "@xstate.event") shown.get(actorRef)?.receives(seen.event, seen.sourceRef?.sessionId);
+    if (seen.type !== "@xstate.snapshot" || !("logic" in actorRef)) return;
+    // The effects, which the machines have as children, are promises and callbacks.
+    const { logic, sessionId } = actorRef;
+    if (!(logic instanceof StateMachine)) return;
+    const snapshot = seen.snapshot as AnyMachineSnapshot;
+    const before = shown.get(actorRef);
+    if (before) before.becomes(snapshot, seen.event);
+    else
+      shown.set(
+        actorRef,
+        show(devTools, { machine: logic, sessionId, snapshot, event: seen.event, refused }),
+      );
+  };
+}
+
+function show(
+  devTools: DevTools4,
+  begun: {
+    machine: AnyStateMachine;
+    sessionId: string;
+    snapshot: AnyMachineSnapshot;
+    event: EventObject;
+    refused: (refused: Refused) => void;
+  },
+): Shown {
+  const { machine, sessionId, refused } = begun;
+  const { id } = machine;
+  const definition = definition4(machine);
+  const initialState = state4(begun.snapshot, scxml4(begun.event), sessionId, true);
+  let state = initialState;
+  let last = begun.snapshot;
+  let telling: ScxmlEvent | null = null;
+  const watchers = new Set<(state: State4Json) => void>();
+  const stopped: (() => void)[] = [];
+
+  const tell = (event: ScxmlEvent) => {
+    telling = event;
+    service.send(event);
+    telling = null;
+  };
+  const refuse = (what: string) => {
+    const why = "an inspector only looks on";
+    tell(scxml4({ type: "inspector.refused", what, why } as EventObject));
+    refused({ machine: id, sessionId, what });
+  };
+  const service: Service4 = {
+    ...{ id, sessionId, initialState, parent: undefined },
+    machine: { definition, toJSON: () => definition },
+    get state() {
+      return state;
+    },
+    send: (event) => {
+      if (event !== telling) refuse(typeOf(event));
+    },
+    start: () => refuse("start"),
+    subscribe: (next) => {
+      watchers.add(next);
+      return { unsubscribe: () => watchers.delete(next) };
+    },
+    onStop: (listener) => stopped.push(listener),
+  };
+  const endWhenOver = ({ status }: AnyMachineSnapshot) => {
+    if (status !== "active") for (const it of stopped.splice(0)) it();
+  };
+
+  devTools.register(service);
+  endWhenOver(begun.snapshot);
+  return {
+    receives: (event, origin) => tell(scxml4(event, origin)),
+    becomes: (snapshot, event) => {
+      state = state4(snapshot, scxml4(event), sessionId, snapshot !== last);
+      last = snapshot;
+      for (const it of watchers) it(state);
+      endWhenOver(snapshot);
+    },
+  };
+}
+
+const state4 = (
+  snapshot: AnyMachineSnapshot,
+  event: ScxmlEvent,
+  sessionId: string,
+  changed: boolean,
+): State4Json => ({
+  value: snapshot.value,
+  context: plain(snapshot.context),
+  event: event.data,
+  _event: event,
+  _sessionId: sessionId,
+  changed,
+  done: snapshot.status === "done",
+  tags: [...snapshot.tags],
+  meta: snapshot.getMeta(),
+  ...{ actions: [], activities: {}, events: [], transitions: [], children: {} },
+});
+
+function scxml4(event: EventObject, origin?: string): ScxmlEvent {
+  const name = eventType4(event.type);
+  const data = plain({ ...event, type: name });
+  return { $$type: "scxml", type: "external", name, data, ...(origin !== undefined && { origin }) };
+}
+
+/** Errors would be `{}` to the package, and large integers would break it. */
+function plain(value: unknown): unknown {
+  const text = JSON.stringify(value, (_, it: unknown) => {
+    if (it instanceof Error) return { name: it.name, message: it.message };
+    return typeof it === "bigint" ? String(it) : it;
+  });
+  return JSON.parse(text);
+}
+
+function typeOf(event: unknown): string {
+  if (typeof event !== "object" || event === null) return String(event);
+  if ("name" in event) return String(event.name);
+  return "type" in event ? String(event.type) : "an event without a type";
+}
