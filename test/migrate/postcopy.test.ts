@@ -7,7 +7,7 @@ import { describe, expect, test, vi } from "vitest";
 import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";
-import { destinationPid, inLab, type Lab, memoryMoves, sourceReaches } from "./lab.js";
+import { destinationPid, inLab, type Lab, memoryMoves } from "./lab.js";
 import { qemusOf } from "./qemus-of.js";
 
 /** Much memory, slowly sent, so that most of it is still to come when the guest is handed over. */
@@ -95,9 +95,8 @@ describe("a person aborts", () => {
           answer ??= it().abort();
         })(record),
       );
-      await sourceReaches(migration, "serving");
-      expect(await answer).toMatchObject({ accepted: false });
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+      expect(await answer).toMatchObject({ accepted: false });
     });
   });
 });

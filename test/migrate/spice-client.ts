@@ -28,6 +28,10 @@ export function spiceClient(port: number): SpiceClient {
   const isIn = new Promise<void>((resolve) => {
     letIn = resolve;
   });
+  let isHeld = true;
+  socket.once("close", () => {
+    isHeld = false;
+  });
   const sentTo = (async () => {
     const take = taking(socket);
     const link = Buffer.alloc(18);
@@ -55,12 +59,22 @@ export function spiceClient(port: number): SpiceClient {
           .subarray(at, at + size)
           .toString()
           .replace(/\0$/, "");
+        // What still comes is read too: only then is its end heard.
+        void drain(take);
         return { host, port: body.readUInt16LE(0) };
       }
     }
   })();
   sentTo.catch(() => {});
-  return { isIn, sentTo, hangUp: () => socket.destroy(), isHeld: () => !socket.closed && socket.readable };
+  return { isIn, sentTo, hangUp: () => socket.destroy(), isHeld: () => isHeld };
+}
+
+async function drain(take: (bytes: number) => Promise<Buffer>): Promise<void> {
+  try {
+    for (;;) await take(1);
+  } catch {
+    // The server has hung up.
+  }
 }
 
 const words = (...values: number[]): Buffer => {
