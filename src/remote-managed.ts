@@ -11,7 +11,7 @@ import type { Redial } from "./drivers/libvirt/redial.js";
 import { stepCalls } from "./drivers/libvirt/step-calls.js";
 import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
 import type { Around } from "./effects/bind.js";
-import type { Observation, Observe } from "./effects/observe.js";
+import type { Inspect, Observation, Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";
 import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "./effects/ports.js";
 import type { Aside } from "./machines/habits.js";
@@ -25,13 +25,14 @@ import type { Led, RemoteMove } from "./remote-move.js";
 export interface Coordinated {
   readonly journal?: Journal | undefined;
   readonly observe?: Observe | undefined;
+  readonly inspect?: Inspect | undefined;
   readonly around?: Around | undefined;
 }
 
 /** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
 export async function coordinateFromHere(
   { source, destination, dom, asked, clock, migrationId }: RemoteMove,
-  { journal = memoryJournal(), observe, around }: Coordinated,
+  { journal = memoryJournal(), observe, inspect, around }: Coordinated,
 ): Promise<Led> {
   const { parameters } = asked;
   const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
@@ -46,7 +47,7 @@ export async function coordinateFromHere(
     identity,
   );
   const seen = observe && underTheHostsId(observe, () => migrationIn(travelling, dom));
-  const surroundings = { journal, clock, around, observe: seen?.observe };
+  const surroundings = { journal, clock, around, observe: seen?.observe, inspect };
   const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
   actor.start();
   return {

@@ -7,7 +7,7 @@ import { Redial } from "./drivers/libvirt/redial.js";
 import { remote } from "./drivers/libvirt-rpc/procedures.js";
 import { systemClock, systemIds } from "./drivers/system.js";
 import type { Around } from "./effects/bind.js";
-import type { Observe } from "./effects/observe.js";
+import type { Inspect, Observe } from "./effects/observe.js";
 import type { Clock, Ids, Journal } from "./effects/ports.js";
 import type { Tuned } from "./person.js";
 import { messageOf } from "./protocol/answer.js";
@@ -35,6 +35,8 @@ export interface MigrateBetweenOptions {
   readonly ids?: Ids;
   /** Told each record of the coordinator's story at once; with `PEER2PEER` that is at the source's host. */
   readonly observe?: Observe;
+  /** As of `migrate`, of the coordinator. Unused with `PEER2PEER`: there is no machine here. */
+  readonly inspect?: Inspect;
 }
 
 export interface RemoteMigration {
@@ -67,7 +69,15 @@ export async function migrateBetweenWith(
   options: MigrateBetweenOptions,
   around?: Around,
 ): Promise<RemoteMigration> {
-  const { domain, parameters = {}, clock = systemClock, ids = systemIds, journal, observe } = options;
+  const {
+    domain,
+    parameters = {},
+    clock = systemClock,
+    ids = systemIds,
+    journal,
+    observe,
+    inspect,
+  } = options;
   const flags: ReadonlySet<MigrateFlag> = new Set(options.flags ?? (["LIVE"] as const));
   const [source, destination] = [new Redial(options.from, clock), new Redial(options.to, clock)];
   const close = () => Promise.all([source.close(), destination.close()]);
@@ -79,7 +89,7 @@ export async function migrateBetweenWith(
     const move = { source, destination, dom, asked: { flags, parameters }, clock, migrationId };
     const { outcome, abort } = isPeerToPeer
       ? await leadBySource(move)
-      : await coordinateFromHere(move, { journal, observe, around });
+      : await coordinateFromHere(move, { journal, observe, inspect, around });
     return {
       migrationId,
       outcome: outcome.finally(close),

@@ -77,7 +77,7 @@ interface Shown {
 }
 
 /**
- * The `inspect` for `migrate` and `recoverMigrations`.
+ * The `inspect` for `migrate`, `recoverMigrations` and `migrateBetween`.
  * @throws TypeError when the devtools are not there: `inspect()` of `@xstate/inspect` has to be called before.
  */
 export function bridgeToXStateInspect(

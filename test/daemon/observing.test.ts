@@ -5,6 +5,7 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { StateMachine } from "xstate";
 import { followInspector } from "../../src/inspector/follow.js";
 import { Hub } from "../../src/inspector/hub.js";
 import { serveInspector } from "../../src/inspector/serve.js";
@@ -83,7 +84,8 @@ test("a migration between them is counted, traced and drawn", async () => {
   );
 });
 
-test("a client that coordinates sees the migration under the hosts' id", async () => {
+test("a client that coordinates sees the migration under the hosts' id, and may inspect its machine", async () => {
+  const inspected: string[] = [];
   const directory = mkdtempSync(join(tmpdir(), "seen-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const at = { a: join(directory, "a.sock"), b: join(directory, "b.sock") };
@@ -96,10 +98,15 @@ test("a client that coordinates sees the migration under the hosts' id", async (
         ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name, flags: whole },
         parameters: { xml: lab.guest.xml("b") },
         observe: hub.observe,
+        inspect: ({ type, actorRef }) => {
+          if (type !== "@xstate.actor" || !("logic" in actorRef)) return;
+          if (actorRef.logic instanceof StateMachine) inspected.push(actorRef.logic.id);
+        },
       });
       expect((await outcome).kind).toBe("arrived");
       const states = { source: "left", coordinator: "ended", destination: "arrived" };
       await expect.poll(() => hub.summaries().map((it) => it.states)).toEqual([states]);
+      expect(inspected).toEqual(["coordinator"]);
       for (const it of followings) it.stop();
     },
   );

@@ -110,6 +110,15 @@ describe("@xstate/inspect", () => {
     events.flatMap((it) =>
       it.type === "service.state" && it.sessionId === sessionId ? it.state.toStrings() : [],
     );
+  const expectResolvable = ({ events }: Received) => {
+    const definitions = new Map<string, ReturnType<typeof createMachine>>();
+    for (const it of events) {
+      if (it.type === "service.register") definitions.set(it.sessionId, it.machine);
+      if (it.type !== "service.register" && it.type !== "service.state") continue;
+      const resolved = definitions.get(it.sessionId)?.resolveState(it.state);
+      expect(resolved?.value, it.sessionId).toEqual(it.state.value);
+    }
+  };
   const eventsSeen = ({ events }: Received, sessionId = "") =>
     events.flatMap((it) => (it.type === "service.event" && it.sessionId === sessionId ? it.event.name : []));
   const stopped = ({ events }: Received) =>
@@ -137,6 +146,7 @@ describe("@xstate/inspect", () => {
       expect.arrayContaining(["done.invoke.prepare", "coordinator.finishAsked", "monitor.resumed"]),
     );
     expect(devTools).toMatchObject({ services: new Set() });
+    expectResolvable(received);
   });
 
   test("asks in vain, and is shown an aborted migration that it has come to late", async () => {
@@ -168,6 +178,7 @@ describe("@xstate/inspect", () => {
       await expect.poll(() => stopped(received)).toHaveLength(3);
       expect(statesSeen(received, source).at(-1)).toBe("stayed");
       expect(statesSeen(received, sessionOf(received, "destination")).at(-1)).toBe("refused");
+      expectResolvable(received);
     });
   });
 
