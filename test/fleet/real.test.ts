@@ -1,0 +1,112 @@
+// Draining real switchoverds of real guests: each counts on, however often daemons and whoever conducts die. Checks G1 and G2.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { bitsOf } from "../../src/drivers/libvirt/flags.js";
+import { moveEnds, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
+import { systemClock } from "../../src/drivers/system.js";
+import { conduct, type DrainReport } from "../../src/fleet/conduct.js";
+import { type DrainWish, defaultDrainLimits } from "../../src/fleet/drain.js";
+import { openDrainLog } from "../../src/fleet/file-log.js";
+import { fleetNow } from "../../src/fleet/fleet-file.js";
+import { RpcMover } from "../../src/fleet/rpc-mover.js";
+import { idWithToken } from "../../src/protocol/migration-token.js";
+import { RealFleet } from "./real-fleet.js";
+
+const clock = systemClock;
+const random = () => Array.from({ length: 18 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
+
+async function fleetOf(hosts: readonly string[], homes: readonly string[]) {
+  const fleet = new RealFleet(hosts, homes);
+  onTestFinished(() => fleet.end());
+  await fleet.begin();
+  const uris = new Map(fleet.file.hosts.map((it) => [it.name, it.uri]));
+  const directory = mkdtempSync(join(tmpdir(), "drain-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return { fleet, uris, directory };
+}
+
+test("two hosts are emptied while daemons and whoever conducts die, and every guest counts on", {
+  timeout: 120_000,
+}, async () => {
+  const { fleet, uris, directory } = await fleetOf(
+    ["h1", "h2", "h3", "h4"],
+    ["h1", "h1", "h1", "h2", "h2", "h3"],
+  );
+  const wish: DrainWish = {
+    sources: ["h1", "h2"],
+    limits: defaultDrainLimits,
+    attempts: 4,
+    deadlineMs: null,
+  };
+  const begun = await openDrainLog(directory, "one");
+  await begun.append({ kind: "begun", atMs: clock.now(), wish, fleet: await fleetNow(fleet.file, clock) });
+  await begun.close();
+  let report: DrainReport | undefined;
+  for (let life = 0; report === undefined; life += 1) {
+    const log = await openDrainLog(directory, "one");
+    const mover = new RpcMover({ clock, uris });
+    const conducted = await conduct({ log, mover, clock, random, againMs: 100 });
+    if (life < 2) {
+      // Dies when something is under way, and so does a daemon.
+      await expect.poll(() => conducted.drain.underWay.length, { interval: 5 }).toBeGreaterThan(0);
+      await new Promise((resolve) => setTimeout(resolve, 150 * (life + 1)));
+      conducted.leave();
+      await fleet.restart(life === 0 ? "h1" : "h4");
+    } else report = await conducted.ended;
+    await mover.close();
+    await log.close();
+  }
+  expect(report.guests.map((it) => `${it.stands} ${it.why}`)).toEqual(report.guests.map(() => "arrived "));
+  expect(report.guests).toHaveLength(5);
+  for (const [guest, hosts] of await fleet.whereAll()) {
+    expect(hosts, guest).toHaveLength(1);
+    expect(["h3", "h4"]).toContain(hosts[0]);
+  }
+  await fleet.check();
+});
+
+test("an orchestrator that was replaced moves nothing any more, at the source and at the destination", {
+  timeout: 60_000,
+}, async () => {
+  const { fleet, uris } = await fleetOf(["h1", "h2"], ["h1"]);
+  const [guest] = fleet.guests;
+  if (guest === undefined) throw new Error("there is no guest");
+  const move = (from: string, to: string, token: number, id = idWithToken(token, random())) =>
+    fleet.at(from, (rpc) =>
+      rpc.call(
+        own.procedures.move,
+        {
+          ...{ migrationId: id, uuid: guest.uuid, destinationUri: uris.get(to) ?? "", params: [] },
+          flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST", "UNDEFINE_SOURCE"]),
+        },
+        { deadlineMs: 60_000 },
+      ),
+    );
+  const first = idWithToken(5, random());
+  const joined = await Promise.all([move("h1", "h2", 5, first), move("h1", "h2", 5, first)]);
+  expect(
+    joined.map((it) => it.end),
+    "asked twice, moved once",
+  ).toEqual([moveEnds.arrived, moveEnds.arrived]);
+  expect(await move("h1", "h2", 5, first), "and once more, of a daemon that was restarted").toMatchObject({
+    end: moveEnds.arrived,
+  });
+  await fleet.restart("h1");
+  expect(await move("h1", "h2", 5, first)).toMatchObject({ end: moveEnds.arrived });
+  expect((await move("h1", "h2", 6)).end, "it is not here any more").toBe(moveEnds.away);
+  expect(await move("h2", "h1", 4)).toMatchObject({
+    end: moveEnds.stayed,
+    why: expect.stringContaining("has been replaced"),
+  });
+  expect((await move("h2", "h1", 7)).end).toBe(moveEnds.arrived);
+  await fleet.restart("h1");
+  const late = await move("h1", "h2", 6);
+  expect(late, "durably").toMatchObject({
+    end: moveEnds.stayed,
+    why: expect.stringContaining("has been replaced"),
+  });
+  await fleet.check();
+});
