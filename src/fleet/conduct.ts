@@ -1,21 +1,25 @@
-// Empties hosts: begins the moves that the drain wants, hears how they end, and makes each decision durable before it acts on
-// it. Whoever conducted before may have died in between: the moves that it had planned are asked for again by their ids, which
-// begins none twice.
+// Empties hosts, one event after the other: a move is planned, a move has ended, a person has paused it. The engine makes each
+// event durable before anything follows from it, and gives whoever takes over the same events again: then the moves that are
+// under way are asked for by their ids, which begins none twice.
 
 import type { Clock } from "../effects/ports.js";
-import { messageOf } from "../protocol/answer.js";
 import { idWithToken } from "../protocol/migration-token.js";
-import { Drain, type DrainEvent, type GuestStory, type Mode, type Move, type MoveEnd } from "./drain.js";
+import { Drain, type DrainEvent, type GuestStory, type Move, type MoveEnd } from "./drain.js";
 import { type Placement, spread } from "./placement.js";
 
-/** Where the events of a drain are kept, in order; one conductor at a time can add to it. */
-export interface DrainLog {
-  /** What has happened so far; empty for a new drain. */
-  events(): Promise<readonly DrainEvent[]>;
-  /** Durable when it resolves. @throws Error when another has taken the drain over: then nothing may be done any more. */
-  append(event: DrainEvent): Promise<void>;
-  /** Larger than all before it, of every drain. Durable when it resolves. */
+/** What a drain runs on: a log on disk, or a durable execution engine, where each event is a step. */
+export interface DrainEngine {
+  /**
+   * The next event of the drain: the recorded one, or what `happen` gives, durable when this resolves.
+   * @throws EngineError when another conducts the drain, or nothing can be recorded: nothing may be done any more.
+   */
+  next(happen: () => Promise<DrainEvent>): Promise<DrainEvent>;
+  /** Larger than each before it, of every drain. */
   nextToken(): Promise<number>;
+}
+
+export class EngineError extends Error {
+  override readonly name = "EngineError";
 }
 
 /** Moves one guest. Called again with the same move it joins it, or tells how it ended. */
@@ -27,123 +31,120 @@ export interface Mover {
 }
 
 export interface ConductOptions {
-  readonly log: DrainLog;
+  /** How it begins, unless the engine knows it already. */
+  readonly begun: () => Promise<Extract<DrainEvent, { kind: "begun" }>>;
+  readonly engine: DrainEngine;
   readonly mover: Mover;
   readonly clock: Clock;
   /** 18 hexadecimal digits that nobody can guess. */
   readonly random: () => string;
   readonly placement?: Placement;
-  /** Told each event once it is durable. */
-  readonly onEvent?: (event: DrainEvent) => void;
-  /** How long after a move whose end is not known it is asked for again, in ms. */
+  /** Told each event once it is durable, those of before too. */
+  readonly onEvent?: (event: DrainEvent, drain: Drain) => void;
+  /** How long after a question that was not answered a move is asked for again, in ms. */
   readonly againMs?: number;
 }
 
-export interface DrainReport {
-  readonly mode: Mode;
-  readonly guests: readonly GuestStory[];
-}
-
 export interface Conducted {
-  /** When nothing is under way and nothing can be begun any more. Rejects when the log does. */
-  readonly ended: Promise<DrainReport>;
+  /** How each guest's story ended. Rejects when the engine does. */
+  readonly ended: Promise<readonly GuestStory[]>;
   /** No new move begins. */
-  pause(): Promise<void>;
-  resume(): Promise<void>;
+  pause(): void;
+  resume(): void;
   /** No new move begins, and what is under way is undone if it still can be. */
-  cancel(): Promise<void>;
-  /** Goes away without a word, as after a crash: another may take over. */
+  cancel(): void;
+  /** Goes away without a word, as in a crash: another may go on. */
   leave(): void;
-  readonly drain: Drain;
 }
 
-/** Goes on with what the log holds, which is at least how it began. @throws Error when the log is empty. */
-export async function conduct(options: ConductOptions): Promise<Conducted> {
-  const { log, mover, clock, random, placement = spread, onEvent, againMs = 1_000 } = options;
-  const [first, ...rest] = await log.events();
-  if (first?.kind !== "begun") throw new Error("this drain has not been begun");
-  const drain = new Drain(first);
-  for (const event of rest) drain.apply(event);
+type Command = "paused" | "resumed" | "cancelled";
 
+export function conduct(options: ConductOptions): Conducted {
+  const { engine, mover, clock, random, begun, placement = spread, onEvent, againMs = 1_000 } = options;
   const leaving = new AbortController();
   const { signal } = leaving;
-  let resolve: (report: DrainReport) => void = () => {};
-  let reject: (error: unknown) => void = () => {};
-  const ended = new Promise<DrainReport>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  ended.catch(() => {});
-  const fail = (error: unknown) => {
-    leaving.abort();
-    reject(error);
-  };
+  const followed = new Set<number>();
+  /** Of moves whose ends are not recorded yet. */
+  const ends = new Map<number, Extract<DrainEvent, { kind: "ended" }>>();
+  const recorded = new Set<number>();
+  const commands: Command[] = [];
+  let wake = () => {};
 
-  const happened = async (event: DrainEvent): Promise<void> => {
-    await log.append(event);
-    if (signal.aborted) return;
-    drain.apply(event);
-    onEvent?.(event);
-  };
   const follow = async (move: Move): Promise<void> => {
+    followed.add(move.token);
     while (!signal.aborted) {
       try {
         const { end, why } = await mover.move(move, signal);
-        if (signal.aborted) return;
-        await happened({ kind: "ended", atMs: clock.now(), token: move.token, end, why });
+        const { token } = move;
+        if (recorded.has(token)) recorded.delete(token);
+        else ends.set(token, { kind: "ended", atMs: clock.now(), token, end, why });
         wake();
         return;
-      } catch (error) {
-        if (error instanceof LogError) return fail(error);
-        // Not known yet: the host is away, or the call was lost.
+      } catch {
+        // Its end is not known yet: the host is away, or the answer was lost.
         await new Promise<void>((later) => clock.setTimeout(later, againMs));
       }
     }
   };
 
-  // One turn at a time: what is wanted rests on what has been planned.
-  let turn: Promise<void> = Promise.resolve();
-  const wake = () => {
-    turn = turn.then(go).catch(fail);
-  };
-  const go = async (): Promise<void> => {
-    if (signal.aborted || drain.mode === "ended") return;
-    for (const wanted of drain.wanted(clock.now(), placement)) {
-      const token = await log.nextToken();
-      if (signal.aborted) return;
-      const move: Move = { ...wanted, token, migrationId: idWithToken(token, random()) };
-      await happened({ kind: "planned", atMs: clock.now(), move });
-      if (signal.aborted) return;
-      void follow(move);
+  /** Only where the engine knows no further: what was under way before is asked for again here. */
+  const happens = async (drain: Drain): Promise<DrainEvent> => {
+    for (const move of drain.underWay) if (!followed.has(move.token)) void follow(move);
+    for (;;) {
+      if (signal.aborted) throw new EngineError("nobody conducts this drain here any more");
+      const atMs = clock.now();
+      // Each is offered until it is recorded: an engine that runs a step twice may have recorded another event.
+      const [command] = commands;
+      if (command !== undefined) return { kind: command, atMs };
+      const [end] = ends.values();
+      if (end !== undefined) return end;
+      const [wanted] = drain.wanted(atMs, placement, 1);
+      if (wanted !== undefined) {
+        const token = await engine.nextToken();
+        return {
+          kind: "planned",
+          atMs,
+          move: { ...wanted, token, migrationId: idWithToken(token, random()) },
+        };
+      }
+      if (drain.underWay.length === 0 && drain.mode !== "paused") return { kind: "closed", atMs };
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
     }
-    if (!drain.hasEnded(clock.now(), placement)) return;
-    drain.giveUp(clock.now());
-    resolve({ mode: drain.mode, guests: drain.stories });
   };
-  const said = async (kind: "paused" | "resumed" | "cancelled") => {
-    turn = turn.then(() => happened({ kind, atMs: clock.now() })).catch(fail);
-    await turn;
+
+  const run = async (): Promise<readonly GuestStory[]> => {
+    const first = await engine.next(begun);
+    if (first.kind !== "begun") throw new EngineError("the drain's first event is not how it began");
+    const drain = new Drain(first);
+    onEvent?.(first, drain);
+    while (drain.mode !== "closed") {
+      const event = await engine.next(() => happens(drain));
+      drain.apply(event);
+      if (event.kind === commands[0]) commands.shift();
+      // By another, before this one has heard of it.
+      if (event.kind === "ended" && !ends.delete(event.token) && followed.has(event.token))
+        recorded.add(event.token);
+      onEvent?.(event, drain);
+      if (event.kind === "cancelled") for (const move of drain.underWay) mover.abort(move).catch(() => {});
+    }
+    return drain.stories;
+  };
+  const ended = run().finally(() => leaving.abort());
+  ended.catch(() => {});
+  const say = (command: Command) => {
+    commands.push(command);
     wake();
   };
-
-  for (const move of drain.underWay) void follow(move);
-  wake();
   return {
     ended,
-    drain,
-    pause: () => said("paused"),
-    resume: () => said("resumed"),
-    cancel: async () => {
-      await said("cancelled");
-      await Promise.all(
-        drain.underWay.map((it) => mover.abort(it).catch((error: unknown) => void messageOf(error))),
-      );
+    pause: () => say("paused"),
+    resume: () => say("resumed"),
+    cancel: () => say("cancelled"),
+    leave: () => {
+      leaving.abort();
+      wake();
     },
-    leave: () => leaving.abort(),
   };
-}
-
-/** The drain's log refuses: another conducts it, or it cannot be written. */
-export class LogError extends Error {
-  override readonly name = "LogError";
 }

@@ -45,9 +45,11 @@ export type DrainEvent =
       readonly end: MoveEnd;
       readonly why: string;
     }
-  | { readonly kind: "paused" | "resumed" | "cancelled"; readonly atMs: number };
+  | { readonly kind: "paused" | "resumed" | "cancelled"; readonly atMs: number }
+  /** Nothing is under way, and nothing can be begun any more. */
+  | { readonly kind: "closed"; readonly atMs: number };
 
-export type Mode = "running" | "paused" | "cancelled" | "ended";
+export type Mode = "running" | "paused" | "cancelled" | "closed";
 
 export interface GuestStory {
   readonly guest: FleetGuest;
@@ -124,12 +126,15 @@ export class Drain {
         if (this.mode === "paused") this.mode = "running";
         break;
       case "cancelled":
-        if (this.mode !== "ended") this.mode = "cancelled";
+        this.mode = "cancelled";
+        break;
+      case "closed":
+        this.#giveUp(event.atMs);
     }
   }
 
   /** The moves to begin now: within the limits, the most urgent first, each to where the placement wants it. */
-  wanted(nowMs: number, placement: Placement = spread): Wanted[] {
+  wanted(nowMs: number, placement: Placement = spread, most = Number.POSITIVE_INFINITY): Wanted[] {
     const { limits, deadlineMs, sources } = this.wish;
     if (this.mode !== "running" || (deadlineMs !== null && nowMs >= deadlineMs)) return [];
     const wanted: Wanted[] = [];
@@ -137,9 +142,10 @@ export class Drain {
     const pretended: Move[] = [];
     // In turn, so that no source waits for another.
     const open = new Set(sources.filter((it) => (this.#waiting.get(it)?.length ?? 0) > 0));
-    while (open.size > 0 && this.#underWay.size < limits.total)
+    const isFull = () => this.#underWay.size >= limits.total || wanted.length >= most;
+    while (open.size > 0 && !isFull())
       for (const source of open) {
-        if (this.#underWay.size >= limits.total) break;
+        if (isFull()) break;
         const move = this.#next(source, placement);
         if (move === null) {
           open.delete(source);
@@ -154,14 +160,7 @@ export class Drain {
     return wanted;
   }
 
-  /** Whether nothing is under way, and nothing can be begun any more. */
-  hasEnded(nowMs: number, placement: Placement = spread): boolean {
-    if (this.#underWay.size > 0 || this.mode === "paused") return false;
-    return this.wanted(nowMs, placement).length === 0;
-  }
-
-  /** The guests that wait for nothing any more, with why. */
-  giveUp(nowMs: number): void {
+  #giveUp(nowMs: number): void {
     const { deadlineMs } = this.wish;
     const why =
       this.mode === "cancelled"
@@ -171,7 +170,7 @@ export class Drain {
           : "no host has room for it";
     for (const story of this.#stories.values())
       if (story.stands === "waiting") Object.assign(story, { stands: "given up", why: story.why || why });
-    this.mode = "ended";
+    this.mode = "closed";
   }
 
   #next(source: string, placement: Placement): Wanted | null {

@@ -36,7 +36,7 @@ const event: z.ZodMiniType<DrainEvent> = z.discriminatedUnion("kind", [
     kind: z.literal("ended"),
     ...{ atMs, token: z.number(), end: z.enum(["arrived", "stayed", "lost", "away"]), why: z.string() },
   }),
-  z.object({ kind: z.enum(["paused", "resumed", "cancelled"]), atMs }),
+  z.object({ kind: z.enum(["paused", "resumed", "cancelled", "closed"]), atMs }),
 ]);
 
 export const isDrainEvent = (it: unknown): it is DrainEvent => event.safeParse(it).success;

@@ -2,10 +2,10 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Conducted, conduct, type DrainReport } from "../../src/fleet/conduct.js";
-import { type DrainWish, defaultDrainLimits } from "../../src/fleet/drain.js";
+import { type Conducted, type ConductOptions, conduct } from "../../src/fleet/conduct.js";
+import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../src/fleet/drain.js";
 import { type Fleet, hostsMeant } from "../../src/fleet/fleet.js";
-import { MemoryLogs } from "../../src/fleet/memory-log.js";
+import { MemoryEngine } from "../../src/fleet/memory-engine.js";
 import { admits, highestToken, idWithToken, tokenIn } from "../../src/protocol/migration-token.js";
 import { dice, type Faults, fleetOf, SimulatedFleet } from "./simulated-fleet.js";
 
@@ -17,8 +17,8 @@ const wishOf = (fleet: Fleet, more: Partial<DrainWish> = {}): DrainWish => ({
 
 interface Run {
   readonly simulated: SimulatedFleet;
-  readonly report: DrainReport;
-  readonly logs: MemoryLogs;
+  readonly report: { readonly guests: readonly GuestStory[] };
+  readonly engine: MemoryEngine;
 }
 
 /** `crashes`: how often whoever conducts dies, at seeded moments, and another goes on. */
@@ -30,32 +30,35 @@ async function drained(
   more: Partial<DrainWish> = {},
 ): Promise<Run> {
   const simulated = new SimulatedFleet(fleet, seed, faults);
-  const logs = new MemoryLogs();
+  const engine = new MemoryEngine();
   const { clock, mover, random } = simulated;
-  await logs.open().append({ kind: "begun", atMs: 0, wish: wishOf(fleet, more), fleet });
   const roll = dice(seed + 1);
-  let report: DrainReport | undefined;
+  let guests: readonly GuestStory[] | undefined;
   let conducted: Conducted | undefined;
-  const takeOver = async () => {
-    conducted = await conduct({ log: logs.open(), mover, clock, random });
+  const takeOver = () => {
+    conducted = conduct({ begun: begunWith(fleet, more), engine: engine.open(), mover, clock, random });
     conducted.ended.then(
       (it) => {
-        report = it;
+        guests = it;
       },
       () => {},
     );
   };
-  await takeOver();
+  takeOver();
   for (let crash = 0; crash < crashes; crash += 1)
     clock.setTimeout(() => {
-      // One that is dead says nothing; one that is only slow finds that the log is another's.
+      // One that is dead says nothing; one that is only slow finds that the drain is another's.
       if (roll(2) === 0) conducted?.leave();
-      void takeOver();
+      takeOver();
     }, roll(30_000));
-  await simulated.run(() => report !== undefined);
-  if (report === undefined) throw new Error("the drain has not ended");
-  return { simulated, report, logs };
+  await simulated.run(() => guests !== undefined);
+  if (guests === undefined) throw new Error("the drain has not ended");
+  return { simulated, report: { guests }, engine };
 }
+
+const begunWith =
+  (fleet: Fleet, more: Partial<DrainWish> = {}): ConductOptions["begun"] =>
+  async () => ({ kind: "begun", atMs: 0, wish: wishOf(fleet, more), fleet });
 
 const small = fleetOf(40, 400);
 
@@ -84,18 +87,18 @@ describe("a drain", () => {
   test.each([1, 2, 3, 4, 5, 6, 7, 8])(
     "is gone on with by others when whoever conducts dies or is slow, seed %i",
     async (seed) => {
-      const { simulated, report, logs } = await drained(small, seed, { stay: 100, mute: 100 }, 6);
+      const { simulated, report, engine } = await drained(small, seed, { stay: 100, mute: 100 }, 6);
       expect(simulated.check(limits)).toEqual([]);
       for (const { guest, at } of report.guests) expect(simulated.where(guest.uuid)).toBe(at);
-      const planned = logs.events.flatMap((it) => (it.kind === "planned" ? [it.move.token] : []));
+      const planned = engine.events.flatMap((it) => (it.kind === "planned" ? [it.move.token] : []));
       expect(planned, "tokens grow").toEqual(planned.toSorted((a, b) => a - b));
       expect(new Set(planned).size).toBe(planned.length);
     },
   );
 
   test("keeps groups apart and takes the most urgent first", async () => {
-    const { report, logs } = await drained(small, 3, {}, 0, { limits: { ...limits, perSource: 1 } });
-    const moves = logs.events.flatMap((it) => (it.kind === "planned" ? [it.move] : []));
+    const { report, engine } = await drained(small, 3, {}, 0, { limits: { ...limits, perSource: 1 } });
+    const moves = engine.events.flatMap((it) => (it.kind === "planned" ? [it.move] : []));
     const [source] = moves.map((it) => it.from);
     const priorities = moves
       .filter((it) => it.from === source)
@@ -127,12 +130,11 @@ describe("a drain", () => {
   test("pauses, goes on, and is cancelled: what is under way is undone", async () => {
     const simulated = new SimulatedFleet(small, 6);
     const { clock, mover, random } = simulated;
-    const logs = new MemoryLogs();
-    await logs.open().append({ kind: "begun", atMs: 0, wish: wishOf(small), fleet: small });
-    const conducted = await conduct({ log: logs.open(), mover, clock, random });
-    let report: DrainReport | undefined;
+    const engine = new MemoryEngine().open();
+    const conducted = conduct({ begun: begunWith(small), engine, mover, clock, random });
+    let guests: readonly GuestStory[] | undefined;
     void conducted.ended.then((it) => {
-      report = it;
+      guests = it;
     });
     clock.setTimeout(() => void conducted.pause(), 4_000);
     let atPause = 0;
@@ -144,38 +146,29 @@ describe("a drain", () => {
       void conducted.resume();
     }, 60_000);
     clock.setTimeout(() => void conducted.cancel(), 64_000);
-    await simulated.run(() => report !== undefined);
+    await simulated.run(() => guests !== undefined);
     expect(simulated.begun).toBeGreaterThan(atPause);
-    const whys = new Set(report?.guests.filter((it) => it.stands === "given up").map((it) => it.why));
+    const whys = new Set(guests?.filter((it) => it.stands === "given up").map((it) => it.why));
     expect(whys).toContain("the drain was cancelled");
     expect(simulated.check(limits)).toEqual([]);
   });
 
-  test("two that conduct at once, over a log that is no fence, move no guest twice at once, and lose none", async () => {
+  test("two that conduct at once, over an engine that is no fence, move no guest twice at once, and lose none", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(10_000), async (seed) => {
         const simulated = new SimulatedFleet(small, seed, { stay: 100, mute: 100 });
         const { clock, mover, random } = simulated;
-        const logs = new MemoryLogs();
-        const first = logs.open();
-        await first.append({ kind: "begun", atMs: 0, wish: wishOf(small), fleet: small });
-        // Both may write, as over an engine that repeats and overlaps its steps.
-        const ended = await Promise.all(
-          [0, 1].map(async () => {
-            const conducted = await conduct({ log: first, mover, clock, random });
-            return { isOver: false, conducted };
-          }),
+        const engine = new MemoryEngine();
+        const both = [0, 1].map(() =>
+          conduct({ begun: begunWith(small), engine: engine.open({ isFence: false }), mover, clock, random }),
         );
-        for (const it of ended)
-          it.conducted.ended
-            .finally(() => {
-              it.isOver = true;
-            })
-            .catch(() => {});
-        await simulated.run(() => ended.every((it) => it.isOver));
+        let over = 0;
+        for (const it of both) void it.ended.then(() => (over += 1));
+        await simulated.run(() => over === both.length);
+        expect(over, "both come to the same end").toBe(2);
         expect(simulated.check(null)).toEqual([]);
       }),
-      { numRuns: 10 },
+      { numRuns: 20 },
     );
   });
 

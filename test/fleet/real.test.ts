@@ -7,9 +7,9 @@ import { expect, onTestFinished, test } from "vitest";
 import { bitsOf } from "../../src/drivers/libvirt/flags.js";
 import { moveEnds, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
-import { conduct, type DrainReport } from "../../src/fleet/conduct.js";
-import { type DrainWish, defaultDrainLimits } from "../../src/fleet/drain.js";
-import { openDrainLog } from "../../src/fleet/file-log.js";
+import { conduct } from "../../src/fleet/conduct.js";
+import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../src/fleet/drain.js";
+import { openFileEngine } from "../../src/fleet/file-engine.js";
 import { fleetNow } from "../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../src/fleet/rpc-mover.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
@@ -41,26 +41,35 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
     attempts: 4,
     deadlineMs: null,
   };
-  const begun = await openDrainLog(directory, "one");
-  await begun.append({ kind: "begun", atMs: clock.now(), wish, fleet: await fleetNow(fleet.file, clock) });
-  await begun.close();
-  let report: DrainReport | undefined;
-  for (let life = 0; report === undefined; life += 1) {
-    const log = await openDrainLog(directory, "one");
+  let guests: readonly GuestStory[] | undefined;
+  for (let life = 0; guests === undefined; life += 1) {
+    const engine = await openFileEngine(directory, "one");
     const mover = new RpcMover({ clock, uris });
-    const conducted = await conduct({ log, mover, clock, random, againMs: 100 });
+    let underWay = 0;
+    const conducted = conduct({
+      begun: async () => ({
+        kind: "begun",
+        atMs: clock.now(),
+        wish,
+        fleet: await fleetNow(fleet.file, clock),
+      }),
+      ...{ engine, mover, clock, random, againMs: 100 },
+      onEvent: (_, drain) => {
+        underWay = drain.underWay.length;
+      },
+    });
     if (life < 2) {
       // Dies when something is under way, and so does a daemon.
-      await expect.poll(() => conducted.drain.underWay.length, { interval: 5 }).toBeGreaterThan(0);
+      await expect.poll(() => underWay, { interval: 5 }).toBeGreaterThan(0);
       await new Promise((resolve) => setTimeout(resolve, 150 * (life + 1)));
       conducted.leave();
       await fleet.restart(life === 0 ? "h1" : "h4");
-    } else report = await conducted.ended;
+    } else guests = await conducted.ended;
     await mover.close();
-    await log.close();
+    await engine.close();
   }
-  expect(report.guests.map((it) => `${it.stands} ${it.why}`)).toEqual(report.guests.map(() => "arrived "));
-  expect(report.guests).toHaveLength(5);
+  expect(guests.map((it) => `${it.stands} ${it.why}`)).toEqual(guests.map(() => "arrived "));
+  expect(guests).toHaveLength(5);
   for (const [guest, hosts] of await fleet.whereAll()) {
     expect(hosts, guest).toHaveLength(1);
     expect(["h3", "h4"]).toContain(hosts[0]);
