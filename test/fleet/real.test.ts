@@ -1,6 +1,8 @@
 // Draining real switchoverds of real guests: each counts on, however often daemons and whoever conducts die. Checks G1 and G2.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -116,6 +118,51 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
   expect(late, "durably").toMatchObject({
     end: moveEnds.stayed,
     why: expect.stringContaining("has been replaced"),
+  });
+  await fleet.check();
+});
+
+test("the command says what it would do, does it, and tells each guest's story", {
+  timeout: 120_000,
+}, async () => {
+  const { fleet, directory } = await fleetOf(["h1", "h2", "h3"], ["h1", "h1", "h1"]);
+  const path = join(directory, "fleet.json");
+  writeFileSync(path, JSON.stringify(fleet.file));
+  const log = join(directory, "drains");
+  const drain = async (...words: string[]) => {
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", "src/cli/main.ts", "drain", ...words, "--log", log],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
+    let said = "";
+    for (const it of [child.stdout, child.stderr])
+      it.on("data", (text) => {
+        said += text;
+      });
+    const [code] = (await once(child, "close")) as [number];
+    return { code, said };
+  };
+  const dry = await drain("h1", "--fleet", path, "--dry-run");
+  expect(dry).toMatchObject({ code: 0, said: expect.stringContaining("3 guests would move in about") });
+  for (const [, hosts] of await fleet.whereAll()) expect(hosts).toEqual(["h1"]);
+  expect(await drain("h9", "--fleet", path)).toMatchObject({
+    code: 2,
+    said: expect.stringContaining('"h9" means no host'),
+  });
+  const done = await drain("h1", "--fleet", path);
+  expect(done, done.said).toMatchObject({
+    code: 0,
+    said: expect.stringContaining("3 of 3 guests have arrived"),
+  });
+  for (const [, hosts] of await fleet.whereAll()) expect(hosts).not.toEqual(["h1"]);
+  const [id] = /(?<=drain )[\da-f-]{36}/.exec(done.said) ?? [];
+  const again = await drain("--go-on", id ?? "", "--fleet", path);
+  expect(again, "it has ended, and is told once more").toMatchObject({
+    code: 0,
+    said: expect.stringContaining("3 of 3 guests have arrived"),
   });
   await fleet.check();
 });
