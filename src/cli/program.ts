@@ -1,6 +1,7 @@
 // The words of the command line: options, their checks, their help. What they do is in the files beside this one.
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { defaultDrainLimits } from "../fleet/drain.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
@@ -8,6 +9,7 @@ import { streamOptions } from "./stream-words.js";
 import {
   badInputExitCode,
   type CheckWords,
+  type DrainWords,
   type InspectWords,
   type MigrateWords,
   type RecoverWords,
@@ -16,6 +18,13 @@ import {
 const number = (text: string): number => {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It is not a number.");
+  return value;
+};
+
+const count = (text: string): number => {
+  const value = number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError("It must be a whole number of at least 1.");
   return value;
 };
 
@@ -182,6 +191,38 @@ export function program(): Command {
     .action(async (path: string, options: { json?: true }) => {
       const { replayCommand } = await import("./replay.js");
       process.exitCode = await replayCommand(path, options);
+    });
+  const { perSource, perDestination, perLink, total } = defaultDrainLimits;
+  switchover
+    .command("drain")
+    .description(
+      "empty hosts: move all that runs there to the other hosts of a fleet, and tell each guest's story",
+    )
+    .argument("[what...]", "hosts, by name, or by a label, such as rack:r1")
+    .requiredOption("--fleet <file>", "the hosts, as JSON: name, uri of its switchoverd, labels")
+    .option("--dry-run", "say what would go where and how long it would take, and touch nothing")
+    .option(
+      "--log <directory>",
+      "where the drain is kept, so that another process can go on with it",
+      "switchover-drains",
+    )
+    .option("--go-on <id>", "go on with that drain, whoever has begun it")
+    .option("--per-source <n>", "migrations that leave one host at once", count, perSource)
+    .option("--per-destination <n>", "that come to one host at once", count, perDestination)
+    .option("--per-link <n>", "between two racks (label rack), or two hosts, at once", count, perLink)
+    .option("--total <n>", "at once in all", count, total)
+    .option("--attempts <n>", "destinations that are tried for a guest", count, 3)
+    .option("--deadline <seconds>", "begin no migration after that", number)
+    .option("--bandwidth <MiB/s>", "of each migration; 0 for no limit", number, 0)
+    .option("--json", "print one JSON object a line: events, report")
+    .addHelpText(
+      "after",
+      `\nCtrl-C cancels: nothing more begins, and what is under way is undone if it still can be. A second one leaves. SIGUSR1 pauses, and goes on.\n\nExit codes:\n  0  the hosts are empty\n  3  some guests stay where they were\n  5  a guest was lost\n  6  it was left in the middle; go on with it\n  ${badInputExitCode}  bad input: nothing has been touched`,
+    )
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (what: string[], options: DrainWords) => {
+      const { drainCommand } = await import("./drain.js");
+      process.exitCode = await drainCommand(what, options);
     });
   switchover
     .command("inspect")

@@ -35,6 +35,23 @@ export interface InspectWords {
   readonly save?: string;
 }
 
+export interface DrainWords {
+  readonly fleet: string;
+  readonly log: string;
+  readonly goOn?: string;
+  readonly dryRun?: true;
+  readonly perSource: number;
+  readonly perDestination: number;
+  readonly perLink: number;
+  readonly total: number;
+  readonly attempts: number;
+  /** In seconds. */
+  readonly deadline?: number;
+  /** In MiB/s, of each migration; 0 for no limit. */
+  readonly bandwidth: number;
+  readonly json?: true;
+}
+
 export interface RecoverWords extends FenceWords {
   readonly story?: true;
   readonly json?: true;

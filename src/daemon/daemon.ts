@@ -19,6 +19,7 @@ import { JobNews } from "./job-news.js";
 import { Migrations } from "./migrations.js";
 import { observing } from "./observing.js";
 import { services } from "./service.js";
+import { Tokens } from "./tokens.js";
 
 export interface Daemon {
   /** Where the page and the metrics are served; null when nowhere. */
@@ -46,6 +47,7 @@ export async function startDaemon(
     domains,
     jobs: new JobNews(),
     journal,
+    tokens: await Tokens.open(stateDirectory),
     surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,

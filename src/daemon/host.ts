@@ -8,12 +8,14 @@ import type { Policy } from "../protocol/policy.js";
 import type { DaemonConfig } from "./config.js";
 import type { Domains } from "./domains.js";
 import type { JobNews } from "./job-news.js";
+import type { Tokens } from "./tokens.js";
 
 export interface Host {
   readonly config: DaemonConfig;
   readonly domains: Domains;
   readonly jobs: JobNews;
   readonly journal: FileJournal;
+  readonly tokens: Tokens;
   readonly surroundings: Surroundings;
   readonly deadlines: Deadlines;
   readonly policy: Policy;

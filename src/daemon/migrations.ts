@@ -57,6 +57,9 @@ export class Migrations {
   /** Migrations under an id for which settle has been answered here: they cannot come any more. */
   readonly #settled = new Set<string>();
 
+  /** By migration: those that are coordinated here, until both they and their sources have ended. */
+  readonly #coordinating = new Map<string, Promise<void>>();
+
   constructor(host: Host) {
     this.#host = host;
   }
@@ -74,7 +77,7 @@ export class Migrations {
         if (incoming !== null) this.#keepIncoming(incoming);
         if (outgoing !== null) {
           this.#keepOutgoing(outgoing);
-          coordinateAgain(this.#host, outgoing, this.#cookies, story);
+          this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
         }
         const uuid = (incoming ?? outgoing)?.identity.uuid;
         if (uuid === undefined) await journal.forget(story.migrationId);
@@ -119,6 +122,7 @@ export class Migrations {
       throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
     // A coordinator that was restarted asks again; a tunnel has broken with it.
     const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
+    await this.#host.tokens.admit(domain.uuid, migrationId);
     if (under === undefined) domains.checkMayCome(domain);
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
@@ -159,7 +163,7 @@ export class Migrations {
     const { parameters, flags } = words;
     if (flags.has("PEER2PEER")) {
       if (destinationUri === null) throw no("INVALID_ARG", "no destination URI passed");
-      await this.#peerToPeer(entry, words, destinationUri);
+      await this.peerToPeer(entry, words, destinationUri);
       return { cookieOut: empty };
     }
     if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
@@ -259,15 +263,23 @@ export class Migrations {
     if (!applied) throw no("OPERATION_INVALID", why);
   }
 
-  async #peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+  /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
+  async peerToPeer(
+    entry: ManagedDomain,
+    words: StepWords,
+    destinationUri: string,
+    migrationId?: string,
+  ): Promise<void> {
     const { flags, parameters } = words;
     await checkMayLeave(this.#host, entry, words);
-    const outgoing = this.#depart(entry, words);
-    const output = await coordinate(this.#host, outgoing, this.#cookies, {
+    const outgoing = this.#depart(entry, words, migrationId);
+    const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
       destinationUri,
       flags,
       parameters,
     });
+    this.#keepCoordinating(outgoing, coordinating);
+    const output = await coordinating;
     if (output.kind !== "undecided") await outgoing.ended;
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
   }
@@ -348,6 +360,20 @@ export class Migrations {
 
   /** Whether the guest that was leaving by this migration has left, and runs elsewhere. */
   hasLeft = (migrationId: string): Promise<boolean> => this.#host.journal.hasLeft(migrationId);
+
+  /** Resolves when the coordinator and the source of that migration are at their ends here; at once when none is here. */
+  async coordinating(migrationId: string): Promise<void> {
+    await this.#coordinating.get(migrationId);
+  }
+
+  #keepCoordinating({ identity, ended }: Outgoing, coordinating: Promise<unknown> | null): void {
+    const { migrationId } = identity;
+    const both = Promise.all([coordinating, ended]).then(() => {
+      this.#coordinating.delete(migrationId);
+    });
+    both.catch(() => {});
+    this.#coordinating.set(migrationId, both);
+  }
 
   #keepOutgoing(it: Outgoing): void {
     this.#outgoing.set(it.identity.uuid, it);

@@ -109,14 +109,19 @@ export function coordinate(
   });
 }
 
-/** Goes on with the coordinator of a source that has been taken up; without effect when it was a client's. */
-export function coordinateAgain(host: Host, outgoing: Outgoing, cookies: Cookies, story: OpenStory): void {
+/** Goes on with the coordinator of a source that has been taken up; null when it was a client's. */
+export function coordinateAgain(
+  host: Host,
+  outgoing: Outgoing,
+  cookies: Cookies,
+  story: OpenStory,
+): Promise<CoordinatorOutput> | null {
   const found = interrupted(story, "coordinator");
-  if (found === null) return;
+  if (found === null) return null;
   const { destinationUri, flags, parameters } = kept.parse(found.opened.host);
   const { woken } = wokenCoordinator(found);
   const words = { destinationUri, flags: flagsOf(flags).flags, parameters };
-  void coordinate(host, outgoing, cookies, words, woken);
+  return coordinate(host, outgoing, cookies, words, woken);
 }
 
 async function callsTo(

@@ -3,7 +3,7 @@
 import { cpus, totalmem } from "node:os";
 import { domainStates, features } from "../drivers/libvirt-rpc/constants.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
-import { decisions, own, reconnections } from "../drivers/libvirt-rpc/own-procedures.js";
+import { decisions, moveEnds, own, reconnections } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
 import { endProcess } from "../drivers/qemu/answers.js";
@@ -16,9 +16,11 @@ import { isListed, listFlags } from "./listing.js";
 import { isBrokenInPostcopy, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
+import { Moves } from "./moves.js";
 import { powerHandlers } from "./power-service.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { statsHandlers } from "./stats-service.js";
+import { wordsOf } from "./step-words.js";
 import { wire, writing } from "./wire.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
@@ -45,6 +47,7 @@ const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
 
 export function services(host: Host, migrations: Migrations): readonly Service[] {
   const { domains } = host;
+  const moves = new Moves(host, migrations);
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
   const started = async (entry: ManagedDomain, paused: boolean) => {
     if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
@@ -232,6 +235,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         return typeof where === "string"
           ? { state: reconnections[where], uri: "" }
           : { state: reconnections.listens, uri: where.uri };
+      },
+      move: async ({ migrationId, uuid, destinationUri, params, flags }, client) => {
+        writing(client);
+        const words = wordsOf(params, new Uint8Array(), flags);
+        const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
+        return { end: moveEnds[end], why };
       },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
     }),

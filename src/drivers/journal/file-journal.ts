@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
 import { isFinal } from "../../machines/final.js";
 import { messageOf } from "../../protocol/answer.js";
+import type { Failure } from "../../protocol/failures.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { Decisions } from "./decisions.js";
@@ -38,6 +39,8 @@ export interface FileJournal extends Journal {
   compact(keep: number): Promise<readonly string[]>;
   /** Whether there is a story of that migration, ended or not. */
   has(migrationId: string): Promise<boolean>;
+  /** How the source's side of a migration has ended; null while it has not, or when there was none here. */
+  endOfSource(migrationId: string): Promise<{ state: string; failures: readonly Failure[] } | null>;
   /** Whether a source's copy has ended because its guest runs elsewhere. */
   hasLeft(migrationId: string): Promise<boolean>;
   /** Whether the guest has come here whole; a destination can take a guest, and lose it then. */
@@ -165,6 +168,15 @@ export async function openFileJournal(
       return gone.map((it) => it.name);
     },
     has,
+    endOfSource: async (migrationId) => {
+      if (!(await has(migrationId))) return null;
+      const { records } = await readStory(pathOf(migrationId));
+      const states = records.filter((it) => it.kind === "state" && it.side === "source");
+      const last = states.at(-1);
+      if (last?.kind !== "state" || !isFinal("source", last.state)) return null;
+      const failures = states.flatMap((it) => (it.kind === "state" ? it.because : []));
+      return { state: last.state, failures };
+    },
     hasLeft: (migrationId) => hasComeTo("left", "source", migrationId),
     hasArrived: (migrationId) => hasComeTo("arrived", "destination", migrationId),
     decisionOf: async (migrationId) => {

@@ -1,15 +1,18 @@
 // What a switchoverd is asked beside libvirt's own procedures: by a source that settles with its destination, and by
 // whoever wants to know whether a guest can come to it.
 
-import { nonnullString, uuid } from "./libvirt-types.js";
+import { migrateParams, nonnullString, uuid } from "./libvirt-types.js";
 import { ownProgram, procedure, program, urgent } from "./program.js";
-import { int, nothing, string } from "./xdr.js";
+import { int, nothing, string, uint } from "./xdr.js";
 import { array, struct } from "./xdr-compound.js";
 
 const migration = struct({ migrationId: string(64), uuid, name: nonnullString });
 const decision = struct({ decision: int });
 
 export const decisions = { taken: 1, refused: 2 } as const;
+
+/** How a move has ended. */
+export const moveEnds = { arrived: 1, stayed: 2, lost: 3, away: 4 } as const;
 
 export const reconnections = { listens: 1, arrived: 2, lost: 3 } as const;
 
@@ -25,6 +28,18 @@ export const own = program(ownProgram, {
     handOver: urgent(4, migration, decision),
     /** In post-copy, when the connection is lost: where the source connects to again, when it is `reconnections.listens`. */
     reconnect: urgent(5, migration, struct({ state: int, uri: nonnullString })),
+    /**
+     * Moves the guest to another host under the id that an orchestrator has given the migration; asked again, it joins it, or
+     * tells how it has ended. An id whose token is older than one that was seen of the guest is refused.
+     */
+    move: procedure(
+      7,
+      struct({
+        ...{ migrationId: string(64), uuid, destinationUri: nonnullString },
+        ...{ params: migrateParams, flags: uint },
+      }),
+      struct({ end: int, why: nonnullString }),
+    ),
     /** What the host has to offer a guest: HostFacts as JSON, about these paths, with this QEMU. */
     facts: procedure(
       3,

@@ -1,0 +1,104 @@
+// The embedded engine: drains in a directory of one machine, each a file of events, held by one process at a time. An event is
+// durable when `next` resolves; a torn end was never acted on.
+
+import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { entryOf, lineOf } from "../drivers/journal/lines.js";
+import { lock } from "../drivers/journal/lock.js";
+import { messageOf } from "../protocol/answer.js";
+import { type DrainEngine, EngineError } from "./conduct.js";
+import type { DrainEvent } from "./drain.js";
+import { isDrainEvent } from "./events.js";
+
+export interface FileEngine extends DrainEngine {
+  /** How many events there were when it was opened. */
+  readonly known: number;
+  close(): Promise<void>;
+}
+
+/** @throws Error when another process has the directory, or its file is damaged. */
+export async function openFileEngine(directory: string, drainId: string): Promise<FileEngine> {
+  if (!/^[\w-]+$/.test(drainId)) throw new Error(`"${drainId}" cannot be the name of a drain`);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const unlock = await lock(directory);
+  const path = join(directory, `${drainId}.drain`);
+  try {
+    const { events, wholeBytes } = await eventsIn(path);
+    const tokens = await TokenFile.open(join(directory, "token"));
+    const file = await open(path, "a", 0o600);
+    await file.truncate(wholeBytes);
+    let at = 0;
+    return {
+      known: events.length,
+      next: async (happen) => {
+        const known = events[at];
+        at += 1;
+        if (known !== undefined) return known;
+        const event = await happen();
+        try {
+          await file.appendFile(lineOf(event));
+          await file.datasync();
+        } catch (error) {
+          throw new EngineError(`${path} cannot be written: ${messageOf(error)}`, { cause: error });
+        }
+        return event;
+      },
+      nextToken: () => tokens.next(),
+      close: async () => {
+        await file.close();
+        await unlock();
+      },
+    };
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+async function eventsIn(path: string): Promise<{ events: DrainEvent[]; wholeBytes: number }> {
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+    throw error;
+  });
+  const lines = text.split("\n");
+  const torn = lines.pop() ?? "";
+  const events = lines.map((line, index) => {
+    const event = entryOf(line);
+    if (!isDrainEvent(event)) throw new Error(`${path}, line ${index + 1}: the drain's events are damaged`);
+    return event;
+  });
+  return { events, wholeBytes: Buffer.byteLength(text) - Buffer.byteLength(torn) };
+}
+
+/** So many tokens are taken at once; those that a crash loses are never used. */
+const tokensAtOnce = 1_000;
+
+class TokenFile {
+  readonly #path: string;
+  #next: number;
+  #taken: number;
+
+  private constructor(path: string, next: number) {
+    this.#path = path;
+    this.#next = next;
+    this.#taken = next;
+  }
+
+  static async open(path: string): Promise<TokenFile> {
+    const text = await readFile(path, "utf8").catch(() => "1");
+    const next = Number(text);
+    if (!Number.isSafeInteger(next) || next < 1) throw new Error(`${path} holds no token: "${text}"`);
+    return new TokenFile(path, next);
+  }
+
+  async next(): Promise<number> {
+    if (this.#next === this.#taken) {
+      const taken = this.#taken + tokensAtOnce;
+      await writeFile(`${this.#path}.new`, String(taken), { flush: true });
+      await rename(`${this.#path}.new`, this.#path);
+      this.#taken = taken;
+    }
+    this.#next += 1;
+    return this.#next - 1;
+  }
+}

@@ -1,0 +1,94 @@
+// A fleet as a file says it, and what its hosts say of themselves and of the guests that run there.
+
+import { readFile } from "node:fs/promises";
+import * as z from "zod/mini";
+import { Redial } from "../drivers/libvirt/redial.js";
+import { remote } from "../drivers/libvirt-rpc/procedures.js";
+import type { Clock } from "../effects/ports.js";
+import { messageOf } from "../protocol/answer.js";
+import type { Fleet, FleetGuest, FleetHost } from "./fleet.js";
+
+const positive = z.number().check(z.positive());
+const schema = z.strictObject({
+  hosts: z
+    .array(
+      z.strictObject({
+        name: z.string().check(z.minLength(1)),
+        /** libvirt's connection URI of its switchoverd, as it is reached from here. */
+        uri: z.string(),
+        /** As the other hosts reach it. Default: `uri`. */
+        peerUri: z.exactOptional(z.string()),
+        labels: z._default(z.record(z.string(), z.string()), {}),
+        /** What guests may have. Default: what the host has. */
+        memoryMiB: z.exactOptional(positive),
+        cpus: z.exactOptional(positive),
+      }),
+    )
+    .check(z.minLength(1)),
+  /** By the guest's name. */
+  guests: z._default(
+    z.record(
+      z.string(),
+      z.strictObject({ group: z.exactOptional(z.string()), priority: z.exactOptional(z.number()) }),
+    ),
+    {},
+  ),
+});
+export type FleetFile = z.output<typeof schema>;
+
+/** @throws Error that names the file and each wrong place. */
+export async function readFleetFile(path: string): Promise<FleetFile> {
+  let given: unknown;
+  try {
+    given = JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new Error(`the fleet ${path} cannot be read: ${messageOf(error)}`);
+  }
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
+  const names = parsed.data.hosts.map((it) => it.name);
+  const twice = names.find((it, index) => names.indexOf(it) !== index);
+  if (twice !== undefined) throw new Error(`${path}: there are two hosts ${twice}`);
+  return parsed.data;
+}
+
+/** libvirt's flag for domains that run. */
+const active = 1;
+const running = 1;
+
+/** Asks all hosts. @throws Error naming a host that does not answer. */
+export async function fleetNow(file: FleetFile, clock: Clock): Promise<Fleet> {
+  const asked = await Promise.all(
+    file.hosts.map(async ({ name, uri, labels, ...own }) => {
+      const redial = new Redial(uri, clock);
+      try {
+        const rpc = await redial.rpc();
+        const node = await rpc.call(remote.procedures.nodeGetInfo, undefined);
+        const { domains } = await rpc.call(remote.procedures.connectListAllDomains, {
+          ...{ needResults: 1, flags: active },
+        });
+        const host: FleetHost = {
+          ...{ name, labels, cpus: own.cpus ?? node.cpus },
+          memoryBytes: own.memoryMiB === undefined ? Number(node.memory) * 1024 : own.memoryMiB * 2 ** 20,
+        };
+        const guests = await Promise.all(
+          domains.map(async (dom): Promise<FleetGuest | null> => {
+            const info = await rpc.call(remote.procedures.domainGetInfo, { dom });
+            if (info.state !== running) return null;
+            const { group = null, priority = 0 } = file.guests[dom.name] ?? {};
+            return {
+              ...{ uuid: dom.uuid, name: dom.name, host: name, group, priority },
+              ...{ memoryBytes: Number(info.maxMem) * 1024, cpus: info.nrVirtCpu },
+            };
+          }),
+        );
+        return { host, guests: guests.filter((it) => it !== null) };
+      } catch (error) {
+        throw new Error(`the host ${name} (${uri}) does not answer: ${messageOf(error)}`, { cause: error });
+      } finally {
+        void redial.close();
+      }
+    }),
+  );
+  return { hosts: asked.map((it) => it.host), guests: asked.flatMap((it) => it.guests) };
+}

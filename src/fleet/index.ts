@@ -1,0 +1,26 @@
+// `switchover/fleet`: emptying hosts, for an engine of your own.
+
+export {
+  type Conducted,
+  type ConductOptions,
+  conduct,
+  type DrainEngine,
+  EngineError,
+  type Mover,
+} from "./conduct.js";
+export {
+  Drain,
+  type DrainEvent,
+  type DrainLimits,
+  type DrainWish,
+  defaultDrainLimits,
+  type GuestStory,
+  type Move,
+  type MoveEnd,
+} from "./drain.js";
+export { type FileEngine, openFileEngine } from "./file-engine.js";
+export { type Fleet, type FleetGuest, type FleetHost, HostLoad, hostsMeant } from "./fleet.js";
+export { type FleetFile, fleetNow, readFleetFile } from "./fleet-file.js";
+export { type Placement, spread } from "./placement.js";
+export { type Plan, type PlannedMove, plan } from "./plan.js";
+export { type MoverOptions, RpcMover } from "./rpc-mover.js";

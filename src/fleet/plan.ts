@@ -1,0 +1,57 @@
+// A drain as it would go if each migration took as long as its memory needs: for a look before anything is touched.
+
+import { Drain, type DrainEvent, type GuestStory, type Move } from "./drain.js";
+import { type Placement, spread } from "./placement.js";
+
+export interface PlannedMove extends Pick<Move, "guest" | "from" | "to"> {
+  readonly name: string;
+  readonly beginsMs: number;
+  readonly takesMs: number;
+}
+
+export interface Plan {
+  readonly moves: readonly PlannedMove[];
+  /** Those that stay, with why. */
+  readonly stay: readonly GuestStory[];
+  readonly endsMs: number;
+}
+
+export interface PlanOptions {
+  readonly placement?: Placement;
+  /** Of one migration, in bytes a second. */
+  readonly bytesPerSecond: number;
+  /** What a migration takes beside its memory, in ms. */
+  readonly besideMs?: number;
+}
+
+export function plan(
+  begun: Extract<DrainEvent, { kind: "begun" }>,
+  { placement = spread, bytesPerSecond, besideMs = 500 }: PlanOptions,
+): Plan {
+  const drain = new Drain(begun);
+  const guests = new Map(begun.fleet.guests.map((it) => [it.uuid, it]));
+  const moves: PlannedMove[] = [];
+  /** By when they end. */
+  const underWay: { readonly move: Move; readonly endsMs: number }[] = [];
+  let nowMs = 0;
+  let token = 0;
+  for (;;) {
+    for (const wanted of drain.wanted(begun.atMs + nowMs, placement)) {
+      token += 1;
+      const move: Move = { ...wanted, token, migrationId: "" };
+      const guest = guests.get(move.guest);
+      const takesMs = Math.round(((guest?.memoryBytes ?? 0) / bytesPerSecond) * 1000) + besideMs;
+      drain.apply({ kind: "planned", atMs: nowMs, move });
+      underWay.push({ move, endsMs: nowMs + takesMs });
+      const { guest: uuid, from, to } = move;
+      moves.push({ guest: uuid, from, to, name: guest?.name ?? uuid, beginsMs: nowMs, takesMs });
+    }
+    underWay.sort((a, b) => a.endsMs - b.endsMs);
+    const next = underWay.shift();
+    if (next === undefined) break;
+    nowMs = next.endsMs;
+    drain.apply({ kind: "ended", atMs: nowMs, token: next.move.token, end: "arrived", why: "" });
+  }
+  drain.apply({ kind: "closed", atMs: begun.atMs + nowMs });
+  return { moves, stay: drain.stories.filter((it) => it.stands !== "arrived"), endsMs: nowMs };
+}
