@@ -147,6 +147,29 @@ const benchOfMany = z.object({
   }),
 });
 
+const benchOfInspector = z.object({
+  rounds: z.number(),
+  many: z.number(),
+  rows: z.array(
+    z.object({ what: z.string(), processorMs: z.number(), ratio: z.number(), longestPauseMs: z.number() }),
+  ),
+  scrub: z.object({ openMs: z.number(), medianFrameMs: z.number(), slowest95Ms: z.number() }),
+});
+
+/** What it costs to be looked at. */
+function inspectorText(): string {
+  const text = readFileSync("bench/results/inspector.json", "utf8");
+  const { rounds, many, rows, scrub } = benchOfInspector.parse(JSON.parse(text));
+  return `The same ${many} at once, looked at by the inspector, \`npm run bench:inspector\`, ${rounds} rounds in turn, medians ([all numbers](bench/results/inspector.json)):
+
+${table(
+  ["", "processor time of a migration, ms", "ratio", "from `completed` to `cont`, longest, ms"],
+  rows.map(({ what, processorMs, ratio, longestPauseMs }) => [what, processorMs, ratio, longestPauseMs]),
+)}
+
+A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).`;
+}
+
 function measured(): string {
   const hosts = benchOfHosts.parse(JSON.parse(readFileSync("bench/results/hosts.json", "utf8")));
   const { runs, rows, searched } = bench.parse(JSON.parse(readFileSync("bench/results/latest.json", "utf8")));
@@ -178,7 +201,9 @@ ${table(
   ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
 )}
 
-A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files are left of it. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.`;
+A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files are left of it. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.
+
+${inspectorText()}`;
 }
 
 function domainPage(): string {
