@@ -45,6 +45,7 @@ const wanted = [
         { command: "ip", package: "iproute2", name: "iproute2" },
         { command: "libvirtd", package: "libvirt-daemon", name: "libvirt's daemon" },
         { command: "qemu-img", package: "qemu-utils", name: "QEMU's image tools" },
+        { command: "/usr/lib/postgresql/15/bin/postgres", package: "postgresql-15", name: "PostgreSQL 15" },
         { command: "virsh", package: "libvirt-clients", name: "libvirt's virsh" },
       ]
     : []),

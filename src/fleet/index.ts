@@ -8,6 +8,7 @@ export {
   EngineError,
   type Mover,
 } from "./conduct.js";
+export { type Database, type DbosSteps, dbosEngine, sequenceTokens } from "./dbos-engine.js";
 export {
   Drain,
   type DrainEvent,

@@ -1,0 +1,70 @@
+// A PostgreSQL of the tests' own, on a unix socket in a directory that goes with it. It does not run as root.
+
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+
+const programs = "/usr/lib/postgresql/15/bin";
+
+export class Postgres {
+  readonly #directory = mkdtempSync(join(tmpdir(), "pg-"));
+  #server: ReturnType<typeof spawn> | undefined;
+
+  get url(): string {
+    return `postgresql://postgres@localhost/postgres?host=${encodeURIComponent(this.#directory)}`;
+  }
+
+  /** Who it runs as: not root. */
+  #identity() {
+    if (process.getuid?.() !== 0) return {};
+    const uid = Number(execFileSync("id", ["-u", "postgres"], { encoding: "utf8" }));
+    return { uid, gid: Number(execFileSync("id", ["-g", "postgres"], { encoding: "utf8" })) };
+  }
+
+  async start(): Promise<void> {
+    const identity = this.#identity();
+    const data = join(this.#directory, "data");
+    if (statSync(this.#directory).uid !== identity.uid && identity.uid !== undefined) {
+      chownSync(this.#directory, identity.uid, identity.gid);
+      // The way to it leads through a directory of the tests' own.
+      for (const it of [tmpdir(), this.#directory]) chmodSync(it, 0o711);
+      execFileSync(join(programs, "initdb"), ["-D", data, "-A", "trust", "-U", "postgres"], {
+        ...{ ...identity, stdio: "ignore", cwd: this.#directory },
+      });
+    }
+    this.#server = spawn(
+      join(programs, "postgres"),
+      ["-D", data, "-k", this.#directory, "-c", "listen_addresses=", "-c", "fsync=on"],
+      { ...identity, stdio: "ignore", cwd: this.#directory },
+    );
+    const endMs = Date.now() + 20_000;
+    for (;;) {
+      const client = new pg.Client({ connectionString: this.url });
+      try {
+        await client.connect();
+        await client.end();
+        return;
+      } catch (error) {
+        if (Date.now() > endMs) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  }
+
+  /** As in a crash. */
+  async kill(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
+    // Its children end with it.
+    server.kill("SIGQUIT");
+    await once(server, "close");
+  }
+
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
