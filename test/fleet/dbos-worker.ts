@@ -10,7 +10,7 @@ import { defaultDrainLimits } from "../../src/fleet/drain.js";
 import { type FleetFile, fleetNow } from "../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../src/fleet/rpc-mover.js";
 
-interface WorkerWords {
+export interface WorkerWords {
   readonly database: string;
   readonly drainId: string;
   readonly worker: string;

@@ -15,6 +15,7 @@ import { openFileEngine } from "../../src/fleet/file-engine.js";
 import { fleetNow } from "../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../src/fleet/rpc-mover.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
+import type { WorkerWords } from "./dbos-worker.js";
 import { Postgres } from "./postgres.js";
 import { RealFleet } from "./real-fleet.js";
 
@@ -182,7 +183,7 @@ test.skipIf(noPostgres !== undefined)(
     onTestFinished(() => postgres.remove());
     await postgres.start();
     const worker = (name: string, takesOver: boolean) => {
-      const words = {
+      const words: WorkerWords = {
         database: postgres.url,
         drainId: "one",
         worker: name,
