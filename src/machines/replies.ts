@@ -67,7 +67,8 @@ export function replyToAnnounce(snapshot: DestinationSnapshot): Reply<null> {
 export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnection> {
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
     return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
-  const { reconnection } = snapshot.context;
+  const { reconnection, memory } = snapshot.context;
+  if (snapshot.matches("runnable") && memory !== "partly") return done("whole");
   const at = (line: "connected" | "disconnected" | "listening") =>
     snapshot.matches({ runnable: { line } }) || snapshot.matches({ fetching: { line } });
   if (at("listening") && reconnection !== null) return done(reconnection);

@@ -3,7 +3,7 @@
 
 import { assign } from "xstate";
 import { failure } from "../protocol/failures.js";
-import { answers, isDone, keeping, noteEffect, noteThat, present } from "./habits.js";
+import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "./habits.js";
 import { askWhoRuns } from "./source-letting-go.js";
 import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./source-setup.js";
 
@@ -79,7 +79,15 @@ export const serving = createStateConfig({
     },
     breaking: {
       description: "the connection is given up, to be made anew",
-      invoke: { src: "breakStream", id: "breakStream", onDone: "watching" },
+      invoke: {
+        src: "breakStream",
+        id: "breakStream",
+        onDone: [
+          // Its connection broke as it ended, and QEMU hangs in that: the destination knows whether it has all memory.
+          { guard: isFailed, target: "#source.reconnecting" },
+          { target: "watching" },
+        ],
+      },
     },
   },
 });
@@ -101,6 +109,8 @@ export const reconnecting = createStateConfig({
         input: ({ context }) => context.identity,
         onDone: [
           { guard: answers("arrived"), target: "#source.killing" },
+          // Nothing is to be sent any more, only said.
+          { guard: answers("whole"), target: "#source.handingOver" },
           { guard: answers("lost"), target: "#source.lost", actions: lostThere },
           {
             guard: isDone,

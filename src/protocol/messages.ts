@@ -81,10 +81,11 @@ export type DestinationFound =
   | "runsBroken";
 
 /**
- * Where the destination listens for a post-copy that has lost its connection. `arrived`: it has all of the guest's memory.
- * `lost`: its copy is gone for good.
+ * Where the destination listens for a post-copy that has lost its connection. `whole`: it has all of the guest's memory, and
+ * the guest has not been handed over. `arrived`: it has taken the guest, and has all of its memory. `lost`: its copy is gone
+ * for good.
  */
-export type Reconnection = { readonly uri: string } | "arrived" | "lost";
+export type Reconnection = { readonly uri: string } | "whole" | "arrived" | "lost";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

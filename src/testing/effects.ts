@@ -143,7 +143,7 @@ export function carryOut(effect: string, outside: Outside): Done {
     case "rescue": {
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
       if (endedAs(qemuS) !== undefined) return only(done(endedAs(qemuS)));
-      if (qemuS.migration === "broken") return only(done("broken"));
+      if (qemuS.migration === "broken" || qemuS.migration === "hung") return only(done("broken"));
       // A cancel may hang, and then be heard of later; a rescue frees it.
       if (effect === "cancel")
         return {
@@ -215,6 +215,7 @@ const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =
 
 function foundAt({ migration, cpu }: SimulatedSource): SourceFound {
   if (migration === "active") return "sending";
+  if (migration === "hung") return "postcopy";
   if (migration === "toPostcopy") return "stopped";
   return migration === "device" && cpu === "stopped" ? "stopped" : (migration as SourceFound);
 }

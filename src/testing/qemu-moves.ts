@@ -133,7 +133,7 @@ function sourceMoves(
 
 /** In post-copy QEMU does not fail: it waits to be connected again. */
 const isPastFailure = ({ migration }: SimulatedSource): boolean =>
-  migration === "postcopy" || migration === "broken";
+  migration === "postcopy" || migration === "broken" || migration === "hung";
 
 function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Move[] {
   const moves: Move[] = [];
@@ -159,7 +159,10 @@ function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Mov
       may("has sent all memory", false, { qemuD: withDestination(qemuD, { stream: "whole", facts }) });
       may("loses its connection in post-copy", true, broken);
     }
-    if (qemuD.stream === "whole") may("completes", false, { qemuS: completes(qemuS) });
+    if (qemuD.stream === "whole") {
+      may("completes", false, { qemuS: completes(qemuS) });
+      may("hangs as it completes", true, { qemuS: withSource(qemuS, { migration: "hung" }) });
+    }
     if (!qemuD.alive) may("sees the stream break in post-copy", false, broken);
   }
   return moves;

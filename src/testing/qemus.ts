@@ -31,6 +31,8 @@ interface SourceParts {
     /** It goes over to post-copy, and may still fail. */
     | "toPostcopy"
     | "postcopy"
+    /** Its connection broke as all memory had been sent: it never completes, and cannot be told to break it (QEMU 7.2). */
+    | "hung"
     | "cancelling"
     | Ended;
   /** It goes over to post-copy when it can. */

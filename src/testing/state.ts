@@ -92,7 +92,7 @@ export function brokenInTheEnd(state: State): string | undefined {
   if (runners(state) !== 1 && !qemuDied) return `G2: ${runners(state)} copies run in the end`;
   if (qemuD.alive && !destinationRuns(state)) return "G6: a paused copy is left at the destination";
   // What QEMU cannot run any more is told, and left to a person.
-  const remains = source.state === "lost" && qemuS.migration === "broken";
+  const remains = source.state === "lost" && (qemuS.migration === "broken" || qemuS.migration === "hung");
   if (qemuS.alive && !sourceRuns(state) && !remains) return "G6: a paused copy is left at the source";
   if (qemuS.alive && (qemuS.disks === "copying" || qemuS.disks === "following"))
     return "G6: the copy of a disk is left at the source";

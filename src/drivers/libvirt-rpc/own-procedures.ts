@@ -14,7 +14,7 @@ export const decisions = { taken: 1, refused: 2 } as const;
 /** How a move has ended. */
 export const moveEnds = { arrived: 1, stayed: 2, lost: 3, away: 4 } as const;
 
-export const reconnections = { listens: 1, arrived: 2, lost: 3 } as const;
+export const reconnections = { listens: 1, arrived: 2, lost: 3, whole: 4 } as const;
 
 export const own = program(ownProgram, {
   procedures: {

@@ -45,6 +45,7 @@ export class SettlePeer implements SettlingPeer {
       const asked = own.procedures.reconnect;
       const { state, uri } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
       if (state === reconnections.listens) return done({ uri: await this.through(uri) });
+      if (state === reconnections.whole) return done("whole");
       if (state === reconnections.arrived) return done("arrived");
       if (state === reconnections.lost) return done("lost");
       return unknown(`the destination's answer ${state} is not known`);

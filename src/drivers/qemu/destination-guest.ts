@@ -27,7 +27,12 @@ import { lastWords } from "./words.js";
 const exitAfterFailedMs = 500;
 const devicesCheckMs = 1;
 const agentLimitMs = 5_000;
-const giveUpMs = 2_000;
+const noticeMs = 300;
+const recoverMs = 3_000;
+const recoverCheckMs = 20;
+/** QEMU's word (migration/migration.c: qmp_migrate_recover). */
+const isNotPaused = (error: unknown): boolean =>
+  error instanceof QmpCommandError && /\bpaused\b/.test(error.description);
 const announceAfterMs = 10;
 
 const found: Readonly<Record<string, DestinationFound>> = {
@@ -168,10 +173,10 @@ export class QemuDestinationGuest implements DestinationGuest {
     return answering(async () => {
       const { rescue } = await this.#started();
       const { transport, directory } = this.#options;
-      const listen = (uri: string) => rescue.execute("migrate-recover", { uri }, { oob: true });
+      const endMs = this.#options.clock.now() + recoverMs;
+      const listen = (uri: string) => this.#recover(rescue, uri, endMs);
       // One connection at a time: QEMU listens until it has come.
       if (this.#relistens !== undefined) return done({ uri: this.#relistens });
-      await this.#giveUpConnection(rescue);
       let uri: string;
       if (typeof transport === "string") {
         uri = `unix:${join(directory, "again.sock")}`;
@@ -185,23 +190,28 @@ export class QemuDestinationGuest implements DestinationGuest {
     });
   }
 
-  /** One that is lost without a word, such as by a cut cable, QEMU takes for good, and does not listen anew beside it. */
-  async #giveUpConnection(rescue: Monitor): Promise<void> {
+  /**
+   * QEMU listens anew once it has noticed that its connection is lost. One that was lost without a word, such as by a cut
+   * cable, it takes for good, and is told to give it up; not before it had time to notice by itself.
+   */
+  async #recover(rescue: Monitor, uri: string, endMs: number): Promise<void> {
     const { clock } = this.#options;
-    let stop = () => {};
-    const paused = new Promise<void>((resolve) => {
-      stop = rescue.onEvent(({ name, data }) => {
-        if (name === "MIGRATION" && data.status === "postcopy-paused") resolve();
-      });
-    });
-    try {
-      await rescue.execute("migrate-pause", {}, { oob: true });
-      await Promise.race([paused, pause(clock, giveUpMs)]);
-    } catch (error) {
-      // It has noticed.
-      if (!(error instanceof QmpCommandError)) throw error;
-    } finally {
-      stop();
+    const patientMs = clock.now() + noticeMs;
+    let isGivenUp = false;
+    for (;;) {
+      try {
+        await rescue.execute("migrate-recover", { uri }, { oob: true });
+        return;
+      } catch (error) {
+        if (!isNotPaused(error) || clock.now() >= endMs) throw error;
+      }
+      if (!isGivenUp && clock.now() >= patientMs) {
+        isGivenUp = true;
+        await rescue.execute("migrate-pause", {}, { oob: true }).catch((error: unknown) => {
+          if (!(error instanceof QmpCommandError)) throw error;
+        });
+      }
+      await pause(clock, recoverCheckMs);
     }
   }
 
