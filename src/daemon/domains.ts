@@ -319,13 +319,14 @@ export class Domains {
       // In a migration its own side sees to it.
       if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
+    await this.keepHandleOf(domain, guest.process.handle);
+    entry.state = { name: "running", reason: reasons.running.unknown };
     const { running } = await main.execute("query-status", {});
     const { status = "" } = await main.execute("query-migrate", {});
     const name = running ? "running" : "paused";
     // One that has not got all of its memory, and whose migration has ended without it.
     const isBroken = brokenInPostcopy.includes(status);
     entry.state = { name, reason: reasons[name][isBroken ? "postcopyFailed" : "unknown"] };
-    await this.keepHandleOf(domain, guest.process.handle);
     return entry;
   }
 

@@ -196,8 +196,9 @@ export class Incoming {
   async #tellRuns(entry: ManagedDomain, standing: Standing | "migrated"): Promise<void> {
     const { domains } = this.#host;
     const { main } = entry.live?.guest.process ?? {};
+    // A guest that waits for memory that never comes can make its QEMU mute: it is what it was.
     const { running } = (await main?.execute("query-status", {}).catch(() => undefined)) ?? {
-      running: false,
+      running: entry.state.name === "running",
     };
     const isNew = standing === "migrated" || entry.state.reason !== reasons.running[standing];
     if (running) {

@@ -2,7 +2,7 @@
 // and guests that prove their continuity, as domains.
 
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import {
   existsSync,
@@ -214,15 +214,19 @@ export interface ProofWish {
   readonly disk?: "raw" | "qcow2";
   readonly workingSetMiB?: number;
   readonly dirtyMiBps?: number;
-  /** Each of its QEMUs has one more monitor. */
+  /** Each of its QEMUs has one more monitor, and the guest more memory to be moved. */
   readonly watched?: boolean;
 }
 
-/** One more monitor, but not for those that a libvirtd only asks what they can. */
+/**
+ * One more monitor, and memory that no compression makes less of, beside what the guest writes to: on a busy machine too
+ * its stream takes some seconds. Not for those that a libvirtd only asks what they can.
+ */
 const watchedQemu = `#!/bin/sh
 case "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@" ;; esac
-exec qemu-system-x86_64 "$@" -qmp unix:"$0.sock",server=on,wait=off
+exec qemu-system-x86_64 "$@" -qmp unix:"$0.sock",server=on,wait=off -device loader,file="\${0%/*}/ballast",addr=0x1000000,force-raw=on
 `;
+const ballastBytes = 12 * 2 ** 20;
 
 /** A guest with a serial file, and an image, for each host that it may run on; both see the same directory. */
 export class ProofDomain {
@@ -242,6 +246,7 @@ export class ProofDomain {
     this.#directory = mkdtempSync(join(tmpdir(), "guest-"));
     mkdirSync(this.#directory, { recursive: true });
     writeFileSync(join(this.#directory, "firmware"), buildFirmware(this.#proof));
+    if (watched) writeFileSync(join(this.#directory, "ballast"), randomBytes(ballastBytes));
     if (disk === undefined) return;
     this.makeImage("a", "24M");
     // Behind what the guest writes to: so that there is something to copy.

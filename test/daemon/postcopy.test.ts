@@ -33,7 +33,7 @@ const stateAt = (lab: VirshLab, side: "a" | "b"): Promise<string> =>
   lab[side].virsh("domstate", "--reason", lab.guest.name).catch(() => "");
 
 const reaches = (lab: VirshLab, side: "a" | "b", state: string): Promise<void> =>
-  until(async () => (await stateAt(lab, side)) === state);
+  vi.waitFor(async () => expect(await stateAt(lab, side)).toBe(state), { timeout: 20_000, interval: 20 });
 
 const moves = ({ a, guest }: VirshLab, what: "Memory" | "File"): Promise<void> =>
   until(async () => {
@@ -281,6 +281,24 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await ended;
     await b.virsh("destroy", guest.name);
     expect(guest.pids()).toEqual([]);
+  });
+
+  test("says of a guest that runs that it does when its QEMU is mute", async () => {
+    const under = await slowly();
+    const { lab, cable } = under;
+    const { a, b, guest } = lab;
+    const atB = await Listening.at(b, stir(lab, b));
+    const { ended } = await inPostcopy(under);
+    cable.cut();
+    await reaches(lab, "a", failed.a);
+    await a.virsh("destroy", guest.name);
+    for (const pid of guest.pids()) process.kill(pid, "SIGSTOP");
+    cable.mend();
+    await reaches(lab, "b", failed.b);
+    for (const pid of guest.pids()) process.kill(pid, "SIGCONT");
+    await ended;
+    await b.virsh("destroy", guest.name);
+    expect(lifecycleOf(atB, lab)).not.toContain("lifecycle Suspended Post-copy Error");
   });
 });
 
