@@ -72,9 +72,13 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       stopHearing?.();
       if (outcome === "stuck") return;
       const how = howEnded(outcome, failures);
-      // The copies were equal when they were let go of; the last report is from before that.
-      if (how === "completed" && last?.disks)
-        last = { ...last, disks: { ...last.disks, copiedBytes: last.disks.totalBytes } };
+      // The copies were equal when they were let go of; the last report is from before that, or from before they began.
+      if (how === "completed" && last?.disks) {
+        const { guest } = actor.getSnapshot().context;
+        const capacities = guest?.disks.map((it) => it.capacityBytes) ?? [];
+        const totalBytes = last.disks.totalBytes || capacities.reduce((sum, it) => sum + it, 0);
+        last = { ...last, disks: { totalBytes, copiedBytes: totalBytes } };
+      }
       const errmsg = how === "failed" ? failures.map(describeFailure).join("; ") : undefined;
       const fromQemu = await Promise.race([completed, tooLong(clock)]);
       jobs.ended(entry, { how, operation: job.what, figures: { ...figures(), ...fromQemu }, errmsg });

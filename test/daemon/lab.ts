@@ -48,7 +48,7 @@ const deadlines = {
   switchoverMs: 2_000,
   cancelMs: 500,
   confirmMs: 1_000,
-  listenMs: 5_000,
+  listenMs: 10_000,
   receiveMs: 15_000,
   finishMs: 4_000,
   completeMs: 2_000,

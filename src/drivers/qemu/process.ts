@@ -4,7 +4,7 @@
 import { rm } from "node:fs/promises";
 import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine } from "../../effects/ports.js";
-import { type Cause, cause } from "../../protocol/answer.js";
+import { type Cause, cause, messageOf } from "../../protocol/answer.js";
 import { launch } from "./launch.js";
 import { Monitor } from "./monitor/commands.js";
 import { connectMonitor } from "./monitor/connect.js";
@@ -72,8 +72,8 @@ export class QemuProcess {
     } catch (error) {
       signalProcess(handle, "SIGKILL");
       const why = await exited;
-      const words = why.qemu === undefined ? "" : `: ${why.qemu.join(" | ")}`;
-      throw new Error(`QEMU did not come up${words}`, { cause: error });
+      const words = why.qemu?.join(" | ") ?? messageOf(error);
+      throw new Error(`QEMU did not come up: ${words}`, { cause: error });
     }
   }
 
