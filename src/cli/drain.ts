@@ -1,16 +1,16 @@
 // `switchover drain`: empties hosts, shows it, and tells each guest's story at the end.
 
-import { randomBytes, randomUUID } from "node:crypto";
-import { SingleBar } from "cli-progress";
+import { randomUUID } from "node:crypto";
+import { MultiBar, type SingleBar } from "cli-progress";
 import { systemClock } from "../drivers/system.js";
-import { type Conducted, conduct } from "../fleet/conduct.js";
-import type { Drain, DrainEvent, DrainWish, GuestStory } from "../fleet/drain.js";
-import { type FileEngine, openFileEngine } from "../fleet/file-engine.js";
-import { hostsMeant } from "../fleet/fleet.js";
-import { type FleetFile, fleetNow, readFleetFile } from "../fleet/fleet-file.js";
-import { plan } from "../fleet/plan.js";
-import { RpcMover } from "../fleet/rpc-mover.js";
+import type { Conducted, OpenEngine } from "../fleet/conduct.js";
+import type { Drain, DrainEvent, GuestStory, Move } from "../fleet/drain.js";
+import { type Begun, beginning, type DrainOptions, drain } from "../fleet/drain-hosts.js";
+import { openFileEngine } from "../fleet/file-engine.js";
+import { measureDirtyRates, readFleetFile } from "../fleet/fleet-file.js";
+import { type PlannedMove, plan } from "../fleet/plan.js";
 import { messageOf } from "../protocol/answer.js";
+import { describeForecast } from "../protocol/forecast.js";
 import { badInputExitCode, type DrainWords } from "./words.js";
 
 /** The drain's exit codes, beside bad input's. */
@@ -23,42 +23,37 @@ const say = ({ json }: DrainWords, sentence: string) => {
 
 /** The exit code. */
 export async function drainCommand(what: readonly string[], words: DrainWords): Promise<number> {
-  const clock = systemClock;
   const id = words.goOn ?? randomUUID();
-  let file: FleetFile;
-  let engine: FileEngine;
-  let start: () => Promise<Begun>;
+  let options: DrainOptions;
+  let engine: OpenEngine;
+  let first: Begun | null;
   try {
     if (what.length === 0 && words.goOn === undefined)
       throw new Error("say what is to be emptied: hosts by name, or by label, such as rack:r1");
     if (what.length > 0 && words.goOn !== undefined)
       throw new Error(`--go-on goes on with what that drain was begun for; leave out ${what.join(" ")}`);
-    file = await readFleetFile(words.fleet);
-    if (words.dryRun) return dryRun(await begun(what, words, file), words);
-    const first = words.goOn === undefined ? await begun(what, words, file) : null;
-    engine = await openFileEngine(words.log, id);
+    options = await optionsOf(what, words);
+    first = words.goOn === undefined ? await beginning(options) : null;
+    if (first !== null && words.dryRun) return await dryRun(first, options, words);
+    engine = await opened(words, id);
     if (first === null && engine.known === 0) {
       await engine.close();
-      throw new Error(`${words.log} holds no drain ${id}`);
+      throw new Error(`${placeOf(words)} holds no drain ${id}`);
     }
-    start = async () => first ?? never();
   } catch (error) {
     complain(messageOf(error));
     return badInputExitCode;
   }
-  const uris = new Map(file.hosts.map((it) => [it.name, it.uri]));
-  const peerUris = new Map(file.hosts.map((it) => [it.name, it.peerUri ?? it.uri]));
-  const limited = words.bandwidth === 0 ? {} : { parameters: { bandwidthMiBps: words.bandwidth } };
-  const mover = new RpcMover({ clock, uris, peerUris, ...limited });
   const screen = createScreen(words, engine.known);
   say(words, `drain ${id}`);
-  const conducted = conduct({
-    ...{ begun: start, engine, mover, clock, onEvent: screen.event },
-    random: () => randomBytes(9).toString("hex"),
-  });
-  const stop = obeySignals(conducted, words, id);
+  let stop = () => {};
   try {
-    const guests = await conducted.ended;
+    const guests = await engine.run((steps) => {
+      const told = { onEvent: screen.event, onTrouble: screen.trouble };
+      const conducted = drain({ ...options, ...told }, steps, async () => first ?? never());
+      stop = obeySignals(conducted, words, id, screen.note);
+      return conducted.ended;
+    });
     screen.end();
     return tell(guests, words);
   } catch (error) {
@@ -67,49 +62,57 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
     return drainExitCodes.left;
   } finally {
     stop();
-    await mover.close();
     await engine.close();
   }
 }
 
-type Begun = Extract<DrainEvent, { kind: "begun" }>;
 const never = (): never => {
   throw new Error("the drain has lost how it began");
 };
-const goingOn = ({ log, fleet }: DrainWords, id: string): string =>
-  `go on with: switchover drain --go-on ${id} --log ${log} --fleet ${fleet}`;
+const placeOf = ({ engine, log }: DrainWords): string => (engine === undefined ? log : "the engine");
+const goingOn = ({ engine, log, fleet }: DrainWords, id: string): string =>
+  `go on with: switchover drain --go-on ${id} ${engine === undefined ? `--log ${log}` : "--engine …"} --fleet ${fleet}`;
 
-async function begun(what: readonly string[], words: DrainWords, file: FleetFile): Promise<Begun> {
-  const fleet = await fleetNow(file, systemClock);
-  const nowMs = systemClock.now();
-  const { perSource, perDestination, perLink, total, attempts, deadline } = words;
-  const wish: DrainWish = {
-    sources: hostsMeant(fleet, what),
-    limits: { perSource, perDestination, perLink, total },
-    attempts,
-    deadlineMs: deadline === undefined ? null : nowMs + deadline * 1000,
+/** Loaded only when it is wanted. */
+async function opened({ engine, log }: DrainWords, id: string): Promise<OpenEngine> {
+  if (engine === undefined) return openFileEngine(log, id);
+  const { openDbosEngine } = await import("../fleet/dbos-runner.js");
+  return openDbosEngine(engine, id);
+}
+
+async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<DrainOptions> {
+  const { perSource, perDestination, perLink, total, attempts, deadline, bandwidth } = words;
+  return {
+    fleet: await readFleetFile(words.fleet),
+    ...{ hosts, limits: { perSource, perDestination, perLink, total }, attempts },
+    ...(deadline !== undefined && { deadlineMs: Date.now() + deadline * 1000 }),
+    ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
   };
-  return { kind: "begun", atMs: nowMs, wish, fleet };
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
-function dryRun(first: Begun, words: DrainWords): number {
-  const bytesPerSecond = (words.bandwidth === 0 ? assumedMiBps : words.bandwidth) * 2 ** 20;
-  const { moves, stay, endsMs } = plan(first, { bytesPerSecond });
+async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainWords): Promise<number> {
+  const bandwidthMiBps = words.bandwidth === 0 ? assumedMiBps : words.bandwidth;
+  const leaving = first.fleet.guests.filter((it) => first.wish.sources.includes(it.host));
+  const dirty = await measureDirtyRates(fleet, leaving, systemClock);
+  const { moves, stay, endsMs } = plan(first, { bytesPerSecond: bandwidthMiBps * 2 ** 20, dirty });
   if (words.json === true) console.log(JSON.stringify({ moves, stay: stay.map(short), endsMs }));
   else {
     for (const it of moves)
-      console.log(
-        `${seconds(it.beginsMs).padStart(9)}  ${it.name}: ${it.from} → ${it.to}, about ${seconds(it.takesMs)}`,
-      );
+      console.log(`${seconds(it.beginsMs).padStart(9)}  ${it.name}: ${it.from} → ${it.to}, ${outlook(it)}`);
     for (const { guest, why } of stay) console.log(`    stays  ${guest.name} at ${guest.host}: ${why}`);
     console.log(
-      `${moves.length} guests would move in about ${seconds(endsMs)}, ${stay.length} would stay; nothing has been touched`,
+      `${moves.length} guests would move in about ${seconds(endsMs)} at ${bandwidthMiBps} MiB/s each, ${stay.length} would stay; nothing has been touched`,
     );
   }
   return stay.length === 0 ? drainExitCodes.empty : drainExitCodes.someStayed;
 }
+
+const outlook = ({ takesMs, forecast }: PlannedMove): string =>
+  forecast.kind === "converges"
+    ? `about ${seconds(takesMs)}, with a pause of up to ${forecast.pauseMs} ms`
+    : `about ${seconds(takesMs)}; ${describeForecast(forecast)}`;
 
 /** Of a migration whose bandwidth is not limited. */
 const assumedMiBps = 1024;
@@ -138,49 +141,92 @@ function tell(guests: readonly GuestStory[], words: DrainWords): number {
   return stayed.length > 0 ? drainExitCodes.someStayed : drainExitCodes.empty;
 }
 
+const format = "{name} [{bar}] {value} of {total} away, {underWay} under way, {stayed} given up";
+/** More sources than these have no bar of their own. */
+const mostBars = 12;
+
 /** `known`: events that were there before are not news. */
 function createScreen({ json }: DrainWords, known: number) {
-  const bar = new SingleBar({
-    format: "[{bar}] {value} of {total} guests away, {underWay} under way, {stayed} given up",
-    ...{ stream: process.stderr, hideCursor: true, clearOnComplete: true, gracefulExit: false },
-  });
   const isShown = json !== true && process.stderr.isTTY;
+  const bars = isShown
+    ? new MultiBar({
+        format,
+        stream: process.stderr,
+        hideCursor: true,
+        clearOnComplete: true,
+        gracefulExit: false,
+      })
+    : null;
+  const rows = new Map<string, { readonly bar: SingleBar; readonly of: (story: GuestStory) => boolean }>();
+  const begin = ({ wish, stories }: Drain) => {
+    const add = (name: string, of: (story: GuestStory) => boolean) => {
+      const bar = bars?.create(stories.filter(of).length, 0, { name, underWay: 0, stayed: 0 });
+      if (bar !== undefined) rows.set(name, { bar, of });
+    };
+    const width = Math.max(...wish.sources.map((it) => it.length), allName.length);
+    if (wish.sources.length > 1 && wish.sources.length <= mostBars)
+      for (const source of wish.sources) add(source.padEnd(width), ({ guest }) => guest.host === source);
+    add(allName.padEnd(width), () => true);
+  };
+  const note = (sentence: string) => {
+    // The bars are drawn again below it.
+    if (bars === null) complain(sentence);
+    else bars.log(`switchover: ${sentence}\n`);
+  };
+  const troubled = new Map<number, string>();
   let seen = 0;
   return {
     event: (event: DrainEvent, drain: Drain) => {
       seen += 1;
       if (json === true && seen > known) console.log(JSON.stringify({ type: "event", ...event }));
-      if (!isShown) return;
-      const count = (...stands: readonly GuestStory["stands"][]) =>
-        drain.stories.filter((it) => stands.includes(it.stands)).length;
-      const rest = { underWay: drain.underWay.length, stayed: count("given up", "lost") };
-      if (seen === 1) bar.start(drain.stories.length, 0, rest);
-      else bar.update(count("arrived", "away"), rest);
+      if (seen === 1) begin(drain);
+      const { stories } = drain;
+      for (const { bar, of } of rows.values()) {
+        const count = (...stands: readonly GuestStory["stands"][]) =>
+          stories.filter((it) => of(it) && stands.includes(it.stands)).length;
+        bar.update(count("arrived", "away"), {
+          ...{ underWay: count("moving"), stayed: count("given up", "lost") },
+        });
+      }
     },
-    end: () => bar.stop(),
+    trouble: (move: Move, why: string) => {
+      if (json === true) console.log(JSON.stringify({ type: "trouble", migrationId: move.migrationId, why }));
+      // Asked again each second: each reason is told once.
+      else if (troubled.get(move.token) !== why)
+        note(
+          `${move.from} does not tell yet how the migration to ${move.to} goes, and is asked again: ${why}`,
+        );
+      troubled.set(move.token, why);
+    },
+    note,
+    end: () => bars?.stop(),
   };
 }
+const allName = "all";
 
 /** Ctrl-C: no more, and what is under way is undone; once more: go, and leave the rest as it is. SIGUSR1 pauses and goes on. */
-function obeySignals(conducted: Conducted, words: DrainWords, id: string): () => void {
+function obeySignals(
+  conducted: Conducted,
+  words: DrainWords,
+  id: string,
+  note: (sentence: string) => void,
+): () => void {
   let interrupts = 0;
   const interrupted = () => {
     interrupts += 1;
     if (interrupts === 1) {
-      complain("cancelling: what is under way is undone if it still can be; Ctrl-C again leaves");
+      note("cancelling: what is under way is undone if it still can be; Ctrl-C again leaves");
       conducted.cancel();
       return;
     }
     conducted.leave();
-    complain(
-      `left as it is; go on with: switchover drain --go-on ${id} --log ${words.log} --fleet ${words.fleet}`,
-    );
+    note(`left as it is; ${goingOn(words, id)}`);
     process.exit(drainExitCodes.left);
   };
   let isPaused = false;
   const paused = () => {
     isPaused = !isPaused;
-    complain(isPaused ? "paused: what is under way goes on; SIGUSR1 again to go on" : "going on");
+    note(isPaused ? "paused: what is under way goes on; SIGUSR1 again to go on" : "going on");
     if (isPaused) conducted.pause();
     else conducted.resume();
   };

@@ -206,6 +206,12 @@ export function program(): Command {
       "where the drain is kept, so that another process can go on with it",
       "switchover-drains",
     )
+    .addOption(
+      new Option(
+        "--engine <url>",
+        "keep it in that PostgreSQL instead, as a workflow of DBOS: postgresql://… (needs @dbos-inc/dbos-sdk and pg)",
+      ).env("SWITCHOVER_DRAIN_ENGINE"),
+    )
     .option("--go-on <id>", "go on with that drain, whoever has begun it")
     .option("--per-source <n>", "migrations that leave one host at once", count, perSource)
     .option("--per-destination <n>", "that come to one host at once", count, perDestination)

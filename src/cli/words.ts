@@ -38,6 +38,8 @@ export interface InspectWords {
 export interface DrainWords {
   readonly fleet: string;
   readonly log: string;
+  /** PostgreSQL's URL. */
+  readonly engine?: string;
   readonly goOn?: string;
   readonly dryRun?: true;
   readonly perSource: number;

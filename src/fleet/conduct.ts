@@ -3,6 +3,7 @@
 // under way are asked for by their ids, which begins none twice.
 
 import type { Clock } from "../effects/ports.js";
+import { messageOf } from "../protocol/answer.js";
 import { idWithToken } from "../protocol/migration-token.js";
 import { Drain, type DrainEvent, type GuestStory, type Move, type MoveEnd } from "./drain.js";
 import { type Placement, spread } from "./placement.js";
@@ -16,6 +17,15 @@ export interface DrainEngine {
   next(happen: () => Promise<DrainEvent>): Promise<DrainEvent>;
   /** Larger than each before it, of every drain. */
   nextToken(): Promise<number>;
+}
+
+/** Where one drain is kept, opened by whoever conducts it. */
+export interface OpenEngine {
+  /** How many events there were when it was opened. */
+  readonly known: number;
+  /** @throws what `conducting` throws. */
+  run<T>(conducting: (engine: DrainEngine) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
 }
 
 export class EngineError extends Error {
@@ -41,6 +51,8 @@ export interface ConductOptions {
   readonly placement?: Placement;
   /** Told each event once it is durable, those of before too. */
   readonly onEvent?: (event: DrainEvent, drain: Drain) => void;
+  /** Told each time that the end of a move cannot be known yet, and why: it is asked for again. */
+  readonly onTrouble?: (move: Move, why: string) => void;
   /** How long after a question that was not answered a move is asked for again, in ms. */
   readonly againMs?: number;
 }
@@ -60,7 +72,8 @@ export interface Conducted {
 type Command = "paused" | "resumed" | "cancelled";
 
 export function conduct(options: ConductOptions): Conducted {
-  const { engine, mover, clock, random, begun, placement = spread, onEvent, againMs = 1_000 } = options;
+  const { engine, mover, clock, random, begun, placement = spread } = options;
+  const { onEvent, onTrouble, againMs = 1_000 } = options;
   const leaving = new AbortController();
   const { signal } = leaving;
   const followed = new Set<number>();
@@ -80,8 +93,8 @@ export function conduct(options: ConductOptions): Conducted {
         else ends.set(token, { kind: "ended", atMs: clock.now(), token, end, why });
         wake();
         return;
-      } catch {
-        // Its end is not known yet: the host is away, or the answer was lost.
+      } catch (error) {
+        if (!signal.aborted) onTrouble?.(move, messageOf(error));
         await new Promise<void>((later) => clock.setTimeout(later, againMs));
       }
     }

@@ -1,6 +1,8 @@
 // A drain on DBOS Transact: each event is a step of a durable workflow in PostgreSQL. It needs nothing of DBOS here but what it
 // is given, so that nothing is installed for those who do not use it (docs/decisions/0018).
 
+import { systemClock } from "../drivers/system.js";
+import { pause } from "../effects/pause.js";
 import { type DrainEngine, EngineError } from "./conduct.js";
 import { isDrainEvent } from "./events.js";
 
@@ -26,15 +28,34 @@ export interface Database {
   query(text: string): Promise<{ readonly rows: readonly Readonly<Record<string, unknown>>[] }>;
 }
 
-/** Tokens that grow over all drains of a database, whichever process takes them. */
+/**
+ * Tokens that grow over all drains of a database, whichever process takes them. A server that is away is waited for, as DBOS
+ * does itself.
+ */
 export function sequenceTokens(database: Database): () => Promise<number> {
-  let made: Promise<unknown> | undefined;
+  const query = async (text: string) => {
+    for (;;) {
+      try {
+        return await database.query(text);
+      } catch (error) {
+        if (!isAway(error)) throw error;
+        await pause(systemClock, awayMs);
+      }
+    }
+  };
+  let isMade = false;
   return async () => {
-    made ??= database.query("create sequence if not exists switchover_migration_token");
-    await made;
-    const { rows } = await database.query("select nextval('switchover_migration_token') as token");
+    if (!isMade) await query("create sequence if not exists switchover_migration_token");
+    isMade = true;
+    const { rows } = await query("select nextval('switchover_migration_token') as token");
     const token = Number(rows[0]?.["token"]);
     if (!Number.isSafeInteger(token)) throw new EngineError("the database has given no token");
     return token;
   };
 }
+
+const awayMs = 200;
+
+/** PostgreSQL's own refusals have a severity; of those, it is away in the classes 08 (connection) and 57P (shutdown). */
+const isAway = (error: unknown): boolean =>
+  !(error instanceof Error && "severity" in error && "code" in error) || /^(08|57P)/.test(String(error.code));

@@ -6,18 +6,12 @@ import { join } from "node:path";
 import { entryOf, lineOf } from "../drivers/journal/lines.js";
 import { lock } from "../drivers/journal/lock.js";
 import { messageOf } from "../protocol/answer.js";
-import { type DrainEngine, EngineError } from "./conduct.js";
+import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
 import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
 
-export interface FileEngine extends DrainEngine {
-  /** How many events there were when it was opened. */
-  readonly known: number;
-  close(): Promise<void>;
-}
-
 /** @throws Error when another process has the directory, or its file is damaged. */
-export async function openFileEngine(directory: string, drainId: string): Promise<FileEngine> {
+export async function openFileEngine(directory: string, drainId: string): Promise<OpenEngine> {
   if (!/^[\w-]+$/.test(drainId)) throw new Error(`"${drainId}" cannot be the name of a drain`);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const unlock = await lock(directory);
@@ -28,8 +22,7 @@ export async function openFileEngine(directory: string, drainId: string): Promis
     const file = await open(path, "a", 0o600);
     await file.truncate(wholeBytes);
     let at = 0;
-    return {
-      known: events.length,
+    const engine: DrainEngine = {
       next: async (happen) => {
         const known = events[at];
         at += 1;
@@ -44,6 +37,10 @@ export async function openFileEngine(directory: string, drainId: string): Promis
         return event;
       },
       nextToken: () => tokens.next(),
+    };
+    return {
+      known: events.length,
+      run: (conducting) => conducting(engine),
       close: async () => {
         await file.close();
         await unlock();

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";
+import { pause } from "../effects/pause.js";
 import type { Clock } from "../effects/ports.js";
 import { messageOf } from "../protocol/answer.js";
 import type { Fleet, FleetGuest, FleetHost } from "./fleet.js";
@@ -51,6 +52,53 @@ export async function readFleetFile(path: string): Promise<FleetFile> {
   if (twice !== undefined) throw new Error(`${path}: there are two hosts ${twice}`);
   return parsed.data;
 }
+
+/** For a second, of all guests at once. Those that cannot be measured are not in it. */
+export async function measureDirtyRates(
+  { hosts }: FleetFile,
+  guests: readonly Pick<FleetGuest, "uuid" | "name" | "host">[],
+  clock: Clock,
+): Promise<ReadonlyMap<string, number>> {
+  const rates = new Map<string, number>();
+  const of = async ({ name, uri }: FleetFile["hosts"][number]) => {
+    const doms = guests.filter((it) => it.host === name).map((it) => ({ ...it, id: -1 }));
+    if (doms.length === 0) return;
+    const redial = new Redial(uri, clock);
+    try {
+      const rpc = await redial.rpc();
+      const begun = doms.map(async (dom) => {
+        await rpc.call(remote.procedures.domainStartDirtyRateCalc, { dom, seconds: 1, flags: 0 });
+        return dom;
+      });
+      const started = (await Promise.allSettled(begun)).flatMap((it) =>
+        it.status === "fulfilled" ? [it.value] : [],
+      );
+      const endMs = clock.now() + measuredWithinMs;
+      let left = started;
+      while (left.length > 0 && clock.now() < endMs) {
+        await pause(clock, askAgainMs);
+        const { retStats } = await rpc.call(remote.procedures.connectGetAllDomainStats, {
+          ...{ doms: left, stats: dirtyRateStats, flags: 0 },
+        });
+        for (const { dom, params } of retStats) {
+          const rate = params.find((it) => it.field === "dirtyrate.megabytes_per_second");
+          if (rate?.type === "llong") rates.set(dom.uuid, Number(rate.value) * 2 ** 20);
+        }
+        left = left.filter((it) => !rates.has(it.uuid));
+      }
+    } finally {
+      void redial.close();
+    }
+  };
+  await Promise.allSettled(hosts.map(of));
+  return rates;
+}
+
+/** For a busy machine: the measurement itself takes a second. */
+const measuredWithinMs = 6_000;
+const askAgainMs = 100;
+/** libvirt's number of these statistics. */
+const dirtyRateStats = 512;
 
 /** libvirt's flag for domains that run. */
 const active = 1;

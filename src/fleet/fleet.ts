@@ -30,7 +30,10 @@ export interface Fleet {
  * The hosts that are meant: by name, or by a label, such as `rack:r1`.
  * @throws Error naming a word that means no host.
  */
-export function hostsMeant({ hosts }: Pick<Fleet, "hosts">, words: readonly string[]): readonly string[] {
+export function hostsMeant(
+  { hosts }: { readonly hosts: readonly Pick<FleetHost, "name" | "labels">[] },
+  words: readonly string[],
+): readonly string[] {
   const meant = words.flatMap((word) => {
     const [label = "", value] = word.split(/:(.*)/s);
     const found = hosts.filter(({ name, labels }) =>

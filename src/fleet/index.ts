@@ -7,8 +7,10 @@ export {
   type DrainEngine,
   EngineError,
   type Mover,
+  type OpenEngine,
 } from "./conduct.js";
 export { type Database, type DbosSteps, dbosEngine, sequenceTokens } from "./dbos-engine.js";
+export { openDbosEngine } from "./dbos-runner.js";
 export {
   Drain,
   type DrainEvent,
@@ -19,9 +21,10 @@ export {
   type Move,
   type MoveEnd,
 } from "./drain.js";
-export { type FileEngine, openFileEngine } from "./file-engine.js";
+export { type Begun, beginning, type DrainOptions, drain } from "./drain-hosts.js";
+export { openFileEngine } from "./file-engine.js";
 export { type Fleet, type FleetGuest, type FleetHost, HostLoad, hostsMeant } from "./fleet.js";
-export { type FleetFile, fleetNow, readFleetFile } from "./fleet-file.js";
+export { type FleetFile, fleetNow, measureDirtyRates, readFleetFile } from "./fleet-file.js";
 export { type Placement, spread } from "./placement.js";
 export { type Plan, type PlannedMove, plan } from "./plan.js";
 export { type MoverOptions, RpcMover } from "./rpc-mover.js";

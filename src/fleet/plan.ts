@@ -1,5 +1,7 @@
 // A drain as it would go if each migration took as long as its memory needs: for a look before anything is touched.
 
+import { defaultLimits } from "../protocol/convergence.js";
+import { type Forecast, forecastBefore } from "../protocol/forecast.js";
 import { Drain, type DrainEvent, type GuestStory, type Move } from "./drain.js";
 import { type Placement, spread } from "./placement.js";
 
@@ -7,6 +9,8 @@ export interface PlannedMove extends Pick<Move, "guest" | "from" | "to"> {
   readonly name: string;
   readonly beginsMs: number;
   readonly takesMs: number;
+  /** Of its memory's stream, by the guest's own dirty rate. */
+  readonly forecast: Forecast;
 }
 
 export interface Plan {
@@ -20,14 +24,16 @@ export interface PlanOptions {
   readonly placement?: Placement;
   /** Of one migration, in bytes a second. */
   readonly bytesPerSecond: number;
+  /** By guest, as measured, in bytes a second. */
+  readonly dirty?: ReadonlyMap<string, number>;
+  readonly maxDowntimeMs?: number;
   /** What a migration takes beside its memory, in ms. */
   readonly besideMs?: number;
 }
 
-export function plan(
-  begun: Extract<DrainEvent, { kind: "begun" }>,
-  { placement = spread, bytesPerSecond, besideMs = 500 }: PlanOptions,
-): Plan {
+export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: PlanOptions): Plan {
+  const { placement = spread, bytesPerSecond, besideMs = 500 } = options;
+  const { dirty, maxDowntimeMs = defaultLimits.maxDowntimeMs } = options;
   const drain = new Drain(begun);
   const guests = new Map(begun.fleet.guests.map((it) => [it.uuid, it]));
   const moves: PlannedMove[] = [];
@@ -40,11 +46,20 @@ export function plan(
       token += 1;
       const move: Move = { ...wanted, token, migrationId: "" };
       const guest = guests.get(move.guest);
-      const takesMs = Math.round(((guest?.memoryBytes ?? 0) / bytesPerSecond) * 1000) + besideMs;
+      const memoryBytes = guest?.memoryBytes ?? 0;
+      const dirtyBytesPerSecond = dirty?.get(move.guest);
+      const stream = { memoryBytes, bandwidthBytesPerSecond: bytesPerSecond, maxDowntimeMs };
+      const forecast: Forecast =
+        dirtyBytesPerSecond === undefined
+          ? { kind: "unknown", why: "its dirty rate was not measured" }
+          : forecastBefore({ ...stream, dirtyBytesPerSecond });
+      const memoryMs =
+        forecast.kind === "converges" ? forecast.restMs : (memoryBytes / bytesPerSecond) * 1000;
+      const takesMs = Math.round(memoryMs) + besideMs;
       drain.apply({ kind: "planned", atMs: nowMs, move });
       underWay.push({ move, endsMs: nowMs + takesMs });
       const { guest: uuid, from, to } = move;
-      moves.push({ guest: uuid, from, to, name: guest?.name ?? uuid, beginsMs: nowMs, takesMs });
+      moves.push({ guest: uuid, from, to, name: guest?.name ?? uuid, beginsMs: nowMs, takesMs, forecast });
     }
     underWay.sort((a, b) => a.endsMs - b.endsMs);
     const next = underWay.shift();

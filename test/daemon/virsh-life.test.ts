@@ -176,6 +176,14 @@ describe.skipIf(!hasVirsh)("virsh is told", () => {
     expect(await refusal(a.virsh("domstats", "--block", "--enforce"))).toContain("are not supported");
     expect(await a.virsh("dommemstat", name)).toMatch(/^actual 65544\nrss [1-9]\d+$/);
     expect(await a.virsh("vcpucount", name, "--maximum", "--config")).toBe("1");
+    await a.virsh("domdirtyrate-calc", name, "--seconds", "1");
+    const rate = async () => figures(await a.virsh("domstats", name, "--dirtyrate"));
+    await until(async () => (await rate())["dirtyrate.calc_status"] === "2");
+    expect(Number((await rate())["dirtyrate.megabytes_per_second"])).toBeGreaterThan(1);
+    expect(await refusal(a.virsh("domdirtyrate-calc", name, "--seconds", "61"))).toContain("from 1 to 60");
+    expect(await refusal(a.virsh("domdirtyrate-calc", name, "--mode", "dirty-bitmap"))).toContain(
+      "unsupported flags",
+    );
     expect(fieldsOf(await a.virsh("dominfo", name))["CPU time"]).toMatch(/^\d+\.\ds$/);
     expect(await a.virsh("list", "--all", "--name", "--uuid")).toMatch(new RegExp(`^${uuid} +${name}$`));
     expect(await a.virsh("domname", uuid)).toBe(name);

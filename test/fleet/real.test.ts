@@ -51,13 +51,14 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
     const mover = new RpcMover({ clock, uris });
     let underWay = 0;
     const conducted = conduct({
+      ...{ mover, clock, random, againMs: 100 },
+      engine: await engine.run(async (it) => it),
       begun: async () => ({
         kind: "begun",
         atMs: clock.now(),
         wish,
         fleet: await fleetNow(fleet.file, clock),
       }),
-      ...{ engine, mover, clock, random, againMs: 100 },
       onEvent: (_, drain) => {
         underWay = drain.underWay.length;
       },

@@ -129,6 +129,7 @@ export const remote = program(
         struct({ dom, maxStats: uint, flags: uint }),
         struct({ stats: memoryStats }),
       ),
+      domainStartDirtyRateCalc: procedure(427, struct({ dom, seconds: int, flags: uint }), nothing),
 
       domainGetJobInfo: urgent(163, domOnly, jobInfo),
       domainGetJobStats: urgent(298, domAndFlags, struct({ type: int, params: jobStats })),

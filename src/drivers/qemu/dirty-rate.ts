@@ -16,6 +16,17 @@ export interface DirtyRate {
   readonly dirtyBytesPerSecond: number;
 }
 
+/** @throws RangeError, and the monitor's errors, as when QEMU is measuring already. */
+export async function beginDirtyRate({ main }: Pick<QemuProcess, "main">, seconds: number): Promise<void> {
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60)
+    throw new RangeError(`seconds is ${seconds}; it must be a whole number from 1 to 60`);
+  await main.execute("calc-dirty-rate", {
+    "calc-time": seconds,
+    "sample-pages": mostSamples,
+    mode: "page-sampling",
+  });
+}
+
 /**
  * Takes `seconds` (1 to 60). The guest runs on meanwhile.
  * @throws RangeError, Error when QEMU does not come to an end, and the monitor's errors.
@@ -24,14 +35,8 @@ export async function measureDirtyRate(
   { process }: { readonly process: QemuProcess },
   seconds = 1,
 ): Promise<DirtyRate> {
-  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60)
-    throw new RangeError(`seconds is ${seconds}; it must be a whole number from 1 to 60`);
+  await beginDirtyRate(process, seconds);
   const { main } = process;
-  await main.execute("calc-dirty-rate", {
-    "calc-time": seconds,
-    "sample-pages": mostSamples,
-    mode: "page-sampling",
-  });
   const endMs = systemClock.now() + seconds * 1000 + graceMs;
   while (systemClock.now() < endMs) {
     await pause(systemClock, askAgainMs);

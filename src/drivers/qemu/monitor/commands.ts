@@ -146,7 +146,10 @@ export const commands = {
   },
   "query-dirty-rate": {
     arguments: noArguments,
-    returns: z.looseObject({ status: z.string(), "dirty-rate": z.optional(z.number()) }),
+    returns: z.looseObject({
+      ...{ status: z.enum(["unstarted", "measuring", "measured"]), "dirty-rate": z.optional(z.number()) },
+      ...{ "start-time": z.number(), "calc-time": z.number(), mode: z.string() },
+    }),
   },
   migrate_cancel: { arguments: noArguments, returns: nothing },
   "migrate-continue": {

@@ -1,0 +1,91 @@
+// Drains as workflows of a DBOS of this process's own: whoever conducts needs PostgreSQL and the two packages, and nothing else.
+
+import { messageOf } from "../protocol/answer.js";
+import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
+import { dbosEngine, sequenceTokens } from "./dbos-engine.js";
+import { isDrainEvent } from "./events.js";
+
+/** So that a newer version of this package goes on with drains of an older one: events are checked when they are read. */
+const applicationVersion = "switchover-drain-1";
+/** A drain is taken up as often as it has to be. */
+const maxRecoveryAttempts = 1_000_000;
+
+/**
+ * Opens the drain in the PostgreSQL of that URL. The executor bears the drain's id: so DBOS gives its workflow back to
+ * whoever opens it next.
+ * @throws Error when the packages are not installed, or the database cannot be reached.
+ */
+export async function openDbosEngine(url: string, drainId: string): Promise<OpenEngine> {
+  const [{ DBOS }, { default: pg }] = await packages();
+  const pool = new pg.Pool({ connectionString: url });
+  // Of a connection that nobody uses just now; the next question makes another.
+  pool.on("error", () => {});
+  DBOS.setConfig({
+    ...{ name: "switchover", systemDatabaseUrl: url, applicationVersion, executorID: `drain ${drainId}` },
+    logLevel: "critical",
+  });
+  let begin: (work: (engine: DrainEngine) => Promise<void>) => void = () => {};
+  const work = new Promise<(engine: DrainEngine) => Promise<void>>((resolve) => {
+    begin = resolve;
+  });
+  const tokens = sequenceTokens(pool);
+  const workflow = DBOS.registerWorkflow(async () => (await work)(dbosEngine(DBOS, tokens)), {
+    ...{ name: "drain", maxRecoveryAttempts },
+  });
+  const close = async () => {
+    await DBOS.shutdown();
+    await pool.end();
+  };
+  try {
+    await pool.query("select 1");
+    await DBOS.launch();
+    const status = (await DBOS.getWorkflowStatus(drainId))?.status;
+    const recorded = status === undefined ? [] : ((await DBOS.listWorkflowSteps(drainId)) ?? []);
+    return {
+      known: recorded.length,
+      run: async (conducting) => {
+        // It has ended: what it did is told once more.
+        if (status === "SUCCESS") return conducting(replayed(recorded.map((it) => it.output)));
+        let conducted: ReturnType<typeof conducting> | undefined;
+        begin(async (engine) => {
+          conducted = conducting(engine);
+          await conducted;
+        });
+        if (status === undefined) await DBOS.startWorkflow(workflow, { workflowID: drainId })();
+        else if (status !== "PENDING") await DBOS.resumeWorkflow(drainId);
+        await DBOS.retrieveWorkflow(drainId).getResult();
+        if (conducted === undefined) throw new EngineError("another has conducted this drain to its end");
+        return conducted;
+      },
+      close,
+    };
+  } catch (error) {
+    await close().catch(() => {});
+    throw new Error(`the engine's database cannot be used: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function packages() {
+  try {
+    return await Promise.all([import("@dbos-inc/dbos-sdk"), import("pg")]);
+  } catch (error) {
+    throw new Error(
+      `draining on DBOS needs two packages more: npm install @dbos-inc/dbos-sdk pg (${messageOf(error)})`,
+      { cause: error },
+    );
+  }
+}
+
+function replayed(outputs: readonly unknown[]): DrainEngine {
+  let at = 0;
+  return {
+    next: async () => {
+      const event = outputs[at];
+      at += 1;
+      if (!isDrainEvent(event))
+        throw new EngineError("the workflow holds an event that this version cannot read");
+      return event;
+    },
+    nextToken: () => Promise.reject(new EngineError("the drain has ended")),
+  };
+}

@@ -1,0 +1,65 @@
+// Empties hosts of a fleet that a file describes, by their switchoverds.
+
+import { randomBytes } from "node:crypto";
+import { systemClock } from "../drivers/system.js";
+import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./conduct.js";
+import { type DrainEvent, type DrainLimits, defaultDrainLimits } from "./drain.js";
+import { hostsMeant } from "./fleet.js";
+import { type FleetFile, fleetNow } from "./fleet-file.js";
+import { RpcMover } from "./rpc-mover.js";
+
+export interface DrainOptions
+  extends Pick<ConductOptions, "placement" | "onEvent" | "onTrouble" | "againMs"> {
+  readonly fleet: FleetFile;
+  /** By name, or by label, such as `rack:r1`. */
+  readonly hosts: readonly string[];
+  readonly limits?: Partial<DrainLimits>;
+  /** Destinations that are tried for a guest. Default: 3. */
+  readonly attempts?: number;
+  /** No migration begins after it, in milliseconds since 1970. */
+  readonly deadlineMs?: number;
+  /** Of each migration, in MiB/s. Default: no limit. */
+  readonly bandwidthMiBps?: number;
+}
+
+export type Begun = Extract<DrainEvent, { kind: "begun" }>;
+
+/** What a drain begins with: asks all hosts. @throws Error naming a word that means no host, or a host that does not answer. */
+export async function beginning(
+  options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs">,
+): Promise<Begun> {
+  const { fleet: file, hosts, limits, attempts = 3, deadlineMs = null } = options;
+  const sources = hostsMeant(file, hosts);
+  const fleet = await fleetNow(file, systemClock);
+  return {
+    ...{ kind: "begun", atMs: systemClock.now(), fleet },
+    wish: { sources, limits: { ...defaultDrainLimits, ...limits }, attempts, deadlineMs },
+  };
+}
+
+/**
+ * Moves all that runs on some hosts to the others. An engine that knows the drain already goes on with it.
+ * `first` is how it begins, when that has been asked for before.
+ */
+export function drain(
+  options: DrainOptions,
+  engine: DrainEngine,
+  first: () => Promise<Begun> = () => beginning(options),
+): Conducted {
+  const { fleet, bandwidthMiBps, placement, onEvent, onTrouble, againMs } = options;
+  const mover = new RpcMover({
+    clock: systemClock,
+    uris: new Map(fleet.hosts.map((it) => [it.name, it.uri])),
+    peerUris: new Map(fleet.hosts.map((it) => [it.name, it.peerUri ?? it.uri])),
+    ...(bandwidthMiBps !== undefined && { parameters: { bandwidthMiBps } }),
+  });
+  const conducted = conduct({
+    ...{ begun: first, engine, mover, clock: systemClock },
+    random: () => randomBytes(9).toString("hex"),
+    ...(placement && { placement }),
+    ...(onEvent && { onEvent }),
+    ...(onTrouble && { onTrouble }),
+    ...(againMs !== undefined && { againMs }),
+  });
+  return { ...conducted, ended: conducted.ended.finally(() => mover.close()) };
+}
