@@ -20,22 +20,33 @@ export interface FakeQemu {
 
 export const greeting = { QMP: { version: {}, capabilities: ["oob"] } };
 
-/** `answer` gets each command but qmp_capabilities, and what it returns is sent; undefined: silence. */
+/**
+ * `answer` gets each command but qmp_capabilities, and what it returns is sent; undefined: silence. One that hangs answers
+ * nobody before somebody else connects.
+ */
 export async function fakeQemu(
   answer: (command: Received) => object | string | undefined,
   first: object | string | null = greeting,
-  { negotiates = true } = {},
+  { negotiates = true, hangs = false } = {},
 ): Promise<FakeQemu> {
   const directory = await mkdtemp(join(tmpdir(), "fake-qemu-"));
   const path = join(directory, "qmp.sock");
   const sockets: Socket[] = [];
   const text = (message: object | string) =>
     typeof message === "string" ? message : `${JSON.stringify(message)}\r\n`;
+  let wake = () => {};
+  const woken = hangs
+    ? new Promise<void>((resolve) => {
+        wake = resolve;
+      })
+    : undefined;
   const server = createServer((socket) => {
     sockets.push(socket);
+    if (sockets.length > 1) wake();
     if (first !== null) socket.write(text(first));
     socket.on("error", () => {});
-    socket.on("data", (bytes) => {
+    socket.on("data", async (bytes) => {
+      await woken;
       for (const line of bytes
         .toString()
         .split("\n")

@@ -168,6 +168,13 @@ describe("a monitor session", () => {
     await expect(session(() => undefined, { first: null })).rejects.toThrow("serves one client");
   });
 
+  test("wakes a QEMU that has greeted, and waits for another connection before it answers", async () => {
+    fake = await fakeQemu(() => undefined, greeting, { hangs: true });
+    const session = await connectMonitor(fake.path, { clock: systemClock, deadlineMs: 5_000, oob: true });
+    expect(session.hasOob).toBe(true);
+    session.close();
+  });
+
   test("says where it waited for a monitor that never came", async () => {
     const wait = connectMonitor("/nonexistent/qmp.sock", { clock: systemClock, oob: false, deadlineMs: 50 });
     await expect(wait).rejects.toBeInstanceOf(QmpConnectError);

@@ -2,6 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import { pause } from "../../../effects/pause.js";
+import type { Clock } from "../../../effects/ports.js";
 import { messageOf } from "../../../protocol/answer.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
@@ -15,10 +16,13 @@ export async function connectMonitor(path: string, options: SessionOptions): Pro
   for (;;) {
     try {
       signal?.throwIfAborted();
-      return await QmpSession.open(await dial(path), {
-        ...options,
-        deadlineMs: Math.max(1, endMs - clock.now()),
-      });
+      const socket = await dial(path);
+      const stopNudging = nudge(path, clock);
+      try {
+        return await QmpSession.open(socket, { ...options, deadlineMs: Math.max(1, endMs - clock.now()) });
+      } finally {
+        stopNudging();
+      }
     } catch (error) {
       const notYet = error instanceof Error && "code" in error && isNotYet(error.code);
       if (signal?.aborted || !notYet || clock.now() >= endMs) {
@@ -39,7 +43,29 @@ function unreachable(
   return new QmpConnectError(`the monitor at ${path} cannot be reached: ${why}`, dialogue, { cause: error });
 }
 
-const isNotYet = (code: unknown) => code === "ENOENT" || code === "ECONNREFUSED";
+/** EAGAIN: others wait there to be served. */
+const isNotYet = (code: unknown) => code === "ENOENT" || code === "ECONNREFUSED" || code === "EAGAIN";
+
+/** After so long without an answer. Few, since those that QEMU does not accept wait there before whoever comes next. */
+const nudgesMs = [500, 2_500] as const;
+const nudgeLastsMs = 50;
+
+/**
+ * Connects once more while QEMU does not answer. As it comes up, two of its threads can be woken to accept one connection: then
+ * the main one waits in `accept` for another, for good, and answers nobody (QEMU 7.2, once in some thousand starts).
+ */
+function nudge(path: string, clock: Clock): () => void {
+  const timers = nudgesMs.map((ms) =>
+    clock.setTimeout(() => {
+      const socket = connect(path);
+      socket.on("error", () => {});
+      clock.setTimeout(() => socket.destroy(), nudgeLastsMs);
+    }, ms),
+  );
+  return () => {
+    for (const it of timers) clock.clearTimeout(it);
+  };
+}
 
 const dial = (path: string): Promise<Socket> =>
   new Promise((resolve, reject) => {
