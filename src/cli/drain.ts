@@ -17,9 +17,6 @@ import { badInputExitCode, type DrainWords } from "./words.js";
 export const drainExitCodes = { empty: 0, someStayed: 3, someLost: 5, left: 6 } as const;
 
 const complain = (sentence: string) => console.error(`switchover: ${sentence}`);
-const say = ({ json }: DrainWords, sentence: string) => {
-  if (json !== true) console.log(sentence);
-};
 
 /** The exit code. */
 export async function drainCommand(what: readonly string[], words: DrainWords): Promise<number> {
@@ -45,7 +42,7 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
     return badInputExitCode;
   }
   const screen = createScreen(words, engine.known);
-  say(words, `drain ${id}`);
+  console.log(words.json === true ? JSON.stringify({ type: "drain", id }) : `drain ${id}`);
   let stop = () => {};
   try {
     const guests = await engine.run((steps) => {
@@ -77,7 +74,7 @@ const goingOn = ({ engine, log, fleet }: DrainWords, id: string): string =>
 async function opened({ engine, log }: DrainWords, id: string): Promise<OpenEngine> {
   if (engine === undefined) return openFileEngine(log, id);
   const { openDbosEngine } = await import("../fleet/dbos-runner.js");
-  return openDbosEngine(engine, id);
+  return openDbosEngine(engine, id, complain);
 }
 
 async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<DrainOptions> {

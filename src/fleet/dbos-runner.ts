@@ -13,16 +13,26 @@ const maxRecoveryAttempts = 1_000_000;
 /**
  * Opens the drain in the PostgreSQL of that URL. The executor bears the drain's id: so DBOS gives its workflow back to
  * whoever opens it next.
+ * `complain`: what DBOS has to complain of meanwhile, such as a server that is away.
  * @throws Error when the packages are not installed, or the database cannot be reached.
  */
-export async function openDbosEngine(url: string, drainId: string): Promise<OpenEngine> {
+export async function openDbosEngine(
+  url: string,
+  drainId: string,
+  complain: (sentence: string) => void = () => {},
+): Promise<OpenEngine> {
   const [{ DBOS }, { default: pg }] = await packages();
   const pool = new pg.Pool({ connectionString: url });
   // Of a connection that nobody uses just now; the next question makes another.
   pool.on("error", () => {});
   DBOS.setConfig({
     ...{ name: "switchover", systemDatabaseUrl: url, applicationVersion, executorID: `drain ${drainId}` },
-    logLevel: "critical",
+    logger: {
+      info: () => {},
+      debug: () => {},
+      warn: tellFirstLine(complain),
+      error: tellFirstLine(complain),
+    },
   });
   let begin: (work: (engine: DrainEngine) => Promise<void>) => void = () => {};
   const work = new Promise<(engine: DrainEngine) => Promise<void>>((resolve) => {
@@ -64,6 +74,12 @@ export async function openDbosEngine(url: string, drainId: string): Promise<Open
     throw new Error(`the engine's database cannot be used: ${messageOf(error)}`, { cause: error });
   }
 }
+
+/** Of DBOS's own complaints; it goes on by itself when its server is there again. */
+const tellFirstLine = (complain: (sentence: string) => void) => (what: unknown) => {
+  const [first = ""] = (what instanceof Error ? what.message : String(what)).split("\n");
+  complain(`the engine: ${first}`);
+};
 
 async function packages() {
   try {

@@ -5,9 +5,17 @@ import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import type { FleetFile } from "../../src/fleet/fleet-file.js";
-import { HostProcess, ProofDomain, streams } from "../daemon/lab.js";
+import { HostProcess, ProofDomain, type ProofWish, streams } from "../daemon/lab.js";
 
 const { procedures } = remote;
+
+interface Shape {
+  /** The hosts are spread over so many; each is one of its own unless told. */
+  readonly racks?: number;
+  readonly wish?: ProofWish;
+  /** Node's words for the daemon. */
+  readonly program?: readonly string[];
+}
 
 export class RealFleet {
   readonly hosts: ReadonlyMap<string, HostProcess>;
@@ -16,14 +24,17 @@ export class RealFleet {
   readonly #home = new Map<string, string>();
 
   /** `homes`: by guest, its host. */
-  constructor(hosts: readonly string[], homes: readonly string[]) {
-    this.hosts = new Map(
-      hosts.map((name) => [name, new HostProcess(name, { migration: { ...streams({ relay: false }) } })]),
-    );
-    this.guests = homes.map(() => new ProofDomain(`g-${randomUUID().slice(0, 8)}`));
+  constructor(hosts: readonly string[], homes: readonly string[], shape: Shape = {}) {
+    const { racks = hosts.length, wish = {}, program } = shape;
+    const config = { migration: { ...streams({ relay: false }) } };
+    this.hosts = new Map(hosts.map((name) => [name, new HostProcess(name, config, undefined, program)]));
+    this.guests = homes.map(() => new ProofDomain(`g-${randomUUID().slice(0, 8)}`, wish));
     homes.forEach((home, index) => void this.#home.set(this.guests[index]?.uuid ?? "", home));
     this.file = {
-      hosts: [...this.hosts].map(([name, { uri }]) => ({ name, uri, labels: {}, memoryMiB: 1024, cpus: 64 })),
+      hosts: [...this.hosts].map(([name, { uri }], index) => ({
+        ...{ name, uri, memoryMiB: 1024, cpus: 64 },
+        labels: { rack: `r${Math.floor((index * racks) / hosts.length)}` },
+      })),
       guests: {},
     };
   }
