@@ -38,7 +38,7 @@ const fleet = new RealFleet(
   { wish, program: ["dist/cli/daemon.js"] },
 );
 const postgres = new Postgres();
-let token = 1_000_000;
+let token = Date.now();
 const random = () => Array.from({ length: 18 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
 
 /** All of the work, so many at once. */
@@ -104,7 +104,7 @@ async function byDaemons(half: Half): Promise<number> {
       if (drain.underWay.length === 0) resolve();
     };
     const move = async (wanted: Wanted) => {
-      token += 1;
+      token = Math.max(token + 1, Date.now());
       const named: Move = { ...wanted, token, migrationId: idWithToken(token, random()) };
       drain.apply({ kind: "planned", atMs: 0, move: named });
       const { end, why } = await mover.move(named, signal);

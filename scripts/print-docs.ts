@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import * as z from "zod/mini";
 import { featuresText } from "../bench/features-text.js";
+import { fleetText } from "../bench/fleet-text.js";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain/table/domain.js";
 import { rowsOf } from "../src/drivers/domain/xml/rows.js";
@@ -167,7 +168,9 @@ ${table(
   rows.map(({ what, processorMs, ratio, longestPauseMs }) => [what, processorMs, ratio, longestPauseMs]),
 )}
 
-A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).`;
+A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).
+
+${fleetText(readFileSync("bench/results/fleet.json", "utf8"))}`;
 }
 
 function measured(): string {

@@ -4,13 +4,21 @@ import { randomUUID } from "node:crypto";
 import { MultiBar, type SingleBar } from "cli-progress";
 import { systemClock } from "../drivers/system.js";
 import type { Conducted, OpenEngine } from "../fleet/conduct.js";
-import type { Drain, DrainEvent, GuestStory, Move } from "../fleet/drain.js";
+import {
+  type Drain,
+  type DrainEvent,
+  type DrainHow,
+  type GuestStory,
+  type Move,
+  usualHow,
+} from "../fleet/drain.js";
 import { type Begun, beginning, type DrainOptions, drain } from "../fleet/drain-hosts.js";
 import { openFileEngine } from "../fleet/file-engine.js";
 import { measureDirtyRates, readFleetFile } from "../fleet/fleet-file.js";
 import { type PlannedMove, plan } from "../fleet/plan.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeForecast } from "../protocol/forecast.js";
+import { streamBetween } from "./stream-words.js";
 import { badInputExitCode, type DrainWords } from "./words.js";
 
 /** The drain's exit codes, beside bad input's. */
@@ -78,12 +86,28 @@ async function opened({ engine, log }: DrainWords, id: string): Promise<OpenEngi
 }
 
 async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<DrainOptions> {
-  const { perSource, perDestination, perLink, total, attempts, deadline, bandwidth } = words;
+  const { perSource, perDestination, perLink, total, attempts, deadline } = words;
   return {
     fleet: await readFleetFile(words.fleet),
     ...{ hosts, limits: { perSource, perDestination, perLink, total }, attempts },
     ...(deadline !== undefined && { deadlineMs: Date.now() + deadline * 1000 }),
-    ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
+    how: howOf(words),
+  };
+}
+
+/** @throws Error when the words do not go together. */
+function howOf(words: DrainWords): DrainHow {
+  const { bandwidth: bandwidthMiBps, copyStorageAll, copyStorageInc, unsafe } = words;
+  const { flags, parameters } = streamBetween(words);
+  return {
+    flags: [
+      ...usualHow.flags,
+      ...flags,
+      ...(copyStorageAll ? (["NON_SHARED_DISK"] as const) : []),
+      ...(copyStorageInc ? (["NON_SHARED_INC"] as const) : []),
+      ...(unsafe ? (["UNSAFE"] as const) : []),
+    ],
+    parameters: { ...parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
   };
 }
 
@@ -106,10 +130,12 @@ async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainWords):
   return stay.length === 0 ? drainExitCodes.empty : drainExitCodes.someStayed;
 }
 
-const outlook = ({ takesMs, forecast }: PlannedMove): string =>
-  forecast.kind === "converges"
-    ? `about ${seconds(takesMs)}, with a pause of up to ${forecast.pauseMs} ms`
-    : `about ${seconds(takesMs)}; ${describeForecast(forecast)}`;
+const outlook = ({ takesMs, forecast }: PlannedMove): string => {
+  const about = `about ${seconds(takesMs)}`;
+  if (forecast.kind !== "converges") return `${about}; ${describeForecast(forecast)}`;
+  // Less than QEMU itself needs.
+  return forecast.pauseMs === 0 ? about : `${about}, with a pause of up to ${forecast.pauseMs} ms`;
+};
 
 /** Of a migration whose bandwidth is not limited. */
 const assumedMiBps = 1024;

@@ -8,11 +8,10 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import { forecast, noCourse, observe } from "../protocol/forecast.js";
 import { outcomes } from "../protocol/outcomes.js";
-import { checkStream } from "../protocol/stream.js";
 import { migrateBetween, type RemoteMigration } from "../remote-migration.js";
 import { createScreen, type Screen } from "./screen.js";
 import { checkSteering, steer } from "./steer-between.js";
-import { askedStream, streamOf } from "./stream-words.js";
+import { streamBetween } from "./stream-words.js";
 import { badInputExitCode, type MigrateWords } from "./words.js";
 
 const progressEveryMs = 200;
@@ -72,9 +71,7 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  const [word] = askedStream(words).strange;
-  if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
-  checkStream(streamOf(words), "tcp");
+  streamBetween(words);
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
   return { from, to, domain };
@@ -97,7 +94,7 @@ function flagsOf(words: MigrateWords): MigrateFlag[] {
   return [
     ...(words.offline ? [] : (["LIVE"] as const)),
     ...flags.flatMap(([flag, said]) => (said ? [flag] : [])),
-    ...askedStream(words).flags,
+    ...streamBetween(words).flags,
   ];
 }
 
@@ -106,7 +103,7 @@ async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
   const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
   const { migrateDisks, disksPort, disksUri } = words;
   return {
-    ...askedStream(words).parameters,
+    ...streamBetween(words).parameters,
     ...(migrateUri !== undefined && { uri: migrateUri }),
     ...(destinationName !== undefined && { name: destinationName }),
     ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),

@@ -5,7 +5,7 @@ import { defaultDrainLimits } from "../fleet/drain.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
-import { streamOptions } from "./stream-words.js";
+import { streamOptions, streamOptionsBetween } from "./stream-words.js";
 import {
   badInputExitCode,
   type CheckWords,
@@ -193,7 +193,7 @@ export function program(): Command {
       process.exitCode = await replayCommand(path, options);
     });
   const { perSource, perDestination, perLink, total } = defaultDrainLimits;
-  switchover
+  const drain = switchover
     .command("drain")
     .description(
       "empty hosts: move all that runs there to the other hosts of a fleet, and tell each guest's story",
@@ -220,7 +220,12 @@ export function program(): Command {
     .option("--attempts <n>", "destinations that are tried for a guest", count, 3)
     .option("--deadline <seconds>", "begin no migration after that", number)
     .option("--bandwidth <MiB/s>", "of each migration; 0 for no limit", number, 0)
-    .option("--json", "print one JSON object a line: events, report")
+    .option("--copy-storage-all", "copy the guests' disks; images that are missing there are made")
+    .option("--copy-storage-inc", "the same, of what lies above backing files that both hosts have")
+    .option("--unsafe", "also when a disk may not be the same there")
+    .option("--json", "print one JSON object a line: events, report");
+  for (const it of streamOptionsBetween(number)) drain.addOption(it);
+  drain
     .addHelpText(
       "after",
       `\nCtrl-C cancels: nothing more begins, and what is under way is undone if it still can be. A second one leaves. SIGUSR1 pauses, and goes on.\n\nExit codes:\n  0  the hosts are empty\n  3  some guests stay where they were\n  5  a guest was lost\n  6  it was left in the middle; go on with it\n  ${badInputExitCode}  bad input: nothing has been touched`,

@@ -4,6 +4,7 @@ import { Option } from "commander";
 import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
 import { given, streamWishOf } from "../drivers/libvirt/stream-wish.js";
 import {
+  checkStream,
   defaultTlsCredentials,
   type OptionalOption,
   optionalOptions,
@@ -36,7 +37,7 @@ export interface StreamWords {
   readonly tlsDestination?: string;
   readonly tlsCredentials?: string;
   /** False when it is not wanted. */
-  readonly tlsVerify: boolean;
+  readonly tlsVerify?: boolean;
   readonly optional?: readonly OptionalOption[];
 }
 
@@ -82,6 +83,13 @@ export const streamOptions = (number: (text: string) => number): readonly Option
     ).argParser(list),
   ];
 };
+
+/** Those that libvirt's hosts know, and that need nobody to switch anything over. */
+export const streamOptionsBetween = (number: (text: string) => number): readonly Option[] =>
+  streamOptions(number).filter((it) => {
+    const name = it.attributeName() as keyof StreamWords;
+    return (name in flagOf || name in parameterOf) && !name.startsWith("postcopy");
+  });
 
 const flagOf: Partial<Record<keyof StreamWords, MigrateFlag>> = {
   parallel: "PARALLEL",
@@ -136,6 +144,15 @@ export function askedStream(words: StreamWords): AskedStream {
     ),
     strange: said.flatMap(({ name, long }) => (name in flagOf || name in parameterOf ? [] : long)),
   };
+}
+
+/** What libvirt's hosts are asked for. @throws Error naming a word that they do not know, or that does not go with the others. */
+export function streamBetween(words: StreamWords): Pick<AskedStream, "flags" | "parameters"> {
+  const { strange, ...asked } = askedStream(words);
+  const [word] = strange;
+  if (word !== undefined) throw new Error(`between hosts ${word} is not supported; leave it out`);
+  checkStream(streamOf(words), "tcp");
+  return asked;
 }
 
 /** @throws RangeError when a word tunes what was not asked for; what does not go together is checked later. */

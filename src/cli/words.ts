@@ -35,7 +35,7 @@ export interface InspectWords {
   readonly save?: string;
 }
 
-export interface DrainWords {
+export interface DrainWords extends StreamWords {
   readonly fleet: string;
   readonly log: string;
   /** PostgreSQL's URL. */
@@ -51,6 +51,9 @@ export interface DrainWords {
   readonly deadline?: number;
   /** In MiB/s, of each migration; 0 for no limit. */
   readonly bandwidth: number;
+  readonly copyStorageAll?: true;
+  readonly copyStorageInc?: true;
+  readonly unsafe?: true;
   readonly json?: true;
 }
 

@@ -11,7 +11,7 @@ export interface DbosSteps {
   runStep<T>(run: () => Promise<T>, config: { readonly name: string }): Promise<T>;
 }
 
-/** Within a workflow. `nextToken`: such as `sequenceTokens`. */
+/** Within a workflow. `nextToken`: such as `databaseTokens`. */
 export const dbosEngine = (dbos: DbosSteps, nextToken: () => Promise<number>): DrainEngine => ({
   next: async (happen) => {
     const event: unknown = await dbos.runStep(happen, { name: "event" });
@@ -32,7 +32,7 @@ export interface Database {
  * Tokens that grow over all drains of a database, whichever process takes them. A server that is away is waited for, as DBOS
  * does itself.
  */
-export function sequenceTokens(database: Database): () => Promise<number> {
+export function databaseTokens(database: Database): () => Promise<number> {
   const query = async (text: string) => {
     for (;;) {
       try {
@@ -45,14 +45,21 @@ export function sequenceTokens(database: Database): () => Promise<number> {
   };
   let isMade = false;
   return async () => {
-    if (!isMade) await query("create sequence if not exists switchover_migration_token");
+    if (!isMade)
+      await query("create table if not exists switchover_token (id int primary key, token bigint)");
     isMade = true;
-    const { rows } = await query("select nextval('switchover_migration_token') as token");
+    const { rows } = await query(nextTokenSql);
     const token = Number(rows[0]?.["token"]);
     if (!Number.isSafeInteger(token)) throw new EngineError("the database has given no token");
     return token;
   };
 }
+
+/** As `file-engine.ts` has them: the server's time in ms, or one more than the last. */
+const nextTokenSql = `
+  insert into switchover_token values (1, (extract(epoch from clock_timestamp()) * 1000)::bigint)
+  on conflict (id) do update set token = greatest(switchover_token.token + 1, excluded.token)
+  returning token`;
 
 const awayMs = 200;
 

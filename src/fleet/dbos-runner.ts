@@ -2,7 +2,7 @@
 
 import { messageOf } from "../protocol/answer.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
-import { dbosEngine, sequenceTokens } from "./dbos-engine.js";
+import { databaseTokens, dbosEngine } from "./dbos-engine.js";
 import { isDrainEvent } from "./events.js";
 
 /** So that a newer version of this package goes on with drains of an older one: events are checked when they are read. */
@@ -38,7 +38,7 @@ export async function openDbosEngine(
   const work = new Promise<(engine: DrainEngine) => Promise<void>>((resolve) => {
     begin = resolve;
   });
-  const tokens = sequenceTokens(pool);
+  const tokens = databaseTokens(pool);
   const workflow = DBOS.registerWorkflow(async () => (await work)(dbosEngine(DBOS, tokens)), {
     ...{ name: "drain", maxRecoveryAttempts },
   });

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../drivers/system.js";
 import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./conduct.js";
-import { type DrainEvent, type DrainLimits, defaultDrainLimits } from "./drain.js";
+import { type DrainEvent, type DrainHow, type DrainLimits, defaultDrainLimits, usualHow } from "./drain.js";
 import { hostsMeant } from "./fleet.js";
 import { type FleetFile, fleetNow } from "./fleet-file.js";
 import { RpcMover } from "./rpc-mover.js";
@@ -18,22 +18,22 @@ export interface DrainOptions
   readonly attempts?: number;
   /** No migration begins after it, in milliseconds since 1970. */
   readonly deadlineMs?: number;
-  /** Of each migration, in MiB/s. Default: no limit. */
-  readonly bandwidthMiBps?: number;
+  /** Default: each guest goes with its definition, without a limit on its bandwidth. */
+  readonly how?: DrainHow;
 }
 
 export type Begun = Extract<DrainEvent, { kind: "begun" }>;
 
 /** What a drain begins with: asks all hosts. @throws Error naming a word that means no host, or a host that does not answer. */
 export async function beginning(
-  options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs">,
+  options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs" | "how">,
 ): Promise<Begun> {
-  const { fleet: file, hosts, limits, attempts = 3, deadlineMs = null } = options;
+  const { fleet: file, hosts, limits, attempts = 3, deadlineMs = null, how = usualHow } = options;
   const sources = hostsMeant(file, hosts);
   const fleet = await fleetNow(file, systemClock);
   return {
     ...{ kind: "begun", atMs: systemClock.now(), fleet },
-    wish: { sources, limits: { ...defaultDrainLimits, ...limits }, attempts, deadlineMs },
+    wish: { sources, limits: { ...defaultDrainLimits, ...limits }, attempts, deadlineMs, how },
   };
 }
 
@@ -46,18 +46,21 @@ export function drain(
   engine: DrainEngine,
   first: () => Promise<Begun> = () => beginning(options),
 ): Conducted {
-  const { fleet, bandwidthMiBps, placement, onEvent, onTrouble, againMs } = options;
+  const { fleet, placement, onEvent, onTrouble, againMs } = options;
   const mover = new RpcMover({
     clock: systemClock,
     uris: new Map(fleet.hosts.map((it) => [it.name, it.uri])),
     peerUris: new Map(fleet.hosts.map((it) => [it.name, it.peerUri ?? it.uri])),
-    ...(bandwidthMiBps !== undefined && { parameters: { bandwidthMiBps } }),
   });
   const conducted = conduct({
     ...{ begun: first, engine, mover, clock: systemClock },
     random: () => randomBytes(9).toString("hex"),
+    onEvent: (event, drain) => {
+      // As it was begun, whoever goes on with it.
+      if (event.kind === "begun") mover.how = event.wish.how ?? usualHow;
+      onEvent?.(event, drain);
+    },
     ...(placement && { placement }),
-    ...(onEvent && { onEvent }),
     ...(onTrouble && { onTrouble }),
     ...(againMs !== undefined && { againMs }),
   });

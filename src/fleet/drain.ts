@@ -1,6 +1,7 @@
 // Emptying hosts, as decisions: what has happened is a list of events, and from it follows which guests are to be moved next.
 // No I/O, no clock; whoever conducts makes each decision durable before it acts on it, so that another can go on from there.
 
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
 import { type Fleet, type FleetGuest, type FleetHost, HostLoad } from "./fleet.js";
 import { mayTake, type Placement, spread } from "./placement.js";
 
@@ -14,6 +15,14 @@ export interface DrainLimits {
 }
 export const defaultDrainLimits: DrainLimits = { perSource: 2, perDestination: 2, perLink: 8, total: 32 };
 
+/** How each guest is migrated, beside LIVE and PEER2PEER. */
+export interface DrainHow {
+  readonly flags: readonly MigrateFlag[];
+  readonly parameters: MigrateParameters;
+}
+/** A guest goes with its definition. */
+export const usualHow: DrainHow = { flags: ["PERSIST_DEST", "UNDEFINE_SOURCE"], parameters: {} };
+
 export interface DrainWish {
   readonly sources: readonly string[];
   readonly limits: DrainLimits;
@@ -21,6 +30,8 @@ export interface DrainWish {
   readonly attempts: number;
   /** None begins after it, in milliseconds since 1970. */
   readonly deadlineMs: number | null;
+  /** Default: `usualHow`. */
+  readonly how?: DrainHow;
 }
 
 export interface Move {

@@ -1,6 +1,7 @@
 // The form of a drain's events where they are kept, checked when they are read.
 
 import * as z from "zod/mini";
+import { areParameters, flagNames, type MigrateParameters } from "../drivers/libvirt/flags.js";
 import type { DrainEvent } from "./drain.js";
 
 const host = z.object({
@@ -22,6 +23,12 @@ const event: z.ZodMiniType<DrainEvent> = z.discriminatedUnion("kind", [
     wish: z.object({
       ...{ sources: z.array(z.string()), limits, attempts: z.number() },
       deadlineMs: z.nullable(z.number()),
+      how: z.exactOptional(
+        z.object({
+          flags: z.array(z.enum(flagNames)),
+          parameters: z.custom<MigrateParameters>(areParameters),
+        }),
+      ),
     }),
     fleet: z.object({ hosts: z.array(host), guests: z.array(guest) }),
   }),

@@ -5,6 +5,7 @@ import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { entryOf, lineOf } from "../drivers/journal/lines.js";
 import { lock } from "../drivers/journal/lock.js";
+import { systemClock } from "../drivers/system.js";
 import { messageOf } from "../protocol/answer.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
 import type { DrainEvent } from "./drain.js";
@@ -70,6 +71,8 @@ async function eventsIn(path: string): Promise<{ events: DrainEvent[]; wholeByte
 /** So many tokens are taken at once; those that a crash loses are never used. */
 const tokensAtOnce = 1_000;
 
+/** Each is the time in ms, or one more than the last: so they grow over directories too, as far as their clocks agree. */
+
 class TokenFile {
   readonly #path: string;
   #next: number;
@@ -89,13 +92,14 @@ class TokenFile {
   }
 
   async next(): Promise<number> {
-    if (this.#next === this.#taken) {
-      const taken = this.#taken + tokensAtOnce;
+    const token = Math.max(this.#next, systemClock.now());
+    if (token >= this.#taken) {
+      const taken = token + tokensAtOnce;
       await writeFile(`${this.#path}.new`, String(taken), { flush: true });
       await rename(`${this.#path}.new`, this.#path);
       this.#taken = taken;
     }
-    this.#next += 1;
-    return this.#next - 1;
+    this.#next = token + 1;
+    return token;
   }
 }

@@ -9,11 +9,12 @@ export {
   type Mover,
   type OpenEngine,
 } from "./conduct.js";
-export { type Database, type DbosSteps, dbosEngine, sequenceTokens } from "./dbos-engine.js";
+export { type Database, type DbosSteps, databaseTokens, dbosEngine } from "./dbos-engine.js";
 export { openDbosEngine } from "./dbos-runner.js";
 export {
   Drain,
   type DrainEvent,
+  type DrainHow,
   type DrainLimits,
   type DrainWish,
   defaultDrainLimits,

@@ -1,13 +1,13 @@
 // Moves guests between switchoverds: each migration is the source's daemon's own, under the id that it is asked for by. A lost
 // connection changes nothing about it; it is asked for again.
 
-import { bitsOf, type MigrateFlag, type MigrateParameters, toParameters } from "../drivers/libvirt/flags.js";
+import { bitsOf, toParameters } from "../drivers/libvirt/flags.js";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { moveEnds, own } from "../drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Clock } from "../effects/ports.js";
 import type { Mover } from "./conduct.js";
-import type { Move, MoveEnd } from "./drain.js";
+import { type DrainHow, type Move, type MoveEnd, usualHow } from "./drain.js";
 
 export interface MoverOptions {
   readonly clock: Clock;
@@ -15,14 +15,10 @@ export interface MoverOptions {
   readonly uris: ReadonlyMap<string, string>;
   /** By host: how the other hosts reach it. Default: the same. */
   readonly peerUris?: ReadonlyMap<string, string>;
-  /** Beside LIVE and PEER2PEER. Default: the guest goes with its definition. */
-  readonly flags?: readonly MigrateFlag[];
-  readonly parameters?: MigrateParameters;
 }
 
-const usual: readonly MigrateFlag[] = ["PERSIST_DEST", "UNDEFINE_SOURCE"];
-
 export class RpcMover implements Mover {
+  how: DrainHow = usualHow;
   readonly #options: MoverOptions;
   readonly #connections = new Map<string, Redial>();
 
@@ -31,7 +27,8 @@ export class RpcMover implements Mover {
   }
 
   async move(move: Move, signal: AbortSignal): Promise<{ readonly end: MoveEnd; readonly why: string }> {
-    const { uris, peerUris = uris, flags = usual, parameters = {} } = this.#options;
+    const { uris, peerUris = uris } = this.#options;
+    const { flags, parameters } = this.how;
     const rpc = await this.#to(move.from).rpc(signal);
     const asked = {
       ...{ migrationId: move.migrationId, uuid: move.guest, destinationUri: uriIn(peerUris, move.to) },

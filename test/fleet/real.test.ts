@@ -154,7 +154,16 @@ test("the command says what it would do, does it, and tells each guest's story",
     code: 2,
     said: expect.stringContaining('"h9" means no host'),
   });
-  const done = await drain("h1", "--fleet", path);
+  expect(await drain("h1", "--fleet", path, "--comp-zlib-level", "3")).toMatchObject({
+    code: 2,
+    said: expect.stringContaining("--comp-zlib-level needs --comp-methods zlib"),
+  });
+  const nobody = "postgresql://postgres@127.0.0.1:9/postgres";
+  expect(await drain("h1", "--fleet", path, "--engine", nobody)).toMatchObject({
+    code: 2,
+    said: expect.stringContaining("the engine's database cannot be used: connect ECONNREFUSED"),
+  });
+  const done = await drain("h1", "--fleet", path, "--parallel", "--parallel-connections", "3");
   expect(done, done.said).toMatchObject({
     code: 0,
     said: expect.stringContaining("3 of 3 guests have arrived"),
