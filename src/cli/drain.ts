@@ -37,8 +37,11 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
       throw new Error("say what is to be emptied: hosts by name, or by label, such as rack:r1");
     if (what.length > 0 && words.goOn !== undefined)
       throw new Error(`--go-on goes on with what that drain was begun for; leave out ${what.join(" ")}`);
+    if (words.dryRun === true && words.goOn !== undefined)
+      throw new Error("--dry-run is about a drain that has not begun; leave out --go-on");
     options = await optionsOf(what, words);
-    first = words.goOn === undefined ? await beginning(options) : null;
+    const onAway = (why: string) => complain(`${why}; nothing goes there`);
+    first = words.goOn === undefined ? await beginning(options, onAway) : null;
     if (first !== null && words.dryRun) return await dryRun(first, options, words);
     engine = await opened(words, id);
     if (first === null && engine.known === 0) {
@@ -197,12 +200,15 @@ function createScreen({ json }: DrainWords, known: number) {
     else bars.log(`switchover: ${sentence}\n`);
   };
   const troubled = new Map<number, string>();
-  let seen = 0;
+  let [seen, drawnMs] = [0, 0];
   return {
     event: (event: DrainEvent, drain: Drain) => {
       seen += 1;
       if (json === true && seen > known) console.log(JSON.stringify({ type: "event", ...event }));
       if (seen === 1) begin(drain);
+      const nowMs = systemClock.now();
+      if (nowMs - drawnMs < drawEachMs && drain.mode !== "closed") return;
+      drawnMs = nowMs;
       const { stories } = drain;
       for (const { bar, of } of rows.values()) {
         const count = (...stands: readonly GuestStory["stands"][]) =>
@@ -226,6 +232,7 @@ function createScreen({ json }: DrainWords, known: number) {
   };
 }
 const allName = "all";
+const drawEachMs = 100;
 
 /** Ctrl-C: no more, and what is under way is undone; once more: go, and leave the rest as it is. SIGUSR1 pauses and goes on. */
 function obeySignals(

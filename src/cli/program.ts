@@ -212,7 +212,7 @@ export function program(): Command {
         "keep it in that PostgreSQL instead, as a workflow of DBOS: postgresql://… (needs @dbos-inc/dbos-sdk and pg)",
       ).env("SWITCHOVER_DRAIN_ENGINE"),
     )
-    .option("--go-on <id>", "go on with that drain, whoever has begun it")
+    .option("--go-on <id>", "go on with that drain as it was begun, whoever has begun it")
     .option("--per-source <n>", "migrations that leave one host at once", count, perSource)
     .option("--per-destination <n>", "that come to one host at once", count, perDestination)
     .option("--per-link <n>", "between two racks (label rack), or two hosts, at once", count, perLink)

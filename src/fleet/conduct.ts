@@ -80,6 +80,7 @@ export function conduct(options: ConductOptions): Conducted {
   /** Of moves whose ends are not recorded yet. */
   const ends = new Map<number, Extract<DrainEvent, { kind: "ended" }>>();
   const recorded = new Set<number>();
+  const aborted = new Set<number>();
   const commands: Command[] = [];
   let wake = () => {};
 
@@ -102,9 +103,16 @@ export function conduct(options: ConductOptions): Conducted {
 
   /** Only where the engine knows no further: what was under way before is asked for again here. */
   const happens = async (drain: Drain): Promise<DrainEvent> => {
-    for (const move of drain.underWay) if (!followed.has(move.token)) void follow(move);
+    for (const move of drain.underWay) {
+      if (!followed.has(move.token)) void follow(move);
+      if (drain.mode !== "cancelled" || aborted.has(move.token)) continue;
+      aborted.add(move.token);
+      // What becomes of it the move itself tells.
+      mover.abort(move).catch(() => {});
+    }
     for (;;) {
-      if (signal.aborted) throw new EngineError("nobody conducts this drain here any more");
+      // An engine that keeps what a step throws must not keep that: another goes on with this step.
+      if (signal.aborted) return new Promise(() => {});
       const atMs = clock.now();
       // Each is offered until it is recorded: an engine that runs a step twice may have recorded another event.
       const [command] = commands;
@@ -140,11 +148,15 @@ export function conduct(options: ConductOptions): Conducted {
       if (event.kind === "ended" && !ends.delete(event.token) && followed.has(event.token))
         recorded.add(event.token);
       onEvent?.(event, drain);
-      if (event.kind === "cancelled") for (const move of drain.underWay) mover.abort(move).catch(() => {});
     }
     return drain.stories;
   };
-  const ended = run().finally(() => leaving.abort());
+  const left = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => {
+      reject(new EngineError("nobody conducts this drain here any more"));
+    });
+  });
+  const ended = Promise.race([run(), left]).finally(() => leaving.abort());
   ended.catch(() => {});
   const say = (command: Command) => {
     commands.push(command);

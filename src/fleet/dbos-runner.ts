@@ -5,14 +5,13 @@ import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
 import { databaseTokens, dbosEngine } from "./dbos-engine.js";
 import { isDrainEvent } from "./events.js";
 
-/** So that a newer version of this package goes on with drains of an older one: events are checked when they are read. */
-const applicationVersion = "switchover-drain-1";
 /** A drain is taken up as often as it has to be. */
 const maxRecoveryAttempts = 1_000_000;
 
 /**
- * Opens the drain in the PostgreSQL of that URL. The executor bears the drain's id: so DBOS gives its workflow back to
- * whoever opens it next.
+ * Opens the drain in the PostgreSQL of that URL. The executor and the application's version bear the drain's id: so DBOS
+ * gives its workflow back to whoever opens it next, and to nobody else. What is read is checked, so the version of this
+ * package does not matter.
  * `complain`: what DBOS has to complain of meanwhile, such as a server that is away.
  * @throws Error when the packages are not installed, or the database cannot be reached.
  */
@@ -26,7 +25,8 @@ export async function openDbosEngine(
   // Of a connection that nobody uses just now; the next question makes another.
   pool.on("error", () => {});
   DBOS.setConfig({
-    ...{ name: "switchover", systemDatabaseUrl: url, applicationVersion, executorID: `drain ${drainId}` },
+    ...{ name: "switchover", systemDatabaseUrl: url },
+    ...{ executorID: `drain ${drainId}`, applicationVersion: `drain ${drainId}` },
     logger: {
       info: () => {},
       debug: () => {},
@@ -53,18 +53,28 @@ export async function openDbosEngine(
     const recorded = status === undefined ? [] : ((await DBOS.listWorkflowSteps(drainId)) ?? []);
     return {
       known: recorded.length,
-      run: async (conducting) => {
+      run: async <T>(conducting: (engine: DrainEngine) => Promise<T>) => {
         // It has ended: what it did is told once more.
         if (status === "SUCCESS") return conducting(replayed(recorded.map((it) => it.output)));
-        let conducted: ReturnType<typeof conducting> | undefined;
-        begin(async (engine) => {
-          conducted = conducting(engine);
-          await conducted;
+        if (status !== undefined && status !== "PENDING" && status !== "ENQUEUED")
+          throw new EngineError(`the workflow is ${status}; DBOS's own tools can say why`);
+        let isOver = false;
+        const conducted = new Promise<T>((resolve, reject) => {
+          begin(async (engine) => {
+            const running = conducting(engine);
+            running.then(resolve, reject);
+            // Whoever leaves does not end it: somebody goes on with it.
+            await running.catch(() => new Promise(() => {}));
+            isOver = true;
+          });
         });
+        conducted.catch(() => {});
         if (status === undefined) await DBOS.startWorkflow(workflow, { workflowID: drainId })();
-        else if (status !== "PENDING") await DBOS.resumeWorkflow(drainId);
-        await DBOS.retrieveWorkflow(drainId).getResult();
-        if (conducted === undefined) throw new EngineError("another has conducted this drain to its end");
+        await Promise.race([
+          DBOS.retrieveWorkflow(drainId).getResult(),
+          conducted.then(() => new Promise(() => {})),
+        ]);
+        if (!isOver) throw new EngineError("another has conducted this drain to its end");
         return conducted;
       },
       close,

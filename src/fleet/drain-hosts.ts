@@ -24,13 +24,20 @@ export interface DrainOptions
 
 export type Begun = Extract<DrainEvent, { kind: "begun" }>;
 
-/** What a drain begins with: asks all hosts. @throws Error naming a word that means no host, or a host that does not answer. */
+/**
+ * What a drain begins with: asks all hosts. `onAway` is told of each that nothing goes to, since it does not answer.
+ * @throws Error naming a word that means no host, or a host that is to be emptied and does not answer.
+ */
 export async function beginning(
   options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs" | "how">,
+  onAway: (why: string) => void = () => {},
 ): Promise<Begun> {
   const { fleet: file, hosts, limits, attempts = 3, deadlineMs = null, how = usualHow } = options;
   const sources = hostsMeant(file, hosts);
-  const fleet = await fleetNow(file, systemClock);
+  const fleet = await fleetNow(file, systemClock, (name, error) => {
+    if (sources.includes(name)) throw error;
+    onAway(error.message);
+  });
   return {
     ...{ kind: "begun", atMs: systemClock.now(), fleet },
     wish: { sources, limits: { ...defaultDrainLimits, ...limits }, attempts, deadlineMs, how },

@@ -104,8 +104,14 @@ const dirtyRateStats = 512;
 const active = 1;
 const running = 1;
 
-/** Asks all hosts. @throws Error naming a host that does not answer. */
-export async function fleetNow(file: FleetFile, clock: Clock): Promise<Fleet> {
+/** Asks all hosts. `onAway` is told of one that does not answer, and it is left out. @throws what `onAway` throws. */
+export async function fleetNow(
+  file: FleetFile,
+  clock: Clock,
+  onAway: (name: string, error: Error) => void = (_, error) => {
+    throw error;
+  },
+): Promise<Fleet> {
   const asked = await Promise.all(
     file.hosts.map(async ({ name, uri, labels, ...own }) => {
       const redial = new Redial(uri, clock);
@@ -132,11 +138,14 @@ export async function fleetNow(file: FleetFile, clock: Clock): Promise<Fleet> {
         );
         return { host, guests: guests.filter((it) => it !== null) };
       } catch (error) {
-        throw new Error(`the host ${name} (${uri}) does not answer: ${messageOf(error)}`, { cause: error });
+        const why = `the host ${name} (${uri}) does not answer: ${messageOf(error)}`;
+        onAway(name, new Error(why, { cause: error }));
+        return null;
       } finally {
         void redial.close();
       }
     }),
   );
-  return { hosts: asked.map((it) => it.host), guests: asked.flatMap((it) => it.guests) };
+  const known = asked.filter((it) => it !== null);
+  return { hosts: known.map((it) => it.host), guests: known.flatMap((it) => it.guests) };
 }

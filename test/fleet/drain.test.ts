@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Conducted, type ConductOptions, conduct } from "../../src/fleet/conduct.js";
+import { type Conducted, type ConductOptions, conduct, EngineError } from "../../src/fleet/conduct.js";
 import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../src/fleet/drain.js";
 import { type Fleet, hostsMeant } from "../../src/fleet/fleet.js";
 import { MemoryEngine } from "../../src/fleet/memory-engine.js";
@@ -170,6 +170,31 @@ describe("a drain", () => {
       }),
       { numRuns: 20 },
     );
+  });
+
+  test("that is left says so to whoever waits for it, records nothing of that, and is gone on with", async () => {
+    const simulated = new SimulatedFleet(small, 7);
+    const { clock, mover, random } = simulated;
+    const engine = new MemoryEngine();
+    const begin = () => conduct({ begun: begunWith(small), engine: engine.open(), mover, clock, random });
+    const first = begin();
+    clock.setTimeout(() => first.leave(), 4_000);
+    let left: unknown;
+    first.ended.catch((error: unknown) => {
+      left = error;
+    });
+    await simulated.run(() => left !== undefined);
+    expect(left).toBeInstanceOf(EngineError);
+    const recorded = engine.events.length;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(engine.events).toHaveLength(recorded);
+    let guests: readonly GuestStory[] = [];
+    void begin().ended.then((it) => {
+      guests = it;
+    });
+    await simulated.run(() => guests.length > 0);
+    expect(simulated.check(limits)).toEqual([]);
+    expect(new Set(guests.map((it) => it.stands))).toEqual(new Set(["arrived"]));
   });
 
   test("of hosts that are not there is refused by name", () => {
