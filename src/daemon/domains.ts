@@ -10,7 +10,9 @@ import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
 import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
 import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
-import { killByArgument } from "../drivers/qemu/proc.js";
+import type { Monitor } from "../drivers/qemu/monitor/commands.js";
+import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
+import { isAlive, killByArgument } from "../drivers/qemu/proc.js";
 import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
@@ -40,6 +42,8 @@ const liveFile = z.object({
   leaving: z._default(z.nullable(z.string()), null),
   handle: z.nullable(handle),
   directory: z.nullable(z.string()),
+  /** It was lost in post-copy: what is left of it runs until it needs memory that never came. */
+  broken: z._default(z.boolean(), false),
 });
 export type LiveFile = z.infer<typeof liveFile>;
 type Kept = Pick<LiveFile, "incoming" | "handle" | "directory"> & Partial<LiveFile>;
@@ -56,6 +60,12 @@ export interface DomainsOptions {
   readonly clock: Clock;
   /** What went wrong where nobody waits for an answer. */
   readonly complain: (sentence: string) => void;
+}
+
+async function statusOf(main: Monitor): Promise<{ running: boolean; status: string }> {
+  const { running } = await main.execute("query-status", {});
+  const { status = "" } = await main.execute("query-migrate", {});
+  return { running, status };
 }
 
 export class Domains {
@@ -117,7 +127,7 @@ export class Domains {
   }
 
   async #adopt(
-    { xml, handle: known, directory, persistent, leaving }: LiveFile,
+    { xml, handle: known, directory, persistent, leaving, broken }: LiveFile,
     { hasLeft }: Ended,
   ): Promise<void> {
     const domain = parseDomain(xml);
@@ -126,9 +136,15 @@ export class Domains {
     const { clock } = this.#options;
     try {
       if (found === undefined) throw new Error("no QEMU of it was found");
-      const qemu = await QemuProcess.attach(found, { clock });
+      const qemu = await QemuProcess.attach(found, { clock }).catch((error: unknown) => {
+        if (error instanceof QemuGoneError || !isAlive(found)) throw error;
+        // It is this host's, and must not be started once more (G1); a person can end it.
+        if (!broken)
+          this.#options.complain(`the QEMU of ${domain.name} does not answer: ${messageOf(error)}`);
+        return QemuProcess.mute(found, { clock });
+      });
       const { spec } = await this.build(domain);
-      await this.enter(domain, asRunningGuest(spec, qemu));
+      await this.enter(domain, asRunningGuest(spec, qemu), broken);
     } catch (error) {
       if (!(error instanceof QemuGoneError) && found !== undefined) throw error;
       const entry = this.#entry(domain);
@@ -233,9 +249,18 @@ export class Domains {
     entry.autostart = autostart;
   }
 
+  /** @throws LibvirtError when a QEMU of it lives that this daemon could not take up (G1). */
+  async #checkNotLeftOver({ uuid, name }: Domain): Promise<void> {
+    const text = this.#byUuid.get(uuid)?.live ? undefined : (await this.#lives.readAll()).get(uuid);
+    const left = text === undefined ? null : liveFile.parse(JSON.parse(text)).handle;
+    if (left !== null && isAlive(left))
+      throw no("OPERATION_INVALID", `a QEMU of ${name} (pid ${left.pid}) still runs, and was not taken up`);
+  }
+
   /** Boots it. */
   async start(domain: Domain, { paused }: { paused: boolean }): Promise<ManagedDomain> {
     this.checkIdentity(domain);
+    await this.#checkNotLeftOver(domain);
     const entry = this.#entry(domain);
     try {
       this.checkIdle(entry);
@@ -294,14 +319,20 @@ export class Domains {
 
   /** Durable: a restarted daemon looks for this QEMU. */
   keep(domain: Domain, where: Kept): Promise<void> {
-    const whole = { persistent: null, leaving: null, ...where, xml: domain.xml } satisfies LiveFile;
+    const whole = {
+      persistent: null,
+      leaving: null,
+      broken: false,
+      ...where,
+      xml: domain.xml,
+    } satisfies LiveFile;
     return this.#lives.write(domain.uuid, JSON.stringify(whole));
   }
 
   forgetLive = (uuid: string): Promise<void> => this.#lives.remove(uuid);
 
   /** A guest that is here from now on, whoever has started its QEMU. */
-  async enter(domain: Domain, guest: RunningGuest): Promise<ManagedDomain> {
+  async enter(domain: Domain, guest: RunningGuest, broken = false): Promise<ManagedDomain> {
     const entry = this.#entry(domain);
     const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed" };
     entry.live = live;
@@ -319,19 +350,26 @@ export class Domains {
       // In a migration its own side sees to it.
       if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
-    await this.keepHandleOf(domain, guest.process.handle);
-    entry.state = { name: "running", reason: reasons.running.unknown };
-    const { running } = await main.execute("query-status", {});
-    const { status = "" } = await main.execute("query-migrate", {});
-    const name = running ? "running" : "paused";
+    await this.keepHandleOf(domain, guest.process.handle, { broken });
+    // Of one that does not answer.
+    entry.state = { name: "running", reason: reasons.running[broken ? "postcopyFailed" : "unknown"] };
+    const asked = await statusOf(main).catch((error: unknown) => {
+      if (!(error instanceof QmpUnsentError)) throw error;
+    });
+    if (asked === undefined) return entry;
+    const name = asked.running ? "running" : "paused";
     // One that has not got all of its memory, and whose migration has ended without it.
-    const isBroken = brokenInPostcopy.includes(status);
+    const isBroken = brokenInPostcopy.includes(asked.status);
     entry.state = { name, reason: reasons[name][isBroken ? "postcopyFailed" : "unknown"] };
     return entry;
   }
 
-  keepHandleOf(domain: Domain, it: QemuHandle, leaving: string | null = null): Promise<void> {
-    return this.keep(domain, { incoming: null, handle: it, directory: it.directory, leaving });
+  keepHandleOf(
+    domain: Domain,
+    it: QemuHandle,
+    more: Partial<Pick<LiveFile, "leaving" | "broken">> = {},
+  ): Promise<void> {
+    return this.keep(domain, { incoming: null, handle: it, directory: it.directory, ...more });
   }
 
   /** Its QEMU is gone. */

@@ -175,8 +175,10 @@ export class Incoming {
       else await this.#tellRuns(entry, "migrated");
     } else if (entry.live === null) await domains.forgetLive(this.domain.uuid);
     // What is left of one that was lost in post-copy runs until it needs what did not come: a person has to end it.
-    else if (isAlive(entry.live.guest.process.handle)) await this.#tellRuns(entry, "postcopyFailed");
-    else await domains.leave(entry, "failed");
+    else if (isAlive(entry.live.guest.process.handle)) {
+      await domains.keepHandleOf(this.domain, entry.live.guest.process.handle, { broken: true });
+      await this.#tellRuns(entry, "postcopyFailed");
+    } else await domains.leave(entry, "failed");
     domains.setJob(entry, null);
   }
 

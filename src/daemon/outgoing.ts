@@ -190,7 +190,9 @@ export class Outgoing {
     const { domains } = this.#host;
     const { live } = domains.entryFor(this.domain);
     if (this.#undefineSource && live !== null)
-      await domains.keepHandleOf(this.domain, live.guest.process.handle, this.identity.migrationId);
+      await domains.keepHandleOf(this.domain, live.guest.process.handle, {
+        leaving: this.identity.migrationId,
+      });
   }
 
   async #conclude(entry: ManagedDomain, { outcome }: SourceReport): Promise<void> {

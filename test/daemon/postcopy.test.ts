@@ -283,7 +283,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("says of a guest that runs that it does when its QEMU is mute", async () => {
+  test("says of a guest that runs that it does when its QEMU is mute", { timeout: 120_000 }, async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -295,9 +295,15 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     for (const pid of guest.pids()) process.kill(pid, "SIGSTOP");
     cable.mend();
     await reaches(lab, "b", failed.b);
-    for (const pid of guest.pids()) process.kill(pid, "SIGCONT");
     await ended;
+    // Until it is given up for lost.
+    const job = async () => expect(await b.virsh("domjobinfo", guest.name)).toContain("None");
+    await vi.waitFor(job, { timeout: 60_000, interval: 100 });
+    await restart(b);
+    expect(await stateAt(lab, "b"), "also by a daemon that cannot ask it").toBe(failed.b);
+    expect(await refusal(b.virsh("start", guest.name))).toContain("already");
     await b.virsh("destroy", guest.name);
+    expect(guest.pids()).toEqual([]);
     expect(lifecycleOf(atB, lab)).not.toContain("lifecycle Suspended Post-copy Error");
   });
 });

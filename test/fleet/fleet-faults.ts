@@ -307,27 +307,14 @@ class Sweep {
         const { records } = await readStory(join(journal, file));
         for (const side of ["source", "destination"] as const) {
           const own = records.filter((it) => it.side === side);
-          const [first, last] = [
-            own[0],
-            own.findLast((it) => it.kind === "state" && isFinal(side, it.state)),
-          ];
+          const [first] = own;
+          const last = own.findLast((it) => it.kind === "state" && isFinal(side, it.state));
           if (first === undefined || last === undefined) continue;
-          const before = spans.get(first.migrationId) ?? {
-            from: "",
-            to: "",
-            beginsMs: Number.POSITIVE_INFINITY,
-            endsMs: 0,
-          };
-          spans.set(first.migrationId, {
-            ...{
-              from: side === "source" ? name : before.from,
-              to: side === "destination" ? name : before.to,
-            },
-            ...{
-              beginsMs: Math.min(before.beginsMs, first.atMs),
-              endsMs: Math.max(before.endsMs, side === "source" ? last.atMs : 0),
-            },
-          });
+          const span = spans.get(first.migrationId) ?? { from: "", to: "", beginsMs: first.atMs, endsMs: 0 };
+          spans.set(first.migrationId, span);
+          span.beginsMs = Math.min(span.beginsMs, first.atMs);
+          if (side === "source") Object.assign(span, { from: name, endsMs: last.atMs });
+          else span.to = name;
         }
       }
     }

@@ -8,6 +8,7 @@ import { type Cause, cause, messageOf } from "../../protocol/answer.js";
 import { launch } from "./launch.js";
 import { Monitor } from "./monitor/commands.js";
 import { connectMonitor } from "./monitor/connect.js";
+import { QmpSession } from "./monitor/session.js";
 import { identify, isAlive, type ProcessIdentity } from "./proc.js";
 import { lastWords } from "./words.js";
 
@@ -105,6 +106,16 @@ export class QemuProcess {
       );
       throw await Promise.race([died, late]);
     }
+  }
+
+  /** One that lives and does not answer: it can be signalled, and each command to it fails. */
+  static mute(handle: QemuHandle, { clock }: Pick<AttachOptions, "clock">): QemuProcess {
+    const watch = { on: true };
+    const exited = goneness(handle, clock, watch).then((how) => remains(handle, how));
+    const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
+    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, () => {
+      watch.on = false;
+    });
   }
 
   /** Tells the dialogue with both monitors until the returned function is called. */

@@ -1,7 +1,7 @@
 // One conversation with one monitor: greeting, capabilities, commands by id, events in wire order, time limits.
 // It knows no command's meaning; commands.ts gives them types.
 
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import { apart } from "../../../effects/apart.js";
 import type { Clock } from "../../../effects/ports.js";
 import { messageOf } from "../../../protocol/answer.js";
@@ -102,6 +102,13 @@ export class QmpSession {
       clock.clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  /** Of a QEMU that does not answer: nothing is sent. */
+  static mute(options: SessionOptions): QmpSession {
+    const session = new QmpSession(new Socket(), options);
+    session.#end("QEMU does not answer");
+    return session;
   }
 
   get hasOob(): boolean {
