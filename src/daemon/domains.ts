@@ -251,7 +251,7 @@ export class Domains {
 
   /** @throws LibvirtError when a QEMU of it lives that this daemon could not take up (G1). */
   async #checkNotLeftOver({ uuid, name }: Domain): Promise<void> {
-    const text = this.#byUuid.get(uuid)?.live ? undefined : (await this.#lives.readAll()).get(uuid);
+    const text = this.#byUuid.get(uuid)?.live ? undefined : await this.#lives.read(uuid);
     const left = text === undefined ? null : liveFile.parse(JSON.parse(text)).handle;
     if (left !== null && isAlive(left))
       throw no("OPERATION_INVALID", `a QEMU of ${name} (pid ${left.pid}) still runs, and was not taken up`);

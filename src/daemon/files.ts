@@ -3,6 +3,9 @@
 import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 
+const isAbsent = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "ENOENT";
+
 export class FileStore {
   readonly #directory: string;
   readonly #suffix: string;
@@ -26,6 +29,16 @@ export class FileStore {
     return new Map(await Promise.all(read));
   }
 
+  /** Undefined when it is not there. */
+  async read(key: string): Promise<string | undefined> {
+    try {
+      return await readFile(this.#path(key), "utf8");
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    }
+  }
+
   /** Durable when it resolves. */
   async write(key: string, text: string): Promise<void> {
     const path = this.#path(key);
@@ -45,7 +58,7 @@ export class FileStore {
     try {
       await unlink(this.#path(key));
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+      if (!isAbsent(error)) throw error;
     }
     await this.#sync();
   }

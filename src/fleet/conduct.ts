@@ -2,6 +2,7 @@
 // event durable before anything follows from it, and gives whoever takes over the same events again: then the moves that are
 // under way are asked for by their ids, which begins none twice.
 
+import { pause } from "../effects/pause.js";
 import type { Clock } from "../effects/ports.js";
 import { messageOf } from "../protocol/answer.js";
 import { idWithToken } from "../protocol/migration-token.js";
@@ -96,7 +97,7 @@ export function conduct(options: ConductOptions): Conducted {
         return;
       } catch (error) {
         if (!signal.aborted) onTrouble?.(move, messageOf(error));
-        await new Promise<void>((later) => clock.setTimeout(later, againMs));
+        await pause(clock, againMs);
       }
     }
   };

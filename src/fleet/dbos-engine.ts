@@ -4,6 +4,7 @@
 import { systemClock } from "../drivers/system.js";
 import { pause } from "../effects/pause.js";
 import { type DrainEngine, EngineError } from "./conduct.js";
+import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
 
 /** Of `DBOS`, as @dbos-inc/dbos-sdk exports it. */
@@ -15,13 +16,17 @@ export interface DbosSteps {
 export const dbosEngine = (dbos: DbosSteps, nextToken: () => Promise<number>): DrainEngine => ({
   next: async (happen) => {
     const event: unknown = await dbos.runStep(happen, { name: "event" });
-    // It may have been recorded by another version.
-    if (!isDrainEvent(event))
-      throw new EngineError("the workflow holds an event that this version cannot read");
-    return event;
+    return recordedEvent(event);
   },
   nextToken,
 });
+
+/** It may have been recorded by another version. @throws EngineError when this one cannot read it. */
+export function recordedEvent(event: unknown): DrainEvent {
+  if (!isDrainEvent(event))
+    throw new EngineError("the workflow holds an event that this version cannot read");
+  return event;
+}
 
 /** Of `pg`: a Pool, or a Client that is connected. */
 export interface Database {

@@ -2,8 +2,7 @@
 
 import { messageOf } from "../protocol/answer.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
-import { databaseTokens, dbosEngine } from "./dbos-engine.js";
-import { isDrainEvent } from "./events.js";
+import { databaseTokens, dbosEngine, recordedEvent } from "./dbos-engine.js";
 
 /** A drain is taken up as often as it has to be. */
 const maxRecoveryAttempts = 1_000_000;
@@ -108,9 +107,7 @@ function replayed(outputs: readonly unknown[]): DrainEngine {
     next: async () => {
       const event = outputs[at];
       at += 1;
-      if (!isDrainEvent(event))
-        throw new EngineError("the workflow holds an event that this version cannot read");
-      return event;
+      return recordedEvent(event);
     },
     nextToken: () => Promise.reject(new EngineError("the drain has ended")),
   };

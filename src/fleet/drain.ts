@@ -84,6 +84,7 @@ export class Drain {
   readonly wish: DrainWish;
   mode: Mode = "running";
   readonly #hosts = new Map<string, HostLoad>();
+  readonly #leaving: ReadonlySet<string>;
   readonly #stories = new Map<string, Story>();
   /** By source, in the order in which they go. */
   readonly #waiting = new Map<string, Story[]>();
@@ -99,11 +100,11 @@ export class Drain {
   /** From its first event; the others follow by `apply`. */
   constructor({ wish, fleet }: Extract<DrainEvent, { kind: "begun" }>) {
     this.wish = wish;
-    const leaving = new Set(wish.sources);
+    this.#leaving = new Set(wish.sources);
     for (const host of fleet.hosts) this.#hosts.set(host.name, new HostLoad(host));
     for (const guest of fleet.guests) {
       this.#hosts.get(guest.host)?.add(guest);
-      if (!leaving.has(guest.host)) continue;
+      if (!this.#leaving.has(guest.host)) continue;
       const story: Story = { guest, stands: "waiting", at: guest.host, moves: [], why: "" };
       this.#stories.set(guest.uuid, story);
       const queue = this.#waiting.get(guest.host) ?? [];
@@ -185,7 +186,7 @@ export class Drain {
   }
 
   #next(source: string, placement: Placement): Wanted | null {
-    const { limits, sources } = this.wish;
+    const { limits } = this.wish;
     if ((this.#counts.source.get(source) ?? 0) >= limits.perSource) return null;
     const from = this.#hosts.get(source)?.host;
     if (from === undefined) return null;
@@ -196,7 +197,7 @@ export class Drain {
       const candidates: HostLoad[] = [];
       for (const load of this.#hosts.values()) {
         const { name } = load.host;
-        if (sources.includes(name) || tried.has(name) || !mayTake(guest, load)) continue;
+        if (this.#leaving.has(name) || tried.has(name) || !mayTake(guest, load)) continue;
         isRoom = true;
         const isBusy =
           (this.#counts.destination.get(name) ?? 0) >= limits.perDestination ||

@@ -72,7 +72,6 @@ async function eventsIn(path: string): Promise<{ events: DrainEvent[]; wholeByte
 const tokensAtOnce = 1_000;
 
 /** Each is the time in ms, or one more than the last: so they grow over directories too, as far as their clocks agree. */
-
 class TokenFile {
   readonly #path: string;
   #next: number;

@@ -84,11 +84,7 @@ export class QemuProcess {
    * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
   static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
-    const watch = { on: true };
-    const exited = goneness(handle, options.clock, watch).then((how) => remains(handle, how));
-    const letGo = () => {
-      watch.on = false;
-    };
+    const { exited, letGo } = watched(handle, options.clock);
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
     const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
@@ -110,12 +106,9 @@ export class QemuProcess {
 
   /** One that lives and does not answer: it can be signalled, and each command to it fails. */
   static mute(handle: QemuHandle, { clock }: Pick<AttachOptions, "clock">): QemuProcess {
-    const watch = { on: true };
-    const exited = goneness(handle, clock, watch).then((how) => remains(handle, how));
+    const { exited, letGo } = watched(handle, clock);
     const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
-    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, () => {
-      watch.on = false;
-    });
+    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, letGo);
   }
 
   /** Tells the dialogue with both monitors until the returned function is called. */
@@ -164,6 +157,16 @@ async function yank(
   } finally {
     session.close();
   }
+}
+
+/** One that is no child of this process. */
+function watched(handle: QemuHandle, clock: Clock) {
+  const watch = { on: true };
+  const exited = goneness(handle, clock, watch).then((how) => remains(handle, how));
+  const letGo = () => {
+    watch.on = false;
+  };
+  return { exited, letGo };
 }
 
 interface Monitors {
