@@ -13,6 +13,7 @@ import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
 import type { DaemonConfig } from "./config.js";
+import { examineAll } from "./domain-recovery.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
 import { JobNews } from "./job-news.js";
@@ -38,7 +39,10 @@ export async function startDaemon(
   await mkdir(dirname(socket.path), { recursive: true });
   const journal = await openFileJournal(`${stateDirectory}/journal`);
   const clock = systemClock;
-  const domains = await Domains.open({ stateDirectory, runDirectory, clock, complain });
+  const domains = await Domains.open({
+    ...{ stateDirectory, runDirectory, clock, complain },
+    journal: journal.identity,
+  });
   const fence = fenceOf(config);
   const seen = observing(config, log);
   const given = Object.fromEntries(Object.entries(config.deadlines).filter(([, it]) => it !== undefined));
@@ -47,7 +51,7 @@ export async function startDaemon(
     domains,
     jobs: new JobNews(),
     journal,
-    tokens: await Tokens.open(stateDirectory),
+    tokens: await Tokens.open(stateDirectory, clock),
     surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,
@@ -63,8 +67,7 @@ export async function startDaemon(
   });
   let http: Served | null = null;
   try {
-    const inMigration = await migrations.recover();
-    await domains.adoptAll(inMigration, migrations);
+    await examineAll(host, await migrations.recover());
     await autostart(host);
     await server.listenUnix({
       path: socket.path,

@@ -12,6 +12,8 @@ export interface Job {
   readonly startedMs: number;
   progress(): Progress | null;
   abort(): Promise<Abort>;
+  /** Ends the guest here on behalf of an operator, in the middle of its migration. @throws LibvirtError */
+  destroy(): Promise<void>;
 }
 
 export interface FinishedJob {

@@ -6,7 +6,9 @@ import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
+import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
+import { endProcess } from "../drivers/qemu/answers.js";
 import { hostOf } from "../drivers/qemu/block-devices.js";
 import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
@@ -18,19 +20,31 @@ import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
+import { describeFailure } from "../protocol/failures.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
 import type { StreamWish } from "../protocol/stream.js";
+import { no } from "./errors.js";
+import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
+import type { Said } from "./step-cookies.js";
+
+/** How long Confirm waits while the source asks the destination itself. */
+const confirmLimitMs = 10_000;
+const nothingLeft = { left: "nothing" } as const;
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
 type Kept = z.infer<typeof kept>;
 
 export interface Leaving {
   readonly migrationId: string;
+  /** Of this pair of hosts. */
+  readonly secret: string;
+  /** The connection that began the migration; null for one that this host leads itself. */
+  readonly client: RpcClient | null;
   /** Under its name at the destination. */
   readonly name: string;
   readonly undefineSource: boolean;
@@ -56,13 +70,27 @@ export class Outgoing {
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
   readonly #undefineSource: boolean;
+  readonly #secret: string | null;
+  readonly #client: RpcClient | null;
+  /** Where the destination can be asked, and by which name; null before Prepare's answer is known. */
+  #destination: { readonly hostname: string; readonly uri: string | null } | null = null;
   /** Begun early: it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
-  /** Takes the job. @throws LibvirtError when the domain does not run, or is not idle. */
-  static begin(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
+  /** Reserves the guest. @throws LibvirtError when the domain does not run, or is not idle. */
+  static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
+    const { migrationId, secret, undefineSource } = leaving;
+    await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
+    try {
+      return Outgoing.#open(host, entry, leaving);
+    } catch (error) {
+      await host.domains.migrationEnded(entry, await host.domains.foundOf(entry), { why: "failed" });
+      throw error;
+    }
+  }
+
+  static #open(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
     const { domain, guest } = host.domains.liveOf(entry);
-    host.domains.checkIdle(entry);
     const { clock, deadlines, policy } = host;
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
@@ -96,10 +124,19 @@ export class Outgoing {
     );
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
-    if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
-    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, settling, leaving);
-    await outgoing.#keepIntent();
-    return outgoing;
+    const { migrationId } = input.identity;
+    const { secret = null, peerJournal = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    settling.prove(secret, peerJournal);
+    entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
+    const intent = { departing: migrationId, secret, peerJournal };
+    const removed = leaving.undefineSource ? migrationId : null;
+    if (from.qemu !== null)
+      await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu), { ...intent, leaving: removed });
+    return new Outgoing(host, entry, domain, input.identity, opened, settling, {
+      ...leaving,
+      secret,
+      client: null,
+    });
   }
 
   private constructor(
@@ -109,7 +146,7 @@ export class Outgoing {
     identity: Identity,
     opened: Opened<SourceActor>,
     settling: SettlePeer,
-    leaving: Pick<Leaving, "undefineSource" | "stream">,
+    leaving: Pick<Leaving, "undefineSource" | "stream" | "client"> & { readonly secret: string | null },
   ) {
     this.identity = identity;
     this.domain = domain;
@@ -117,6 +154,8 @@ export class Outgoing {
     this.#actor = opened.actor;
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
+    this.#secret = leaving.secret;
+    this.#client = leaving.client;
     this.mayGoOver = leaving.stream.postcopy !== undefined;
     settling.through = (uri) => this.#throughRelay(uri);
     this.peer = localSource(opened);
@@ -139,8 +178,7 @@ export class Outgoing {
   }
 
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
-    this.#settling.uri = withOwnPki(this.#host.config, prepared.settle);
-    await this.#keepIntent();
+    await this.#learn(prepared);
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
     const host = hostOf(prepared.uri);
@@ -185,29 +223,82 @@ export class Outgoing {
     }
   }
 
-  /** A daemon that dies when the guest has just left undefines it after its restart. */
-  async #keepIntent(): Promise<void> {
-    const { domains } = this.#host;
+  /** Durable before QEMU is told to send anything: how the destination is asked, and what proves who asks. */
+  async #learn({ settle, peer }: Prepared): Promise<void> {
+    const { domains, config } = this.#host;
+    const { migrationId } = this.identity;
+    this.#settling.uri = withOwnPki(config, settle);
+    this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
+    const peerJournal = peer?.journal ?? null;
+    this.#settling.prove(this.#secret, peerJournal);
     const { live } = domains.entryFor(this.domain);
-    if (this.#undefineSource && live !== null)
-      await domains.keepHandleOf(this.domain, live.guest.process.handle, {
-        leaving: this.identity.migrationId,
-      });
+    if (live === null || peerJournal === null) return;
+    const leaving = this.#undefineSource ? migrationId : null;
+    const { handle } = live.guest.process;
+    const secret = this.#secret;
+    await domains.keepHandleOf(this.domain, handle, { departing: migrationId, leaving, secret, peerJournal });
   }
 
-  async #conclude(entry: ManagedDomain, { outcome }: SourceReport): Promise<void> {
+  /** @throws LibvirtError when a step belongs to another migration, or names none and is not its leader's. */
+  checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
+    const { migrationId } = this.identity;
+    if (said !== null && said.migrationId !== migrationId)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} is about the migration ${said.migrationId}; ${migrationId} is under way`,
+      );
+    if (said === null && client !== this.#client)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} names no migration, and comes from a connection that did not begin this one`,
+      );
+  }
+
+  /** The secret that Begin's cookie gives to the destination; null when this migration has none. */
+  get secret(): string | null {
+    return this.#secret;
+  }
+
+  /**
+   * Confirm, which is a hint. With the destination's receipt, or from the connection that led the migration to a host which
+   * cannot be asked by id, it counts; without, the source asks the destination itself before it ends its copy (G3).
+   * @throws LibvirtError when the message belongs to another migration.
+   */
+  async confirm(
+    { cancelled, said, client }: { cancelled: boolean; said: Said | null; client: RpcClient | null },
+    signal: AbortSignal,
+  ): Promise<Answer<SourceReport>> {
+    const { migrationId } = this.identity;
+    this.checkLedBy("Confirm", said, client);
+    const receipt = this.#secret === null ? null : receiptOf(this.#secret, migrationId);
+    const isProven = receipt !== null && said?.receipt !== undefined && isSame(receipt, said.receipt);
+    // A destination that has said where it is asked can be asked.
+    const isAskable = this.#settling.uri !== undefined;
+    if (cancelled || isProven || !isAskable) return this.peer.confirm({ cancelled }, signal);
+    if (!this.#actor.getSnapshot().hasTag("pointOfNoReturn"))
+      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+    return this.peer.confirm(
+      { cancelled: true },
+      AbortSignal.any([signal, AbortSignal.timeout(confirmLimitMs)]),
+    );
+  }
+
+  async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {
     const { domains } = this.#host;
     switch (outcome) {
       case "left":
-        if (this.#undefineSource) await domains.leaveForGood(entry, "migrated");
-        else await this.#leaveDefined(entry);
+        if (!this.#undefineSource && entry.definition !== null) await this.#leaveDefined(entry);
+        await domains.migrationEnded(entry, nothingLeft, { why: "migrated", undefine: this.#undefineSource });
         break;
-      case "lost":
-        // After a post-copy whose destination has lost it there is still a QEMU: a person has to give the guest up.
-        if (entry.live !== null && isAlive(entry.live.guest.process.handle))
-          tellStanding(this.#host, entry, "postcopyFailed");
-        else await domains.leave(entry, "failed");
+      case "lost": {
+        // After a post-copy whose destination has lost it there is still a QEMU, for an operator to end.
+        const { live } = entry;
+        const isLeft = live !== null && isAlive(live.guest.process.handle);
+        if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
+        const why = live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
+        await domains.migrationEnded(entry, isLeft ? { left: "broken" } : nothingLeft, { why });
         break;
+      }
       case "stayed": {
         const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
           ...{ running: false, status: "unknown" },
@@ -217,20 +308,31 @@ export class Outgoing {
           ? { name: "running", reason: reasons.running.migrationCanceled }
           : { name: "paused", reason: reasons.paused[status === "io-error" ? "ioError" : "user"] };
         if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
+        const found = entry.live === null ? nothingLeft : ({ left: running ? "running" : "paused" } as const);
+        await domains.migrationEnded(entry, found, { why: "failed" });
         break;
       }
-      case "stuck":
-        // Somebody has to look at it: its job stays.
+      case "stuck": {
+        // An operator has to look at it: its job stays.
+        const why = `the migration ${this.identity.migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+        await domains.migrationEnded(entry, { left: "unknown", why }, { why: "failed" });
         return;
+      }
     }
     domains.setJob(entry, null);
   }
 
-  /** It runs elsewhere from now on: this host does not start it again by itself (G1). */
+  /** The guest runs elsewhere from now on: this host starts it only when that host has conceded it (G1). */
   async #leaveDefined(entry: ManagedDomain): Promise<void> {
-    const { domains } = this.#host;
+    const { domains, clock } = this.#host;
     if (entry.autostart) await domains.setAutostart(entry, false);
-    await domains.leave(entry, "migrated");
+    const { prepared } = this.#actor.getSnapshot().context;
+    const { hostname = "", uri = null } = this.#destination ?? {
+      hostname: prepared?.peer?.hostname,
+      uri: prepared?.settle ?? null,
+    };
+    const { migrationId } = this.identity;
+    await domains.setAway(entry.uuid, { migrationId, hostname, uri, sinceMs: clock.now() });
   }
 
   #job(): Job {
@@ -246,6 +348,14 @@ export class Outgoing {
         return !accepted && isInPostcopy(this.#host.domains.byUuid(this.domain.uuid))
           ? { accepted, why }
           : answer.value;
+      },
+      destroy: async () => {
+        const { live } = this.#host.domains.byUuid(this.domain.uuid);
+        if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+        live.endsAs = "destroyed";
+        const answer = await endProcess(live.guest.process);
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+        await this.ended;
       },
     };
   }

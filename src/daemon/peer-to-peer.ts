@@ -26,6 +26,7 @@ import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
 import { withOwnPki } from "./own-pki.js";
+import type { Said } from "./step-cookies.js";
 import type { StepWords } from "./step-words.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
@@ -49,6 +50,7 @@ export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
   preparedOf(outgoing: Outgoing, words: StepWords): Prepared;
   ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
+  saidIn(outgoing: Outgoing, cookie: Uint8Array): Said | null;
 }
 
 /** Resolves when it has ended; never rejects. */
@@ -65,7 +67,8 @@ export function coordinate(
   const connect = () => new Redial(withOwnPki(host.config, destinationUri), clock);
   const connection = connect();
   const travelling: Travelling = {
-    cookies: {},
+    // The destination knows a coordinator that was restarted by the id in this cookie.
+    cookies: woken === undefined ? {} : { perform: cookies.ofPerform(outgoing, words) },
     xml: parameters.xml ?? domain.xml,
     flags,
   };
@@ -92,6 +95,10 @@ export function coordinate(
   };
   const source: SourcePeer = {
     ...outgoing.peer,
+    confirm: ({ cancelled }, signal) => {
+      const said = cookies.saidIn(outgoing, travelling.cookies.finish ?? new Uint8Array());
+      return outgoing.confirm({ cancelled, said, client: null }, signal);
+    },
     perform: async (prepared, signal) => {
       const answer = await outgoing.perform(prepared, signal);
       if (answer.kind === "done") travelling.cookies.perform = cookies.ofPerform(outgoing, words);

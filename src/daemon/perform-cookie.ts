@@ -15,7 +15,7 @@ const ofClocks: readonly string[] = ["started", "stopped", "sent", "delta"];
 
 export function performCookie(
   { config: { hostname, hostUuid } }: Host,
-  { domain: { name, uuid, xml }, followed }: Outgoing,
+  { domain: { name, uuid, xml }, identity: { migrationId }, followed }: Outgoing,
   { definition }: ManagedDomain,
   { flags, parameters }: Pick<StepWords, "flags" | "parameters">,
 ): Uint8Array {
@@ -25,7 +25,16 @@ export function performCookie(
   const asked = parameters.persistentXml !== undefined || (parameters.xml ?? xml) !== xml;
   const persistent =
     flags.has("PERSIST_DEST") && !asked && definition?.xml !== xml ? definition?.xml : undefined;
-  return writeCookie({ name, uuid, hostname, hostUuid, features: [], statistics, persistent });
+  return writeCookie({
+    name,
+    uuid,
+    hostname,
+    hostUuid,
+    features: [],
+    statistics,
+    persistent,
+    switchover: { version: 1, migration: migrationId, backings: [] },
+  });
 }
 
 /** `words.cookie` is Finish's. */

@@ -6,14 +6,14 @@ import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.
 import { decisions, moveEnds, own, reconnections } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
-import { endProcess } from "../drivers/qemu/answers.js";
+import type { Reconnection } from "../protocol/messages.js";
 import { capabilities } from "./capabilities.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
-import { isBrokenInPostcopy, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
+import { isActive, type ManagedDomain } from "./managed-domain.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
 import { Moves } from "./moves.js";
@@ -52,40 +52,6 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const started = async (entry: ManagedDomain, paused: boolean) => {
     if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
     return domains.start(entry.definition, { paused });
-  };
-  const destroyed = async (entry: ManagedDomain) => {
-    const live = domains.liveOf(entry);
-    // A post-copy cannot be aborted: a person gives the guest up so when one of its hosts does not come back.
-    if (entry.job !== null && !isInPostcopy(entry))
-      throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}; abort it first`);
-    live.endsAs = "destroyed";
-    const answer = await endProcess(live.guest.process);
-    if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
-    await domains.leave(entry, "destroyed");
-  };
-  const suspended = async (entry: ManagedDomain) => {
-    const { guest } = domains.liveOf(entry);
-    if (entry.state.name === "paused") return;
-    await guest.process.main.execute("stop", {});
-    entry.state = { name: "paused", reason: reasons.paused.user };
-    domains.tell(entry, "suspended", "paused");
-  };
-  const resumed = async (entry: ManagedDomain) => {
-    const { guest } = domains.liveOf(entry);
-    domains.checkIdle(entry);
-    if (isBrokenInPostcopy(entry))
-      throw no(
-        "OPERATION_INVALID",
-        "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
-      );
-    if (entry.state.name === "running") throw no("OPERATION_INVALID", "domain is already running");
-    await guest.process.main.execute("cont", {});
-    entry.state = { name: "running", reason: reasons.running.unpaused };
-    domains.tell(entry, "resumed", "unpaused");
-  };
-  const undefined_ = async (entry: ManagedDomain) => {
-    domains.checkIdle(entry);
-    await domains.undefine(entry);
   };
   const events = new EventClients(host);
 
@@ -164,42 +130,43 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     },
     domainDestroy: async ({ dom }, client) => {
       writing(client);
-      await destroyed(of(dom));
+      await domains.destroy(of(dom));
     },
     domainDestroyFlags: async ({ dom, flags }, client) => {
       writing(client);
       checkFlags(flags, allOf(destroyFlags));
-      await destroyed(of(dom));
+      await domains.destroy(of(dom));
     },
     domainUndefine: async ({ dom }, client) => {
       writing(client);
-      await undefined_(of(dom));
+      await domains.undefineRequested(of(dom));
     },
     domainUndefineFlags: async ({ dom, flags }, client) => {
       writing(client);
       checkFlags(flags, allOf(undefineFlags));
-      await undefined_(of(dom));
+      await domains.undefineRequested(of(dom));
     },
     domainSuspend: async ({ dom }, client) => {
       writing(client);
-      await suspended(of(dom));
+      await domains.suspend(of(dom));
     },
     domainResume: async ({ dom }, client) => {
       writing(client);
-      await resumed(of(dom));
+      await domains.resume(of(dom));
     },
     domainGetXmlDesc: ({ dom, flags }) => {
       checkFlags(flags, allOf(xmlFlags));
-      const { live, definition } = of(dom);
-      if (live === null || (flags & xmlFlags.inactive) !== 0)
-        return { xml: (definition ?? live?.domain)?.xml ?? "" };
-      return { xml: withId(live.domain.xml, live.id) };
+      const { live, arriving, definition } = of(dom);
+      const here = live ?? arriving;
+      if (here === null || (flags & xmlFlags.inactive) !== 0)
+        return { xml: (definition ?? here?.domain)?.xml ?? "" };
+      return { xml: withId(here.domain.xml, here.id) };
     },
     domainGetOsType: ({ dom }) => {
       const { live, definition } = of(dom);
       return { type: (live?.domain ?? definition)?.model?.os.type.text ?? "hvm" };
     },
-    domainIsActive: ({ dom }) => ({ active: of(dom).live === null ? 0 : 1 }),
+    domainIsActive: ({ dom }) => ({ active: isActive(of(dom)) ? 1 : 0 }),
     domainIsPersistent: ({ dom }) => ({ persistent: of(dom).definition === null ? 0 : 1 }),
     domainHasManagedSaveImage: ({ dom, flags }) => {
       checkFlags(flags, 0);
@@ -230,12 +197,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         await migrations.announce(it);
       },
       handOver: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
-      reconnect: async (it) => {
-        const where = await migrations.reconnect(it);
-        return typeof where === "string"
-          ? { state: reconnections[where], uri: "" }
-          : { state: reconnections.listens, uri: where.uri };
-      },
+      reconnect: async (it) => reconnected(await migrations.reconnect(it)),
       move: async ({ migrationId, uuid, destinationUri, params, flags }, client) => {
         writing(client);
         const words = wordsOf(params, new Uint8Array(), flags);
@@ -243,9 +205,21 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         return { end: moveEnds[end], why };
       },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+      settleAs: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
+      yieldAs: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+      handOverAs: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
+      announceAs: async (it) => {
+        await migrations.announce(it);
+      },
+      reconnectAs: async (it) => reconnected(await migrations.reconnect(it)),
     }),
   ];
 }
+
+const reconnected = (where: Reconnection) =>
+  typeof where === "string"
+    ? { state: reconnections[where], uri: "" }
+    : { state: reconnections.listens, uri: where.uri };
 
 /** As a running domain's XML begins at libvirt. */
 const withId = (xml: string, id: number): string =>

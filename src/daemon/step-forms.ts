@@ -43,7 +43,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   ) => {
     writing(client);
     checkTogether(words, { side: "source" });
-    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
+    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri, client);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);
     return { cookieOut: empty };
@@ -52,16 +52,16 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     writing(client);
     const { name } = words.parameters;
     if (name === undefined) throw no("INVALID_ARG", "no destination name passed");
-    const entry = isOffline(words)
-      ? await offline.finish(name, cancelled)
-      : await migrations.finish(name, cancelled, words);
-    return { dom: wire(entry), cookieOut: empty };
+    const { entry, cookieOut } = isOffline(words)
+      ? await offline.finish(name, cancelled, client)
+      : await migrations.finish(name, cancelled, words, client);
+    return { dom: wire(entry), cookieOut };
   };
   const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
     writing(client);
     await (isOffline(words)
       ? offline.confirm(of(dom), words, cancelled)
-      : migrations.confirm(of(dom), cancelled));
+      : migrations.confirm(of(dom), cancelled, words, client));
   };
 
   return {

@@ -186,6 +186,8 @@ export interface AsideRecord {
 /** Somebody has asked how a migration ended that never came here: it never will. */
 export interface TombstoneRecord {
   readonly kind: "tombstone";
+  /** Absent in most: refused. */
+  readonly decision?: Decision;
   readonly migrationId: string;
   readonly side: "destination";
   readonly atMs: number;

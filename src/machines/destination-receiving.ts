@@ -11,12 +11,19 @@ import {
   isDone,
   keeping,
   noteEffect,
+  noteThat,
   refusing,
   woke,
 } from "./habits.js";
 
 const late = (step: StepName, waitedFor: string, ms: number): Failure =>
   failure("deadline", step, "destination", deadlineCause(waitedFor, ms));
+
+const noteDestroyed = noteThat(
+  failure("aborted", "prepare", "destination", {
+    message: "an operator destroyed the incoming guest at the destination",
+  }),
+);
 
 const noteQemu = (step: StepName) => ({ type: "noteQemu", params: { step } }) as const;
 
@@ -38,6 +45,7 @@ const refusesLate = (
 export const undecided = {
   "coordinator.finishCancelledAsked": "refusing",
   "source.asked": "refusing",
+  "operator.destroyed": { target: "refusing", actions: noteDestroyed },
   "monitor.failed": { target: "refusing", actions: noteQemu("perform") },
   "process.exited": { target: "refusing", actions: noteQemu("perform") },
 } as const;
@@ -171,6 +179,7 @@ export const preparing = createStateConfig({
     "source.yielded": "refusing",
     "source.announced": "refusing",
     "source.handedOver": "refusing",
+    "operator.destroyed": { target: "refusing", actions: noteDestroyed },
     "process.exited": { target: "refusing", actions: noteQemu("prepare") },
   },
 });

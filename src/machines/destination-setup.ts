@@ -35,6 +35,8 @@ export type DestinationEvent =
   | { type: "source.announced" }
   | { type: "source.handedOver" }
   | { type: "source.reconnectAsked" }
+  /** An operator ends the incoming guest; once it is taken, its QEMU is ended instead. */
+  | { type: "operator.destroyed" }
   | { type: "monitor.active" }
   | { type: "monitor.postcopy" }
   | { type: "monitor.postcopyPaused" }
@@ -46,7 +48,7 @@ export type DestinationEvent =
 
 export type DestinationQuestion = Exclude<
   DestinationEvent["type"],
-  `monitor.${string}` | `process.${string}`
+  `monitor.${string}` | `process.${string}` | `operator.${string}`
 >;
 
 /** What the destination has learned and must know again after a crash. */

@@ -76,6 +76,7 @@ export const destinationMachine = createMachine({
     "source.announced": follows,
     "source.handedOver": follows,
     "source.reconnectAsked": keeping("the answer follows from the state"),
+    "operator.destroyed": keeping("its QEMU is ended, and that ends it"),
     "monitor.active": indifferent,
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,

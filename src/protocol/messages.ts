@@ -59,6 +59,8 @@ export interface Prepared {
   readonly storage?: string;
   /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
   readonly settle?: string;
+  /** The host that answered; `journal` identifies its memory of migrations, absent when it does not tell. */
+  readonly peer?: { readonly hostname: string; readonly journal?: string };
 }
 
 /** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */

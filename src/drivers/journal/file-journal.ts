@@ -1,7 +1,8 @@
 // The journal on disk: a directory with one file for each migration, held by one engine at a time. Upholds G3's
 // write-ahead rule: a record is durable when `append` resolves.
 
-import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
 import { isFinal } from "../../machines/final.js";
@@ -24,6 +25,8 @@ export interface OpenStory extends Story {
 
 export interface FileJournal extends Journal {
   readonly directory: string;
+  /** Made with the journal, and kept: who meets another one meets a host that has lost its memory. */
+  readonly identity: string;
   /**
    * The stories that have not ended, each ready to be gone on with; and the files that cannot be read, each with why.
    * Those stay as they are.
@@ -63,6 +66,7 @@ export async function openFileJournal(
     await unlock();
     throw error;
   });
+  const identity = await identityIn(directory);
   const files = new Map<string, Promise<StoryFile>>();
   /** By migration: the sides that have not come to their end; none when a record follows after that. */
   const underWay = new Map<string, Set<Side>>();
@@ -105,6 +109,7 @@ export async function openFileJournal(
 
   return {
     directory,
+    identity,
     append: async (record) => {
       const { migrationId } = record;
       const opening = files.get(migrationId) ?? begin(migrationId);
@@ -190,6 +195,23 @@ export async function openFileJournal(
       await unlock();
     },
   };
+}
+
+async function identityIn(directory: string): Promise<string> {
+  const path = join(directory, "identity");
+  const known = await readFile(path, "utf8").catch(() => "");
+  if (known !== "") return known;
+  const identity = randomUUID();
+  const handle = await open(`${path}.new`, "w", 0o600);
+  try {
+    await handle.writeFile(identity);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${path}.new`, path);
+  await syncDirectory(directory);
+  return identity;
 }
 
 async function syncDirectory(directory: string): Promise<void> {

@@ -49,6 +49,7 @@ const prepared = z.object({
   capabilities: z.array(z.string()),
   storage: z.exactOptional(z.string()),
   settle: z.exactOptional(z.string()),
+  peer: z.exactOptional(z.object({ hostname: z.string(), journal: z.exactOptional(z.string()) })),
 });
 const limits = z.object({
   bandwidthMiBps: z.number(),
@@ -113,7 +114,12 @@ const record = z.union([
       z.object({ type: z.literal("forecast"), says: z.string() }),
     ]),
   }),
-  z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
+  z.object({
+    kind: z.literal("tombstone"),
+    ...common,
+    side: z.literal("destination"),
+    decision: z.exactOptional(z.enum(["taken", "refused"])),
+  }),
   z.object({
     ...opened,
     side: z.literal("source"),

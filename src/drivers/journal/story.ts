@@ -90,7 +90,8 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
 
 /** What a destination has said for good, and says to whoever asks again; null when it has not, or was none. */
 export function decisionOf({ records }: Pick<Story, "records">): Decision | null {
-  if (records.some((it) => it.kind === "tombstone")) return "refused";
+  const tombstone = records.find((it) => it.kind === "tombstone");
+  if (tombstone !== undefined) return tombstone.decision ?? "refused";
   const last = records.findLast((it) => it.kind === "state" && it.side === "destination");
   if (last?.kind !== "state") return null;
   const { tags = [] } = destinationMachine.root.states[topState(last.state) as never] as { tags?: string[] };

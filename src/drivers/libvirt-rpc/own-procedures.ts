@@ -7,6 +7,14 @@ import { int, nothing, string, uint } from "./xdr.js";
 import { array, struct } from "./xdr-compound.js";
 
 const migration = struct({ migrationId: string(64), uuid, name: nonnullString });
+/** With the identity of the journal that Prepare's cookie named, and the secret of the pair. */
+const question = struct({
+  migrationId: string(64),
+  uuid,
+  name: nonnullString,
+  journal: string(64),
+  secret: string(128),
+});
 const decision = struct({ decision: int });
 
 export const decisions = { taken: 1, refused: 2 } as const;
@@ -28,6 +36,22 @@ export const own = program(ownProgram, {
     handOver: urgent(4, migration, decision),
     /** In post-copy, when the connection is lost: where the source connects to again, when it is `reconnections.listens`. */
     reconnect: urgent(5, migration, struct({ state: int, uri: nonnullString })),
+    /** The same questions as above, as a source asks them whose Begin cookie was answered with a journal's identity. */
+    settleAs: urgent(11, question, decision),
+    yieldAs: urgent(12, question, decision),
+    handOverAs: urgent(14, question, decision),
+    reconnectAs: urgent(15, question, struct({ state: int, uri: nonnullString })),
+    announceAs: urgent(16, question, nothing),
+    /** Records that a guest which left the asking host by this migration is not here and will not be started here. */
+    concedeAway: procedure(
+      17,
+      struct({ migrationId: string(64), uuid, hostname: nonnullString, uri: nonnullString }),
+      nothing,
+    ),
+    /** Ends the quarantine of a domain, or its mark as being elsewhere; the operator answers for it. */
+    release: procedure(18, struct({ uuid, as: int }), nothing),
+    /** Every domain that is quarantined or away, as JSON. */
+    standing: procedure(19, nothing, struct({ domains: nonnullString })),
     /**
      * Moves the guest to another host under the id that an orchestrator has given the migration; asked again, it joins it, or
      * tells how it has ended. An id whose token is older than one that was seen of the guest is refused.
