@@ -12,6 +12,7 @@ import type { Served } from "../inspector/http.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
+import { askBack } from "./away.js";
 import type { DaemonConfig } from "./config.js";
 import { examineAll } from "./domain-recovery.js";
 import { Domains } from "./domains.js";
@@ -42,6 +43,7 @@ export async function startDaemon(
   const domains = await Domains.open({
     ...{ stateDirectory, runDirectory, clock, complain },
     journal: journal.identity,
+    askBack: (uuid, away) => askBack(config, clock, uuid, away),
   });
   const fence = fenceOf(config);
   const seen = observing(config, log);

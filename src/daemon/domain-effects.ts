@@ -116,6 +116,18 @@ export function bindDomains(domains: Domains): Authority {
       endQemu: fromPromise(({ input }) => endQemu(input)),
       stopVcpus: fromPromise(({ input }) => commanded(input, "stop")),
       continueVcpus: fromPromise(({ input }) => commanded(input, "cont")),
+      recordAway: fromPromise(({ input }) =>
+        answered(input, async () => {
+          await domains.recordAway(input);
+          return nothing;
+        }),
+      ),
+      forgetAway: fromPromise(({ input }) =>
+        answered(input, async () => {
+          await domains.setAway(input, null);
+          return nothing;
+        }),
+      ),
       forgetQemu: fromPromise(({ input }) => forgetQemu(input)),
     },
   });

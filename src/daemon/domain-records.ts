@@ -45,6 +45,15 @@ const awayRecord = z.object({
 /** Where a guest has gone by a migration, while this host may still define it. */
 export type Away = z.infer<typeof awayRecord>;
 
+/** What the command shows of a domain that cannot simply be started. */
+export const standing = z.object({
+  name: z.string(),
+  uuid: z.string(),
+  quarantined: z.nullable(z.string()),
+  away: z.nullable(awayRecord),
+});
+export type Standing = z.infer<typeof standing>;
+
 export interface DomainRecords {
   readonly definitions: FileStore;
   readonly presences: FileStore;

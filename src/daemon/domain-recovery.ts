@@ -126,12 +126,16 @@ async function foundBy(
   }
   if (end?.state !== "left") return attached(host, entry, domain, presence);
   await ended(host, presence);
-  if (leaving !== null && entry.definition !== null) await domains.undefine(entry);
-  else if (entry.definition !== null && entry.away === null) {
+  if (entry.definition === null) return nothing;
+  if (leaving !== null) {
+    await domains.undefine(entry);
+    return nothing;
+  }
+  if (entry.away === null) {
     const away = { migrationId, hostname: "", uri: null, sinceMs: host.clock.now() };
     await domains.setAway(entry.uuid, away);
   }
-  return nothing;
+  return { left: "away" };
 }
 
 const handleOf = async ({ handle, directory }: Presence): Promise<QemuHandle | undefined> =>

@@ -51,6 +51,8 @@ export interface DomainsOptions {
   readonly clock: Clock;
   /** The identity of this host's journal. */
   readonly journal: string;
+  /** Asks the host that a guest left for to give it back; rejects with the reason. */
+  readonly askBack: (uuid: string, away: Away) => Promise<void>;
   /** What went wrong where nobody waits for an answer. */
   readonly complain: (sentence: string) => void;
 }
@@ -59,6 +61,8 @@ export interface DomainsOptions {
 export interface Departure {
   readonly why: WhyStopped;
   readonly undefine?: boolean;
+  /** Its record on disk stays: a restarted host finds by it what could not be written now. */
+  readonly keepsRecord?: boolean;
 }
 
 /** How long a request waits for a domain machine that is between two states. */
@@ -83,6 +87,10 @@ export class Domains {
   readonly #errors = new Map<string, LibvirtError>();
   /** Uuids of which a record of a guest is on disk. */
   readonly #recorded = new Set<string>();
+  /** By uuid: where guests have gone that this host may still define. */
+  readonly #away = new Map<string, Away>();
+  /** By uuid: the host that asks for its guest back. */
+  readonly #conceded = new Map<string, Away>();
   /** By uuid: definitions that are being written. */
   readonly #defining = new Map<string, number>();
   /** Until every guest of a restarted host has been examined. */
@@ -100,7 +108,7 @@ export class Domains {
     const records = await openDomainRecords(options.stateDirectory);
     const domains = new Domains(options, records);
     const autostarted = await records.autostarts.readAll();
-    const away = await records.away.readAll();
+    for (const [uuid, text] of await records.away.readAll()) domains.#away.set(uuid, readAway(text));
     await removeLeft(options.runDirectory);
     for (const [uuid, xml] of await records.definitions.readAll()) {
       try {
@@ -113,10 +121,6 @@ export class Domains {
           `the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`,
         );
       }
-    }
-    for (const [uuid, text] of away) {
-      const entry = domains.#byUuid.get(uuid);
-      if (entry !== undefined) entry.away = readAway(text);
     }
     return domains;
   }
@@ -293,6 +297,7 @@ export class Domains {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
+      await this.#askBack(entry);
       await this.request(entry, { type: "operator.startRequested", paused, xml: domain.xml });
       const isOver = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
         !snapshot.matches("starting") && !snapshot.matches("leaving");
@@ -303,6 +308,54 @@ export class Domains {
     } finally {
       this.#forgetTransient(entry);
     }
+  }
+
+  /** The host that an away guest left for gives it up, durably, before this one starts it (G1). @throws LibvirtError */
+  async #askBack(entry: ManagedDomain): Promise<void> {
+    const { away, name, uuid, authority } = entry;
+    if (away === null) return;
+    try {
+      await this.options.askBack(uuid, away);
+    } catch (error) {
+      const since = new Date(away.sinceMs).toISOString();
+      throw no(
+        "OPERATION_INVALID",
+        `domain '${name}' is away since ${since}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
+        { cause: error },
+      );
+    }
+    authority.send({ type: "peer.conceded" });
+    await this.#acted(entry);
+  }
+
+  /** Gives a guest back to the host that it came from, which starts it. Durable when it resolves. @throws LibvirtError */
+  async concede(entry: ManagedDomain, to: Away): Promise<void> {
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    this.#conceded.set(entry.uuid, to);
+    this.requestNow(entry, { type: "peer.concedeRequested" });
+    await this.#acted(entry);
+  }
+
+  /** The effect of the domain machine that records a concession. */
+  async recordAway(uuid: string): Promise<void> {
+    const to = this.#conceded.get(uuid);
+    this.#conceded.delete(uuid);
+    if (to !== undefined) await this.setAway(uuid, to);
+  }
+
+  /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
+  async release(entry: ManagedDomain): Promise<void> {
+    const isQuarantined = quarantineOf(entry) !== null;
+    if (isQuarantined && entry.live !== null)
+      throw no(
+        "OPERATION_INVALID",
+        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up`,
+      );
+    await this.request(entry, { type: "operator.releaseRequested" });
+    if (!isQuarantined) return this.#acted(entry);
+    entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    this.#forgetTransient(entry);
   }
 
   async suspend(entry: ManagedDomain): Promise<void> {
@@ -399,7 +452,7 @@ export class Domains {
     const { live } = entry;
     if (live !== null) {
       const { handle } = live.guest.process;
-      await this.keepHandleOf(live.domain, handle, { broken: found.left === "broken" });
+      await this.#keepOrComplain(live.domain, handle, { broken: found.left === "broken" });
       this.#departures.delete(entry.uuid);
     }
     if (found.left === "unknown") this.options.complain(`${entry.name} is quarantined: ${found.why}`);
@@ -450,6 +503,15 @@ export class Domains {
     await this.records.presences.write(domain.uuid, JSON.stringify(whole));
   }
 
+  /** A guest that is here is here, also when that cannot be written down: the record of its coming finds it again. */
+  async #keepOrComplain(domain: Domain, handle: QemuHandle, more: Partial<Presence>): Promise<void> {
+    try {
+      await this.keepHandleOf(domain, handle, more);
+    } catch (error) {
+      this.options.complain(`where the QEMU of ${domain.name} is cannot be recorded: ${messageOf(error)}`);
+    }
+  }
+
   keepHandleOf(domain: Domain, handle: QemuHandle, more: Partial<Presence> = {}): Promise<void> {
     return this.keep(domain, { incoming: null, handle, directory: handle.directory, ...more });
   }
@@ -491,7 +553,8 @@ export class Domains {
     const { authority } = entry;
     main.onEvent(({ name, data }) => {
       if (entry.live !== live) return;
-      if (name === "SHUTDOWN" && live.endsAs === "crashed" && entry.job === null) {
+      // In a migration QEMU is also told to end by this host.
+      if (name === "SHUTDOWN" && live.endsAs === "crashed" && (entry.job === null || data.guest)) {
         live.endsAs = "shutdown";
         this.tell(entry, "shutdown", data.guest ? "guest" : "host");
       }
@@ -507,7 +570,7 @@ export class Domains {
       this.#departures.set(entry.uuid, { why: live.endsAs });
       authority.send({ type: "process.exited" });
     });
-    await this.keepHandleOf(domain, guest.process.handle, more);
+    await this.#keepOrComplain(domain, guest.process.handle, more);
     const broken = more.broken === true;
     // Of one that does not answer.
     entry.state = { name: "running", reason: reasons.running[broken ? "postcopyFailed" : "unknown"] };
@@ -537,7 +600,8 @@ export class Domains {
       if (live !== null) this.tell(entry, "stopped", departure.why === "crashed" ? "failed" : departure.why);
     }
     if (departure.undefine === true && entry.definition !== null) await this.undefine(entry);
-    if (this.#recorded.delete(uuid)) await this.records.presences.remove(uuid);
+    if (departure.keepsRecord !== true && this.#recorded.delete(uuid))
+      await this.records.presences.remove(uuid);
   }
 
   /** @throws LibvirtError when something else is being done with it. */
@@ -563,6 +627,8 @@ export class Domains {
   async setAway(uuid: string, away: Away | null): Promise<void> {
     if (away === null) await this.records.away.remove(uuid);
     else await this.records.away.write(uuid, JSON.stringify(away));
+    if (away === null) this.#away.delete(uuid);
+    else this.#away.set(uuid, away);
     const entry = this.#byUuid.get(uuid);
     if (entry !== undefined) entry.away = away;
   }
@@ -572,7 +638,9 @@ export class Domains {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
       const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
-      const authority = createActor(this.#machine, { input: { uuid, restarted: this.#restarted } });
+      const away = this.#away.get(uuid) ?? null;
+      const input = { uuid, restarted: this.#restarted, away: away !== null };
+      const authority = createActor(this.#machine, { input });
       authority.start();
       entry = {
         name,
@@ -582,7 +650,7 @@ export class Domains {
         autostart: false,
         live: null,
         arriving: null,
-        away: null,
+        away,
         state: { name: "shutoff", reason: reasons.shutoff.unknown },
         job: null,
         limits: { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs },

@@ -17,6 +17,7 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
+import { topState } from "../machines/habits.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeFailure } from "../protocol/failures.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
@@ -64,6 +65,11 @@ function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
   if (!snapshot.matches("fetching")) return null;
   return snapshot.matches({ fetching: { line: "connected" } }) ? "postcopy" : "postcopyFailed";
 }
+
+/** From these states on the guest may have run here. */
+const mayHaveTaken: readonly string[] = [
+  ...["claiming", "taking", "resuming", "landing", "fetching", "orphaned", "arrived", "lost", "stuck"],
+];
 
 const runState = ({ state }: ManagedDomain) => (state.name === "running" ? "running" : "paused");
 
@@ -122,7 +128,8 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const to = await findDestination(found.opened.host, host.clock);
+    const isUndecided = !mayHaveTaken.includes(topState(found.woken.state));
+    const to = await findDestination(found.opened.host, host.clock, { isUndecided });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);

@@ -3,17 +3,25 @@
 
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
+import type { OpenStory } from "../drivers/journal/file-journal.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import { streamWishOf } from "../drivers/libvirt/stream-wish.js";
 import { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
+import { QemuMuteError } from "../drivers/qemu/process.js";
 import { endOtherRelays } from "../drivers/relay/relay.js";
 import { pause } from "../effects/pause.js";
 import { type Answer, messageOf } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
-import type { Decision, GuestDescription, Identity, Reconnection } from "../protocol/messages.js";
+import type {
+  Decision,
+  GuestDescription,
+  Identity,
+  Reconnection,
+  SourceReport,
+} from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
 import type { RecoveredStories, Unreadable } from "./domain-recovery.js";
 import { no } from "./errors.js";
@@ -53,6 +61,15 @@ export interface Question extends Identity {
   readonly secret?: string;
 }
 
+/** How often a mute QEMU is tried again. */
+const takeUpAgainMs = 2_000;
+
+/** The guest of a story, under its name on this host. */
+function identityIn({ records }: OpenStory): Identity | undefined {
+  const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
+  return opened?.kind === "opened" ? opened.input.identity : undefined;
+}
+
 const notKnown = (migrationId: string, why: string): LibvirtError =>
   no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
 
@@ -67,6 +84,8 @@ export class Migrations {
    * Perform has said only if Finish does not complain too.
    */
   readonly #unfinished = new Map<string, Incoming>();
+  /** By uuid: migrations that ended before their client asked for the next step, for as long as that client is there. */
+  readonly #lately = new Map<string, SourceReport>();
   /** Migrations under an id for which settle has been answered here: they cannot come any more. */
   readonly #settled = new Set<string>();
 
@@ -85,24 +104,62 @@ export class Migrations {
     const uuids = new Set<string>();
     for (const story of stories) {
       try {
-        const incoming = await Incoming.takeUp(this.#host, story);
-        const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
-        if (incoming !== null) this.#keepIncoming(incoming);
-        if (outgoing !== null) {
-          this.#keepOutgoing(outgoing);
-          this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
-        }
-        const uuid = (incoming ?? outgoing)?.identity.uuid;
-        if (uuid === undefined) await journal.forget(story.migrationId);
+        const uuid = await this.#takeUp(story);
+        if (uuid === null) await journal.forget(story.migrationId);
         else uuids.add(uuid);
       } catch (error) {
+        const identity = identityIn(story);
+        if (error instanceof QemuMuteError && identity !== undefined) {
+          this.#quarantine(story, identity, error);
+          uuids.add(identity.uuid);
+          void this.#takeUpLater(story);
+          continue;
+        }
         complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
-        this.#unreadable.set(story.migrationId, { why: messageOf(error) });
+        this.#unreadable.set(story.migrationId, { why: messageOf(error), ...identityIn(story) });
       }
     }
     const underWay = new Set([...this.#outgoing.values()].map(({ identity }) => identity.migrationId));
     await endOtherRelays(config.runDirectory, underWay);
     return { uuids, unreadable: this.#unreadable };
+  }
+
+  /** The guest of a story that is gone on with; null when it had not begun. */
+  async #takeUp(story: OpenStory): Promise<string | null> {
+    const incoming = await Incoming.takeUp(this.#host, story);
+    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
+    if (incoming !== null) this.#keepIncoming(incoming);
+    if (outgoing !== null) {
+      this.#keepOutgoing(outgoing);
+      this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
+    }
+    return (incoming ?? outgoing)?.identity.uuid ?? null;
+  }
+
+  /** Until its QEMU answers or ends, nothing about the migration can be answered. */
+  #quarantine({ migrationId }: OpenStory, identity: Identity, error: QemuMuteError): void {
+    const { domains, complain } = this.#host;
+    const why = `${error.message} in the migration ${migrationId}`;
+    this.#unreadable.set(migrationId, { why });
+    const entry = domains.entryFor(identity);
+    entry.authority.send({ type: "host.examined", found: { left: "unknown", why } });
+    complain(`${entry.name} is quarantined: ${why}`);
+  }
+
+  async #takeUpLater(story: OpenStory): Promise<void> {
+    const { clock, complain } = this.#host;
+    for (;;) {
+      await pause(clock, takeUpAgainMs);
+      try {
+        await this.#takeUp(story);
+        this.#unreadable.delete(story.migrationId);
+        return;
+      } catch (error) {
+        if (error instanceof QemuMuteError) continue;
+        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        return;
+      }
+    }
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
@@ -278,6 +335,8 @@ export class Migrations {
     words: StepWords,
     client: RpcClient,
   ): Promise<void> {
+    // It ended before: the client that confirms its end has nothing left to do.
+    if (cancelled && !this.#outgoing.has(entry.uuid) && this.#lately.delete(entry.uuid)) return;
     const outgoing = this.#outgoingOf(entry);
     const said = this.#saidBy(outgoing.domain, words.cookie);
     const answer = await outgoing.confirm({ cancelled, said, client }, forever);
@@ -472,10 +531,18 @@ export class Migrations {
     this.#coordinating.set(migrationId, both);
   }
 
-  #keepOutgoing(it: Outgoing): void {
-    this.#outgoing.set(it.identity.uuid, it);
-    void it.ended.then(({ outcome }) => {
-      if (outcome !== "stuck") this.#outgoing.delete(it.identity.uuid);
+  #keepOutgoing(outgoing: Outgoing): void {
+    const { uuid } = outgoing.identity;
+    this.#outgoing.set(uuid, outgoing);
+    this.#lately.delete(uuid);
+    void outgoing.ended.then((report) => {
+      if (report.outcome === "stuck") return;
+      this.#outgoing.delete(uuid);
+      if (report.outcome !== "stayed" || !outgoing.isLed) return;
+      this.#lately.set(uuid, report);
+      void outgoing.leaderGone.then(() => {
+        if (this.#lately.get(uuid) === report) this.#lately.delete(uuid);
+      });
     });
   }
 
@@ -493,6 +560,8 @@ export class Migrations {
 
   #outgoingOf(entry: ManagedDomain): Outgoing {
     const outgoing = this.#outgoing.get(entry.uuid);
+    const lately = outgoing === undefined ? this.#lately.get(entry.uuid) : undefined;
+    if (lately !== undefined) throw errorOf(lately.failures, `the migration ended ${lately.outcome}`);
     if (outgoing === undefined) throw no("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
     return outgoing;
   }

@@ -239,6 +239,16 @@ export class Outgoing {
     await domains.keepHandleOf(this.domain, handle, { departing: migrationId, leaving, secret, peerJournal });
   }
 
+  /** Whether a client leads the migration, and not this host itself. */
+  get isLed(): boolean {
+    return this.#client !== null;
+  }
+
+  /** Resolves when the client that leads the migration is gone. */
+  get leaderGone(): Promise<unknown> {
+    return this.#client?.closed ?? Promise.resolve();
+  }
+
   /** @throws LibvirtError when a step belongs to another migration, or names none and is not its leader's. */
   checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
     const { migrationId } = this.identity;
@@ -287,8 +297,12 @@ export class Outgoing {
     const { domains } = this.#host;
     switch (outcome) {
       case "left":
-        if (!this.#undefineSource && entry.definition !== null) await this.#leaveDefined(entry);
-        await domains.migrationEnded(entry, nothingLeft, { why: "migrated", undefine: this.#undefineSource });
+        if (this.#undefineSource || entry.definition === null)
+          await domains.migrationEnded(entry, nothingLeft, {
+            why: "migrated",
+            undefine: this.#undefineSource,
+          });
+        else await this.#leaveDefined(entry);
         break;
       case "lost": {
         // After a post-copy whose destination has lost it there is still a QEMU, for an operator to end.
@@ -332,7 +346,15 @@ export class Outgoing {
       uri: prepared?.settle ?? null,
     };
     const { migrationId } = this.identity;
-    await domains.setAway(entry.uuid, { migrationId, hostname, uri, sinceMs: clock.now() });
+    const away = { migrationId, hostname, uri, sinceMs: clock.now() };
+    const keepsRecord = await domains.setAway(entry.uuid, away).then(
+      () => false,
+      (error: unknown) => {
+        this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        return true;
+      },
+    );
+    await domains.migrationEnded(entry, { left: "away" }, { why: "migrated", keepsRecord });
   }
 
   #job(): Job {

@@ -8,12 +8,13 @@ import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
 import type { Reconnection } from "../protocol/messages.js";
 import { capabilities } from "./capabilities.js";
+import type { Standing } from "./domain-records.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
-import { isActive, type ManagedDomain } from "./managed-domain.js";
+import { isActive, type ManagedDomain, quarantineOf } from "./managed-domain.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
 import { Moves } from "./moves.js";
@@ -205,6 +206,21 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         return { end: moveEnds[end], why };
       },
       yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+      concedeAway: async ({ migrationId, uuid, hostname, uri }, client) => {
+        writing(client);
+        const entry = domains.all.find((domain) => domain.uuid === uuid);
+        if (entry === undefined)
+          throw no(
+            "OPERATION_INVALID",
+            `${host.config.hostname} has no definition of the guest, and does not know where it is`,
+          );
+        await domains.concede(entry, { migrationId, hostname, uri, sinceMs: host.clock.now() });
+      },
+      release: async ({ uuid }, client) => {
+        writing(client);
+        await domains.release(domains.byUuid(uuid));
+      },
+      standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
       settleAs: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
       yieldAs: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
       handOverAs: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
@@ -214,6 +230,13 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       reconnectAs: async (it) => reconnected(await migrations.reconnect(it)),
     }),
   ];
+}
+
+/** What of a domain libvirt's own procedures cannot tell. */
+function standingOf(entry: ManagedDomain): readonly Standing[] {
+  const { name, uuid, away } = entry;
+  const quarantined = quarantineOf(entry);
+  return quarantined === null && away === null ? [] : [{ name, uuid, quarantined, away }];
 }
 
 const reconnected = (where: Reconnection) =>

@@ -176,6 +176,13 @@ export class HostProcess {
     return this.#said;
   }
 
+  /** What the daemon has complained of so far, which the test expects. */
+  takeSaid(): string {
+    const said = this.#said;
+    this.#said = "";
+    return said;
+  }
+
   /** On stdout. */
   get told(): string {
     return this.#told;

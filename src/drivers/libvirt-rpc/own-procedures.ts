@@ -49,7 +49,7 @@ export const own = program(ownProgram, {
       nothing,
     ),
     /** Ends the quarantine of a domain, or its mark as being elsewhere; the operator answers for it. */
-    release: procedure(18, struct({ uuid, as: int }), nothing),
+    release: procedure(18, struct({ uuid }), nothing),
     /** Every domain that is quarantined or away, as JSON. */
     standing: procedure(19, nothing, struct({ domains: nonnullString })),
     /**

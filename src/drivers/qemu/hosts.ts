@@ -11,7 +11,8 @@ import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { handle, handleIn } from "./handle-file.js";
 import { dropImages } from "./images.js";
-import { QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
+import { isAlive } from "./proc.js";
+import { QemuGoneError, type QemuHandle, QemuMuteError, QemuProcess, type QemuSpec } from "./process.js";
 import { QemuSourceGuest } from "./source-guest.js";
 
 const spec = z.object({
@@ -72,7 +73,7 @@ interface Found<Guest> {
   readonly guest: Guest;
 }
 
-/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+/** @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached. */
 export async function findSource(
   host: unknown,
   clock: Clock,
@@ -84,17 +85,25 @@ export async function findSource(
     : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, ...options }) };
 }
 
-/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+/**
+ * `isUndecided`: the guest cannot have run here, so that a mute QEMU of it is only good for being ended.
+ * @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached.
+ */
 export async function findDestination(
   host: unknown,
   clock: Clock,
+  { isUndecided = false }: { readonly isUndecided?: boolean } = {},
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
   const { spec, directory, ...rest } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
       ? new QemuGoneError(cause("no QEMU of this migration was found"))
-      : await attach(wanted, clock);
+      : await attach(wanted, clock).catch((error: unknown) => {
+          // Its guest has never run: it can be ended without an answer.
+          if (error instanceof QemuMuteError && isUndecided) return QemuProcess.mute(wanted, { clock });
+          throw error;
+        });
   if (qemu instanceof QemuGoneError) {
     await rm(directory, { recursive: true, force: true });
     dropImages(rest.images, basename(directory));
@@ -109,6 +118,6 @@ async function attach(wanted: QemuHandle, clock: Clock): Promise<QemuProcess | Q
     return await QemuProcess.attach(wanted, { clock });
   } catch (error) {
     if (error instanceof QemuGoneError) return error;
-    throw error;
+    throw isAlive(wanted) ? new QemuMuteError(wanted, { cause: error }) : error;
   }
 }

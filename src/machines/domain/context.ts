@@ -7,6 +7,8 @@ import { type Aside, present, unbound } from "../habits.js";
 /** What a migration that has ended, or a restarted host, finds of a guest on this host. */
 export type Found =
   | { readonly left: "running" | "paused" | "nothing" }
+  /** The guest runs at another host, and its definition stayed here. */
+  | { readonly left: "away" }
   /** Lost in post-copy: a QEMU is left that lacks memory which nobody sends. */
   | { readonly left: "broken" }
   /** Something is left that this host cannot attribute, and why. */
@@ -27,6 +29,10 @@ export type DomainEvent =
   | { type: "operator.releaseRequested" }
   | { type: "peer.beginRequested"; migrationId: string }
   | { type: "peer.prepareRequested"; migrationId: string }
+  /** The host that the guest left for was asked by this one, and has recorded that the guest is away from it. */
+  | { type: "peer.conceded" }
+  /** A host from which the guest came asks for it back, to start it there. */
+  | { type: "peer.concedeRequested" }
   /** A restarted host goes on with a migration. */
   | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
   | { type: "migration.ended"; found: Found }
@@ -41,11 +47,14 @@ export interface DomainInput {
   readonly uuid: string;
   /** Whether a restarted host has yet to examine what it holds of the guest. */
   readonly restarted: boolean;
+  /** Whether the guest left for another host and this one still defines it. */
+  readonly away: boolean;
 }
 
 export interface DomainContext {
   readonly uuid: string;
   readonly restarted: boolean;
+  readonly away: boolean;
   /** The migration that the guest departs or arrives by; null otherwise. */
   readonly migrationId: string | null;
   /** What is being started; null when nothing is. */
@@ -80,6 +89,8 @@ export const { createMachine, createStateConfig } = setup({
   actors: {
     recordStart: fromPromise<Answer<null>, StartRequest>(unbound("recordStart")),
     boot: fromPromise<Answer<null>, StartRequest>(unbound("boot")),
+    recordAway: fromPromise<Answer<null>, string>(unbound("recordAway")),
+    forgetAway: fromPromise<Answer<null>, string>(unbound("forgetAway")),
     forgetQemu: fromPromise<Answer<null>, string>(unbound("forgetQemu")),
     endQemu: fromPromise<Answer<null>, string>(unbound("endQemu")),
     stopVcpus: fromPromise<Answer<null>, string>(unbound("stopVcpus")),
@@ -109,6 +120,8 @@ export const { createMachine, createStateConfig } = setup({
     noteFailed: assign((_, { why }: { why: string }) => ({ failed: why })),
     quarantine: assign((_, { why }: { why: string }) => ({ why })),
     release: assign({ why: null }),
+    markAway: assign({ away: true }),
+    markHere: assign({ away: false }),
   },
   guards: {
     found: ({ event }, left: Found["left"]) => "found" in event && event.found.left === left,
@@ -134,6 +147,7 @@ export const settled = [
   { guard: { type: "found", params: "paused" }, target: "#domain.active.paused" },
   { guard: { type: "found", params: "broken" }, target: "#domain.broken" },
   { guard: { type: "found", params: "nothing" }, target: "#domain.leaving" },
+  { guard: { type: "found", params: "away" }, target: "#domain.leaving", actions: "markAway" },
   {
     target: "#domain.quarantined",
     actions: {

@@ -30,6 +30,7 @@ const whileJob = (job: string) =>
     "operator.undefineRequested": another(job),
     "operator.autostartRequested": another(job),
     "peer.beginRequested": another(job),
+    "peer.concedeRequested": another(job),
     "peer.prepareRequested": another(job),
   }) as const;
 
@@ -37,9 +38,10 @@ const quarantined = { actions: "refuseQuarantined" } as const;
 
 export const domainMachine = createMachine({
   id: "domain",
-  context: ({ input: { uuid, restarted } }) => ({
+  context: ({ input: { uuid, restarted, away } }) => ({
     uuid,
     restarted,
+    away,
     migrationId: null,
     start: null,
     why: null,
@@ -57,6 +59,7 @@ export const domainMachine = createMachine({
     "migration.recovered": noMigration,
     "migration.ended": noMigration,
     "host.examined": keeping("the guest is known already"),
+    "peer.conceded": keeping("the guest is not away"),
     "monitor.stopped": knownAlready,
     "monitor.resumed": knownAlready,
     "process.exited": knownAlready,
@@ -69,14 +72,61 @@ export const domainMachine = createMachine({
       description: "no QEMU of the guest is on this host",
       entry: "endMigration",
       on: {
-        "operator.startRequested": { target: "starting", actions: "keepStart" },
+        "operator.startRequested": [
+          {
+            guard: ({ context }) => context.away,
+            ...rejecting("the guest is away: it left for another host"),
+          },
+          { target: "starting", actions: "keepStart" },
+        ],
         "peer.prepareRequested": { target: "arriving", actions: "reserve" },
+        "peer.concedeRequested": [
+          { guard: ({ context }) => context.away, ...rejecting("the guest has left this host too") },
+          { target: "conceding" },
+        ],
+        "peer.conceded": "reclaiming",
+        "operator.releaseRequested": [
+          { guard: ({ context }) => context.away, target: "reclaiming" },
+          rejecting("the domain is neither quarantined nor away"),
+        ],
         "peer.beginRequested": notRunning,
         "operator.suspendRequested": notRunning,
         "operator.resumeRequested": notRunning,
         "operator.resetRequested": notRunning,
         "operator.shutdownRequested": notRunning,
         "operator.destroyRequested": notRunning,
+      },
+    },
+    conceding: {
+      description:
+        "the guest goes back to the host that it came from: that it is away becomes durable, then it is said",
+      tags: ["unsettled"],
+      on: { ...whileJob("concede"), "operator.destroyRequested": notRunning },
+      entry: "beginRequest",
+      invoke: {
+        src: "recordAway",
+        id: "recordAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "inactive", actions: "markAway" },
+          // It may be on disk all the same: this host does not start the guest without asking.
+          { target: "inactive", actions: [noteFailed, "markAway"] },
+        ],
+      },
+    },
+    reclaiming: {
+      description: "the guest is this host's again, which becomes durable before it is started",
+      tags: ["unsettled"],
+      on: { ...whileJob("reclaim"), "operator.destroyRequested": notRunning },
+      entry: "beginRequest",
+      invoke: {
+        src: "forgetAway",
+        id: "forgetAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "inactive", actions: "markHere" },
+          { target: "inactive", actions: noteFailed },
+        ],
       },
     },
     starting: {
@@ -116,12 +166,13 @@ export const domainMachine = createMachine({
     },
     active: {
       description: "the guest's QEMU is on this host, and no migration of it is under way",
-      entry: "endMigration",
+      entry: ["endMigration", "markHere"],
       initial: "running",
       on: {
         "peer.beginRequested": { target: "departing", actions: "reserve" },
         "operator.startRequested": alreadyRunning,
         "peer.prepareRequested": rejecting("domain is already active"),
+        "peer.concedeRequested": rejecting("the guest is on this host"),
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
         "monitor.stopped": ".paused",
         "monitor.resumed": ".running",
@@ -193,6 +244,7 @@ export const domainMachine = createMachine({
       on: {
         "operator.startRequested": alreadyRunning,
         "peer.prepareRequested": rejecting("domain is already active"),
+        "peer.concedeRequested": rejecting("the guest is on this host"),
         "peer.beginRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
         "operator.suspendRequested": keeping("what is left of the guest may be stopped"),
         "operator.resumeRequested": rejecting(
@@ -261,9 +313,18 @@ export const domainMachine = createMachine({
         "operator.undefineRequested": quarantined,
         "operator.autostartRequested": quarantined,
         "peer.beginRequested": quarantined,
+        "peer.concedeRequested": quarantined,
         "peer.prepareRequested": quarantined,
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
         "operator.releaseRequested": { target: "examining", actions: "release" },
+        "migration.recovered": [
+          {
+            guard: ({ event }) => event.direction === "out",
+            target: "departing",
+            actions: ["reserve", "release"],
+          },
+          { target: "arriving", actions: ["reserve", "release"] },
+        ],
         // The host has found evidence since: a QEMU that was mute answers, or has ended.
         "host.examined": settled,
       },
