@@ -3,9 +3,9 @@
 import elk, { type ElkExtendedEdge, type ElkNode } from "elkjs/lib/elk.bundled.js";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import { type Chart, type ChartEdge, type ChartState, eventName } from "../src/inspector/chart.js";
-import { coordinatorMachine } from "../src/machines/coordinator.js";
-import { destinationMachine } from "../src/machines/destination.js";
-import { sourceMachine } from "../src/machines/source.js";
+import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../src/machines/destination/machine.js";
+import { sourceMachine } from "../src/machines/source/machine.js";
 
 const titleHeight = 26;
 const widthOf = (key: string) => Math.max(92, Math.round(key.length * 7.6) + 34);

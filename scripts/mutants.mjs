@@ -4,15 +4,15 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 
-const moving = "src/machines/source-moving.ts";
-const lettingGo = "src/machines/source-letting-go.ts";
-const receiving = "src/machines/destination-receiving.ts";
-const deciding = "src/machines/destination-deciding.ts";
-const coordinator = "src/machines/coordinator.ts";
+const moving = "src/machines/source/transfer.ts";
+const lettingGo = "src/machines/source/handover.ts";
+const receiving = "src/machines/destination/incoming.ts";
+const deciding = "src/machines/destination/takeover.ts";
+const coordinator = "src/machines/coordinator/machine.ts";
 
-const staying = "src/machines/source-staying.ts";
-const postcopy = "src/machines/source-postcopy.ts";
-const receivingPostcopy = "src/machines/destination-postcopy.ts";
+const staying = "src/machines/source/rollback.ts";
+const postcopy = "src/machines/source/postcopy.ts";
+const receivingPostcopy = "src/machines/destination/postcopy.ts";
 
 const world = ["test/machines", "test/world"];
 const features = ["test/machines", "test/world/search-features.test.ts"];

@@ -3,7 +3,7 @@
 import { waitFor } from "xstate";
 import type { SourceActor } from "./drivers/local-peers.js";
 import { stateName } from "./effects/record.js";
-import type { Aside } from "./machines/habits.js";
+import type { Aside } from "./machines/shared/actions.js";
 
 export interface Tuned {
   readonly applied: boolean;

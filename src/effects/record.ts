@@ -2,10 +2,10 @@
 // until all that was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
 
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
-import type { CoordinatorMemory } from "../machines/coordinator.js";
-import type { DestinationMemory } from "../machines/destination.js";
-import type { Aside, Habits } from "../machines/habits.js";
-import type { SourceMemory } from "../machines/source.js";
+import type { CoordinatorMemory } from "../machines/coordinator/machine.js";
+import type { DestinationMemory } from "../machines/destination/machine.js";
+import type { Aside, Habits } from "../machines/shared/actions.js";
+import type { SourceMemory } from "../machines/source/machine.js";
 import type { Side } from "../protocol/steps.js";
 import { apart } from "./apart.js";
 import type { Clock, Journal, JournalRecord, OpenedRecord } from "./ports.js";

@@ -2,7 +2,7 @@
 // answer was heard. A question that was answered with nothing was lost, or its answer was.
 
 import type { AnswerSeen, CallSeen } from "../effects/observe.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/actions.js";
 import type { QuestionName, Side } from "../protocol/steps.js";
 import type { Entry } from "./moment.js";
 

@@ -1,8 +1,8 @@
 // The guarantees as far as a story shows them, checked as it is told. What lies outside of the records, such as disks and
 // what is left on a host, is said to be so.
 
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/actions.js";
+import { isFinal } from "../machines/shared/states.js";
 import { type Entry, type Moment, sides } from "./moment.js";
 import { atDestination, atSource, whoRuns } from "./who-runs.js";
 

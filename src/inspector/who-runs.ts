@@ -1,7 +1,7 @@
 // Who runs the guest, as one sentence, from what the machines of both sides are known to be in. It upholds no guarantee; it
 // tells of them, and says no more than the machines know.
 
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/actions.js";
 import type { GuestWas } from "../protocol/messages.js";
 
 /** How the guest stands on one side, by that side's state. */

@@ -12,8 +12,8 @@ import type {
   Reconnection,
   SourceReport,
 } from "../protocol/messages.js";
-import type { destinationMachine } from "./destination.js";
-import type { sourceMachine } from "./source.js";
+import type { destinationMachine } from "./destination/machine.js";
+import type { sourceMachine } from "./source/machine.js";
 
 export type SourceSnapshot = SnapshotFrom<typeof sourceMachine>;
 export type DestinationSnapshot = SnapshotFrom<typeof destinationMachine>;

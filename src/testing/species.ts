@@ -11,8 +11,8 @@ import {
   transition,
 } from "xstate";
 import { remembered, stateName } from "../effects/record.js";
-import type { Woken } from "../machines/habits.js";
-import type { SourceContext } from "../machines/source-setup.js";
+import type { Woken } from "../machines/shared/actions.js";
+import type { SourceContext } from "../machines/source/setup.js";
 import { mostAttempts } from "../protocol/deadlines.js";
 import { latest, noCourse } from "../protocol/forecast.js";
 import type { Side } from "../protocol/steps.js";

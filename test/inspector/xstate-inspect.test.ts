@@ -18,9 +18,9 @@ import {
 } from "../../packages/xstate4/index.js";
 import { bridgeToXStateInspect, type DevTools4, type Refused } from "../../src/inspector/xstate4.js";
 import { definition4, eventType4 } from "../../src/inspector/xstate4-definition.js";
-import { coordinatorMachine } from "../../src/machines/coordinator.js";
-import { destinationMachine } from "../../src/machines/destination.js";
-import { sourceMachine } from "../../src/machines/source.js";
+import { coordinatorMachine } from "../../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../../src/machines/destination/machine.js";
+import { sourceMachine } from "../../src/machines/source/machine.js";
 import { edgesOf, statesOf } from "../machines/walk.js";
 import { inLab, memoryMoves } from "../migrate/lab.js";
 import { uncaughtDuring } from "../uncaught.js";

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from "vitest";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
-import { coordinatorMachine } from "../../src/machines/coordinator.js";
-import { destinationMachine } from "../../src/machines/destination.js";
-import { sourceMachine } from "../../src/machines/source.js";
+import { coordinatorMachine } from "../../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../../src/machines/destination/machine.js";
+import { sourceMachine } from "../../src/machines/source/machine.js";
 import { type Phase, phaseMayFollow, phases } from "../../src/protocol/phases.js";
 import { edgesOf, isLeaf, isPassing, nameOf, pathOf, statesOf, topOf } from "./walk.js";
 

@@ -4,7 +4,7 @@
 import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
-import { isFinal } from "../../machines/final.js";
+import { isFinal } from "../../machines/shared/states.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Failure } from "../../protocol/failures.js";
 import type { Decision } from "../../protocol/messages.js";

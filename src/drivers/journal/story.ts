@@ -2,15 +2,15 @@
 
 import { readFile } from "node:fs/promises";
 import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/ports.js";
-import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator/machine.js";
 import {
   type DestinationInput,
   type DestinationMemory,
   destinationMachine,
-} from "../../machines/destination.js";
-import { isFinal } from "../../machines/final.js";
-import { topState, type Woken } from "../../machines/habits.js";
-import type { SourceInput, SourceMemory } from "../../machines/source.js";
+} from "../../machines/destination/machine.js";
+import { topState, type Woken } from "../../machines/shared/actions.js";
+import { isFinal } from "../../machines/shared/states.js";
+import type { SourceInput, SourceMemory } from "../../machines/source/machine.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "./lines.js";

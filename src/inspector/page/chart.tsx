@@ -2,7 +2,7 @@
 
 import { overview, whole } from "virtual:charts";
 import { useEffect, useRef } from "preact/hooks";
-import { topState } from "../../machines/habits.js";
+import { topState } from "../../machines/shared/actions.js";
 import type { Side } from "../../protocol/steps.js";
 import { type Chart, type ChartState, litStates } from "../chart.js";
 import type { SideMoment } from "../moment.js";

@@ -1,10 +1,21 @@
 // The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
 // effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
 
-import { noPolicy } from "../protocol/convergence-policy.js";
-import { noCourse } from "../protocol/forecast.js";
-import { finalState, freshHabits, keeping, refusing } from "./habits.js";
-import { handedOver, killing, settling, yielding } from "./source-letting-go.js";
+import { noPolicy } from "../../protocol/convergence-policy.js";
+import { noCourse } from "../../protocol/forecast.js";
+import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
+import { handedOver, killing, settling, yielding } from "./handover.js";
+import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./postcopy.js";
+import {
+  cancelling,
+  losing,
+  rescuing,
+  restoring,
+  takingBack,
+  tellingStuck,
+  unmirroring,
+} from "./rollback.js";
+import { createMachine, knownAlready } from "./setup.js";
 import {
   beginning,
   begun,
@@ -17,18 +28,7 @@ import {
   starting,
   switchingOver,
   waking,
-} from "./source-moving.js";
-import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./source-postcopy.js";
-import { createMachine, knownAlready } from "./source-setup.js";
-import {
-  cancelling,
-  losing,
-  rescuing,
-  restoring,
-  takingBack,
-  tellingStuck,
-  unmirroring,
-} from "./source-staying.js";
+} from "./transfer.js";
 
 export type {
   Described,
@@ -38,7 +38,7 @@ export type {
   SourceInput,
   SourceMemory,
   StartInput,
-} from "./source-setup.js";
+} from "./setup.js";
 
 const ending = keeping("the guest is on its way back already");
 const indifferent = keeping("the state does not depend on it");

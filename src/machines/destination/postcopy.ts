@@ -3,11 +3,11 @@
 // guest up, and once it is handed over nobody does.
 
 import { and, assign, stateIn } from "xstate";
-import { failure } from "../protocol/failures.js";
-import { died, takes } from "./destination-deciding.js";
-import { deciding, partly, undecided, whole } from "./destination-receiving.js";
-import { createStateConfig } from "./destination-setup.js";
-import { answers, isDone, keeping, noteThat } from "./habits.js";
+import { failure } from "../../protocol/failures.js";
+import { answers, isDone, keeping, noteThat } from "../shared/actions.js";
+import { deciding, partly, undecided, whole } from "./incoming.js";
+import { createStateConfig } from "./setup.js";
+import { died, takes } from "./takeover.js";
 
 const memoryGone = noteThat(
   failure("died", "perform", "source", {

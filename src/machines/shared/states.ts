@@ -1,10 +1,10 @@
 // Which states are a side's end, read off the machines.
 
-import type { Side } from "../protocol/steps.js";
-import { coordinatorMachine } from "./coordinator.js";
-import { destinationMachine } from "./destination.js";
-import { topState } from "./habits.js";
-import { sourceMachine } from "./source.js";
+import type { Side } from "../../protocol/steps.js";
+import { coordinatorMachine } from "../coordinator/machine.js";
+import { destinationMachine } from "../destination/machine.js";
+import { sourceMachine } from "../source/machine.js";
+import { topState } from "./actions.js";
 
 const machines = { source: sourceMachine, destination: destinationMachine, coordinator: coordinatorMachine };
 

@@ -1,8 +1,8 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
-import type { EffectName } from "../protocol/steps.js";
-import { answers, isDone, noteEffect } from "./habits.js";
-import { copiesDisks, createStateConfig, knownAlready, type SourceContext } from "./source-setup.js";
+import type { EffectName } from "../../protocol/steps.js";
+import { answers, isDone, noteEffect } from "../shared/actions.js";
+import { copiesDisks, createStateConfig, knownAlready, type SourceContext } from "./setup.js";
 
 export const lostHere = { target: "losing", actions: "noteDied" } as const;
 

@@ -2,9 +2,9 @@
 // of things is in destination.ts.
 
 import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
-import type { Answer, Cause } from "../protocol/answer.js";
-import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
-import { failure } from "../protocol/failures.js";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { failure } from "../../protocol/failures.js";
 import type {
   DestinationFound,
   DestinationReport,
@@ -12,8 +12,8 @@ import type {
   GuestDescription,
   Identity,
   Prepared,
-} from "../protocol/messages.js";
-import type { StepName } from "../protocol/steps.js";
+} from "../../protocol/messages.js";
+import type { StepName } from "../../protocol/steps.js";
 import {
   type Aside,
   type Habits,
@@ -25,7 +25,7 @@ import {
   topState,
   unbound,
   type Woken,
-} from "./habits.js";
+} from "../shared/actions.js";
 
 export type DestinationEvent =
   | { type: "coordinator.finishAsked" }

@@ -3,8 +3,8 @@
 
 import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
-import type { Answer, Cause } from "../protocol/answer.js";
-import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { hasMoved, type Limits, type Progress } from "../../protocol/convergence.js";
 import {
   type Action,
   type ConvergencePolicy,
@@ -13,10 +13,10 @@ import {
   hasTaken,
   type Taken,
   take,
-} from "../protocol/convergence-policy.js";
-import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
-import { failure } from "../protocol/failures.js";
-import { type Course, describeForecast, type Forecast, forecast, observe } from "../protocol/forecast.js";
+} from "../../protocol/convergence-policy.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { failure } from "../../protocol/failures.js";
+import { type Course, describeForecast, type Forecast, forecast, observe } from "../../protocol/forecast.js";
 import type {
   CopiedDisk,
   Decision,
@@ -30,8 +30,8 @@ import type {
   Settings,
   SourceFound,
   SourceReport,
-} from "../protocol/messages.js";
-import type { Policy, WhenUnreachable } from "../protocol/policy.js";
+} from "../../protocol/messages.js";
+import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
 import {
   type Aside,
   type Habits,
@@ -45,7 +45,7 @@ import {
   topState,
   unbound,
   type Woken,
-} from "./habits.js";
+} from "../shared/actions.js";
 
 export type SourceEvent =
   | { type: "coordinator.performAsked"; prepared: Prepared }

@@ -3,12 +3,12 @@
 
 import { castDraft, produce } from "immer";
 import { assign, type EventObject, emit, type MachineContext } from "xstate";
-import { type Answer, cause } from "../protocol/answer.js";
-import type { Deadlines } from "../protocol/deadlines.js";
-import { backoffMs } from "../protocol/deadlines.js";
-import { type Failure, failure } from "../protocol/failures.js";
-import type { Phase } from "../protocol/phases.js";
-import { type EffectName, effects } from "../protocol/steps.js";
+import { type Answer, cause } from "../../protocol/answer.js";
+import type { Deadlines } from "../../protocol/deadlines.js";
+import { backoffMs } from "../../protocol/deadlines.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import type { Phase } from "../../protocol/phases.js";
+import { type EffectName, effects } from "../../protocol/steps.js";
 
 /** What every state says about itself, for the journal, the inspector and the printed diagrams. */
 export interface StateMeta {

@@ -2,9 +2,9 @@
 // bound in effects/bind.ts. It decides nothing about the guest: each side is safe without it (G1, G2).
 
 import { assign, emit, fromPromise, setup } from "xstate";
-import type { Answer } from "../protocol/answer.js";
-import type { Deadlines } from "../protocol/deadlines.js";
-import { type Failure, failure, inTellingOrder } from "../protocol/failures.js";
+import type { Answer } from "../../protocol/answer.js";
+import type { Deadlines } from "../../protocol/deadlines.js";
+import { type Failure, failure, inTellingOrder } from "../../protocol/failures.js";
 import type {
   Abort,
   DestinationReport,
@@ -12,10 +12,10 @@ import type {
   Identity,
   Prepared,
   SourceReport,
-} from "../protocol/messages.js";
-import type { Heard, OutcomeKind } from "../protocol/outcomes.js";
-import { judge } from "../protocol/outcomes.js";
-import { type StepName, steps } from "../protocol/steps.js";
+} from "../../protocol/messages.js";
+import type { Heard, OutcomeKind } from "../../protocol/outcomes.js";
+import { judge } from "../../protocol/outcomes.js";
+import { type StepName, steps } from "../../protocol/steps.js";
 import {
   type Aside,
   freshHabits,
@@ -32,7 +32,7 @@ import {
   type StateMeta,
   unbound,
   type Woken,
-} from "./habits.js";
+} from "../shared/actions.js";
 
 export type CoordinatorEvent = { type: "person.aborted" };
 

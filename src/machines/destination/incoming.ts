@@ -1,9 +1,8 @@
 // The destination's states until it decides: it prepares, listens, receives, and refuses whenever it is asked too early.
 
 import { assign } from "xstate";
-import { type Failure, failure } from "../protocol/failures.js";
-import type { StepName } from "../protocol/steps.js";
-import { createStateConfig, type DestinationContext, type DestinationQuestion } from "./destination-setup.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import type { StepName } from "../../protocol/steps.js";
 import {
   type Answered,
   answers,
@@ -13,7 +12,8 @@ import {
   noteEffect,
   refusing,
   woke,
-} from "./habits.js";
+} from "../shared/actions.js";
+import { createStateConfig, type DestinationContext, type DestinationQuestion } from "./setup.js";
 
 const late = (step: StepName, waitedFor: string, ms: number): Failure =>
   failure("deadline", step, "destination", deadlineCause(waitedFor, ms));

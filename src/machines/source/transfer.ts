@@ -2,11 +2,21 @@
 // Upholds G4: when nobody has heard how the stream ended, its copy is not taken for whole anywhere.
 
 import { assign } from "xstate";
-import { mayThrottle } from "../protocol/convergence-policy.js";
-import { type Failure, failure } from "../protocol/failures.js";
-import { answers, deadlineCause, isDone, isFailed, noteEffect, noteThat, present, woke } from "./habits.js";
-import { convergence } from "./source-converging.js";
-import { limits, postcopy, watchdog } from "./source-regions.js";
+import { mayThrottle } from "../../protocol/convergence-policy.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import {
+  answers,
+  deadlineCause,
+  isDone,
+  isFailed,
+  noteEffect,
+  noteThat,
+  present,
+  woke,
+} from "../shared/actions.js";
+import { convergence } from "./convergence.js";
+import { limits, postcopy, watchdog } from "./regions.js";
+import { lostHere } from "./rollback.js";
 import {
   aborted,
   copiesDisks,
@@ -15,8 +25,7 @@ import {
   knownAlready,
   type SourceContext,
   switchoverMs,
-} from "./source-setup.js";
-import { lostHere } from "./source-staying.js";
+} from "./setup.js";
 
 const late = (waitedFor: string, ms: number): Failure =>
   failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));

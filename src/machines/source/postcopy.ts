@@ -2,10 +2,10 @@
 // there. Upholds G1 and G3: once the hand-over has been asked for, only a refusal leads back to a guest that runs here.
 
 import { assign } from "xstate";
-import { failure } from "../protocol/failures.js";
-import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "./habits.js";
-import { askWhoRuns } from "./source-letting-go.js";
-import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./source-setup.js";
+import { failure } from "../../protocol/failures.js";
+import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "../shared/actions.js";
+import { askWhoRuns } from "./handover.js";
+import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "perform", "destination", {

@@ -2,41 +2,18 @@
 // bound in effects/bind.ts. Upholds G1 and G3: it runs the guest only after its decision to take it is durable,
 // and once it has refused it never runs it.
 
-import {
-  claiming,
-  disclaiming,
-  endingUnrecorded,
-  killing,
-  refusing,
-  resuming,
-  taking,
-} from "./destination-deciding.js";
-import {
-  entrusted,
-  fetching,
-  landing,
-  orphaned,
-  receivingPostcopy,
-  runnable,
-} from "./destination-postcopy.js";
-import {
-  completing,
-  listening,
-  preparing,
-  received,
-  receiving,
-  recovering,
-  waking,
-} from "./destination-receiving.js";
-import { createMachine } from "./destination-setup.js";
-import { finalState, freshHabits, keeping, refusing as refuses } from "./habits.js";
+import { finalState, freshHabits, keeping, refusing as refuses } from "../shared/actions.js";
+import { completing, listening, preparing, received, receiving, recovering, waking } from "./incoming.js";
+import { entrusted, fetching, landing, orphaned, receivingPostcopy, runnable } from "./postcopy.js";
+import { createMachine } from "./setup.js";
+import { claiming, disclaiming, endingUnrecorded, killing, refusing, resuming, taking } from "./takeover.js";
 
 export type {
   DestinationEvent,
   DestinationInput,
   DestinationMemory,
   PrepareInput,
-} from "./destination-setup.js";
+} from "./setup.js";
 
 const follows = keeping("the answer follows from the state");
 const indifferent = keeping("the state does not depend on it");

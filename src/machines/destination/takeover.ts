@@ -2,8 +2,15 @@
 // Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
 
 import { and, not } from "xstate";
-import { createStateConfig, fencedGuest } from "./destination-setup.js";
-import { type Answered, isDone, isFailed, keeping, noteEffect, refusing as refuses } from "./habits.js";
+import {
+  type Answered,
+  isDone,
+  isFailed,
+  keeping,
+  noteEffect,
+  refusing as refuses,
+} from "../shared/actions.js";
+import { createStateConfig, fencedGuest } from "./setup.js";
 
 /** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
 export const takes = {

@@ -1,8 +1,8 @@
 // The source's states past the point of no return: its copy stays paused until the destination has said who runs the
 // guest. Upholds G1 and G3: only a refusal, or the fence's word, leads from here to a running source.
 
-import { failure } from "../protocol/failures.js";
-import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "./habits.js";
+import { failure } from "../../protocol/failures.js";
+import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "../shared/actions.js";
 import {
   asksAlready,
   createStateConfig,
@@ -10,7 +10,7 @@ import {
   knownAlready,
   pastReturn,
   type SourceContext,
-} from "./source-setup.js";
+} from "./setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "settle", "destination", { message: "the destination refused the guest" }),
