@@ -15,6 +15,8 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
+import { metaIn } from "../machines/shared/states.js";
+import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
 import type { StreamWish } from "../protocol/stream.js";
@@ -48,9 +50,8 @@ type Standing = "postcopy" | "postcopyFailed";
 
 /** In post-copy: whether its memory comes; null when the guest does not run here yet. */
 function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
-  if (snapshot.matches("orphaned")) return "postcopyFailed";
-  if (!snapshot.matches("fetching")) return null;
-  return snapshot.matches({ fetching: { line: "connected" } }) ? "postcopy" : "postcopyFailed";
+  const { libvirt } = metaIn("destination", stateName(snapshot));
+  return libvirt === "postcopy" || libvirt === "postcopyFailed" ? libvirt : null;
 }
 
 export class Incoming {
@@ -148,7 +149,7 @@ export class Incoming {
 
   /** Its client has gone before the stream has begun: nobody will send one. */
   abandon(): void {
-    if (this.#actor.getSnapshot().matches("listening"))
+    if (this.#actor.getSnapshot().matches({ incoming: { streaming: "listening" } }))
       this.#actor.send({ type: "coordinator.finishCancelledAsked" });
   }
 

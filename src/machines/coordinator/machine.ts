@@ -1,114 +1,21 @@
 // The coordinator of managed mode: Begin, Prepare, Perform, Finish, Confirm, and one outcome. No I/O: effects are
 // bound in effects/bind.ts. It decides nothing about the guest: each side is safe without it (G1, G2).
+//
+// Theory of operation. Each state asks one side its step and goes on with the answer. A step that fails, or an abort, leads
+// to the same two questions with `cancelled`. A question without an answer is asked again a few times; each side answers
+// from its own state, so asking twice is harmless, and when no answer comes the sides settle between themselves.
+//
+//   beginning -> preparing -> performing -> finishing -> confirming -> ended
+//   any of them -> finishingCancelled -> confirmingCancelled -> ended
 
-import { assign, emit, fromPromise, setup } from "xstate";
-import type { Answer } from "../../protocol/answer.js";
-import type { Deadlines } from "../../protocol/deadlines.js";
-import { type Failure, failure, inTellingOrder } from "../../protocol/failures.js";
-import type {
-  Abort,
-  DestinationReport,
-  GuestDescription,
-  Identity,
-  Prepared,
-  SourceReport,
-} from "../../protocol/messages.js";
-import type { Heard, OutcomeKind } from "../../protocol/outcomes.js";
+import { assign, emit } from "xstate";
+import { failure, inTellingOrder } from "../../protocol/failures.js";
+import type { Heard } from "../../protocol/outcomes.js";
 import { judge } from "../../protocol/outcomes.js";
-import { type StepName, steps } from "../../protocol/steps.js";
-import {
-  type Aside,
-  freshHabits,
-  type Habits,
-  habitualActions,
-  isDone,
-  isUnknown,
-  keeping,
-  nextBackoffMs,
-  noted,
-  noteThat,
-  present,
-  refusing,
-  type StateMeta,
-  unbound,
-  type Woken,
-} from "../shared/actions.js";
+import { freshHabits, isDone, keeping, noteThat, present, refusing } from "../shared/actions.js";
+import { askingDestination, askingSource, createMachine, unanswered } from "./setup.js";
 
-export type CoordinatorEvent = { type: "person.aborted" };
-
-/** What the coordinator has learned and must know again after a crash. */
-export interface CoordinatorMemory {
-  guest: GuestDescription | null;
-  prepared: Prepared | null;
-  source: SourceReport | null;
-  destination: DestinationReport | null;
-}
-
-export interface CoordinatorInput {
-  identity: Identity;
-  deadlines: Deadlines;
-  /** When the engine was restarted. */
-  woken?: (Woken & { readonly memory: CoordinatorMemory }) | undefined;
-}
-
-export interface CoordinatorContext extends Habits, CoordinatorMemory {
-  identity: Identity;
-}
-
-export interface CoordinatorOutput extends Heard {
-  readonly kind: OutcomeKind;
-  readonly undone: readonly string[];
-}
-
-/** How often a question is asked again when no answer comes. */
-const mostAsks = 4;
-
-const { createMachine } = setup({
-  types: {
-    context: {} as CoordinatorContext,
-    events: {} as CoordinatorEvent,
-    emitted: {} as Aside,
-    input: {} as CoordinatorInput,
-    output: {} as CoordinatorOutput,
-    meta: {} as StateMeta,
-  },
-  actors: {
-    askBegin: fromPromise<Answer<GuestDescription>>(unbound("askBegin")),
-    askPrepare: fromPromise<Answer<Prepared>, GuestDescription>(unbound("askPrepare")),
-    askPerform: fromPromise<Answer<null>, Prepared>(unbound("askPerform")),
-    askAbort: fromPromise<Answer<Abort>>(unbound("askAbort")),
-    askFinish: fromPromise<Answer<DestinationReport>>(unbound("askFinish")),
-    askFinishCancelled: fromPromise<Answer<DestinationReport>>(unbound("askFinishCancelled")),
-    askConfirm: fromPromise<Answer<SourceReport>>(unbound("askConfirm")),
-    askConfirmCancelled: fromPromise<Answer<SourceReport>>(unbound("askConfirmCancelled")),
-  },
-  actions: {
-    ...habitualActions<CoordinatorContext, CoordinatorEvent>(),
-    noteAll: assign(({ context }, params: readonly Failure[]) => noted(context, ...params)),
-    hearSource: assign(({ context }, params: Answer<SourceReport>) =>
-      params.kind === "done"
-        ? { ...noted(context, ...params.value.failures), source: params.value }
-        : noted(context, ...unanswered("confirm", params)),
-    ),
-    hearDestination: assign(({ context }, params: Answer<DestinationReport>) =>
-      params.kind === "done"
-        ? { ...noted(context, ...params.value.failures), destination: params.value }
-        : noted(context, ...unanswered("finish", params)),
-    ),
-  },
-  guards: {
-    wokeIn: ({ context }, state: string) => context.woken?.state.startsWith(state) === true,
-  },
-  delays: { backoff: ({ context }) => nextBackoffMs(context) },
-});
-
-/** What a step that was not done tells: the peer's own failures, or ours when it said nothing. */
-function unanswered(step: StepName, answer: Answer<unknown>): readonly Failure[] {
-  if (answer.kind === "done") return [];
-  if (answer.cause.failures?.length) return answer.cause.failures;
-  const code = answer.kind === "unknown" ? "unanswered" : "rejected";
-  return [failure(code, step, steps[step].side, answer.cause)];
-}
+export type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "./setup.js";
 
 const aborted = noteThat(
   failure("aborted", "perform", "coordinator", { message: "a person aborted the migration" }),
@@ -138,20 +45,6 @@ export const coordinatorMachine = createMachine({
   },
   initial: "waking",
   states: {
-    waking: {
-      description: "begins, or goes on where the engine was when it was restarted",
-      always: [
-        { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
-        { guard: { type: "wokeIn", params: "finishingCancelled" }, target: "finishingCancelled" },
-        { guard: { type: "wokeIn", params: "finishing" }, target: "finishing" },
-        { guard: { type: "wokeIn", params: "confirmingCancelled" }, target: "confirmingCancelled" },
-        { guard: { type: "wokeIn", params: "confirming" }, target: "confirming" },
-        { guard: { type: "wokeIn", params: "ended" }, target: "ended" },
-        // Each side answers from its state, so what was asked before is asked again.
-        { target: "beginning" },
-      ],
-      on: { "person.aborted": ending },
-    },
     beginning: {
       description: "Begin: the source takes the job and describes its guest",
       on: {
@@ -257,116 +150,46 @@ export const coordinatorMachine = createMachine({
     },
     finishing: {
       description: "Finish: the destination takes the guest and runs it",
-      entry: "firstAttempt",
       on: { "person.aborted": tooLate },
-      initial: "asking",
-      states: {
-        asking: {
-          entry: "countAttempt",
-          invoke: {
-            src: "askFinish",
-            id: "askFinish",
-            onDone: [
-              {
-                guard: ({ event }) =>
-                  event.output.kind === "done" && event.output.value.outcome === "arrived",
-                target: "#coordinator.confirming",
-                actions: { type: "hearDestination", params: ({ event }) => event.output },
-              },
-              {
-                guard: ({ event, context }) => isUnknown({ event }) && context.attempts < mostAsks,
-                target: "waiting",
-              },
-              {
-                // Not arrived, or not heard: the source asks the destination itself before it does anything.
-                target: "#coordinator.confirmingCancelled",
-                actions: { type: "hearDestination", params: ({ event }) => event.output },
-              },
-            ],
-          },
-        },
-        waiting: { after: { backoff: "asking" } },
-      },
-    },
-    finishingCancelled: {
-      description: "Finish with cancelled: the destination ends its copy",
-      entry: "firstAttempt",
-      on: { "person.aborted": ending },
-      initial: "asking",
-      states: {
-        asking: {
-          entry: "countAttempt",
-          invoke: {
-            src: "askFinishCancelled",
-            id: "askFinishCancelled",
-            onDone: [
-              {
-                guard: ({ event, context }) => isUnknown({ event }) && context.attempts < mostAsks,
-                target: "waiting",
-              },
-              {
-                target: "#coordinator.confirmingCancelled",
-                actions: { type: "hearDestination", params: ({ event }) => event.output },
-              },
-            ],
-          },
-        },
-        waiting: { after: { backoff: "asking" } },
-      },
+      ...askingDestination("askFinish", {
+        arrived: "#coordinator.confirming",
+        // Not arrived, or not heard: the source asks the destination itself before it does anything.
+        otherwise: "#coordinator.confirmingCancelled",
+      }),
     },
     confirming: {
       description: "Confirm: the source ends its copy, the destination has the guest",
-      entry: "firstAttempt",
       on: { "person.aborted": tooLate },
-      initial: "asking",
-      states: {
-        asking: {
-          entry: "countAttempt",
-          invoke: {
-            src: "askConfirm",
-            id: "askConfirm",
-            onDone: [
-              {
-                guard: ({ event, context }) => isUnknown({ event }) && context.attempts < mostAsks,
-                target: "waiting",
-              },
-              {
-                target: "#coordinator.ended",
-                actions: { type: "hearSource", params: ({ event }) => event.output },
-              },
-            ],
-          },
-        },
-        waiting: { after: { backoff: "asking" } },
-      },
+      ...askingSource("askConfirm"),
+    },
+    ended: { type: "final", description: "one outcome, from what both sides said" },
+    finishingCancelled: {
+      description: "Finish with cancelled: the destination ends its copy",
+      on: { "person.aborted": ending },
+      ...askingDestination("askFinishCancelled", {
+        arrived: "#coordinator.confirmingCancelled",
+        otherwise: "#coordinator.confirmingCancelled",
+      }),
     },
     confirmingCancelled: {
       description:
         "Confirm with cancelled: the source settles with the destination, then resumes or ends its copy",
-      entry: "firstAttempt",
       on: { "person.aborted": ending },
-      initial: "asking",
-      states: {
-        asking: {
-          entry: "countAttempt",
-          invoke: {
-            src: "askConfirmCancelled",
-            id: "askConfirmCancelled",
-            onDone: [
-              {
-                guard: ({ event, context }) => isUnknown({ event }) && context.attempts < mostAsks,
-                target: "waiting",
-              },
-              {
-                target: "#coordinator.ended",
-                actions: { type: "hearSource", params: ({ event }) => event.output },
-              },
-            ],
-          },
-        },
-        waiting: { after: { backoff: "asking" } },
-      },
+      ...askingSource("askConfirmCancelled"),
     },
-    ended: { type: "final", description: "one outcome, from what both sides said" },
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      always: [
+        { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
+        { guard: { type: "wokeIn", params: "finishingCancelled" }, target: "finishingCancelled" },
+        { guard: { type: "wokeIn", params: "finishing" }, target: "finishing" },
+        { guard: { type: "wokeIn", params: "confirmingCancelled" }, target: "confirmingCancelled" },
+        { guard: { type: "wokeIn", params: "confirming" }, target: "confirming" },
+        { guard: { type: "wokeIn", params: "ended" }, target: "ended" },
+        // Each side answers from its state, so what was asked before is asked again.
+        { target: "beginning" },
+      ],
+      on: { "person.aborted": ending },
+    },
   },
 });

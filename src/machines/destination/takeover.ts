@@ -1,95 +1,54 @@
-// The destination's states once it decides: it takes the guest and runs it, or refuses it for good and ends its copy.
-// Upholds G1 and G3: its decision is durable before `cont`, and a refusal is durable before it is said.
+// The destination's states once it has decided to run the guest. Upholds G1 and G3: the decision is durable before `cont`,
+// and is said when it is certain that the guest may have run here.
 
 import { and, not } from "xstate";
 import {
   type Answered,
+  answers,
   isDone,
   isFailed,
   keeping,
   noteEffect,
-  refusing as refuses,
+  refusing,
 } from "../shared/actions.js";
-import { createStateConfig, fencedGuest } from "./setup.js";
+import { line } from "./line.js";
+import {
+  createStateConfig,
+  fencedGuest,
+  keepWhole,
+  memoryGone,
+  noteQemu,
+  putOff,
+  retrying,
+} from "./setup.js";
 
-/** Decided to take: the answer to whoever asks follows from the state, as soon as it is certain. */
-export const takes = {
-  "coordinator.finishAsked": keeping("the guest is being taken"),
-  "coordinator.finishCancelledAsked": refuses("the guest is being taken; the source has to let go"),
-  "source.asked": keeping("the answer follows when `cont` has had its own"),
-  // In post-copy it means more than that the guest is to be taken: it is heard again then.
-  "source.yielded": {
-    actions: [
-      { type: "putOff", params: "source.yielded" },
-      { type: "keep", params: { why: "the guest is being taken" } },
-    ],
-  },
-  "source.announced": keeping("the guest is being taken"),
-  "source.handedOver": keeping("the guest is being taken"),
-} as const;
+const died = noteQemu("finish");
+const disclaiming = "#destination.refusal.disclaiming";
 
-export const died = { type: "noteQemu", params: { step: "finish" } } as const;
-const diedAnyway = { type: "noteWords", params: { step: "perform" } } as const;
-
-export const claiming = createStateConfig({
+const claiming = createStateConfig({
   description: "the guest is claimed at the fence; the claim is asked again until it is certain",
-  meta: { phase: "finish3" },
-  tags: ["prepared"],
-  entry: "firstAttempt",
-  initial: "trying",
+  meta: { guest: "held" },
   on: {
-    ...takes,
     "monitor.resumed": "taking",
     // The claim may have been heard: the guest is given back, so that the source can have it.
-    "process.exited": { target: "disclaiming", actions: died },
+    "process.exited": { target: disclaiming, actions: died },
   },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "claim",
-        id: "claim",
-        input: fencedGuest,
-        onDone: [
-          { guard: isDone, target: "#destination.taking" },
-          // An earlier claim, of which nobody knows any more, may have been heard.
-          { guard: isFailed, target: "#destination.disclaiming", actions: noteEffect("claim") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
+  ...retrying(
+    "claim",
+    [
+      { guard: isDone, target: "#destination.takeover.taking" },
+      // An earlier claim, of which nothing is known any more, may have been heard.
+      { guard: isFailed, target: disclaiming, actions: noteEffect("claim") },
+    ],
+    { as: "trying", input: fencedGuest },
+  ),
 });
 
-export const disclaiming = createStateConfig({
-  description: "the guest is given back at the fence; it has not run here",
-  meta: { phase: "finish3" },
-  entry: "firstAttempt",
-  initial: "trying",
-  on: {
-    "source.asked": keeping("the answer follows when the guest has been given back"),
-    "process.exited": { actions: diedAnyway },
-  },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "disclaim",
-        id: "disclaim",
-        input: fencedGuest,
-        onDone: [{ guard: isDone, target: "#destination.refusing" }, { target: "waiting" }],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
-});
-
-export const taking = createStateConfig({
+const taking = createStateConfig({
   description:
     "the decision to take the guest becomes durable, then it is let run; the answer says whether it has been",
-  meta: { phase: "finish3" },
-  tags: ["prepared"],
+  meta: { rehydratesAs: "resuming" },
+  tags: ["decided"],
   invoke: {
     src: "take",
     id: "take",
@@ -97,7 +56,7 @@ export const taking = createStateConfig({
     onDone: [
       {
         guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
-        target: "disclaiming",
+        target: disclaiming,
         actions: noteEffect("take"),
       },
       // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
@@ -106,15 +65,15 @@ export const taking = createStateConfig({
         target: "resuming",
         actions: noteEffect("take"),
       },
-      { guard: isFailed, target: "refusing", actions: noteEffect("take") },
+      { guard: isFailed, target: "#destination.refusal", actions: noteEffect("take") },
       // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
-      { guard: "isDying", target: "lost" },
+      { guard: "isDying", target: "#destination.lost" },
       { guard: isDone, target: "landing" },
       { target: "resuming", actions: noteEffect("take") },
     ],
   },
   initial: "asking",
-  on: { ...takes, "monitor.resumed": "landing" },
+  on: { "monitor.resumed": "landing" },
   states: {
     asking: { on: { "process.exited": { target: "dying", actions: died } } },
     dying: {
@@ -124,107 +83,101 @@ export const taking = createStateConfig({
   },
 });
 
-export const resuming = createStateConfig({
+const resuming = createStateConfig({
   description:
     "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
-  meta: { phase: "finish3" },
-  tags: ["prepared"],
-  entry: "firstAttempt",
-  initial: "waiting",
+  tags: ["decided"],
+  on: { "monitor.resumed": "landing" },
+  ...retrying(
+    "resume",
+    [
+      { guard: isDone, target: "#destination.takeover.landing" },
+      { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
+    ],
+    { as: "trying", initial: "waiting", input: ({ context }) => context.guest },
+  ),
+});
+
+const landing = createStateConfig({
+  description: "the guest is taken: it has arrived when all of its memory is here",
+  meta: { guest: "runs", rehydratesAs: "resuming" },
+  tags: ["decided"],
+  always: [{ guard: "isWhole", target: "#destination.arrived" }, { target: "fetching" }],
+});
+
+const fetching = createStateConfig({
+  description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
+  entry: "putAgain",
+  meta: { guest: "runs" },
+  tags: ["decided", "taken"],
+  type: "parallel",
   on: {
-    ...takes,
-    "monitor.resumed": "landing",
+    "source.yielded": [
+      { guard: "isConnected", target: "orphaned" },
+      { target: "#destination.lost", actions: memoryGone },
+    ],
+    "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
+  },
+  states: {
+    line: line({ runsHere: true }),
+    hand: {
+      initial: "inquiring",
+      states: {
+        inquiring: {
+          description: "the last of the memory may have come while this side decided",
+          invoke: {
+            src: "inquireDestination",
+            id: "inquireDestination",
+            onDone: [
+              { guard: answers("runs"), target: "#destination.arrived" },
+              { guard: answers("received"), target: "#destination.arrived" },
+              { target: "waiting" },
+            ],
+          },
+        },
+        waiting: { after: { receive: "inquiring" } },
+      },
+    },
+  },
+});
+
+const orphaned = createStateConfig({
+  description:
+    "post-copy, and the source's QEMU is dead: the guest is whole if all of its memory was under way",
+  meta: { guest: "runs", libvirt: "postcopyFailed" },
+  tags: ["decided", "taken"],
+  on: {
+    "source.yielded": keeping("known already"),
+    "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
+    "monitor.postcopyPaused": { target: "#destination.lost", actions: memoryGone },
+  },
+  ...retrying(
+    "inquireDestination",
+    [
+      { guard: answers("runs"), target: "#destination.arrived" },
+      { guard: answers("received"), target: "#destination.arrived" },
+      { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
+      // QEMU itself waits for memory that never comes.
+      { guard: "outOfAttempts", target: "#destination.lost", actions: memoryGone },
+    ],
+    { as: "asking" },
+  ),
+});
+
+export const takeover = createStateConfig({
+  description:
+    "Finish: the guest is taken and let run; the answer to every question is that it is, once it is certain",
+  meta: { group: true, phase: "finish3", guest: "unsure" },
+  initial: "taking",
+  on: {
+    "coordinator.finishAsked": keeping("the guest is being taken"),
+    "coordinator.finishCancelledAsked": refusing("the guest is being taken; the source has to let go"),
+    "source.asked": keeping("the answer follows when `cont` has had its own"),
+    // In post-copy it means more than that the guest is to be taken: it is heard again then.
+    "source.yielded": putOff("source.yielded", "the guest is being taken"),
+    "source.announced": keeping("the guest is being taken"),
+    "source.handedOver": keeping("the guest is being taken"),
     "process.exited": { target: "lost", actions: died },
   },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "resume",
-        id: "resume",
-        input: ({ context }) => context.guest,
-        onDone: [
-          { guard: isDone, target: "#destination.landing" },
-          { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
-});
-
-export const refusing = createStateConfig({
-  description: "the decision never to run this copy becomes durable",
-  meta: { phase: "finish3" },
-  entry: "firstAttempt",
-  initial: "trying",
-  on: { "process.exited": { target: "refused", actions: diedAnyway } },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "recordRefusal",
-        id: "recordRefusal",
-        onDone: [
-          { guard: isDone, target: "#destination.killing" },
-          { guard: "outOfAttempts", target: "#destination.endingUnrecorded" },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
-});
-
-export const endingUnrecorded = createStateConfig({
-  description:
-    "the refusal cannot be made durable: it is said when this copy is gone, which is a refusal too",
-  meta: { phase: "finish3" },
-  entry: "firstAttempt",
-  initial: "trying",
-  on: { "process.exited": { target: "refused", actions: diedAnyway } },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "killDestination",
-        id: "killDestination",
-        onDone: [
-          { guard: isDone, target: "#destination.refused" },
-          { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("killDestination") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
-});
-
-export const killing = createStateConfig({
-  description: "this copy is ended; it will never run",
-  meta: { phase: "finish3" },
-  tags: ["refused"],
-  entry: "firstAttempt",
-  initial: "trying",
-  on: { "process.exited": { target: "refused", actions: diedAnyway } },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "killDestination",
-        id: "killDestination",
-        onDone: [
-          { guard: isDone, target: "#destination.refused" },
-          {
-            guard: "outOfAttempts",
-            target: "#destination.leftBehind",
-            actions: noteEffect("killDestination"),
-          },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
+  states: { claiming, taking, resuming, landing, fetching, orphaned },
 });

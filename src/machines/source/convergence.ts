@@ -57,7 +57,7 @@ export const convergence = createStateConfig({
         },
         {
           guard: { type: "measureDue", params: "abort" },
-          target: "#source.cancelling",
+          target: "#source.rollback.aborting.cancelling",
           actions: ["sayMeasure", { type: "note", params: ({ context }) => givenUpBy(context) }],
         },
       ],

@@ -9,7 +9,8 @@ import {
   fencedGuest,
   knownAlready,
   pastReturn,
-  type SourceContext,
+  refusedInPostcopy,
+  retrying,
 } from "./setup.js";
 
 const refusedThere = noteThat(
@@ -27,57 +28,54 @@ const resumedUnsafely = noteThat(
 );
 
 /** Asks until the destination says who runs the guest. */
-export const askWhoRuns = (taken: "#source.killing" | "#source.abandoning", refused: typeof refusedThere) =>
-  ({
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "settle",
-        id: "settle",
-        input: ({ context }: { context: SourceContext }) => context.identity,
-        onDone: [
-          { guard: answers("taken"), target: taken },
-          { guard: answers("refused"), target: "#source.restoring", actions: refused },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
-  }) as const;
+const askWhoRuns = <const Taken extends string, const Refused extends typeof refusedThere>(
+  taken: Taken,
+  refused: Refused,
+) =>
+  retrying(
+    "settle",
+    [
+      { guard: answers("taken"), target: taken },
+      { guard: answers("refused"), target: "#source.rollback.restoring", actions: refused },
+    ],
+    { as: "asking", input: ({ context }) => context.identity },
+  );
 
-export const handedOver = createStateConfig({
+const handedOver = createStateConfig({
   description: "point of no return: the destination holds the guest whole; this copy stays paused",
-  meta: { phase: "perform3_done" },
-  tags: ["performed", "pointOfNoReturn"],
-  on: {
-    "coordinator.confirmAsked": "killing",
-    "coordinator.confirmCancelledAsked": "settling",
-    "person.aborted": pastReturn,
-    "process.exited": { target: "yielding", actions: "noteDied" },
-  },
+  meta: { libvirt: "migration" },
+  tags: ["performed"],
+  on: { "coordinator.confirmCancelledAsked": "settling" },
   after: { confirm: "settling" },
 });
 
-export const settling = createStateConfig({
-  description: "asks the destination until it says taken or refused",
-  meta: { phase: "perform3_done" },
-  tags: ["performed", "pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
+const killing = createStateConfig({
+  description: "the destination has taken the guest; this copy is ended",
+  meta: { phase: "confirm3", guest: "held" },
+  tags: ["performed"],
   on: {
-    "coordinator.confirmAsked": "killing",
-    "coordinator.confirmCancelledAsked": asksAlready,
-    "person.aborted": pastReturn,
-    "process.exited": { target: "yielding", actions: "noteDied" },
+    "coordinator.confirmAsked": keeping("this copy is being ended already"),
+    "coordinator.confirmCancelledAsked": refusing("the destination has taken the guest"),
+    "process.exited": "#source.left",
   },
-  after: {
-    patience: [
-      { guard: { type: "policyIs", params: "fence" }, target: ".fencing" },
-      { guard: { type: "policyIs", params: "resume" }, target: "restoring", actions: resumedUnsafely },
+  ...retrying(
+    "killSource",
+    [
+      { guard: isDone, target: "#source.left" },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
     ],
-  },
+    { as: "trying", input: ({ context }) => fencedGuest(context) },
+  ),
+});
+
+const asking = askWhoRuns("#source.handover.killing", refusedThere);
+
+const settling = createStateConfig({
+  description: "asks the destination until it says taken or refused",
+  tags: ["performed"],
+  ...asking,
   states: {
-    ...askWhoRuns("#source.killing", refusedThere),
+    ...asking.states,
     fencing: {
       description: "the destination has not answered for long: the fence is asked",
       invoke: {
@@ -85,71 +83,86 @@ export const settling = createStateConfig({
         id: "fence",
         input: ({ context }) => present(fencedGuest(context), "the fencing token"),
         onDone: [
-          { guard: isDone, target: "#source.restoring", actions: fencedOff },
+          { guard: isDone, target: "#source.rollback.restoring", actions: fencedOff },
           // The destination has claimed the guest, or nobody answers: from the beginning, patience included.
-          { target: "#source.settling", reenter: true },
+          { target: "#source.handover.settling", reenter: true },
         ],
       },
     },
   },
+  after: {
+    patience: [
+      { guard: { type: "policyIs", params: "fence" }, target: ".fencing" },
+      {
+        guard: { type: "policyIs", params: "resume" },
+        target: "#source.rollback.restoring",
+        actions: resumedUnsafely,
+      },
+    ],
+  },
 });
 
-export const yielding = createStateConfig({
-  description: "this QEMU is dead; the destination takes the guest if it holds it whole",
-  meta: { phase: "perform3_done" },
-  tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
+const askingBack = createStateConfig({
+  description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
+  meta: { phase: "perform3", libvirt: "postcopy" },
+  on: { "coordinator.confirmAsked": asksAlready },
+  ...askWhoRuns("#source.handover.abandoning", refusedInPostcopy),
+});
+
+const abandoning = createStateConfig({
+  description:
+    "the destination has taken a guest that QEMU serves no more: this copy is ended, then that is told",
+  meta: { phase: "perform3", guest: "held", libvirt: "postcopy" },
   on: {
-    "coordinator.confirmAsked": "left",
-    "coordinator.confirmCancelledAsked": asksAlready,
+    "coordinator.confirmAsked": keeping("this copy is being ended"),
+    "coordinator.confirmCancelledAsked": keeping("this copy is being ended"),
+    "process.exited": "yielding",
+  },
+  ...retrying(
+    "killSource",
+    [
+      { guard: isDone, target: "#source.handover.yielding" },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
+    ],
+    { as: "trying", input: () => null },
+  ),
+});
+
+const yielding = createStateConfig({
+  description: "this QEMU is dead; the destination takes the guest if it holds it whole",
+  meta: { guest: "gone" },
+  on: {
+    "coordinator.confirmAsked": "#source.left",
     "person.aborted": refusing("the source's QEMU is dead"),
     "process.exited": knownAlready,
   },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "yield",
-        id: "yield",
-        input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
-        onDone: [
-          { guard: answers("taken"), target: "#source.left" },
-          { guard: answers("refused"), target: "#source.lost" },
-          { target: "waiting" },
-        ],
-      },
+  ...retrying(
+    "yield",
+    [
+      { guard: answers("taken"), target: "#source.left" },
+      { guard: answers("refused"), target: "#source.lost" },
+    ],
+    {
+      as: "asking",
+      input: ({ context }) => ({
+        identity: context.identity,
+        fenced: fencedGuest(context),
+      }),
     },
-    waiting: { after: { backoff: "asking" } },
-  },
+  ),
 });
 
-export const killing = createStateConfig({
-  description: "the destination has taken the guest; this copy is ended",
-  meta: { phase: "confirm3" },
-  tags: ["performed", "pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "trying",
+export const handover = createStateConfig({
+  description:
+    "Finish and Confirm: the destination says who runs the guest; this copy runs only when it refuses",
+  meta: { group: true, phase: "perform3_done", guest: "still" },
+  tags: ["pointOfNoReturn"],
+  initial: "handedOver",
   on: {
-    "coordinator.confirmAsked": keeping("this copy is being ended already"),
-    "coordinator.confirmCancelledAsked": refusing("the destination has taken the guest"),
+    "coordinator.confirmAsked": ".killing",
+    "coordinator.confirmCancelledAsked": asksAlready,
     "person.aborted": pastReturn,
-    "process.exited": "left",
+    "process.exited": { target: ".yielding", actions: "noteDied" },
   },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "killSource",
-        id: "killSource",
-        input: ({ context }) => fencedGuest(context),
-        onDone: [
-          { guard: isDone, target: "#source.left" },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
+  states: { handedOver, killing, settling, askingBack, abandoning, yielding },
 });

@@ -1,34 +1,30 @@
 // The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
 // effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
+//
+// Theory of operation. The guest is the source's own while it is `preparing` (Begin, the copies of the disks) and
+// `transferring` (QEMU's pre-copy and the switchover). QEMU's `completed` is the point of no return, `handover`: this copy
+// stays paused until the destination, asked by the migration's id, has said who runs the guest. `taken` ends this copy
+// (left); `refused` leads to `rollback`. In `postcopy` the point of no return comes before the end of the stream: the
+// destination runs the guest, and its missing memory is served from here. `rollback` cancels QEMU's migration, which may
+// still end it as completed, and makes the guest run as before (stayed).
+//
+//   preparing -> transferring -> handover -> left
+//                transferring -> postcopy -> handover
+//   preparing, transferring, handover, postcopy -> rollback -> stayed
+//
+// Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
+// or in the one that its `meta` names. `lost` and `stuck` are ends for a QEMU that died, or that obeys no more.
 
 import { noPolicy } from "../../protocol/convergence-policy.js";
 import { noCourse } from "../../protocol/forecast.js";
 import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
-import { handedOver, killing, settling, yielding } from "./handover.js";
-import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./postcopy.js";
-import {
-  cancelling,
-  losing,
-  rescuing,
-  restoring,
-  takingBack,
-  tellingStuck,
-  unmirroring,
-} from "./rollback.js";
-import { createMachine, knownAlready } from "./setup.js";
-import {
-  beginning,
-  begun,
-  doubting,
-  endingMirrors,
-  mirroring,
-  pausing,
-  precopying,
-  recovering,
-  starting,
-  switchingOver,
-  waking,
-} from "./transfer.js";
+import { rehydrating } from "../shared/rehydrate.js";
+import { handover } from "./handover.js";
+import { postcopy } from "./postcopy.js";
+import { preparing } from "./preparing.js";
+import { rollback } from "./rollback.js";
+import { createMachine, createStateConfig, ending, indifferent, knownAlready } from "./setup.js";
+import { transferring } from "./transfer.js";
 
 export type {
   Described,
@@ -40,8 +36,30 @@ export type {
   StartInput,
 } from "./setup.js";
 
-const ending = keeping("the guest is on its way back already");
-const indifferent = keeping("the state does not depend on it");
+const left = createStateConfig({
+  type: "final",
+  description: "the guest left: this copy is gone",
+  meta: { guest: "gone" },
+  tags: ["performed"],
+});
+const stayed = createStateConfig({
+  type: "final",
+  description: "the guest is here as before",
+  meta: { guest: "runs" },
+});
+const lost = createStateConfig({
+  type: "final",
+  description: "this QEMU died and the destination did not have the guest",
+  meta: { guest: "lost" },
+});
+const stuck = createStateConfig({
+  type: "final",
+  description: "QEMU obeys no more; a person has to look",
+  meta: { guest: "stuck" },
+  tags: ["needsOperator"],
+});
+
+const states = { preparing, transferring, postcopy, handover, rollback, left, stayed, lost, stuck };
 
 export const sourceMachine = createMachine({
   id: "source",
@@ -69,7 +87,7 @@ export const sourceMachine = createMachine({
   }),
   invoke: { src: "watch", id: "watch" },
   initial: "waking",
-  // What a state does not name itself. process.exited is missing on purpose: each state says what it means there.
+  // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
   on: {
     "coordinator.performAsked": keeping("asked again; the answer follows from the state"),
     "coordinator.confirmAsked": refusing("the guest has not been handed over"),
@@ -93,37 +111,11 @@ export const sourceMachine = createMachine({
     "policy.postcopyDue": refusing("no memory is being sent"),
   },
   states: {
-    waking,
-    recovering,
-    beginning,
-    doubting,
-    begun,
-    mirroring,
-    starting,
-    precopying,
-    pausing,
-    endingMirrors,
-    switchingOver,
-    handingOver,
-    serving,
-    reconnecting,
-    reviving,
-    askingBack,
-    abandoning,
-    handedOver,
-    settling,
-    yielding,
-    killing,
-    cancelling,
-    rescuing,
-    restoring,
-    unmirroring,
-    takingBack,
-    losing,
-    tellingStuck,
-    left: { type: "final", description: "the guest left: this copy is gone", tags: ["performed"] },
-    stayed: { type: "final", description: "the guest is here as before" },
-    lost: { type: "final", description: "this QEMU died and the destination did not have the guest" },
-    stuck: { type: "final", description: "QEMU obeys no more; a person has to look" },
+    ...states,
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      meta: { guest: "unsure" },
+      always: rehydrating("source", states, "beginning"),
+    },
   },
 });

@@ -1,17 +1,20 @@
 // The source's states in post-copy: the destination takes the guest, and this QEMU serves the memory that is missing
 // there. Upholds G1 and G3: once the hand-over has been asked for, only a refusal leads back to a guest that runs here.
 
-import { assign } from "xstate";
 import { failure } from "../../protocol/failures.js";
-import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "../shared/actions.js";
-import { askWhoRuns } from "./handover.js";
-import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./setup.js";
+import type { Reconnection } from "../../protocol/messages.js";
+import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import {
+  createStateConfig,
+  indifferent,
+  knownAlready,
+  pastReturn,
+  refusedInPostcopy,
+  retrying,
+  type SourceContext,
+} from "./setup.js";
 
-const refusedThere = noteThat(
-  failure("refused", "perform", "destination", {
-    message: "the destination refused the guest in post-copy",
-  }),
-);
 const lostThere = noteThat(
   failure("died", "perform", "destination", {
     message:
@@ -19,53 +22,28 @@ const lostThere = noteThat(
   }),
 );
 
-const followsLater = keeping("the answer follows when all memory is there");
-
-/** The guest runs at the destination, or is about to. */
-const inPostcopy = {
-  "coordinator.confirmAsked": followsLater,
-  "coordinator.confirmCancelledAsked": followsLater,
-  "person.aborted": pastReturn,
-  "person.postcopyAsked": keeping("it is in post-copy already"),
-  "monitor.completed": "handedOver",
-  // QEMU gives up by itself, and may let its guest go on: the destination says whether it has taken it.
-  "monitor.failed": { target: "askingBack", actions: "noteFailed" },
-  "monitor.resumed": "askingBack",
-  "monitor.cancelled": "askingBack",
-  "process.exited": { target: "yielding", actions: "noteDied" },
-} as const;
-
-export const handingOver = createStateConfig({
+const handingOver = createStateConfig({
   description: "point of no return: QEMU is in post-copy, and the destination is asked to take the guest",
-  meta: { phase: "perform3" },
-  tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
-  on: { ...inPostcopy, "monitor.postcopy": knownAlready, "monitor.postcopyPaused": "reconnecting" },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "handOver",
-        id: "handOver",
-        input: ({ context }) => context.identity,
-        onDone: [
-          { guard: answers("taken"), target: "#source.serving" },
-          { guard: answers("refused"), target: "#source.cancelling", actions: refusedThere },
-          { target: "waiting" },
-        ],
+  meta: { guest: "still" },
+  on: { "monitor.postcopy": knownAlready },
+  ...retrying(
+    "handOver",
+    [
+      { guard: answers("taken"), target: "#source.postcopy.serving" },
+      {
+        guard: answers("refused"),
+        target: "#source.rollback.aborting.cancelling",
+        actions: refusedInPostcopy,
       },
-    },
-    waiting: { after: { backoff: "asking" } },
-  },
+    ],
+    { as: "asking", input: ({ context }) => context.identity },
+  ),
 });
 
-export const serving = createStateConfig({
+const serving = createStateConfig({
   description: "the guest runs at the destination, and its missing memory is served from here",
-  meta: { phase: "perform3" },
-  tags: ["pointOfNoReturn"],
+  meta: { guest: "held" },
   initial: "watching",
-  on: { ...inPostcopy, "monitor.postcopyPaused": "reconnecting" },
   states: {
     watching: {
       description: "gives the connection up when no byte moves for the stall limit",
@@ -84,47 +62,38 @@ export const serving = createStateConfig({
         id: "breakStream",
         onDone: [
           // Its connection broke as it ended, and QEMU hangs in that: the destination knows whether it has all memory.
-          { guard: isFailed, target: "#source.reconnecting" },
+          { guard: isFailed, target: "#source.postcopy.reconnecting" },
           { target: "watching" },
         ],
       },
     },
   },
+  on: { "monitor.postcopy": indifferent },
 });
 
-export const reconnecting = createStateConfig({
-  description: "post-copy has lost its connection: neither side can go on alone, so it is made anew",
-  meta: { phase: "perform3" },
-  tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
-  on: { ...inPostcopy, "monitor.postcopy": "handingOver", "monitor.postcopyPaused": ".waiting" },
-  states: {
-    asking: {
-      description: "the destination is asked to listen again",
-      entry: "countAttempt",
-      invoke: {
-        src: "reconnect",
-        id: "reconnect",
-        input: ({ context }) => context.identity,
-        onDone: [
-          { guard: answers("arrived"), target: "#source.killing" },
-          // Nothing is to be sent any more, only said.
-          { guard: answers("whole"), target: "#source.handingOver" },
-          { guard: answers("lost"), target: "#source.lost", actions: lostThere },
-          {
-            guard: isDone,
-            target: "resuming",
-            actions: assign(({ context, event: { output } }) =>
-              output.kind === "done" && typeof output.value === "object"
-                ? { ...context, reconnection: output.value }
-                : context,
-            ),
-          },
-          { target: "waiting" },
-        ],
-      },
+const asking = retryingIn<SourceContext, Reconnection>()(
+  "reconnect",
+  [
+    { guard: answers("arrived"), target: "#source.handover.killing" },
+    // Nothing is to be sent any more, only said.
+    { guard: answers("whole"), target: "#source.postcopy.handingOver" },
+    { guard: answers("lost"), target: "#source.lost", actions: lostThere },
+    {
+      guard: isDone,
+      target: "resuming",
+      actions: { type: "takeReconnection", params: ({ event }) => event.output },
     },
+  ],
+  { as: "asking", input: ({ context }) => context.identity },
+);
+
+const reconnecting = createStateConfig({
+  description: "post-copy has lost its connection: neither side can go on alone, so it is made anew",
+  meta: { guest: "held", libvirt: "postcopyFailed" },
+  on: { "monitor.postcopyPaused": ".waiting" },
+  ...asking,
+  states: {
+    ...asking.states,
     resuming: {
       description: "QEMU is told where to connect to",
       invoke: {
@@ -138,79 +107,47 @@ export const reconnecting = createStateConfig({
       description: "QEMU and its peer find out what is missing",
       after: { reconnect: "waiting" },
     },
-    waiting: { after: { backoff: "asking" } },
   },
 });
 
-export const reviving = createStateConfig({
+const reviving = createStateConfig({
   description: "the engine was restarted in post-copy: QEMU is asked how far it is",
-  meta: { phase: "perform3" },
-  tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
-  on: { ...inPostcopy, "monitor.postcopy": "handingOver", "monitor.postcopyPaused": "reconnecting" },
-  states: {
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "inquireSource",
-        id: "inquireSource",
-        input: ({ context }) => present(context.guest, "Begin's answer").disks,
-        onDone: [
-          { guard: answers("postcopy"), target: "#source.handingOver" },
-          { guard: answers("broken"), target: "#source.reconnecting" },
-          { guard: answers("completed"), target: "#source.handedOver" },
-          { guard: isDone, target: "#source.askingBack" },
-          { target: "waiting" },
-        ],
-      },
+  meta: { guest: "unsure" },
+  ...retrying(
+    "inquireSource",
+    [
+      { guard: answers("postcopy"), target: "#source.postcopy.handingOver" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: isDone, target: "#source.handover.askingBack" },
+    ],
+    {
+      as: "asking",
+      input: ({ context }) => present(context.guest, "Begin's answer").disks,
     },
-    waiting: { after: { backoff: "asking" } },
-  },
+  ),
 });
 
-export const askingBack = createStateConfig({
-  description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
-  meta: { phase: "perform3" },
-  tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "asking",
-  on: {
-    "coordinator.confirmAsked": asksAlready,
-    "coordinator.confirmCancelledAsked": asksAlready,
-    "person.aborted": pastReturn,
-    "process.exited": { target: "yielding", actions: "noteDied" },
-  },
-  states: askWhoRuns("#source.abandoning", refusedThere),
-});
+const followsLater = keeping("the answer follows when all memory is there");
 
-export const abandoning = createStateConfig({
-  description:
-    "the destination has taken a guest that QEMU serves no more: this copy is ended, then that is told",
-  meta: { phase: "perform3" },
+export const postcopy = createStateConfig({
+  description: "Perform, past the point of no return: the guest runs at the destination, or is about to",
+  meta: { group: true, phase: "perform3", libvirt: "postcopy", rehydratesAs: "reviving" },
   tags: ["pointOfNoReturn"],
-  entry: "firstAttempt",
-  initial: "trying",
+  initial: "handingOver",
   on: {
-    "coordinator.confirmAsked": keeping("this copy is being ended"),
-    "coordinator.confirmCancelledAsked": keeping("this copy is being ended"),
+    "monitor.completed": "handover",
+    "monitor.postcopy": ".handingOver",
+    "monitor.postcopyPaused": ".reconnecting",
+    // QEMU gives up by itself, and may let its guest go on: the destination says whether it has taken it.
+    "monitor.failed": { target: "#source.handover.askingBack", actions: "noteFailed" },
+    "monitor.resumed": "#source.handover.askingBack",
+    "monitor.cancelled": "#source.handover.askingBack",
+    "coordinator.confirmAsked": followsLater,
+    "coordinator.confirmCancelledAsked": followsLater,
     "person.aborted": pastReturn,
-    "process.exited": "yielding",
+    "person.postcopyAsked": keeping("it is in post-copy already"),
+    "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
   },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "killSource",
-        id: "killSource",
-        input: () => null,
-        onDone: [
-          { guard: isDone, target: "#source.yielding" },
-          { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
+  states: { handingOver, serving, reconnecting, reviving },
 });

@@ -35,7 +35,7 @@ export const limits = createStateConfig({
   },
 });
 
-export const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
+export const watchdog = <const GivenUp extends string>(givenUp: GivenUp) =>
   createStateConfig({
     initial: "watching",
     states: {

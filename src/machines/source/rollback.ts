@@ -2,65 +2,55 @@
 
 import type { EffectName } from "../../protocol/steps.js";
 import { answers, isDone, noteEffect } from "../shared/actions.js";
-import { copiesDisks, createStateConfig, knownAlready, type SourceContext } from "./setup.js";
-
-export const lostHere = { target: "losing", actions: "noteDied" } as const;
+import { copiesDisks, createStateConfig, knownAlready, retrying } from "./setup.js";
 
 const outOfAttempts = (name: EffectName) =>
-  ({ guard: "outOfAttempts", target: "#source.tellingStuck", actions: noteEffect(name) }) as const;
+  ({ guard: "outOfAttempts", target: "#source.rollback.tellingStuck", actions: noteEffect(name) }) as const;
 
-/** However it ends: QEMU may still end it as completed. */
-const endings = {
-  "monitor.completed": "handedOver",
-  "monitor.failed": "restoring",
-  "monitor.cancelled": "restoring",
-  // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
-  "monitor.resumed": "restoring",
-  // QEMU neither runs its guest nor ends then: the only way is on.
-  "monitor.postcopyPaused": "reconnecting",
-  "process.exited": lostHere,
-} as const;
-
-export const cancelling = createStateConfig({
+const cancelling = createStateConfig({
   description: "the migration is being cancelled; QEMU may still end it as completed",
-  meta: { phase: "perform3" },
-  entry: "firstAttempt",
   invoke: {
     src: "cancel",
     id: "cancel",
     onDone: [
-      { guard: answers("completed"), target: "handedOver" },
-      { guard: answers("broken"), target: "reconnecting" },
-      { guard: isDone, target: "restoring" },
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: isDone, target: "#source.rollback.restoring" },
       { target: "rescuing" },
     ],
   },
-  on: endings,
   after: { cancel: "rescuing" },
 });
 
-export const rescuing = createStateConfig({
+const rescuing = createStateConfig({
   description: "the cancel hangs; QEMU is freed from outside",
-  meta: { phase: "perform3" },
-  initial: "trying",
-  on: endings,
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "rescue",
-        id: "rescue",
-        onDone: [
-          { guard: answers("completed"), target: "#source.handedOver" },
-          { guard: answers("broken"), target: "#source.reconnecting" },
-          { guard: isDone, target: "#source.restoring" },
-          outOfAttempts("rescue"),
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
+  meta: { rehydratesAs: "cancelling" },
+  ...retrying(
+    "rescue",
+    [
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: isDone, target: "#source.rollback.restoring" },
+      outOfAttempts("rescue"),
+    ],
+    { as: "trying" },
+  ),
+});
+
+const aborting = createStateConfig({
+  description: "QEMU's migration is being ended; however it ends, it may still be as completed",
+  meta: { group: true, phase: "perform3", guest: "unsure" },
+  initial: "cancelling",
+  on: {
+    "monitor.completed": "#source.handover",
+    "monitor.failed": "restoring",
+    "monitor.cancelled": "restoring",
+    // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
+    "monitor.resumed": "restoring",
+    // QEMU neither runs its guest nor ends then: the only way is on.
+    "monitor.postcopyPaused": "#source.postcopy.reconnecting",
   },
+  states: { cancelling, rescuing },
 });
 
 const restored = {
@@ -68,36 +58,28 @@ const restored = {
   params: { what: "the source let the guest go on and put QEMU's migration settings back" },
 } as const;
 
-export const restoring = createStateConfig({
+const restoring = createStateConfig({
   description: "the guest is made to run as before; QEMU's migration settings are put back",
-  meta: { phase: "confirm3_cancelled" },
-  entry: "firstAttempt",
-  initial: "trying",
-  on: { "process.exited": lostHere },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "restore",
-        id: "restore",
-        input: ({ context }) => ({
-          guestWas: context.guest?.guestWas ?? "running",
-          settings: context.settings,
-        }),
-        onDone: [
-          {
-            guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
-            target: "#source.unmirroring",
-            actions: restored,
-          },
-          { guard: isDone, target: "#source.takingBack", actions: restored },
-          outOfAttempts("restore"),
-          { target: "waiting" },
-        ],
+  meta: { guest: "unsure" },
+  ...retrying(
+    "restore",
+    [
+      {
+        guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
+        target: "#source.rollback.unmirroring",
+        actions: restored,
       },
+      { guard: isDone, target: "#source.rollback.takingBack", actions: restored },
+      outOfAttempts("restore"),
+    ],
+    {
+      as: "trying",
+      input: ({ context }) => ({
+        guestWas: context.guest?.guestWas ?? "running",
+        settings: context.settings,
+      }),
     },
-    waiting: { after: { backoff: "trying" } },
-  },
+  ),
 });
 
 const unmirrored = {
@@ -105,71 +87,56 @@ const unmirrored = {
   params: { what: "the source ended the copies of the guest's disks" },
 } as const;
 
-export const unmirroring = createStateConfig({
+const unmirroring = createStateConfig({
   description: "the guest is as before; what is left of the copies of its disks is ended",
-  meta: { phase: "confirm3_cancelled" },
+  meta: { guest: "runs" },
   tags: ["restored"],
-  entry: "firstAttempt",
-  initial: "trying",
-  on: { "process.exited": lostHere },
-  states: {
-    trying: {
-      entry: "countAttempt",
-      invoke: {
-        src: "unmirror",
-        id: "unmirror",
-        onDone: [
-          { guard: isDone, target: "#source.takingBack", actions: unmirrored },
-          // The guest runs: what is left of its copies ends with their connection.
-          { guard: "outOfAttempts", target: "#source.takingBack", actions: noteEffect("unmirror") },
-          { target: "waiting" },
-        ],
-      },
-    },
-    waiting: { after: { backoff: "trying" } },
-  },
+  ...retrying(
+    "unmirror",
+    [
+      { guard: isDone, target: "#source.rollback.takingBack", actions: unmirrored },
+      // The guest runs: what is left of its copies ends with their connection.
+      { guard: "outOfAttempts", target: "#source.rollback.takingBack", actions: noteEffect("unmirror") },
+    ],
+    { as: "trying" },
+  ),
 });
 
 /** A destination that has been told of post-copy hears from nobody else that it never gets the guest. */
-const takeBack = (then: "#source.stayed" | "#source.lost" | "#source.stuck") =>
-  ({
-    hearing: { always: [{ guard: "isAnnounced", target: "asking" }, { target: then }] },
-    asking: {
-      entry: "countAttempt",
-      invoke: {
-        src: "takeBack",
-        id: "takeBack",
-        input: ({ context }: { context: SourceContext }) => context.identity,
-        onDone: [{ guard: isDone, target: then }, { target: "waiting" }],
-      },
-    },
-    waiting: { after: { backoff: "asking" } },
-  }) as const;
+const takeBack = <const End extends "#source.stayed" | "#source.lost" | "#source.stuck">(end: End) => {
+  const asking = retrying("takeBack", [{ guard: isDone, target: end }], {
+    as: "asking",
+    initial: "hearing",
+    input: ({ context }) => context.identity,
+  });
+  const hearing = { always: [{ guard: "isAnnounced", target: "asking" }, { target: end }] } as const;
+  return { ...asking, states: { hearing, ...asking.states } } as const;
+};
 
-export const takingBack = createStateConfig({
+const takingBack = createStateConfig({
   description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
-  meta: { phase: "confirm3_cancelled" },
+  meta: { guest: "runs" },
   tags: ["restored"],
-  entry: "firstAttempt",
-  initial: "hearing",
-  on: { "process.exited": { target: "losing", actions: "noteDied" } },
-  states: takeBack("#source.stayed"),
+  ...takeBack("#source.stayed"),
 });
 
-export const losing = createStateConfig({
+const losing = createStateConfig({
   description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
-  meta: { phase: "confirm3_cancelled" },
-  entry: "firstAttempt",
-  initial: "hearing",
+  meta: { guest: "lost" },
   on: { "process.exited": knownAlready },
-  states: takeBack("#source.lost"),
+  ...takeBack("#source.lost"),
 });
 
-export const tellingStuck = createStateConfig({
+const tellingStuck = createStateConfig({
   description: "QEMU obeys no more; a destination that has been told of post-copy is told that nothing comes",
-  meta: { phase: "confirm3_cancelled" },
-  entry: "firstAttempt",
-  initial: "hearing",
-  on: { "process.exited": { target: "losing", actions: "noteDied" } },
-  states: takeBack("#source.stuck"),
+  meta: { guest: "stuck" },
+  ...takeBack("#source.stuck"),
+});
+
+export const rollback = createStateConfig({
+  description: "QEMU's migration is cancelled, and the guest made to run here as before",
+  meta: { group: true, phase: "confirm3_cancelled" },
+  initial: "aborting",
+  on: { "process.exited": { target: ".losing", actions: "noteDied" } },
+  states: { aborting, restoring, unmirroring, takingBack, losing, tellingStuck },
 });
