@@ -62,6 +62,9 @@ function after(from: Network, why: Step | MessageChange | string, compute: () =>
 
 export const silence = network(new Map(), new Map());
 
+/** A source asks it of the destination; all others are the coordinator's. */
+export const isOfSource = (question: Question): boolean => ofSource.some((it) => it === question);
+
 const isQuestion = (effect: string): effect is Question =>
   effect.startsWith("ask") || ofSource.some((it) => it === effect);
 export const questionsOf = (effects: Iterable<string>): Question[] => [...effects].filter(isQuestion);
