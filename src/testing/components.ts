@@ -36,12 +36,12 @@ export class Component<Value> implements AnyComponent {
   }
 
   /** The component has this value afterwards. */
-  becomes(value: Value): Change {
+  becomes(value: Value): ValueOf {
     return { component: this, number: this.numberOf(value) };
   }
 
   /** The component's value is mapped to another. The rule need not read it. Equal keys stand for equal functions. */
-  changes(key: string, map: (value: Value) => Value): Change {
+  changes(key: string, map: (value: Value) => Value): Mapping {
     return { component: this, key: `${this.name} ${key}`, map: (it) => this.numberOf(map(this.at(it))) };
   }
 }
@@ -52,10 +52,17 @@ export interface AnyComponent {
 }
 
 /** What a move does to one component: it sets it, or it maps it. */
-export type Change = { readonly component: AnyComponent } & (
-  | { readonly number: number }
-  | { readonly key: string; readonly map: (number: number) => number }
-);
+export type Change = ValueOf | Mapping;
+/** A component with the number of its value. */
+export interface ValueOf {
+  readonly component: AnyComponent;
+  readonly number: number;
+}
+interface Mapping {
+  readonly component: AnyComponent;
+  readonly key: string;
+  readonly map: (number: number) => number;
+}
 
 /** Gives the value that a component has in the state at hand. */
 export type Read = <Value>(component: Component<Value>) => Value;
@@ -65,7 +72,7 @@ export interface WorldMove {
   readonly kind: MoveKind;
   /** The guarantee that the move breaks by itself. */
   readonly harm?: string | undefined;
-  /** All changes see the state before the move. Several maps of one component are applied in order. */
+  /** Values are set first, then the maps are applied in order; a map never sees what another component becomes. */
   readonly changes: readonly Change[];
 }
 
@@ -115,7 +122,7 @@ export const merge = <Value>(
 
 export interface WorldDescription {
   readonly components: readonly AnyComponent[];
-  readonly first: readonly Change[];
+  readonly first: readonly ValueOf[];
   readonly rules: readonly (Rule | RuleSet)[];
   readonly merges: readonly Merge[];
   /** The guarantee that the values of these components break at any moment. */

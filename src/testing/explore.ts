@@ -2,6 +2,7 @@
 // state in which a guarantee does not hold, by the shortest trace, or shows that there is none; and it shows that from
 // every state a good end can be reached by calm moves alone once faults end (G2, G5).
 
+import { Column } from "./column.js";
 import { Pairs, unreached } from "./liveness.js";
 import { moveKinds, type SearchWorld, Successors } from "./search-world.js";
 import { StateTable } from "./state-table.js";
@@ -33,20 +34,6 @@ export function explore(world: SearchWorld, options: ExploreOptions): Explored {
   return new Exploration(world, options).run();
 }
 
-/** Numbers by state. */
-class Column {
-  #numbers = new Int32Array(2 ** 12);
-  at = (id: number): number => this.#numbers[id] ?? 0;
-  set(id: number, value: number): void {
-    if (id >= this.#numbers.length) {
-      const more = new Int32Array(2 * this.#numbers.length);
-      more.set(this.#numbers);
-      this.#numbers = more;
-    }
-    this.#numbers[id] = value;
-  }
-}
-
 /** The first state has no parent. */
 const none = -1;
 /** Nothing leads on from a good end. */
@@ -62,6 +49,8 @@ class Exploration {
   readonly #parents = new Column();
   /** A state that a calm move leads to, preferably another one; `goodEnd` when there is no calm move. */
   readonly #onward = new Column();
+  /** The numbers of the successors. */
+  #ids = new Int32Array(64);
   #transitions = 0;
   #ends = 0;
   #broken: BrokenTrace | undefined;
@@ -121,20 +110,27 @@ class Exploration {
     const { words } = this.#world;
     const successors = this.#successors;
     const table = this.#table;
-    successors.count = 0;
+    successors.clear();
     this.#world.successors(table.states, id * words, faults, successors);
-    const { count, kinds, harms } = successors;
+    const { count, kinds, states, moves } = successors;
+    if (count > this.#ids.length) this.#ids = new Int32Array(2 * count);
+    const ids = this.#ids;
+    let known = table.size;
+    table.addAll(states, count, ids);
     this.#transitions += count;
     let onward = goodEnd;
     for (let pick = 0; pick < count; pick += 1) {
-      const before = table.size;
-      const to = table.add(successors.states, pick * words);
-      if (to === before) this.#parents.set(to, id);
-      const harm = harms[pick];
-      if (harm !== undefined) return this.#tell(id, harm, pick);
+      const to = ids[pick] ?? 0;
+      if (to === known) {
+        this.#parents.set(to, id);
+        known += 1;
+      }
       if (kinds[pick] === moveKinds.calm && (onward === goodEnd || onward === id)) onward = to;
     }
     if (!faults) this.#onward.set(id, onward);
+    if (!successors.harmful) return;
+    const last = moves.subarray(0, count).findIndex((move) => this.#world.describe(move).harm !== undefined);
+    this.#tell(id, this.#world.describe(moves[last] ?? 0).harm ?? "", last);
   }
 
   /** Keeps the trace to the state; `last` is one more move, of the successors that were asked for last. */
@@ -144,7 +140,7 @@ class Exploration {
     const moves: { name: string; to: Int32Array }[] = [];
     if (last !== undefined)
       moves.push({
-        name: successors.names[last] ?? "",
+        name: this.#world.describe(successors.moves[last] ?? 0).name,
         to: successors.states.slice(last * words, (last + 1) * words),
       });
     for (let to = id; this.#parents.at(to) !== none; to = this.#parents.at(to))
@@ -158,11 +154,11 @@ class Exploration {
     const successors = this.#successors;
     const to = this.#table.states.slice(id * words, (id + 1) * words);
     for (const faults of [false, true]) {
-      successors.count = 0;
+      successors.clear();
       this.#world.successors(this.#table.states, this.#parents.at(id) * words, faults, successors);
       for (let pick = 0; pick < successors.count; pick += 1)
         if (to.every((word, i) => word === successors.states[pick * words + i]))
-          return { name: successors.names[pick] ?? "", to };
+          return { name: this.#world.describe(successors.moves[pick] ?? 0).name, to };
     }
     throw new Error(`no move leads to state ${id}: equal states of this world have different successors`);
   }
@@ -177,7 +173,7 @@ class Exploration {
     const edges = new Pairs();
     const goals: number[] = [];
     for (const [index, id] of open.entries()) {
-      successors.count = 0;
+      successors.clear();
       this.#world.successors(this.#table.states, id * words, false, successors);
       for (let pick = 0; pick < successors.count; pick += 1) {
         if (successors.kinds[pick] !== moveKinds.calm) continue;

@@ -6,10 +6,12 @@ import {
   type Change as ComponentChange,
   Component,
   given,
+  type Merge,
   merge,
   type Read,
   type Rule,
   type RuleSet,
+  type ValueOf,
   type WorldMove,
 } from "./components.js";
 import { fences } from "./effects.js";
@@ -23,9 +25,10 @@ import {
   type Network,
   type Question,
   shortly,
+  withoutEffect,
 } from "./network.js";
 import { PackedWorld } from "./packed-world.js";
-import { type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
+import { onceDead, type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
 import { moveKinds } from "./search-world.js";
 import type { Standing } from "./species.js";
 import { brokenAt, brokenInTheEnd, type Change, State } from "./state.js";
@@ -101,7 +104,7 @@ export class MigrationWorld {
       components: Object.values(this.#parts),
       first: this.#valuesOf(first),
       rules: [...this.#rules(), this.#messages()],
-      merges: this.#merges(),
+      merges: this.#merges(first),
       always: {
         reads: this.#named(["qemuS", "qemuD", "destination", "qemuDied"]),
         broken: (read) => brokenAt(this.#stateOf(read)),
@@ -119,7 +122,7 @@ export class MigrationWorld {
 
   #named = (names: readonly PartName[]): AnyComponent[] => names.map((name) => this.#parts[name]);
 
-  #valuesOf(state: State): ComponentChange[] {
+  #valuesOf(state: State): ValueOf[] {
     const all = this.#parts;
     return [
       all.source.becomes(state.source),
@@ -248,17 +251,29 @@ export class MigrationWorld {
     return changes;
   }
 
-  /** What `changed` (state.ts) forgets. */
-  #merges() {
-    const { source, destination, qemuS, qemuD, network } = this.#parts;
+  /** What `changed` (state.ts) forgets, and more. */
+  #merges(first: State): Merge[] {
+    const { source, destination, coordinator, coordinatorDied, qemuS, qemuD, network, abortsLeft } =
+      this.#parts;
     const sourceEnded = given(source, 2, ({ ended }) => Number(ended));
-    const destinationEnded = given(destination, 2, (it) => Number(it?.ended === true));
+    const destinationIs = given(destination, 3, (standing) => (standing?.ended ? 2 : Number(standing !== null)));
+    const nobodyLeads = [
+      given(coordinator, 2, ({ ended }) => Number(ended)),
+      given(coordinatorDied, 2, Number),
+    ];
     return [
       merge(qemuS, [sourceEnded], (it) => withSource(it, { facts: [] })),
-      merge(qemuD, [destinationEnded], (it) => withDestination(it, { facts: [] })),
-      merge(network, [sourceEnded, destinationEnded], (it, [atSource, atDestination]) =>
-        forgetTheDeaf(it, atSource === 1, atDestination === 1),
+      merge(qemuD, [destinationIs], (it, [is]) => (is === 2 ? withDestination(it, { facts: [] }) : it)),
+      merge(network, [sourceEnded, destinationIs], (it, [atSource, atDestination]) =>
+        forgetTheDeaf(it, atSource === 1, atDestination === 2),
       ),
+      merge(network, [], (it) => withoutEffect(it, ["askBegin"])),
+      merge(network, [destinationIs], (it) => withoutEffect(it, ["askPrepare"])),
+      // A client that has died does nothing any more, wherever it stood.
+      merge(coordinator, [given(coordinatorDied, 2, Number)], () => first.coordinator),
+      merge(abortsLeft, nobodyLeads, () => 0),
+      merge(qemuS, [], onceDead.source),
+      merge(qemuD, [], onceDead.destination),
     ];
   }
 }

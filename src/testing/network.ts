@@ -117,6 +117,12 @@ export function forgetTheDeaf(from: Network, source: boolean, destination: boole
   });
 }
 
+/** The network without copies of questions whose arrival changes nothing at the one who is asked, and is not waited for. */
+export function withoutEffect(from: Network, questions: readonly Question[]): Network {
+  const left = [...from.underWay].filter(([it]) => !questions.includes(it) || from.waits.get(it) === "asked");
+  return left.length === from.underWay.size ? from : network(new Map(left), from.waits);
+}
+
 /** An answer as far as it decides what the asker does. */
 export function shortly(answer: Answer<unknown>): string {
   if (answer.kind !== "done") return answer.kind;

@@ -1,7 +1,18 @@
 // Runs a world that is described by components and rules (components.ts) on packed integers. What rules, maps and merges
 // return is computed once for each combination of the numbers that they read, and kept as patches of the packed words.
 
-import type { AnyComponent, Change, Component, Merge, Read, Rule, RuleSet, WorldDescription } from "./components.js";
+import { Column } from "./column.js";
+import type {
+  AnyComponent,
+  Component,
+  Merge,
+  Read,
+  Rule,
+  RuleSet,
+  ValueOf,
+  WorldDescription,
+  WorldMove,
+} from "./components.js";
 import { Layout, type Place } from "./layout.js";
 import { PairMap } from "./pair-map.js";
 import { type MoveKind, moveKinds, type SearchWorld, type Successors } from "./search-world.js";
@@ -19,34 +30,44 @@ interface Key {
 interface CompiledRule {
   readonly rule: Rule;
   readonly key: Key | null;
-  /** By the number of the combination. */
-  readonly moves: (CompiledMove[] | undefined)[];
-  readonly faults: (CompiledMove[] | undefined)[];
-}
-
-interface CompiledMove {
-  readonly name: string;
-  readonly kind: MoveKind;
-  readonly harm: string | undefined;
-  /** What remains of each word, and what is set in it. */
-  readonly keep: readonly number[];
-  readonly set: readonly number[];
-  readonly maps: readonly CompiledMap[];
-  readonly merges: readonly CompiledMerge[];
+  /** By the number of the combination: where in the code its moves stand; 0 when they have not been computed. */
+  readonly moves: Column;
+  readonly faults: Column;
 }
 
 interface CompiledMap {
   readonly place: Place;
-  readonly id: number;
   readonly map: (number: number) => number;
 }
 
 interface CompiledMerge {
   readonly place: Place;
   readonly merge: Merge;
-  readonly given: readonly { readonly place: Place; readonly radix: number; readonly classes: number[] }[];
-  /** By the combination of classes, then by the number that is replaced. */
-  readonly tables: number[][];
+  /** Classes are kept plus 1. */
+  readonly given: readonly { readonly place: Place; readonly radix: number; readonly classes: Column }[];
+  /** By the combination of classes: the number that stands for each, plus 1. */
+  readonly tables: Column[];
+}
+
+/**
+ * Moves as a list of integers, so that the moves of one combination are read from memory one behind the other. A list is its
+ * length and its moves; a move is its number, its kind, whether it is harmful, the merges that follow (a bit each), the
+ * number of maps, the maps, and for each word what remains of it and what is set in it.
+ */
+class Code {
+  at = new Int32Array(2 ** 12);
+  /** 0 stands for no list. */
+  length = 1;
+
+  append(...numbers: readonly number[]): void {
+    if (this.length + numbers.length > this.at.length) {
+      const more = new Int32Array(2 * (this.length + numbers.length));
+      more.set(this.at);
+      this.at = more;
+    }
+    this.at.set(numbers, this.length);
+    this.length += numbers.length;
+  }
 }
 
 export class PackedWorld implements SearchWorld {
@@ -59,8 +80,14 @@ export class PackedWorld implements SearchWorld {
   readonly #compiled = new Map<Rule, CompiledRule>();
   readonly #keys = new Map<AnyComponent, Key>();
   readonly #mapIds = new Map<string, number>();
+  readonly #maps: CompiledMap[] = [];
+  readonly #code = new Code();
+  readonly #descriptions: { readonly name: string; readonly harm: string | undefined }[] = [];
+  readonly #descriptionIds = new Map<string, number>();
   readonly #mapped = new PairMap();
   readonly #always: { readonly key: Key | null; readonly verdicts: (string | null)[] };
+  /** The list without moves, in the code. */
+  readonly #noMoves: number;
   /** The state at hand. */
   #states: Int32Array;
   #at = 0;
@@ -70,6 +97,8 @@ export class PackedWorld implements SearchWorld {
     this.#world = world;
     this.#layout = new Layout(world.components);
     this.words = this.#layout.words;
+    this.#noMoves = this.#code.length;
+    this.#code.append(0);
     this.#merges = world.merges.map((it) => this.#compileMerge(it));
     this.#rules = world.rules.map((it) =>
       "reads" in it ? this.#compileRule(it) : { place: this.#layout.placeOf(it.by), set: it, compiled: [] },
@@ -81,9 +110,10 @@ export class PackedWorld implements SearchWorld {
   }
 
   /** Returns the packed state in which the components have these values; those that are not named have their first one. */
-  pack(values: readonly Change[]): Int32Array {
+  pack(values: readonly ValueOf[]): Int32Array {
     const state = new Int32Array(this.words);
-    this.#apply(this.#compileMove({ name: "", kind: moveKinds.calm, changes: values }), state, 0);
+    for (const { component, number } of values) write(state, 0, this.#layout.placeOf(component), number);
+    for (const it of this.#merges) merge(it, state, 0);
     return state;
   }
 
@@ -104,6 +134,12 @@ export class PackedWorld implements SearchWorld {
         for (const rule of rules) this.#append(rule, faults, into);
       }
     }
+  }
+
+  describe(move: number): { readonly name: string; readonly harm?: string | undefined } {
+    const description = this.#descriptions[move];
+    if (description === undefined) throw new RangeError(`there is no move ${move}`);
+    return description;
   }
 
   broken(states: Int32Array, at: number): string | undefined {
@@ -141,42 +177,52 @@ export class PackedWorld implements SearchWorld {
 
   #append(compiled: CompiledRule, faults: boolean, into: Successors): void {
     const number = this.#numberOf(compiled.key);
-    let moves = (faults ? compiled.faults : compiled.moves)[number];
-    if (moves === undefined) {
-      const all = compiled.rule.moves(this.#readOf(compiled.rule.reads)).map((it) => this.#compileMove(it));
-      compiled.faults[number] = all.filter((it) => it.kind === moveKinds.fault);
-      compiled.moves[number] = all.filter((it) => it.kind !== moveKinds.fault);
-      moves = (faults ? compiled.faults : compiled.moves)[number] ?? [];
+    const lists = faults ? compiled.faults : compiled.moves;
+    let list = lists.at(number);
+    if (list === 0) {
+      const all = compiled.rule.moves(this.#readOf(compiled.rule.reads));
+      compiled.faults.set(number, this.#compile(all.filter(({ kind }) => kind === moveKinds.fault)));
+      compiled.moves.set(number, this.#compile(all.filter(({ kind }) => kind !== moveKinds.fault)));
+      list = lists.at(number);
     }
-    const { words } = this;
-    for (let pick = 0; pick < moves.length; pick += 1) {
-      const move = moves[pick];
-      if (move === undefined) continue;
-      const at = into.append(move.name, move.kind, move.harm);
-      for (let word = 0; word < words; word += 1) into.states[at + word] = this.#states[this.#at + word] ?? 0;
-      this.#apply(move, into.states, at);
+    const code = this.#code.at;
+    const count = code[list] ?? 0;
+    let move = list + 1;
+    for (let pick = 0; pick < count; pick += 1) {
+      const kind = (code[move + 1] ?? 0) as MoveKind;
+      const at = into.append(code[move] ?? 0, kind, code[move + 2] === 1);
+      move = this.#apply(move, this.#states, this.#at, into.states, at);
     }
   }
 
-  /** Changes a packed state in place. */
-  #apply({ keep, set, maps, merges }: CompiledMove, states: Int32Array, at: number): void {
-    for (let word = 0; word < keep.length; word += 1)
-      states[at + word] = ((states[at + word] ?? 0) & (keep[word] ?? 0)) | (set[word] ?? 0);
-    for (let i = 0; i < maps.length; i += 1) {
-      const it = maps[i];
-      if (it === undefined) continue;
-      const number = read(states, at, it.place);
-      let to = this.#mapped.get(it.id, number);
-      if (to === -1) {
-        to = it.map(number);
-        this.#mapped.set(it.id, number, to);
-      }
-      write(states, at, it.place, to);
+  /** Writes the state that a move leads to; returns where the next move stands in the code. */
+  #apply(move: number, from: Int32Array, fromAt: number, to: Int32Array, toAt: number): number {
+    const code = this.#code.at;
+    const { words } = this;
+    const merges = code[move + 3] ?? 0;
+    const maps = code[move + 4] ?? 0;
+    const patch = move + 5 + maps;
+    for (let word = 0; word < words; word += 1)
+      to[toAt + word] =
+        ((from[fromAt + word] ?? 0) & (code[patch + 2 * word] ?? 0)) | (code[patch + 2 * word + 1] ?? 0);
+    for (let i = 0; i < maps; i += 1) this.#map(code[move + 5 + i] ?? 0, to, toAt);
+    for (let i = 0, rest = merges; rest !== 0; i += 1, rest >>>= 1) {
+      const it = this.#merges[i];
+      if ((rest & 1) === 1 && it !== undefined) merge(it, to, toAt);
     }
-    for (let i = 0; i < merges.length; i += 1) {
-      const it = merges[i];
-      if (it !== undefined) merge(it, states, at);
+    return patch + 2 * words;
+  }
+
+  #map(id: number, states: Int32Array, at: number): void {
+    const it = this.#maps[id];
+    if (it === undefined) return;
+    const number = read(states, at, it.place);
+    let to = this.#mapped.get(id, number);
+    if (to === -1) {
+      to = it.map(number);
+      this.#mapped.set(id, number, to);
     }
+    write(states, at, it.place, to);
   }
 
   #numberOf(key: Key | null): number {
@@ -206,13 +252,23 @@ export class PackedWorld implements SearchWorld {
   #compileRule(rule: Rule): CompiledRule {
     let compiled = this.#compiled.get(rule);
     if (compiled === undefined) {
-      compiled = { rule, key: this.#keyOf(rule.reads), moves: [], faults: [] };
+      compiled = { rule, key: this.#keyOf(rule.reads), moves: new Column(), faults: new Column() };
       this.#compiled.set(rule, compiled);
     }
     return compiled;
   }
 
-  #compileMove({ name, kind, harm, changes }: ReturnType<Rule["moves"]>[number]): CompiledMove {
+  /** Returns where in the code the list of these moves stands. */
+  #compile(moves: readonly WorldMove[]): number {
+    if (moves.length === 0) return this.#noMoves;
+    const lines = moves.map((move) => this.#compileMove(move));
+    const list = this.#code.length;
+    this.#code.append(moves.length);
+    for (const line of lines) this.#code.append(...line);
+    return list;
+  }
+
+  #compileMove({ name, kind, harm, changes }: WorldMove): number[] {
     const keep = new Array<number>(this.words).fill(-1);
     const set = new Array<number>(this.words).fill(0);
     const maps = new Map<AnyComponent, { key: string; map: (number: number) => number }>();
@@ -234,30 +290,41 @@ export class PackedWorld implements SearchWorld {
       }
     }
     const touched = new Set(changes.map((it) => it.component));
-    const merges = this.#merges.filter(({ merge: { of, given } }) => {
-      const concerns = touched.has(of) || given.some((it) => touched.has(it.component));
-      if (concerns) touched.add(of);
-      return concerns;
-    });
-    return {
-      name,
-      kind,
-      harm,
-      keep,
-      set,
-      merges,
-      maps: [...maps].map(([component, { key, map }]) => {
-        const id = this.#mapIds.get(key) ?? this.#mapIds.size;
-        this.#mapIds.set(key, id);
-        return { place: this.#layout.placeOf(component), id, map };
-      }),
-    };
+    let merges = 0;
+    for (const [i, { merge: it }] of this.#merges.entries()) {
+      if (!touched.has(it.of) && !it.given.some(({ component }) => touched.has(component))) continue;
+      touched.add(it.of);
+      merges |= 1 << i;
+    }
+    const mapIds = [...maps].map(([component, it]) => this.#mapId(component, it.key, it.map));
+    const patch = keep.flatMap((mask, word) => [mask, set[word] ?? 0]);
+    const harmful = Number(harm !== undefined);
+    return [this.#describe(name, harm), kind, harmful, merges, mapIds.length, ...mapIds, ...patch];
+  }
+
+  #mapId(component: AnyComponent, key: string, map: (number: number) => number): number {
+    let id = this.#mapIds.get(key);
+    if (id === undefined) {
+      id = this.#maps.push({ place: this.#layout.placeOf(component), map }) - 1;
+      this.#mapIds.set(key, id);
+    }
+    return id;
+  }
+
+  #describe(name: string, harm: string | undefined): number {
+    const key = `${name}\n${harm ?? ""}`;
+    let id = this.#descriptionIds.get(key);
+    if (id === undefined) {
+      id = this.#descriptions.push({ name, harm }) - 1;
+      this.#descriptionIds.set(key, id);
+    }
+    return id;
   }
 
   #compileMerge(it: Merge): CompiledMerge {
     let radix = 1;
     const given = it.given.map(({ component, classes }) => {
-      const one = { place: this.#layout.placeOf(component), radix, classes: [] };
+      const one = { place: this.#layout.placeOf(component), radix, classes: new Column() };
       radix *= classes;
       return one;
     });
@@ -278,17 +345,26 @@ function merge({ place, merge: it, given, tables }: CompiledMerge, states: Int32
     const one = given[i];
     if (one === undefined) continue;
     const number = read(states, at, one.place);
-    combination += one.radix * (one.classes[number] ??= it.given[i]?.classOf(number) ?? 0);
+    let known = one.classes.at(number);
+    if (known === 0) {
+      known = (it.given[i]?.classOf(number) ?? 0) + 1;
+      one.classes.set(number, known);
+    }
+    combination += one.radix * (known - 1);
   }
   if (combination === 0 && given.length > 0) return;
   const number = read(states, at, place);
-  const table = (tables[combination] ??= []);
-  let to = table[number];
-  if (to === undefined) {
-    to = it.to(number, classesOf(it, combination));
-    table[number] = to;
+  let table = tables[combination];
+  if (table === undefined) {
+    table = new Column();
+    tables[combination] = table;
   }
-  write(states, at, place, to);
+  let to = table.at(number);
+  if (to === 0) {
+    to = it.to(number, classesOf(it, combination)) + 1;
+    table.set(number, to);
+  }
+  write(states, at, place, to - 1);
 }
 
 function classesOf({ given }: Merge, combination: number): number[] {

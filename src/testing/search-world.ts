@@ -19,9 +19,11 @@ export interface SearchWorld {
   readonly first: Int32Array;
   /**
    * Appends the successors of the state that begins at `states[at]`: those by faults, or all others. An equal state has the
-   * same successors in the same order each time.
+   * same successors each time.
    */
   successors(states: Int32Array, at: number, faults: boolean, into: Successors): void;
+  /** The name of a move that `successors` has appended, and the guarantee that it breaks whatever state it leads to. */
+  describe(move: number): { readonly name: string; readonly harm?: string | undefined };
   /** Returns the guarantee that the state breaks. Called once for each state, before its successors are asked for. */
   broken(states: Int32Array, at: number): string | undefined;
   /** Returns the guarantee that is broken if nothing more happens. Called only for a state without a calm move. */
@@ -33,10 +35,11 @@ export class Successors {
   count = 0;
   /** The states, one behind the other. */
   states: Int32Array;
-  kinds: MoveKind[] = [];
-  names: string[] = [];
-  /** The guarantee that a move breaks by itself, whatever state it leads to. */
-  harms: (string | undefined)[] = [];
+  /** By successor: the world's number for the move, and its kind. */
+  moves = new Int32Array(64);
+  kinds = new Uint8Array(64);
+  /** Whether one of the moves breaks a guarantee by itself. */
+  harmful = false;
   readonly #words: number;
 
   constructor(words: number) {
@@ -44,18 +47,28 @@ export class Successors {
     this.states = new Int32Array(64 * words);
   }
 
+  clear(): void {
+    this.count = 0;
+    this.harmful = false;
+  }
+
   /** Returns where in `states` the caller has to write the new successor. */
-  append(name: string, kind: MoveKind, harm: string | undefined): number {
-    const at = this.count * this.#words;
-    if (at === this.states.length) {
-      const more = new Int32Array(2 * this.states.length);
-      more.set(this.states);
-      this.states = more;
-    }
+  append(move: number, kind: MoveKind, harmful: boolean): number {
+    if (this.count === this.moves.length) this.#grow();
+    this.moves[this.count] = move;
     this.kinds[this.count] = kind;
-    this.names[this.count] = name;
-    this.harms[this.count] = harm;
+    if (harmful) this.harmful = true;
     this.count += 1;
-    return at;
+    return (this.count - 1) * this.#words;
+  }
+
+  #grow(): void {
+    const { states, moves, kinds } = this;
+    this.states = new Int32Array(2 * states.length);
+    this.states.set(states);
+    this.moves = new Int32Array(2 * moves.length);
+    this.moves.set(moves);
+    this.kinds = new Uint8Array(2 * kinds.length);
+    this.kinds.set(kinds);
   }
 }

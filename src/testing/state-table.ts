@@ -5,6 +5,8 @@ export class StateTable {
   size = 0;
   /** The words of all states, one state behind the other. Replaced as the table grows. */
   states: Int32Array;
+  /** Keeps the second pass of `addAll` from being optimized away. */
+  lastRead = 0;
   readonly #words: number;
   /** The number of the state plus 1; 0 is a free place. */
   #places = new Int32Array(2 ** 12);
@@ -37,6 +39,21 @@ export class StateTable {
     places[place] = id + 1;
     this.size += 1;
     return id;
+  }
+
+  /**
+   * Adds the first `count` states of `from`, and writes their numbers. Looking a state up is waiting for memory: each pass
+   * only begins the reads that the next one needs, so that the waits of all states overlap.
+   */
+  addAll(from: Int32Array, count: number, ids: Int32Array): void {
+    const words = this.#words;
+    const places = this.#places;
+    const mask = places.length - 1;
+    for (let i = 0; i < count; i += 1) ids[i] = places[this.#hash(from, i * words) & mask] ?? 0;
+    let read = 0;
+    for (let i = 0; i < count; i += 1) read ^= this.states[((ids[i] ?? 1) - 1) * words] ?? 0;
+    this.lastRead = read;
+    for (let i = 0; i < count; i += 1) ids[i] = this.add(from, i * words);
   }
 
   #hash(from: Int32Array, at: number): number {
