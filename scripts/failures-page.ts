@@ -6,8 +6,8 @@ import { describeFailure, failure } from "../src/protocol/failures.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { type EffectName, effects, steps } from "../src/protocol/steps.js";
 import { MigrationWorld } from "../src/testing/migration-world.js";
-import { StateTable } from "../src/testing/state-table.js";
 import { changed, type State } from "../src/testing/state.js";
+import { StateTable } from "../src/testing/state-table.js";
 import { beginning, movesOf, World, type WorldOptions } from "../src/testing/world.js";
 import { table } from "./table.js";
 

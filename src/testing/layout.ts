@@ -19,7 +19,8 @@ export class Layout {
     const used: number[] = [];
     for (const component of components.toSorted((a, b) => b.bits - a.bits)) {
       const { name, bits } = component;
-      if (bits < 1 || bits >= wordBits) throw new RangeError(`${name} has ${bits} bits; 1 to 31 are possible`);
+      if (bits < 1 || bits >= wordBits)
+        throw new RangeError(`${name} has ${bits} bits; 1 to 31 are possible`);
       let word = used.findIndex((it) => it + bits <= wordBits);
       if (word === -1) word = used.push(0) - 1;
       const shift = used[word] ?? 0;

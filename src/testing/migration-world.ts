@@ -3,8 +3,8 @@
 
 import {
   type AnyComponent,
-  type Change as ComponentChange,
   Component,
+  type Change as ComponentChange,
   given,
   type Merge,
   merge,
@@ -28,10 +28,16 @@ import {
   withoutEffect,
 } from "./network.js";
 import { PackedWorld } from "./packed-world.js";
-import { onceDead, type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
+import {
+  onceDead,
+  type SimulatedDestination,
+  type SimulatedSource,
+  withDestination,
+  withSource,
+} from "./qemus.js";
 import { moveKinds } from "./search-world.js";
 import type { Standing } from "./species.js";
-import { brokenAt, brokenInTheEnd, type Change, State } from "./state.js";
+import { brokenAt, brokenInTheEnd, type Change, type State } from "./state.js";
 
 const parts = () => ({
   source: new Component<Standing>("source", 12),
@@ -98,13 +104,14 @@ export class MigrationWorld {
   readonly #messageRules = new Map<string, Rule>();
   readonly #moves: Moves;
 
-  constructor(moves: Moves, first: State) {
+  /** Unless `reduced` is false, states with the same future are one; the unreduced world is there to be compared with. */
+  constructor(moves: Moves, first: State, { reduced = true }: { readonly reduced?: boolean } = {}) {
     this.#moves = moves;
     this.world = new PackedWorld({
       components: Object.values(this.#parts),
       first: this.#valuesOf(first),
       rules: [...this.#rules(), this.#messages()],
-      merges: this.#merges(first),
+      merges: [...this.#forgets(), ...(reduced ? this.#merges(first) : [])],
       always: {
         reads: this.#named(["qemuS", "qemuD", "destination", "qemuDied"]),
         broken: (read) => brokenAt(this.#stateOf(read)),
@@ -171,7 +178,9 @@ export class MigrationWorld {
         { faultsOnly: true },
       ),
       this.#rule([...outside, "destination"], (state) => crashes.atDestination(state), { faultsOnly: true }),
-      this.#rule(["coordinator", "coordinatorDied"], (state) => crashes.ofClient(state), { faultsOnly: true }),
+      this.#rule(["coordinator", "coordinatorDied"], (state) => crashes.ofClient(state), {
+        faultsOnly: true,
+      }),
       this.#rule(["fence"], (state) => crashes.ofOffer(state), { faultsOnly: true }),
       this.#rule(["coordinator", "coordinatorDied", "abortsLeft"], (state) => moves.abort(state)),
       this.#rule(["source"], (state) => moves.askForPostcopy(state)),
@@ -199,11 +208,9 @@ export class MigrationWorld {
     const asker = isOfSource(question) ? "source" : "coordinator";
     const { messages } = this.#moves;
     return this.#once(key, () =>
-      this.#rule(
-        [asker, addressee(question)],
-        (state) => messages.answersTo(question, state, state[asker]),
-        { network },
-      ),
+      this.#rule([asker, addressee(question)], (state) => messages.answersTo(question, state, state[asker]), {
+        network,
+      }),
     );
   }
 
@@ -251,26 +258,32 @@ export class MigrationWorld {
     return changes;
   }
 
-  /** What `changed` (state.ts) forgets, and more. */
-  #merges(first: State): Merge[] {
-    const { source, destination, coordinator, coordinatorDied, qemuS, qemuD, network, abortsLeft } =
-      this.#parts;
+  /** What `changed` (state.ts) forgets: everything on its way to a machine that has ended. */
+  #forgets(): Merge[] {
+    const { source, destination, qemuS, qemuD, network } = this.#parts;
     const sourceEnded = given(source, 2, ({ ended }) => Number(ended));
-    const destinationIs = given(destination, 3, (standing) => (standing?.ended ? 2 : Number(standing !== null)));
-    const nobodyLeads = [
-      given(coordinator, 2, ({ ended }) => Number(ended)),
-      given(coordinatorDied, 2, Number),
-    ];
+    const destinationEnded = given(destination, 2, (standing) => Number(standing?.ended === true));
     return [
       merge(qemuS, [sourceEnded], (it) => withSource(it, { facts: [] })),
-      merge(qemuD, [destinationIs], (it, [is]) => (is === 2 ? withDestination(it, { facts: [] }) : it)),
-      merge(network, [sourceEnded, destinationIs], (it, [atSource, atDestination]) =>
-        forgetTheDeaf(it, atSource === 1, atDestination === 2),
+      merge(qemuD, [destinationEnded], (it) => withDestination(it, { facts: [] })),
+      merge(network, [sourceEnded, destinationEnded], (it, [atSource, atDestination]) =>
+        forgetTheDeaf(it, atSource === 1, atDestination === 1),
       ),
+    ];
+  }
+
+  #merges(first: State): Merge[] {
+    const { destination, coordinator, coordinatorDied, qemuS, qemuD, network, abortsLeft } = this.#parts;
+    const died = given(coordinatorDied, 2, Number);
+    const prepared = given(destination, 2, (standing) => Number(standing !== null));
+    const nobodyLeads = [given(coordinator, 2, ({ ended }) => Number(ended)), died];
+    return [
+      // A source is begun before it is asked, and a destination that is there is not prepared again.
       merge(network, [], (it) => withoutEffect(it, ["askBegin"])),
-      merge(network, [destinationIs], (it) => withoutEffect(it, ["askPrepare"])),
+      merge(network, [prepared], (it) => withoutEffect(it, ["askPrepare"])),
       // A client that has died does nothing any more, wherever it stood.
-      merge(coordinator, [given(coordinatorDied, 2, Number)], () => first.coordinator),
+      merge(coordinator, [died], () => first.coordinator),
+      // Nobody is there who could be told to abort.
       merge(abortsLeft, nobodyLeads, () => 0),
       merge(qemuS, [], onceDead.source),
       merge(qemuD, [], onceDead.destination),

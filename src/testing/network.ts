@@ -117,10 +117,15 @@ export function forgetTheDeaf(from: Network, source: boolean, destination: boole
   });
 }
 
-/** The network without copies of questions whose arrival changes nothing at the one who is asked, and is not waited for. */
+/** Of a question whose arrival changes nothing at its addressee, one copy matters, and only while somebody waits for it. */
 export function withoutEffect(from: Network, questions: readonly Question[]): Network {
-  const left = [...from.underWay].filter(([it]) => !questions.includes(it) || from.waits.get(it) === "asked");
-  return left.length === from.underWay.size ? from : network(new Map(left), from.waits);
+  const underWay = new Map(from.underWay);
+  for (const question of questions) {
+    if (!underWay.has(question)) continue;
+    if (from.waits.get(question) === "asked") underWay.set(question, 1);
+    else underWay.delete(question);
+  }
+  return network(underWay, from.waits);
 }
 
 /** An answer as far as it decides what the asker does. */

@@ -76,7 +76,10 @@ export class PackedWorld implements SearchWorld {
   readonly #world: WorldDescription;
   readonly #layout: Layout;
   readonly #merges: readonly CompiledMerge[];
-  readonly #rules: readonly (CompiledRule | { readonly place: Place; readonly set: RuleSet; readonly compiled: CompiledRule[][] })[];
+  readonly #rules: readonly (
+    | CompiledRule
+    | { readonly place: Place; readonly set: RuleSet; readonly compiled: CompiledRule[][] }
+  )[];
   readonly #compiled = new Map<Rule, CompiledRule>();
   readonly #keys = new Map<AnyComponent, Key>();
   readonly #mapIds = new Map<string, number>();
@@ -127,10 +130,11 @@ export class PackedWorld implements SearchWorld {
     for (const it of this.#rules) {
       if ("rule" in it) {
         if (faults || it.rule.faultsOnly !== true) this.#append(it, faults, into);
-      }
-      else {
+      } else {
         const number = read(states, at, it.place);
-        const rules = (it.compiled[number] ??= it.set.rules(this.#readOf([it.set.by])).map((rule) => this.#compileRule(rule)));
+        const rules = (it.compiled[number] ??= it.set
+          .rules(this.#readOf([it.set.by]))
+          .map((rule) => this.#compileRule(rule)));
         for (const rule of rules) this.#append(rule, faults, into);
       }
     }
@@ -170,7 +174,8 @@ export class PackedWorld implements SearchWorld {
   /** Rejects components that were not named: what depends on them must not be computed once for all of their values. */
   #readOf(components: readonly AnyComponent[]): Read {
     return (component) => {
-      if (!components.includes(component)) throw new Error(`a rule reads ${component.name} without naming it`);
+      if (!components.includes(component))
+        throw new Error(`a rule reads ${component.name} without naming it`);
       return this.#read(component);
     };
   }

@@ -10,14 +10,16 @@ export interface SearchOptions extends WorldOptions {
   readonly faults: number;
   /** Default: all. */
   readonly mostStates?: number;
+  /** False: states with the same future are told apart, which costs more and shows nothing more. Default: true. */
+  readonly reduced?: boolean;
 }
 
 export type Found = Omit<Explored, "broken">;
 
 /** @throws BrokenGuarantee with the shortest story: as few faults as possible, then as few moves. */
-export function search({ faults, mostStates = Infinity, ...options }: SearchOptions): Found {
+export function search({ faults, mostStates = Infinity, reduced = true, ...options }: SearchOptions): Found {
   const moves = movesOf(options);
-  const packed = new MigrationWorld(moves, beginning(moves, options));
+  const packed = new MigrationWorld(moves, beginning(moves, options), { reduced });
   const { broken, ...found } = explore(packed.world, { faults, maxStates: mostStates });
   if (broken !== undefined) throw retell(broken, packed, new World(faults, options));
   return found;
@@ -29,7 +31,8 @@ function retell({ guarantee, moves }: BrokenTrace, packed: MigrationWorld, world
     const move = world
       .moves()
       .find((it) => it.name === name && equal(packed.pack(changed(world.state, it.change)), to));
-    if (move === undefined) throw new Error(`the world has no move "${name}": the trace does not fit the world`);
+    if (move === undefined)
+      throw new Error(`the world has no move "${name}": the trace does not fit the world`);
     world.take(move);
   }
   return world.broken(guarantee);
