@@ -78,7 +78,7 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
     openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
   there?.actor.start();
   // Asked before it knows how far its stream is, it could only put the question off.
-  if (there) await waitFor(there.actor, (it) => !it.matches("recovering"));
+  if (there) await waitFor(there.actor, (it) => !it.matches({ incoming: "recovering" }));
   const destinationPeer = localDestination(there);
 
   const here = openSource(surroundings, wokenSource(source), from.guest, destinationPeer, source.opened.host);

@@ -14,7 +14,7 @@ import type { Around } from "./effects/bind.js";
 import type { Inspect, Observation, Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";
 import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "./effects/ports.js";
-import type { Aside } from "./machines/habits.js";
+import type { Aside } from "./machines/shared/actions.js";
 import { errorOf } from "./migration.js";
 import { unknown } from "./protocol/answer.js";
 import { defaultDeadlines } from "./protocol/deadlines.js";

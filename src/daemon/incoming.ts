@@ -17,7 +17,8 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
-import { topState } from "../machines/habits.js";
+import { metaIn } from "../machines/shared/states.js";
+import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeFailure } from "../protocol/failures.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
@@ -61,15 +62,15 @@ type Standing = "postcopy" | "postcopyFailed";
 
 /** In post-copy: whether its memory comes; null when the guest does not run here yet. */
 function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
-  if (snapshot.matches("orphaned")) return "postcopyFailed";
-  if (!snapshot.matches("fetching")) return null;
-  return snapshot.matches({ fetching: { line: "connected" } }) ? "postcopy" : "postcopyFailed";
+  const { libvirt } = metaIn("destination", stateName(snapshot));
+  return libvirt === "postcopy" || libvirt === "postcopyFailed" ? libvirt : null;
 }
 
-/** From these states on the guest may have run here. */
-const mayHaveTaken: readonly string[] = [
-  ...["claiming", "taking", "resuming", "landing", "fetching", "orphaned", "arrived", "lost", "stuck"],
-];
+/** Whether the guest cannot have run here, nor been promised to the source: a restarted machine would still refuse it. */
+function isUndecidedIn(recorded: string): boolean {
+  const { rehydratesAs } = metaIn("destination", recorded);
+  return rehydratesAs === "recovering" || rehydratesAs === "refusing";
+}
 
 const runState = ({ state }: ManagedDomain) => (state.name === "running" ? "running" : "paused");
 
@@ -128,7 +129,7 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const isUndecided = !mayHaveTaken.includes(topState(found.woken.state));
+    const isUndecided = isUndecidedIn(found.woken.state);
     const to = await findDestination(found.opened.host, host.clock, { isUndecided });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
@@ -198,7 +199,8 @@ export class Incoming {
   /** The client that led the migration is gone before the stream has begun: none will follow. */
   abandon(): void {
     const snapshot = this.#actor.getSnapshot();
-    if (snapshot.matches("preparing") || snapshot.matches("listening"))
+    const isListening = snapshot.matches({ incoming: { streaming: "listening" } });
+    if (isListening || snapshot.matches({ incoming: "preparing" }))
       this.#actor.send({ type: "coordinator.finishCancelledAsked" });
   }
 

@@ -18,7 +18,7 @@ import { Redial } from "../drivers/libvirt/redial.js";
 import { type StepCalls, stepCalls } from "../drivers/libvirt/step-calls.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
-import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator/machine.js";
 import { done, failed } from "../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../protocol/messages.js";
 import { tunnelPrefix } from "./domains.js";

@@ -1,14 +1,14 @@
 // The ports: what the engine needs from the outside, in its own words. Drivers implement them; the simulated world
 // implements them too. Every answer is done, failed or unknown; only bugs throw.
 
-import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator/machine.js";
 import type {
   DestinationEvent,
   DestinationInput,
   DestinationMemory,
   PrepareInput,
-} from "../machines/destination.js";
-import type { Aside } from "../machines/habits.js";
+} from "../machines/destination/machine.js";
+import type { Aside } from "../machines/shared/actions.js";
 import type {
   Described,
   MirrorInput,
@@ -17,7 +17,7 @@ import type {
   SourceInput,
   SourceMemory,
   StartInput,
-} from "../machines/source.js";
+} from "../machines/source/machine.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";

@@ -3,8 +3,8 @@
 
 import { type DestinationStream, type Logger, pino } from "pino";
 import type { Observe } from "../effects/observe.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
+import { isFinal } from "../machines/shared/states.js";
 import { describeFailure } from "../protocol/failures.js";
 import { traceIdOf } from "./traces.js";
 

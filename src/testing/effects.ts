@@ -103,7 +103,7 @@ export function carryOut(effect: string, outside: Outside): Done {
       if (qemuS.cpu === "stopped") return only(nothing);
       return { change: { qemuS: withSource(qemuS, { cpu: "stopped", suspended: true }) }, answer: nothing };
     case "continue":
-      if (qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
+      if (!qemuS.alive || qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
       return {
         change: { qemuS: withSource(qemuS, { migration: qemuS.postcopyAsked ? "toPostcopy" : "device" }) },
         answer: nothing,

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
-import { isFinal } from "../../machines/final.js";
+import { isFinal } from "../../machines/shared/states.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Failure } from "../../protocol/failures.js";
 import type { Decision } from "../../protocol/messages.js";

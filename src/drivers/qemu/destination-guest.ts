@@ -4,7 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { pause } from "../../effects/pause.js";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../effects/ports.js";
-import type { PrepareInput } from "../../machines/destination.js";
+import type { PrepareInput } from "../../machines/destination/machine.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../protocol/messages.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";

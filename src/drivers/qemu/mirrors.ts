@@ -3,7 +3,7 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock, SourceFact } from "../../effects/ports.js";
-import type { MirrorInput } from "../../machines/source.js";
+import type { MirrorInput } from "../../machines/source/machine.js";
 import { type Answer, cause, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { DiskProgress, Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk } from "../../protocol/messages.js";

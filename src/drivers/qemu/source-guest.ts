@@ -3,7 +3,7 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../effects/ports.js";
-import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source.js";
+import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source/machine.js";
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";

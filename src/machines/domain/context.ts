@@ -2,7 +2,7 @@
 
 import { assign, emit, fromPromise, setup } from "xstate";
 import type { Answer } from "../../protocol/answer.js";
-import { type Aside, present, unbound } from "../habits.js";
+import { type Aside, present, unbound } from "../shared/actions.js";
 
 /** What a migration that has ended, or a restarted host, finds of a guest on this host. */
 export type Found =

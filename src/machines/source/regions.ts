@@ -2,9 +2,9 @@
 // that wants progress (G5), and the wish to go over to post-copy.
 
 import { assign, emit } from "xstate";
-import { failure } from "../protocol/failures.js";
-import { type Answered, isDone, keeping } from "./habits.js";
-import { createStateConfig } from "./source-setup.js";
+import { failure } from "../../protocol/failures.js";
+import { type Answered, isDone, keeping } from "../shared/actions.js";
+import { createStateConfig } from "./setup.js";
 
 /** What a person wants of the speed, told to QEMU while something is being sent. */
 export const limits = createStateConfig({
@@ -35,7 +35,7 @@ export const limits = createStateConfig({
   },
 });
 
-export const watchdog = (givenUp: "#source.cancelling" | "#source.restoring") =>
+export const watchdog = <const GivenUp extends string>(givenUp: GivenUp) =>
   createStateConfig({
     initial: "watching",
     states: {

@@ -1,10 +1,10 @@
 // What the source's machine is made of: its events, its context, its effects, actions, guards and delays. The order of
-// things is in source.ts.
+// things is in machine.ts.
 
 import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
-import type { Answer, Cause } from "../protocol/answer.js";
-import { hasMoved, type Limits, type Progress } from "../protocol/convergence.js";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { hasMoved, type Limits, type Progress } from "../../protocol/convergence.js";
 import {
   type Action,
   type ConvergencePolicy,
@@ -13,10 +13,10 @@ import {
   hasTaken,
   type Taken,
   take,
-} from "../protocol/convergence-policy.js";
-import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
-import { failure } from "../protocol/failures.js";
-import { type Course, describeForecast, type Forecast, forecast, observe } from "../protocol/forecast.js";
+} from "../../protocol/convergence-policy.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import { type Course, describeForecast, type Forecast, forecast, observe } from "../../protocol/forecast.js";
 import type {
   CopiedDisk,
   Decision,
@@ -30,10 +30,11 @@ import type {
   Settings,
   SourceFound,
   SourceReport,
-} from "../protocol/messages.js";
-import type { Policy, WhenUnreachable } from "../protocol/policy.js";
+} from "../../protocol/messages.js";
+import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
 import {
   type Aside,
+  deadlineCause,
   type Habits,
   habitualActions,
   keeping,
@@ -42,10 +43,11 @@ import {
   noteThat,
   refusing,
   type StateMeta,
-  topState,
   unbound,
   type Woken,
-} from "./habits.js";
+} from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import { topState } from "../shared/state-name.js";
 
 export type SourceEvent =
   | { type: "coordinator.performAsked"; prepared: Prepared }
@@ -178,7 +180,7 @@ export const { createMachine, createStateConfig } = setup({
     input: {} as SourceInput,
     output: {} as SourceReport,
     meta: {} as StateMeta,
-    tags: {} as "performed" | "pointOfNoReturn" | "restored",
+    tags: {} as "needsOperator" | "performed" | "pointOfNoReturn" | "restored",
   },
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),
@@ -253,6 +255,11 @@ export const { createMachine, createStateConfig } = setup({
           })
         : context,
     ),
+    takeReconnection: assign(({ context }, params: Answer<Reconnection>) =>
+      params.kind === "done" && typeof params.value === "object"
+        ? { ...context, reconnection: params.value }
+        : context,
+    ),
     tellLimits: assign(({ context }) =>
       produce(context, (draft) => {
         draft.limitsTold = context.limits;
@@ -315,6 +322,20 @@ export const { createMachine, createStateConfig } = setup({
   },
 });
 
+export const retrying = retryingIn<SourceContext>();
+
+export const late = (waitedFor: string, ms: number): Failure =>
+  failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
+export const diskFailed = noteThat(
+  failure("disk", "perform", "source", {
+    message: "a disk of the guest has an I/O error, and the migration is to be aborted on one",
+  }),
+);
+export const refusedInPostcopy = noteThat(
+  failure("refused", "perform", "destination", {
+    message: "the destination refused the guest in post-copy",
+  }),
+);
 export const aborted = noteThat(
   failure("aborted", "perform", "source", { message: "a person aborted the migration" }),
 );
@@ -325,4 +346,6 @@ export const givenUp = noteThat(
 /** From the point of no return on. */
 export const pastReturn = refusing("the guest is handed over; only the destination's refusal brings it back");
 export const knownAlready = keeping("known already");
+export const ending = keeping("the guest is on its way back already");
+export const indifferent = keeping("the state does not depend on it");
 export const asksAlready = keeping("the destination is being asked already");

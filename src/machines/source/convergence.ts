@@ -2,10 +2,10 @@
 // that are due, one after the other. Upholds G5 where the policy ends with a measure that is certain.
 
 import { raise } from "xstate";
-import { failure } from "../protocol/failures.js";
-import { describeForecast } from "../protocol/forecast.js";
-import { type Answered, isDone } from "./habits.js";
-import { createStateConfig, firstDue, forecastOf, type SourceContext } from "./source-setup.js";
+import { failure } from "../../protocol/failures.js";
+import { describeForecast } from "../../protocol/forecast.js";
+import { type Answered, isDone } from "../shared/actions.js";
+import { createStateConfig, firstDue, forecastOf, type SourceContext } from "./setup.js";
 
 const givenUpBy = (context: SourceContext) => {
   const due = firstDue(context);
@@ -57,7 +57,7 @@ export const convergence = createStateConfig({
         },
         {
           guard: { type: "measureDue", params: "abort" },
-          target: "#source.cancelling",
+          target: "#source.rollback.aborting.cancelling",
           actions: ["sayMeasure", { type: "note", params: ({ context }) => givenUpBy(context) }],
         },
       ],

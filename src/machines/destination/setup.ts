@@ -1,10 +1,10 @@
 // What the destination's machine is made of: its events, its context, its effects, actions, guards and delays. The order
-// of things is in destination.ts.
+// of things is in machine.ts.
 
 import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
-import type { Answer, Cause } from "../protocol/answer.js";
-import { type Deadlines, mostAttempts } from "../protocol/deadlines.js";
-import { failure } from "../protocol/failures.js";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { failure } from "../../protocol/failures.js";
 import type {
   DestinationFound,
   DestinationReport,
@@ -12,20 +12,26 @@ import type {
   GuestDescription,
   Identity,
   Prepared,
-} from "../protocol/messages.js";
-import type { StepName } from "../protocol/steps.js";
+} from "../../protocol/messages.js";
+import type { StepName } from "../../protocol/steps.js";
 import {
+  type Answered,
   type Aside,
+  answers,
+  deadlineCause,
   type Habits,
   habitualActions,
+  keeping,
   nextBackoffMs,
   noted,
+  noteThat,
   present,
   type StateMeta,
-  topState,
   unbound,
   type Woken,
-} from "./habits.js";
+} from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import { topState } from "../shared/state-name.js";
 
 export type DestinationEvent =
   | { type: "coordinator.finishAsked" }
@@ -90,7 +96,15 @@ export const { createMachine, createStateConfig } = setup({
     input: {} as DestinationInput,
     output: {} as DestinationReport,
     meta: {} as StateMeta,
-    tags: {} as "prepared" | "taken" | "refused",
+    tags: {} as
+      | "announced"
+      | "connected"
+      | "decided"
+      | "disconnected"
+      | "listensAgain"
+      | "needsOperator"
+      | "refused"
+      | "taken",
   },
   actors: {
     watch: fromCallback<DestinationEvent>(() => {}),
@@ -151,7 +165,8 @@ export const { createMachine, createStateConfig } = setup({
     ),
   },
   guards: {
-    isDying: stateIn({ taking: "dying" }),
+    isDying: stateIn({ takeover: { taking: "dying" } }),
+    isConnected: stateIn({ takeover: { fetching: { line: "connected" } } }),
     wasAnnounced: ({ context }) => context.postcopy === "announced",
     inPostcopy: ({ context }) => context.memory !== "precopied",
     isWhole: ({ context }) => context.memory !== "partly",
@@ -168,6 +183,63 @@ export const { createMachine, createStateConfig } = setup({
     backoff: ({ context }) => nextBackoffMs(context),
   },
 });
+
+export const retrying = retryingIn<DestinationContext>();
+
+export const follows = keeping("the answer follows from the state");
+export const ending = keeping("this copy is being ended already");
+
+export const noteQemu = (step: StepName) => ({ type: "noteQemu", params: { step } }) as const;
+export const noteDestroyed = noteThat(
+  failure("aborted", "prepare", "destination", {
+    message: "an operator destroyed the incoming guest at the destination",
+  }),
+);
+export const noteLastWords = { type: "noteWords", params: { step: "perform" } } as const;
+export const memoryGone = noteThat(
+  failure("died", "perform", "source", {
+    message:
+      "the source's QEMU died in post-copy: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
+  }),
+);
+
+export const keepPartly = "keepPartly";
+export const keepWhole = "keepWhole";
+
+/** The way to the decision to take the guest: it is claimed at the fence first, if there is one. */
+export const deciding = <const Actions extends typeof keepPartly | typeof keepWhole>(actions?: Actions) =>
+  [
+    { guard: "mustClaim", target: "#destination.takeover.claiming", ...(actions && { actions }) },
+    { target: "#destination.takeover.taking", ...(actions && { actions }) },
+  ] as const;
+
+/** The side had been told of post-copy before the engine was restarted, and QEMU has answered one of these. */
+export const announcedAnd =
+  (...found: readonly string[]) =>
+  ({ context, event }: { context: DestinationContext } & Answered): boolean =>
+    context.postcopy === "announced" && found.some((it) => answers(it)({ event }));
+
+export const putOff = (question: DestinationQuestion, why = "the answer follows when QEMU has been asked") =>
+  ({
+    actions: [
+      { type: "putOff", params: question },
+      { type: "keep", params: { why } },
+    ],
+  }) as const;
+
+export const refusesLate = (
+  step: StepName,
+  waitedFor: string,
+  deadline: "listenMs" | "receiveMs" | "completeMs" | "finishMs",
+) =>
+  ({
+    target: "#destination.refusal",
+    actions: {
+      type: "note",
+      params: ({ context }: { context: DestinationContext }) =>
+        failure("deadline", step, "destination", deadlineCause(waitedFor, context.deadlines[deadline])),
+    },
+  }) as const;
 
 /** What the fence is asked about; only in states of a guest that has a token. */
 export const fencedGuest = ({ context }: { context: DestinationContext }): Fenced => ({

@@ -3,17 +3,43 @@
 
 import { castDraft, produce } from "immer";
 import { assign, type EventObject, emit, type MachineContext } from "xstate";
-import { type Answer, cause } from "../protocol/answer.js";
-import type { Deadlines } from "../protocol/deadlines.js";
-import { backoffMs } from "../protocol/deadlines.js";
-import { type Failure, failure } from "../protocol/failures.js";
-import type { Phase } from "../protocol/phases.js";
-import { type EffectName, effects } from "../protocol/steps.js";
+import { type Answer, cause } from "../../protocol/answer.js";
+import type { Deadlines } from "../../protocol/deadlines.js";
+import { backoffMs } from "../../protocol/deadlines.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import type { Phase } from "../../protocol/phases.js";
+import { type EffectName, effects } from "../../protocol/steps.js";
 
-/** What every state says about itself, for the journal, the inspector and the printed diagrams. */
+/** How the guest stands on one side, as far as that side's state tells. */
+export type GuestHere =
+  /** It runs, unless it was paused by its user. */
+  | "runs"
+  /** This copy stands still, and may still run again here. */
+  | "still"
+  /** It is not certain: QEMU is being asked, or told. */
+  | "unsure"
+  /** A copy that must not run: it is being filled, is held back, or is being ended. */
+  | "held"
+  /** No copy is left. */
+  | "gone"
+  /** The copy has died and took the guest with it, as far as this side knows. */
+  | "lost"
+  | "stuck";
+
+/**
+ * What a state knows about itself, for everything outside the machines that depends on a state: the journal, the daemon,
+ * the inspector, the printed diagrams. A state has what its parents have, unless it says otherwise.
+ */
 export interface StateMeta {
+  /** A parent that only groups states that share behaviour: it is no part of the names that are recorded. */
+  readonly group?: true;
   /** libvirt's job phase; a job that has ended has none. */
   readonly phase?: Phase;
+  readonly guest?: GuestHere;
+  /** Why libvirt shows the guest as paused, or running, meanwhile; absent while the migration does not change that. */
+  readonly libvirt?: "migration" | "postcopy" | "postcopyFailed";
+  /** The state in which a restarted engine goes on; default: this one. */
+  readonly rehydratesAs?: string;
 }
 
 /**
@@ -39,13 +65,6 @@ export interface Woken {
   readonly failures: readonly Failure[];
   readonly undone: readonly string[];
 }
-
-/** The state at the top, without those inside of it. */
-export const topState = (state: string): string => /^\w+/.exec(state)?.[0] ?? state;
-
-/** The way from `waking` to a state, when the engine was restarted in one of `states`. */
-export const woke = <Target extends string>(target: Target, ...states: readonly string[]) =>
-  ({ guard: { type: "wokeIn", params: states }, target }) as const;
 
 /** What each machine keeps in its context for these habits. */
 export interface Habits {
