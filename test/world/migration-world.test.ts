@@ -2,7 +2,7 @@
 // states; and the reduced search against the unreduced one: the same verdicts.
 
 import { describe, expect, test } from "vitest";
-import { destinationMachine } from "../../src/machines/destination.js";
+import { destinationMachine } from "../../src/machines/destination/machine.js";
 import { explore } from "../../src/testing/explore.js";
 import { MigrationWorld } from "../../src/testing/migration-world.js";
 import { Moves } from "../../src/testing/moves.js";
