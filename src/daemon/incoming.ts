@@ -17,6 +17,7 @@ import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { SocketPath } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
@@ -40,7 +41,7 @@ export interface Arriving {
   readonly transport: Transport;
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
-  readonly disksAt: string | ListenAt;
+  readonly disksAt: SocketPath | ListenAt;
   readonly stream: StreamWish;
 }
 
