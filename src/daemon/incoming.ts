@@ -19,6 +19,7 @@ import { metaIn } from "../machines/shared/states.js";
 import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { SocketPath } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
@@ -42,7 +43,7 @@ export interface Arriving {
   readonly transport: Transport;
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
-  readonly disksAt: string | ListenAt;
+  readonly disksAt: SocketPath | ListenAt;
   readonly stream: StreamWish;
 }
 

@@ -14,6 +14,7 @@ import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
 import type { Decision, GuestDescription, Identity, Reconnection } from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
+import { checkEmulator } from "./emulators.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
@@ -23,10 +24,12 @@ import { disksAt, listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import { destinationOfClient } from "./reach.js";
 import {
   beginCookie,
   capabilitiesIn,
   prepareCookie,
+  preparedAt,
   preparedOf,
   readBeginCookie,
   readPrepareCookie,
@@ -114,6 +117,7 @@ export class Migrations {
     const given = domains.parse(parameters.xml);
     const cookie = readBeginCookie(this.#host, words.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
+    checkEmulator(config, domain);
     const known = cookie?.switchover;
     if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
     const migrationId = known?.migration ?? ids.next();
@@ -271,10 +275,11 @@ export class Migrations {
     migrationId?: string,
   ): Promise<void> {
     const { flags, parameters } = words;
+    const uri = destinationOfClient(this.#host.config, destinationUri);
     await checkMayLeave(this.#host, entry, words);
     const outgoing = this.#depart(entry, words, migrationId);
     const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
-      destinationUri,
+      destinationUri: uri,
       flags,
       parameters,
     });
@@ -321,7 +326,7 @@ export class Migrations {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
-    preparedOf: ({ domain }, words) => preparedOf(this.#host, domain, words),
+    preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
   /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
@@ -403,6 +408,7 @@ export class Migrations {
   #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
     if (persistentXml === undefined) return xml;
     const persistent = renamed(this.#host.domains, persistentXml, name);
+    checkEmulator(this.#host.config, persistent);
     if (persistent.uuid !== uuid)
       throw no(
         "CONFIG_UNSUPPORTED",

@@ -7,7 +7,6 @@ import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
-import { hostOf } from "../drivers/qemu/block-devices.js";
 import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
@@ -19,12 +18,14 @@ import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
+import { hostOf, type StreamAddress } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
+import { reachOf } from "./reach.js";
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
 type Kept = z.infer<typeof kept>;
@@ -70,7 +71,7 @@ export class Outgoing {
     const { abortOnError, storage, stream } = leaving;
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
-    const settling = new SettlePeer(clock);
+    const settling = new SettlePeer(clock, reachOf(host.config));
     const word: SourceHost & Kept = {
       ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
       ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
@@ -90,10 +91,9 @@ export class Outgoing {
     const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host.clock);
-    const settling = new SettlePeer(
-      host.clock,
-      withOwnPki(host.config, input.woken?.memory.prepared?.settle),
-    );
+    const { settle } = input.woken?.memory.prepared ?? {};
+    const settleAt = settle && withOwnPki(host.config, settle);
+    const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
@@ -139,7 +139,7 @@ export class Outgoing {
   }
 
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
-    this.#settling.uri = withOwnPki(this.#host.config, prepared.settle);
+    this.#settling.uri = prepared.settle && withOwnPki(this.#host.config, prepared.settle);
     await this.#keepIntent();
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
@@ -163,7 +163,7 @@ export class Outgoing {
   }
 
   /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
-  async #throughRelay(uri: string): Promise<string> {
+  async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
     if (!this.#host.config.migration.relay) return uri;
     await endRelay(this.#relayDirectory);
     this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
