@@ -20,6 +20,7 @@ import { unknown } from "./protocol/answer.js";
 import { defaultDeadlines } from "./protocol/deadlines.js";
 import type { Abort, Identity } from "./protocol/messages.js";
 import { outcomes } from "./protocol/outcomes.js";
+import { anywhere } from "./protocol/peer-text.js";
 import type { Led, RemoteMove } from "./remote-move.js";
 
 export interface Coordinated {
@@ -43,7 +44,7 @@ export async function coordinateFromHere(
   const steps = { flags, parameters, protects, calls: async () => calls };
   const [here, there] = settlingFirst(
     remoteSource(source, dom, steps, travelling),
-    remoteDestination(destination, identity, steps, travelling),
+    remoteDestination(destination, identity, { ...steps, reach: anywhere }, travelling),
     identity,
   );
   const seen = observe && underTheHostsId(observe, () => migrationIn(travelling, dom));

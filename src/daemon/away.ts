@@ -5,9 +5,11 @@ import { openConnection } from "../drivers/libvirt-rpc/open.js";
 import { own } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { Clock } from "../effects/ports.js";
 import { messageOf } from "../protocol/answer.js";
+import { connectionUri } from "../protocol/peer-text.js";
 import type { DaemonConfig } from "./config.js";
 import type { Away } from "./domain-records.js";
 import { withOwnPki } from "./own-pki.js";
+import { reachOf } from "./reach.js";
 
 const askLimitMs = 5_000;
 
@@ -21,7 +23,9 @@ export async function askBack(
   const name = hostname || "that host";
   if (uri === null) throw new Error(`${name} cannot be asked for it`);
   const signal = AbortSignal.timeout(askLimitMs);
-  const connection = await openConnection(withOwnPki(config, uri), {
+  // What a peer has told, in a cookie that was kept: it is read as if it had just come.
+  const at = connectionUri(uri, { ...reachOf(config), certificates: false });
+  const connection = await openConnection(withOwnPki(config, at), {
     ...{ clock, deadlineMs: askLimitMs, signal },
   }).catch((error: unknown) => {
     throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });

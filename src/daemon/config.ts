@@ -2,14 +2,17 @@
 
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 import * as z from "zod/mini";
 import { messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy } from "../protocol/policy.js";
+import { systemEmulators } from "./emulators.js";
 
 const port = z.int().check(z.minimum(1), z.maximum(65_535));
 const milliseconds = z.number().check(z.minimum(0), z.maximum(86_400_000));
+const absolute = z.string().check(z.regex(/^\/[^\0]*$/));
 const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
 
 const schema = z.strictObject({
@@ -21,6 +24,13 @@ const schema = z.strictObject({
   stateDirectory: z._default(z.string(), "/var/lib/switchover"),
   /** Sockets of QEMUs; short, since a socket's path has at most 107 bytes. */
   runDirectory: z._default(z.string(), "/run/switchover"),
+  /**
+   * Directories whose unix sockets peers and clients may name, such as for a settle, a stream or the copies of disks:
+   * `/directory` for those in it, `/directory/**` for those below it too. Default: the run directory, and libvirt's.
+   */
+  unixDirectories: z.optional(z.readonly(z.array(absolute))),
+  /** The QEMUs that a guest which comes in may name as its emulator, in the same form. Default: the system's own. */
+  emulators: z.optional(z.readonly(z.array(absolute))),
   socket: z._default(
     z.strictObject({
       path: z._default(z.string(), "/run/switchover/switchover-sock"),
@@ -103,8 +113,11 @@ const schema = z.strictObject({
 });
 
 export type ConfigInput = z.input<typeof schema>;
-export interface DaemonConfig extends Omit<z.output<typeof schema>, "hostUuid" | "uri"> {
+export interface DaemonConfig
+  extends Omit<z.output<typeof schema>, "hostUuid" | "uri" | "unixDirectories" | "emulators"> {
   readonly hostUuid: string;
+  readonly unixDirectories: readonly string[];
+  readonly emulators: readonly string[];
   readonly uri: string;
 }
 
@@ -138,6 +151,8 @@ export async function completeConfig(given: unknown, path = "the configuration")
   const byTcp = data.tcp && `qemu+tcp://${data.hostname}:${data.tcp.port}/system`;
   return {
     ...data,
+    unixDirectories: data.unixDirectories ?? [data.runDirectory, dirname(data.socket.path), "/run/libvirt"],
+    emulators: data.emulators ?? systemEmulators(),
     hostUuid: data.hostUuid ?? (await machineUuid(path)),
     uri: data.uri ?? byTls ?? byTcp ?? `qemu+unix:///system?socket=${data.socket.path}`,
   };

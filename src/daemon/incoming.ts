@@ -22,6 +22,7 @@ import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeFailure } from "../protocol/failures.js";
 import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { SocketPath } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import { isSame, receiptOf } from "./evidence.js";
@@ -54,7 +55,7 @@ export interface Arriving {
   readonly transport: Transport;
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
-  readonly disksAt: string | ListenAt;
+  readonly disksAt: SocketPath | ListenAt;
   readonly stream: StreamWish;
 }
 

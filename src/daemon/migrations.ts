@@ -24,6 +24,7 @@ import type {
 } from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
 import type { RecoveredStories, Unreadable } from "./domain-recovery.js";
+import { checkEmulator } from "./emulators.js";
 import { no } from "./errors.js";
 import { newSecret } from "./evidence.js";
 import type { Host } from "./host.js";
@@ -34,11 +35,13 @@ import { disksAt, listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import { destinationOfClient } from "./reach.js";
 import {
   beginCookie,
   capabilitiesIn,
   finishCookie,
   prepareCookie,
+  preparedAt,
   preparedOf,
   readBeginCookie,
   readPrepareCookie,
@@ -185,6 +188,7 @@ export class Migrations {
     const given = domains.parse(parameters.xml);
     const cookie = readBeginCookie(this.#host, words.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
+    checkEmulator(config, domain);
     const known = cookie?.switchover;
     if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
     const migrationId = known?.migration ?? ids.next();
@@ -384,10 +388,11 @@ export class Migrations {
     migrationId?: string,
   ): Promise<void> {
     const { flags, parameters } = words;
+    const uri = destinationOfClient(this.#host.config, destinationUri);
     await checkMayLeave(this.#host, entry, words);
     const outgoing = await this.#depart(entry, words, null, migrationId);
     const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
-      destinationUri,
+      destinationUri: uri,
       flags,
       parameters,
     });
@@ -457,7 +462,7 @@ export class Migrations {
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
     saidIn: ({ domain }, cookie) => this.#saidBy(domain, cookie),
-    preparedOf: ({ domain }, words) => preparedOf(this.#host, domain, words),
+    preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
   /**
@@ -570,6 +575,7 @@ export class Migrations {
   #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
     if (persistentXml === undefined) return xml;
     const persistent = renamed(this.#host.domains, persistentXml, name);
+    checkEmulator(this.#host.config, persistent);
     if (persistent.uuid !== uuid)
       throw no(
         "CONFIG_UNSUPPORTED",

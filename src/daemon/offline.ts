@@ -9,11 +9,13 @@ import { Redial } from "../drivers/libvirt/redial.js";
 import { stepCalls } from "../drivers/libvirt/step-calls.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { messageOf } from "../protocol/answer.js";
+import { checkEmulator } from "./emulators.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { isActive, type ManagedDomain } from "./managed-domain.js";
 import { destinationOf } from "./may-leave.js";
 import { withOwnPki } from "./own-pki.js";
+import { destinationOfClient } from "./reach.js";
 import { renamed, type StepWords } from "./step-words.js";
 
 const empty = new Uint8Array();
@@ -54,6 +56,7 @@ export class OfflineMigrations {
     if (there !== undefined) domains.checkIdle(there);
     if (there !== undefined && isActive(there))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+    checkEmulator(config, domain);
     if (this.#coming.has(domain.name))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
     this.#coming.set(domain.name, { domain, leader: client });
@@ -85,7 +88,8 @@ export class OfflineMigrations {
   /** All steps, with this host as the source. */
   async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words);
-    const there = new Redial(withOwnPki(this.#host.config, destinationUri), this.#host.clock);
+    const { config, clock } = this.#host;
+    const there = new Redial(withOwnPki(config, destinationOfClient(config, destinationUri)), clock);
     const name = words.parameters.name ?? entry.name;
     const step = {
       parameters: { ...words.parameters, name, xml },

@@ -9,7 +9,6 @@ import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
 import { endProcess } from "../drivers/qemu/answers.js";
-import { hostOf } from "../drivers/qemu/block-devices.js";
 import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
@@ -22,6 +21,7 @@ import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
+import { hostOf, type StreamAddress } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import { isSame, receiptOf } from "./evidence.js";
@@ -30,6 +30,7 @@ import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
+import { reachOf } from "./reach.js";
 import type { Said } from "./step-cookies.js";
 
 /** How long Confirm waits while the source asks the destination itself. */
@@ -98,7 +99,7 @@ export class Outgoing {
     const { abortOnError, storage, stream } = leaving;
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
-    const settling = new SettlePeer(clock);
+    const settling = new SettlePeer(clock, reachOf(host.config));
     const word: SourceHost & Kept = {
       ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
       ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
@@ -118,10 +119,9 @@ export class Outgoing {
     const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host.clock);
-    const settling = new SettlePeer(
-      host.clock,
-      withOwnPki(host.config, input.woken?.memory.prepared?.settle),
-    );
+    const { settle } = input.woken?.memory.prepared ?? {};
+    const settleAt = settle && withOwnPki(host.config, settle);
+    const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     const { migrationId } = input.identity;
@@ -201,7 +201,7 @@ export class Outgoing {
   }
 
   /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
-  async #throughRelay(uri: string): Promise<string> {
+  async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
     if (!this.#host.config.migration.relay) return uri;
     await endRelay(this.#relayDirectory);
     this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
@@ -227,7 +227,7 @@ export class Outgoing {
   async #learn({ settle, peer }: Prepared): Promise<void> {
     const { domains, config } = this.#host;
     const { migrationId } = this.identity;
-    this.#settling.uri = withOwnPki(config, settle);
+    this.#settling.uri = settle && withOwnPki(config, settle);
     this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
     const peerJournal = peer?.journal ?? null;
     this.#settling.prove(this.#secret, peerJournal);

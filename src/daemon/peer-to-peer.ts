@@ -16,16 +16,19 @@ import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { type StepCalls, stepCalls } from "../drivers/libvirt/step-calls.js";
+import { connectionUri } from "../drivers/peer-text.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator/machine.js";
 import { done, failed } from "../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../protocol/messages.js";
+import { anywhere, type ConnectionUri, type StreamAddress } from "../protocol/peer-text.js";
 import { tunnelPrefix } from "./domains.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
 import { withOwnPki } from "./own-pki.js";
+import { reachOf } from "./reach.js";
 import type { Said } from "./step-cookies.js";
 import type { StepWords } from "./step-words.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
@@ -34,13 +37,13 @@ export const takesNothingOver =
   "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
 
 const kept = z.object({
-  destinationUri: z.string(),
+  destinationUri: connectionUri,
   flags: z.number(),
   parameters: z.custom<MigrateParameters>(areParameters),
 });
 
 export interface PeerToPeerWords {
-  readonly destinationUri: string;
+  readonly destinationUri: ConnectionUri;
   readonly flags: ReadonlySet<MigrateFlag>;
   readonly parameters: MigrateParameters;
 }
@@ -48,7 +51,7 @@ export interface PeerToPeerWords {
 /** How the source's daemon reads and writes cookies. */
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
-  preparedOf(outgoing: Outgoing, words: StepWords): Prepared;
+  preparedAt(outgoing: Outgoing, words: StepWords, uri: StreamAddress): Prepared;
   ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
   saidIn(outgoing: Outgoing, cookie: Uint8Array): Said | null;
 }
@@ -76,7 +79,9 @@ export function coordinate(
   const directory = host.domains.directoryOf(`${tunnelPrefix}${identity.migrationId}`);
   const tunnel = isTunnelled ? new TunnelOut(connect(), directory) : null;
   const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
-  const there = remoteDestination(connection, identity, { flags, parameters, calls }, travelling);
+  // A tunnel ends in a socket of our own.
+  const reach = isTunnelled ? anywhere : reachOf(host.config);
+  const there = remoteDestination(connection, identity, { flags, parameters, calls, reach }, travelling);
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
@@ -85,9 +90,8 @@ export function coordinate(
       const answer = await there.prepare(guest, signal);
       if (answer.kind !== "done") return answer;
       const cookie = travelling.cookies.prepare ?? new Uint8Array();
-      const prepared = cookies.preparedOf(outgoing, {
-        ...{ flags, parameters: { ...parameters, uri: answer.value.uri }, cookie },
-      });
+      const { uri } = answer.value;
+      const prepared = cookies.preparedAt(outgoing, { flags, parameters, cookie }, uri);
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
       if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
       return done({ settle: destinationUri, ...prepared });

@@ -7,8 +7,11 @@ import { decisions, moveEnds, own, reconnections } from "../drivers/libvirt-rpc/
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
 import type { Reconnection } from "../protocol/messages.js";
+import { isMigrationId } from "../protocol/peer-text.js";
+import { quoted } from "../protocol/printable.js";
 import { capabilities } from "./capabilities.js";
 import type { Standing } from "./domain-records.js";
+import { checkAskedBinary } from "./emulators.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
@@ -189,25 +192,28 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       ...migrateHandlers(host, migrations),
     }),
     serve(own, {
-      settle: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
+      settle: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
       facts: async ({ binary, paths }, client) => {
         writing(client);
+        checkAskedBinary(host.config, binary);
         return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
       },
       announce: async (it) => {
-        await migrations.announce(it);
+        await migrations.announce(named(it));
       },
-      handOver: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
-      reconnect: async (it) => reconnected(await migrations.reconnect(it)),
+      handOver: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+      reconnect: async (it) => reconnected(await migrations.reconnect(named(it))),
       move: async ({ migrationId, uuid, destinationUri, params, flags }, client) => {
         writing(client);
+        named({ migrationId });
         const words = wordsOf(params, new Uint8Array(), flags);
         const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
         return { end: moveEnds[end], why };
       },
-      yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+      yield: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
       concedeAway: async ({ migrationId, uuid, hostname, uri }, client) => {
         writing(client);
+        named({ migrationId });
         const entry = domains.all.find((domain) => domain.uuid === uuid);
         if (entry === undefined)
           throw no(
@@ -221,13 +227,13 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         await domains.release(domains.byUuid(uuid));
       },
       standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
-      settleAs: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
-      yieldAs: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
-      handOverAs: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
+      settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
+      yieldAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+      handOverAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
       announceAs: async (it) => {
-        await migrations.announce(it);
+        await migrations.announce(named(it));
       },
-      reconnectAs: async (it) => reconnected(await migrations.reconnect(it)),
+      reconnectAs: async (it) => reconnected(await migrations.reconnect(named(it))),
     }),
   ];
 }
@@ -243,6 +249,12 @@ const reconnected = (where: Reconnection) =>
   typeof where === "string"
     ? { state: reconnections[where], uri: "" }
     : { state: reconnections.listens, uri: where.uri };
+
+/** @throws LibvirtError when its id is not one. */
+function named<It extends { readonly migrationId: string }>(it: It): It {
+  if (isMigrationId(it.migrationId)) return it;
+  throw no("INVALID_ARG", `${quoted(it.migrationId)} is not the id of a migration`);
+}
 
 /** As a running domain's XML begins at libvirt. */
 const withId = (xml: string, id: number): string =>

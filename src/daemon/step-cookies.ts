@@ -8,11 +8,13 @@ import type { Domain } from "../drivers/domain/domain.js";
 import { streamWishOf } from "../drivers/libvirt/stream-wish.js";
 import { neededCapabilities } from "../drivers/qemu/stream-table.js";
 import type { GuestDescription, Identity, Prepared } from "../protocol/messages.js";
+import { connectionUri, type StreamAddress, streamAddress } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Outgoing } from "./outgoing.js";
+import { orRefuse, reachOf } from "./reach.js";
 import type { StepWords } from "./step-words.js";
 
 type Named = Pick<Domain, "name" | "uuid">;
@@ -130,17 +132,25 @@ export const readBeginCookie = (host: Host, bytes: Uint8Array, domain: Named): C
 export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
   read(host, bytes, domain, ofPrepare);
 
-/** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read. */
+/** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read, or names what is out of reach. */
 export function preparedOf(host: Host, domain: Named, words: StepWords): Prepared {
-  const { parameters } = words;
-  const known = readPrepareCookie(host, words.cookie, domain);
-  const { uri } = parameters;
+  const { uri } = words.parameters;
   if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
-  const settle = known?.switchover?.settle;
-  const journal = known?.switchover?.journal;
-  const storage = storageFrom(known?.nbd, parameters, uri);
+  const address = orRefuse(() => streamAddress(uri, reachOf(host.config)));
+  return preparedAt(host, domain, words, address);
+}
+
+/** The same with the address of the stream read already. */
+export function preparedAt(host: Host, domain: Named, words: StepWords, uri: StreamAddress): Prepared {
+  const { parameters } = words;
+  const reach = reachOf(host.config);
+  const known = readPrepareCookie(host, words.cookie, domain);
+  const { settle: told, journal } = known?.switchover ?? {};
+  const settle =
+    told === undefined ? undefined : orRefuse(() => connectionUri(told, { ...reach, certificates: false }));
+  const storage = storageFrom(known?.nbd, parameters, uri, reach);
   return {
-    uri: uri.replace(/^tcp:\/\//, "tcp:"),
+    uri,
     capabilities: capabilitiesIn(known, streamWishOf(words)),
     ...(settle !== undefined && { settle }),
     ...(known !== null && {

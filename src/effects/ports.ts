@@ -36,6 +36,7 @@ import type {
   SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
+import type { StreamAddress } from "../protocol/peer-text.js";
 import type { Side } from "../protocol/steps.js";
 
 /** What a monitor and a process tell, in the order in which they tell it. */
@@ -76,7 +77,7 @@ export interface SourceGuest extends Overheard {
   /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
   breakStream(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
-  resumeStream(to: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>>;
+  resumeStream(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<null>>;
   /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
   throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
   /** Pauses the guest, without telling it as a person's pause. */
@@ -95,7 +96,7 @@ export interface DestinationGuest extends Overheard {
   /** What became of a stream that was coming in when the engine was restarted. */
   inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
   /** In post-copy: listens again after the connection was lost. */
-  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: string }>>;
+  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: StreamAddress }>>;
   /** Unless it was paused before; its disks are its own from then on. */
   resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;

@@ -2,6 +2,7 @@
 
 import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.js";
 import type { DestinationFound, GuestDescription, SourceFound } from "../protocol/messages.js";
+import { anywhere, streamAddress } from "../protocol/peer-text.js";
 import { room } from "./memo.js";
 import {
   breaks,
@@ -49,7 +50,8 @@ export const describedAs = (storage: boolean, fenced: boolean): GuestDescription
   disks: storage ? [{ name: "one", capacityBytes: 1 }] : [],
   fencingToken: fenced ? "t-1" : null,
 });
-export const preparedAt = { uri: "unix:/nowhere", capabilities: [], storage: "unix:/nowhere" };
+const nowhere = streamAddress("unix:/nowhere", anywhere);
+export const preparedAt = { uri: nowhere, capabilities: [], storage: nowhere };
 
 interface Done {
   readonly change: Partial<Outside>;
@@ -125,13 +127,13 @@ export function carryOut(effect: string, outside: Outside): Done {
             qemuD: withDestination(breaks.destination(qemuD), { stream: "partlyListening" }),
             ...(qemuS.alive && qemuS.migration === "postcopy" && { qemuS: breaks.source(qemuS) }),
           },
-          answer: done({ uri: "unix:/nowhere" }),
+          answer: done({ uri: nowhere }),
         };
       if (qemuD.stream !== "partlyBroken" && qemuD.stream !== "partlyListening")
         return only(failed("it is not in post-copy"));
       return {
         change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
-        answer: done({ uri: "unix:/nowhere" }),
+        answer: done({ uri: nowhere }),
       };
     case "resumeStream":
       if (qemuS.facts.length > 0) return only(null);

@@ -18,6 +18,7 @@ import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Observation } from "../../src/effects/observe.js";
 import { unknown } from "../../src/protocol/answer.js";
+import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
@@ -226,7 +227,11 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
       flags: bitsOf(["LIVE", "PEER2PEER"]),
     });
     expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
-    const peer = new SettlePeer(systemClock, uri);
+    const peer = new SettlePeer(
+      systemClock,
+      anywhere,
+      connectionUri(uri, { ...anywhere, certificates: true }),
+    );
     const identity = { migrationId: "m", uuid: tiny.uuid, name: "tiny" };
     const { signal } = new AbortController();
     expect(await peer.settle(identity, signal)).toEqual({ kind: "done", value: "taken" });

@@ -3,7 +3,7 @@
 import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import type { TwoHosts } from "./lab.js";
+import { type TwoHosts, whole } from "./lab.js";
 
 const { procedures } = remote;
 const patient = { deadlineMs: Number.POSITIVE_INFINITY };
@@ -30,7 +30,7 @@ export class StepByStep {
 
   static async over(lab: TwoHosts, ...flags: MigrateFlag[]): Promise<StepByStep> {
     const [a, b] = [await lab.redial("a").rpc(), await lab.redial("b").rpc()];
-    return new StepByStep(lab, a, b, bitsOf(["LIVE", "PERSIST_DEST", "CHANGE_PROTECTION", ...flags]));
+    return new StepByStep(lab, a, b, bitsOf([...whole, "CHANGE_PROTECTION", ...flags]));
   }
 
   async begin(): Promise<void> {
@@ -78,7 +78,7 @@ export class StepByStep {
   }
 
   get #flagsThere(): number {
-    return this.#flags & ~bitsOf(["CHANGE_PROTECTION"]);
+    return this.#flags & ~bitsOf(["CHANGE_PROTECTION", "UNDEFINE_SOURCE"]);
   }
 }
 

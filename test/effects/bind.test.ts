@@ -9,6 +9,7 @@ import { stateName } from "../../src/machines/shared/walk.js";
 import { done, unknown } from "../../src/protocol/answer.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
+import { anywhere, streamAddress } from "../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../src/protocol/policy.js";
 
 const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
@@ -54,7 +55,7 @@ function obedient<Port extends object>(names: string[], watch: (tell: (fact: nev
         names.push(name);
         return name in answer
           ? answer[name as keyof typeof answer]
-          : done({ uri: "unix:/x", capabilities: [] });
+          : done({ uri: streamAddress("unix:/x", anywhere), capabilities: [] });
       };
     },
   });
@@ -76,7 +77,10 @@ describe("the write-ahead rule (G3)", () => {
     expect(called).toEqual([]);
     await journal.release();
     expect(called).toEqual(["describe"]);
-    source.actor.send({ type: "coordinator.performAsked", prepared: { uri: "unix:/x", capabilities: [] } });
+    source.actor.send({
+      type: "coordinator.performAsked",
+      prepared: { uri: streamAddress("unix:/x", anywhere), capabilities: [] },
+    });
     await turns();
     expect(called).toEqual(["describe"]);
     await journal.release();

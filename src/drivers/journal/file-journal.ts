@@ -9,6 +9,7 @@ import { isFinal } from "../../machines/shared/states.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Failure } from "../../protocol/failures.js";
 import type { Decision } from "../../protocol/messages.js";
+import { quoted } from "../../protocol/printable.js";
 import type { Side } from "../../protocol/steps.js";
 import { Decisions } from "./decisions.js";
 import { lock } from "./lock.js";
@@ -72,11 +73,13 @@ export async function openFileJournal(
   const underWay = new Map<string, Set<Side>>();
   /** Whose files are closed, and opened again for what a side still says after its end. */
   const retired = new Set<string>();
-  const pathOf = (migrationId: string) => join(directory, migrationId + suffix);
+  const pathOf = (migrationId: string) => {
+    if (!/^[\w-]+$/.test(migrationId))
+      throw new Error(`${quoted(migrationId)} cannot be the name of a journal file`);
+    return join(directory, migrationId + suffix);
+  };
 
   const begin = async (migrationId: string) => {
-    if (!/^[\w-]+$/.test(migrationId))
-      throw new Error(`"${migrationId}" cannot be the name of a journal file`);
     const path = pathOf(migrationId);
     if (retired.has(migrationId)) return StoryFile.goOn(path, (await stat(path)).size);
     const file = await StoryFile.begin(path);

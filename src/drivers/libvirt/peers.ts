@@ -13,6 +13,7 @@ import type {
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
+import { PeerTextError, type Reach, streamAddress } from "../../protocol/peer-text.js";
 import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
@@ -111,7 +112,7 @@ export const abortAt = (connection: Redial, dom: Domain, signal: AbortSignal): P
 export function remoteDestination(
   connection: Redial,
   { name, uuid }: Pick<Identity, "name" | "uuid">,
-  options: StepOptions,
+  options: StepOptions & { readonly reach: Reach },
   travelling: Travelling,
 ): DestinationPeer & Pick<SettlingPeer, "settle"> {
   const words = (signal: AbortSignal) => ({
@@ -129,7 +130,7 @@ export function remoteDestination(
         travelling.cookies.prepare = cookieOut;
         travelling.uri = uriOut ?? options.parameters.uri;
         if (travelling.uri === undefined) return failed("the destination has not said where the stream goes");
-        return done<Prepared>({ uri: travelling.uri, capabilities: [] });
+        return done<Prepared>({ uri: streamAddress(travelling.uri, options.reach), capabilities: [] });
       }),
     finish: ({ cancelled }, signal) =>
       asked<DestinationReport>(async () => {
@@ -194,6 +195,7 @@ async function asked<T>(ask: () => Promise<Answer<T>>): Promise<Answer<T>> {
       const failures = [failure("aborted", "perform", "source", { message })];
       return { kind: "failed", cause: { message, failures } };
     }
+    if (error instanceof PeerTextError) return failed(error.message);
     return error instanceof RpcUnsentError ? failed(error.message) : unknown(messageOf(error));
   }
 }

@@ -4,6 +4,12 @@
 import type { Clock, SettlingPeer } from "../../effects/ports.js";
 import { type Answer, done, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Decision, Identity, Reconnection } from "../../protocol/messages.js";
+import {
+  type ConnectionUri,
+  type Reach,
+  type StreamAddress,
+  streamAddress,
+} from "../../protocol/peer-text.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
@@ -14,8 +20,9 @@ const answerMs = 4_500;
 
 export class SettlePeer implements SettlingPeer {
   readonly #clock: Clock;
+  readonly #reach: Reach;
   /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
-  uri: string | undefined;
+  uri: ConnectionUri | undefined;
 
   #proof: { readonly secret: string; readonly journal: string } | null = null;
 
@@ -28,10 +35,12 @@ export class SettlePeer implements SettlingPeer {
   }
 
   /** Where a post-copy that connects again is led instead. */
-  through: (uri: string) => Promise<string> = async (uri) => uri;
+  through: (uri: StreamAddress) => Promise<StreamAddress> = async (uri) => uri;
 
-  constructor(clock: Clock, uri?: string) {
+  /** `reach` is that of the addresses at which the destination listens again. */
+  constructor(clock: Clock, reach: Reach, uri?: ConnectionUri) {
     this.#clock = clock;
+    this.#reach = reach;
     this.uri = uri;
   }
 
@@ -58,7 +67,8 @@ export class SettlePeer implements SettlingPeer {
       const { state, uri } = await (this.#proof === null
         ? rpc.call(own.procedures.reconnect, identity, options)
         : rpc.call(own.procedures.reconnectAs, { ...identity, ...this.#proof }, options));
-      if (state === reconnections.listens) return done({ uri: await this.through(uri) });
+      if (state === reconnections.listens)
+        return done({ uri: await this.through(streamAddress(uri, this.#reach)) });
       if (state === reconnections.whole) return done("whole");
       if (state === reconnections.arrived) return done("arrived");
       if (state === reconnections.lost) return done("lost");

@@ -7,6 +7,7 @@ import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
 import { cause } from "../../protocol/answer.js";
 import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
+import { hostName, socketPath } from "../peer-text.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { handle, handleIn } from "./handle-file.js";
@@ -52,11 +53,11 @@ const image = z.object({
   format: z.enum(["raw", "qcow2"]),
   backing: z.exactOptional(z.object({ path: z.string(), format: z.string() })),
 });
-const listenAt = z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) });
+const listenAt = z.object({ bind: hostName, host: hostName, ports: z.readonly(z.array(z.number())) });
 const destinationHost = z.object({
   spec,
   images: z.readonly(z.array(image)),
-  disksAt: z.exactOptional(z.union([z.string(), listenAt])),
+  disksAt: z.exactOptional(z.union([socketPath, listenAt])),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([z.enum(["unix", "tcp"]), listenAt]),
@@ -64,7 +65,7 @@ const destinationHost = z.object({
   syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });
 export type SourceHost = z.input<typeof sourceHost>;
-export type DestinationHost = z.input<typeof destinationHost>;
+export type DestinationHost = z.output<typeof destinationHost>;
 
 /** A guest that was looked for: its QEMU when it was there, and its port either way. */
 interface Found<Guest> {

@@ -7,6 +7,7 @@ import type { Described, MirrorInput, RestoreInput, StartInput } from "../../mac
 import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { disksToCopy } from "./block-devices.js";
@@ -231,7 +232,7 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#postcopy.break();
   }
 
-  resumeStream({ uri }: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>> {
+  resumeStream({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<null>> {
     return this.#postcopy.resume(uri, signal);
   }
 

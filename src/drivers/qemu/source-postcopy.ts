@@ -3,6 +3,7 @@
 import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
 import { type Answer, failed, nothing } from "../../protocol/answer.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import { answering } from "./answers.js";
 import type { QemuProcess } from "./process.js";
 
@@ -43,7 +44,7 @@ export class SourcePostcopy {
   }
 
   /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
-  resume(uri: string, signal: AbortSignal): Promise<Answer<null>> {
+  resume(uri: StreamAddress, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const isPaused = async () => (await main.execute("query-migrate", {})).status === "postcopy-paused";

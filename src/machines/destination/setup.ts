@@ -13,6 +13,7 @@ import type {
   Identity,
   Prepared,
 } from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { StepName } from "../../protocol/steps.js";
 import {
   type Answered,
@@ -80,7 +81,7 @@ export interface DestinationContext extends Habits, DestinationMemory {
   /** Asked while QEMU is being asked how far it is: put again when that is known. */
   unanswered: readonly DestinationQuestion[];
   /** Where QEMU listens for a post-copy that has lost its connection. */
-  reconnection: { readonly uri: string } | null;
+  reconnection: { readonly uri: StreamAddress } | null;
 }
 
 export interface PrepareInput {
@@ -110,7 +111,7 @@ export const { createMachine, createStateConfig } = setup({
     watch: fromCallback<DestinationEvent>(() => {}),
     prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
     inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
-    relisten: fromPromise<Answer<{ uri: string }>>(unbound("relisten")),
+    relisten: fromPromise<Answer<{ uri: StreamAddress }>>(unbound("relisten")),
     claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
     disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
     take: fromPromise<Answer<null>, GuestDescription>(unbound("take")),

@@ -31,6 +31,7 @@ import type {
   SourceFound,
   SourceReport,
 } from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
 import {
   type Aside,
@@ -104,7 +105,7 @@ export interface SourceContext extends Habits, SourceMemory {
   limitsTold: Limits | null;
   progress: Progress | null;
   /** Where a post-copy that has lost its connection is to be connected to. */
-  reconnection: { readonly uri: string } | null;
+  reconnection: { readonly uri: StreamAddress } | null;
   /** What the reports so far say together. */
   course: Course;
   /** What the last measure has set; 0 before there was one. */
@@ -197,7 +198,7 @@ export const { createMachine, createStateConfig } = setup({
     handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
     breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
     reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
-    resumeStream: fromPromise<Answer<null>, { uri: string }>(unbound("resumeStream")),
+    resumeStream: fromPromise<Answer<null>, { uri: StreamAddress }>(unbound("resumeStream")),
     relax: fromPromise<Answer<null>, Limits>(unbound("relax")),
     throttle: fromPromise<Answer<null>, number>(unbound("throttle")),
     suspend: fromPromise<Answer<null>>(unbound("suspend")),
