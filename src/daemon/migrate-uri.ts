@@ -13,8 +13,9 @@ type Configured = Pick<DaemonConfig, "migration" | "hostname">;
 /** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
 export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
   const free = portsOf(migration);
-  const bind = listenAddress ?? migration.listen;
-  if (uri === undefined) return { bind, host: migration.host ?? hostname, ports: free };
+  const bindFor = (host: string) => listenAddress ?? migration.listen ?? host;
+  const own = migration.host ?? hostname;
+  if (uri === undefined) return { bind: bindFor(own), host: own, ports: free };
   const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === undefined || rest === undefined)
     throw no("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
@@ -27,7 +28,7 @@ export function listenAt({ migration, hostname }: Configured, { uri, listenAddre
   if (host === undefined) throw no("INVALID_ARG", `missing host in migration URI: ${uri}`);
   const asked = Number(port ?? 0);
   if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
-  return { bind, host, ports: asked === 0 ? free : [asked] };
+  return { bind: bindFor(host), host, ports: asked === 0 ? free : [asked] };
 }
 
 function portsOf({ ports: [lowest, highest] }: DaemonConfig["migration"]): readonly number[] {
