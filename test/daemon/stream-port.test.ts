@@ -143,16 +143,23 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
     tls: { credentials: made.credentials, required },
   });
 
-  test.each([
-    ["sends what is no handshake", "GET / HTTP/1.1\r\n\r\n"],
-    ["says nothing", ""],
-  ])("a stranger who connects first and %s does not fail the migration", async (_, words) => {
+  test("a stranger who connects first and sends what is no handshake does not fail the migration", async () => {
     await inTwoHosts({ migration: under(false) }, async (lab) => {
       const { port, rest } = await prepared(lab, ["TLS"]);
-      const socket = await stranger(port, "127.0.0.1", words);
+      const socket = await stranger(port);
       expect(await rest()).toBeUndefined();
       socket.destroy();
       await lab.runsAt("b");
+    });
+  });
+
+  test("a stranger who connects first and says nothing holds the migration up until it fails, and the guest stays", async () => {
+    await inTwoHosts({ migration: { ...under(false), stallMs: 3_000 } }, async (lab) => {
+      const { port, rest } = await prepared(lab, ["TLS"]);
+      const socket = await stranger(port, "127.0.0.1", "");
+      expect(await rest()).toBeInstanceOf(Error);
+      socket.destroy();
+      await lab.runsAt("a");
     });
   });
 
