@@ -15,9 +15,11 @@ import { describeFailure, type Failure } from "../protocol/failures.js";
 import type { Decision, GuestDescription, Identity, Reconnection } from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
 import { checkEmulator } from "./emulators.js";
+import { checkEncrypted } from "./encryption.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
+import { atOneAddress } from "./listen-address.js";
 import type { ManagedDomain } from "./managed-domain.js";
 import { checkMayLeave } from "./may-leave.js";
 import { disksAt, listenAt } from "./migrate-uri.js";
@@ -130,6 +132,7 @@ export class Migrations {
     if (under === undefined) domains.checkMayCome(domain);
     if (this.#preparing.has(domain.uuid))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
+    checkEncrypted(config, words);
     const { disks, images } = disksThatCome(domain.model, words, cookie);
     const stream = streamWishOf(words, config.migration.tls);
     if (stream.postcopy !== undefined && known === undefined)
@@ -144,10 +147,12 @@ export class Migrations {
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
-    const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
+    const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
+    const disksPlace = disksAt(config, parameters);
     const arriving: Arriving = {
       ...{ identity, domain, guest, persistent, transport, images, stream },
-      disksAt: disksAt(config, parameters),
+      disksAt:
+        images.length === 0 || typeof disksPlace === "string" ? disksPlace : await atOneAddress(disksPlace),
     };
     const incoming = under ?? (await this.#arrive(arriving));
     this.#namesAtSource.set(incoming, given.name);

@@ -191,8 +191,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       writing(client);
       await resumed(of(dom));
     },
-    domainGetXmlDesc: ({ dom, flags }) => {
+    domainGetXmlDesc: ({ dom, flags }, client) => {
       checkFlags(flags, allOf(xmlFlags));
+      // As libvirt does: these are for clients that may start the guest elsewhere.
+      if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
+        throw no("OPERATION_DENIED", "read only access prevents domainGetXmlDesc with secure or migratable");
       const { live, definition } = of(dom);
       if (live === null || (flags & xmlFlags.inactive) !== 0)
         return { xml: (definition ?? live?.domain)?.xml ?? "" };
