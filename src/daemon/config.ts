@@ -8,12 +8,39 @@ import { messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy } from "../protocol/policy.js";
+import { describeConfigErrors, withMessages } from "./config-errors.js";
 import { systemEmulators } from "./emulators.js";
 
 const port = z.int().check(z.minimum(1), z.maximum(65_535));
 const milliseconds = z.number().check(z.minimum(0), z.maximum(86_400_000));
 const absolute = z.string().check(z.regex(/^\/[^\0]*$/));
 const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
+
+const count = z.int().check(z.minimum(1), z.maximum(1_000_000));
+
+const defaultLimitsOfClients = {
+  maxClients: 5_000,
+  maxAnonymousClients: 100,
+  handshakeMs: 10_000,
+  maxClientRequests: 5,
+  maxQueuedMessages: 10_000,
+  maxPendingSettles: 1_000,
+};
+
+const limits = z.strictObject({
+  /** Clients of all sockets together. At most half of the files that the process may have open. */
+  maxClients: z._default(count, defaultLimitsOfClients.maxClients),
+  /** Connections that have not finished the TLS handshake. At most an eighth of the files that the process may have open. */
+  maxAnonymousClients: z._default(count, defaultLimitsOfClients.maxAnonymousClients),
+  /** How long the TLS handshake may take. */
+  handshakeMs: z._default(milliseconds.check(z.minimum(1)), defaultLimitsOfClients.handshakeMs),
+  /** Calls of one client that run at once; queries of high priority aside. */
+  maxClientRequests: z._default(count, defaultLimitsOfClients.maxClientRequests),
+  /** Events and replies that may wait for a client that does not read; more disconnect it. */
+  maxQueuedMessages: z._default(count, defaultLimitsOfClients.maxQueuedMessages),
+  /** Questions of sources (settle, yield, hand over, announce, reconnect) that are answered at once. */
+  maxPendingSettles: z._default(count, defaultLimitsOfClients.maxPendingSettles),
+});
 
 const schema = z.strictObject({
   /** What the host calls itself; the other side must reach it by this name. Default: the system's. */
@@ -68,8 +95,8 @@ const schema = z.strictObject({
   uri: z.optional(z.string()),
   migration: z._default(
     z.strictObject({
-      /** Where the memory streams come in. */
-      listen: z._default(z.string(), "0.0.0.0"),
+      /** The address that QEMU binds for streams that come in. Default: that of the host which the source is told. */
+      listen: z.optional(z.string()),
       /** What the source is told of it. Default: the hostname. */
       host: z.optional(z.string()),
       ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
@@ -82,6 +109,8 @@ const schema = z.strictObject({
           credentials: z.exactOptional(z.string().check(z.minLength(1))),
           /** Whether what comes in must show a certificate. Default: true. */
           verifyPeer: z.exactOptional(z.boolean()),
+          /** Whether a migration without `--tls` is refused. Default: false. */
+          required: z.exactOptional(z.boolean()),
           /** GnuTLS' priority string. Default: QEMU's own. */
           priority: z.exactOptional(z.string().check(z.minLength(1))),
         }),
@@ -89,7 +118,7 @@ const schema = z.strictObject({
       /** Given up when no byte moves for so long. */
       stallMs: z._default(milliseconds, defaultLimits.stallMs),
     }),
-    { listen: "0.0.0.0", ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
+    { ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
   ),
   policy: z._default(
     z.strictObject({
@@ -98,6 +127,8 @@ const schema = z.strictObject({
     }),
     defaultPolicy,
   ),
+  /** How many connections there may be, and what each of them may cost. libvirtd has the same limits under like names. */
+  limits: z._default(limits, defaultLimitsOfClients),
   /** Endpoints of the fence. */
   etcd: z._default(z.readonly(z.array(z.url({ protocol: /^https?$/ }))), []),
   deadlines: z._default(
@@ -140,8 +171,8 @@ export async function readConfig(path: string): Promise<DaemonConfig> {
 
 /** @throws Error that names each wrong place. */
 export async function completeConfig(given: unknown, path = "the configuration"): Promise<DaemonConfig> {
-  const parsed = schema.safeParse(given);
-  if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
+  const parsed = schema.safeParse(given, withMessages);
+  if (!parsed.success) throw new Error(`${path}:\n${describeConfigErrors(parsed.error)}`);
   const { data } = parsed;
   const [lowest, highest] = data.migration.ports;
   if (lowest > highest) throw new Error(`${path}: migration.ports go from ${lowest} down to ${highest}`);

@@ -18,6 +18,7 @@ import { examineAll } from "./domain-recovery.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
 import { JobNews } from "./job-news.js";
+import { limitsWithin, openFilesLimit, withPendingSettles } from "./limits.js";
 import { Migrations } from "./migrations.js";
 import { observing } from "./observing.js";
 import { services } from "./service.js";
@@ -64,7 +65,9 @@ export async function startDaemon(
   const migrations = new Migrations(host);
   const server = new RpcServer({
     clock,
-    services: services(host, migrations),
+    services: withPendingSettles(config.limits.maxPendingSettles, services(host, migrations)),
+    ...limitsWithin(config.limits, await openFilesLimit()),
+    log: complain,
     onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
   });
   let http: Served | null = null;

@@ -17,11 +17,12 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
+import { replyToSettle } from "../machines/replies.js";
 import { metaIn } from "../machines/shared/states.js";
 import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeFailure } from "../protocol/failures.js";
-import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { Decision, DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
 import type { SocketPath } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
@@ -215,6 +216,12 @@ export class Incoming {
   /** Whether the question comes from the source of this migration: a pair without a secret has nothing to show. */
   isAskedBy = (secret: string | undefined): boolean =>
     this.#secret === null || (secret !== undefined && isSame(secret, this.#secret));
+
+  /** What has been decided so far; null while nothing has, or while it is not certain. */
+  get decision(): Decision | null {
+    const reply = replyToSettle(this.#actor.getSnapshot());
+    return reply?.kind === "done" ? reply.value : null;
+  }
 
   /** Proves to the source that the guest was taken; undefined without a secret. */
   get receipt(): string | undefined {

@@ -15,9 +15,9 @@ type Configured = Pick<DaemonConfig, "migration" | "hostname" | "unixDirectories
 /** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
 export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
   const free = portsOf(migration);
-  const bind = orRefuse(() => hostName(listenAddress ?? migration.listen));
-  if (uri === undefined)
-    return { bind, host: orRefuse(() => hostName(migration.host ?? hostname)), ports: free };
+  const bindFor = (host: string) => orRefuse(() => hostName(listenAddress ?? migration.listen ?? host));
+  const own = orRefuse(() => hostName(migration.host ?? hostname));
+  if (uri === undefined) return { bind: bindFor(own), host: own, ports: free };
   const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === undefined || rest === undefined)
     throw no("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
@@ -30,7 +30,7 @@ export function listenAt({ migration, hostname }: Configured, { uri, listenAddre
   if (host === undefined) throw no("INVALID_ARG", `missing host in migration URI: ${uri}`);
   const asked = Number(port ?? 0);
   if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
-  return { bind, host: orRefuse(() => hostName(host)), ports: asked === 0 ? free : [asked] };
+  return { bind: bindFor(host), host: orRefuse(() => hostName(host)), ports: asked === 0 ? free : [asked] };
 }
 
 function portsOf({ ports: [lowest, highest] }: DaemonConfig["migration"]): readonly number[] {

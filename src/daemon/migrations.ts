@@ -25,10 +25,12 @@ import type {
 import { copyOf, disksThatCome } from "./copied-storage.js";
 import type { RecoveredStories, Unreadable } from "./domain-recovery.js";
 import { checkEmulator } from "./emulators.js";
+import { checkEncrypted } from "./encryption.js";
 import { no } from "./errors.js";
 import { newSecret } from "./evidence.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
+import { atOneAddress } from "./listen-address.js";
 import type { ManagedDomain } from "./managed-domain.js";
 import { checkMayLeave } from "./may-leave.js";
 import { disksAt, listenAt } from "./migrate-uri.js";
@@ -198,6 +200,7 @@ export class Migrations {
     // A coordinator that was restarted asks again; a tunnel has broken with it.
     const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
     this.#host.tokens.check(domain.uuid, migrationId);
+    checkEncrypted(config, words);
     const { disks, images } = disksThatCome(domain.model, words, cookie);
     const stream = streamWishOf(words, config.migration.tls);
     if (stream.postcopy !== undefined && known === undefined)
@@ -212,12 +215,14 @@ export class Migrations {
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
-    const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
+    const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
+    const disksPlace = disksAt(config, parameters);
     const arriving: Arriving = {
       ...{ identity, domain, guest, persistent, transport, images, stream, client },
       nameAtSource: given.name,
       secret: known?.secret ?? null,
-      disksAt: disksAt(config, parameters),
+      disksAt:
+        images.length === 0 || typeof disksPlace === "string" ? disksPlace : await atOneAddress(disksPlace),
     };
     const incoming = under ?? (await this.#arrive(arriving));
     incoming.ledBy(client);
@@ -476,6 +481,10 @@ export class Migrations {
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
     if (known !== null) return known;
     // It may have come meanwhile.
+    const begun = this.#incoming.get(migrationId);
+    // A client may know what has been decided; only the source's own question makes this host decide.
+    const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
+    if (decided !== null && !begun?.isAskedBy(question.secret)) return decided;
     const incoming = this.#incomingAsked(question);
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));

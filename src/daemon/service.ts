@@ -158,8 +158,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       writing(client);
       await domains.resume(of(dom));
     },
-    domainGetXmlDesc: ({ dom, flags }) => {
+    domainGetXmlDesc: ({ dom, flags }, client) => {
       checkFlags(flags, allOf(xmlFlags));
+      // As libvirt does: these are for clients that may start the guest elsewhere.
+      if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
+        throw no("OPERATION_DENIED", "read only access prevents domainGetXmlDesc with secure or migratable");
       const { live, arriving, definition } = of(dom);
       const here = live ?? arriving;
       if (here === null || (flags & xmlFlags.inactive) !== 0)

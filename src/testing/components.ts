@@ -2,6 +2,17 @@
 // standing, a QEMU, the messages under way); each value stands in the packed state as a small number. A rule names the
 // components that it reads and says, as ordinary objects, which moves their values allow. A rule is called once for each
 // combination of the values that it reads: the search itself runs on the numbers alone (packed-world.ts).
+//
+// To search another world:
+//   1. Make a Component for each part, with enough bits for its values. Intern structured values (one object for equal ones).
+//      A part that every message or clock would multiply is better split; a part that is only read together is better one.
+//   2. Write a Rule for each kind of move, which names the few components that it reads: their combinations are what is
+//      computed. A part that a rule only passes on, such as the messages under way, is changed by a map and not read.
+//   3. Say what is broken `always` (it names what it reads) and `inTheEnd` (it may read everything).
+//   4. explore(new PackedWorld(description), { faults }). A broken guarantee comes as the names of the moves, with the packed
+//      state after each, to be played once more in a world that tells its story.
+//   5. Add a Merge where values differ in nothing that still matters, and compare with the world without it.
+// migration-world.ts is an example; test/world/explore.test.ts has the smallest ones.
 
 import type { MoveKind } from "./search-world.js";
 

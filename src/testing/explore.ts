@@ -97,11 +97,17 @@ class Exploration {
   #expand(id: number): void {
     const at = id * this.#world.words;
     const broken = this.#world.broken(this.#table.states, at);
-    if (broken !== undefined) return this.#tell(id, broken);
+    if (broken !== undefined) {
+      this.#tell(id, broken);
+      return;
+    }
     this.#visit(id, false);
     if (this.#onward.at(id) !== goodEnd) return;
     const brokenThen = this.#world.brokenInTheEnd(this.#table.states, at);
-    if (brokenThen !== undefined) return this.#tell(id, brokenThen);
+    if (brokenThen !== undefined) {
+      this.#tell(id, brokenThen);
+      return;
+    }
     this.#ends += 1;
   }
 

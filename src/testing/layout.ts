@@ -36,3 +36,11 @@ export class Layout {
     return place;
   }
 }
+
+/** The number at this place of the state that begins at `states[at]`. */
+export const read = (states: Int32Array, at: number, { word, shift, mask }: Place): number =>
+  ((states[at + word] ?? 0) >>> shift) & mask;
+
+export function write(states: Int32Array, at: number, { word, shift, mask }: Place, number: number): void {
+  states[at + word] = ((states[at + word] ?? 0) & ~(mask << shift)) | (number << shift);
+}

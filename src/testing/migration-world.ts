@@ -14,7 +14,6 @@ import {
   type ValueOf,
   type WorldMove,
 } from "./components.js";
-import { fences } from "./effects.js";
 import type { Move, Moves } from "./moves.js";
 import {
   addressee,

@@ -1,11 +1,12 @@
 // Runs a world that is described by components and rules (components.ts) on packed integers. What rules, maps and merges
 // return is computed once for each combination of the numbers that they read, and kept as patches of the packed words.
 
+import { Code } from "./code.js";
 import { Column } from "./column.js";
+import { applyMerge, type CompiledMerge, compileMerge } from "./compiled-merge.js";
 import type {
   AnyComponent,
   Component,
-  Merge,
   Read,
   Rule,
   RuleSet,
@@ -13,7 +14,7 @@ import type {
   WorldDescription,
   WorldMove,
 } from "./components.js";
-import { Layout, type Place } from "./layout.js";
+import { Layout, type Place, read, write } from "./layout.js";
 import { PairMap } from "./pair-map.js";
 import { type MoveKind, moveKinds, type SearchWorld, type Successors } from "./search-world.js";
 
@@ -38,36 +39,6 @@ interface CompiledRule {
 interface CompiledMap {
   readonly place: Place;
   readonly map: (number: number) => number;
-}
-
-interface CompiledMerge {
-  readonly place: Place;
-  readonly merge: Merge;
-  /** Classes are kept plus 1. */
-  readonly given: readonly { readonly place: Place; readonly radix: number; readonly classes: Column }[];
-  /** By the combination of classes: the number that stands for each, plus 1. */
-  readonly tables: Column[];
-}
-
-/**
- * Moves as a list of integers, so that the moves of one combination are read from memory one behind the other. A list is its
- * length and its moves; a move is its number, its kind, whether it is harmful, the merges that follow (a bit each), the
- * number of maps, the maps, and for each word what remains of it and what is set in it.
- */
-class Code {
-  at = new Int32Array(2 ** 12);
-  /** 0 stands for no list. */
-  length = 1;
-
-  append(...numbers: readonly number[]): void {
-    if (this.length + numbers.length > this.at.length) {
-      const more = new Int32Array(2 * (this.length + numbers.length));
-      more.set(this.at);
-      this.at = more;
-    }
-    this.at.set(numbers, this.length);
-    this.length += numbers.length;
-  }
 }
 
 export class PackedWorld implements SearchWorld {
@@ -102,7 +73,8 @@ export class PackedWorld implements SearchWorld {
     this.words = this.#layout.words;
     this.#noMoves = this.#code.length;
     this.#code.append(0);
-    this.#merges = world.merges.map((it) => this.#compileMerge(it));
+    if (world.merges.length > 31) throw new RangeError("a world has at most 31 merges");
+    this.#merges = world.merges.map((it) => compileMerge(it, this.#layout));
     this.#rules = world.rules.map((it) =>
       "reads" in it ? this.#compileRule(it) : { place: this.#layout.placeOf(it.by), set: it, compiled: [] },
     );
@@ -116,7 +88,7 @@ export class PackedWorld implements SearchWorld {
   pack(values: readonly ValueOf[]): Int32Array {
     const state = new Int32Array(this.words);
     for (const { component, number } of values) write(state, 0, this.#layout.placeOf(component), number);
-    for (const it of this.#merges) merge(it, state, 0);
+    for (const it of this.#merges) applyMerge(it, state, 0);
     return state;
   }
 
@@ -132,9 +104,11 @@ export class PackedWorld implements SearchWorld {
         if (faults || it.rule.faultsOnly !== true) this.#append(it, faults, into);
       } else {
         const number = read(states, at, it.place);
-        const rules = (it.compiled[number] ??= it.set
-          .rules(this.#readOf([it.set.by]))
-          .map((rule) => this.#compileRule(rule)));
+        let rules = it.compiled[number];
+        if (rules === undefined) {
+          rules = it.set.rules(this.#readOf([it.set.by])).map((rule) => this.#compileRule(rule));
+          it.compiled[number] = rules;
+        }
         for (const rule of rules) this.#append(rule, faults, into);
       }
     }
@@ -213,7 +187,7 @@ export class PackedWorld implements SearchWorld {
     for (let i = 0; i < maps; i += 1) this.#map(code[move + 5 + i] ?? 0, to, toAt);
     for (let i = 0, rest = merges; rest !== 0; i += 1, rest >>>= 1) {
       const it = this.#merges[i];
-      if ((rest & 1) === 1 && it !== undefined) merge(it, to, toAt);
+      if ((rest & 1) === 1 && it !== undefined) applyMerge(it, to, toAt);
     }
     return patch + 2 * words;
   }
@@ -325,58 +299,4 @@ export class PackedWorld implements SearchWorld {
     }
     return id;
   }
-
-  #compileMerge(it: Merge): CompiledMerge {
-    let radix = 1;
-    const given = it.given.map(({ component, classes }) => {
-      const one = { place: this.#layout.placeOf(component), radix, classes: new Column() };
-      radix *= classes;
-      return one;
-    });
-    return { place: this.#layout.placeOf(it.of), merge: it, given, tables: [] };
-  }
-}
-
-const read = (states: Int32Array, at: number, { word, shift, mask }: Place): number =>
-  ((states[at + word] ?? 0) >>> shift) & mask;
-
-function write(states: Int32Array, at: number, { word, shift, mask }: Place, number: number): void {
-  states[at + word] = ((states[at + word] ?? 0) & ~(mask << shift)) | (number << shift);
-}
-
-function merge({ place, merge: it, given, tables }: CompiledMerge, states: Int32Array, at: number): void {
-  let combination = 0;
-  for (let i = 0; i < given.length; i += 1) {
-    const one = given[i];
-    if (one === undefined) continue;
-    const number = read(states, at, one.place);
-    let known = one.classes.at(number);
-    if (known === 0) {
-      known = (it.given[i]?.classOf(number) ?? 0) + 1;
-      one.classes.set(number, known);
-    }
-    combination += one.radix * (known - 1);
-  }
-  if (combination === 0 && given.length > 0) return;
-  const number = read(states, at, place);
-  let table = tables[combination];
-  if (table === undefined) {
-    table = new Column();
-    tables[combination] = table;
-  }
-  let to = table.at(number);
-  if (to === 0) {
-    to = it.to(number, classesOf(it, combination)) + 1;
-    table.set(number, to);
-  }
-  write(states, at, place, to - 1);
-}
-
-function classesOf({ given }: Merge, combination: number): number[] {
-  let rest = combination;
-  return given.map(({ classes }) => {
-    const one = rest % classes;
-    rest = Math.floor(rest / classes);
-    return one;
-  });
 }
