@@ -5,6 +5,7 @@ import { waitFor } from "xstate";
 import * as z from "zod/mini";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator } from "../drivers/journal/story.js";
+import { noSteps, type Steps } from "../drivers/libvirt/arrival.js";
 import {
   areParameters,
   bitsOf,
@@ -13,13 +14,14 @@ import {
   type MigrateParameters,
 } from "../drivers/libvirt/flags.js";
 import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
+import { hostUuidAt, sameHost } from "../drivers/libvirt/other-host.js";
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
 import { type StepCalls, stepCalls } from "../drivers/libvirt/step-calls.js";
 import { openCoordinator } from "../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../machines/coordinator.js";
-import { done, failed } from "../protocol/answer.js";
+import { type Answer, done, failed } from "../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../protocol/messages.js";
 import { tunnelPrefix } from "./domains.js";
 import { no } from "./errors.js";
@@ -68,15 +70,20 @@ export function coordinate(
     cookies: {},
     xml: parameters.xml ?? domain.xml,
     flags,
+    nameAtSource: domain.name,
+    steps: woken === undefined ? noSteps() : stepsBefore(woken, identity.migrationId),
   };
   const isTunnelled = flags.has("TUNNELLED");
   const directory = host.domains.directoryOf(`${tunnelPrefix}${identity.migrationId}`);
   const tunnel = isTunnelled ? new TunnelOut(connect(), directory) : null;
   const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
   const there = remoteDestination(connection, identity, { flags, parameters, calls }, travelling);
+  outgoing.proveBy(there.settleOver);
   const destination: DestinationPeer = {
     ...there,
     prepare: async (guest, signal) => {
+      const same = await sameHostAs(host, connection, signal);
+      if (same !== null) return same;
       travelling.cookies.begin = await cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
@@ -87,7 +94,8 @@ export function coordinate(
       });
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
       if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
-      return done({ settle: destinationUri, ...prepared });
+      const { incomingId } = answer.value;
+      return done({ settle: destinationUri, ...prepared, ...(incomingId !== undefined && { incomingId }) });
     },
   };
   const source: SourcePeer = {
@@ -122,6 +130,39 @@ export function coordinateAgain(
   const { woken } = wokenCoordinator(found);
   const words = { destinationUri, flags: flagsOf(flags).flags, parameters };
   return coordinate(host, outgoing, cookies, words, woken);
+}
+
+/** libvirt's own refusal, before the destination is asked for anything; null for another host. */
+async function sameHostAs(
+  { config }: Host,
+  destination: Redial,
+  signal: AbortSignal,
+): Promise<Answer<never> | null> {
+  try {
+    const uuid = await hostUuidAt(destination, signal);
+    return uuid === config.hostUuid.toLowerCase() ? failed(sameHost(config.hostUuid).message) : null;
+  } catch {
+    // Prepare reports why the destination cannot be asked.
+    return null;
+  }
+}
+
+/**
+ * What was asked of the destination before this daemon was restarted: Finish may have been sent as soon as Prepare was
+ * done, since its record is not waited for while the guest is paused.
+ */
+function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, migrationId: string): Steps {
+  const { prepared, destination } = memory;
+  const concluded = { arrived: "taken", refused: "refused", lost: null, stuck: null } as const;
+  const wasCancelled = prepared === null || state.startsWith("finishingCancelled");
+  return {
+    prepare: prepared === null ? "unanswered" : "done",
+    finish: wasCancelled ? "unsent" : "unanswered",
+    incomingId: prepared?.incomingId ?? null,
+    // Asked by id, a libvirtd whose domain was not seen gives no answer.
+    idThere: prepared?.incomingId === undefined ? migrationId : null,
+    concluded: destination === null ? null : concluded[destination.outcome],
+  };
 }
 
 async function callsTo(

@@ -59,6 +59,8 @@ export interface Prepared {
   readonly storage?: string;
   /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
   readonly settle?: string;
+  /** libvirt's id of the domain that waits there, by which a libvirtd's is known again. */
+  readonly incomingId?: number;
 }
 
 /** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */

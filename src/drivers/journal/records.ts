@@ -49,6 +49,7 @@ const prepared = z.object({
   capabilities: z.array(z.string()),
   storage: z.exactOptional(z.string()),
   settle: z.exactOptional(z.string()),
+  incomingId: z.exactOptional(z.number()),
 });
 const limits = z.object({
   bandwidthMiBps: z.number(),

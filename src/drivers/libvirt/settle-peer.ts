@@ -8,7 +8,6 @@ import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
 import { decisions, own, reconnections } from "../libvirt-rpc/own-procedures.js";
-import { decisionAt } from "./decision.js";
 
 const answerMs = 4_500;
 
@@ -16,6 +15,12 @@ export class SettlePeer implements SettlingPeer {
   readonly #clock: Clock;
   /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
   uri: string | undefined;
+
+  /**
+   * What this host's own coordinator can prove about a destination that does not know the question, such as a libvirtd.
+   * Undefined where a client has coordinated: then nothing is proved.
+   */
+  proveBy: ((rpc: RpcConnection, signal: AbortSignal) => Promise<Answer<Decision>>) | undefined;
 
   /** Where a post-copy that connects again is led instead. */
   through: (uri: string) => Promise<string> = async (uri) => uri;
@@ -26,10 +31,10 @@ export class SettlePeer implements SettlingPeer {
   }
 
   settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "settle", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "settle", identity, signal));
 
   yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "yield", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "yield", identity, signal));
 
   announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
     this.#ask(signal, async (rpc) => {
@@ -38,7 +43,7 @@ export class SettlePeer implements SettlingPeer {
     });
 
   handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "handOver", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "handOver", identity, signal));
 
   reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
     this.#ask<Reconnection>(signal, async (rpc) => {
@@ -68,23 +73,22 @@ export class SettlePeer implements SettlingPeer {
       return unknown(messageOf(error));
     }
   }
-}
 
-async function decided(
-  rpc: RpcConnection,
-  what: "settle" | "yield" | "handOver",
-  identity: Identity,
-  signal: AbortSignal,
-): Promise<Answer<Decision>> {
-  try {
-    const { decision } = await rpc.call(own.procedures[what], identity, { deadlineMs: answerMs, signal });
-    if (decision === decisions.taken) return done("taken");
-    if (decision === decisions.refused) return done("refused");
-    return unknown(`the destination's answer ${decision} is not known`);
-  } catch (error) {
-    // A libvirtd does not know the question: what it does with the guest is its answer.
-    if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
-    const decision = await decisionAt(rpc, identity.uuid, signal);
-    return decision === null ? unknown("the destination has not decided yet") : done(decision);
+  async #decided(
+    rpc: RpcConnection,
+    what: "settle" | "yield" | "handOver",
+    identity: Identity,
+    signal: AbortSignal,
+  ): Promise<Answer<Decision>> {
+    try {
+      const { decision } = await rpc.call(own.procedures[what], identity, { deadlineMs: answerMs, signal });
+      if (decision === decisions.taken) return done("taken");
+      if (decision === decisions.refused) return done("refused");
+      return unknown(`the destination's answer ${decision} is not known`);
+    } catch (error) {
+      if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
+      const unproved = unknown("the destination cannot be asked by the migration's id");
+      return this.proveBy?.(rpc, signal) ?? unproved;
+    }
   }
 }
