@@ -5,7 +5,7 @@ import { waitFor } from "xstate";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import { noSteps } from "./drivers/libvirt/arrival.js";
 import { migrationNamedIn } from "./drivers/libvirt/named-migration.js";
-import { featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
+import { checkAskedById, featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
 import { checkOtherHost } from "./drivers/libvirt/other-host.js";
 import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
 import type { Redial } from "./drivers/libvirt/redial.js";
@@ -110,6 +110,7 @@ async function negotiated(source: Redial, destination: Redial, asked: RemoteMove
     throw new RpcConnectError(
       `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
     );
+  if (protocol === "version 2") await checkAskedById(await destination.rpc());
   return {
     calls: stepCalls(protocol, { xmlMigratable: here.has("xmlMigratable") }),
     protects: protocol !== "version 2" && here.has("migrateChangeProtection"),

@@ -13,7 +13,7 @@ import {
   type MigrateFlag,
   type MigrateParameters,
 } from "../drivers/libvirt/flags.js";
-import { featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
+import { checkAskedById, featuresOf, negotiateAsSource } from "../drivers/libvirt/negotiation.js";
 import { hostUuidAt, sameHost } from "../drivers/libvirt/other-host.js";
 import { remoteDestination, type Travelling } from "../drivers/libvirt/peers.js";
 import { Redial } from "../drivers/libvirt/redial.js";
@@ -33,6 +33,9 @@ import { oneWay, TunnelOut } from "./tunnel.js";
 
 export const takesNothingOver =
   "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
+
+const endedWithUs =
+  "this host's daemon was restarted, and a libvirtd ends an incoming guest with the connection that prepared it";
 
 const kept = z.object({
   destinationUri: z.string(),
@@ -84,6 +87,7 @@ export function coordinate(
     prepare: async (guest, signal) => {
       const same = await sameHostAs(host, connection, signal);
       if (same !== null) return same;
+      if (woken?.memory.prepared?.incomingId !== undefined) return failed(endedWithUs);
       travelling.cookies.begin = await cookies.ofBegin(outgoing, guest);
       if (guest.guestWas === "paused") travelling.flags = new Set([...travelling.flags, "PAUSED"]);
       const answer = await there.prepare(guest, signal);
@@ -173,6 +177,7 @@ async function callsTo(
 ): Promise<StepCalls> {
   const features = await featuresOf(await destination.rpc(signal), signal);
   const protocol = negotiateAsSource(features, words);
+  if (protocol === "version 2") await checkAskedById(await destination.rpc(signal), signal);
   const calls = stepCalls(protocol, { xmlMigratable: true });
   if (tunnel === null) return calls;
   if (protocol === "version 2") throw no("ARGUMENT_UNSUPPORTED", "a tunnel needs version 3 at both hosts");

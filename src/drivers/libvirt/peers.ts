@@ -55,6 +55,8 @@ export function remoteSource(
   travelling: Travelling,
 ): SourcePeer {
   const { parameters } = options;
+  // Confirm goes by uuid: after a Begin that was refused it could end another migration of the guest.
+  let begun: "unsent" | "unanswered" | "refused" | "done" = "unsent";
   const words = (signal: AbortSignal) => ({
     ...{ dom, parameters, options: { signal } },
     flags: bitsOf([...travelling.flags, ...(options.protects ? (["CHANGE_PROTECTION"] as const) : [])]),
@@ -63,7 +65,13 @@ export function remoteSource(
     begin: (signal) =>
       asked(async () => {
         const calls = await options.calls(signal);
-        const { cookieOut, xml } = await calls.begin(connection, words(signal));
+        const before = begun;
+        begun = "unanswered";
+        const { cookieOut, xml } = await calls.begin(connection, words(signal)).catch((error: unknown) => {
+          if (before === "unsent" && isAnswer(error)) begun = "refused";
+          throw error;
+        });
+        begun = "done";
         const paused = await calls.isPaused(connection, dom, { signal });
         if (paused) travelling.flags = new Set([...travelling.flags, "PAUSED"]);
         travelling.cookies.begin = cookieOut;
@@ -87,6 +95,7 @@ export function remoteSource(
     abort: (signal) => abortAt(connection, dom, signal),
     confirm: ({ cancelled }, signal) =>
       asked<SourceReport>(async () => {
+        if (cancelled && begun === "refused") return done({ outcome: "stayed", failures: [], undone: [] });
         const { confirm } = await options.calls(signal);
         try {
           const cookieIn = travelling.cookies.finish ?? noCookie;
