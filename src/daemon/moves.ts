@@ -76,6 +76,7 @@ export class Moves {
     const source = await journal.endOfSource(migrationId);
     if (source === null) throw no("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
     const why = failed !== "" ? failed : source.failures.map(describeFailure).join("; ");
+    if (source.lostThere) return { end: "lost", why };
     if (source.state === "left") return { end: "arrived", why: "" };
     if (source.state === "stayed") return { end: "stayed", why };
     if (source.state === "lost") return { end: "lost", why };

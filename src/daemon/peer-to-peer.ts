@@ -157,7 +157,7 @@ async function sameHostAs(
  */
 function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, migrationId: string): Steps {
   const { prepared, destination } = memory;
-  const concluded = { arrived: "taken", refused: "refused", lost: null, stuck: null } as const;
+  const concluded = { arrived: "taken", refused: "refused", lost: "lost", stuck: null } as const;
   const wasCancelled = prepared === null || state.startsWith("finishingCancelled");
   return {
     prepare: prepared === null ? "unanswered" : "done",

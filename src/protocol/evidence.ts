@@ -38,6 +38,7 @@ export type Conclusion = Decision | "lost" | "unknown";
 
 export function conclude({ peer, protocol, postcopy, prepare, finish, seen }: Evidence): Conclusion {
   if (finish === "arrived") return "taken";
+  if (finish === "destroyed") return "refused";
   // Nothing of this migration was ever there.
   if (prepare === "unsent" || prepare === "refused") return "refused";
   if (peer.kind === "switchoverd") {
@@ -46,7 +47,7 @@ export function conclude({ peer, protocol, postcopy, prepare, finish, seen }: Ev
     return seen.at === "absent" ? "lost" : "unknown";
   }
   // A libvirtd runs an incoming guest only when Finish asks for it.
-  if (finish === "unsent" || finish === "destroyed") return "refused";
+  if (finish === "unsent") return "refused";
   if (seen.at === "active") {
     if (seen.id !== peer.incomingId || seen.is === "busy") return "unknown";
     return seen.is === "postcopyFailed" ? "lost" : "taken";

@@ -4,11 +4,18 @@
 import { describe, expect, test } from "vitest";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { outcomes } from "../../src/protocol/outcomes.js";
 import { migrateBetween } from "../../src/remote-migration.js";
-import { inTwoHosts, type TwoHosts, whole } from "./lab.js";
-import { hasVirsh, refusal, VirshLab } from "./virsh-lab.js";
+import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "./lab.js";
+import { hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
 
 const { procedures } = remote;
+
+/** Undefined while the guest is not shown there. */
+const reasonAt = async (lab: TwoHosts, side: "a" | "b") => {
+  if ((await lab.list(side)).length === 0) return undefined;
+  return (await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 })).reason;
+};
 
 const stateAt = async (lab: TwoHosts, side: "a" | "b") =>
   (await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 })).state;
@@ -71,4 +78,27 @@ describe("a migration to the host that the guest is on", () => {
       await lab.runsAt("a");
     });
   });
+});
+
+describe.skipIf(noCable !== undefined)("a guest that is lost in post-copy", () => {
+  test.each([[[]], [["--p2p"]]] as const)(
+    "is reported as lost by the command, with %j, though what is left of it runs at the destination",
+    { timeout: 120_000 },
+    async (mode) => {
+      const cable = new Cable();
+      await inTwoHosts({ cable, guest: { workingSetMiB: 24, dirtyMiBps: 24 } }, async (lab) => {
+        cable.slow("40mbit");
+        const [source = 0] = lab.guest.pids();
+        const client = lab.client(["--postcopy", ...mode]);
+        await lab.jobAt("a", ({ memProcessed }) => memProcessed > 0n);
+        await (await lab.rpc("a")).call(procedures.domainMigrateStartPostCopy, { dom: lab.dom, flags: 0 });
+        const postcopy = 10;
+        await until(async () => (await reasonAt(lab, "b")) === postcopy);
+        process.kill(source, "SIGKILL");
+        const postcopyFailed = 11;
+        await until(async () => (await reasonAt(lab, "b")) === postcopyFailed);
+        expect(await client.ended, client.said()).toEqual([outcomes.lost.exitCode, null]);
+      });
+    },
+  );
 });

@@ -20,7 +20,7 @@ export interface Steps {
   /** Under which a switchoverd knows the migration; null at a libvirtd. */
   idThere: string | null;
   /** Certain, and never taken back. */
-  concluded: Decision | null;
+  concluded: Decision | "lost" | null;
 }
 
 export const noSteps = (): Steps => ({
@@ -37,22 +37,25 @@ export async function arrivalAt(
   mode: Mode,
   signal: AbortSignal,
 ): Promise<Conclusion> {
-  if (steps.concluded === "refused" || (steps.concluded === "taken" && !mode.postcopy))
-    return steps.concluded;
+  // What has been taken in post-copy can still be lost.
+  const isFinal = steps.concluded !== "taken" || !mode.postcopy;
+  if (steps.concluded !== null && isFinal) return steps.concluded;
   const { prepare, finish, incomingId, idThere } = steps;
   const peer =
     idThere === null
       ? ({ kind: "libvirtd", incomingId } as const)
       : {
           kind: "switchoverd" as const,
-          settled: steps.concluded ?? (await settledAt(rpc, { ...identity, migrationId: idThere }, signal)),
+          settled:
+            (steps.concluded === "taken" ? "taken" : null) ??
+            (await settledAt(rpc, { ...identity, migrationId: idThere }, signal)),
         };
   const seen = await seenAt(rpc, identity.uuid, signal).catch((error: unknown): Seen => {
     if (error instanceof LibvirtError) return { at: "unanswered" };
     throw error;
   });
   const conclusion = conclude({ ...mode, peer, prepare, finish, seen });
-  if (conclusion === "taken" || conclusion === "refused") steps.concluded = conclusion;
+  if (conclusion !== "unknown") steps.concluded = conclusion;
   return conclusion;
 }
 

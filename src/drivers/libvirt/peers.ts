@@ -102,10 +102,16 @@ export function remoteSource(
           await confirm?.(connection, { ...words(signal), cookieIn, cancelled });
         } catch (error) {
           // Its job has ended already: how, its state tells.
-          if (!(error instanceof LibvirtError) || error.code !== errorCodes.OPERATION_INVALID) throw error;
+          const isOver = error instanceof LibvirtError && endedBefore.has(error.code);
+          if (!isOver) throw error;
         }
         const outcome = await whereaboutsAt(await connection.rpc(signal), dom.uuid, signal);
         if (outcome === null) return unknown("the source has not ended its migration yet");
+        // A guest that is gone may have ended there: only the destination's answer tells that it has moved.
+        if (outcome === "left" && cancelled && travelling.steps.concluded === null)
+          return unknown(
+            "the guest is not at the source, and the destination has not told whether it arrived",
+          );
         return done({ outcome, failures: [], undone: [] });
       }),
   };
@@ -176,8 +182,10 @@ export function remoteDestination(
     finish: ({ cancelled }, signal) =>
       asked<DestinationReport>(async () => {
         // Finish goes by name: it could end another migration's guest.
-        if (cancelled && (steps.prepare === "unsent" || steps.prepare === "refused"))
+        if (cancelled && (steps.prepare === "unsent" || steps.prepare === "refused")) {
+          steps.concluded = "refused";
           return done({ outcome: "refused", failures: [], undone: [] });
+        }
         const calls = await options.calls(signal);
         const rpc = await connection.rpc(signal);
         const { uri } = travelling;
@@ -219,6 +227,9 @@ export function remoteDestination(
 /** Whether the host itself has answered with an error, which it does not do while it may still carry the call out. */
 const isAnswer = (error: unknown): error is LibvirtError =>
   error instanceof LibvirtError && error.code !== errorCodes.OPERATION_TIMEOUT;
+
+/** After Confirm: the job, or the guest, is not there any more. */
+const endedBefore: ReadonlySet<number> = new Set([errorCodes.OPERATION_INVALID, errorCodes.NO_DOMAIN]);
 
 /** After Finish with cancelled: it is done, or there was nothing left to do. */
 const finishedWell: ReadonlySet<number> = new Set([
