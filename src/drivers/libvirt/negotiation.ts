@@ -104,7 +104,7 @@ export const version2NeedsIds =
 /** Version 2 has no Confirm: the destination must be one that is asked by id. @throws LibvirtError for a libvirtd. */
 export async function checkAskedById(destination: RpcConnection, signal?: AbortSignal): Promise<void> {
   try {
-    await destination.call(own.procedures.facts, { binary: "", paths: [] }, { signal });
+    await destination.call(own.procedures.facts, { binary: "qemu-system-x86_64", paths: [] }, { signal });
   } catch (error) {
     if (!(error instanceof LibvirtError)) throw error;
     // It does not know our program at all; any other answer is a switchoverd's.
