@@ -194,6 +194,11 @@ export class Outgoing {
 
   goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
+  /** At a destination that cannot be asked by the migration's id. */
+  proveBy(prove: NonNullable<SettlePeer["proveBy"]>): void {
+    this.#settling.proveBy = prove;
+  }
+
   /** Its coordinator has gone: what is not handed over stays, what is settles. */
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")

@@ -1,6 +1,7 @@
 // The steps in each form that libvirt's clients know: version 3 with extensible parameters, version 3 fixed, and version 2.
 // Every form comes down to the same five functions.
 
+import { version2NeedsIds } from "../drivers/libvirt/negotiation.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
@@ -10,6 +11,7 @@ import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
 import { OfflineMigrations } from "./offline.js";
 import { checkTogether } from "./refused-together.js";
+import { readPrepareCookie } from "./step-cookies.js";
 import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
 import { wire, writing } from "./wire.js";
 
@@ -108,7 +110,11 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       // It would have to give up its definition before the destination has it.
       if (isOffline(words)) throw no("OPERATION_INVALID", "an offline migration needs version 3");
       if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
-      else await migrations.performAlone(of(dom), words);
+      else {
+        const { switchover } = readPrepareCookie(host, words.cookie, of(dom)) ?? {};
+        if (switchover?.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", version2NeedsIds);
+        await migrations.performAlone(of(dom), words);
+      }
     },
     domainMigrateFinish2: async ({ dname, flags, retcode }, client) => {
       // Its cookie is Prepare's, which this host has written itself.

@@ -62,6 +62,8 @@ export interface Prepared {
   readonly settle?: ConnectionUri;
   /** The host that answered; `journal` identifies its memory of migrations, absent when it does not tell. */
   readonly peer?: { readonly hostname: string; readonly journal?: string };
+  /** libvirt's id of the domain that waits there, by which a libvirtd's is known again. */
+  readonly incomingId?: number;
 }
 
 /** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */

@@ -44,7 +44,7 @@ export interface FileJournal extends Journal {
   /** Whether there is a story of that migration, ended or not. */
   has(migrationId: string): Promise<boolean>;
   /** How the source's side of a migration has ended; null while it has not, or when there was none here. */
-  endOfSource(migrationId: string): Promise<{ state: string; failures: readonly Failure[] } | null>;
+  endOfSource(migrationId: string): Promise<SourceEnd | null>;
   /** Whether a source's copy has ended because its guest runs elsewhere. */
   hasLeft(migrationId: string): Promise<boolean>;
   /** Whether the guest has come here whole; a destination can take a guest, and lose it then. */
@@ -53,6 +53,13 @@ export interface FileJournal extends Journal {
   decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
   close(): Promise<void>;
+}
+
+/** `lostThere`: the coordinator beside it has learned that the destination took the guest, and lost it. */
+export interface SourceEnd {
+  readonly state: string;
+  readonly failures: readonly Failure[];
+  readonly lostThere: boolean;
 }
 
 /** @throws Error when the directory cannot be made or written to, or another process has it open. */
@@ -183,7 +190,11 @@ export async function openFileJournal(
       const last = states.at(-1);
       if (last?.kind !== "state" || !isFinal("source", last.state)) return null;
       const failures = states.flatMap((it) => (it.kind === "state" ? it.because : []));
-      return { state: last.state, failures };
+      const lostThere = records.some(
+        (it) =>
+          it.kind === "state" && it.side === "coordinator" && it.learned.destination?.outcome === "lost",
+      );
+      return { state: last.state, failures, lostThere };
     },
     hasLeft: (migrationId) => hasComeTo("left", "source", migrationId),
     hasArrived: (migrationId) => hasComeTo("arrived", "destination", migrationId),

@@ -51,6 +51,7 @@ const prepared = z.object({
   storage: z.exactOptional(streamAddress),
   settle: z.exactOptional(connectionUri),
   peer: z.exactOptional(z.object({ hostname: z.string(), journal: z.exactOptional(z.string()) })),
+  incomingId: z.exactOptional(z.number()),
 });
 const limits = z.object({
   bandwidthMiBps: z.number(),

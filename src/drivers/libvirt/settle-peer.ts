@@ -14,7 +14,6 @@ import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
 import { decisions, own, reconnections } from "../libvirt-rpc/own-procedures.js";
-import { decisionAt } from "./decision.js";
 
 const answerMs = 4_500;
 
@@ -33,6 +32,12 @@ export class SettlePeer implements SettlingPeer {
   prove(secret: string | null, journal: string | null): void {
     this.#proof = journal === null ? null : { secret: secret ?? "", journal };
   }
+
+  /**
+   * What this host's own coordinator can prove about a destination that does not know the question, such as a libvirtd.
+   * Undefined where a client has coordinated: then nothing is proved.
+   */
+  proveBy: ((rpc: RpcConnection, signal: AbortSignal) => Promise<Answer<Decision>>) | undefined;
 
   /** Where a post-copy that connects again is led instead. */
   through: (uri: StreamAddress) => Promise<StreamAddress> = async (uri) => uri;
@@ -108,10 +113,9 @@ export class SettlePeer implements SettlingPeer {
       if (decision === decisions.refused) return done("refused");
       return unknown(`the destination's answer ${decision} is not known`);
     } catch (error) {
-      // A libvirtd does not know the question: what it does with the guest is its answer.
       if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
-      const decision = await decisionAt(rpc, identity.uuid, signal);
-      return decision === null ? unknown("the destination has not decided yet") : done(decision);
+      const unproved = unknown("the destination cannot be asked by the migration's id");
+      return this.proveBy?.(rpc, signal) ?? unproved;
     }
   }
 }
