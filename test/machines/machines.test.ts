@@ -21,6 +21,7 @@ import {
 } from "../../src/machines/shared/walk.js";
 import { sourceMachine } from "../../src/machines/source/machine.js";
 import { phaseMayFollow, phases } from "../../src/protocol/phases.js";
+import { isPeerQuestion, questionTable } from "../../src/protocol/questions.js";
 
 const sourceEvents = [
   "coordinator.performAsked",
@@ -294,4 +295,16 @@ test("a story of version 3 is understood: each name of a state that it can hold 
   expect(namedStatesOf(destinationMachine).map(nameOf)).toEqual(
     expect.arrayContaining(inStoriesOfVersion3.destination),
   );
+});
+
+test("every question of one side to another becomes an event that the side that is asked knows", () => {
+  const known = { source: sourceEvents, destination: destinationEvents };
+  const strange = Object.values(questionTable).filter(
+    ({ to, event }) => event !== null && !known[to].includes(event),
+  );
+  expect(strange).toEqual([]);
+  const asked = [sourceMachine, coordinatorMachine]
+    .flatMap((machine) => nodesOf(machine).flatMap((node) => node.invoke.map(({ id }) => id)))
+    .filter(isPeerQuestion);
+  expect(new Set(asked)).toEqual(new Set(Object.keys(questionTable)));
 });
