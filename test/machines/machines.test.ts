@@ -308,3 +308,36 @@ test("every question of one side to another becomes an event that the side that 
     .filter(isPeerQuestion);
   expect(new Set(asked)).toEqual(new Set(Object.keys(questionTable)));
 });
+
+test("a restarted engine goes on in the state that was recorded, but where QEMU has to be asked or an effect repeated", () => {
+  const elsewhere = (machine: AnyStateMachine) =>
+    namedStatesOf(machine)
+      .map((state) => [state.key, metaOf(state).rehydratesAs ?? state.key] as const)
+      .filter(([recorded, goesOnIn]) => recorded !== goesOnIn)
+      .map(([recorded, goesOnIn]) => `${recorded}: ${goesOnIn}`);
+  expect(elsewhere(sourceMachine).toSorted()).toEqual([
+    "doubting: beginning",
+    "endingMirrors: recovering",
+    "handingOver: reviving",
+    "pausing: recovering",
+    "precopying: recovering",
+    "reconnecting: reviving",
+    "rescuing: cancelling",
+    "serving: reviving",
+    "starting: recovering",
+    "switchingOver: recovering",
+  ]);
+  expect(elsewhere(destinationMachine).toSorted()).toEqual([
+    "completing: recovering",
+    "endingUnrecorded: refusing",
+    "entrusted: recovering",
+    "landing: resuming",
+    "listening: recovering",
+    "preparing: refusing",
+    "received: recovering",
+    "receiving: recovering",
+    "receivingPostcopy: recovering",
+    "runnable: recovering",
+    "taking: resuming",
+  ]);
+});
