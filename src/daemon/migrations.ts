@@ -327,7 +327,7 @@ export class Migrations {
   /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
   async settle(identity: Identity, how: "settle" | "yield" | "handOver"): Promise<Decision> {
     const { journal, clock } = this.#host;
-    const { migrationId } = identity;
+    const { migrationId, uuid } = identity;
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
     if (known !== null) return known;
     // It may have come meanwhile.
@@ -335,7 +335,7 @@ export class Migrations {
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](identity, AbortSignal.timeout(settleMs)));
     this.#settled.add(migrationId);
-    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now() });
+    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
     return "refused";
   }
 

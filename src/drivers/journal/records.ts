@@ -6,13 +6,14 @@ import { isConvergencePolicy } from "../../protocol/convergence-check.js";
 import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
 
-/** Of the form of the records below; a journal of another version is not read. */
+/** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
 export const version = 3;
+export const oldestVersion = 2;
 
 export const header = z.object({ kind: z.literal("journal"), version: z.number() });
 
-const side = z.enum(["source", "destination", "coordinator"]);
-const failure: z.ZodMiniType<Failure> = z.object({
+export const side = z.enum(["source", "destination", "coordinator"]);
+export const failure: z.ZodMiniType<Failure> = z.object({
   code: z.enum([
     "aborted",
     "stalled",
@@ -113,7 +114,12 @@ const record = z.union([
       z.object({ type: z.literal("forecast"), says: z.string() }),
     ]),
   }),
-  z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
+  z.object({
+    kind: z.literal("tombstone"),
+    ...common,
+    side: z.literal("destination"),
+    uuid: z.exactOptional(z.string()),
+  }),
   z.object({
     ...opened,
     side: z.literal("source"),
