@@ -12,6 +12,7 @@ import type { Served } from "../inspector/http.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
+import { compacting } from "./compacting.js";
 import type { DaemonConfig } from "./config.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
@@ -62,6 +63,7 @@ export async function startDaemon(
     onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
   });
   let http: Served | null = null;
+  let stopCompacting = async () => {};
   try {
     const inMigration = await migrations.recover();
     await domains.adoptAll(inMigration, migrations);
@@ -74,6 +76,7 @@ export async function startDaemon(
     if (tcp !== undefined) await server.listenTcp(tcp);
     if (tls !== undefined) await server.listenTls(tls);
     http = await seen.listen(domains);
+    stopCompacting = compacting(host);
   } catch (error) {
     await server.stop({ deadlineMs: 0 });
     await journal.close();
@@ -85,6 +88,7 @@ export async function startDaemon(
       await server.stop(options);
       await http?.close();
       for (const { live } of domains.all) live?.guest.release();
+      await stopCompacting();
       await journal.close();
     },
   };
