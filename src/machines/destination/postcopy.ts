@@ -25,7 +25,8 @@ const receivingPostcopy = createStateConfig({
     "monitor.postcopy": { target: "runnable", actions: keepPartly },
     "monitor.completed": { target: "runnable", actions: keepWhole },
   },
-  after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },
+  // No deadline refuses here: a source that goes over to post-copy in the same moment could not run the guest any more.
+  after: { receive: { target: "receivingPostcopy", reenter: true } },
 });
 
 const runnable = createStateConfig({
