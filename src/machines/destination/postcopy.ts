@@ -5,15 +5,7 @@
 import { and } from "xstate";
 import { keeping } from "../shared/actions.js";
 import { line } from "./line.js";
-import {
-  createStateConfig,
-  deciding,
-  keepPartly,
-  keepWhole,
-  noteDestroyed,
-  noteQemu,
-  refusesLate,
-} from "./setup.js";
+import { createStateConfig, deciding, keepPartly, keepWhole, noteDestroyed, noteQemu } from "./setup.js";
 
 const receivingPostcopy = createStateConfig({
   description:
