@@ -16,6 +16,7 @@ const guarantees: Record<string, string> = {
 const assumptions = [
   "Any message may be lost, delayed, repeated or reordered, and a partition may begin at any step.",
   "Either engine, either QEMU or the client may die at any step; an engine that is restarted finds its journal as it was.",
+  "A host whose state was lost or damaged quarantines the guests that it cannot attribute: no second copy of them runs, and G2 needs an operator's command there.",
   "`fsync` tells the truth: a record that the journal has called durable is there after the crash. A last line that was not written whole is cut off; a damaged line is found by its checksum, and its story is reported as unreadable, with its guest: no question is answered from it.",
   "A QEMU whose engine died is still the same process, found by pid and start time. A host that restarts has none of its QEMUs any more.",
   "QEMU behaves as measured in 7.2: it does not run a guest by itself under `-S`, `completed` means that the destination holds the guest whole, and `cont` is refused in a QEMU without a guest.",
@@ -24,6 +25,43 @@ const assumptions = [
   "When a QEMU is killed while it alone has the guest, the guest is lost: the outcome says so.",
   "In post-copy the guest needs both QEMUs from the hand-over until its memory is there: when either dies then, it is lost, and the outcome says so. The same when the connection breaks in the moment in which QEMU goes over, with the devices' state under way: QEMU can run the guest on neither side then (docs/decisions/0015).",
   "A destination's disk that is copied into is written to by nobody else meanwhile. A copy that its QEMU has said to be equal is: G4 rests on it as on the storage itself.",
+];
+
+/** What a host answers to a settle, and from which evidence: src/daemon/migrations.ts and domain-recovery.ts. */
+const answers = [
+  ["the record of taking is durable, and `cont` was answered", "taken"],
+  ["the refusal is durable", "refused"],
+  [
+    "the migration never came, and the journal is the one that Prepare's cookie named",
+    "refused, once that is durable",
+  ],
+  [
+    "the guest is arriving, undecided, and the question carries the pair's secret",
+    "refused, once that is durable",
+  ],
+  [
+    "the guest is arriving, and the question carries no secret or another one",
+    "what is decided already; nothing is decided by it",
+  ],
+  ["the question names another domain than the migration is of", "rejected"],
+  ["the story cannot be read, or is of an unknown version", "not known; the guest is quarantined"],
+  [
+    "a QEMU of the guest lives, may have run it, and does not answer",
+    "not known; the guest is quarantined until it answers or ends",
+  ],
+  [
+    "a QEMU of the guest lives, is undecided, and does not answer",
+    "refused, after it is ended and that is durable",
+  ],
+  [
+    "the journal is another one than Prepare's cookie named, and a QEMU of this migration runs its guest",
+    "taken, once that is durable",
+  ],
+  [
+    "the journal is another one than Prepare's cookie named",
+    "not known; a guest that is recorded as part of that migration is quarantined",
+  ],
+  ["the domain is quarantined for another reason", "not known"],
 ];
 
 /** The comment that a file begins with, as one line. */
@@ -84,6 +122,12 @@ They are checked four ways by the same checkers ([src/testing/state.ts](../src/t
 ${assumptions.map((it) => `- ${it}`).join("\n")}
 
 ${sections.join("\n\n")}
+
+## What a host answers, and from which evidence
+
+A source asks its destination by the migration's id who has the guest ([docs/decisions/0025](decisions/0025-one-authority-for-each-guest-of-a-host.md)). Silence, "no such domain" and "not known" are no answers: the source stays paused and asks again.
+
+${table(["the destination's evidence", "its answer"], answers)}
 
 ## Where libvirt ends badly
 

@@ -300,6 +300,59 @@ describe("a step belongs to one migration", () => {
   });
 });
 
+/** A file system of one page, so that nothing can be written there. */
+const full = (directory: string) => {
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "tmpfs", directory]);
+  return () => void execFileSync("umount", ["-l", directory]);
+};
+const noMount = process.getuid?.() === 0 ? undefined : "a full disk needs root";
+if (noMount !== undefined) console.warn(`full disks are not tested: ${noMount}`);
+
+describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives", () => {
+  test("makes the destination refuse a guest whose taking cannot become durable", { timeout }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      // The story cannot grow any more, as on a full disk.
+      const size = readFileSync(storyOf(lab, "b")).length;
+      const limit = (most: string) =>
+        execFileSync("prlimit", [`--fsize=${most}:unlimited`, "--pid", `${lab.hosts.b.pid}`]);
+      limit(`${size}`);
+      await expect(steps.finish()).rejects.toThrow("not be written");
+      limit("unlimited");
+      await steps.confirm(noCookie, 1).catch(() => {});
+      await lab.runsAt("a");
+      lab.hosts.b.takeSaid();
+    });
+  });
+
+  test("leaves a guest whose definition cannot be kept running, transient, and the daemon tells so", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const directory = join(lab.hosts.b.directory, "state", "domains");
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      const free = full(directory);
+      try {
+        writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
+        await steps.perform();
+        await steps.finish();
+        await steps.confirm();
+        await lab.runsAt("b");
+        const b = await lab.rpc("b");
+        expect(await b.call(procedures.domainIsPersistent, { dom: lab.dom })).toEqual({ persistent: 0 });
+        expect(lab.hosts.b.takeSaid()).toContain("cannot be defined");
+      } finally {
+        free();
+      }
+    });
+  });
+});
+
 describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
   test("an incoming guest is visible, and destroy ends it for good while the source keeps its own", {
     timeout,

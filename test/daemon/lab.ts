@@ -190,6 +190,11 @@ export class HostProcess {
     return said;
   }
 
+  /** The daemon's process. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   /** On stdout. */
   get told(): string {
     return this.#told;

@@ -1,5 +1,5 @@
 // One process holds a journal directory. The kernel holds the lock (flock(2)) on an open file of this process, and releases
-// it when the process dies, however it dies; it holds across pid and network namespaces. See docs/decisions/0019.
+// it when the process dies, however it dies; it holds across pid and network namespaces. See docs/decisions/0020.
 
 import { spawn } from "node:child_process";
 import { type FileHandle, open, readlink, stat } from "node:fs/promises";

@@ -257,7 +257,7 @@ export const domainMachine = createMachine({
     },
     ending: {
       description: "the guest's QEMU is ended",
-      on: whileJob("destroy"),
+      on: { ...whileJob("destroy"), "operator.destroyRequested": keeping("the guest is being ended") },
       invoke: {
         src: "endQemu",
         id: "endQemu",
