@@ -8,8 +8,9 @@ import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/f
 import { type Feature, negotiateUnmanaged } from "../../src/drivers/libvirt/negotiation.js";
 import { domainStates, features } from "../../src/drivers/libvirt-rpc/constants.js";
 import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
+import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { type Handlers, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
+import { type Handlers, serve, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { pair } from "../rpc/pair.js";
 import { hasVirsh } from "./virsh-lab.js";
@@ -149,6 +150,10 @@ const cases: fc.Arbitrary<Case> = fc.record({
   paused: fc.boolean(),
 });
 
+const hostUuids = {
+  source: "00000000-0000-4000-8000-00000000000a",
+  destination: "00000000-0000-4000-8000-00000000000b",
+};
 const uuid = "00000000-0000-4000-8000-000000000001";
 
 /** Two hosts that can what the case says that is asked about, and note what they are asked. */
@@ -172,6 +177,9 @@ class Hosts {
       connectOpen: () => {},
       connectClose: () => {},
       connectGetUri: () => ({ uri: "qemu:///system" }),
+      connectGetCapabilities: () => ({
+        capabilities: `<capabilities><host><uuid>${hostUuids[side]}</uuid></host></capabilities>`,
+      }),
       connectRegisterCloseCallback: () => {},
       connectUnregisterCloseCallback: () => {},
       connectSupportsFeature: ({ feature }) => ({
@@ -234,7 +242,8 @@ class Hosts {
         return { ddom: dom("case") };
       },
     };
-    return serveRemote(handlers);
+    // Version 2 is for hosts that can be asked by a migration's id.
+    return [serveRemote(handlers), serve(own, { facts: () => ({ facts: "{}" }) })];
   }
 
   #state(): number {
@@ -338,7 +347,7 @@ describe.skipIf(!hasVirsh)("whatever two hosts can and whatever is wanted", () =
     const all = fc.sample(cases, { numRuns: runs, seed: 5 });
     const hosts = new Hosts(all);
     const serving = async (side: "source" | "destination") =>
-      `qemu+unix:///system?socket=${(await pair({ services: [hosts.service(side)] })).path}`;
+      `qemu+unix:///system?socket=${(await pair({ services: hosts.service(side) })).path}`;
     const [from, to] = [await serving("source"), await serving("destination")];
     const theirs = await byVirsh(all, hosts, from, to);
     const kinds = new Set<string>();

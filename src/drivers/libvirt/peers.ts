@@ -86,7 +86,8 @@ export function remoteSource(
         if (options.flags.has("OFFLINE") && calls.confirm !== null) return nothing;
         const { cookieOut } = await calls.perform(connection, {
           ...words(signal),
-          parameters: { ...parameters, uri },
+          // In the destination's own form, which was parsed when it came.
+          parameters: { ...parameters, uri: travelling.uri ?? uri },
           cookieIn: travelling.cookies.prepare ?? noCookie,
           options: { signal, deadlineMs: Number.POSITIVE_INFINITY },
         });
