@@ -48,6 +48,7 @@ export function simulateGuest(uuid: string, passes: number) {
           fencingToken: null,
         },
         settings: { capabilities: {}, parameters: {} },
+        earlier: null,
       }),
     inquire: async () => done("none"),
     mirror: async () => nothing,

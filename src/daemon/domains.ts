@@ -334,19 +334,22 @@ export class Domains {
   /** A guest that is here from now on, whoever has started its QEMU. */
   async enter(domain: Domain, guest: RunningGuest, broken = false): Promise<ManagedDomain> {
     const entry = this.#entry(domain);
-    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed" };
+    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed", gone: false };
     entry.live = live;
     const { main } = guest.process;
     main.onEvent(({ name, data }) => {
-      if (entry.live !== live || entry.job !== null) return;
-      if (name === "SHUTDOWN" && live.endsAs === "crashed") {
+      if (entry.live !== live) return;
+      // In a migration QEMU also ends because it is told to quit: only the guest's own shutdown says how the guest ended.
+      if (name === "SHUTDOWN" && live.endsAs === "crashed" && (data.guest || entry.job === null)) {
         live.endsAs = "shutdown";
         this.tell(entry, "shutdown", data.guest ? "guest" : "host");
       }
+      if (entry.job !== null) return;
       if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
       if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
     });
     void guest.process.exited.then(() => {
+      live.gone = true;
       // In a migration its own side sees to it.
       if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
@@ -414,7 +417,10 @@ export class Domains {
 
   setJob(entry: ManagedDomain, job: Job | null): void {
     entry.job = job;
-    if (job === null) this.#forgetTransient(entry);
+    if (job !== null) return;
+    // It ended while its migration was being concluded.
+    if (entry.live?.gone) void this.leave(entry, entry.live.endsAs);
+    this.#forgetTransient(entry);
   }
 
   /** Its place in the list, made when it has none. */

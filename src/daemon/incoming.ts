@@ -21,7 +21,7 @@ import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { type ManagedDomain, reasons } from "./managed-domain.js";
+import { endInMigration, type ManagedDomain, reasons } from "./managed-domain.js";
 
 /** What a restarted daemon needs beside what the driver needs. */
 const kept = z.object({
@@ -178,7 +178,7 @@ export class Incoming {
     else if (isAlive(entry.live.guest.process.handle)) {
       await domains.keepHandleOf(this.domain, entry.live.guest.process.handle, { broken: true });
       await this.#tellRuns(entry, "postcopyFailed");
-    } else await domains.leave(entry, "failed");
+    } else await domains.leave(entry, endInMigration(entry.live));
     domains.setJob(entry, null);
   }
 

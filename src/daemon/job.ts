@@ -12,6 +12,8 @@ export interface Job {
   readonly startedMs: number;
   progress(): Progress | null;
   abort(): Promise<Abort>;
+  /** Pauses the guest so that its migration can end: it runs on wherever it ends, as libvirt's does. */
+  suspend?(): Promise<void>;
 }
 
 export interface FinishedJob {

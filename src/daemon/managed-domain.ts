@@ -17,7 +17,13 @@ export interface Live {
   readonly guest: RunningGuest;
   /** What the end of its QEMU means, whoever sees it first. */
   endsAs: "crashed" | "shutdown" | "destroyed";
+  /** Its QEMU has ended. */
+  gone: boolean;
 }
+
+/** How a guest has stopped whose QEMU ended in a migration. */
+export const endInMigration = (live: Live | null): WhyStopped =>
+  live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
 
 export interface ManagedDomain {
   readonly name: string;

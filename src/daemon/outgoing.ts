@@ -13,17 +13,18 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
-import type { SourcePeer } from "../effects/ports.js";
+import type { SourceGuest, SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
 import type { StreamWish } from "../protocol/stream.js";
+import { no } from "./errors.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
+import { endInMigration, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
@@ -56,6 +57,7 @@ export class Outgoing {
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
   readonly #undefineSource: boolean;
+  readonly #guest: SourceGuest;
   /** Begun early: it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
@@ -77,7 +79,7 @@ export class Outgoing {
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
-    const outgoing = new Outgoing(host, entry, domain, identity, opened, settling, leaving);
+    const outgoing = new Outgoing(host, entry, domain, identity, opened, driver, settling, leaving);
     if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
     return outgoing;
   }
@@ -97,7 +99,7 @@ export class Outgoing {
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
-    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, settling, leaving);
+    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, from.guest, settling, leaving);
     await outgoing.#keepIntent();
     return outgoing;
   }
@@ -108,6 +110,7 @@ export class Outgoing {
     domain: Domain,
     identity: Identity,
     opened: Opened<SourceActor>,
+    guest: SourceGuest,
     settling: SettlePeer,
     leaving: Pick<Leaving, "undefineSource" | "stream">,
   ) {
@@ -115,6 +118,7 @@ export class Outgoing {
     this.domain = domain;
     this.#host = host;
     this.#actor = opened.actor;
+    this.#guest = guest;
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
     this.mayGoOver = leaving.stream.postcopy !== undefined;
@@ -206,7 +210,7 @@ export class Outgoing {
         // After a post-copy whose destination has lost it there is still a QEMU: a person has to give the guest up.
         if (entry.live !== null && isAlive(entry.live.guest.process.handle))
           tellStanding(this.#host, entry, "postcopyFailed");
-        else await domains.leave(entry, "failed");
+        else await domains.leave(entry, endInMigration(entry.live));
         break;
       case "stayed": {
         const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
@@ -246,6 +250,10 @@ export class Outgoing {
         return !accepted && isInPostcopy(this.#host.domains.byUuid(this.domain.uuid))
           ? { accepted, why }
           : answer.value;
+      },
+      suspend: async () => {
+        const answer = await this.#guest.suspend(AbortSignal.timeout(10_000));
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
       },
     };
   }

@@ -66,9 +66,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const suspended = async (entry: ManagedDomain) => {
     const { guest } = domains.liveOf(entry);
     if (entry.state.name === "paused") return;
-    await guest.process.main.execute("stop", {});
-    entry.state = { name: "paused", reason: reasons.paused.user };
-    domains.tell(entry, "suspended", "paused");
+    // `virsh migrate --timeout` suspends the guest so, and does not resume it after a migration that failed.
+    const forMigration = entry.job?.suspend;
+    if (forMigration === undefined) await guest.process.main.execute("stop", {});
+    else await forMigration();
+    entry.state = { name: "paused", reason: reasons.paused[forMigration ? "migration" : "user"] };
+    domains.tell(entry, "suspended", forMigration ? "migrated" : "paused");
   };
   const resumed = async (entry: ManagedDomain) => {
     const { guest } = domains.liveOf(entry);

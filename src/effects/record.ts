@@ -24,6 +24,7 @@ export const remembered = {
   source: [
     "guest",
     "settings",
+    "earlier",
     "prepared",
     "limits",
     "postcopy",

@@ -15,6 +15,7 @@ import {
   knownAlready,
   type SourceContext,
   switchoverMs,
+  toInquire,
 } from "./source-setup.js";
 import { lostHere } from "./source-staying.js";
 
@@ -123,7 +124,7 @@ export const recovering = createStateConfig({
   invoke: {
     src: "inquireSource",
     id: "inquireSource",
-    input: ({ context }) => present(context.guest, "Begin's answer").disks,
+    input: ({ context }) => toInquire(context),
     onDone: [
       { guard: answers("sending"), target: "#source.precopying.limits.telling" },
       { guard: answers("stopped"), target: "pausing" },

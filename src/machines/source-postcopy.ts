@@ -5,7 +5,7 @@ import { assign } from "xstate";
 import { failure } from "../protocol/failures.js";
 import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "./habits.js";
 import { askWhoRuns } from "./source-letting-go.js";
-import { asksAlready, createStateConfig, knownAlready, pastReturn } from "./source-setup.js";
+import { asksAlready, createStateConfig, knownAlready, pastReturn, toInquire } from "./source-setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "perform", "destination", {
@@ -155,7 +155,7 @@ export const reviving = createStateConfig({
       invoke: {
         src: "inquireSource",
         id: "inquireSource",
-        input: ({ context }) => present(context.guest, "Begin's answer").disks,
+        input: ({ context }) => toInquire(context),
         onDone: [
           { guard: answers("postcopy"), target: "#source.handingOver" },
           { guard: answers("broken"), target: "#source.reconnecting" },

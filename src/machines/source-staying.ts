@@ -2,7 +2,13 @@
 
 import type { EffectName } from "../protocol/steps.js";
 import { answers, isDone, noteEffect } from "./habits.js";
-import { copiesDisks, createStateConfig, knownAlready, type SourceContext } from "./source-setup.js";
+import {
+  copiesDisks,
+  createStateConfig,
+  knownAlready,
+  type SourceContext,
+  toCancel,
+} from "./source-setup.js";
 
 export const lostHere = { target: "losing", actions: "noteDied" } as const;
 
@@ -28,6 +34,7 @@ export const cancelling = createStateConfig({
   invoke: {
     src: "cancel",
     id: "cancel",
+    input: ({ context }) => toCancel(context),
     onDone: [
       { guard: answers("completed"), target: "handedOver" },
       { guard: answers("broken"), target: "reconnecting" },
@@ -50,6 +57,7 @@ export const rescuing = createStateConfig({
       invoke: {
         src: "rescue",
         id: "rescue",
+        input: ({ context }) => toCancel(context),
         onDone: [
           { guard: answers("completed"), target: "#source.handedOver" },
           { guard: answers("broken"), target: "#source.reconnecting" },

@@ -31,7 +31,9 @@ import {
 } from "./source-staying.js";
 
 export type {
+  CancelInput,
   Described,
+  InquireInput,
   MirrorInput,
   RestoreInput,
   SourceEvent,
@@ -49,6 +51,7 @@ export const sourceMachine = createMachine({
     ...freshHabits(woken ?? null),
     guest: null,
     settings: null,
+    earlier: null,
     prepared: null,
     postcopy: "unannounced",
     limitsTold: null,

@@ -126,6 +126,7 @@ describe("the write-ahead rule (G3)", () => {
           memory: {
             guest,
             settings: null,
+            earlier: null,
             prepared: null,
             limits: defaultLimits,
             postcopy: "unannounced",
