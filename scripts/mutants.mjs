@@ -63,6 +63,12 @@ const mutants = [
     '"monitor.failed": { target: "stayed", actions: "noteFailed" },',
   ],
   [
+    "the end of an earlier migration is taken for this one's",
+    "src/protocol/messages.ts",
+    'mark !== null && mark === earlier ? "none" : ended;',
+    "mark === earlier ? ended : ended;",
+  ],
+  [
     "the destination takes the guest as soon as it is whole",
     receiving,
     '"monitor.completed": "received",',

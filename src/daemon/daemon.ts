@@ -38,7 +38,13 @@ export async function startDaemon(
   await mkdir(dirname(socket.path), { recursive: true });
   const journal = await openFileJournal(`${stateDirectory}/journal`);
   const clock = systemClock;
-  const domains = await Domains.open({ stateDirectory, runDirectory, clock, complain });
+  const domains = await Domains.open({
+    stateDirectory,
+    runDirectory,
+    hosting: config.hosting,
+    clock,
+    complain,
+  });
   const fence = fenceOf(config);
   const seen = observing(config, log);
   const given = Object.fromEntries(Object.entries(config.deadlines).filter(([, it]) => it !== undefined));
@@ -51,6 +57,7 @@ export async function startDaemon(
     surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,
+    hosting: config.hosting,
     clock,
     ids: systemIds,
     complain,

@@ -1,23 +1,25 @@
 // The domains of a host: what is defined, what runs, and what happens to them. Definitions and running QEMUs are on disk
 // before anybody is told, so that a restarted daemon finds all of them again.
 
-import { readdir, rm } from "node:fs/promises";
+import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod/mini";
-import { type BuiltQemu, binaryOf, buildQemu } from "../drivers/domain/build.js";
+import { type BuiltQemu, binaryOf, buildQemu, filesOf } from "../drivers/domain/build.js";
 import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js";
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
+import { giveTo } from "../drivers/qemu/confinement.js";
+import { GuestLog } from "../drivers/qemu/guest-log.js";
 import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
 import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
 import type { Monitor } from "../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
 import { isAlive, killByArgument } from "../drivers/qemu/proc.js";
-import { QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
+import { type Hosting, QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
-import { messageOf } from "../protocol/answer.js";
+import { type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { no } from "./errors.js";
 import { FileStore } from "./files.js";
@@ -57,6 +59,7 @@ export interface Ended {
 export interface DomainsOptions {
   readonly stateDirectory: string;
   readonly runDirectory: string;
+  readonly hosting: Hosting;
   readonly clock: Clock;
   /** What went wrong where nobody waits for an answer. */
   readonly complain: (sentence: string) => void;
@@ -133,21 +136,22 @@ export class Domains {
     const domain = parseDomain(xml);
     if (persistent !== null) await this.define(parseDomain(persistent));
     const found = known ?? (directory === null ? undefined : await handleIn(directory));
-    const { clock } = this.#options;
+    const options = { clock: this.#options.clock, log: this.#logOf(domain.name) };
     try {
       if (found === undefined) throw new Error("no QEMU of it was found");
-      const qemu = await QemuProcess.attach(found, { clock }).catch((error: unknown) => {
+      const qemu = await QemuProcess.attach(found, options).catch((error: unknown) => {
         if (error instanceof QemuGoneError || !isAlive(found)) throw error;
         // It is this host's, and must not be started once more (G1); a person can end it.
         if (!broken)
           this.#options.complain(`the QEMU of ${domain.name} does not answer: ${messageOf(error)}`);
-        return QemuProcess.mute(found, { clock });
+        return QemuProcess.mute(found, options);
       });
       const { spec } = await this.build(domain);
       await this.enter(domain, asRunningGuest(spec, qemu), broken);
     } catch (error) {
       if (!(error instanceof QemuGoneError) && found !== undefined) throw error;
       const entry = this.#entry(domain);
+      if (error instanceof QemuGoneError) entry.whyStopped = sentence("failed", error.why);
       if (leaving !== null && entry.definition !== null && (await hasLeft(leaving)))
         await this.undefine(entry);
       this.#forgetTransient(entry);
@@ -266,13 +270,16 @@ export class Domains {
       this.checkIdle(entry);
       if (entry.live !== null) throw no("OPERATION_INVALID", "domain is already running");
       const { spec, sideArgs } = await this.build(domain);
-      const { clock } = this.#options;
+      const { clock, hosting } = this.#options;
       const directory = this.directoryOf(`guest-${domain.uuid}`);
       const all = [...sideArgs, ...(paused ? ["-S"] : [])];
       await this.keep(domain, { incoming: null, handle: null, directory });
-      const qemu = await QemuProcess.start(spec, { clock, directory, sideArgs: all }).catch((error) => {
-        throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
-      });
+      if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
+      const qemu = await QemuProcess.start(spec, { clock, hosting, directory, sideArgs: all }).catch(
+        (error) => {
+          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+        },
+      );
       await keepHandle(directory, qemu.handle);
       await this.enter(domain, asRunningGuest(spec, qemu));
       entry.state = paused
@@ -297,7 +304,7 @@ export class Domains {
     const binary = binaryOf(domain.model);
     const { kvm } = await this.factsOf(binary);
     try {
-      return buildQemu(domain, { kvm, directory: this.#options.runDirectory });
+      return buildQemu(domain, { kvm, directory: await this.#channelDirectory() });
     } catch (error) {
       throw error instanceof DomainXmlError
         ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
@@ -310,7 +317,9 @@ export class Domains {
     let facts = this.#facts.get(binary);
     if (facts === undefined) {
       const directory = this.directoryOf(`${factsPrefix}${this.#facts.size}`);
-      facts = gatherQemuFacts(binary, { clock: this.#options.clock, directory });
+      const { clock, hosting } = this.#options;
+      const { sandbox, user } = hosting;
+      facts = gatherQemuFacts(binary, { clock, directory, hosting: { sandbox, user } });
       this.#facts.set(binary, facts);
       facts.catch(() => this.#facts.delete(binary));
     }
@@ -334,7 +343,7 @@ export class Domains {
   /** A guest that is here from now on, whoever has started its QEMU. */
   async enter(domain: Domain, guest: RunningGuest, broken = false): Promise<ManagedDomain> {
     const entry = this.#entry(domain);
-    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed", gone: false };
+    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed", gone: false, why: null };
     entry.live = live;
     const { main } = guest.process;
     main.onEvent(({ name, data }) => {
@@ -348,8 +357,9 @@ export class Domains {
       if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
       if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
     });
-    void guest.process.exited.then(() => {
+    void guest.process.exited.then((why) => {
       live.gone = true;
+      live.why = why;
       // In a migration its own side sees to it.
       if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
     });
@@ -396,8 +406,25 @@ export class Domains {
   }
 
   #stop(entry: ManagedDomain, why: WhyStopped): void {
+    entry.whyStopped = sentence(why, entry.live?.why ?? null);
+    void this.#logOf(entry.name)?.write(this.#options.clock.now(), `the guest has stopped: ${why}`);
     entry.live = null;
     entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
+  }
+
+  #logOf(name: string): GuestLog | undefined {
+    const { logDirectory } = this.#options.hosting;
+    return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
+  }
+
+  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
+  async #channelDirectory(): Promise<string> {
+    const { runDirectory, hosting } = this.#options;
+    if (hosting.user === undefined) return runDirectory;
+    const directory = join(runDirectory, "channels");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chown(directory, hosting.user.uid, hosting.user.gid);
+    return directory;
   }
 
   /** To libvirt's listeners a crash is a failure. */
@@ -432,7 +459,17 @@ export class Domains {
       const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
       const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
       const limits = { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs };
-      entry = { name, uuid, definition: null, autostart: false, live: null, state, job: null, limits };
+      entry = {
+        name,
+        uuid,
+        definition: null,
+        autostart: false,
+        live: null,
+        state,
+        job: null,
+        limits,
+        whyStopped: null,
+      };
       this.#byUuid.set(uuid, entry);
     }
     return entry;
@@ -441,6 +478,12 @@ export class Domains {
   #forgetTransient({ uuid, definition, live, job }: ManagedDomain): void {
     if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
   }
+}
+
+/** How it has stopped, with QEMU's own words. */
+function sentence(how: WhyStopped, why: Cause | null): string | null {
+  if (why === null || (how !== "crashed" && how !== "failed")) return null;
+  return [`${how}: ${why.message}`, ...(why.qemu ?? [])].join(": ");
 }
 
 /** QEMUs that are asked for what they know, and have no guest. */

@@ -2,6 +2,7 @@
 
 import { type SnapshotFrom, waitFor } from "xstate";
 import * as z from "zod/mini";
+import { filesOf } from "../drivers/domain/build.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
@@ -84,7 +85,12 @@ export class Incoming {
       await host.domains.forgetLive(domain.uuid);
       throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
     }
-    const driver = new QemuDestinationGuest({ ...qemuHost, clock: host.clock });
+    const driver = new QemuDestinationGuest({
+      ...qemuHost,
+      clock: host.clock,
+      hosting: host.hosting,
+      writes: filesOf(domain),
+    });
     const input = { identity, guest, deadlines: host.deadlines };
     const word: DestinationHost & Kept = { ...qemuHost, stream, xml: domain.xml, persistent };
     const opened = openDestination(host.surroundings, input, driver, word);
@@ -98,7 +104,7 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const to = await findDestination(found.opened.host, host.clock);
+    const to = await findDestination(found.opened.host, host);
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);

@@ -3,6 +3,7 @@
 import type { Domain } from "../drivers/domain/domain.js";
 import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import type { RunningGuest } from "../guests.js";
+import type { Cause } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import type { Job } from "./job.js";
 
@@ -19,6 +20,7 @@ export interface Live {
   endsAs: "crashed" | "shutdown" | "destroyed";
   /** Its QEMU has ended. */
   gone: boolean;
+  why: Cause | null;
 }
 
 /** How a guest has stopped whose QEMU ended in a migration. */
@@ -34,6 +36,8 @@ export interface ManagedDomain {
   autostart: boolean;
   live: Live | null;
   state: { name: StateName; reason: number };
+  /** Why its last QEMU ended, when that was no orderly end. */
+  whyStopped: string | null;
   /** The one thing that is done with it; others wait or are refused. */
   job: Job | null;
   /** For its next migration. */

@@ -91,7 +91,7 @@ export class Outgoing {
     const { xml, ...leaving } = kept.parse(found.opened.host);
     const input = wokenSource(found);
     const domain = parseDomain(xml);
-    const from = await findSource(found.opened.host, host.clock);
+    const from = await findSource(found.opened.host, host);
     const settling = new SettlePeer(
       host.clock,
       withOwnPki(host.config, input.woken?.memory.prepared?.settle),

@@ -92,6 +92,7 @@ export const remote = program(
       connectDomainEventCallbackDeregisterAny: urgent(317, struct({ callbackID: int }), nothing),
 
       domainLookupById: urgent(22, struct({ id: int }), domOnly),
+      domainGetMessages: procedure(426, domAndFlags, struct({ msgs: array(nonnullString, 2048) })),
       domainLookupByName: urgent(23, struct({ name: nonnullString }), domOnly),
       domainLookupByUuid: urgent(24, struct({ uuid }), domOnly),
       domainDefineXml: urgent(11, xml, domOnly),

@@ -9,9 +9,10 @@ import { cause } from "../../protocol/answer.js";
 import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
+import { GuestLog } from "./guest-log.js";
 import { handle, handleIn } from "./handle-file.js";
 import { dropImages } from "./images.js";
-import { QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
+import { type Hosting, QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { QemuSourceGuest } from "./source-guest.js";
 
 const spec = z.object({
@@ -72,41 +73,53 @@ interface Found<Guest> {
   readonly guest: Guest;
 }
 
+/** The host on which a guest is looked for. */
+interface Here {
+  readonly clock: Clock;
+  readonly hosting?: Hosting;
+}
+
 /** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
 export async function findSource(
   host: unknown,
-  clock: Clock,
+  here: Here,
 ): Promise<Found<QemuSourceGuest> | (Found<SourceGuest> & { qemu: null })> {
   const { qemu: wanted, spec, ...options } = sourceHost.parse(host);
-  const qemu = await attach(wanted, clock);
+  const qemu = await attach(wanted, spec, here);
   return qemu instanceof QemuGoneError
     ? { spec, qemu: null, guest: goneSource(qemu.why) }
-    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, ...options }) };
+    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock: here.clock, ...options }) };
 }
 
 /** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
 export async function findDestination(
   host: unknown,
-  clock: Clock,
+  here: Here,
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
   const { spec, directory, ...rest } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
       ? new QemuGoneError(cause("no QEMU of this migration was found"))
-      : await attach(wanted, clock);
+      : await attach(wanted, spec, here);
   if (qemu instanceof QemuGoneError) {
     await rm(directory, { recursive: true, force: true });
     dropImages(rest.images, basename(directory));
     return { spec, qemu: null, guest: goneDestination(qemu.why) };
   }
-  const options = { spec, directory, ...rest, clock };
+  const options = { spec, directory, ...rest, clock: here.clock, hosting: here.hosting };
   return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
 }
 
-async function attach(wanted: QemuHandle, clock: Clock): Promise<QemuProcess | QemuGoneError> {
+async function attach(
+  wanted: QemuHandle,
+  { name }: QemuSpec,
+  { clock, hosting }: Here,
+): Promise<QemuProcess | QemuGoneError> {
   try {
-    return await QemuProcess.attach(wanted, { clock });
+    const directory = hosting?.logDirectory;
+    const log = directory === undefined ? undefined : new GuestLog(directory, name);
+    return await QemuProcess.attach(wanted, { clock, log });
   } catch (error) {
     if (error instanceof QemuGoneError) return error;
     throw error;
