@@ -28,7 +28,7 @@ type Standing = "migration" | "postcopy" | "postcopyFailed";
 
 /** How the guest stands here; null while it is its own. */
 function standingOf(snapshot: SnapshotFrom<SourceActor>): Standing | null {
-  if (snapshot.matches("reconnecting")) return "postcopyFailed";
+  if (snapshot.matches("reconnecting") || snapshot.matches("stranded")) return "postcopyFailed";
   if (inPostcopy.some((it) => snapshot.matches(it))) return "postcopy";
   if (!switching.some((it) => snapshot.matches(it))) return null;
   // Which of both it becomes is known as soon as QEMU has said so.

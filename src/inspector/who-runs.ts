@@ -35,6 +35,7 @@ export const atSource: Readonly<Record<string, Here>> = {
   handingOver: "still",
   serving: "held",
   reconnecting: "held",
+  stranded: "held",
   reviving: "unsure",
   askingBack: "still",
   abandoning: "held",

@@ -98,6 +98,7 @@ export const waking = createStateConfig({
     woke("mirroring", "mirroring"),
     woke("recovering", "starting", "precopying", "pausing", "endingMirrors", "switchingOver", "recovering"),
     woke("reviving", "handingOver", "serving", "reconnecting", "reviving"),
+    woke("stranded", "stranded"),
     woke("askingBack", "askingBack"),
     woke("abandoning", "abandoning"),
     woke("handedOver", "handedOver"),

@@ -3,9 +3,16 @@
 
 import { assign } from "xstate";
 import { failure } from "../protocol/failures.js";
-import { answers, isDone, isFailed, keeping, noteEffect, noteThat, present } from "./habits.js";
+import { answers, isDone, isFailed, isUnknown, keeping, noteEffect, noteThat, present } from "./habits.js";
 import { askWhoRuns } from "./source-letting-go.js";
-import { asksAlready, createStateConfig, knownAlready, pastReturn, toInquire } from "./source-setup.js";
+import {
+  asksAlready,
+  createStateConfig,
+  fencedGuest,
+  knownAlready,
+  pastReturn,
+  toInquire,
+} from "./source-setup.js";
 
 const refusedThere = noteThat(
   failure("refused", "perform", "destination", {
@@ -131,12 +138,39 @@ export const reconnecting = createStateConfig({
         src: "resumeStream",
         id: "resumeStream",
         input: ({ context }) => present(context.reconnection, "where to connect to"),
-        onDone: [{ guard: isDone, target: "connecting" }, { target: "waiting" }],
+        onDone: [
+          { guard: isDone, target: "connecting" },
+          { guard: isUnknown, target: "waiting" },
+          { guard: "outOfAttempts", target: "#source.stranded", actions: noteEffect("resumeStream") },
+          { target: "waiting" },
+        ],
       },
     },
     connecting: {
       description: "QEMU and its peer find out what is missing",
       after: { reconnect: "waiting" },
+    },
+    waiting: { after: { backoff: "asking" } },
+  },
+});
+
+export const stranded = createStateConfig({
+  description:
+    "the destination has lost its connection, and QEMU does not give it up here: the guest is lost, which the destination is told",
+  meta: { phase: "perform3" },
+  tags: ["pointOfNoReturn"],
+  entry: "firstAttempt",
+  initial: "asking",
+  on: { ...inPostcopy, "monitor.postcopy": "handingOver", "monitor.postcopyPaused": "reconnecting" },
+  states: {
+    asking: {
+      entry: "countAttempt",
+      invoke: {
+        src: "yield",
+        id: "yield",
+        input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
+        onDone: [{ guard: isDone, target: "#source.lost", actions: lostThere }, { target: "waiting" }],
+      },
     },
     waiting: { after: { backoff: "asking" } },
   },

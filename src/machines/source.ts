@@ -18,7 +18,15 @@ import {
   switchingOver,
   waking,
 } from "./source-moving.js";
-import { abandoning, askingBack, handingOver, reconnecting, reviving, serving } from "./source-postcopy.js";
+import {
+  abandoning,
+  askingBack,
+  handingOver,
+  reconnecting,
+  reviving,
+  serving,
+  stranded,
+} from "./source-postcopy.js";
 import { createMachine, knownAlready } from "./source-setup.js";
 import {
   cancelling,
@@ -110,6 +118,7 @@ export const sourceMachine = createMachine({
     handingOver,
     serving,
     reconnecting,
+    stranded,
     reviving,
     askingBack,
     abandoning,

@@ -46,13 +46,29 @@ export class SourcePostcopy {
   resume(uri: string, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const isPaused = async () => (await main.execute("query-migrate", {})).status === "postcopy-paused";
+      const status = async () => (await main.execute("query-migrate", {})).status;
+      const isPaused = async () => (await status()) === "postcopy-paused";
+      // The destination listens anew: what QEMU takes for a connection here has no other end.
+      if ((await status()) === "postcopy-active") {
+        await this.break();
+        if (!(await this.#until(within(connectMs, signal), isPaused)))
+          return failed(
+            "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
+          );
+      }
       if (!(await isPaused())) return nothing;
       await main.execute("migrate", { uri, resume: true });
-      const late = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
-      while (!late.aborted && (await isPaused())) await pause(this.#clock, connectCheckMs);
+      await this.#until(within(connectMs, signal), async () => !(await isPaused()));
       return nothing;
     });
+  }
+
+  async #until(late: AbortSignal, isSo: () => Promise<boolean>): Promise<boolean> {
+    while (!(await isSo())) {
+      if (late.aborted) return false;
+      await pause(this.#clock, connectCheckMs);
+    }
+    return true;
   }
 
   /** Whether it is proven already; if not, that is told when it is. */
@@ -91,3 +107,5 @@ export class SourcePostcopy {
     return (ram?.["postcopy-bytes"] ?? 0) > 0 ? "proven" : "unproven";
   }
 }
+
+const within = (ms: number, signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(ms)]);
