@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DestinationFact, DestinationGuest, SourceFact, SourceGuest } from "../src/effects/ports.js";
 import { done, nothing } from "../src/protocol/answer.js";
+import { anywhere, streamAddress } from "../src/protocol/peer-text.js";
 
 const passMs = 100;
 const switchoverMs = 5;
@@ -56,7 +57,7 @@ export function simulateGuest(uuid: string, passes: number) {
     unmirror: async () => nothing,
     startPostcopy: async () => nothing,
     breakStream: async () => nothing,
-    resumeStream: async () => nothing,
+    resumeStream: async () => done("connecting"),
     start: async () => {
       void move();
       return nothing;
@@ -77,9 +78,9 @@ export function simulateGuest(uuid: string, passes: number) {
         tellDestination = () => {};
       };
     },
-    prepare: async () => done({ uri: `unix:/run/${uuid}`, capabilities: [] }),
+    prepare: async () => done({ uri: streamAddress(`unix:/run/${uuid}`, anywhere), capabilities: [] }),
     inquire: async () => done("listening"),
-    relisten: async () => done({ uri: "unix:/x" }),
+    relisten: async () => done({ uri: streamAddress("unix:/x", anywhere) }),
     resume: async () => {
       contMs = performance.now();
       return nothing;

@@ -5,8 +5,9 @@ import { nextStep } from "../src/protocol/errors.js";
 import { describeFailure, failure } from "../src/protocol/failures.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { type EffectName, effects, steps } from "../src/protocol/steps.js";
-import { Reached } from "../src/testing/reached.js";
+import { MigrationWorld } from "../src/testing/migration-world.js";
 import { changed, type State } from "../src/testing/state.js";
+import { StateTable } from "../src/testing/state-table.js";
 import { beginning, movesOf, World, type WorldOptions } from "../src/testing/world.js";
 import { table } from "./table.js";
 
@@ -37,10 +38,12 @@ const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
 /** The shortest ways to where each effect is under way: as few faults as possible, then as few moves. */
 function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonly number[]> {
   const moves = movesOf(options);
-  const reached = new Reached();
+  const first = beginning(moves, options);
+  const packed = new MigrationWorld(moves, first);
+  const reached = new StateTable(packed.world.words);
   const ways = new Map<string, readonly number[]>();
-  reached.add(beginning(moves, options));
-  let level: { state: State; way: readonly number[] }[] = [{ state: beginning(moves, options), way: [] }];
+  reached.add(packed.pack(first), 0);
+  let level: { state: State; way: readonly number[] }[] = [{ state: first, way: [] }];
   for (let faults = 0; faults <= mostFaults && ways.size < wanted.size; faults += 1) {
     const next: typeof level = [];
     for (const { state, way } of level) {
@@ -51,7 +54,8 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
         const after = changed(state, move.change);
         // What a death leads to is lost with its QEMU, and says nothing about the effect.
         if (after.qemuDied && !wanted.has("yield")) continue;
-        if (!reached.add(after).isNew) continue;
+        const known = reached.size;
+        if (reached.add(packed.pack(after), 0) !== known) continue;
         (move.fault ? next : level).push({ state: after, way: [...way, pick] });
       }
     }

@@ -3,9 +3,10 @@
 import elk, { type ElkExtendedEdge, type ElkNode } from "elkjs/lib/elk.bundled.js";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import { type Chart, type ChartEdge, type ChartState, eventName } from "../src/inspector/chart.js";
-import { coordinatorMachine } from "../src/machines/coordinator.js";
-import { destinationMachine } from "../src/machines/destination.js";
-import { sourceMachine } from "../src/machines/source.js";
+import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../src/machines/destination/machine.js";
+import { arrowsOf, isGroup, metaOf, nameOf, nodesOf, tagsOf } from "../src/machines/shared/walk.js";
+import { sourceMachine } from "../src/machines/source/machine.js";
 
 const titleHeight = 26;
 const widthOf = (key: string) => Math.max(92, Math.round(key.length * 7.6) + 34);
@@ -27,7 +28,6 @@ const options = {
 };
 
 const idOf = (node: AnyStateNode) => node.path.join(".");
-const below = (node: AnyStateNode): AnyStateNode[] => [node, ...Object.values(node.states).flatMap(below)];
 
 /** The two that share a parent, above or at these: where a line between them is drawn. */
 function homes(from: AnyStateNode, to: AnyStateNode): readonly [string, string] | null {
@@ -39,32 +39,27 @@ function homes(from: AnyStateNode, to: AnyStateNode): readonly [string, string] 
 
 function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: string; events: Set<string> }> {
   const lines = new Map<string, { from: string; to: string; events: Set<string> }>();
-  for (const node of below(machine.root).slice(1)) {
+  for (const { from: node, event, target } of arrowsOf(machine)) {
     // A restarted engine goes on in whatever state it was: lines from there to everywhere would hide the others.
-    if (node.key === "waking") continue;
-    for (const { eventType, target } of [...node.transitions.values(), node.always ?? []].flat())
-      for (const it of target ?? []) {
-        const home = homes(node, it);
-        if (home === null) continue;
-        const [from, to] = home;
-        const line = lines.get(`${from}>${to}`) ?? { from, to, events: new Set() };
-        line.events.add(eventType === "" ? "at once" : eventName(eventType));
-        lines.set(`${from}>${to}`, line);
-      }
+    const home = node.key === "waking" ? null : homes(node, target);
+    if (home === null) continue;
+    const [from, to] = home;
+    const line = lines.get(`${from}>${to}`) ?? { from, to, events: new Set() };
+    line.events.add(event === "" ? "at once" : eventName(event));
+    lines.set(`${from}>${to}`, line);
   }
   const [first] = machine.root.initial.target;
-  if (first?.key === "waking") {
-    const begins = idOf(machine.root.states[first.key]?.always?.at(-1)?.target?.[0] ?? first);
-    lines.set("waking", { from: "waking", to: begins, events: new Set(["begins"]) });
-  }
+  const [begins] = first?.always?.at(-1)?.target ?? [];
+  const home = first && begins && homes(first, begins);
+  if (home) lines.set("waking", { from: home[0], to: home[1], events: new Set(["begins"]) });
   return lines;
 }
 
-/** `whole`: with the states inside of others. */
+/** With the states inside of the groups; `whole`: with those inside of others too. */
 export async function layout(machine: AnyStateMachine, whole: boolean): Promise<Chart> {
   const lines = [...linesOf(machine)];
   const boxOf = (node: AnyStateNode): ElkNode => {
-    const isOpen = whole || node.parent === undefined;
+    const isOpen = whole || node.parent === undefined || isGroup(node);
     const children = isOpen ? Object.values(node.states).map(boxOf) : [];
     const edges = lines
       .filter(([, { from }]) => from.split(".").slice(0, -1).join(".") === idOf(node))
@@ -87,16 +82,21 @@ export async function layout(machine: AnyStateMachine, whole: boolean): Promise<
   const drawn = await new elk.default().layout(boxOf(machine.root));
   const states: ChartState[] = [];
   const edges: ChartEdge[] = [];
-  const nodes = new Map(below(machine.root).map((it) => [idOf(it), it]));
+  const nodes = new Map([machine.root, ...nodesOf(machine)].map((it) => [idOf(it), it]));
+  const named = (id: string): string => {
+    const node = nodes.get(id);
+    return node === undefined ? id : nameOf(node);
+  };
   const place = (box: ElkNode, left: number, top: number): void => {
     const node = nodes.get(box.id);
     const [x, y] = [left + (box.x ?? 0), top + (box.y ?? 0)];
     if (node === undefined) throw new Error(`there is no state ${box.id}`);
     if (box.id !== "")
       states.push({
-        ...{ id: box.id, key: node.key, kind: node.type, says: node.description ?? "" },
-        phase: (node.meta as { phase?: string } | undefined)?.phase ?? null,
-        isPointOfNoReturn: node.tags.includes("pointOfNoReturn"),
+        ...{ id: nameOf(node), key: node.key, kind: isGroup(node) ? "group" : node.type },
+        says: node.description ?? "",
+        phase: metaOf(node).phase ?? null,
+        isPointOfNoReturn: tagsOf(node).includes("pointOfNoReturn"),
         ...{ x, y, width: box.width ?? 0, height: box.height ?? 0 },
       });
     for (const it of box.edges ?? []) {
@@ -104,7 +104,7 @@ export async function layout(machine: AnyStateMachine, whole: boolean): Promise<
       if (line === undefined) continue;
       for (const { startPoint, bendPoints = [], endPoint } of it.sections ?? [])
         edges.push({
-          ...{ from: line.from, to: line.to, events: [...line.events] },
+          ...{ from: named(line.from), to: named(line.to), events: [...line.events] },
           points: [startPoint, ...bendPoints, endPoint].map((point) => [
             Math.round(x + point.x),
             Math.round(y + point.y),

@@ -10,9 +10,19 @@ import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain/table/domain.js";
 import { rowsOf } from "../src/drivers/domain/xml/rows.js";
 import { type VirshOption, virshOptions } from "../src/drivers/libvirt/virsh-options.js";
-import { coordinatorMachine } from "../src/machines/coordinator.js";
-import { destinationMachine } from "../src/machines/destination.js";
-import { sourceMachine } from "../src/machines/source.js";
+import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../src/machines/destination/machine.js";
+import {
+  edgesOf,
+  isGroup,
+  metaOf,
+  namedStatesOf,
+  nodesOf,
+  overviewOf,
+  tagsOf,
+  topOf,
+} from "../src/machines/shared/walk.js";
+import { sourceMachine } from "../src/machines/source/machine.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
@@ -77,38 +87,85 @@ const eventName = (event: string) =>
     .replace(/^xstate\.done\.actor\.(\w+).*/, "$1 answers")
     .replace(/^xstate\.after\.(\w+)\..*/, "after $1");
 
-function diagram(machine: AnyStateMachine): string {
-  const top = Object.values(machine.root.states);
-  const home = (node: AnyStateNode) => node.path[0] ?? "";
-  const below = (node: AnyStateNode): AnyStateNode[] => [node, ...Object.values(node.states).flatMap(below)];
-  const arrows = new Map<string, Set<string>>();
-  for (const from of top.flatMap(below)) {
-    for (const { eventType, target } of [...from.transitions.values()].flat()) {
-      for (const it of target ?? []) {
-        const way = `${home(from)} --> ${home(it)}`;
-        if (home(from) !== home(it))
-          arrows.set(way, (arrows.get(way) ?? new Set()).add(eventName(eventType)));
-      }
-    }
-  }
+const mermaid = (lines: readonly string[]): string =>
+  `\`\`\`mermaid\nstateDiagram-v2\n${lines.map((line) => `  ${line}`).join("\n")}\n\`\`\``;
+
+const arrow = (from: string, to: string, events: Iterable<string>): string =>
+  `${from} --> ${to} : ${[...new Set([...events].map((event) => (event === "" ? "at once" : eventName(event))))].join("<br/>")}`;
+
+/** The groups, and the states beside them. */
+function overview(machine: AnyStateMachine): string {
+  const tops = Object.values(machine.root.states as Record<string, AnyStateNode>);
   const [first] = machine.root.initial.target;
-  const lines = [
-    `[*] --> ${first === undefined ? "" : home(first)}`,
-    ...[...arrows].map(([way, events]) => `${way} : ${[...events].join("<br/>")}`),
-    ...top.filter((it) => it.type === "final").map((it) => `${it.key} --> [*]`),
-  ];
-  return `\`\`\`mermaid\nstateDiagram-v2\n${lines.map((it) => `  ${it}`).join("\n")}\n\`\`\``;
+  const begins = first?.always?.at(-1)?.target?.[0]?.path[0] ?? first?.key ?? "";
+  return mermaid([
+    `[*] --> ${begins}`,
+    ...overviewOf(machine).map(({ from, to, events }) => arrow(from, to, events)),
+    ...tops.filter((top) => top.type === "final").map((top) => `${top.key} --> [*]`),
+  ]);
+}
+
+/** The states of one group, and where they lead. */
+function inside(machine: AnyStateMachine, group: AnyStateNode): string {
+  const arrows = new Map<string, Set<string>>();
+  for (const { from, event, target } of edgesOf(machine)) {
+    const way = `${topOf(from)} ${topOf(target)}`;
+    if (from.path[0] === group.key && topOf(from) !== topOf(target))
+      arrows.set(way, (arrows.get(way) ?? new Set()).add(event));
+  }
+  return mermaid([...arrows].map(([way, events]) => arrow(...(way.split(" ") as [string, string]), events)));
+}
+
+function stateRows(machine: AnyStateMachine, nodes: readonly AnyStateNode[]): string {
+  const isSide = machine.id !== "coordinator";
+  return table(
+    [
+      "state",
+      "meaning",
+      ...(isSide ? ["the guest here", "a restarted engine goes on as"] : []),
+      "libvirt's phase",
+      "tags",
+    ],
+    nodes.map((node) => {
+      const { guest = "", rehydratesAs = node.key, phase = "" } = metaOf(node);
+      return [
+        node.key,
+        node.description ?? "",
+        ...(isSide ? [guest, rehydratesAs] : []),
+        phase,
+        tagsOf(node).join(", "),
+      ];
+    }),
+  );
 }
 
 function machinesPage(): string {
   const sections = [sourceMachine, destinationMachine, coordinatorMachine].map((machine) => {
-    const rows = Object.values(machine.root.states as Record<string, AnyStateNode>).map((it) => {
-      const { phase } = (it.meta ?? {}) as { phase?: string };
-      return [it.key, it.description ?? "", phase ?? "", it.tags.join(", ")];
+    const groups = nodesOf(machine).filter((node) => isGroup(node) && node.parent === machine.root);
+    const named = namedStatesOf(machine);
+    const beside = named.filter((node) => node.path.length === 1);
+    const parts = groups.map((group) => {
+      const own = named.filter((node) => node.path[0] === group.key && node !== group);
+      return `### ${machine.id}: ${group.key}\n\n${group.description}.\n\n${inside(machine, group)}\n\n${stateRows(machine, own)}`;
     });
-    return `## ${machine.id}\n\n${diagram(machine)}\n\n${table(["state", "meaning", "libvirt's phase", "tags"], rows)}`;
+    const groupRows = table(
+      ["group", "meaning", "states"],
+      groups.map((group) => [
+        group.key,
+        group.description ?? "",
+        named
+          .filter((node) => node.path[0] === group.key)
+          .map((node) => node.key)
+          .join(", "),
+      ]),
+    );
+    return [
+      ...[`## ${machine.id}`, overview(machine)],
+      ...(groups.length === 0 ? [] : [groupRows]),
+      ...[stateRows(machine, beside), ...parts],
+    ].join("\n\n");
   });
-  return `${printed}\n# The machines\n\n${sections.join("\n\n")}\n`;
+  return `${printed}\n# The machines\n\nEach diagram leaves out the ways of a restarted engine: it goes on in the state that was recorded, or in the one that the table names.\n\n${sections.join("\n\n")}\n`;
 }
 
 function cliPage(): string {

@@ -28,6 +28,7 @@ export {
 } from "./guests.js";
 export { type MigrateOptions, migrate } from "./migrate.js";
 export type { Migration, MigrationSnapshot, Outcome } from "./migration.js";
+export { GuestUnavailableError } from "./one-migration.js";
 export type { Tuned } from "./person.js";
 export { launchProofGuest, type ProofGuest } from "./proof-guest.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence.js";

@@ -3,6 +3,7 @@
 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "xstate";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
 import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
 import { type Launcher, QemuDestinationGuest, type SyncTime } from "./drivers/qemu/destination-guest.js";
@@ -17,6 +18,7 @@ import { openCoordinator, openDestination, openSource } from "./effects/open.js"
 import type { Clock, Fence, Ids, Journal } from "./effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "./guests.js";
 import { conduct, type Migration } from "./migration.js";
+import { checkAvailable, holding } from "./one-migration.js";
 import { checkLimits, defaultLimits, type Limits } from "./protocol/convergence.js";
 import { checkConvergencePolicy } from "./protocol/convergence-check.js";
 import { type ConvergencePolicy, noPolicy } from "./protocol/convergence-policy.js";
@@ -89,7 +91,8 @@ export interface MigrateOptions {
 
 /**
  * Moves a running guest into a new QEMU on this machine, and ends the old one.
- * @throws RangeError when a limit, a wish for the stream or a policy cannot be used; nothing has been touched then.
+ * @throws RangeError when a limit, a wish for the stream or a policy cannot be used; GuestUnavailableError when the guest is
+ * being migrated already, or has moved away from this QEMU. Nothing has been touched then.
  */
 export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
@@ -109,6 +112,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const { convergence = noPolicy } = options;
   checkConvergencePolicy(convergence);
   checkPostcopy(stream.postcopy !== undefined, convergence, policy);
+  checkAvailable(guest);
   const { name, uuid } = guest.spec;
   const migrationId = ids.next();
   const identity: Identity = { migrationId, uuid, name };
@@ -161,7 +165,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     destinationPeer,
   );
 
-  return conduct({
+  const migration = conduct({
     migrationId,
     source: source.actor,
     coordinator,
@@ -178,6 +182,8 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     dropped: () => [...dropped.values()],
     settleIn: () => destinationGuest.settleIn(),
   });
+  const sourceEnded = waitFor(source.actor, ({ status }) => status !== "active");
+  return { ...migration, outcome: holding(guest, migrationId, migration.outcome, sourceEnded) };
 }
 
 /** @throws RangeError when post-copy is asked for and cannot be. */

@@ -3,10 +3,10 @@
 import { waitFor } from "xstate";
 import type { DestinationActor, SourceActor } from "./drivers/local-peers.js";
 import type { openCoordinator } from "./effects/open.js";
-import { stateName } from "./effects/record.js";
 import type { RunningGuest } from "./guests.js";
-import type { CoordinatorOutput } from "./machines/coordinator.js";
-import { forecastOf } from "./machines/source-setup.js";
+import type { CoordinatorOutput } from "./machines/coordinator/machine.js";
+import { stateName } from "./machines/shared/walk.js";
+import { forecastOf } from "./machines/source/setup.js";
 import { askForPostcopy, firstAside, type Tuned } from "./person.js";
 import { createFeed } from "./progress-feed.js";
 import { checkLimits, type Limits, type Progress } from "./protocol/convergence.js";
@@ -90,9 +90,9 @@ export function conduct(parts: Parts): Migration {
     const destination = parts.destination();
     return {
       migrationId,
-      source: stateName(source.getSnapshot().value),
-      destination: destination && stateName(destination.getSnapshot().value),
-      coordinator: stateName(coordinator.getSnapshot().value),
+      source: stateName(source.getSnapshot()),
+      destination: destination && stateName(destination.getSnapshot()),
+      coordinator: stateName(coordinator.getSnapshot()),
       progress: source.getSnapshot().context.progress,
       forecast: forecastOf(source.getSnapshot().context),
       limits: source.getSnapshot().context.limits,
@@ -137,7 +137,7 @@ export function conduct(parts: Parts): Migration {
     );
     source.send({ type: "person.tuned", limits: changed });
     // Before the stream has begun QEMU is told with everything else.
-    if (source.getSnapshot().matches("begun") || source.getSnapshot().matches("starting")) {
+    if (["begun", "starting"].includes(stateName(source.getSnapshot()))) {
       return Promise.resolve({ applied: true, why: "used from the start" });
     }
     return heard.then((it) =>

@@ -2,8 +2,8 @@
 
 import { waitFor } from "xstate";
 import type { SourceActor } from "./drivers/local-peers.js";
-import { stateName } from "./effects/record.js";
-import type { Aside } from "./machines/habits.js";
+import type { Aside } from "./machines/shared/actions.js";
+import { stateName } from "./machines/shared/walk.js";
 
 export interface Tuned {
   readonly applied: boolean;
@@ -18,7 +18,8 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   source.send({ type: asked });
   const told = waitFor(
     source,
-    (it) => stateName(it.value).includes("postcopy.asked") || !it.matches("precopying"),
+    (it) =>
+      stateName(it).includes("postcopy.asked") || !it.matches({ transferring: { sending: "precopying" } }),
   ).then(() => undefined);
   const refused = await Promise.race([refusal, told]);
   return refused?.type === "refused"

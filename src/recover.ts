@@ -16,6 +16,7 @@ import type { Clock, Fence } from "./effects/ports.js";
 import { asRunningGuest } from "./guests.js";
 import { timesOf } from "./migrate.js";
 import { conduct, type Migration } from "./migration.js";
+import { holding } from "./one-migration.js";
 import { messageOf } from "./protocol/answer.js";
 
 export interface RecoverOptions {
@@ -78,7 +79,7 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
     openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
   there?.actor.start();
   // Asked before it knows how far its stream is, it could only put the question off.
-  if (there) await waitFor(there.actor, (it) => !it.matches("recovering"));
+  if (there) await waitFor(there.actor, (it) => !it.matches({ incoming: "recovering" }));
   const destinationPeer = localDestination(there);
 
   const here = openSource(surroundings, wokenSource(source), from.guest, destinationPeer, source.opened.host);
@@ -92,7 +93,7 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
     destinationPeer,
   );
 
-  return conduct({
+  const migration = conduct({
     migrationId,
     source: here.actor,
     coordinator: coordinatorActor,
@@ -110,6 +111,10 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
       if (to?.guest instanceof QemuDestinationGuest) await to.guest.settleIn();
     },
   });
+  if (from.qemu === null) return migration;
+  const sourceEnded = waitFor(here.actor, ({ status }) => status !== "active");
+  const guest = asRunningGuest(from.spec, from.qemu);
+  return { ...migration, outcome: holding(guest, migrationId, migration.outcome, sourceEnded) };
 }
 
 function isFenced(story: OpenStory): boolean {

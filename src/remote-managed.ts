@@ -2,10 +2,11 @@
 // or a libvirtd.
 
 import { waitFor } from "xstate";
-import { readCookie } from "./drivers/domain/cookie/cookie.js";
-import { CookieError } from "./drivers/domain/cookie/errors.js";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
-import { featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
+import { noSteps } from "./drivers/libvirt/arrival.js";
+import { migrationNamedIn } from "./drivers/libvirt/named-migration.js";
+import { checkAskedById, featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
+import { checkOtherHost } from "./drivers/libvirt/other-host.js";
 import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
 import type { Redial } from "./drivers/libvirt/redial.js";
 import { stepCalls } from "./drivers/libvirt/step-calls.js";
@@ -14,12 +15,13 @@ import type { Around } from "./effects/bind.js";
 import type { Inspect, Observation, Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";
 import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "./effects/ports.js";
-import type { Aside } from "./machines/habits.js";
+import type { Aside } from "./machines/shared/actions.js";
 import { errorOf } from "./migration.js";
 import { unknown } from "./protocol/answer.js";
 import { defaultDeadlines } from "./protocol/deadlines.js";
 import type { Abort, Identity } from "./protocol/messages.js";
 import { outcomes } from "./protocol/outcomes.js";
+import { anywhere } from "./protocol/peer-text.js";
 import type { Led, RemoteMove } from "./remote-move.js";
 
 export interface Coordinated {
@@ -39,12 +41,15 @@ export async function coordinateFromHere(
   const { calls, protects } = await negotiated(source, destination, asked);
   // Said to a source that can, wished for or not.
   const flags = new Set([...asked.flags].filter((it) => it !== "CHANGE_PROTECTION"));
-  const travelling: Travelling = { cookies: {}, xml: "", flags };
+  const travelling: Travelling = {
+    ...{ cookies: {}, xml: "", flags, nameAtSource: dom.name, steps: noSteps() },
+  };
   const steps = { flags, parameters, protects, calls: async () => calls };
   const [here, there] = settlingFirst(
     remoteSource(source, dom, steps, travelling),
-    remoteDestination(destination, identity, steps, travelling),
+    remoteDestination(destination, identity, { ...steps, reach: anywhere }, travelling),
     identity,
+    () => travelling.steps.idThere !== null && migrationNamedIn(travelling.cookies.begin, dom) !== undefined,
   );
   const seen = observe && underTheHostsId(observe, () => migrationIn(travelling, dom));
   const surroundings = { journal, clock, around, observe: seen?.observe, inspect };
@@ -74,18 +79,8 @@ export async function coordinateFromHere(
 }
 
 /** The id under which the hosts know the migration, once one of them has said it. */
-function migrationIn({ cookies }: Travelling, { name, uuid }: Pick<Identity, "name" | "uuid">) {
-  for (const bytes of [cookies.begin, cookies.prepare])
-    try {
-      const read = bytes && readCookie(bytes, { name, uuid, hostUuid: "", reads: [] });
-      const migration = read?.cookie.switchover?.migration;
-      if (migration !== undefined) return migration;
-    } catch (error) {
-      // Whoever needs to understand it says so.
-      if (!(error instanceof CookieError)) throw error;
-    }
-  return undefined;
-}
+const migrationIn = ({ cookies }: Travelling, dom: Pick<Identity, "name" | "uuid">) =>
+  migrationNamedIn(cookies.begin, dom) ?? migrationNamedIn(cookies.prepare, dom);
 
 /** What is seen here waits for the hosts' id, so that all three parties are one story and one trace. */
 function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) {
@@ -108,6 +103,7 @@ function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) 
 
 /** @throws LibvirtError when the hosts have no protocol in common that is wanted here. */
 async function negotiated(source: Redial, destination: Redial, asked: RemoteMove["asked"]) {
+  await checkOtherHost(source, destination);
   const featuresAt = async (host: Redial) => featuresOf(await host.rpc());
   const [here, there] = await Promise.all([featuresAt(source), featuresAt(destination)]);
   const protocol = negotiateManaged(here, there, asked);
@@ -115,6 +111,7 @@ async function negotiated(source: Redial, destination: Redial, asked: RemoteMove
     throw new RpcConnectError(
       `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
     );
+  if (protocol === "version 2") await checkAskedById(await destination.rpc());
   return {
     calls: stepCalls(protocol, { xmlMigratable: here.has("xmlMigratable") }),
     protects: protocol !== "version 2" && here.has("migrateChangeProtection"),
@@ -123,12 +120,13 @@ async function negotiated(source: Redial, destination: Redial, asked: RemoteMove
 
 /**
  * A libvirtd resumes its guest at a Confirm with cancelled, whatever the destination does: once that was asked to run the
- * guest, it has to answer first whether it does. Upholds G1. A switchoverd asks it itself.
+ * guest, there has to be evidence first that it does not. Upholds G1. A switchoverd asks another one itself.
  */
 function settlingFirst(
   here: SourcePeer,
   there: DestinationPeer & Pick<SettlingPeer, "settle">,
   identity: Identity,
+  isSettledBetweenThem: () => boolean,
 ): [SourcePeer, DestinationPeer] {
   let mayRunThere = false;
   const finish: DestinationPeer["finish"] = (words, signal) => {
@@ -136,7 +134,7 @@ function settlingFirst(
     return there.finish(words, signal);
   };
   const confirm: SourcePeer["confirm"] = async ({ cancelled }, signal) => {
-    if (!cancelled || !mayRunThere) return here.confirm({ cancelled }, signal);
+    if (!cancelled || !mayRunThere || isSettledBetweenThem()) return here.confirm({ cancelled }, signal);
     const decision = await there.settle(identity, signal);
     if (decision.kind !== "done") return unknown(decision.cause.message);
     return here.confirm({ cancelled: decision.value === "refused" }, signal);

@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { type Checked, checkBetween } from "../check.js";
 import { messageOf } from "../protocol/answer.js";
+import { complain, say, sayJson } from "./print.js";
 import { badInputExitCode, type CheckWords } from "./words.js";
 
 /** It cannot move. */
@@ -19,17 +20,15 @@ export async function checkCommand({ from, to, domain, xml, json }: CheckWords):
       ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
     });
   } catch (error) {
-    console.error(`switchover: ${messageOf(error)}`);
+    complain(messageOf(error));
     return badInputExitCode;
   }
   const { reasons, silent } = checked;
-  if (json === true) console.log(JSON.stringify(checked));
+  if (json === true) sayJson(checked);
   else {
-    for (const { code, path, what, next } of reasons) console.log(`${path}: ${what}; ${next} (${code})`);
-    for (const it of silent) console.log(`the ${it}'s host is no switchoverd and does not tell what it has`);
-    console.log(
-      reasons.length === 0 ? `${domain} can move` : `${domain} cannot move: ${reasons.length} reasons`,
-    );
+    for (const { code, path, what, next } of reasons) say(`${path}: ${what}; ${next} (${code})`);
+    for (const it of silent) say(`the ${it}'s host is no switchoverd and does not tell what it has`);
+    say(reasons.length === 0 ? `${domain} can move` : `${domain} cannot move: ${reasons.length} reasons`);
   }
   return reasons.length === 0 ? 0 : cannotMoveExitCode;
 }

@@ -5,6 +5,7 @@ import { Command, Option } from "commander";
 import { readConfig } from "../daemon/config.js";
 import { type Daemon, startDaemon } from "../daemon/daemon.js";
 import { messageOf } from "../protocol/answer.js";
+import { printable } from "../protocol/printable.js";
 import { createLog } from "../telemetry/log.js";
 import { badInputExitCode } from "./words.js";
 
@@ -36,8 +37,9 @@ export const switchoverd = new Command("switchoverd")
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
   .action(async ({ config: path, log: form, logLevel }: DaemonWords) => {
     const log = form === "json" ? createLog(logLevel) : undefined;
-    const complain = log?.complain ?? ((sentence: string) => console.error(`switchoverd: ${sentence}`));
-    const say = log?.say ?? console.log;
+    const complain =
+      log?.complain ?? ((sentence: string) => console.error(`switchoverd: ${printable(sentence)}`));
+    const say = log?.say ?? ((sentence: string) => console.log(printable(sentence)));
     let daemon: Daemon;
     try {
       const config = await readConfig(path);
@@ -45,7 +47,8 @@ export const switchoverd = new Command("switchoverd")
       say(`switchoverd listens on ${config.socket.path}`);
       if (daemon.http !== null) say(`its page and its metrics: ${daemon.http}`);
     } catch (error) {
-      complain(messageOf(error));
+      // Of several lines: each wrong place of the configuration.
+      for (const line of messageOf(error).split("\n")) complain(line);
       process.exit(badInputExitCode);
     }
     const stop = () => {

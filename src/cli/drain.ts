@@ -18,13 +18,13 @@ import { measureDirtyRates, readFleetFile } from "../fleet/fleet-file.js";
 import { type PlannedMove, plan } from "../fleet/plan.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeForecast } from "../protocol/forecast.js";
+import { printable } from "../protocol/printable.js";
+import { complain, say, sayJson } from "./print.js";
 import { streamBetween } from "./stream-words.js";
 import { badInputExitCode, type DrainWords } from "./words.js";
 
 /** The drain's exit codes, beside bad input's. */
 export const drainExitCodes = { empty: 0, someStayed: 3, someLost: 5, left: 6 } as const;
-
-const complain = (sentence: string) => console.error(`switchover: ${sentence}`);
 
 /** The exit code. */
 export async function drainCommand(what: readonly string[], words: DrainWords): Promise<number> {
@@ -53,7 +53,8 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
     return badInputExitCode;
   }
   const screen = createScreen(words, engine.known);
-  console.log(words.json === true ? JSON.stringify({ type: "drain", id }) : `drain ${id}`);
+  if (words.json === true) sayJson({ type: "drain", id });
+  else say(`drain ${id}`);
   let stop = () => {};
   try {
     const guests = await engine.run((steps) => {
@@ -121,12 +122,12 @@ async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainWords):
   const leaving = first.fleet.guests.filter((it) => first.wish.sources.includes(it.host));
   const dirty = await measureDirtyRates(fleet, leaving, systemClock);
   const { moves, stay, endsMs } = plan(first, { bytesPerSecond: bandwidthMiBps * 2 ** 20, dirty });
-  if (words.json === true) console.log(JSON.stringify({ moves, stay: stay.map(short), endsMs }));
+  if (words.json === true) sayJson({ moves, stay: stay.map(short), endsMs });
   else {
     for (const it of moves)
-      console.log(`${seconds(it.beginsMs).padStart(9)}  ${it.name}: ${it.from} → ${it.to}, ${outlook(it)}`);
-    for (const { guest, why } of stay) console.log(`    stays  ${guest.name} at ${guest.host}: ${why}`);
-    console.log(
+      say(`${seconds(it.beginsMs).padStart(9)}  ${it.name}: ${it.from} → ${it.to}, ${outlook(it)}`);
+    for (const { guest, why } of stay) say(`    stays  ${guest.name} at ${guest.host}: ${why}`);
+    say(
       `${moves.length} guests would move in about ${seconds(endsMs)} at ${bandwidthMiBps} MiB/s each, ${stay.length} would stay; nothing has been touched`,
     );
   }
@@ -151,15 +152,15 @@ const short = ({ guest, stands, at, moves, why }: GuestStory) => ({
 function tell(guests: readonly GuestStory[], words: DrainWords): number {
   const those = (stands: GuestStory["stands"]) => guests.filter((it) => it.stands === stands);
   const [lost, stayed] = [those("lost"), those("given up")];
-  if (words.json === true) console.log(JSON.stringify({ type: "report", guests: guests.map(short) }));
+  if (words.json === true) sayJson({ type: "report", guests: guests.map(short) });
   else {
     for (const { guest, stands, at, moves, why } of guests) {
       const tries = moves.length > 1 ? `, after ${moves.length} attempts` : "";
-      console.log(
+      say(
         `${guest.name}: ${stands === "arrived" ? `${guest.host} → ${at}` : stands}${tries}${why && `: ${why}`}`,
       );
     }
-    console.log(
+    say(
       `${those("arrived").length} of ${guests.length} guests have arrived, ${stayed.length} stay where they were, ${lost.length} are lost`,
     );
   }
@@ -186,7 +187,11 @@ function createScreen({ json }: DrainWords, known: number) {
   const rows = new Map<string, { readonly bar: SingleBar; readonly of: (story: GuestStory) => boolean }>();
   const begin = ({ wish, stories }: Drain) => {
     const add = (name: string, of: (story: GuestStory) => boolean) => {
-      const bar = bars?.create(stories.filter(of).length, 0, { name, underWay: 0, stayed: 0 });
+      const bar = bars?.create(stories.filter(of).length, 0, {
+        name: printable(name),
+        underWay: 0,
+        stayed: 0,
+      });
       if (bar !== undefined) rows.set(name, { bar, of });
     };
     const width = Math.max(...wish.sources.map((it) => it.length), allName.length);
@@ -197,14 +202,14 @@ function createScreen({ json }: DrainWords, known: number) {
   const note = (sentence: string) => {
     // The bars are drawn again below it.
     if (bars === null) complain(sentence);
-    else bars.log(`switchover: ${sentence}\n`);
+    else bars.log(`switchover: ${printable(sentence)}\n`);
   };
   const troubled = new Map<number, string>();
   let [seen, drawnMs] = [0, 0];
   return {
     event: (event: DrainEvent, drain: Drain) => {
       seen += 1;
-      if (json === true && seen > known) console.log(JSON.stringify({ type: "event", ...event }));
+      if (json === true && seen > known) sayJson({ type: "event", ...event });
       if (seen === 1) begin(drain);
       const nowMs = systemClock.now();
       if (nowMs - drawnMs < drawEachMs && drain.mode !== "closed") return;
@@ -219,7 +224,7 @@ function createScreen({ json }: DrainWords, known: number) {
       }
     },
     trouble: (move: Move, why: string) => {
-      if (json === true) console.log(JSON.stringify({ type: "trouble", migrationId: move.migrationId, why }));
+      if (json === true) sayJson({ type: "trouble", migrationId: move.migrationId, why });
       // Asked again each second: each reason is told once.
       else if (troubled.get(move.token) !== why)
         note(

@@ -10,12 +10,12 @@ import { type Inspector, serveInspector } from "../inspector/serve.js";
 import { readStoryText, storyTextOf } from "../inspector/story-text.js";
 import { withStories } from "../inspector/with-stories.js";
 import { messageOf } from "../protocol/answer.js";
+import { complain, say } from "./print.js";
 import { badInputExitCode, type InspectWords } from "./words.js";
 
 /** The exit code. */
 export async function inspectCommand(paths: readonly string[], words: InspectWords): Promise<number> {
   const { host, port, socket, save, watch = [] } = words;
-  const complain = (sentence: string) => console.error(`switchover: ${sentence}`);
   const hub = watch.length === 0 ? null : new Hub();
   let stories: readonly GivenStory[];
   let inspector: Inspector;
@@ -24,7 +24,7 @@ export async function inspectCommand(paths: readonly string[], words: InspectWor
     if (save !== undefined) {
       if (stories.length === 0) throw new Error("--save needs a story to save within the page; name one");
       await writeFile(save, withStories(page().html, stories));
-      console.log(`${save} shows ${paths.join(", ")}; any browser opens it`);
+      say(`${save} shows ${paths.join(", ")}; any browser opens it`);
       return 0;
     }
     for (const it of watch) followInspector(it, (seen) => hub?.observe(seen), complain);
@@ -36,7 +36,7 @@ export async function inspectCommand(paths: readonly string[], words: InspectWor
     complain(messageOf(error));
     return badInputExitCode;
   }
-  console.log(`open ${inspector.url} (Ctrl-C ends)`);
+  say(`open ${inspector.url} (Ctrl-C ends)`);
   await interrupted();
   await inspector.close();
   // What is followed would keep this process.
@@ -72,19 +72,19 @@ export interface Beside {
 /** What `--inspect` and `--save-story` add to a migration. @throws Error when the page cannot be served. */
 export async function inspectBeside(
   { inspect, saveStory }: { readonly inspect?: number | true; readonly saveStory?: string },
-  say: (sentence: string) => void,
+  tell: (sentence: string) => void,
 ): Promise<Beside> {
   const hub = new Hub();
   const port = typeof inspect === "number" ? inspect : 0;
   const inspector = inspect === undefined ? null : await serveInspector({ hub, port });
-  if (inspector !== null) say(`watch it: ${inspector.url}`);
+  if (inspector !== null) tell(`watch it: ${inspector.url}`);
   return {
     observe: hub.observe,
     ended: async (migrationId) => {
       if (saveStory !== undefined)
         await writeFile(saveStory, storyTextOf(hub.entries(migrationId, 0)?.entries ?? []));
       if (inspector === null) return;
-      say(`${inspector.url} is still there; Ctrl-C ends`);
+      tell(`${inspector.url} is still there; Ctrl-C ends`);
       await interrupted();
       await inspector.close();
     },

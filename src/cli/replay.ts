@@ -2,6 +2,7 @@
 
 import { JournalError, readStory, type Story } from "../drivers/journal/story.js";
 import { messageOf } from "../protocol/answer.js";
+import { complain, say, sayJson } from "./print.js";
 import { tell } from "./story.js";
 import { badInputExitCode } from "./words.js";
 
@@ -13,18 +14,17 @@ export async function replayCommand(path: string, { json }: { json?: true }): Pr
   } catch (error) {
     const what =
       error instanceof JournalError ? error.message : `${path} cannot be read: ${messageOf(error)}`;
-    console.error(`switchover: ${what}`);
+    complain(what);
     return badInputExitCode;
   }
   const { records, torn } = story;
   const [first] = records;
   if (json !== true && first !== undefined)
-    console.log(`migration ${first.migrationId}, ${new Date(first.atMs).toISOString()}`);
+    say(`migration ${first.migrationId}, ${new Date(first.atMs).toISOString()}`);
   for (const record of records) {
-    if (json === true) console.log(JSON.stringify(record));
-    else for (const line of tell(record, first?.atMs ?? record.atMs)) console.log(line);
+    if (json === true) sayJson(record);
+    else for (const line of tell(record, first?.atMs ?? record.atMs)) say(line);
   }
-  if (torn !== null)
-    console.error("switchover: the last line was not written whole; no effect had begun that rests on it");
+  if (torn !== null) complain("the last line was not written whole; no effect had begun that rests on it");
   return 0;
 }

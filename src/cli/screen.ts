@@ -6,6 +6,8 @@ import type { ContinuityReport } from "../guest/continuity.js";
 import type { MigrationSnapshot, Outcome } from "../migration.js";
 import type { Progress } from "../protocol/convergence.js";
 import { describeForecast } from "../protocol/forecast.js";
+import { printable } from "../protocol/printable.js";
+import { complain, say, sayJson } from "./print.js";
 import { tell } from "./story.js";
 
 export interface Screen {
@@ -36,25 +38,25 @@ function personScreen(story: boolean): Screen {
   let shown = false;
   let firstMs: number | undefined;
   return {
-    say: (sentence) => console.log(sentence),
-    complain: (sentence) => console.error(`switchover: ${sentence}`),
+    say,
+    complain,
     observe: !story
       ? undefined
       : (record) => {
           if (!isRecord(record)) return;
           firstMs ??= record.atMs;
-          for (const line of tell(record, firstMs)) console.log(line);
+          for (const line of tell(record, firstMs)) say(line);
         },
     progress: ({ source, progress, forecast }) => {
       if (story || !process.stderr.isTTY || progress === null) return;
       const done = Math.max(0, progress.totalBytes - progress.remainingBytes);
       const shownNow = {
-        phase: source.replace(/[(.].*/, ""),
+        phase: printable(source.replace(/[(.].*/, "")),
         disks: disksOf(progress),
         sent: mebibytes(progress.transferredBytes),
         rest: mebibytes(progress.remainingBytes),
         dirty: mebibytes(progress.dirtyBytesPerSecond),
-        forecast: describeForecast(forecast),
+        forecast: printable(describeForecast(forecast)),
       };
       if (!shown) bar.start(progress.totalBytes, done, shownNow);
       else bar.update(done, shownNow);
@@ -72,18 +74,17 @@ const disksOf = ({ disks }: Progress): string =>
     : `disks ${mebibytes(disks.copiedBytes)} of ${mebibytes(disks.totalBytes)} MiB, memory `;
 
 function jsonScreen(): Screen {
-  const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
   return {
     say: () => {},
-    complain: (sentence) => process.stderr.write(`switchover: ${sentence}\n`),
+    complain,
     observe: (seen) => {
-      if (isRecord(seen)) print({ type: "record", ...seen });
+      if (isRecord(seen)) sayJson({ type: "record", ...seen });
     },
     progress: ({ progress, source, destination, forecast }) =>
-      print({ type: "progress", source, destination, progress, forecast }),
+      sayJson({ type: "progress", source, destination, progress, forecast }),
     endProgress: () => {},
     outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs, dropped }) =>
-      print({
+      sayJson({
         type: "outcome",
         kind,
         runs,
@@ -95,6 +96,6 @@ function jsonScreen(): Screen {
         undone: error?.undone ?? [],
         next: error?.next ?? null,
       }),
-    proof: (report) => print({ type: "proof", ...report }),
+    proof: (report) => sayJson({ type: "proof", ...report }),
   };
 }

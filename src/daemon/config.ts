@@ -3,7 +3,7 @@
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import * as z from "zod/mini";
 import type { QemuUser } from "../drivers/qemu/confinement.js";
@@ -12,6 +12,8 @@ import { messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy } from "../protocol/policy.js";
+import { describeConfigErrors, withMessages } from "./config-errors.js";
+import { systemEmulators } from "./emulators.js";
 
 const run = promisify(execFile);
 const port = z.int().check(z.minimum(1), z.maximum(65_535));
@@ -20,7 +22,34 @@ const account = z.union([
   z.string().check(z.minLength(1)),
   z.int().check(z.minimum(0), z.maximum(4_294_967_294)),
 ]);
+const absolute = z.string().check(z.regex(/^\/[^\0]*$/));
 const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
+
+const count = z.int().check(z.minimum(1), z.maximum(1_000_000));
+
+const defaultLimitsOfClients = {
+  maxClients: 5_000,
+  maxAnonymousClients: 100,
+  handshakeMs: 10_000,
+  maxClientRequests: 5,
+  maxQueuedMessages: 10_000,
+  maxPendingSettles: 1_000,
+};
+
+const limits = z.strictObject({
+  /** Clients of all sockets together. At most half of the files that the process may have open. */
+  maxClients: z._default(count, defaultLimitsOfClients.maxClients),
+  /** Connections that have not finished the TLS handshake. At most an eighth of the files that the process may have open. */
+  maxAnonymousClients: z._default(count, defaultLimitsOfClients.maxAnonymousClients),
+  /** How long the TLS handshake may take. */
+  handshakeMs: z._default(milliseconds.check(z.minimum(1)), defaultLimitsOfClients.handshakeMs),
+  /** Calls of one client that run at once; queries of high priority aside. */
+  maxClientRequests: z._default(count, defaultLimitsOfClients.maxClientRequests),
+  /** Events and replies that may wait for a client that does not read; more disconnect it. */
+  maxQueuedMessages: z._default(count, defaultLimitsOfClients.maxQueuedMessages),
+  /** Questions of sources (settle, yield, hand over, announce, reconnect) that are answered at once. */
+  maxPendingSettles: z._default(count, defaultLimitsOfClients.maxPendingSettles),
+});
 
 const schema = z.strictObject({
   /** What the host calls itself; the other side must reach it by this name. Default: the system's. */
@@ -39,6 +68,13 @@ const schema = z.strictObject({
   qemuSandbox: z._default(z.boolean(), true),
   /** Sockets of QEMUs; short, since a socket's path has at most 107 bytes. */
   runDirectory: z._default(z.string(), "/run/switchover"),
+  /**
+   * Directories whose unix sockets peers and clients may name, such as for a settle, a stream or the copies of disks:
+   * `/directory` for those in it, `/directory/**` for those below it too. Default: the run directory, and libvirt's.
+   */
+  unixDirectories: z.optional(z.readonly(z.array(absolute))),
+  /** The QEMUs that a guest which comes in may name as its emulator, in the same form. Default: the system's own. */
+  emulators: z.optional(z.readonly(z.array(absolute))),
   socket: z._default(
     z.strictObject({
       path: z._default(z.string(), "/run/switchover/switchover-sock"),
@@ -76,8 +112,8 @@ const schema = z.strictObject({
   uri: z.optional(z.string()),
   migration: z._default(
     z.strictObject({
-      /** Where the memory streams come in. */
-      listen: z._default(z.string(), "0.0.0.0"),
+      /** The address that QEMU binds for streams that come in. Default: that of the host which the source is told. */
+      listen: z.optional(z.string()),
       /** What the source is told of it. Default: the hostname. */
       host: z.optional(z.string()),
       ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
@@ -90,6 +126,8 @@ const schema = z.strictObject({
           credentials: z.exactOptional(z.string().check(z.minLength(1))),
           /** Whether what comes in must show a certificate. Default: true. */
           verifyPeer: z.exactOptional(z.boolean()),
+          /** Whether a migration without `--tls` is refused. Default: false. */
+          required: z.exactOptional(z.boolean()),
           /** GnuTLS' priority string. Default: QEMU's own. */
           priority: z.exactOptional(z.string().check(z.minLength(1))),
         }),
@@ -97,7 +135,7 @@ const schema = z.strictObject({
       /** Given up when no byte moves for so long. */
       stallMs: z._default(milliseconds, defaultLimits.stallMs),
     }),
-    { listen: "0.0.0.0", ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
+    { ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
   ),
   policy: z._default(
     z.strictObject({
@@ -106,6 +144,8 @@ const schema = z.strictObject({
     }),
     defaultPolicy,
   ),
+  /** How many connections there may be, and what each of them may cost. libvirtd has the same limits under like names. */
+  limits: z._default(limits, defaultLimitsOfClients),
   /** Endpoints of the fence. */
   etcd: z._default(z.readonly(z.array(z.url({ protocol: /^https?$/ }))), []),
   deadlines: z._default(
@@ -121,11 +161,21 @@ const schema = z.strictObject({
 });
 
 export type ConfigInput = z.input<typeof schema>;
-type Resolved = "hostUuid" | "uri" | "logDirectory" | "qemuUser" | "qemuGroup" | "qemuSandbox";
+type Resolved =
+  | "hostUuid"
+  | "uri"
+  | "logDirectory"
+  | "qemuUser"
+  | "qemuGroup"
+  | "qemuSandbox"
+  | "unixDirectories"
+  | "emulators";
 export interface DaemonConfig extends Omit<z.output<typeof schema>, Resolved> {
   /** How QEMUs are run here. */
   readonly hosting: Hosting;
   readonly hostUuid: string;
+  readonly unixDirectories: readonly string[];
+  readonly emulators: readonly string[];
   readonly uri: string;
 }
 
@@ -148,8 +198,8 @@ export async function readConfig(path: string): Promise<DaemonConfig> {
 
 /** @throws Error that names each wrong place. */
 export async function completeConfig(given: unknown, path = "the configuration"): Promise<DaemonConfig> {
-  const parsed = schema.safeParse(given);
-  if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
+  const parsed = schema.safeParse(given, withMessages);
+  if (!parsed.success) throw new Error(`${path}:\n${describeConfigErrors(parsed.error)}`);
   const { data } = parsed;
   const [lowest, highest] = data.migration.ports;
   if (lowest > highest) throw new Error(`${path}: migration.ports go from ${lowest} down to ${highest}`);
@@ -165,6 +215,8 @@ export async function completeConfig(given: unknown, path = "the configuration")
       logDirectory: logDirectory ?? join(data.stateDirectory, "log"),
       user: await userOf(path, qemuUser, qemuGroup),
     },
+    unixDirectories: data.unixDirectories ?? [data.runDirectory, dirname(data.socket.path), "/run/libvirt"],
+    emulators: data.emulators ?? systemEmulators(),
     hostUuid: data.hostUuid ?? (await machineUuid(path)),
     uri: data.uri ?? byTls ?? byTcp ?? `qemu+unix:///system?socket=${data.socket.path}`,
   };

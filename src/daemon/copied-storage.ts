@@ -7,12 +7,26 @@ import { diskId } from "../drivers/domain/hardware.js";
 import type { Disk } from "../drivers/domain/table/disk.js";
 import type { DomainModel } from "../drivers/domain/table/domain.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
-import { type BlockDevice, blockDevices, nbdAddress } from "../drivers/qemu/block-devices.js";
+import { type BlockDevice, blockDevices } from "../drivers/qemu/block-devices.js";
 import type { Image } from "../drivers/qemu/images.js";
 import type { StorageCopy } from "../drivers/qemu/source-guest.js";
 import type { RunningGuest } from "../guests.js";
 import type { CopiedDisk, GuestDescription } from "../protocol/messages.js";
+import {
+  type HostName,
+  hostName,
+  hostOf,
+  partsOf,
+  type Reach,
+  type SocketPath,
+  type StreamAddress,
+  socketPath,
+  streamAddress,
+  tcpAddress,
+  unixAddress,
+} from "../protocol/peer-text.js";
 import { no } from "./errors.js";
+import { orRefuse } from "./reach.js";
 import type { StepWords } from "./step-words.js";
 
 type Nbd = NonNullable<Cookie["nbd"]>;
@@ -120,40 +134,46 @@ function imageOf(
     : { ...image, backing: { path: backing.file, format: backing.format } };
 }
 
-/** Of Prepare's answer. `storage` is in QEMU's form. */
-export const nbdTold = (storage: string | undefined): Nbd | undefined => {
+/** Prepare's answer about the disks. */
+export const nbdTold = (storage: StreamAddress | undefined): Nbd | undefined => {
   if (storage === undefined) return undefined;
-  const address = nbdAddress(storage);
-  return { disks: [], ...(address.type === "inet" && { port: Number(address.port) }) };
+  const parts = partsOf(storage);
+  return { disks: [], ...(parts.type === "tcp" && { port: parts.port }) };
 };
 
-/** Where the source copies to, in QEMU's form; `uri` is where the memory goes. Undefined when the destination offers nothing. */
+/**
+ * Where the source copies to; `uri` is where the memory goes. Undefined when the destination offers nothing.
+ * @throws LibvirtError when it is out of reach.
+ */
 export function storageFrom(
   nbd: Nbd | undefined,
   { disksUri }: MigrateParameters,
-  uri: string,
-): string | undefined {
+  uri: StreamAddress,
+  reach: Reach,
+): StreamAddress | undefined {
   if (nbd === undefined) return undefined;
-  const asked = disksUri === undefined ? undefined : disksPlace(disksUri);
-  if (asked !== undefined && "path" in asked) return `unix:${asked.path}`;
-  const host = asked?.host ?? /^tcp:(?:\/\/)?(\[[^\]]+\]|[^:/]+):/.exec(uri)?.[1];
+  const asked = disksUri === undefined ? undefined : disksPlace(disksUri, reach);
+  if (asked !== undefined && "path" in asked) return unixAddress(asked.path);
+  const host = asked?.host ?? hostOf(uri);
   const port = asked?.port ?? nbd.port;
-  return host === undefined || port === undefined ? undefined : `tcp:${host}:${port}`;
+  if (host === undefined || port === undefined) return undefined;
+  return orRefuse(() => streamAddress(tcpAddress(host, port), reach));
 }
 
 export type DisksPlace =
-  | { readonly path: string }
-  | { readonly host: string; readonly port: number | undefined };
+  | { readonly path: SocketPath }
+  | { readonly host: HostName; readonly port: number | undefined };
 
 /** @throws LibvirtError when it is neither `tcp://host[:port]` nor `unix:///path`. */
-export function disksPlace(uri: string): DisksPlace {
+export function disksPlace(uri: string, reach: Reach): DisksPlace {
   const { scheme, rest = "" } = /^(?<scheme>[\w+.-]+):\/\/(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === "unix") {
     if (!rest.startsWith("/")) throw no("INVALID_ARG", `the disks URI ${uri} has no path`);
-    return { path: rest };
+    return { path: orRefuse(() => socketPath(rest, reach)) };
   }
   if (scheme !== "tcp") throw no("INVALID_ARG", `unsupported scheme in disks URI: ${uri}`);
   const { host, port } = /^(?<host>\[[^\]]+\]|[^:/?#]+)(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ?? {};
   if (host === undefined) throw no("INVALID_ARG", `the disks URI ${uri} names no host`);
-  return { host, port: port === undefined || Number(port) === 0 ? undefined : Number(port) };
+  const name = orRefuse(() => hostName(host.replace(/^\[|\]$/g, "")));
+  return { host: name, port: port === undefined || Number(port) === 0 ? undefined : Number(port) };
 }

@@ -12,10 +12,13 @@ import type { Served } from "../inspector/http.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
+import { askBack } from "./away.js";
 import type { DaemonConfig } from "./config.js";
+import { examineAll } from "./domain-recovery.js";
 import { Domains } from "./domains.js";
 import type { Host } from "./host.js";
 import { JobNews } from "./job-news.js";
+import { limitsWithin, openFilesLimit, withPendingSettles } from "./limits.js";
 import { Migrations } from "./migrations.js";
 import { observing } from "./observing.js";
 import { services } from "./service.js";
@@ -39,11 +42,10 @@ export async function startDaemon(
   const journal = await openFileJournal(`${stateDirectory}/journal`);
   const clock = systemClock;
   const domains = await Domains.open({
-    stateDirectory,
-    runDirectory,
+    ...{ stateDirectory, runDirectory, clock, complain },
     hosting: config.hosting,
-    clock,
-    complain,
+    journal: journal.identity,
+    askBack: (uuid, away) => askBack(config, clock, uuid, away),
   });
   const fence = fenceOf(config);
   const seen = observing(config, log);
@@ -53,7 +55,7 @@ export async function startDaemon(
     domains,
     jobs: new JobNews(),
     journal,
-    tokens: await Tokens.open(stateDirectory),
+    tokens: await Tokens.open(stateDirectory, clock),
     surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,
@@ -65,13 +67,14 @@ export async function startDaemon(
   const migrations = new Migrations(host);
   const server = new RpcServer({
     clock,
-    services: services(host, migrations),
+    services: withPendingSettles(config.limits.maxPendingSettles, services(host, migrations)),
+    ...limitsWithin(config.limits, await openFilesLimit()),
+    log: complain,
     onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
   });
   let http: Served | null = null;
   try {
-    const inMigration = await migrations.recover();
-    await domains.adoptAll(inMigration, migrations);
+    await examineAll(host, await migrations.recover());
     await autostart(host);
     await server.listenUnix({
       path: socket.path,

@@ -1,69 +1,74 @@
-// The domains of a host: what is defined, what runs, and what happens to them. Definitions and running QEMUs are on disk
-// before anybody is told, so that a restarted daemon finds all of them again.
+// The domains of a host: one domain machine for each uuid, and what libvirt's clients see of it. Names and uuids are
+// reserved before anything is awaited. Upholds G1: no other file gives a start, a stop or a `cont` to a guest's QEMU.
 
 import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import * as z from "zod/mini";
-import { type BuiltQemu, binaryOf, buildQemu, filesOf } from "../drivers/domain/build.js";
+import { createActor } from "xstate";
+import { type BuiltQemu, binaryOf, buildQemu } from "../drivers/domain/build.js";
 import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js";
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
-import { giveTo } from "../drivers/qemu/confinement.js";
+import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import { GuestLog } from "../drivers/qemu/guest-log.js";
-import { handle, handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
 import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
 import type { Monitor } from "../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
-import { isAlive, killByArgument } from "../drivers/qemu/proc.js";
-import { type Hosting, QemuGoneError, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
+import { killByArgument } from "../drivers/qemu/proc.js";
+import type { Hosting, QemuHandle } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
-import { asRunningGuest, type RunningGuest } from "../guests.js";
+import type { RunningGuest } from "../guests.js";
+import type { DomainRequest, Found } from "../machines/domain/machine.js";
 import { type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
+import { type Authority, bindDomains } from "./domain-effects.js";
+import {
+  type Away,
+  type DomainRecords,
+  openDomainRecords,
+  type Presence,
+  readAway,
+  readPresence,
+} from "./domain-records.js";
 import { no } from "./errors.js";
-import { FileStore } from "./files.js";
 import type { Job } from "./job.js";
 import {
   details,
   type EventName,
+  isActive,
   type LifecycleEvent,
   type Live,
   type ManagedDomain,
+  quarantineOf,
   reasons,
   type WhyStopped,
 } from "./managed-domain.js";
 
-const liveFile = z.object({
-  xml: z.string(),
-  /** Its QEMU came in by this migration, and is the guest only when that has arrived. */
-  incoming: z.nullable(z.string()),
-  /** What is defined when it has. */
-  persistent: z._default(z.nullable(z.string()), null),
-  /** Its definition goes with it when it leaves by this migration. */
-  leaving: z._default(z.nullable(z.string()), null),
-  handle: z.nullable(handle),
-  directory: z.nullable(z.string()),
-  /** It was lost in post-copy: what is left of it runs until it needs memory that never came. */
-  broken: z._default(z.boolean(), false),
-});
-export type LiveFile = z.infer<typeof liveFile>;
-type Kept = Pick<LiveFile, "incoming" | "handle" | "directory"> & Partial<LiveFile>;
-
-/** How a migration has ended that a live file names. */
-export interface Ended {
-  hasArrived(migrationId: string): Promise<boolean>;
-  hasLeft(migrationId: string): Promise<boolean>;
-}
+type Kept = Pick<Presence, "incoming" | "handle" | "directory"> & Partial<Presence>;
 
 export interface DomainsOptions {
   readonly stateDirectory: string;
   readonly runDirectory: string;
   readonly hosting: Hosting;
   readonly clock: Clock;
+  /** The identity of this host's journal. */
+  readonly journal: string;
+  /** Asks the host that a guest left for to give it back; rejects with the reason. */
+  readonly askBack: (uuid: string, away: Away) => Promise<void>;
   /** What went wrong where nobody waits for an answer. */
   readonly complain: (sentence: string) => void;
 }
+
+/** How a guest goes: what its end means, and whether its definition goes with it. */
+export interface Departure {
+  readonly why: WhyStopped;
+  readonly undefine?: boolean;
+  /** Its record on disk stays: a restarted host finds by it what could not be written now. */
+  readonly keepsRecord?: boolean;
+}
+
+/** How long a request waits for a domain machine that is between two states. */
+const settleLimitMs = 10_000;
 
 async function statusOf(main: Monitor): Promise<{ running: boolean; status: string }> {
   const { running } = await main.execute("query-status", {});
@@ -72,39 +77,46 @@ async function statusOf(main: Monitor): Promise<{ running: boolean; status: stri
 }
 
 export class Domains {
-  readonly #options: DomainsOptions;
-  readonly #definitions: FileStore;
-  readonly #lives: FileStore;
-  readonly #autostarts: FileStore;
+  readonly options: DomainsOptions;
+  readonly records: DomainRecords;
+  readonly #machine: Authority;
   readonly #byUuid = new Map<string, ManagedDomain>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
   readonly #facts = new Map<string, Promise<QemuFacts>>();
+  /** By uuid: why the guest goes, for the effect that forgets it. */
+  readonly #departures = new Map<string, Departure>();
+  /** By uuid: libvirt's error of the last effect that failed. */
+  readonly #errors = new Map<string, LibvirtError>();
+  /** Uuids of which a record of a guest is on disk. */
+  readonly #recorded = new Set<string>();
+  /** By uuid: where guests have gone that this host may still define. */
+  readonly #away = new Map<string, Away>();
+  /** By uuid: the host that asks for its guest back. */
+  readonly #conceded = new Map<string, Away>();
+  /** By uuid: definitions that are being written. */
+  readonly #defining = new Map<string, number>();
+  /** Until every guest of a restarted host has been examined. */
+  #restarted = true;
   #nextId = 1;
 
-  private constructor(
-    options: DomainsOptions,
-    definitions: FileStore,
-    lives: FileStore,
-    autostarts: FileStore,
-  ) {
-    this.#options = options;
-    this.#definitions = definitions;
-    this.#lives = lives;
-    this.#autostarts = autostarts;
+  private constructor(options: DomainsOptions, records: DomainRecords) {
+    this.options = options;
+    this.records = records;
+    this.#machine = bindDomains(this);
   }
 
-  /** Reads the definitions. Running guests come back by `adoptAll`. */
+  /** Reads the definitions. What runs is found by `examineAll` in domain-recovery.ts. */
   static async open(options: DomainsOptions): Promise<Domains> {
-    const definitions = await FileStore.open(join(options.stateDirectory, "domains"), ".xml");
-    const lives = await FileStore.open(join(options.stateDirectory, "running"), ".json");
-    const autostarts = await FileStore.open(join(options.stateDirectory, "autostart"), ".uuid");
-    const domains = new Domains(options, definitions, lives, autostarts);
-    const autostarted = await autostarts.readAll();
+    const records = await openDomainRecords(options.stateDirectory);
+    const domains = new Domains(options, records);
+    const autostarted = await records.autostarts.readAll();
+    for (const [uuid, text] of await records.away.readAll()) domains.#away.set(uuid, readAway(text));
     await removeLeft(options.runDirectory);
-    for (const [uuid, xml] of await definitions.readAll()) {
+    for (const [uuid, xml] of await records.definitions.readAll()) {
       try {
-        const entry = domains.#entry(parseDomain(xml));
-        entry.definition = parseDomain(xml);
+        const domain = parseDomain(xml);
+        const entry = domains.entryFor(domain);
+        entry.definition = domain;
         entry.autostart = autostarted.has(uuid);
       } catch (error) {
         options.complain(
@@ -115,71 +127,36 @@ export class Domains {
     return domains;
   }
 
-  /** What ran when the daemon ended. `inMigration`: whose QEMUs are found by their migration, not here. */
-  async adoptAll(inMigration: ReadonlySet<string>, ended: Ended) {
-    for (const [uuid, text] of await this.#lives.readAll()) {
-      if (inMigration.has(uuid)) continue;
-      try {
-        const it = liveFile.parse(JSON.parse(text));
-        if (it.incoming !== null && !(await ended.hasArrived(it.incoming))) await this.#lives.remove(uuid);
-        else await this.#adopt(it, ended);
-      } catch (error) {
-        this.#options.complain(`the guest ${uuid} cannot be taken up: ${messageOf(error)}`);
-      }
-    }
-  }
-
-  async #adopt(
-    { xml, handle: known, directory, persistent, leaving, broken }: LiveFile,
-    { hasLeft }: Ended,
-  ): Promise<void> {
-    const domain = parseDomain(xml);
-    if (persistent !== null) await this.define(parseDomain(persistent));
-    const found = known ?? (directory === null ? undefined : await handleIn(directory));
-    const options = { clock: this.#options.clock, log: this.#logOf(domain.name) };
-    try {
-      if (found === undefined) throw new Error("no QEMU of it was found");
-      const qemu = await QemuProcess.attach(found, options).catch((error: unknown) => {
-        if (error instanceof QemuGoneError || !isAlive(found)) throw error;
-        // It is this host's, and must not be started once more (G1); a person can end it.
-        if (!broken)
-          this.#options.complain(`the QEMU of ${domain.name} does not answer: ${messageOf(error)}`);
-        return QemuProcess.mute(found, options);
-      });
-      const { spec } = await this.build(domain);
-      await this.enter(domain, asRunningGuest(spec, qemu), broken);
-    } catch (error) {
-      if (!(error instanceof QemuGoneError) && found !== undefined) throw error;
-      const entry = this.#entry(domain);
-      if (error instanceof QemuGoneError) entry.whyStopped = sentence("failed", error.why);
-      if (leaving !== null && entry.definition !== null && (await hasLeft(leaving)))
-        await this.undefine(entry);
-      this.#forgetTransient(entry);
-      await this.#lives.remove(domain.uuid);
-    }
+  /** Every guest that was here is known from now on: a new domain has no past on this host. */
+  examined(): void {
+    this.#restarted = false;
+    for (const entry of this.#byUuid.values())
+      if (entry.authority.getSnapshot().matches("examining"))
+        entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
   }
 
   get all(): readonly ManagedDomain[] {
-    return [...this.#byUuid.values()];
+    return [...this.#byUuid.values()].filter(isThere);
   }
 
   /** @throws LibvirtError NO_DOMAIN */
   byUuid(uuid: string): ManagedDomain {
     const found = this.#byUuid.get(uuid);
-    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching uuid '${uuid}'`);
+    if (found === undefined || !isThere(found))
+      throw no("NO_DOMAIN", `no domain with matching uuid '${uuid}'`);
     return found;
   }
 
   /** @throws LibvirtError NO_DOMAIN */
   byName(name: string): ManagedDomain {
-    const found = this.all.find((it) => it.name === name);
+    const found = this.all.find((entry) => entry.name === name);
     if (found === undefined) throw no("NO_DOMAIN", `no domain with matching name '${name}'`);
     return found;
   }
 
   /** @throws LibvirtError NO_DOMAIN */
   byId(id: number): ManagedDomain {
-    const found = this.all.find((it) => it.live?.id === id);
+    const found = this.all.find(({ live, arriving }) => (live ?? arriving)?.id === id);
     if (found === undefined) throw no("NO_DOMAIN", `no domain with matching id ${id}`);
     return found;
   }
@@ -207,9 +184,10 @@ export class Domains {
     }
   }
 
-  /** What stands in the way of a domain of that name and uuid. @throws LibvirtError */
+  /** Rejects a domain whose name or uuid is another's, reserved ones included. @throws LibvirtError */
   checkIdentity({ name, uuid }: Pick<Domain, "name" | "uuid">): void {
-    const namesake = this.all.find((it) => it.name === name && it.uuid !== uuid);
+    const entries = [...this.#byUuid.values()];
+    const namesake = entries.find((entry) => entry.name === name && entry.uuid !== uuid);
     if (namesake !== undefined)
       throw no("OPERATION_FAILED", `domain '${name}' already exists with uuid ${namesake.uuid}`);
     const other = this.#byUuid.get(uuid);
@@ -217,29 +195,92 @@ export class Domains {
       throw no("OPERATION_FAILED", `domain '${other.name}' is already defined with uuid ${uuid}`);
   }
 
-  /** What stands in the way of a guest that is to come here. @throws LibvirtError */
-  checkMayCome(domain: Domain): void {
-    this.checkIdentity(domain);
-    const entry = this.#byUuid.get(domain.uuid);
-    if (entry === undefined) return;
-    this.checkIdle(entry);
-    if (entry.live !== null) throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+  /**
+   * Puts a request to the domain's machine, which reserves the guest in the same step.
+   * @throws LibvirtError with the machine's reason when it rejects the request, or when the guest is not known yet.
+   */
+  async request(entry: ManagedDomain, event: DomainRequest): Promise<void> {
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    this.requestNow(entry, event);
+  }
+
+  /** As `request`, for a caller that must not wait between a check of its own and the reservation. */
+  requestNow({ authority }: ManagedDomain, event: DomainRequest): void {
+    let why: string | undefined;
+    const heard = authority.on("refused", (notice) => {
+      why = notice.why;
+    });
+    authority.send(event);
+    heard.unsubscribe();
+    if (why !== undefined) throw no("OPERATION_INVALID", why);
+  }
+
+  /** @throws LibvirtError when the machine does not come there in time. */
+  async #until(
+    { authority, name }: ManagedDomain,
+    isReached: (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) => boolean,
+    limitMs = settleLimitMs,
+  ) {
+    const { clock } = this.options;
+    const now = authority.getSnapshot();
+    if (isReached(now)) return now;
+    return new Promise<typeof now>((resolve, reject) => {
+      const timer = Number.isFinite(limitMs)
+        ? clock.setTimeout(() => {
+            subscription.unsubscribe();
+            reject(no("OPERATION_TIMEOUT", `the state of domain ${name} is not known yet; ask again`));
+          }, limitMs)
+        : undefined;
+      const subscription = authority.subscribe((snapshot) => {
+        if (!isReached(snapshot)) return;
+        if (timer !== undefined) clock.clearTimeout(timer);
+        subscription.unsubscribe();
+        resolve(snapshot);
+      });
+    });
+  }
+
+  /** @throws LibvirtError of the effect that failed. */
+  #throwFailure({ uuid }: ManagedDomain, failed: string | null, otherwise: string): never {
+    const error = this.#errors.get(uuid);
+    this.#errors.delete(uuid);
+    throw error ?? no("OPERATION_FAILED", failed ?? otherwise);
+  }
+
+  /** Keeps libvirt's error of an effect for the request that waits for it. */
+  noteError(uuid: string, error: LibvirtError): void {
+    this.#errors.set(uuid, error);
   }
 
   async define(domain: Domain): Promise<ManagedDomain> {
     this.checkIdentity(domain);
-    await this.#definitions.write(domain.uuid, domain.xml);
-    const entry = this.#entry(domain);
-    const known = entry.definition !== null;
-    entry.definition = domain;
-    this.tell(entry, "defined", known ? "updated" : "added");
-    return entry;
+    const entry = this.entryFor(domain);
+    this.requestNow(entry, { type: "operator.defineRequested" });
+    this.#defining.set(entry.uuid, (this.#defining.get(entry.uuid) ?? 0) + 1);
+    try {
+      await this.records.definitions.write(domain.uuid, domain.xml);
+      const known = entry.definition !== null;
+      entry.definition = domain;
+      this.tell(entry, "defined", known ? "updated" : "added");
+      return entry;
+    } finally {
+      const others = (this.#defining.get(entry.uuid) ?? 1) - 1;
+      if (others === 0) this.#defining.delete(entry.uuid);
+      else this.#defining.set(entry.uuid, others);
+      this.#forgetTransient(entry);
+    }
+  }
+
+  /** On behalf of a client. @throws LibvirtError */
+  async undefineRequested(entry: ManagedDomain): Promise<void> {
+    await this.request(entry, { type: "operator.undefineRequested" });
+    await this.undefine(entry);
   }
 
   async undefine(entry: ManagedDomain): Promise<void> {
     if (entry.definition === null) throw no("OPERATION_INVALID", "cannot undefine transient domain");
     if (entry.autostart) await this.setAutostart(entry, false);
-    await this.#definitions.remove(entry.uuid);
+    await this.records.definitions.remove(entry.uuid);
     entry.definition = null;
     this.tell(entry, "undefined", "removed");
     this.#forgetTransient(entry);
@@ -248,56 +289,183 @@ export class Domains {
   /** Durable when it resolves. */
   async setAutostart(entry: ManagedDomain, autostart: boolean): Promise<void> {
     if (entry.definition === null) throw no("OPERATION_INVALID", "cannot set autostart for transient domain");
-    if (autostart) await this.#autostarts.write(entry.uuid, "");
-    else await this.#autostarts.remove(entry.uuid);
+    if (autostart) await this.records.autostarts.write(entry.uuid, "");
+    else await this.records.autostarts.remove(entry.uuid);
     entry.autostart = autostart;
   }
 
-  /** @throws LibvirtError when a QEMU of it lives that this daemon could not take up (G1). */
-  async #checkNotLeftOver({ uuid, name }: Domain): Promise<void> {
-    const text = this.#byUuid.get(uuid)?.live ? undefined : await this.#lives.read(uuid);
-    const left = text === undefined ? null : liveFile.parse(JSON.parse(text)).handle;
-    if (left !== null && isAlive(left))
-      throw no("OPERATION_INVALID", `a QEMU of ${name} (pid ${left.pid}) still runs, and was not taken up`);
-  }
-
-  /** Boots it. */
+  /** Boots it. @throws LibvirtError when the machine rejects the start, or QEMU does not come up. */
   async start(domain: Domain, { paused }: { paused: boolean }): Promise<ManagedDomain> {
     this.checkIdentity(domain);
-    await this.#checkNotLeftOver(domain);
-    const entry = this.#entry(domain);
+    const entry = this.entryFor(domain);
     try {
-      this.checkIdle(entry);
-      if (entry.live !== null) throw no("OPERATION_INVALID", "domain is already running");
-      const { spec, sideArgs } = await this.build(domain);
-      const { clock, hosting } = this.#options;
-      const directory = this.directoryOf(`guest-${domain.uuid}`);
-      const all = [...sideArgs, ...(paused ? ["-S"] : [])];
-      await this.keep(domain, { incoming: null, handle: null, directory });
-      if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
-      const qemu = await QemuProcess.start(spec, { clock, hosting, directory, sideArgs: all }).catch(
-        (error) => {
-          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
-        },
-      );
-      await keepHandle(directory, qemu.handle);
-      await this.enter(domain, asRunningGuest(spec, qemu));
-      entry.state = paused
-        ? { name: "paused", reason: reasons.paused.user }
-        : { name: "running", reason: reasons.running.booted };
-      this.tell(entry, "started", "booted");
-      if (paused) this.tell(entry, "suspended", "paused");
+      await this.#askBack(entry);
+      await this.request(entry, { type: "operator.startRequested", paused, xml: domain.xml });
+      const isOver = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
+        !snapshot.matches("starting") && !snapshot.matches("leaving");
+      const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
+      if (!snapshot.matches("active"))
+        this.#throwFailure(entry, snapshot.context.failed, "the domain was destroyed while it started");
       return entry;
+    } finally {
+      this.#forgetTransient(entry);
+    }
+  }
+
+  /** The host that an away guest left for gives it up, durably, before this one starts it (G1). @throws LibvirtError */
+  async #askBack(entry: ManagedDomain): Promise<void> {
+    const { away, name, uuid, authority } = entry;
+    if (away === null) return;
+    try {
+      await this.options.askBack(uuid, away);
     } catch (error) {
-      if (entry.live === null) {
-        await this.#lives.remove(domain.uuid);
-        this.#forgetTransient(entry);
-      }
+      const since = new Date(away.sinceMs).toISOString();
+      throw no(
+        "OPERATION_INVALID",
+        `domain '${name}' is away since ${since}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
+        { cause: error },
+      );
+    }
+    authority.send({ type: "peer.conceded" });
+    await this.#acted(entry);
+  }
+
+  /** Gives a guest back to the host that it came from, which starts it. Durable when it resolves. @throws LibvirtError */
+  async concede(entry: ManagedDomain, to: Away): Promise<void> {
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    this.#conceded.set(entry.uuid, to);
+    this.requestNow(entry, { type: "peer.concedeRequested" });
+    await this.#acted(entry);
+  }
+
+  /** The effect of the domain machine that records a concession. */
+  async recordAway(uuid: string): Promise<void> {
+    const to = this.#conceded.get(uuid);
+    this.#conceded.delete(uuid);
+    if (to !== undefined) await this.setAway(uuid, to);
+  }
+
+  /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
+  async release(entry: ManagedDomain): Promise<void> {
+    const isQuarantined = quarantineOf(entry) !== null;
+    if (isQuarantined && entry.live !== null)
+      throw no(
+        "OPERATION_INVALID",
+        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up`,
+      );
+    await this.request(entry, { type: "operator.releaseRequested" });
+    if (!isQuarantined) return this.#acted(entry);
+    entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    this.#forgetTransient(entry);
+  }
+
+  async suspend(entry: ManagedDomain): Promise<void> {
+    const { guest } = this.liveOf(entry);
+    if (entry.state.name === "paused") return;
+    await this.request(entry, { type: "operator.suspendRequested" });
+    const { authority, job } = entry;
+    // `virsh migrate --timeout` suspends the guest so, and does not resume it after a migration that failed.
+    const forMigration = authority.getSnapshot().matches("departing") ? job?.suspend : undefined;
+    if (authority.getSnapshot().matches("active")) await this.#acted(entry);
+    else if (forMigration !== undefined) await forMigration();
+    // Of what a migration has left.
+    else await guest.process.main.execute("stop", {});
+    entry.state = { name: "paused", reason: reasons.paused[forMigration ? "migration" : "user"] };
+    this.tell(entry, "suspended", forMigration ? "migrated" : "paused");
+  }
+
+  async resume(entry: ManagedDomain): Promise<void> {
+    this.liveOf(entry);
+    await this.request(entry, { type: "operator.resumeRequested" });
+    await this.#acted(entry);
+    entry.state = { name: "running", reason: reasons.running.unpaused };
+    this.tell(entry, "resumed", "unpaused");
+  }
+
+  /** A button of the guest is pressed. */
+  async press(entry: ManagedDomain, button: "system_powerdown" | "system_reset"): Promise<void> {
+    const { guest } = this.liveOf(entry);
+    const type = button === "system_reset" ? "operator.resetRequested" : "operator.shutdownRequested";
+    await this.request(entry, { type });
+    await guest.process.main.execute(button, {});
+  }
+
+  /** Ends the guest's QEMU for good. In a migration its side ends it first. @throws LibvirtError */
+  async destroy(entry: ManagedDomain): Promise<void> {
+    if (entry.arriving !== null) return entry.arriving.destroy();
+    if (entry.job !== null && quarantineOf(entry) === null) return entry.job.destroy();
+    if (quarantineOf(entry) === null && !entry.authority.getSnapshot().matches("starting"))
+      this.liveOf(entry);
+    await this.request(entry, { type: "operator.destroyRequested" });
+    if (entry.live !== null) entry.live.endsAs = "destroyed";
+    this.#departures.set(entry.uuid, { why: "destroyed" });
+    const isOver = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
+      !snapshot.matches("ending") && !snapshot.matches("leaving");
+    const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
+    if (snapshot.hasTag("quarantined"))
+      this.#throwFailure(entry, snapshot.context.failed, "QEMU could not be ended");
+  }
+
+  /** Waits until the effect of a request on a guest that stays is over. */
+  async #acted(entry: ManagedDomain): Promise<void> {
+    const { context } = await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    if (context.failed !== null) this.#throwFailure(entry, context.failed, "");
+  }
+
+  /** Reserves the guest for a migration; durable when it resolves, so that a restarted host knows whose guest it is. */
+  async depart(entry: ManagedDomain, migrationId: string, more: Partial<Presence> = {}): Promise<void> {
+    const { domain, guest } = this.liveOf(entry);
+    await this.request(entry, { type: "peer.beginRequested", migrationId });
+    try {
+      await this.keepHandleOf(domain, guest.process.handle, { ...more, departing: migrationId });
+    } catch (error) {
+      await this.migrationEnded(entry, await this.foundOf(entry), { why: "failed" });
       throw error;
     }
   }
 
-  directoryOf = (name: string): string => join(this.#options.runDirectory, name);
+  /** Reserves name and uuid for a guest that arrives. @throws LibvirtError when something stands in its way. */
+  async arrive(domain: Domain, migrationId: string, destroy: () => Promise<void>): Promise<ManagedDomain> {
+    this.checkIdentity(domain);
+    const entry = this.entryFor(domain);
+    try {
+      await this.request(entry, { type: "peer.prepareRequested", migrationId });
+    } finally {
+      this.#forgetTransient(entry);
+    }
+    this.showArriving(entry, domain, destroy);
+    return entry;
+  }
+
+  /** What the guest's QEMU says of it; of one that does not answer, what it was. */
+  async foundOf({ live, state }: ManagedDomain): Promise<Found> {
+    if (live === null) return { left: "nothing" };
+    const { main } = live.guest.process;
+    const running = await main.execute("query-status", {}).then(
+      (status) => status.running,
+      () => state.name === "running",
+    );
+    return { left: running ? "running" : "paused" };
+  }
+
+  /** A migration of the guest is over on this host. Resolves when the domain is at rest. */
+  async migrationEnded(entry: ManagedDomain, found: Found, departure: Departure): Promise<void> {
+    entry.arriving = null;
+    this.#departures.set(entry.uuid, departure);
+    entry.authority.send({ type: "migration.ended", found });
+    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"), Number.POSITIVE_INFINITY);
+    const { live } = entry;
+    if (live !== null) {
+      const { handle } = live.guest.process;
+      await this.#keepOrComplain(live.domain, handle, { broken: found.left === "broken" });
+      this.#departures.delete(entry.uuid);
+    }
+    if (found.left === "unknown") this.options.complain(`${entry.name} is quarantined: ${found.why}`);
+    this.#forgetTransient(entry);
+  }
+
+  directoryOf = (name: string): string => join(this.options.runDirectory, name);
 
   /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
   async build(domain: Domain): Promise<BuiltQemu> {
@@ -312,12 +480,32 @@ export class Domains {
     }
   }
 
+  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
+  async #channelDirectory(): Promise<string> {
+    const { runDirectory, hosting } = this.options;
+    if (hosting.user === undefined) return runDirectory;
+    const directory = join(runDirectory, "channels");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chown(directory, hosting.user.uid, hosting.user.gid);
+    return directory;
+  }
+
+  /** The QEMU of a guest ended while this host did not watch it. */
+  noteGone(entry: ManagedDomain, why: Cause): void {
+    entry.whyStopped = sentence("failed", why);
+  }
+
+  logOf(name: string): GuestLog | undefined {
+    const { logDirectory } = this.options.hosting;
+    return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
+  }
+
   /** Asked once for each binary. */
   factsOf(binary: string): Promise<QemuFacts> {
     let facts = this.#facts.get(binary);
     if (facts === undefined) {
       const directory = this.directoryOf(`${factsPrefix}${this.#facts.size}`);
-      const { clock, hosting } = this.#options;
+      const { clock, hosting } = this.options;
       const { sandbox, user } = hosting;
       facts = gatherQemuFacts(binary, { clock, directory, hosting: { sandbox, user } });
       this.#facts.set(binary, facts);
@@ -327,32 +515,79 @@ export class Domains {
   }
 
   /** Durable: a restarted daemon looks for this QEMU. */
-  keep(domain: Domain, where: Kept): Promise<void> {
+  async keep(domain: Domain, where: Kept): Promise<void> {
     const whole = {
       persistent: null,
       leaving: null,
+      departing: null,
+      secret: null,
+      peerJournal: null,
+      journal: this.options.journal,
       broken: false,
       ...where,
       xml: domain.xml,
-    } satisfies LiveFile;
-    return this.#lives.write(domain.uuid, JSON.stringify(whole));
+    } satisfies Presence;
+    this.#recorded.add(domain.uuid);
+    await this.records.presences.write(domain.uuid, JSON.stringify(whole));
   }
 
-  forgetLive = (uuid: string): Promise<void> => this.#lives.remove(uuid);
+  /** A guest that is here is here, also when that cannot be written down: the record of its coming finds it again. */
+  async #keepOrComplain(domain: Domain, handle: QemuHandle, more: Partial<Presence>): Promise<void> {
+    try {
+      await this.keepHandleOf(domain, handle, more);
+    } catch (error) {
+      this.options.complain(`where the QEMU of ${domain.name} is cannot be recorded: ${messageOf(error)}`);
+    }
+  }
 
-  /** A guest that is here from now on, whoever has started its QEMU. */
-  async enter(domain: Domain, guest: RunningGuest, broken = false): Promise<ManagedDomain> {
-    const entry = this.#entry(domain);
-    const live: Live = { id: this.#nextId++, domain, guest, endsAs: "crashed", gone: false, why: null };
+  keepHandleOf(domain: Domain, handle: QemuHandle, more: Partial<Presence> = {}): Promise<void> {
+    return this.keep(domain, { incoming: null, handle, directory: handle.directory, ...more });
+  }
+
+  /** What is recorded on disk of the guest; undefined when nothing is. @throws Error when it is damaged. */
+  async presenceOf(uuid: string): Promise<Presence | undefined> {
+    const text = await this.records.presences.read(uuid);
+    return text === undefined ? undefined : readPresence(text);
+  }
+
+  /** An incoming guest is visible before it runs: paused, with its XML. */
+  showArriving(entry: ManagedDomain, domain: Domain, destroy: () => Promise<void>): void {
+    entry.arriving = { id: this.#nextId++, domain, destroy };
+    entry.state = { name: "paused", reason: reasons.paused.migration };
+  }
+
+  /** The name of a domain that has a place here. */
+  nameOf = (uuid: string): string | undefined => this.#byUuid.get(uuid)?.name;
+
+  /** Why nothing is known of a guest here; null when the guest is known, or nothing of it is here. */
+  quarantineOf(uuid: string): string | null {
+    const entry = this.#byUuid.get(uuid);
+    return entry === undefined ? null : quarantineOf(entry);
+  }
+
+  /** A record was found on disk at a start. */
+  noteRecorded(uuid: string): void {
+    this.#recorded.add(uuid);
+  }
+
+  /** A guest is on this host from now on, whichever path started its QEMU. */
+  async enter(domain: Domain, guest: RunningGuest, more: Partial<Presence> = {}): Promise<ManagedDomain> {
+    const entry = this.entryFor(domain);
+    const id = entry.arriving?.id ?? this.#nextId++;
+    const live: Live = { id, domain, guest, endsAs: "crashed", gone: false, why: null };
     entry.live = live;
+    entry.arriving = null;
     const { main } = guest.process;
+    const { authority } = entry;
     main.onEvent(({ name, data }) => {
       if (entry.live !== live) return;
-      // In a migration QEMU also ends because it is told to quit: only the guest's own shutdown says how the guest ended.
-      if (name === "SHUTDOWN" && live.endsAs === "crashed" && (data.guest || entry.job === null)) {
+      // In a migration QEMU is also told to end by this host.
+      if (name === "SHUTDOWN" && live.endsAs === "crashed" && (entry.job === null || data.guest)) {
         live.endsAs = "shutdown";
         this.tell(entry, "shutdown", data.guest ? "guest" : "host");
       }
+      if (name === "STOP") authority.send({ type: "monitor.stopped" });
+      if (name === "RESUME") authority.send({ type: "monitor.resumed" });
       if (entry.job !== null) return;
       if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
       if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
@@ -361,9 +596,10 @@ export class Domains {
       live.gone = true;
       live.why = why;
       // In a migration its own side sees to it.
-      if (entry.live === live && entry.job === null) void this.leave(entry, live.endsAs);
+      if (entry.live === live && entry.job === null) this.#exited(entry, live);
     });
-    await this.keepHandleOf(domain, guest.process.handle, { broken });
+    await this.#keepOrComplain(domain, guest.process.handle, more);
+    const broken = more.broken === true;
     // Of one that does not answer.
     entry.state = { name: "running", reason: reasons.running[broken ? "postcopyFailed" : "unknown"] };
     const asked = await statusOf(main).catch((error: unknown) => {
@@ -377,59 +613,31 @@ export class Domains {
     return entry;
   }
 
-  keepHandleOf(
-    domain: Domain,
-    it: QemuHandle,
-    more: Partial<Pick<LiveFile, "leaving" | "broken">> = {},
-  ): Promise<void> {
-    return this.keep(domain, { incoming: null, handle: it, directory: it.directory, ...more });
+  #exited({ uuid, authority }: ManagedDomain, { endsAs }: Live): void {
+    this.#departures.set(uuid, { why: endsAs });
+    authority.send({ type: "process.exited" });
   }
 
-  /** Its QEMU is gone. */
-  async leave(entry: ManagedDomain, why: WhyStopped) {
-    if (entry.live === null) return;
-    this.#stop(entry, why);
-    await this.#lives.remove(entry.uuid);
-    this.#tellStopped(entry, why);
-    this.#forgetTransient(entry);
-  }
-
-  /** So is its definition then. What is kept of its QEMU goes last: by it, a restarted daemon knows what was to go. */
-  async leaveForGood(entry: ManagedDomain, why: WhyStopped) {
-    if (entry.live !== null) {
-      this.#stop(entry, why);
-      this.#tellStopped(entry, why);
+  /** The effect of the domain machine that forgets a guest whose QEMU is gone. What is kept of it on disk goes last. */
+  async forgetQemu(uuid: string): Promise<void> {
+    const entry = this.#byUuid.get(uuid);
+    const departure = this.#departures.get(uuid) ?? { why: "failed" };
+    this.#departures.delete(uuid);
+    if (entry === undefined) return;
+    const { live } = entry;
+    entry.arriving = null;
+    if (live !== null || entry.state.name !== "shutoff") {
+      entry.whyStopped = sentence(departure.why, live?.why ?? null);
+      void this.logOf(entry.name)?.write(this.options.clock.now(), `the guest has stopped: ${departure.why}`);
+      entry.live = null;
+      entry.state = { name: "shutoff", reason: reasons.shutoff[departure.why] };
+      // To libvirt's listeners a crash is a failure.
+      if (live !== null) this.tell(entry, "stopped", departure.why === "crashed" ? "failed" : departure.why);
     }
-    if (entry.definition !== null) await this.undefine(entry);
-    await this.#lives.remove(entry.uuid);
-    this.#forgetTransient(entry);
+    if (departure.undefine === true && entry.definition !== null) await this.undefine(entry);
+    if (departure.keepsRecord !== true && this.#recorded.delete(uuid))
+      await this.records.presences.remove(uuid);
   }
-
-  #stop(entry: ManagedDomain, why: WhyStopped): void {
-    entry.whyStopped = sentence(why, entry.live?.why ?? null);
-    void this.#logOf(entry.name)?.write(this.#options.clock.now(), `the guest has stopped: ${why}`);
-    entry.live = null;
-    entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
-  }
-
-  #logOf(name: string): GuestLog | undefined {
-    const { logDirectory } = this.#options.hosting;
-    return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
-  }
-
-  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
-  async #channelDirectory(): Promise<string> {
-    const { runDirectory, hosting } = this.#options;
-    if (hosting.user === undefined) return runDirectory;
-    const directory = join(runDirectory, "channels");
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await chown(directory, hosting.user.uid, hosting.user.gid);
-    return directory;
-  }
-
-  /** To libvirt's listeners a crash is a failure. */
-  #tellStopped = (entry: ManagedDomain, why: WhyStopped): void =>
-    this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
 
   /** @throws LibvirtError when something else is being done with it. */
   checkIdle({ job }: ManagedDomain): void {
@@ -437,37 +645,53 @@ export class Domains {
   }
 
   /** @throws LibvirtError when it does not run. */
-  liveOf({ live }: ManagedDomain): Live {
-    if (live === null) throw no("OPERATION_INVALID", "domain is not running");
-    return live;
+  liveOf(entry: ManagedDomain): Live {
+    const why = quarantineOf(entry);
+    if (entry.live === null && why !== null)
+      throw no("OPERATION_INVALID", `the domain is quarantined: ${why}`);
+    if (entry.live === null) throw no("OPERATION_INVALID", "domain is not running");
+    return entry.live;
   }
 
   setJob(entry: ManagedDomain, job: Job | null): void {
     entry.job = job;
     if (job !== null) return;
-    // It ended while its migration was being concluded.
-    if (entry.live?.gone) void this.leave(entry, entry.live.endsAs);
+    // Its QEMU ended while its migration was being concluded.
+    if (entry.live?.gone) this.#exited(entry, entry.live);
     this.#forgetTransient(entry);
   }
 
-  /** Its place in the list, made when it has none. */
-  entryFor = (domain: Domain): ManagedDomain => this.#entry(domain);
+  /** Durable when it resolves; null: the guest is not elsewhere. */
+  async setAway(uuid: string, away: Away | null): Promise<void> {
+    if (away === null) await this.records.away.remove(uuid);
+    else await this.records.away.write(uuid, JSON.stringify(away));
+    if (away === null) this.#away.delete(uuid);
+    else this.#away.set(uuid, away);
+    const entry = this.#byUuid.get(uuid);
+    if (entry !== undefined) entry.away = away;
+  }
 
-  #entry({ name, uuid }: Domain): ManagedDomain {
+  /** The domain's place, made when it has none: it reserves the name and the uuid. */
+  entryFor({ name, uuid }: Pick<Domain, "name" | "uuid">): ManagedDomain {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
-      const state = { name: "shutoff", reason: reasons.shutoff.unknown } as const;
       const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
-      const limits = { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs };
+      const away = this.#away.get(uuid) ?? null;
+      const input = { uuid, restarted: this.#restarted, away: away !== null };
+      const authority = createActor(this.#machine, { input });
+      authority.start();
       entry = {
         name,
         uuid,
+        authority,
         definition: null,
         autostart: false,
         live: null,
-        state,
+        arriving: null,
+        away,
+        state: { name: "shutoff", reason: reasons.shutoff.unknown },
         job: null,
-        limits,
+        limits: { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs },
         whyStopped: null,
       };
       this.#byUuid.set(uuid, entry);
@@ -475,12 +699,26 @@ export class Domains {
     return entry;
   }
 
-  #forgetTransient({ uuid, definition, live, job }: ManagedDomain): void {
-    if (definition === null && live === null && job === null) this.#byUuid.delete(uuid);
+  /** A domain without a definition is there for as long as something of its guest is. */
+  #forgetTransient(entry: ManagedDomain): void {
+    const { uuid, definition, job, authority } = entry;
+    const isIdle = authority.getSnapshot().matches("inactive") && !this.#defining.has(uuid);
+    if (definition !== null || job !== null || isActive(entry) || !isIdle) return;
+    if (this.#byUuid.get(uuid) !== entry) return;
+    this.#byUuid.delete(uuid);
+    authority.stop();
   }
 }
 
-/** How it has stopped, with QEMU's own words. */
+/** A place that only reserves a name is nobody's domain yet. */
+const isThere = (entry: ManagedDomain): boolean =>
+  entry.definition !== null ||
+  entry.job !== null ||
+  isActive(entry) ||
+  quarantineOf(entry) !== null ||
+  entry.authority.getSnapshot().matches("starting");
+
+/** How a guest has stopped, with QEMU's own words; null after an orderly end. */
 function sentence(how: WhyStopped, why: Cause | null): string | null {
   if (why === null || (how !== "crashed" && how !== "failed")) return null;
   return [`${how}: ${why.message}`, ...(why.qemu ?? [])].join(": ");
@@ -494,7 +732,7 @@ export const tunnelPrefix = "out-";
 /** A daemon that was killed while it asked, or had a tunnel, has left them. */
 async function removeLeft(runDirectory: string): Promise<void> {
   for (const name of await readdir(runDirectory)) {
-    if (![factsPrefix, tunnelPrefix].some((it) => name.startsWith(it))) continue;
+    if (![factsPrefix, tunnelPrefix].some((prefix) => name.startsWith(prefix))) continue;
     const directory = join(runDirectory, name);
     killByArgument(`${directory}/`);
     await rm(directory, { recursive: true, force: true });

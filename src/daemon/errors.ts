@@ -1,6 +1,7 @@
 // How the daemon says no: libvirt's codes, its own words.
 
 import { errorCodes, errorDomains, LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
+import { printable, printableLines } from "../protocol/printable.js";
 
 /** libvirt puts a sentence before the detail, which clients and people know errors by. */
 const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
@@ -21,13 +22,15 @@ const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
 
 export function no(code: keyof typeof errorCodes, detail: string, options?: ErrorOptions): LibvirtError {
   const sentence = sentences[code];
+  // Clients print it as it is. Faults of an XML are a line each.
+  const told = code === "XML_ERROR" ? printableLines(detail) : printable(detail);
   return new LibvirtError(
     {
       code: errorCodes[code],
       domain: errorDomains.QEMU,
-      message: sentence === undefined ? detail : `${sentence}: ${detail}`,
+      message: sentence === undefined ? told : `${sentence}: ${told}`,
       str1: sentence === undefined ? "%s" : `${sentence}: %s`,
-      str2: detail,
+      str2: told,
     },
     options,
   );

@@ -9,6 +9,8 @@ const isAbsent = (error: unknown): boolean =>
 export class FileStore {
   readonly #directory: string;
   readonly #suffix: string;
+  /** By key: the last change, so that two changes of one file never meet. */
+  readonly #changing = new Map<string, Promise<void>>();
 
   private constructor(directory: string, suffix: string) {
     this.#directory = directory;
@@ -39,8 +41,24 @@ export class FileStore {
     }
   }
 
-  /** Durable when it resolves. */
-  async write(key: string, text: string): Promise<void> {
+  /** Durable when it resolves. Changes of one key happen in the order in which they are asked for. */
+  write = (key: string, text: string): Promise<void> => this.#inOrder(key, () => this.#write(key, text));
+
+  /** Without effect when it is not there. */
+  remove = (key: string): Promise<void> => this.#inOrder(key, () => this.#remove(key));
+
+  async #inOrder(key: string, change: () => Promise<void>): Promise<void> {
+    const before = this.#changing.get(key) ?? Promise.resolve();
+    const mine = before.catch(() => {}).then(change);
+    this.#changing.set(key, mine);
+    try {
+      await mine;
+    } finally {
+      if (this.#changing.get(key) === mine) this.#changing.delete(key);
+    }
+  }
+
+  async #write(key: string, text: string): Promise<void> {
     const path = this.#path(key);
     const handle = await open(`${path}.new`, "w", 0o600);
     try {
@@ -53,8 +71,7 @@ export class FileStore {
     await this.#sync();
   }
 
-  /** Without effect when it is not there. */
-  async remove(key: string): Promise<void> {
+  async #remove(key: string): Promise<void> {
     try {
       await unlink(this.#path(key));
     } catch (error) {

@@ -4,6 +4,8 @@
 import type { SnapshotFrom } from "xstate";
 import type { SourceActor } from "../drivers/local-peers.js";
 import type { Clock } from "../effects/ports.js";
+import { metaIn } from "../machines/shared/states.js";
+import { stateName } from "../machines/shared/walk.js";
 import type { Progress } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import { describeFailure } from "../protocol/failures.js";
@@ -19,20 +21,14 @@ export interface FollowedSource {
   ended(report: SourceReport): Promise<void>;
 }
 
-/** From these on the guest is stopped for the switchover. */
-const switching = ["pausing", "endingMirrors", "switchingOver", "handedOver"] as const;
-/** In these its memory is served to the destination, which runs it. */
-const inPostcopy = ["handingOver", "serving", "reviving", "askingBack", "abandoning"] as const;
-
 type Standing = "migration" | "postcopy" | "postcopyFailed";
 
 /** How the guest stands here; null while it is its own. */
 function standingOf(snapshot: SnapshotFrom<SourceActor>): Standing | null {
-  if (snapshot.matches("reconnecting") || snapshot.matches("stranded")) return "postcopyFailed";
-  if (inPostcopy.some((it) => snapshot.matches(it))) return "postcopy";
-  if (!switching.some((it) => snapshot.matches(it))) return null;
+  const { libvirt = null } = metaIn("source", stateName(snapshot));
+  if (libvirt !== "migration") return libvirt;
   // Which of both it becomes is known as soon as QEMU has said so.
-  const isOpen = snapshot.context.postcopy === "announced" && !snapshot.matches("handedOver");
+  const isOpen = snapshot.context.postcopy === "announced" && !snapshot.hasTag("performed");
   return isOpen ? null : "migration";
 }
 
@@ -58,7 +54,7 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       last = snapshot.context.progress;
       const standing = standingOf(snapshot);
       if (standing !== null && entry.live !== null) tellStanding(host, entry, standing);
-      if (snapshot.matches("handedOver")) completed ??= completedFigures(entry);
+      if (snapshot.matches({ handover: "handedOver" })) completed ??= completedFigures(entry);
     },
     error: () => {},
   });

@@ -7,7 +7,9 @@ import type { Domain } from "../drivers/domain/domain.js";
 import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenDestination } from "../drivers/journal/story.js";
+import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { type DestinationActor, localDestination } from "../drivers/local-peers.js";
+import { endProcess } from "../drivers/qemu/answers.js";
 import { QemuDestinationGuest, type Transport } from "../drivers/qemu/destination-guest.js";
 import { type DestinationHost, findDestination, streamWish } from "../drivers/qemu/hosts.js";
 import type { Image } from "../drivers/qemu/images.js";
@@ -16,10 +18,16 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { type Opened, openDestination } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../guests.js";
+import { replyToSettle } from "../machines/replies.js";
+import { metaIn } from "../machines/shared/states.js";
+import { stateName } from "../machines/shared/walk.js";
 import { messageOf } from "../protocol/answer.js";
-import type { DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import { describeFailure } from "../protocol/failures.js";
+import type { Decision, DestinationReport, GuestDescription, Identity } from "../protocol/messages.js";
+import type { SocketPath } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
+import { isSame, receiptOf } from "./evidence.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { endInMigration, type ManagedDomain, reasons } from "./managed-domain.js";
@@ -30,18 +38,26 @@ const kept = z.object({
   /** The definition to keep at arrival; null for a transient guest. */
   persistent: z.nullable(z.string()),
   stream: streamWish,
+  /** Null in journals of older versions: the same as here. */
+  nameAtSource: z._default(z.nullable(z.string()), null),
 });
 type Kept = z.infer<typeof kept>;
 
 export interface Arriving {
   readonly identity: Identity;
+  /** Of this pair of hosts; null when the source has offered none. */
+  readonly secret: string | null;
+  /** The guest's name at its source. */
+  readonly nameAtSource: string;
+  /** The connection that asked for Prepare. */
+  readonly client: RpcClient | null;
   readonly domain: Domain;
   readonly guest: GuestDescription;
   readonly persistent: string | null;
   readonly transport: Transport;
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
-  readonly disksAt: string | ListenAt;
+  readonly disksAt: SocketPath | ListenAt;
   readonly stream: StreamWish;
 }
 
@@ -49,14 +65,23 @@ type Standing = "postcopy" | "postcopyFailed";
 
 /** In post-copy: whether its memory comes; null when the guest does not run here yet. */
 function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
-  if (snapshot.matches("orphaned")) return "postcopyFailed";
-  if (!snapshot.matches("fetching")) return null;
-  return snapshot.matches({ fetching: { line: "connected" } }) ? "postcopy" : "postcopyFailed";
+  const { libvirt } = metaIn("destination", stateName(snapshot));
+  return libvirt === "postcopy" || libvirt === "postcopyFailed" ? libvirt : null;
 }
+
+/** Whether the guest cannot have run here, nor been promised to the source: a restarted machine would still refuse it. */
+function isUndecidedIn(recorded: string): boolean {
+  const { rehydratesAs } = metaIn("destination", recorded);
+  return rehydratesAs === "recovering" || rehydratesAs === "refusing";
+}
+
+const runState = ({ state }: ManagedDomain) => (state.name === "running" ? "running" : "paused");
 
 export class Incoming {
   readonly identity: Identity;
   readonly domain: Domain;
+  /** The guest's name in the cookies of its source. */
+  readonly nameAtSource: string;
   readonly peer: DestinationPeer & SettlingPeer;
   /** Resolves when the guest is a domain of this host, or gone; never rejects. */
   readonly ended: Promise<DestinationReport>;
@@ -66,25 +91,26 @@ export class Incoming {
   readonly #actor: DestinationActor;
   /** The definition to keep. */
   readonly #persistent: string | null;
+  readonly #secret: string | null;
+  #client: RpcClient | null;
   readonly #guestHere: () => Promise<RunningGuest | null>;
   #standing: Standing | null = null;
   #following: Promise<void> = Promise.resolve();
 
   /** Takes the job; the domain must be idle. */
   static async begin(host: Host, arriving: Arriving, mayBegin: () => boolean): Promise<Incoming> {
-    const { identity, domain, guest, persistent, transport, images, disksAt, stream } = arriving;
+    const { identity, secret, client } = arriving;
+    const { domain, guest, persistent, transport, images, disksAt, stream } = arriving;
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = {
       ...{ spec, images, disksAt, sideArgs, directory, transport, stream },
     };
     await host.domains.keep(domain, {
-      ...{ incoming: identity.migrationId, handle: null, directory, persistent },
+      ...{ incoming: identity.migrationId, handle: null, directory, persistent, secret },
     });
-    if (!mayBegin()) {
-      await host.domains.forgetLive(domain.uuid);
+    if (!mayBegin())
       throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
-    }
     const driver = new QemuDestinationGuest({
       ...qemuHost,
       clock: host.clock,
@@ -92,11 +118,18 @@ export class Incoming {
       writes: filesOf(domain),
     });
     const input = { identity, guest, deadlines: host.deadlines };
-    const word: DestinationHost & Kept = { ...qemuHost, stream, xml: domain.xml, persistent };
+    const word: DestinationHost & Kept = {
+      ...qemuHost,
+      stream,
+      xml: domain.xml,
+      persistent,
+      nameAtSource: arriving.nameAtSource,
+    };
     const opened = openDestination(host.surroundings, input, driver, word);
     const process = async () => (await driver.process?.catch(() => undefined)) ?? null;
     const qemu = { process, settleIn: () => driver.settleIn() };
-    return new Incoming(host, identity, domain, { persistent, stream }, opened, qemu, spec);
+    const more = { persistent, stream, secret, client, nameAtSource: arriving.nameAtSource };
+    return new Incoming(host, identity, domain, more, opened, qemu, spec);
   }
 
   /** Null when it had not been begun. */
@@ -104,7 +137,8 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const to = await findDestination(found.opened.host, host);
+    const isUndecided = isUndecidedIn(found.woken.state);
+    const to = await findDestination(found.opened.host, host, { isUndecided });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);
@@ -112,14 +146,29 @@ export class Incoming {
       if (to.qemu !== null) await to.guest.settleIn();
     };
     const qemu = { process: async () => to.qemu, settleIn };
-    return new Incoming(host, input.identity, domain, arriving, opened, qemu, to.spec);
+    const { migrationId } = input.identity;
+    const { secret = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    const entry = host.domains.entryFor(domain);
+    entry.authority.send({ type: "migration.recovered", migrationId, direction: "in" });
+    const more = { ...arriving, secret, client: null };
+    const incoming = new Incoming(host, input.identity, domain, more, opened, qemu, to.spec);
+    host.domains.showArriving(entry, domain, () => incoming.destroy());
+    return incoming;
   }
 
   private constructor(
     host: Host,
     identity: Identity,
     domain: Domain,
-    { persistent, stream }: Pick<Arriving, "persistent" | "stream">,
+    {
+      persistent,
+      stream,
+      secret,
+      client,
+      nameAtSource,
+    }: Pick<Arriving, "persistent" | "stream" | "secret" | "client"> & {
+      readonly nameAtSource: string | null;
+    },
     opened: Opened<DestinationActor>,
     qemu: {
       process: () => Promise<Parameters<typeof asRunningGuest>[1] | null>;
@@ -132,6 +181,9 @@ export class Incoming {
     this.#host = host;
     this.#actor = opened.actor;
     this.#persistent = persistent;
+    this.nameAtSource = nameAtSource ?? identity.name;
+    this.#secret = secret;
+    this.#client = client;
     this.mayGoOver = stream.postcopy !== undefined;
     this.#guestHere = async () => {
       const process = await qemu.process();
@@ -152,10 +204,48 @@ export class Incoming {
     });
   }
 
-  /** Its client has gone before the stream has begun: nobody will send one. */
+  /** The client that led the migration is gone before the stream has begun: none will follow. */
   abandon(): void {
-    if (this.#actor.getSnapshot().matches("listening"))
+    const snapshot = this.#actor.getSnapshot();
+    const isListening = snapshot.matches({ incoming: { streaming: "listening" } });
+    if (isListening || snapshot.matches({ incoming: "preparing" }))
       this.#actor.send({ type: "coordinator.finishCancelledAsked" });
+  }
+
+  /** A coordinator that was restarted, or has connected again, leads the migration from now on. */
+  ledBy(client: RpcClient | null): void {
+    this.#client = client;
+  }
+
+  isLedBy = (client: RpcClient | null): boolean => this.#client === client;
+
+  /** Whether the question comes from the source of this migration: a pair without a secret has nothing to show. */
+  isAskedBy = (secret: string | undefined): boolean =>
+    this.#secret === null || (secret !== undefined && isSame(secret, this.#secret));
+
+  /** What has been decided so far; null while nothing has, or while it is not certain. */
+  get decision(): Decision | null {
+    const reply = replyToSettle(this.#actor.getSnapshot());
+    return reply?.kind === "done" ? reply.value : null;
+  }
+
+  /** Proves to the source that the guest was taken; undefined without a secret. */
+  get receipt(): string | undefined {
+    return this.#secret === null ? undefined : receiptOf(this.#secret, this.identity.migrationId);
+  }
+
+  /** On behalf of an operator: refuses the guest for good, or ends it when it has been taken. */
+  async destroy(): Promise<void> {
+    this.#actor.send({ type: "operator.destroyed" });
+    const { live } = this.#host.domains.entryFor(this.domain);
+    if (live !== null) {
+      live.endsAs = "destroyed";
+      const answer = await endProcess(live.guest.process);
+      if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+    }
+    const { outcome } = await this.ended;
+    if (outcome === "arrived")
+      throw no("OPERATION_FAILED", "the guest was being taken and runs here now; destroy it again to end it");
   }
 
   /** Each in its turn: the guest is entered as a domain first. */
@@ -171,20 +261,26 @@ export class Incoming {
     if (entry !== null) await this.#tellRuns(entry, standing);
   }
 
-  async #conclude({ outcome }: DestinationReport): Promise<void> {
+  async #conclude({ outcome, failures }: DestinationReport): Promise<void> {
     const { domains } = this.#host;
     const entry = domains.entryFor(this.domain);
-    // Somebody has to look at it: its job stays.
-    if (outcome === "stuck") return;
-    if (outcome === "arrived") {
-      if ((await this.#enter()) === null) await domains.forgetLive(this.domain.uuid);
-      else await this.#tellRuns(entry, "migrated");
-    } else if (entry.live === null) await domains.forgetLive(this.domain.uuid);
-    // What is left of one that was lost in post-copy runs until it needs what did not come: a person has to end it.
-    else if (isAlive(entry.live.guest.process.handle)) {
-      await domains.keepHandleOf(this.domain, entry.live.guest.process.handle, { broken: true });
-      await this.#tellRuns(entry, "postcopyFailed");
-    } else await domains.leave(entry, endInMigration(entry.live));
+    // An operator has to look at it: its job stays.
+    if (outcome === "stuck") {
+      const why = `the migration ${this.identity.migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+      return domains.migrationEnded(entry, { left: "unknown", why }, { why: "failed" });
+    }
+    if (outcome === "arrived" && (await this.#enter()) !== null) {
+      await this.#tellRuns(entry, "migrated");
+      if (entry.away !== null) await domains.setAway(entry.uuid, null);
+    }
+    const { live } = entry;
+    // What is left of a guest that was lost in post-copy runs until it needs what did not come.
+    const isBroken = outcome !== "arrived" && live !== null && isAlive(live.guest.process.handle);
+    if (isBroken) await this.#tellRuns(entry, "postcopyFailed");
+    const why = endInMigration(live);
+    const left =
+      live === null ? "nothing" : isBroken ? "broken" : outcome === "arrived" ? runState(entry) : "nothing";
+    await domains.migrationEnded(entry, { left }, { why });
     domains.setJob(entry, null);
   }
 
@@ -247,6 +343,7 @@ export class Incoming {
         accepted: false,
         why: "cannot abort incoming migration; use virDomainDestroy instead",
       }),
+      destroy: () => this.destroy(),
     };
   }
 }

@@ -1,6 +1,6 @@
 // Which domains a client sees that lists some of them.
 
-import type { ManagedDomain } from "./managed-domain.js";
+import { isActive, type ManagedDomain } from "./managed-domain.js";
 
 export const listFlags = {
   active: 1,
@@ -22,9 +22,10 @@ export const listFlags = {
 };
 
 /** Within each group of flags one has to fit; a group of which none is given fits all. */
-export function isListed({ live, definition, state, autostart }: ManagedDomain, flags: number): boolean {
+export function isListed(entry: ManagedDomain, flags: number): boolean {
+  const { definition, state, autostart } = entry;
   const groups = [
-    { active: live !== null, inactive: live === null },
+    { active: isActive(entry), inactive: !isActive(entry) },
     { persistent: definition !== null, transient: definition === null },
     {
       running: state.name === "running",

@@ -1,10 +1,13 @@
 // A domain as the daemon has it, and libvirt's numbers for what it is in and what happens to it.
 
+import type { ActorRefFrom } from "xstate";
 import type { Domain } from "../drivers/domain/domain.js";
 import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import type { RunningGuest } from "../guests.js";
+import type { domainMachine } from "../machines/domain/machine.js";
 import type { Cause } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
+import type { Away } from "./domain-records.js";
 import type { Job } from "./job.js";
 
 type StateName = keyof typeof domainStates;
@@ -27,14 +30,29 @@ export interface Live {
 export const endInMigration = (live: Live | null): WhyStopped =>
   live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
 
+/** A guest that is on its way here. */
+export interface Arriving {
+  /** The libvirt domain id that it keeps when it runs here. */
+  readonly id: number;
+  readonly domain: Domain;
+  /** Ends the incoming guest on behalf of an operator. @throws LibvirtError when that cannot be done. */
+  destroy(): Promise<void>;
+}
+
 export interface ManagedDomain {
   readonly name: string;
   readonly uuid: string;
+  /** Everything that can run, stop or forget the guest here goes through this machine (G1). */
+  readonly authority: ActorRefFrom<typeof domainMachine>;
   /** Null for a transient domain. */
   definition: Domain | null;
   /** Started with the host. */
   autostart: boolean;
   live: Live | null;
+  /** Null unless the guest is arriving and does not run here yet. */
+  arriving: Arriving | null;
+  /** Where the guest went by a migration; null when it is not known to be elsewhere. */
+  away: Away | null;
   state: { name: StateName; reason: number };
   /** Why its last QEMU ended, when that was no orderly end. */
   whyStopped: string | null;
@@ -78,5 +96,15 @@ export const isInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolea
 /** It cannot go on: some of its memory is not here, and nobody sends it. */
 export const isBrokenInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolean =>
   (name === "running" || name === "paused") && reason === reasons[name].postcopyFailed;
+
+/** Why the guest is quarantined; null when it is not. */
+export function quarantineOf({ authority }: ManagedDomain): string | null {
+  const snapshot = authority.getSnapshot();
+  return snapshot.hasTag("quarantined") ? snapshot.context.why : null;
+}
+
+/** Whether libvirt's clients see the domain as active. */
+export const isActive = ({ live, arriving }: Pick<ManagedDomain, "live" | "arriving">): boolean =>
+  live !== null || arriving !== null;
 
 export type WhyStopped = keyof typeof reasons.shutoff & keyof typeof details.stopped;

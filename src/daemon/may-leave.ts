@@ -6,6 +6,7 @@ import { checkCompatibility } from "../drivers/domain/compatibility.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import type { Incompatibility, IncompatibilityCode } from "../drivers/domain/incompatibility.js";
 import { chosenDisks } from "./copied-storage.js";
+import { checkEncrypted } from "./encryption.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
@@ -26,6 +27,7 @@ export async function checkMayLeave(host: Host, entry: ManagedDomain, words: Ste
       "ARGUMENT_UNSUPPORTED",
       'post-copy does not go with this host\'s policy "fence": fencing the destination off does not bring back a guest that runs there with its memory on both',
     );
+  checkEncrypted(host.config, words);
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");

@@ -39,11 +39,12 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
   };
   return {
     domainGetJobInfo: ({ dom }) => jobInfo(of(dom).job, host.clock.now()),
-    domainGetJobStats: ({ dom, flags }) => {
+    domainGetJobStats: ({ dom, flags }, client) => {
       checkFlags(flags, allOf(statsFlags));
       const entry = of(dom);
       if ((flags & statsFlags.completed) === 0) return jobStats(entry.job, host.clock.now());
-      const keep = (flags & statsFlags.keepCompleted) !== 0;
+      // Reading the figures forgets them, which a read-only connection may not do to others.
+      const keep = client.readOnly || (flags & statsFlags.keepCompleted) !== 0;
       const finished = host.jobs.read(entry, { keep });
       return finished === null ? jobStats(null, host.clock.now()) : finishedStats(finished);
     },

@@ -3,33 +3,52 @@
 
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
+import type { OpenStory } from "../drivers/journal/file-journal.js";
 import type { MigrateParameters } from "../drivers/libvirt/flags.js";
 import { streamWishOf } from "../drivers/libvirt/stream-wish.js";
-import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
+import { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
+import { QemuMuteError } from "../drivers/qemu/process.js";
 import { endOtherRelays } from "../drivers/relay/relay.js";
-import type { Answer } from "../protocol/answer.js";
+import { pause } from "../effects/pause.js";
+import { type Answer, messageOf } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
-import type { Decision, GuestDescription, Identity, Reconnection } from "../protocol/messages.js";
+import type {
+  Decision,
+  GuestDescription,
+  Identity,
+  Reconnection,
+  SourceReport,
+} from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
+import type { RecoveredStories, Unreadable } from "./domain-recovery.js";
+import { checkEmulator } from "./emulators.js";
+import { checkEncrypted } from "./encryption.js";
 import { no } from "./errors.js";
+import { newSecret } from "./evidence.js";
 import type { Host } from "./host.js";
 import { type Arriving, Incoming } from "./incoming.js";
+import { atOneAddress } from "./listen-address.js";
 import type { ManagedDomain } from "./managed-domain.js";
 import { checkMayLeave } from "./may-leave.js";
 import { disksAt, listenAt } from "./migrate-uri.js";
 import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import { destinationOfClient } from "./reach.js";
 import {
   beginCookie,
   capabilitiesIn,
+  finishCookie,
   prepareCookie,
+  preparedAt,
   preparedOf,
   readBeginCookie,
   readPrepareCookie,
+  type Said,
+  saidIn,
 } from "./step-cookies.js";
 import { renamed, type StepWords } from "./step-words.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
@@ -41,19 +60,37 @@ const handsNothingOver =
 const forever = new AbortController().signal;
 const settleMs = 4_000;
 
+/** A question of a source. Without a journal or a secret it comes from a host of an older version. */
+export interface Question extends Identity {
+  readonly journal?: string;
+  readonly secret?: string;
+}
+
+/** How often a mute QEMU is tried again. */
+const takeUpAgainMs = 2_000;
+
+/** The guest of a story, under its name on this host. */
+function identityIn({ records }: OpenStory): Identity | undefined {
+  const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
+  return opened?.kind === "opened" ? opened.input.identity : undefined;
+}
+
+const notKnown = (migrationId: string, why: string): LibvirtError =>
+  no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
+
 export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
+  /** Stories that cannot be read, by migration: nothing that is asked about these can be answered. */
+  readonly #unreadable = new Map<string, Unreadable>();
   /**
-   * By name at the destination: in post-copy a guest may have arrived before Finish is asked, and one that was refused is
-   * gone. virsh shows what Perform has said only if Finish does not complain too.
+   * In post-copy a guest may have arrived before Finish is asked, and one that was refused is gone. virsh shows what
+   * Perform has said only if Finish does not complain too.
    */
   readonly #unfinished = new Map<string, Incoming>();
-  /** Of the guests that are renamed on their way; not known any more after a restart, and needed for figures alone. */
-  readonly #namesAtSource = new WeakMap<Incoming, string>();
-  /** Uuids of the guests whose job is not taken yet. */
-  readonly #preparing = new Set<string>();
+  /** By uuid: migrations that ended before their client asked for the next step, for as long as that client is there. */
+  readonly #lately = new Map<string, SourceReport>();
   /** Migrations under an id for which settle has been answered here: they cannot come any more. */
   readonly #settled = new Set<string>();
 
@@ -64,38 +101,77 @@ export class Migrations {
     this.#host = host;
   }
 
-  /** Goes on with what the journal holds; the uuids of the guests that are in it. */
-  async recover(): Promise<ReadonlySet<string>> {
+  /** Goes on with what the journal holds. */
+  async recover(): Promise<RecoveredStories> {
     const { config, journal, complain } = this.#host;
     const { stories, unreadable } = await journal.unfinished();
     for (const error of unreadable) complain(error.message);
     const uuids = new Set<string>();
     for (const story of stories) {
       try {
-        const incoming = await Incoming.takeUp(this.#host, story);
-        const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
-        if (incoming !== null) this.#keepIncoming(incoming);
-        if (outgoing !== null) {
-          this.#keepOutgoing(outgoing);
-          this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
-        }
-        const uuid = (incoming ?? outgoing)?.identity.uuid;
-        if (uuid === undefined) await journal.forget(story.migrationId);
+        const uuid = await this.#takeUp(story);
+        if (uuid === null) await journal.forget(story.migrationId);
         else uuids.add(uuid);
       } catch (error) {
-        complain(`${story.path} cannot be taken up: ${String(error)}`);
+        const identity = identityIn(story);
+        if (error instanceof QemuMuteError && identity !== undefined) {
+          this.#quarantine(story, identity, error);
+          uuids.add(identity.uuid);
+          void this.#takeUpLater(story);
+          continue;
+        }
+        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        this.#unreadable.set(story.migrationId, { why: messageOf(error), ...identityIn(story) });
       }
     }
     const underWay = new Set([...this.#outgoing.values()].map(({ identity }) => identity.migrationId));
     await endOtherRelays(config.runDirectory, underWay);
-    return uuids;
+    return { uuids, unreadable: this.#unreadable };
+  }
+
+  /** The guest of a story that is gone on with; null when it had not begun. */
+  async #takeUp(story: OpenStory): Promise<string | null> {
+    const incoming = await Incoming.takeUp(this.#host, story);
+    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
+    if (incoming !== null) this.#keepIncoming(incoming);
+    if (outgoing !== null) {
+      this.#keepOutgoing(outgoing);
+      this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
+    }
+    return (incoming ?? outgoing)?.identity.uuid ?? null;
+  }
+
+  /** Until its QEMU answers or ends, nothing about the migration can be answered. */
+  #quarantine({ migrationId }: OpenStory, identity: Identity, error: QemuMuteError): void {
+    const { domains, complain } = this.#host;
+    const why = `${error.message} in the migration ${migrationId}`;
+    this.#unreadable.set(migrationId, { why });
+    const entry = domains.entryFor(identity);
+    entry.authority.send({ type: "host.examined", found: { left: "unknown", why } });
+    complain(`${entry.name} is quarantined: ${why}`);
+  }
+
+  async #takeUpLater(story: OpenStory): Promise<void> {
+    const { clock, complain } = this.#host;
+    for (;;) {
+      await pause(clock, takeUpAgainMs);
+      try {
+        await this.#takeUp(story);
+        this.#unreadable.delete(story.migrationId);
+        return;
+      } catch (error) {
+        if (error instanceof QemuMuteError) continue;
+        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        return;
+      }
+    }
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
   async begin(entry: ManagedDomain, words: StepWords, client: RpcClient | null) {
     const { parameters } = words;
     await checkMayLeave(this.#host, entry, words);
-    const outgoing = this.#depart(entry, words);
+    const outgoing = await this.#depart(entry, words, client);
     void client?.closed.then(() => outgoing.abandon());
     const guest = valueIn(await outgoing.peer.begin(forever));
     const xml = parameters.xml ?? outgoing.domain.xml;
@@ -114,6 +190,7 @@ export class Migrations {
     const given = domains.parse(parameters.xml);
     const cookie = readBeginCookie(this.#host, words.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
+    checkEmulator(config, domain);
     const known = cookie?.switchover;
     if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
     const migrationId = known?.migration ?? ids.next();
@@ -122,10 +199,8 @@ export class Migrations {
       throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
     // A coordinator that was restarted asks again; a tunnel has broken with it.
     const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
-    await this.#host.tokens.admit(domain.uuid, migrationId);
-    if (under === undefined) domains.checkMayCome(domain);
-    if (this.#preparing.has(domain.uuid))
-      throw no("OPERATION_INVALID", `domain '${domain.name}' is being prepared already`);
+    this.#host.tokens.check(domain.uuid, migrationId);
+    checkEncrypted(config, words);
     const { disks, images } = disksThatCome(domain.model, words, cookie);
     const stream = streamWishOf(words, config.migration.tls);
     if (stream.postcopy !== undefined && known === undefined)
@@ -140,14 +215,20 @@ export class Migrations {
       fencingToken: known?.fencing ?? null,
     };
     const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
-    const transport = tunnel === undefined ? listenAt(config, parameters) : "unix";
+    const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
+    const disksPlace = disksAt(config, parameters);
     const arriving: Arriving = {
-      ...{ identity, domain, guest, persistent, transport, images, stream },
-      disksAt: disksAt(config, parameters),
+      ...{ identity, domain, guest, persistent, transport, images, stream, client },
+      nameAtSource: given.name,
+      secret: known?.secret ?? null,
+      disksAt:
+        images.length === 0 || typeof disksPlace === "string" ? disksPlace : await atOneAddress(disksPlace),
     };
     const incoming = under ?? (await this.#arrive(arriving));
-    this.#namesAtSource.set(incoming, given.name);
-    void client?.closed.then(() => incoming.abandon());
+    incoming.ledBy(client);
+    void client?.closed.then(() =>
+      this.#abandonUnlessLed(incoming, client, known !== undefined && flags.has("PEER2PEER")),
+    );
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
@@ -159,6 +240,7 @@ export class Migrations {
     entry: ManagedDomain,
     words: StepWords,
     destinationUri: string | null,
+    client: RpcClient,
   ): Promise<{ cookieOut: Uint8Array }> {
     const { parameters, flags } = words;
     if (flags.has("PEER2PEER")) {
@@ -168,6 +250,7 @@ export class Migrations {
     }
     if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
     const outgoing = this.#outgoingOf(entry);
+    outgoing.checkLedBy("Perform", this.#saidBy(entry, words.cookie), client);
     const prepared = await this.#orGiveUp(outgoing, () => {
       const it = preparedOf(this.#host, entry, words);
       if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
@@ -189,7 +272,7 @@ export class Migrations {
     const prepared = preparedOf(this.#host, entry, words);
     if (known !== undefined && (await this.#host.journal.has(known.migration)))
       throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
-    const outgoing = this.#depart(entry, words, known?.migration);
+    const outgoing = await this.#depart(entry, words, null, known?.migration);
     try {
       valueIn(await outgoing.peer.begin(forever));
       valueIn(await outgoing.perform(prepared, forever));
@@ -205,29 +288,68 @@ export class Migrations {
     }
   }
 
-  /** Finish at the destination; the domain when it runs here. */
-  async finish(name: string, cancelled: boolean, words: StepWords): Promise<ManagedDomain> {
-    const underWay = [...this.#incoming.values()].find((it) => it.identity.name === name);
-    const incoming = underWay ?? this.#unfinished.get(name);
-    if (incoming === undefined)
-      throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
+  /** Finish at the destination; the domain when it runs here, and the cookie that proves it to the source. */
+  async finish(
+    name: string,
+    cancelled: boolean,
+    words: StepWords,
+    client: RpcClient,
+  ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
+    const incoming = this.#incomingOf(name, words.cookie, client);
     valueIn(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
-    this.#unfinished.delete(name);
+    const { identity, nameAtSource, receipt } = incoming;
+    this.#unfinished.delete(identity.migrationId);
     if (outcome === "arrived") {
-      const entry = this.#host.domains.byUuid(incoming.identity.uuid);
-      await keepOfPerform(this.#host, entry, words, this.#namesAtSource.get(incoming) ?? name);
-      return entry;
+      const entry = this.#host.domains.byUuid(identity.uuid);
+      await keepOfPerform(this.#host, entry, words, nameAtSource);
+      return { entry, cookieOut: finishCookie(this.#host, identity, nameAtSource, receipt) };
     }
     if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
     if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
     throw no("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
   }
 
+  /**
+   * The incoming migration that a Finish is about: by the id in the source's cookie, over any connection; without a cookie of
+   * ours, by the name, over the connection that asked for Prepare. @throws LibvirtError
+   */
+  #incomingOf(name: string, cookie: Uint8Array, client: RpcClient): Incoming {
+    const named = [...this.#incoming.values(), ...this.#unfinished.values()].filter(
+      ({ identity }) => identity.name === name,
+    );
+    for (const incoming of named) {
+      const said = this.#saidBy({ name: incoming.nameAtSource, uuid: incoming.identity.uuid }, cookie);
+      if (said === null ? incoming.isLedBy(client) : said.migrationId === incoming.identity.migrationId)
+        return incoming;
+    }
+    const why = named.length === 0 ? "" : " of this connection";
+    throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
+  }
+
+  /** The migration that a cookie names; null when it names none, or is another guest's. */
+  #saidBy(domain: Pick<Domain, "name" | "uuid">, cookie: Uint8Array): Said | null {
+    try {
+      return saidIn(this.#host, cookie, domain);
+    } catch (error) {
+      if (error instanceof LibvirtError) return null;
+      throw error;
+    }
+  }
+
   /** Confirm at the source: resolves when the domain is idle again, or gone. */
-  async confirm(entry: ManagedDomain, cancelled: boolean): Promise<void> {
+  async confirm(
+    entry: ManagedDomain,
+    cancelled: boolean,
+    words: StepWords,
+    client: RpcClient,
+  ): Promise<void> {
+    // It ended before: the client that confirms its end has nothing left to do.
+    if (cancelled && !this.#outgoing.has(entry.uuid) && this.#lately.delete(entry.uuid)) return;
     const outgoing = this.#outgoingOf(entry);
-    const { outcome, failures } = valueIn(await outgoing.peer.confirm({ cancelled }, forever));
+    const said = this.#saidBy(outgoing.domain, words.cookie);
+    const answer = await outgoing.confirm({ cancelled, said, client }, forever);
+    const { outcome, failures } = valueIn(answer);
     await outgoing.ended;
     if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
   }
@@ -271,10 +393,11 @@ export class Migrations {
     migrationId?: string,
   ): Promise<void> {
     const { flags, parameters } = words;
+    const uri = destinationOfClient(this.#host.config, destinationUri);
     await checkMayLeave(this.#host, entry, words);
-    const outgoing = this.#depart(entry, words, migrationId);
+    const outgoing = await this.#depart(entry, words, null, migrationId);
     const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
-      destinationUri,
+      destinationUri: uri,
       flags,
       parameters,
     });
@@ -285,25 +408,47 @@ export class Migrations {
   }
 
   async #arrive(arriving: Arriving): Promise<Incoming> {
+    const { domains, tokens } = this.#host;
     const { identity, domain } = arriving;
-    this.#preparing.add(domain.uuid);
+    const { migrationId, uuid } = identity;
+    /** A source may have asked meanwhile how it ended, or an operator have destroyed it. */
+    const mayBegin = () => !this.#settled.has(migrationId);
+    const entry = await domains.arrive(domain, migrationId, async () => {
+      const begun = this.#incoming.get(migrationId);
+      if (begun === undefined) this.#settled.add(migrationId);
+      else await begun.destroy();
+    });
     try {
-      // Somebody may have asked meanwhile how it ended.
-      const mayBegin = () => !this.#settled.has(identity.migrationId);
+      await tokens.admit(uuid, migrationId);
       const incoming = await Incoming.begin(this.#host, arriving, mayBegin);
       this.#keepIncoming(incoming);
       return incoming;
-    } finally {
-      this.#preparing.delete(domain.uuid);
+    } catch (error) {
+      await domains.migrationEnded(entry, { left: "nothing" }, { why: "failed" });
+      throw error;
     }
   }
 
-  #depart(entry: ManagedDomain, words: StepWords, migrationId?: string): Outgoing {
+  /** A coordinator in the source's host connects again after a restart: it has some time for that. */
+  async #abandonUnlessLed(incoming: Incoming, client: RpcClient, returns: boolean): Promise<void> {
+    const { clock, deadlines } = this.#host;
+    if (returns) await pause(clock, deadlines.reconnectMs);
+    if (incoming.isLedBy(client)) incoming.abandon();
+  }
+
+  async #depart(
+    entry: ManagedDomain,
+    words: StepWords,
+    client: RpcClient | null,
+    migrationId?: string,
+  ): Promise<Outgoing> {
     const { parameters, flags } = words;
     const host = this.#host;
     const { migration } = host.config;
-    const outgoing = Outgoing.begin(host, entry, {
+    const outgoing = await Outgoing.begin(host, entry, {
       migrationId: migrationId ?? host.ids.next(),
+      secret: newSecret(host.ids),
+      client,
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       abortOnError: flags.has("ABORT_ON_ERROR"),
@@ -321,45 +466,70 @@ export class Migrations {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
-    preparedOf: ({ domain }, words) => preparedOf(this.#host, domain, words),
+    saidIn: ({ domain }, cookie) => this.#saidBy(domain, cookie),
+    preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
-  /** As the destination: whether the guest has been taken here. What was never here is refused, for good. */
-  async settle(identity: Identity, how: "settle" | "yield" | "handOver"): Promise<Decision> {
-    const { journal, clock } = this.#host;
-    const { migrationId } = identity;
+  /**
+   * As the destination: whether the guest has been taken here. A migration that never came is refused, for good, when this
+   * host's own journal proves that it never came.
+   * @throws LibvirtError OPERATION_TIMEOUT when it is not known.
+   */
+  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Decision> {
+    const { journal, clock, domains } = this.#host;
+    const { migrationId, uuid } = question;
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
     if (known !== null) return known;
     // It may have come meanwhile.
-    const incoming = this.#incoming.get(migrationId);
+    const begun = this.#incoming.get(migrationId);
+    // A client may know what has been decided; only the source's own question makes this host decide.
+    const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
+    if (decided !== null && !begun?.isAskedBy(question.secret)) return decided;
+    const incoming = this.#incomingAsked(question);
     if (incoming !== undefined)
-      return valueIn(await incoming.peer[how](identity, AbortSignal.timeout(settleMs)));
+      return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
+    const unreadable = this.#unreadable.get(migrationId);
+    if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
+    if (question.journal !== undefined && question.journal !== journal.identity)
+      throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
+    const quarantined = domains.quarantineOf(uuid);
+    if (quarantined !== null) throw notKnown(migrationId, `the domain is quarantined: ${quarantined}`);
     this.#settled.add(migrationId);
     await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now() });
     return "refused";
   }
 
+  /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
+  #incomingAsked({ migrationId, uuid, secret }: Question): Incoming | undefined {
+    const incoming = this.#incoming.get(migrationId);
+    if (incoming === undefined) return undefined;
+    if (incoming.identity.uuid !== uuid)
+      throw no("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
+    if (!incoming.isAskedBy(secret))
+      throw no(
+        "OPERATION_DENIED",
+        `the question about ${migrationId} does not carry the secret of its source`,
+      );
+    return incoming;
+  }
+
   /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
-  async announce(identity: Identity): Promise<void> {
-    const incoming = this.#incoming.get(identity.migrationId);
+  async announce(identity: Question): Promise<void> {
+    const incoming = this.#incomingAsked(identity);
     if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
     valueIn(await incoming.peer.announce(identity, AbortSignal.timeout(settleMs)));
   }
 
   /** As the destination in post-copy: listens again for a source whose connection was lost. */
-  async reconnect(identity: Identity): Promise<Reconnection> {
-    const incoming = this.#incoming.get(identity.migrationId);
+  async reconnect(identity: Question): Promise<Reconnection> {
+    const { migrationId } = identity;
+    const incoming = this.#incomingAsked(identity);
+    if (incoming === undefined && (await this.#host.journal.decisionOf(migrationId)) === null)
+      throw notKnown(migrationId, "this host's journal does not know it");
     if (incoming === undefined)
       return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
     return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
   }
-
-  /** Whether the guest that was coming in by this migration is the domain by now. */
-  hasArrived = async (migrationId: string): Promise<boolean> =>
-    (await this.#host.journal.decisionOf(migrationId)) === "taken";
-
-  /** Whether the guest that was leaving by this migration has left, and runs elsewhere. */
-  hasLeft = (migrationId: string): Promise<boolean> => this.#host.journal.hasLeft(migrationId);
 
   /** Resolves when the coordinator and the source of that migration are at their ends here; at once when none is here. */
   async coordinating(migrationId: string): Promise<void> {
@@ -375,26 +545,37 @@ export class Migrations {
     this.#coordinating.set(migrationId, both);
   }
 
-  #keepOutgoing(it: Outgoing): void {
-    this.#outgoing.set(it.identity.uuid, it);
-    void it.ended.then(({ outcome }) => {
-      if (outcome !== "stuck") this.#outgoing.delete(it.identity.uuid);
+  #keepOutgoing(outgoing: Outgoing): void {
+    const { uuid } = outgoing.identity;
+    this.#outgoing.set(uuid, outgoing);
+    this.#lately.delete(uuid);
+    void outgoing.ended.then((report) => {
+      if (report.outcome === "stuck") return;
+      this.#outgoing.delete(uuid);
+      if (report.outcome !== "stayed" || !outgoing.isLed) return;
+      this.#lately.set(uuid, report);
+      void outgoing.leaderGone.then(() => {
+        if (this.#lately.get(uuid) === report) this.#lately.delete(uuid);
+      });
     });
   }
 
   #keepIncoming(it: Incoming): void {
-    const { migrationId } = it.identity;
+    const { migrationId, name } = it.identity;
     this.#incoming.set(migrationId, it);
-    this.#unfinished.delete(it.identity.name);
+    for (const [id, { identity }] of this.#unfinished)
+      if (identity.name === name) this.#unfinished.delete(id);
     void it.ended.then(({ outcome }) => {
       if (outcome === "stuck") return;
       this.#incoming.delete(migrationId);
-      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(it.identity.name, it);
+      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(migrationId, it);
     });
   }
 
   #outgoingOf(entry: ManagedDomain): Outgoing {
     const outgoing = this.#outgoing.get(entry.uuid);
+    const lately = outgoing === undefined ? this.#lately.get(entry.uuid) : undefined;
+    if (lately !== undefined) throw errorOf(lately.failures, `the migration ended ${lately.outcome}`);
     if (outgoing === undefined) throw no("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
     return outgoing;
   }
@@ -403,6 +584,7 @@ export class Migrations {
   #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
     if (persistentXml === undefined) return xml;
     const persistent = renamed(this.#host.domains, persistentXml, name);
+    checkEmulator(this.#host.config, persistent);
     if (persistent.uuid !== uuid)
       throw no(
         "CONFIG_UNSUPPORTED",

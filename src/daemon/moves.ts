@@ -7,6 +7,7 @@ import { describeFailure } from "../protocol/failures.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
+import { checkTogether } from "./refused-together.js";
 import type { StepWords } from "./step-words.js";
 
 export interface NamedMove {
@@ -48,7 +49,9 @@ export class Moves {
     const entry = domains.all.find((it) => it.uuid === uuid);
     if (entry === undefined || entry.live === null)
       return { end: "away", why: "the guest does not run here" };
+    let failed = "";
     try {
+      checkTogether(words, { side: "source" });
       await tokens.admit(uuid, migrationId);
       const flags: ReadonlySet<MigrateFlag> = new Set([...words.flags, "PEER2PEER"]);
       await this.#migrations.peerToPeer(entry, { ...words, flags }, destinationUri, migrationId);
@@ -56,17 +59,24 @@ export class Moves {
       if (!(error instanceof LibvirtError)) throw error;
       // It has not begun: nothing of it is in the journal.
       if (!(await journal.has(migrationId))) return { end: "stayed", why: error.message };
+      // Its coordinator has ended without a decision: asked again, this waits for the source.
+      if ((await journal.endOfSource(migrationId)) === null) throw error;
+      failed = error.message;
     }
-    return this.#ended(migrationId);
+    return this.#ended(migrationId, failed);
   }
 
-  /** Of one that has begun here, by this daemon or by one before it. */
-  async #ended(migrationId: string): Promise<MoveEnded> {
+  /**
+   * Of one that has begun here, by this daemon or by one before it. `failed`: the failures of all that took part, known while
+   * it is under way.
+   */
+  async #ended(migrationId: string, failed = ""): Promise<MoveEnded> {
     await this.#migrations.coordinating(migrationId);
     const { journal } = this.#host;
     const source = await journal.endOfSource(migrationId);
     if (source === null) throw no("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
-    const why = source.failures.map(describeFailure).join("; ");
+    const why = failed !== "" ? failed : source.failures.map(describeFailure).join("; ");
+    if (source.lostThere) return { end: "lost", why };
     if (source.state === "left") return { end: "arrived", why: "" };
     if (source.state === "stayed") return { end: "stayed", why };
     if (source.state === "lost") return { end: "lost", why };

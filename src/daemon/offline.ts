@@ -9,11 +9,13 @@ import { Redial } from "../drivers/libvirt/redial.js";
 import { stepCalls } from "../drivers/libvirt/step-calls.js";
 import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { messageOf } from "../protocol/answer.js";
+import { checkEmulator } from "./emulators.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
-import type { ManagedDomain } from "./managed-domain.js";
+import { isActive, type ManagedDomain } from "./managed-domain.js";
 import { destinationOf } from "./may-leave.js";
 import { withOwnPki } from "./own-pki.js";
+import { destinationOfClient } from "./reach.js";
 import { renamed, type StepWords } from "./step-words.js";
 
 const empty = new Uint8Array();
@@ -21,7 +23,7 @@ const empty = new Uint8Array();
 export class OfflineMigrations {
   readonly #host: Host;
   /** Prepared and not finished, by the name at the destination. */
-  readonly #coming = new Map<string, Domain>();
+  readonly #coming = new Map<string, { readonly domain: Domain; readonly leader: RpcClient }>();
 
   constructor(host: Host) {
     this.#host = host;
@@ -49,10 +51,15 @@ export class OfflineMigrations {
     const { persistentXml } = parameters;
     const kept = persistentXml === undefined ? given : destinationOf(domains.parse(persistentXml), given);
     const domain = renamed(domains, kept.xml, parameters.name);
-    domains.checkMayCome(domain);
+    domains.checkIdentity(domain);
+    const there = domains.all.find((entry) => entry.uuid === domain.uuid);
+    if (there !== undefined) domains.checkIdle(there);
+    if (there !== undefined && isActive(there))
+      throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+    checkEmulator(config, domain);
     if (this.#coming.has(domain.name))
       throw no("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
-    this.#coming.set(domain.name, domain);
+    this.#coming.set(domain.name, { domain, leader: client });
     void client.closed.then(() => this.#forget(domain));
     // libvirt's client wants a URI here, though it leaves out the step that would use it.
     const { host = config.hostname } = config.migration;
@@ -60,13 +67,17 @@ export class OfflineMigrations {
   }
 
   /** Finish at the destination: defines it. */
-  async finish(name: string, cancelled: boolean): Promise<ManagedDomain> {
-    const domain = this.#coming.get(name);
-    if (domain === undefined)
+  async finish(
+    name: string,
+    cancelled: boolean,
+    client: RpcClient,
+  ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
+    const { domain, leader } = this.#coming.get(name) ?? {};
+    if (domain === undefined || leader !== client)
       throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
     this.#forget(domain);
     if (cancelled) throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
-    return this.#host.domains.define(domain);
+    return { entry: await this.#host.domains.define(domain), cookieOut: empty };
   }
 
   /** Confirm at the source. */
@@ -77,7 +88,8 @@ export class OfflineMigrations {
   /** All steps, with this host as the source. */
   async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words);
-    const there = new Redial(withOwnPki(this.#host.config, destinationUri), this.#host.clock);
+    const { config, clock } = this.#host;
+    const there = new Redial(withOwnPki(config, destinationOfClient(config, destinationUri)), clock);
     const name = words.parameters.name ?? entry.name;
     const step = {
       parameters: { ...words.parameters, name, xml },
@@ -97,7 +109,7 @@ export class OfflineMigrations {
   }
 
   #forget(domain: Domain): void {
-    if (this.#coming.get(domain.name) === domain) this.#coming.delete(domain.name);
+    if (this.#coming.get(domain.name)?.domain === domain) this.#coming.delete(domain.name);
   }
 }
 

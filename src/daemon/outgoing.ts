@@ -6,8 +6,9 @@ import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../drivers/journal/story.js";
 import { SettlePeer } from "../drivers/libvirt/settle-peer.js";
+import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { localSource, type SourceActor } from "../drivers/local-peers.js";
-import { hostOf } from "../drivers/qemu/block-devices.js";
+import { endProcess } from "../drivers/qemu/answers.js";
 import { findSource, type SourceHost, streamWish } from "../drivers/qemu/hosts.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
@@ -18,20 +19,33 @@ import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
+import { describeFailure } from "../protocol/failures.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
+import { hostOf, type StreamAddress } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
 import { no } from "./errors.js";
+import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
 import { endInMigration, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
+import { reachOf } from "./reach.js";
+import type { Said } from "./step-cookies.js";
+
+/** How long Confirm waits while the source asks the destination itself. */
+const confirmLimitMs = 10_000;
+const nothingLeft = { left: "nothing" } as const;
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
 type Kept = z.infer<typeof kept>;
 
 export interface Leaving {
   readonly migrationId: string;
+  /** Of this pair of hosts. */
+  readonly secret: string;
+  /** The connection that began the migration; null for one that this host leads itself. */
+  readonly client: RpcClient | null;
   /** Under its name at the destination. */
   readonly name: string;
   readonly undefineSource: boolean;
@@ -58,13 +72,27 @@ export class Outgoing {
   readonly #settling: SettlePeer;
   readonly #undefineSource: boolean;
   readonly #guest: SourceGuest;
+  readonly #secret: string | null;
+  readonly #client: RpcClient | null;
+  /** Where the destination can be asked, and by which name; null before Prepare's answer is known. */
+  #destination: { readonly hostname: string; readonly uri: string | null } | null = null;
   /** Begun early: it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
-  /** Takes the job. @throws LibvirtError when the domain does not run, or is not idle. */
-  static begin(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
+  /** Reserves the guest. @throws LibvirtError when the domain does not run, or is not idle. */
+  static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
+    const { migrationId, secret, undefineSource } = leaving;
+    await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
+    try {
+      return Outgoing.#open(host, entry, leaving);
+    } catch (error) {
+      await host.domains.migrationEnded(entry, await host.domains.foundOf(entry), { why: "failed" });
+      throw error;
+    }
+  }
+
+  static #open(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
     const { domain, guest } = host.domains.liveOf(entry);
-    host.domains.checkIdle(entry);
     const { clock, deadlines, policy } = host;
     const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
     const { stallMs } = host.config.migration;
@@ -72,7 +100,7 @@ export class Outgoing {
     const { abortOnError, storage, stream } = leaving;
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
-    const settling = new SettlePeer(clock);
+    const settling = new SettlePeer(clock, reachOf(host.config));
     const word: SourceHost & Kept = {
       ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
       ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
@@ -92,16 +120,24 @@ export class Outgoing {
     const input = wokenSource(found);
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host);
-    const settling = new SettlePeer(
-      host.clock,
-      withOwnPki(host.config, input.woken?.memory.prepared?.settle),
-    );
+    const { settle } = input.woken?.memory.prepared ?? {};
+    const settleAt = settle && withOwnPki(host.config, settle);
+    const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
     const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
-    if (from.qemu !== null) await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu));
-    const outgoing = new Outgoing(host, entry, domain, input.identity, opened, from.guest, settling, leaving);
-    await outgoing.#keepIntent();
-    return outgoing;
+    const { migrationId } = input.identity;
+    const { secret = null, peerJournal = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    settling.prove(secret, peerJournal);
+    entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
+    const intent = { departing: migrationId, secret, peerJournal };
+    const removed = leaving.undefineSource ? migrationId : null;
+    if (from.qemu !== null)
+      await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu), { ...intent, leaving: removed });
+    return new Outgoing(host, entry, domain, input.identity, opened, from.guest, settling, {
+      ...leaving,
+      secret,
+      client: null,
+    });
   }
 
   private constructor(
@@ -112,7 +148,7 @@ export class Outgoing {
     opened: Opened<SourceActor>,
     guest: SourceGuest,
     settling: SettlePeer,
-    leaving: Pick<Leaving, "undefineSource" | "stream">,
+    leaving: Pick<Leaving, "undefineSource" | "stream" | "client"> & { readonly secret: string | null },
   ) {
     this.identity = identity;
     this.domain = domain;
@@ -121,6 +157,8 @@ export class Outgoing {
     this.#guest = guest;
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
+    this.#secret = leaving.secret;
+    this.#client = leaving.client;
     this.mayGoOver = leaving.stream.postcopy !== undefined;
     settling.through = (uri) => this.#throughRelay(uri);
     this.peer = localSource(opened);
@@ -143,8 +181,7 @@ export class Outgoing {
   }
 
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
-    this.#settling.uri = withOwnPki(this.#host.config, prepared.settle);
-    await this.#keepIntent();
+    await this.#learn(prepared);
     const relay = await this.#relay;
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
     const host = hostOf(prepared.uri);
@@ -160,6 +197,11 @@ export class Outgoing {
 
   goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
+  /** At a destination that cannot be asked by the migration's id. */
+  proveBy(prove: NonNullable<SettlePeer["proveBy"]>): void {
+    this.#settling.proveBy = prove;
+  }
+
   /** Its coordinator has gone: what is not handed over stays, what is settles. */
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")
@@ -167,7 +209,7 @@ export class Outgoing {
   }
 
   /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
-  async #throughRelay(uri: string): Promise<string> {
+  async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
     if (!this.#host.config.migration.relay) return uri;
     await endRelay(this.#relayDirectory);
     this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
@@ -189,29 +231,96 @@ export class Outgoing {
     }
   }
 
-  /** A daemon that dies when the guest has just left undefines it after its restart. */
-  async #keepIntent(): Promise<void> {
-    const { domains } = this.#host;
+  /** Durable before QEMU is told to send anything: how the destination is asked, and what proves who asks. */
+  async #learn({ settle, peer }: Prepared): Promise<void> {
+    const { domains, config } = this.#host;
+    const { migrationId } = this.identity;
+    this.#settling.uri = settle && withOwnPki(config, settle);
+    this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
+    const peerJournal = peer?.journal ?? null;
+    this.#settling.prove(this.#secret, peerJournal);
     const { live } = domains.entryFor(this.domain);
-    if (this.#undefineSource && live !== null)
-      await domains.keepHandleOf(this.domain, live.guest.process.handle, {
-        leaving: this.identity.migrationId,
-      });
+    if (live === null || peerJournal === null) return;
+    const leaving = this.#undefineSource ? migrationId : null;
+    const { handle } = live.guest.process;
+    const secret = this.#secret;
+    await domains.keepHandleOf(this.domain, handle, { departing: migrationId, leaving, secret, peerJournal });
   }
 
-  async #conclude(entry: ManagedDomain, { outcome }: SourceReport): Promise<void> {
+  /** Whether a client leads the migration, and not this host itself. */
+  get isLed(): boolean {
+    return this.#client !== null;
+  }
+
+  /** Resolves when the client that leads the migration is gone. */
+  get leaderGone(): Promise<unknown> {
+    return this.#client?.closed ?? Promise.resolve();
+  }
+
+  /** @throws LibvirtError when a step belongs to another migration, or names none and is not its leader's. */
+  checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
+    const { migrationId } = this.identity;
+    if (said !== null && said.migrationId !== migrationId)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} is about the migration ${said.migrationId}; ${migrationId} is under way`,
+      );
+    if (said === null && client !== this.#client)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} names no migration, and comes from a connection that did not begin this one`,
+      );
+  }
+
+  /** The secret that Begin's cookie gives to the destination; null when this migration has none. */
+  get secret(): string | null {
+    return this.#secret;
+  }
+
+  /**
+   * Confirm, which is a hint. With the destination's receipt, or from the connection that led the migration to a host which
+   * cannot be asked by id, it counts; without, the source asks the destination itself before it ends its copy (G3).
+   * @throws LibvirtError when the message belongs to another migration.
+   */
+  async confirm(
+    { cancelled, said, client }: { cancelled: boolean; said: Said | null; client: RpcClient | null },
+    signal: AbortSignal,
+  ): Promise<Answer<SourceReport>> {
+    const { migrationId } = this.identity;
+    this.checkLedBy("Confirm", said, client);
+    const receipt = this.#secret === null ? null : receiptOf(this.#secret, migrationId);
+    const isProven = receipt !== null && said?.receipt !== undefined && isSame(receipt, said.receipt);
+    // A destination that has said where it is asked can be asked.
+    const isAskable = this.#settling.uri !== undefined;
+    if (cancelled || isProven || !isAskable) return this.peer.confirm({ cancelled }, signal);
+    if (!this.#actor.getSnapshot().hasTag("pointOfNoReturn"))
+      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+    return this.peer.confirm(
+      { cancelled: true },
+      AbortSignal.any([signal, AbortSignal.timeout(confirmLimitMs)]),
+    );
+  }
+
+  async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {
     const { domains } = this.#host;
     switch (outcome) {
       case "left":
-        if (this.#undefineSource) await domains.leaveForGood(entry, "migrated");
+        if (this.#undefineSource || entry.definition === null)
+          await domains.migrationEnded(entry, nothingLeft, {
+            why: "migrated",
+            undefine: this.#undefineSource,
+          });
         else await this.#leaveDefined(entry);
         break;
-      case "lost":
-        // After a post-copy whose destination has lost it there is still a QEMU: a person has to give the guest up.
-        if (entry.live !== null && isAlive(entry.live.guest.process.handle))
-          tellStanding(this.#host, entry, "postcopyFailed");
-        else await domains.leave(entry, endInMigration(entry.live));
+      case "lost": {
+        // After a post-copy whose destination has lost it there is still a QEMU, for an operator to end.
+        const { live } = entry;
+        const isLeft = live !== null && isAlive(live.guest.process.handle);
+        if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
+        const why = endInMigration(live);
+        await domains.migrationEnded(entry, isLeft ? { left: "broken" } : nothingLeft, { why });
         break;
+      }
       case "stayed": {
         const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
           ...{ running: false, status: "unknown" },
@@ -221,20 +330,39 @@ export class Outgoing {
           ? { name: "running", reason: reasons.running.migrationCanceled }
           : { name: "paused", reason: reasons.paused[status === "io-error" ? "ioError" : "user"] };
         if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
+        const found = entry.live === null ? nothingLeft : ({ left: running ? "running" : "paused" } as const);
+        await domains.migrationEnded(entry, found, { why: "failed" });
         break;
       }
-      case "stuck":
-        // Somebody has to look at it: its job stays.
+      case "stuck": {
+        // An operator has to look at it: its job stays.
+        const why = `the migration ${this.identity.migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+        await domains.migrationEnded(entry, { left: "unknown", why }, { why: "failed" });
         return;
+      }
     }
     domains.setJob(entry, null);
   }
 
-  /** It runs elsewhere from now on: this host does not start it again by itself (G1). */
+  /** The guest runs elsewhere from now on: this host starts it only when that host has conceded it (G1). */
   async #leaveDefined(entry: ManagedDomain): Promise<void> {
-    const { domains } = this.#host;
+    const { domains, clock } = this.#host;
     if (entry.autostart) await domains.setAutostart(entry, false);
-    await domains.leave(entry, "migrated");
+    const { prepared } = this.#actor.getSnapshot().context;
+    const { hostname = "", uri = null } = this.#destination ?? {
+      hostname: prepared?.peer?.hostname,
+      uri: prepared?.settle ?? null,
+    };
+    const { migrationId } = this.identity;
+    const away = { migrationId, hostname, uri, sinceMs: clock.now() };
+    const keepsRecord = await domains.setAway(entry.uuid, away).then(
+      () => false,
+      (error: unknown) => {
+        this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        return true;
+      },
+    );
+    await domains.migrationEnded(entry, { left: "away" }, { why: "migrated", keepsRecord });
   }
 
   #job(): Job {
@@ -254,6 +382,14 @@ export class Outgoing {
       suspend: async () => {
         const answer = await this.#guest.suspend(AbortSignal.timeout(10_000));
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+      },
+      destroy: async () => {
+        const { live } = this.#host.domains.byUuid(this.domain.uuid);
+        if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+        live.endsAs = "destroyed";
+        const answer = await endProcess(live.guest.process);
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+        await this.ended;
       },
     };
   }

@@ -5,6 +5,7 @@ import { type Cookie, readCookie } from "../drivers/domain/cookie/cookie.js";
 import { cookieFeatures } from "../drivers/domain/cookie/sections.js";
 import { writeCookie } from "../drivers/domain/cookie/write.js";
 import { messageOf } from "../protocol/answer.js";
+import { checkEmulator } from "./emulators.js";
 import type { Host } from "./host.js";
 import type { ManagedDomain } from "./managed-domain.js";
 import type { Outgoing } from "./outgoing.js";
@@ -15,7 +16,7 @@ const ofClocks: readonly string[] = ["started", "stopped", "sent", "delta"];
 
 export function performCookie(
   { config: { hostname, hostUuid } }: Host,
-  { domain: { name, uuid, xml }, followed }: Outgoing,
+  { domain: { name, uuid, xml }, identity: { migrationId }, followed }: Outgoing,
   { definition }: ManagedDomain,
   { flags, parameters }: Pick<StepWords, "flags" | "parameters">,
 ): Uint8Array {
@@ -25,17 +26,27 @@ export function performCookie(
   const asked = parameters.persistentXml !== undefined || (parameters.xml ?? xml) !== xml;
   const persistent =
     flags.has("PERSIST_DEST") && !asked && definition?.xml !== xml ? definition?.xml : undefined;
-  return writeCookie({ name, uuid, hostname, hostUuid, features: [], statistics, persistent });
+  return writeCookie({
+    name,
+    uuid,
+    hostname,
+    hostUuid,
+    features: [],
+    statistics,
+    persistent,
+    switchover: { version: 1, migration: migrationId, backings: [] },
+  });
 }
 
 /** `words.cookie` is Finish's. */
 export async function keepOfPerform(
-  { domains, jobs, config: { hostUuid }, complain }: Host,
+  { domains, jobs, config, complain }: Host,
   entry: ManagedDomain,
   { flags, parameters, cookie }: StepWords,
   nameAtSource: string,
 ): Promise<void> {
   try {
+    const { hostUuid } = config;
     const expected = { name: nameAtSource, uuid: entry.uuid, hostUuid, reads: cookieFeatures };
     const { statistics = {}, persistent } = readCookie(cookie, expected)?.cookie ?? {};
     jobs.keep(entry, { how: "completed", operation: "migration in", figures: figuresIn(statistics) });
@@ -43,6 +54,7 @@ export async function keepOfPerform(
       return;
     const domain = renamed(domains, persistent, entry.name);
     if (domain.uuid !== entry.uuid) throw new Error(`the definition in the cookie is of ${domain.uuid}`);
+    checkEmulator(config, domain);
     await domains.define(domain);
   } catch (error) {
     complain(`what the source has told of ${entry.name} cannot be kept: ${messageOf(error)}`);

@@ -13,10 +13,7 @@ const ways = { acpi: 1, agent: 2 };
 
 export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedures> {
   const press = async ({ uuid }: WireDomain, button: "system_powerdown" | "system_reset") => {
-    const entry = domains.byUuid(uuid);
-    const { guest } = domains.liveOf(entry);
-    domains.checkIdle(entry);
-    await guest.process.main.execute(button, {});
+    await domains.press(domains.byUuid(uuid), button);
   };
   return {
     domainShutdown: async ({ dom }, client) => {
@@ -48,7 +45,7 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
     domainSetAutostart: async ({ dom, autostart }, client) => {
       writing(client);
       const entry = domains.byUuid(dom.uuid);
-      domains.checkIdle(entry);
+      await domains.request(entry, { type: "operator.autostartRequested" });
       await domains.setAutostart(entry, autostart !== 0);
     },
   };

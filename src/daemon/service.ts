@@ -6,14 +6,18 @@ import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.
 import { decisions, moveEnds, own, reconnections } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import { type Handlers, type Service, serve, serveRemote } from "../drivers/libvirt-rpc/service.js";
-import { endProcess } from "../drivers/qemu/answers.js";
+import type { Reconnection } from "../protocol/messages.js";
+import { isMigrationId } from "../protocol/peer-text.js";
+import { quoted } from "../protocol/printable.js";
 import { capabilities } from "./capabilities.js";
+import type { Standing } from "./domain-records.js";
+import { checkAskedBinary } from "./emulators.js";
 import { no } from "./errors.js";
 import { EventClients } from "./events.js";
 import type { Host } from "./host.js";
 import { hostFacts } from "./host-facts.js";
 import { isListed, listFlags } from "./listing.js";
-import { isBrokenInPostcopy, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
+import { isActive, type ManagedDomain, quarantineOf } from "./managed-domain.js";
 import { migrateHandlers } from "./migrate-service.js";
 import type { Migrations } from "./migrations.js";
 import { Moves } from "./moves.js";
@@ -53,43 +57,6 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const started = async (entry: ManagedDomain, paused: boolean) => {
     if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
     return domains.start(entry.definition, { paused });
-  };
-  const destroyed = async (entry: ManagedDomain) => {
-    const live = domains.liveOf(entry);
-    // A post-copy cannot be aborted: a person gives the guest up so when one of its hosts does not come back.
-    if (entry.job !== null && !isInPostcopy(entry))
-      throw no("OPERATION_INVALID", `another job is active: ${entry.job.what}; abort it first`);
-    live.endsAs = "destroyed";
-    const answer = await endProcess(live.guest.process);
-    if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
-    await domains.leave(entry, "destroyed");
-  };
-  const suspended = async (entry: ManagedDomain) => {
-    const { guest } = domains.liveOf(entry);
-    if (entry.state.name === "paused") return;
-    // `virsh migrate --timeout` suspends the guest so, and does not resume it after a migration that failed.
-    const forMigration = entry.job?.suspend;
-    if (forMigration === undefined) await guest.process.main.execute("stop", {});
-    else await forMigration();
-    entry.state = { name: "paused", reason: reasons.paused[forMigration ? "migration" : "user"] };
-    domains.tell(entry, "suspended", forMigration ? "migrated" : "paused");
-  };
-  const resumed = async (entry: ManagedDomain) => {
-    const { guest } = domains.liveOf(entry);
-    domains.checkIdle(entry);
-    if (isBrokenInPostcopy(entry))
-      throw no(
-        "OPERATION_INVALID",
-        "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
-      );
-    if (entry.state.name === "running") throw no("OPERATION_INVALID", "domain is already running");
-    await guest.process.main.execute("cont", {});
-    entry.state = { name: "running", reason: reasons.running.unpaused };
-    domains.tell(entry, "resumed", "unpaused");
-  };
-  const undefined_ = async (entry: ManagedDomain) => {
-    domains.checkIdle(entry);
-    await domains.undefine(entry);
   };
   const events = new EventClients(host);
 
@@ -168,42 +135,46 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     },
     domainDestroy: async ({ dom }, client) => {
       writing(client);
-      await destroyed(of(dom));
+      await domains.destroy(of(dom));
     },
     domainDestroyFlags: async ({ dom, flags }, client) => {
       writing(client);
       checkFlags(flags, allOf(destroyFlags));
-      await destroyed(of(dom));
+      await domains.destroy(of(dom));
     },
     domainUndefine: async ({ dom }, client) => {
       writing(client);
-      await undefined_(of(dom));
+      await domains.undefineRequested(of(dom));
     },
     domainUndefineFlags: async ({ dom, flags }, client) => {
       writing(client);
       checkFlags(flags, allOf(undefineFlags));
-      await undefined_(of(dom));
+      await domains.undefineRequested(of(dom));
     },
     domainSuspend: async ({ dom }, client) => {
       writing(client);
-      await suspended(of(dom));
+      await domains.suspend(of(dom));
     },
     domainResume: async ({ dom }, client) => {
       writing(client);
-      await resumed(of(dom));
+      await domains.resume(of(dom));
     },
-    domainGetXmlDesc: ({ dom, flags }) => {
+    domainGetXmlDesc: ({ dom, flags }, client) => {
       checkFlags(flags, allOf(xmlFlags));
-      const { live, definition } = of(dom);
-      if (live === null || (flags & xmlFlags.inactive) !== 0)
-        return { xml: (definition ?? live?.domain)?.xml ?? "" };
-      return { xml: withId(live.domain.xml, live.id) };
+      // As libvirt does: these are for clients that may start the guest elsewhere.
+      if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
+        throw no("OPERATION_DENIED", "read only access prevents domainGetXmlDesc with secure or migratable");
+      const { live, arriving, definition } = of(dom);
+      const here = live ?? arriving;
+      if (here === null || (flags & xmlFlags.inactive) !== 0)
+        return { xml: (definition ?? here?.domain)?.xml ?? "" };
+      return { xml: withId(here.domain.xml, here.id) };
     },
     domainGetOsType: ({ dom }) => {
       const { live, definition } = of(dom);
       return { type: (live?.domain ?? definition)?.model?.os.type.text ?? "hvm" };
     },
-    domainIsActive: ({ dom }) => ({ active: of(dom).live === null ? 0 : 1 }),
+    domainIsActive: ({ dom }) => ({ active: isActive(of(dom)) ? 1 : 0 }),
     domainIsPersistent: ({ dom }) => ({ persistent: of(dom).definition === null ? 0 : 1 }),
     domainHasManagedSaveImage: ({ dom, flags }) => {
       checkFlags(flags, 0);
@@ -213,8 +184,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     /** libvirt's two kinds are about a domain that is deprecated or tainted, which none is here. */
     domainGetMessages: ({ dom, flags }) => {
       checkFlags(flags, allOf(messageFlags));
-      const { live, whyStopped } = of(dom);
-      return { msgs: flags === 0 && live === null && whyStopped !== null ? [whyStopped] : [] };
+      const entry = of(dom);
+      const why = quarantineOf(entry);
+      const stopped = entry.live === null ? entry.whyStopped : null;
+      const msgs = [why && `quarantined: ${why}`, stopped].filter((message) => message !== null);
+      return { msgs: flags === 0 ? msgs : [] };
     },
     domainGetState: ({ dom, flags }) => {
       checkFlags(flags, 0);
@@ -231,30 +205,68 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       ...migrateHandlers(host, migrations),
     }),
     serve(own, {
-      settle: async (it) => ({ decision: decisions[await migrations.settle(it, "settle")] }),
+      settle: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
       facts: async ({ binary, paths }, client) => {
         writing(client);
+        checkAskedBinary(host.config, binary);
         return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
       },
       announce: async (it) => {
-        await migrations.announce(it);
+        await migrations.announce(named(it));
       },
-      handOver: async (it) => ({ decision: decisions[await migrations.settle(it, "handOver")] }),
-      reconnect: async (it) => {
-        const where = await migrations.reconnect(it);
-        return typeof where === "string"
-          ? { state: reconnections[where], uri: "" }
-          : { state: reconnections.listens, uri: where.uri };
-      },
+      handOver: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+      reconnect: async (it) => reconnected(await migrations.reconnect(named(it))),
       move: async ({ migrationId, uuid, destinationUri, params, flags }, client) => {
         writing(client);
+        named({ migrationId });
         const words = wordsOf(params, new Uint8Array(), flags);
         const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
         return { end: moveEnds[end], why };
       },
-      yield: async (it) => ({ decision: decisions[await migrations.settle(it, "yield")] }),
+      yield: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+      concedeAway: async ({ migrationId, uuid, hostname, uri }, client) => {
+        writing(client);
+        named({ migrationId });
+        const entry = domains.all.find((domain) => domain.uuid === uuid);
+        if (entry === undefined)
+          throw no(
+            "OPERATION_INVALID",
+            `${host.config.hostname} has no definition of the guest, and does not know where it is`,
+          );
+        await domains.concede(entry, { migrationId, hostname, uri, sinceMs: host.clock.now() });
+      },
+      release: async ({ uuid }, client) => {
+        writing(client);
+        await domains.release(domains.byUuid(uuid));
+      },
+      standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
+      settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
+      yieldAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+      handOverAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+      announceAs: async (it) => {
+        await migrations.announce(named(it));
+      },
+      reconnectAs: async (it) => reconnected(await migrations.reconnect(named(it))),
     }),
   ];
+}
+
+/** What of a domain libvirt's own procedures cannot tell. */
+function standingOf(entry: ManagedDomain): readonly Standing[] {
+  const { name, uuid, away } = entry;
+  const quarantined = quarantineOf(entry);
+  return quarantined === null && away === null ? [] : [{ name, uuid, quarantined, away }];
+}
+
+const reconnected = (where: Reconnection) =>
+  typeof where === "string"
+    ? { state: reconnections[where], uri: "" }
+    : { state: reconnections.listens, uri: where.uri };
+
+/** @throws LibvirtError when its id is not one. */
+function named<It extends { readonly migrationId: string }>(it: It): It {
+  if (isMigrationId(it.migrationId)) return it;
+  throw no("INVALID_ARG", `${quoted(it.migrationId)} is not the id of a migration`);
 }
 
 /** As a running domain's XML begins at libvirt. */

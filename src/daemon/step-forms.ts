@@ -1,6 +1,7 @@
 // The steps in each form that libvirt's clients know: version 3 with extensible parameters, version 3 fixed, and version 2.
 // Every form comes down to the same five functions.
 
+import { version2NeedsIds } from "../drivers/libvirt/negotiation.js";
 import type { Domain as WireDomain } from "../drivers/libvirt-rpc/libvirt-types.js";
 import type { remote } from "../drivers/libvirt-rpc/procedures.js";
 import type { Handlers, RpcClient } from "../drivers/libvirt-rpc/service.js";
@@ -10,6 +11,7 @@ import type { Host } from "./host.js";
 import type { Migrations } from "./migrations.js";
 import { OfflineMigrations } from "./offline.js";
 import { checkTogether } from "./refused-together.js";
+import { readPrepareCookie } from "./step-cookies.js";
 import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
 import { wire, writing } from "./wire.js";
 
@@ -43,7 +45,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   ) => {
     writing(client);
     checkTogether(words, { side: "source" });
-    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri);
+    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri, client);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);
     return { cookieOut: empty };
@@ -52,16 +54,16 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     writing(client);
     const { name } = words.parameters;
     if (name === undefined) throw no("INVALID_ARG", "no destination name passed");
-    const entry = isOffline(words)
-      ? await offline.finish(name, cancelled)
-      : await migrations.finish(name, cancelled, words);
-    return { dom: wire(entry), cookieOut: empty };
+    const { entry, cookieOut } = isOffline(words)
+      ? await offline.finish(name, cancelled, client)
+      : await migrations.finish(name, cancelled, words, client);
+    return { dom: wire(entry), cookieOut };
   };
   const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
     writing(client);
     await (isOffline(words)
       ? offline.confirm(of(dom), words, cancelled)
-      : migrations.confirm(of(dom), cancelled));
+      : migrations.confirm(of(dom), cancelled, words, client));
   };
 
   return {
@@ -108,7 +110,11 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       // It would have to give up its definition before the destination has it.
       if (isOffline(words)) throw no("OPERATION_INVALID", "an offline migration needs version 3");
       if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
-      else await migrations.performAlone(of(dom), words);
+      else {
+        const { switchover } = readPrepareCookie(host, words.cookie, of(dom)) ?? {};
+        if (switchover?.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", version2NeedsIds);
+        await migrations.performAlone(of(dom), words);
+      }
     },
     domainMigrateFinish2: async ({ dname, flags, retcode }, client) => {
       // Its cookie is Prepare's, which this host has written itself.

@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import type { Redial } from "../drivers/libvirt/redial.js";
 import { prepareTunnel, type StepCalls } from "../drivers/libvirt/step-calls.js";
 import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
+import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../protocol/peer-text.js";
 
 export const oneWay =
   "a libvirtd's tunnel has no way back: a destination that cannot load the guest would leave nobody who runs it";
@@ -22,9 +23,11 @@ function joined(socket: Socket, stream: RpcStream): void {
   pipeline(stream, socket).catch(broken);
 }
 
-/** The destination's end. `uri` is where its QEMU listens. */
-export async function receiveTunnel(uri: string, stream: RpcStream): Promise<void> {
-  const socket = connect({ path: uri.replace(/^unix:/, ""), allowHalfOpen: true });
+/** The destination's end. `at` is where its QEMU listens. */
+export async function receiveTunnel(at: StreamAddress, stream: RpcStream): Promise<void> {
+  const parts = partsOf(at);
+  if (parts.type !== "unix") throw new Error(`a tunnel ends in a unix socket, not in ${at}`);
+  const socket = connect({ path: parts.path, allowHalfOpen: true });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
     socket.once("error", reject);
@@ -60,10 +63,10 @@ export class TunnelOut {
     await this.#connection.close();
   }
 
-  /** The URI for the source's QEMU. */
-  async #letIn(stream: RpcStream): Promise<string> {
+  /** The address for the source's QEMU. */
+  async #letIn(stream: RpcStream): Promise<StreamAddress> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const path = join(this.#directory, "tunnel.sock");
+    const path = socketPath(join(this.#directory, "tunnel.sock"), anywhere);
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       server.close();
       joined(socket, stream);
@@ -73,6 +76,6 @@ export class TunnelOut {
       server.on("error", reject);
       server.listen(path, resolve);
     });
-    return `unix:${path}`;
+    return unixAddress(path);
   }
 }

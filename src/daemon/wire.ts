@@ -5,7 +5,11 @@ import type { RpcClient } from "../drivers/libvirt-rpc/service.js";
 import { no } from "./errors.js";
 import type { ManagedDomain } from "./managed-domain.js";
 
-export const wire = ({ name, uuid, live }: ManagedDomain): WireDomain => ({ name, uuid, id: live?.id ?? -1 });
+export const wire = ({ name, uuid, live, arriving }: ManagedDomain): WireDomain => ({
+  name,
+  uuid,
+  id: (live ?? arriving)?.id ?? -1,
+});
 
 /** @throws LibvirtError OPERATION_DENIED for a client that may only read. */
 export function writing(client: RpcClient): void {

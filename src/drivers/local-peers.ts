@@ -4,7 +4,7 @@
 import type { Actor } from "xstate";
 import type { Opened } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../effects/ports.js";
-import type { DestinationEvent, destinationMachine } from "../machines/destination.js";
+import type { DestinationEvent, destinationMachine } from "../machines/destination/machine.js";
 import {
   type DestinationSnapshot,
   replyToAbort,
@@ -18,7 +18,7 @@ import {
   replyToSettle,
   type SourceSnapshot,
 } from "../machines/replies.js";
-import type { sourceMachine } from "../machines/source.js";
+import type { sourceMachine } from "../machines/source/machine.js";
 import { type Answer, done, failed, unknown } from "../protocol/answer.js";
 import type { GuestDescription } from "../protocol/messages.js";
 

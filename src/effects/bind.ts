@@ -2,9 +2,9 @@
 // deadline from the step table (G5), and answers done, failed or unknown; nothing rejects into a machine.
 
 import { fromCallback, fromPromise } from "xstate";
-import { coordinatorMachine } from "../machines/coordinator.js";
-import { type DestinationEvent, destinationMachine } from "../machines/destination.js";
-import { type SourceEvent, sourceMachine } from "../machines/source.js";
+import { coordinatorMachine } from "../machines/coordinator/machine.js";
+import { type DestinationEvent, destinationMachine } from "../machines/destination/machine.js";
+import { type SourceEvent, sourceMachine } from "../machines/source/machine.js";
 import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
 import type { Identity } from "../protocol/messages.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";

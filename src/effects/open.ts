@@ -2,10 +2,10 @@
 // is handed out before it starts, so that it can be watched from its first state on.
 
 import { type Actor, createActor } from "xstate";
-import type { CoordinatorInput } from "../machines/coordinator.js";
-import type { DestinationInput } from "../machines/destination.js";
-import type { SourceInput, sourceMachine } from "../machines/source.js";
-import { fencedGuest, forecastOf } from "../machines/source-setup.js";
+import type { CoordinatorInput } from "../machines/coordinator/machine.js";
+import type { DestinationInput } from "../machines/destination/machine.js";
+import type { SourceInput, sourceMachine } from "../machines/source/machine.js";
+import { fencedGuest, forecastOf } from "../machines/source/setup.js";
 import type { Progress } from "../protocol/convergence.js";
 import { describeForecast } from "../protocol/forecast.js";
 import { apart } from "./apart.js";

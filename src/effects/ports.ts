@@ -1,14 +1,14 @@
 // The ports: what the engine needs from the outside, in its own words. Drivers implement them; the simulated world
 // implements them too. Every answer is done, failed or unknown; only bugs throw.
 
-import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator/machine.js";
 import type {
   DestinationEvent,
   DestinationInput,
   DestinationMemory,
   PrepareInput,
-} from "../machines/destination.js";
-import type { Aside } from "../machines/habits.js";
+} from "../machines/destination/machine.js";
+import type { Aside } from "../machines/shared/actions.js";
 import type {
   CancelInput,
   Described,
@@ -19,7 +19,7 @@ import type {
   SourceInput,
   SourceMemory,
   StartInput,
-} from "../machines/source.js";
+} from "../machines/source/machine.js";
 import type { Answer } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
@@ -34,9 +34,11 @@ import type {
   Identity,
   Prepared,
   Reconnection,
+  Resumption,
   SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
+import type { StreamAddress } from "../protocol/peer-text.js";
 import type { Side } from "../protocol/steps.js";
 
 /** What a monitor and a process tell, in the order in which they tell it. */
@@ -77,7 +79,7 @@ export interface SourceGuest extends Overheard {
   /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
   breakStream(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
-  resumeStream(to: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>>;
+  resumeStream(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>>;
   /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
   throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
   /** Pauses the guest, without telling it as a person's pause. */
@@ -96,7 +98,7 @@ export interface DestinationGuest extends Overheard {
   /** What became of a stream that was coming in when the engine was restarted. */
   inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
   /** In post-copy: listens again after the connection was lost. */
-  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: string }>>;
+  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: StreamAddress }>>;
   /** Unless it was paused before; its disks are its own from then on. */
   resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
@@ -187,6 +189,8 @@ export interface AsideRecord {
 /** Somebody has asked how a migration ended that never came here: it never will. */
 export interface TombstoneRecord {
   readonly kind: "tombstone";
+  /** Absent in most: refused. */
+  readonly decision?: Decision;
   readonly migrationId: string;
   readonly side: "destination";
   readonly atMs: number;

@@ -2,10 +2,11 @@
 // until all that was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
 
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
-import type { CoordinatorMemory } from "../machines/coordinator.js";
-import type { DestinationMemory } from "../machines/destination.js";
-import type { Aside, Habits } from "../machines/habits.js";
-import type { SourceMemory } from "../machines/source.js";
+import type { CoordinatorMemory } from "../machines/coordinator/machine.js";
+import type { DestinationMemory } from "../machines/destination/machine.js";
+import type { Aside, Habits } from "../machines/shared/actions.js";
+import { stateName } from "../machines/shared/walk.js";
+import type { SourceMemory } from "../machines/source/machine.js";
 import type { Side } from "../protocol/steps.js";
 import { apart } from "./apart.js";
 import type { Clock, Journal, JournalRecord, OpenedRecord } from "./ports.js";
@@ -56,9 +57,9 @@ export function createRecorder(options: {
     apart(() => onRecord?.(record));
   };
 
-  const note = ({ value, context }: AnyMachineSnapshot, event: string) => {
-    const state = stateName(value);
-    const now = context as AnyContext;
+  const note = (snapshot: AnyMachineSnapshot, event: string) => {
+    const state = stateName(snapshot);
+    const now = snapshot.context as AnyContext;
     const before = last ?? now;
     const learned = remembered[side].filter((name) => now[name] !== before[name]);
     if (state === lastState && learned.length === 0) return;
@@ -103,13 +104,3 @@ export function createRecorder(options: {
 }
 
 type AnyContext = Habits & Readonly<Record<string, unknown>>;
-
-/** XState's value as one string: `settling.asking`, `precopying(limits.told, watchdog.watching)`. */
-export function stateName(value: unknown): string {
-  if (typeof value !== "object" || value === null) return String(value);
-  const inner = Object.entries(value).map(([name, child]) => {
-    const below = stateName(child);
-    return below === "" ? name : below.startsWith("(") ? `${name}${below}` : `${name}.${below}`;
-  });
-  return inner.length === 1 ? inner.join("") : `(${inner.join(", ")})`;
-}

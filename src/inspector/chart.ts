@@ -2,10 +2,10 @@
 // machine itself, when the page is built and when the docs are printed.
 
 export interface ChartState {
-  /** Its path: `precopying.limits.told`. */
+  /** Its recorded name, `precopying.limits.told`; a group's own key. */
   readonly id: string;
   readonly key: string;
-  readonly kind: "atomic" | "compound" | "parallel" | "final" | "history";
+  readonly kind: "group" | "atomic" | "compound" | "parallel" | "final" | "history";
   readonly says: string;
   /** libvirt's job phase. */
   readonly phase: string | null;
@@ -38,34 +38,3 @@ export const eventName = (event: string): string =>
     .replace(/^xstate\.done\.actor\.(\w+).*/, "$1 answers")
     .replace(/^xstate\.after\.(\w+)\..*/, "after $1")
     .replace(/^xstate\.done\.state\..*/, "its parts have ended");
-
-/** The states that are lit when a machine is in `state`, as the recorder names it: `a(b.c, d)` is a, a.b, a.b.c and a.d. */
-export function litStates(state: string): ReadonlySet<string> {
-  const lit = new Set<string>();
-  let at = 0;
-  const level = (prefix: string): void => {
-    let path = prefix;
-    for (;;) {
-      const [name = ""] = /^[\w-]+/.exec(state.slice(at)) ?? [];
-      at += name.length;
-      if (name !== "") {
-        path = path === "" ? name : `${path}.${name}`;
-        lit.add(path);
-      }
-      const mark = state[at];
-      if (mark === ".") at += 1;
-      else if (mark === "(") {
-        at += 1;
-        level(path);
-      } else if (mark === ",") {
-        at += 2;
-        path = prefix;
-      } else {
-        if (mark === ")") at += 1;
-        return;
-      }
-    }
-  };
-  level("");
-  return lit;
-}

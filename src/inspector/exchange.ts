@@ -2,7 +2,7 @@
 // answer was heard. A question that was answered with nothing was lost, or its answer was.
 
 import type { AnswerSeen, CallSeen } from "../effects/observe.js";
-import { topState } from "../machines/habits.js";
+import { invokedIn } from "../machines/shared/states.js";
 import type { QuestionName, Side } from "../protocol/steps.js";
 import type { Entry } from "./moment.js";
 
@@ -37,27 +37,6 @@ export const kinds: Readonly<Record<string, Kind>> = {
   handOver: fromSource("source.handedOver", "post-copy: take the guest"),
   reconnect: fromSource("source.reconnectAsked", "post-copy: listen again"),
 } satisfies Record<QuestionName, Kind> & Readonly<Record<string, Kind>>;
-
-/** By side: in which states it asks, and what. The innermost name is enough where it is the same everywhere. */
-const asked: Readonly<Record<Side, Readonly<Record<string, string>>>> = {
-  source: {
-    settling: "settle",
-    yielding: "yield",
-    takingBack: "takeBack",
-    handingOver: "handOver",
-    reconnecting: "reconnect",
-  },
-  destination: {},
-  coordinator: {
-    beginning: "askBegin",
-    preparing: "askPrepare",
-    performing: "askPerform",
-    finishing: "askFinish",
-    finishingCancelled: "askFinishCancelled",
-    confirming: "askConfirm",
-    confirmingCancelled: "askConfirmCancelled",
-  },
-};
 
 export interface Message {
   readonly question: string;
@@ -156,11 +135,10 @@ export class Exchange {
       const answer = unanswered ? "unknown" : because.length > 0 ? "failed" : "done";
       this.#close(message, { index, atMs, answer, says: because[0]?.message ?? "" });
     }
-    const question = asked[side][topState(state)];
+    const asked = invokedIn(side, state).filter((name) => name in kinds);
     for (const given of this.#open.values())
-      if (given.from === side && given.question !== question)
+      if (given.from === side && !asked.includes(given.question) && !/\.waiting\b/.test(state))
         this.#close(given, { index, atMs, answer: "given up", says: "" });
-    const waits = /\.waiting\b/.test(state);
-    if (question !== undefined && !waits && !this.#open.has(question)) this.#send(question, index, atMs);
+    for (const question of asked) if (!this.#open.has(question)) this.#send(question, index, atMs);
   }
 }

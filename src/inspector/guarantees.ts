@@ -1,10 +1,10 @@
 // The guarantees as far as a story shows them, checked as it is told. What lies outside of the records, such as disks and
 // what is left on a host, is said to be so.
 
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
+import { hasTag, isFinal } from "../machines/shared/states.js";
 import { type Entry, type Moment, sides } from "./moment.js";
-import { atDestination, atSource, whoRuns } from "./who-runs.js";
+import { guestIn, whoRuns } from "./who-runs.js";
 
 export const guaranteeNames = ["G1", "G2", "G3", "G5", "G7"] as const;
 export type GuaranteeName = (typeof guaranteeNames)[number];
@@ -36,13 +36,12 @@ export class Guarantees {
     if (entry.kind !== "state") return;
     const { source, destination } = moment.sides;
     const [here, there] = [
-      source && atSource[topState(source.state)],
-      destination && atDestination[topState(destination.state)],
+      source && guestIn("source", source.state),
+      destination && guestIn("destination", destination.state),
     ];
     const { side } = entry;
     const top = topState(entry.state);
-    if (side === "destination" && ["taking", "resuming", "landing", "fetching", "arrived"].includes(top))
-      this.#taken = true;
+    if (side === "destination" && hasTag(side, entry.state, "decided")) this.#taken = true;
     if (there === "runs") this.#ranThere = true;
     if (here === "runs" && there === "runs")
       this.#break("G1", `the source is ${source?.state}, and the destination ${destination?.state}`, moment);

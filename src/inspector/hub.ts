@@ -2,8 +2,8 @@
 // It costs a push into an array while nobody looks. Old progress and old lines of the monitor go first, and that is told.
 
 import type { Observation, Observe } from "../effects/observe.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
+import { isFinal } from "../machines/shared/states.js";
 import type { Side } from "../protocol/steps.js";
 import { whoRuns } from "./who-runs.js";
 

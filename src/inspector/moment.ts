@@ -2,7 +2,7 @@
 // entry, each moment a value of its own, so that one can go back and forth.
 
 import type { AnswerSeen, CallSeen } from "../effects/observe.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
 import type { Progress } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import type { GuestWas, Identity } from "../protocol/messages.js";

@@ -1,88 +1,9 @@
 // Who runs the guest, as one sentence, from what the machines of both sides are known to be in. It upholds no guarantee; it
 // tells of them, and says no more than the machines know.
 
-import { topState } from "../machines/habits.js";
+import type { GuestHere } from "../machines/shared/actions.js";
+import { hasTag, metaIn } from "../machines/shared/states.js";
 import type { GuestWas } from "../protocol/messages.js";
-
-/** How the guest stands on one side, by that side's state. */
-type Here =
-  /** It runs, unless a person has paused it. */
-  | "runs"
-  /** This copy stands still, and may still run again here. */
-  | "still"
-  /** It is not certain: QEMU is being asked, or told. */
-  | "unsure"
-  /** A copy that must not run: it is being filled, is held back, or is being ended. */
-  | "held"
-  /** No copy is left. */
-  | "gone"
-  /** The copy has died and took the guest with it, as far as this side knows. */
-  | "lost"
-  | "stuck";
-
-export const atSource: Readonly<Record<string, Here>> = {
-  waking: "unsure",
-  recovering: "unsure",
-  beginning: "runs",
-  doubting: "unsure",
-  begun: "runs",
-  mirroring: "runs",
-  starting: "runs",
-  precopying: "runs",
-  pausing: "still",
-  endingMirrors: "still",
-  switchingOver: "still",
-  handingOver: "still",
-  serving: "held",
-  reconnecting: "held",
-  stranded: "held",
-  reviving: "unsure",
-  askingBack: "still",
-  abandoning: "held",
-  handedOver: "still",
-  settling: "still",
-  yielding: "gone",
-  killing: "held",
-  cancelling: "unsure",
-  rescuing: "unsure",
-  restoring: "unsure",
-  unmirroring: "runs",
-  takingBack: "runs",
-  losing: "lost",
-  tellingStuck: "stuck",
-  left: "gone",
-  stayed: "runs",
-  lost: "lost",
-  stuck: "stuck",
-};
-
-export const atDestination: Readonly<Record<string, Here>> = {
-  waking: "unsure",
-  recovering: "unsure",
-  preparing: "held",
-  listening: "held",
-  receiving: "held",
-  completing: "held",
-  receivingPostcopy: "held",
-  runnable: "held",
-  entrusted: "held",
-  received: "held",
-  claiming: "held",
-  disclaiming: "held",
-  taking: "unsure",
-  resuming: "unsure",
-  landing: "runs",
-  fetching: "runs",
-  orphaned: "runs",
-  refusing: "held",
-  endingUnrecorded: "held",
-  killing: "held",
-  arrived: "runs",
-  refused: "gone",
-  lost: "lost",
-  stuck: "stuck",
-  leftBehind: "held",
-};
 
 export interface KnownStates {
   /** Null when nothing is known of that side. */
@@ -97,9 +18,13 @@ export interface WhoRuns {
   readonly says: string;
 }
 
+/** How the guest stands on that side; a state that this version does not know says nothing. */
+export const guestIn = (side: "source" | "destination", state: string): GuestHere =>
+  metaIn(side, state).guest ?? "unsure";
+
 export function whoRuns({ source, destination, guestWas }: KnownStates): WhoRuns {
-  const here = source === null ? undefined : (atSource[topState(source)] ?? "unsure");
-  const there = destination === null ? undefined : (atDestination[topState(destination)] ?? "unsure");
+  const here = source === null ? undefined : guestIn("source", source);
+  const there = destination === null ? undefined : guestIn("destination", destination);
   const runs = (where: "source" | "destination", more = ""): WhoRuns => ({
     runs: where,
     says:
@@ -136,16 +61,9 @@ export function whoRuns({ source, destination, guestWas }: KnownStates): WhoRuns
   return runs("source");
 }
 
-function standing(source: string, there: Here | undefined): string {
-  switch (topState(source)) {
-    case "handedOver":
-    case "settling":
-    case "handingOver":
-    case "askingBack":
-      return there === "gone"
-        ? " at the moment: the destination has refused it, and the source takes it back"
-        : " at the moment: the source's copy stays paused until the destination has said taken or refused";
-    default:
-      return " at the moment: it is paused for the switchover";
-  }
+function standing(source: string, there: GuestHere | undefined): string {
+  if (!hasTag("source", source, "pointOfNoReturn")) return " at the moment: it is paused for the switchover";
+  return there === "gone"
+    ? " at the moment: the destination has refused it, and the source takes it back"
+    : " at the moment: the source's copy stays paused until the destination has said taken or refused";
 }

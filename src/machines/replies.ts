@@ -12,8 +12,8 @@ import type {
   Reconnection,
   SourceReport,
 } from "../protocol/messages.js";
-import type { destinationMachine } from "./destination.js";
-import type { sourceMachine } from "./source.js";
+import type { destinationMachine } from "./destination/machine.js";
+import type { sourceMachine } from "./source/machine.js";
 
 export type SourceSnapshot = SnapshotFrom<typeof sourceMachine>;
 export type DestinationSnapshot = SnapshotFrom<typeof destinationMachine>;
@@ -45,7 +45,11 @@ export const replyToConfirm = (snapshot: SourceSnapshot): Reply<SourceReport> =>
   snapshot.output === undefined ? undefined : done(snapshot.output);
 
 export function replyToPrepare(snapshot: DestinationSnapshot): Reply<Prepared> {
-  if (snapshot.hasTag("refused") || snapshot.matches("refusing") || snapshot.context.prepared === null) {
+  if (
+    snapshot.hasTag("refused") ||
+    snapshot.matches({ refusal: "refusing" }) ||
+    snapshot.context.prepared === null
+  ) {
     return snapshot.status === "active" ? undefined : failedThere(failuresOf(snapshot), "Prepare failed");
   }
   return done(snapshot.context.prepared);
@@ -56,8 +60,7 @@ export const replyToFinish = (snapshot: DestinationSnapshot): Reply<DestinationR
   snapshot.output === undefined ? undefined : done(snapshot.output);
 
 export function replyToAnnounce(snapshot: DestinationSnapshot): Reply<null> {
-  const hears = ["receivingPostcopy", "runnable", "entrusted"] as const;
-  if (hears.some((it) => snapshot.matches(it)) || snapshot.hasTag("taken")) return nothing;
+  if (snapshot.hasTag("announced") || snapshot.hasTag("taken")) return nothing;
   if (snapshot.hasTag("refused"))
     return failedThere(failuresOf(snapshot), "the destination refused the guest");
   return undefined;
@@ -68,12 +71,12 @@ export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnect
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
     return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
   const { reconnection, memory } = snapshot.context;
-  if (snapshot.matches("runnable") && memory !== "partly") return done("whole");
-  const at = (line: "connected" | "disconnected" | "listening") =>
-    snapshot.matches({ runnable: { line } }) || snapshot.matches({ fetching: { line } });
-  if (at("listening") && reconnection !== null) return done(reconnection);
+  if (snapshot.matches({ postcopy: "runnable" }) && memory !== "partly") return done("whole");
+  if (snapshot.hasTag("listensAgain") && reconnection !== null) return done(reconnection);
   // The question was heard before the engine was restarted, or in vain.
-  return at("disconnected") || at("connected") ? failed("QEMU does not listen again") : undefined;
+  return snapshot.hasTag("disconnected") || snapshot.hasTag("connected")
+    ? failed("QEMU does not listen again")
+    : undefined;
 }
 
 export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {

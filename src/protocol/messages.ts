@@ -2,6 +2,7 @@
 
 import type { Failure } from "./failures.js";
 import type { DestinationOutcome, SourceOutcome } from "./outcomes.js";
+import type { ConnectionUri, HostName, StreamAddress } from "./peer-text.js";
 
 /** Names one migration of one guest; every question carries it, so that a late or repeated message is known. */
 export interface Identity {
@@ -50,15 +51,19 @@ export interface Settings {
 
 /** Prepare's answer, which Perform gets. */
 export interface Prepared {
-  /** Where QEMU listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
-  readonly uri: string;
+  /** Where QEMU listens. */
+  readonly uri: StreamAddress;
   /** Whose certificate is to be expected there, where the `uri` does not tell. */
-  readonly host?: string;
+  readonly host?: HostName;
   readonly capabilities: readonly string[];
-  /** Where QEMU exports the disks that are copied over NBD, each by its name: `unix:/path` or `tcp:host:port`. */
-  readonly storage?: string;
+  /** Where QEMU exports the disks that are copied over NBD, each by its name. */
+  readonly storage?: StreamAddress;
   /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
-  readonly settle?: string;
+  readonly settle?: ConnectionUri;
+  /** The host that answered; `journal` identifies its memory of migrations, absent when it does not tell. */
+  readonly peer?: { readonly hostname: string; readonly journal?: string };
+  /** libvirt's id of the domain that waits there, by which a libvirtd's is known again. */
+  readonly incomingId?: number;
 }
 
 /** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */
@@ -95,7 +100,13 @@ export type DestinationFound =
  * the guest has not been handed over. `arrived`: it has taken the guest, and has all of its memory. `lost`: its copy is gone
  * for good.
  */
-export type Reconnection = { readonly uri: string } | "whole" | "arrived" | "lost";
+export type Reconnection = { readonly uri: StreamAddress } | "whole" | "arrived" | "lost";
+
+/**
+ * What became of QEMU's part in a new connection. `held`: it has sent everything over the connection that is lost, and does
+ * not give that one up, so that it can take no new one.
+ */
+export type Resumption = "connecting" | "held";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

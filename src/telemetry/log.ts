@@ -3,9 +3,10 @@
 
 import { type DestinationStream, type Logger, pino } from "pino";
 import type { Observe } from "../effects/observe.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
+import { isFinal } from "../machines/shared/states.js";
 import { describeFailure } from "../protocol/failures.js";
+import { safeJson } from "../protocol/printable.js";
 import { traceIdOf } from "./traces.js";
 
 export interface Log {
@@ -17,7 +18,9 @@ export interface Log {
 
 /** `level` as pino's; states inside of others are told at `debug`. Default: to stdout. */
 export function createLog(level: string, to?: DestinationStream): Log {
-  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  // What others have said is safe to print, and reads as it was said.
+  const hooks = { streamWrite: safeJson };
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, hooks };
   const logger: Logger = to === undefined ? pino(options) : pino(options, to);
   /** Of each side that is under way. */
   const known = new Map<string, { readonly domain: string; top: string }>();

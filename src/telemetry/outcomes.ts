@@ -1,8 +1,8 @@
 // How a side has ended, in a word: its final state; of a coordinator, what follows from what both sides have told it.
 
 import type { StateRecord } from "../effects/ports.js";
-import { isFinal } from "../machines/final.js";
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
+import { isFinal } from "../machines/shared/states.js";
 import { type Failure, inTellingOrder } from "../protocol/failures.js";
 import { type DestinationOutcome, judge, type SourceOutcome } from "../protocol/outcomes.js";
 

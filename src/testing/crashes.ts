@@ -20,21 +20,36 @@ export class Crashes {
   }
 
   from(state: State): Move[] {
-    const { source, destination, coordinator, coordinatorDied } = state;
-    const outside = outsideKey(state);
-    const expired = state.fence === "offered" ? [expires] : [];
-    const bySource = this.#source.get(source.id, outside, () => this.#sourceDies(state));
-    const byDestination =
-      destination === null
-        ? []
-        : this.#destination.get(destination.id, outside, () => this.#destinationDies(state, destination));
-    if (!this.#rules.peerToPeer) {
-      const byClient = coordinatorDied
-        ? []
-        : this.#client.get(coordinator.id, 0, () => clientDies(coordinator));
-      return [...bySource, ...byDestination, ...byClient, ...expired];
-    }
-    return [...this.#withCoordinator(state, bySource), ...byDestination, ...expired];
+    return [
+      ...this.atSource(state),
+      ...this.atDestination(state),
+      ...this.ofClient(state),
+      ...this.ofOffer(state),
+    ];
+  }
+
+  /** In peer-to-peer mode this depends on the coordinator too. */
+  atSource(state: State): Move[] {
+    const { source } = state;
+    const moves = this.#source.get(source.id, outsideKey(state), () => this.#sourceDies(state));
+    return this.#rules.peerToPeer ? this.#withCoordinator(state, moves) : moves;
+  }
+
+  atDestination(state: State): Move[] {
+    const { destination } = state;
+    if (destination === null) return [];
+    return this.#destination.get(destination.id, outsideKey(state), () =>
+      this.#destinationDies(state, destination),
+    );
+  }
+
+  ofClient({ coordinator, coordinatorDied }: State): Move[] {
+    if (this.#rules.peerToPeer || coordinatorDied) return [];
+    return this.#client.get(coordinator.id, 0, () => clientDies(coordinator));
+  }
+
+  ofOffer({ fence }: State): Move[] {
+    return fence === "offered" ? [expires] : [];
   }
 
   /** The coordinator dies and wakes with the source that it lives beside; also when the source has ended already. */

@@ -8,6 +8,7 @@ import {
   ownEnd,
   type SourceFound,
 } from "../protocol/messages.js";
+import { anywhere, streamAddress } from "../protocol/peer-text.js";
 import { room } from "./memo.js";
 import {
   breaks,
@@ -55,7 +56,8 @@ export const describedAs = (storage: boolean, fenced: boolean): GuestDescription
   disks: storage ? [{ name: "one", capacityBytes: 1 }] : [],
   fencingToken: fenced ? "t-1" : null,
 });
-export const preparedAt = { uri: "unix:/nowhere", capabilities: [], storage: "unix:/nowhere" };
+const nowhere = streamAddress("unix:/nowhere", anywhere);
+export const preparedAt = { uri: nowhere, capabilities: [], storage: nowhere };
 
 interface Done {
   readonly change: Partial<Outside>;
@@ -112,7 +114,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
       if (qemuS.cpu === "stopped") return only(nothing);
       return { change: { qemuS: withSource(qemuS, { cpu: "stopped", suspended: true }) }, answer: nothing };
     case "continue":
-      if (qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
+      if (!qemuS.alive || qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
       return {
         change: { qemuS: withSource(qemuS, { migration: qemuS.postcopyAsked ? "toPostcopy" : "device" }) },
         answer: nothing,
@@ -134,20 +136,21 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
             qemuD: withDestination(breaks.destination(qemuD), { stream: "partlyListening" }),
             ...(qemuS.alive && qemuS.migration === "postcopy" && { qemuS: breaks.source(qemuS) }),
           },
-          answer: done({ uri: "unix:/nowhere" }),
+          answer: done({ uri: nowhere }),
         };
       if (qemuD.stream !== "partlyBroken" && qemuD.stream !== "partlyListening")
         return only(failed("it is not in post-copy"));
       return {
         change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
-        answer: done({ uri: "unix:/nowhere" }),
+        answer: done({ uri: nowhere }),
       };
     case "resumeStream":
       if (qemuS.facts.length > 0) return only(null);
+      if (qemuS.alive && qemuS.migration === "hung") return only(done("held"));
       if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("it is not to be resumed"));
       if (!qemuD.alive || qemuD.stream !== "partlyListening")
-        return { change: { qemuS: breaks.source(qemuS) }, answer: nothing };
-      return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: nothing };
+        return { change: { qemuS: breaks.source(qemuS) }, answer: done("connecting") };
+      return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: done("connecting") };
     case "cancel":
     case "rescue": {
       if (!qemuS.alive) return only(unknown("QEMU is dead"));

@@ -45,11 +45,11 @@ export class Messages {
     const asked = state[addressee(question)];
     const rest = (asked?.id ?? -1) + 1 + room * state.network.waitsId;
     return this.#answers[node.side].get(node.id, rest, () =>
-      questionsIn(node).flatMap((it) => this.#answersTo(it, state, node)),
+      questionsIn(node).flatMap((it) => this.answersTo(it, state, node)),
     );
   }
 
-  #answersTo(question: Question, state: State, node: Standing): Move[] {
+  answersTo(question: Question, state: State, node: Standing): Move[] {
     const name = `${node.side}.${question}`;
     const end = (answer: Answer<unknown>) => ({
       steps: [this.#rules[node.side].complete(node, question, answer, shortly(answer))],
@@ -58,8 +58,8 @@ export class Messages {
     const wait = state.network.waits.get(question);
     if (typeof wait === "object")
       return [late, { name: `${name}: the answer arrives`, fault: false, change: end(wait.answer) }];
-    const { source, destination } = state;
-    const asked = { source: source.snapshot, destination: destination?.snapshot };
+    const side = addressee(question);
+    const asked = { source: undefined, destination: undefined, [side]: state[side]?.snapshot };
     const answer = wait === "arrived" ? replyTo(question, asked) : undefined;
     if (answer === undefined) return [late];
     if (this.#isCall(question)) return [{ name: `${name} is answered`, fault: false, change: end(answer) }];
@@ -77,18 +77,17 @@ export class Messages {
     if (network.underWay.size === 0) return [];
     const both = source.id + room * ((destination?.id ?? -1) + 1);
     return this.#deliveries.get(network.id, both, () =>
-      [...network.underWay.keys()].flatMap((question) => {
-        const step = this.#told(state, question);
-        const steps = step === undefined ? [] : [step];
-        const change = (again: boolean) => ({ message: { arrives: question, again }, steps });
-        const arrives: Move = { name: `${question} arrives`, fault: false, change: change(false) };
-        if (this.#isCall(question)) return [arrives];
-        return [
-          arrives,
-          { name: `${question} arrives, and will once more`, fault: true, change: change(true) },
-        ];
-      }),
+      [...network.underWay.keys()].flatMap((question) => this.delivery(question, state)),
     );
+  }
+
+  delivery(question: Question, state: State): Move[] {
+    const step = this.#told(state, question);
+    const steps = step === undefined ? [] : [step];
+    const change = (again: boolean) => ({ message: { arrives: question, again }, steps });
+    const arrives: Move = { name: `${question} arrives`, fault: false, change: change(false) };
+    if (this.#isCall(question)) return [arrives];
+    return [arrives, { name: `${question} arrives, and will once more`, fault: true, change: change(true) }];
   }
 
   #told(state: State, question: Question): Step | undefined {
@@ -130,7 +129,10 @@ const tells: Readonly<Partial<Record<Question, string>>> = {
 /** What the one who is asked answers now; undefined while it has no answer. */
 export function replyTo(
   question: Question,
-  asked: { readonly source: AnyMachineSnapshot; readonly destination: AnyMachineSnapshot | undefined },
+  asked: {
+    readonly source: AnyMachineSnapshot | undefined;
+    readonly destination: AnyMachineSnapshot | undefined;
+  },
 ): Answer<unknown> | undefined {
   const source = asked.source as machine.SourceSnapshot;
   const destination = asked.destination as machine.DestinationSnapshot | undefined;

@@ -34,19 +34,19 @@ export interface Rules {
 
 export class Moves {
   readonly rules: Rules;
-  readonly #outcomes: Outcomes;
-  readonly #messages: Messages;
-  readonly #qemus: QemuMoves;
-  readonly #crashes: Crashes;
+  readonly outcomes: Outcomes;
+  readonly messages: Messages;
+  readonly qemus: QemuMoves;
+  readonly crashes: Crashes;
   readonly #persons = new Memo<Move[]>();
   readonly #postcopies = new Memo<Move[]>();
 
   constructor(rules: Rules) {
     this.rules = rules;
-    this.#outcomes = new Outcomes(rules);
-    this.#messages = new Messages(rules);
-    this.#qemus = new QemuMoves(rules);
-    this.#crashes = new Crashes(rules);
+    this.outcomes = new Outcomes(rules);
+    this.messages = new Messages(rules);
+    this.qemus = new QemuMoves(rules);
+    this.crashes = new Crashes(rules);
   }
 
   from(state: State): Move[] {
@@ -55,18 +55,18 @@ export class Moves {
     this.#add(moves, state, source);
     if (destination !== null) this.#add(moves, state, destination);
     if (!coordinatorDied) this.#add(moves, state, coordinator);
-    moves.push(...this.#messages.deliveries(state), ...this.#qemus.from(state), ...this.#crashes.from(state));
-    if (!coordinatorDied && state.abortsLeft > 0) moves.push(...this.#abort(state));
-    if (this.rules.postcopy) moves.push(...this.#postcopy(source));
+    moves.push(...this.messages.deliveries(state), ...this.qemus.from(state), ...this.crashes.from(state));
+    moves.push(...this.abort(state), ...this.askForPostcopy(state));
     return moves;
   }
 
   #add(moves: Move[], state: State, node: Standing): void {
     if (node.ended) return;
-    moves.push(...this.#outcomes.from(state, node), ...this.#messages.answers(state, node));
+    moves.push(...this.outcomes.from(state, node), ...this.messages.answers(state, node));
   }
 
-  #postcopy(source: Standing): Move[] {
+  askForPostcopy({ source }: State): Move[] {
+    if (!this.rules.postcopy) return [];
     return this.#postcopies.get(source.id, 0, () => {
       if (!source.state.includes("postcopy.unasked")) return [];
       const steps = [this.rules.source.send(source, { type: "person.postcopyAsked" })];
@@ -74,7 +74,8 @@ export class Moves {
     });
   }
 
-  #abort({ coordinator, abortsLeft }: State): Move[] {
+  abort({ coordinator, coordinatorDied, abortsLeft }: State): Move[] {
+    if (coordinatorDied || abortsLeft === 0) return [];
     return this.#persons.get(coordinator.id, abortsLeft, () => {
       if (coordinator.ended) return [];
       const step = this.rules.coordinator.send(coordinator, { type: "person.aborted" });

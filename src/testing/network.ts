@@ -62,6 +62,9 @@ function after(from: Network, why: Step | MessageChange | string, compute: () =>
 
 export const silence = network(new Map(), new Map());
 
+/** A source asks it of the destination; all others are the coordinator's. */
+export const isOfSource = (question: Question): boolean => ofSource.some((it) => it === question);
+
 const isQuestion = (effect: string): effect is Question =>
   effect.startsWith("ask") || ofSource.some((it) => it === effect);
 export const questionsOf = (effects: Iterable<string>): Question[] => [...effects].filter(isQuestion);
@@ -112,6 +115,17 @@ export function forgetTheDeaf(from: Network, source: boolean, destination: boole
     const heard = [...from.underWay].filter(([it]) => !ended[addressee(it)] || from.waits.has(it));
     return heard.length === from.underWay.size ? from : network(new Map(heard), from.waits);
   });
+}
+
+/** Of a question whose arrival changes nothing at its addressee, one copy matters, and only while somebody waits for it. */
+export function withoutEffect(from: Network, questions: readonly Question[]): Network {
+  const underWay = new Map(from.underWay);
+  for (const question of questions) {
+    if (!underWay.has(question)) continue;
+    if (from.waits.get(question) === "asked") underWay.set(question, 1);
+    else underWay.delete(question);
+  }
+  return network(underWay, from.waits);
 }
 
 /** An answer as far as it decides what the asker does. */

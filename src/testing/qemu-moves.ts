@@ -36,22 +36,27 @@ export class QemuMoves {
     this.#rules = rules;
   }
 
-  from({ qemuS, qemuD, source, destination }: State): Move[] {
-    const moves = this.#own.get(qemuS.id, qemuD.id, () => [
+  from(state: State): Move[] {
+    return [...this.own(state), ...this.heardAtSource(state), ...this.heardAtDestination(state)];
+  }
+
+  own({ qemuS, qemuD }: State): Move[] {
+    return this.#own.get(qemuS.id, qemuD.id, () => [
       ...(qemuS.alive ? sourceMoves(qemuS, qemuD, this.#rules.dueMs[qemuS.reported]) : []),
       ...(qemuD.alive ? destinationMoves(qemuS, qemuD) : []),
     ]);
-    const atSource =
-      qemuS.facts.length === 0
-        ? []
-        : this.#heardAtSource.get(source.id, qemuS.id, () => this.#heardBySource(source, qemuS));
-    const atDestination =
-      qemuD.facts.length === 0 || destination === null
-        ? []
-        : this.#heardAtDestination.get(destination.id, qemuD.id, () =>
-            this.#heardByDestination(destination, qemuD),
-          );
-    return [...moves, ...atSource, ...atDestination];
+  }
+
+  heardAtSource({ qemuS, source }: State): Move[] {
+    if (qemuS.facts.length === 0) return [];
+    return this.#heardAtSource.get(source.id, qemuS.id, () => this.#heardBySource(source, qemuS));
+  }
+
+  heardAtDestination({ qemuD, destination }: State): Move[] {
+    if (qemuD.facts.length === 0 || destination === null) return [];
+    return this.#heardAtDestination.get(destination.id, qemuD.id, () =>
+      this.#heardByDestination(destination, qemuD),
+    );
   }
 
   /** What the QEMUs have said, in its order. */

@@ -128,6 +128,19 @@ export const unheard = {
     withDestination(it, { facts: it.alive || it.stream === "none" ? [] : [exited] }),
 };
 
+/**
+ * Returns the QEMU that stands for all dead ones with the same future. A dead source still decides whether the copied disks
+ * are whole; a dead destination decides whether it can be prepared, and whether the source's QEMU completes.
+ */
+export const onceDead = {
+  source: (it: SimulatedSource): SimulatedSource =>
+    it.alive
+      ? it
+      : withSource(firstSource, { alive: false, cpu: "stopped", disks: it.disks, facts: it.facts }),
+  destination: (it: SimulatedDestination): SimulatedDestination =>
+    it.alive || it.stream === "none" || it.stream === "whole" ? it : withDestination(it, { stream: "stale" }),
+};
+
 export const pauses = (it: SimulatedSource, then: "preSwitchover" | "device", told: boolean) =>
   withSource(it, {
     cpu: "stopped",
@@ -215,7 +228,7 @@ export const breaks = {
   source: (it: SimulatedSource): SimulatedSource =>
     withSource(it, { migration: "broken", stopUntold: false, facts: told(it.facts, postcopyPaused) }),
   destination: (it: SimulatedDestination): SimulatedDestination =>
-    it.stream === "partly"
+    it.alive && it.stream === "partly"
       ? withDestination(it, { stream: "partlyBroken", facts: told(it.facts, postcopyPaused) })
       : it,
 };

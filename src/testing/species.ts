@@ -10,9 +10,10 @@ import {
   initialTransition,
   transition,
 } from "xstate";
-import { remembered, stateName } from "../effects/record.js";
-import type { Woken } from "../machines/habits.js";
-import type { SourceContext } from "../machines/source-setup.js";
+import { remembered } from "../effects/record.js";
+import type { Woken } from "../machines/shared/actions.js";
+import { namedStatesOf, stateName } from "../machines/shared/walk.js";
+import type { SourceContext } from "../machines/source/setup.js";
 import { mostAttempts } from "../protocol/deadlines.js";
 import { latest, noCourse } from "../protocol/forecast.js";
 import type { Side } from "../protocol/steps.js";
@@ -69,8 +70,9 @@ export class Species {
     this.side = side;
     this.#logic = logic;
     this.#input = input;
-    const tops = Object.values(logic.root.states as Record<string, AnyStateNode>);
-    this.#counts = new Map(tops.map((it) => [it.key, side === "coordinator" || countsAttempts(it)]));
+    this.#counts = new Map(
+      namedStatesOf(logic).map((it) => [it.key, side === "coordinator" || countsAttempts(it)]),
+    );
     this.first = this.#begin(input);
   }
 
@@ -181,7 +183,7 @@ export class Species {
     let standing = this.#known.get(key);
     if (standing === undefined) {
       const id = this.#known.size;
-      const state = stateName(snapshot.value);
+      const state = stateName(snapshot);
       const ended = snapshot.status !== "active";
       const taken = snapshot.hasTag("taken");
       standing = { id, side: this.side, state, snapshot, ended, taken, effects, timers, steps: new Map() };
@@ -195,10 +197,11 @@ export class Species {
    * from a failure in the end; the guest stays either way.
    */
   #keyOf(
-    { value, status, context, output }: AnyMachineSnapshot,
+    snapshot: AnyMachineSnapshot,
     effects: ReadonlyMap<string, unknown>,
     timers: ReadonlyMap<string, EventObject>,
   ): string {
+    const { status, context, output } = snapshot;
     const {
       guest,
       prepared,
@@ -210,7 +213,7 @@ export class Species {
       postcopy,
       unanswered = [],
     } = context;
-    const state = stateName(value);
+    const state = stateName(snapshot);
     const top = /^\w*/.exec(state)?.[0] ?? "";
     return JSON.stringify([
       state,

@@ -1,6 +1,6 @@
 // One moment of the simulated world, as a value; how a move changes it; and the guarantees that hold in it.
 
-import { topState } from "../machines/habits.js";
+import { topState } from "../machines/shared/state-name.js";
 import type { Outside } from "./effects.js";
 import { follow, forgetTheDeaf, type MessageChange, messageChanged, type Network } from "./network.js";
 import { type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";

@@ -1,9 +1,9 @@
 // Two hosts, a coordinator and the network between them, run by the real machines. One move at a time, with its story; the
 // guarantees are checked after each. `settleDown` plays without faults, and then somebody has to run the guest.
 
-import { coordinatorMachine } from "../machines/coordinator.js";
-import { destinationMachine } from "../machines/destination.js";
-import { sourceMachine } from "../machines/source.js";
+import { coordinatorMachine } from "../machines/coordinator/machine.js";
+import { destinationMachine } from "../machines/destination/machine.js";
+import { sourceMachine } from "../machines/source/machine.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { type ConvergencePolicy, noPolicy } from "../protocol/convergence-policy.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";

@@ -109,6 +109,12 @@ export const noCable: string | undefined =
       : undefined;
 if (noCable !== undefined) console.warn(`partitions are not tested: ${noCable}`);
 
+/** Both hosts are on one machine: their sockets, and QEMUs with one more monitor, are below this directory. */
+const ofTests = {
+  unixDirectories: [`${tmpdir()}/**`],
+  emulators: ["/usr/bin/qemu-system-*", `${tmpdir()}/**`],
+};
+
 export class HostProcess {
   readonly directory: string;
   readonly socket: string;
@@ -139,6 +145,7 @@ export class HostProcess {
       stateDirectory: join(this.directory, "state"),
       runDirectory: join(this.directory, "run"),
       socket: { path: this.socket },
+      ...ofTests,
       migration: streams({ relay: false }),
       deadlines,
       ...more,
@@ -174,6 +181,13 @@ export class HostProcess {
 
   get said(): string {
     return this.#said;
+  }
+
+  /** What the daemon has complained of so far, which the test expects. */
+  takeSaid(): string {
+    const said = this.#said;
+    this.#said = "";
+    return said;
   }
 
   /** On stdout. */

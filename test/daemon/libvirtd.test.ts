@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { arrivalAt, noSteps } from "../../src/drivers/libvirt/arrival.js";
 import {
   bitsOf,
   type MigrateFlag,
@@ -18,6 +19,7 @@ import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Observation } from "../../src/effects/observe.js";
 import { unknown } from "../../src/protocol/answer.js";
+import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
@@ -214,23 +216,52 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     expect(qemusOf(tiny.uuid)).toHaveLength(1);
   });
 
-  test("from a switchoverd to a libvirtd arrives, and settles by what the libvirtd does", async () => {
+  test("from a switchoverd to a libvirtd arrives, and only the incoming domain's own id proves it", async () => {
     const source = await hostOf("switchoverd", "hosta");
     const destination = await hostOf("libvirtd", "hostb");
-    const { uri } = destination;
     const rpc = await source.redial.rpc();
     const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
     onTestFinished(endGuests);
     await rpc.call(procedures.domainMigratePerform3Params, {
-      ...{ dom, dconnuri: uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
+      ...{ dom, dconnuri: destination.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
       flags: bitsOf(["LIVE", "PEER2PEER"]),
     });
     expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
-    const peer = new SettlePeer(systemClock, uri);
+    const there = await destination.redial.rpc();
+    const { dom: arrived } = await there.call(procedures.domainLookupByUuid, { uuid: tiny.uuid });
     const identity = { migrationId: "m", uuid: tiny.uuid, name: "tiny" };
     const { signal } = new AbortController();
-    expect(await peer.settle(identity, signal)).toEqual({ kind: "done", value: "taken" });
-    const nobody = { ...identity, uuid: "00000000-0000-4000-8000-000000000001" };
-    expect(await peer.settle(nobody, signal)).toEqual({ kind: "done", value: "refused" });
+    const asked = (incomingId: number) =>
+      arrivalAt(
+        there,
+        { ...noSteps(), prepare: "done", finish: "unanswered", incomingId },
+        identity,
+        { protocol: 3, postcopy: false },
+        signal,
+      );
+    expect(await asked(arrived.id)).toBe("taken");
+    expect(await asked(arrived.id + 1)).toBe("unknown");
+    await there.call(procedures.domainDestroy, { dom: arrived });
+    expect(await asked(arrived.id), "it has run there, and was ended").toBe("unknown");
+    // Nothing proves anything to a source whose coordinator was a client.
+    const reach = { ...anywhere, certificates: true };
+    const peer = new SettlePeer(systemClock, anywhere, connectionUri(destination.uri, reach));
+    expect(await peer.settle(identity, signal)).toMatchObject({ kind: "unknown" });
+  });
+
+  test.each([
+    ["libvirtd", "libvirtd", ["PEER2PEER"]],
+    ["switchoverd", "libvirtd", ["PEER2PEER"]],
+    ["switchoverd", "libvirtd", []],
+  ] as const)("from a %s to a %s that runs a guest of that uuid stays, with %j", async (from, to, mode) => {
+    const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
+    const there = await destination.redial.rpc();
+    await there.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
+    const { migration } = await move(source, destination, undefined, ["LIVE", ...mode]);
+    const { kind, error } = await migration.outcome;
+    expect(kind).toBe("stayed");
+    expect(error?.message).toMatch(/already (active|exists|running)/);
+    const running = domainStates.running;
+    expect([await stateAt(source), await stateAt(destination)]).toEqual([running, running]);
   });
 });

@@ -5,9 +5,11 @@ import { localSource } from "../../src/drivers/local-peers.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { openDestination, openSource } from "../../src/effects/open.js";
 import type { DestinationGuest, JournalRecord, SettlingPeer, SourceGuest } from "../../src/effects/ports.js";
+import { stateName } from "../../src/machines/shared/walk.js";
 import { done, unknown } from "../../src/protocol/answer.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
+import { anywhere, streamAddress } from "../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../src/protocol/policy.js";
 
 const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
@@ -53,7 +55,7 @@ function obedient<Port extends object>(names: string[], watch: (tell: (fact: nev
         names.push(name);
         return name in answer
           ? answer[name as keyof typeof answer]
-          : done({ uri: "unix:/x", capabilities: [] });
+          : done({ uri: streamAddress("unix:/x", anywhere), capabilities: [] });
       };
     },
   });
@@ -75,7 +77,10 @@ describe("the write-ahead rule (G3)", () => {
     expect(called).toEqual([]);
     await journal.release();
     expect(called).toEqual(["describe"]);
-    source.actor.send({ type: "coordinator.performAsked", prepared: { uri: "unix:/x", capabilities: [] } });
+    source.actor.send({
+      type: "coordinator.performAsked",
+      prepared: { uri: streamAddress("unix:/x", anywhere), capabilities: [] },
+    });
     await turns();
     expect(called).toEqual(["describe"]);
     await journal.release();
@@ -177,7 +182,7 @@ describe("the write-ahead rule (G3)", () => {
     fire?.();
     await turns();
     expect(aborted).toBe(true);
-    expect(source.actor.getSnapshot().value).toBe("doubting");
+    expect(stateName(source.actor.getSnapshot())).toBe("doubting");
     source.actor.stop();
   });
 });

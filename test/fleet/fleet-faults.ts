@@ -8,7 +8,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod/mini";
 import { readStory } from "../../src/drivers/journal/story.js";
-import { isFinal } from "../../src/machines/final.js";
+import { isFinal } from "../../src/machines/shared/states.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { Postgres } from "./postgres.js";
 import { RealFleet } from "./real-fleet.js";

@@ -18,10 +18,10 @@ import {
 } from "../../packages/xstate4/index.js";
 import { bridgeToXStateInspect, type DevTools4, type Refused } from "../../src/inspector/xstate4.js";
 import { definition4, eventType4 } from "../../src/inspector/xstate4-definition.js";
-import { coordinatorMachine } from "../../src/machines/coordinator.js";
-import { destinationMachine } from "../../src/machines/destination.js";
-import { sourceMachine } from "../../src/machines/source.js";
-import { edgesOf, statesOf } from "../machines/walk.js";
+import { coordinatorMachine } from "../../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../../src/machines/destination/machine.js";
+import { arrowsOf, nodesOf } from "../../src/machines/shared/walk.js";
+import { sourceMachine } from "../../src/machines/source/machine.js";
 import { inLab, memoryMoves } from "../migrate/lab.js";
 import { uncaughtDuring } from "../uncaught.js";
 
@@ -33,13 +33,13 @@ describe("XState 4 takes a machine of ours", () => {
     "%s, with every state and every edge",
     (_, machine) => {
       const four = createMachine(JSON.parse(JSON.stringify(definition4(machine))));
-      const edges5 = edgesOf(machine).map((it) => `${it.from.id} ${eventType4(it.event)} ${it.target.id}`);
+      const edges5 = arrowsOf(machine).map((it) => `${it.from.id} ${eventType4(it.event)} ${it.target.id}`);
       const edges4 = four.stateIds
         .flatMap((id) => four.getStateNodeById(id).transitions)
         .flatMap((it) => (it.target ?? []).map((to) => `${it.source.id} ${it.eventType} ${to.id}`));
       expect(edges4.toSorted()).toEqual(edges5.toSorted());
 
-      for (const node of statesOf(machine)) {
+      for (const node of nodesOf(machine)) {
         const value = node.path.reduceRight<StateValue>((inner, key) => ({ [key]: inner }), {});
         const resolved = four.resolveState(State.from(value));
         const active = resolved.configuration.map((it) => it.id);
@@ -57,7 +57,7 @@ describe("XState 4 takes a machine of ours", () => {
     const text = JSON.stringify(states);
     expect(text).toContain('"cond":"isDone"');
     expect(text).not.toMatch(/"xstate\.(assign|raise|cancel|emit)"/);
-    const delays = statesOf(sourceMachine).flatMap((it) => it.after.map(({ delay }) => String(delay)));
+    const delays = nodesOf(sourceMachine).flatMap((it) => it.after.map(({ delay }) => String(delay)));
     expect(delays.length).toBeGreaterThan(0);
     for (const delay of delays) expect(text).toContain(`"after":{"${delay}"`);
   });
@@ -135,9 +135,11 @@ describe("@xstate/inspect", () => {
     await expect.poll(() => stopped(received).toSorted()).toEqual(sessions.toSorted());
     const [source, destination, coordinator] = sessions;
     expect(statesSeen(received, source)).toEqual(
-      expect.arrayContaining(["precopying", "handedOver", "left"]),
+      expect.arrayContaining(["transferring.sending.precopying", "handover.handedOver", "left"]),
     );
-    expect(statesSeen(received, destination)).toEqual(expect.arrayContaining(["listening", "arrived"]));
+    expect(statesSeen(received, destination)).toEqual(
+      expect.arrayContaining(["incoming.streaming.listening", "arrived"]),
+    );
     expect(statesSeen(received, coordinator).at(-1)).toBe("ended");
     expect(eventsSeen(received, source)).toEqual(
       expect.arrayContaining(["xstate.init", "coordinator.performAsked", "monitor.completed"]),

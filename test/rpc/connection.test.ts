@@ -27,8 +27,8 @@ const dom = { name: "tiny", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id: 1 
 /** Two daemons' own program, as a daemon would define it. */
 const own = program(ownProgram, {
   procedures: {
-    double: procedure(1, struct({ number: uint }), struct({ number: uint })),
-    shout: procedure(2, nothing, nothing),
+    double: procedure(1, "write", struct({ number: uint }), struct({ number: uint })),
+    shout: procedure(2, "write", nothing, nothing),
   },
   messages: { heard: message(3, struct({ words: string(2_000_000) })) },
 });
@@ -135,7 +135,7 @@ describe("calls", () => {
       message: "Cannot find program 536903815 version 1",
     });
     const { supports } = program(remote, {
-      procedures: { supports: procedure(connectSupportsFeature.number, nothing, nothing) },
+      procedures: { supports: procedure(connectSupportsFeature.number, "write", nothing, nothing) },
       messages: {},
     }).procedures;
     await expect(it.call(supports, undefined)).rejects.toMatchObject({
@@ -222,7 +222,7 @@ describe("calls", () => {
     });
     const it = await connect();
     const { shout: asks } = program(ownProgram, {
-      procedures: { shout: procedure(2, nothing, struct({ number: uint })) },
+      procedures: { shout: procedure(2, "write", nothing, struct({ number: uint })) },
       messages: {},
     }).procedures;
     await expect(it.call(asks, undefined)).rejects.toBeInstanceOf(RpcProtocolError);

@@ -145,12 +145,15 @@ describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
       message: "Domain not found: no domain with matching name 'nobody'",
     });
     const { unknown, short } = program(remote, {
-      procedures: { unknown: procedure(9_999, nothing, nothing), short: procedure(60, nothing, nothing) },
+      procedures: {
+        unknown: procedure(9_999, "write", nothing, nothing),
+        short: procedure(60, "write", nothing, nothing),
+      },
       messages: {},
     }).procedures;
     const { foreign } = program(
       { number: 0x1234_5678, version: 3 },
-      { procedures: { foreign: procedure(1, nothing, nothing) }, messages: {} },
+      { procedures: { foreign: procedure(1, "write", nothing, nothing) }, messages: {} },
     ).procedures;
     for (const wrong of [unknown, short, foreign]) {
       const [from, to] = await Promise.all(

@@ -19,9 +19,9 @@ import { dialled, gate, pair, temporaryDirectory, until } from "./pair.js";
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {
   procedures: {
-    work: procedure(1, struct({ number: uint }), struct({ number: uint })),
-    abort: urgent(2, nothing, nothing),
-    carry: procedure(3, struct({ load: opaque(mebibyte) }), nothing),
+    work: procedure(1, "write", struct({ number: uint }), struct({ number: uint })),
+    abort: urgent(2, "write", nothing, nothing),
+    carry: procedure(3, "write", struct({ load: opaque(mebibyte) }), nothing),
   },
   messages: { news: message(4, struct({ load: opaque(mebibyte) })) },
 });

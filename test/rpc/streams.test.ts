@@ -19,7 +19,10 @@ import { dialled, gate, pair, rawServer, until } from "./pair.js";
 
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {
-  procedures: { tunnel: opensStream(1, nothing, nothing), ask: procedure(2, nothing, nothing) },
+  procedures: {
+    tunnel: opensStream(1, "write", nothing, nothing),
+    ask: procedure(2, "write", nothing, nothing),
+  },
   messages: {},
 });
 const { tunnel, ask } = own.procedures;

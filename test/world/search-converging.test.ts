@@ -11,19 +11,19 @@ const convergence: ConvergencePolicy = [
   { when: { elapsedMs: 2 }, do: "abort" },
 ];
 
-test("every order of everything, with a guest that is suspended and then given up, keeps the guarantees", () => {
-  searchAll("converging", { faults: 1, convergence });
+test("every order of everything, with a guest that is suspended and then given up, keeps the guarantees", async () => {
+  await searchAll("converging", { faults: 1, convergence });
 }, 600_000);
 
 test.each([false, true])(
   "limits, a throttle and post-copy as measures keep them too, peer-to-peer: %s",
-  (peerToPeer) => {
+  async (peerToPeer) => {
     const policy: ConvergencePolicy = [
       { when: { elapsedMs: 1 }, do: { relaxDowntimeToMs: 1_000 } },
       { when: { elapsedMs: 1 }, do: "throttle" },
       { when: { elapsedMs: 2 }, do: "postcopy" },
     ];
-    searchAll("converging", { faults: 0, peerToPeer, convergence: policy });
+    await searchAll("converging", { faults: 0, peerToPeer, convergence: policy });
   },
   600_000,
 );

@@ -3,6 +3,6 @@
 import { test } from "vitest";
 import { searchAll } from "./searched.js";
 
-test("every order of everything, managed, with up to 3 faults keeps the guarantees, and can still end well", () => {
-  searchAll("managed", { faults: 3 });
+test("every order of everything, managed, with up to 3 faults keeps the guarantees, and can still end well", async () => {
+  await searchAll("managed", { faults: 3 });
 }, 600_000);

@@ -3,6 +3,6 @@
 import { test } from "vitest";
 import { searchAll } from "./searched.js";
 
-test("every order of everything, peer-to-peer, with up to 3 faults keeps the guarantees, and can still end well", () => {
-  searchAll("peer-to-peer", { faults: 3, peerToPeer: true });
+test("every order of everything, peer-to-peer, with up to 3 faults keeps the guarantees, and can still end well", async () => {
+  await searchAll("peer-to-peer", { faults: 3, peerToPeer: true });
 }, 600_000);

@@ -1,12 +1,27 @@
-// A search as a test: it has to be whole, and its size is told.
+// A search as a test: it has to be whole, and its size is told. It runs in a thread of its own, so that the test runner
+// stays responsive.
 
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { expect } from "vitest";
-import { type SearchOptions, search } from "../../src/testing/search.js";
+import type { Counterexample } from "../../src/testing/counterexample.js";
+import type { Found, SearchOptions } from "../../src/testing/search.js";
+import { BrokenGuarantee } from "../../src/testing/world.js";
 import { shown } from "./shown.js";
 
-export function searchAll(name: string, options: SearchOptions): void {
+type Answer =
+  | { readonly found: Found }
+  | {
+      readonly message: string;
+      /** Absent when it was not a guarantee that broke. */
+      readonly story?: readonly string[];
+      readonly counterexample?: Counterexample;
+    };
+
+export async function searchAll(name: string, options: SearchOptions): Promise<void> {
   const startedMs = performance.now();
-  const { states, transitions, ends, whole } = shown(() => search(options));
+  const answer = await searchInThread(options);
+  const { states, transitions, ends, whole } = shown(() => foundIn(answer));
   const seconds = (performance.now() - startedMs) / 1000;
   console.log(
     `${name}, up to ${options.faults} faults: ${states} states, ${transitions} steps, ${ends} ends, ` +
@@ -14,4 +29,18 @@ export function searchAll(name: string, options: SearchOptions): void {
   );
   expect(whole).toBe(true);
   expect(ends).toBeGreaterThan(10);
+}
+
+async function searchInThread(options: SearchOptions): Promise<Answer> {
+  const worker = new Worker(new URL("./search-worker.mjs", import.meta.url), { workerData: options });
+  const [answer] = (await once(worker, "message")) as [Answer];
+  await worker.terminate();
+  return answer;
+}
+
+function foundIn(answer: Answer): Found {
+  if ("found" in answer) return answer.found;
+  const { message, story, counterexample } = answer;
+  if (story === undefined || counterexample === undefined) throw new Error(message);
+  throw new BrokenGuarantee(story, counterexample);
 }

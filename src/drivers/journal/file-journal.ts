@@ -1,13 +1,15 @@
 // The journal on disk: a directory with one file for each migration, held by one engine at a time. Upholds G3's
 // write-ahead rule: a record is durable when `append` resolves.
 
-import { mkdir, open, readdir, stat, unlink } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Journal, JournalRecord } from "../../effects/ports.js";
-import { isFinal } from "../../machines/final.js";
+import { isFinal } from "../../machines/shared/states.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Failure } from "../../protocol/failures.js";
 import type { Decision } from "../../protocol/messages.js";
+import { quoted } from "../../protocol/printable.js";
 import type { Side } from "../../protocol/steps.js";
 import { Decisions } from "./decisions.js";
 import { lock } from "./lock.js";
@@ -24,6 +26,8 @@ export interface OpenStory extends Story {
 
 export interface FileJournal extends Journal {
   readonly directory: string;
+  /** Made with the journal, and kept: who meets another one meets a host that has lost its memory. */
+  readonly identity: string;
   /**
    * The stories that have not ended, each ready to be gone on with; and the files that cannot be read, each with why.
    * Those stay as they are.
@@ -40,7 +44,7 @@ export interface FileJournal extends Journal {
   /** Whether there is a story of that migration, ended or not. */
   has(migrationId: string): Promise<boolean>;
   /** How the source's side of a migration has ended; null while it has not, or when there was none here. */
-  endOfSource(migrationId: string): Promise<{ state: string; failures: readonly Failure[] } | null>;
+  endOfSource(migrationId: string): Promise<SourceEnd | null>;
   /** Whether a source's copy has ended because its guest runs elsewhere. */
   hasLeft(migrationId: string): Promise<boolean>;
   /** Whether the guest has come here whole; a destination can take a guest, and lose it then. */
@@ -49,6 +53,13 @@ export interface FileJournal extends Journal {
   decisionOf(migrationId: string): Promise<Decision | null>;
   /** Closes the files; nothing can be appended afterwards. */
   close(): Promise<void>;
+}
+
+/** `lostThere`: the coordinator beside it has learned that the destination took the guest, and lost it. */
+export interface SourceEnd {
+  readonly state: string;
+  readonly failures: readonly Failure[];
+  readonly lostThere: boolean;
 }
 
 /** @throws Error when the directory cannot be made or written to, or another process has it open. */
@@ -63,16 +74,19 @@ export async function openFileJournal(
     await unlock();
     throw error;
   });
+  const identity = await identityIn(directory);
   const files = new Map<string, Promise<StoryFile>>();
   /** By migration: the sides that have not come to their end; none when a record follows after that. */
   const underWay = new Map<string, Set<Side>>();
   /** Whose files are closed, and opened again for what a side still says after its end. */
   const retired = new Set<string>();
-  const pathOf = (migrationId: string) => join(directory, migrationId + suffix);
+  const pathOf = (migrationId: string) => {
+    if (!/^[\w-]+$/.test(migrationId))
+      throw new Error(`${quoted(migrationId)} cannot be the name of a journal file`);
+    return join(directory, migrationId + suffix);
+  };
 
   const begin = async (migrationId: string) => {
-    if (!/^[\w-]+$/.test(migrationId))
-      throw new Error(`"${migrationId}" cannot be the name of a journal file`);
     const path = pathOf(migrationId);
     if (retired.has(migrationId)) return StoryFile.goOn(path, (await stat(path)).size);
     const file = await StoryFile.begin(path);
@@ -105,6 +119,7 @@ export async function openFileJournal(
 
   return {
     directory,
+    identity,
     append: async (record) => {
       const { migrationId } = record;
       const opening = files.get(migrationId) ?? begin(migrationId);
@@ -175,7 +190,11 @@ export async function openFileJournal(
       const last = states.at(-1);
       if (last?.kind !== "state" || !isFinal("source", last.state)) return null;
       const failures = states.flatMap((it) => (it.kind === "state" ? it.because : []));
-      return { state: last.state, failures };
+      const lostThere = records.some(
+        (it) =>
+          it.kind === "state" && it.side === "coordinator" && it.learned.destination?.outcome === "lost",
+      );
+      return { state: last.state, failures, lostThere };
     },
     hasLeft: (migrationId) => hasComeTo("left", "source", migrationId),
     hasArrived: (migrationId) => hasComeTo("arrived", "destination", migrationId),
@@ -190,6 +209,23 @@ export async function openFileJournal(
       await unlock();
     },
   };
+}
+
+async function identityIn(directory: string): Promise<string> {
+  const path = join(directory, "identity");
+  const known = await readFile(path, "utf8").catch(() => "");
+  if (known !== "") return known;
+  const identity = randomUUID();
+  const handle = await open(`${path}.new`, "w", 0o600);
+  try {
+    await handle.writeFile(identity);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${path}.new`, path);
+  await syncDirectory(directory);
+  return identity;
 }
 
 async function syncDirectory(directory: string): Promise<void> {

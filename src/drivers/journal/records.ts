@@ -5,6 +5,7 @@ import type { JournalRecord } from "../../effects/ports.js";
 import { isConvergencePolicy } from "../../protocol/convergence-check.js";
 import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
+import { connectionUri, hostName, streamAddress } from "../peer-text.js";
 
 /** Of the form of the records below; a journal of another version is not read. */
 export const version = 3;
@@ -44,11 +45,13 @@ const settings = z.object({
   parameters: z.record(z.string(), z.union([z.number(), z.string()])),
 });
 const prepared = z.object({
-  uri: z.string(),
-  host: z.exactOptional(z.string()),
+  uri: streamAddress,
+  host: z.exactOptional(hostName),
   capabilities: z.array(z.string()),
-  storage: z.exactOptional(z.string()),
-  settle: z.exactOptional(z.string()),
+  storage: z.exactOptional(streamAddress),
+  settle: z.exactOptional(connectionUri),
+  peer: z.exactOptional(z.object({ hostname: z.string(), journal: z.exactOptional(z.string()) })),
+  incomingId: z.exactOptional(z.number()),
 });
 const limits = z.object({
   bandwidthMiBps: z.number(),
@@ -114,7 +117,12 @@ const record = z.union([
       z.object({ type: z.literal("forecast"), says: z.string() }),
     ]),
   }),
-  z.object({ kind: z.literal("tombstone"), ...common, side: z.literal("destination") }),
+  z.object({
+    kind: z.literal("tombstone"),
+    ...common,
+    side: z.literal("destination"),
+    decision: z.exactOptional(z.enum(["taken", "refused"])),
+  }),
   z.object({
     ...opened,
     side: z.literal("source"),

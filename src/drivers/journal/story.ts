@@ -2,15 +2,11 @@
 
 import { readFile } from "node:fs/promises";
 import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/ports.js";
-import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator.js";
-import {
-  type DestinationInput,
-  type DestinationMemory,
-  destinationMachine,
-} from "../../machines/destination.js";
-import { isFinal } from "../../machines/final.js";
-import { topState, type Woken } from "../../machines/habits.js";
-import type { SourceInput, SourceMemory } from "../../machines/source.js";
+import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator/machine.js";
+import type { DestinationInput, DestinationMemory } from "../../machines/destination/machine.js";
+import type { Woken } from "../../machines/shared/actions.js";
+import { hasTag, isFinal } from "../../machines/shared/states.js";
+import type { SourceInput, SourceMemory } from "../../machines/source/machine.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "./lines.js";
@@ -90,11 +86,12 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
 
 /** What a destination has said for good, and says to whoever asks again; null when it has not, or was none. */
 export function decisionOf({ records }: Pick<Story, "records">): Decision | null {
-  if (records.some((it) => it.kind === "tombstone")) return "refused";
+  const tombstone = records.find((it) => it.kind === "tombstone");
+  if (tombstone !== undefined) return tombstone.decision ?? "refused";
   const last = records.findLast((it) => it.kind === "state" && it.side === "destination");
   if (last?.kind !== "state") return null;
-  const { tags = [] } = destinationMachine.root.states[topState(last.state) as never] as { tags?: string[] };
-  return tags.includes("taken") ? "taken" : tags.includes("refused") ? "refused" : null;
+  const says = (tag: Decision) => hasTag("destination", last.state, tag);
+  return says("taken") ? "taken" : says("refused") ? "refused" : null;
 }
 
 /** What the side knew at its last record, over what it knew at its first. */
@@ -128,11 +125,9 @@ export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInp
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
 
-const toLookAt: readonly string[] = ["stuck", "leftBehind"];
-
 /** Whether every side is at its end, and needs nobody. One without a state had not done anything. */
 export function hasEnded(story: Story): boolean {
   const last = new Map<Side, string>();
   for (const it of story.records) if (it.kind === "state") last.set(it.side, it.state);
-  return [...last].every(([side, state]) => isFinal(side, state) && !toLookAt.includes(state));
+  return [...last].every(([side, state]) => isFinal(side, state) && !hasTag(side, state, "needsOperator"));
 }

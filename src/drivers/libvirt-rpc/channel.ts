@@ -4,7 +4,7 @@
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
-import { RpcDisconnectedError, RpcProtocolError } from "./errors.js";
+import { RpcDisconnectedError, RpcProtocolError, RpcUnreadError } from "./errors.js";
 import { encodeFrame, type Frame, FrameSplitter, type Header } from "./frame.js";
 import { Keepalive, type KeepaliveTimes, keepaliveProgram, ping, pingProcedure, pong } from "./keepalive.js";
 import { RpcStream } from "./stream.js";
@@ -12,13 +12,16 @@ import { XdrError } from "./xdr-bytes.js";
 
 export interface ChannelSide {
   readonly role: "client" | "server";
+  /** How many messages may wait for a peer that does not read. Default: 65,536. */
+  readonly maxQueuedMessages?: number;
   /** Calls, replies and messages; what it throws as a protocol error ends the channel. */
   receive(frame: Frame): void;
   ended(why: RpcDisconnectedError): void;
 }
 
 /** What may wait because the peer does not read; one that lets more pile up is given up. */
-const mostUnread = { bytes: 64 * 1024 * 1024, messages: 65_536 };
+const mostUnreadBytes = 64 * 1024 * 1024;
+const usualUnreadMessages = 65_536;
 
 export class Channel {
   readonly #socket: Duplex;
@@ -51,8 +54,10 @@ export class Channel {
   /** `flushed` is called when the bytes are the kernel's, or never will be. */
   send(header: Header, body: Uint8Array, flushed: (error?: Error | null) => void = () => {}): void {
     const bytes = this.#socket.writableLength;
-    if (this.#unread >= mostUnread.messages || bytes > mostUnread.bytes) {
-      this.end(`the other side does not read: ${this.#unread} messages, ${bytes} bytes wait for it`);
+    const mostMessages = this.#side.maxQueuedMessages ?? usualUnreadMessages;
+    if (this.#unread >= mostMessages || bytes > mostUnreadBytes) {
+      const waiting = `${this.#unread} messages, ${bytes} bytes wait for it`;
+      this.#end(new RpcUnreadError(`the other side does not read: ${waiting}`));
     }
     if (this.#ended !== undefined) {
       flushed(this.#ended);
@@ -95,12 +100,16 @@ export class Channel {
   }
 
   end(why: string, cause?: unknown): void {
+    this.#end(new RpcDisconnectedError(why, { cause }));
+  }
+
+  #end(why: RpcDisconnectedError): void {
     if (this.#ended !== undefined) return;
-    this.#ended = new RpcDisconnectedError(why, { cause });
+    this.#ended = why;
     this.#keepalive?.stop();
     this.#socket.destroy();
-    for (const stream of [...this.#streams.values()]) stream.destroy(this.#ended);
-    this.#side.ended(this.#ended);
+    for (const stream of [...this.#streams.values()]) stream.destroy(why);
+    this.#side.ended(why);
   }
 
   #receive(bytes: Uint8Array): void {

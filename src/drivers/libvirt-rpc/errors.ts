@@ -36,7 +36,12 @@ export class RpcUnsentError extends RpcError {
 
 /** The connection ended: calls without an answer may have had their effect. */
 export class RpcDisconnectedError extends RpcError {
-  override readonly name = "RpcDisconnectedError";
+  override readonly name: string = "RpcDisconnectedError";
+}
+
+/** This side ended the connection: the peer does not read, and more waits for it than may wait. */
+export class RpcUnreadError extends RpcDisconnectedError {
+  override readonly name = "RpcUnreadError";
 }
 
 /** No answer in time: the call may have had its effect, and its answer may still come. */

@@ -6,6 +6,7 @@ import { chown, lstat, unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { messageOf } from "../../protocol/answer.js";
+import { type Admission, addressOf } from "./admission.js";
 import { distinguishedName, isAllowed, readCredentials } from "./certificates.js";
 import { isSocketPath, startByte } from "./connect.js";
 import { RpcListenError } from "./errors.js";
@@ -34,7 +35,8 @@ export interface TlsPlace extends TcpPlace {
 
 export type Accept = (socket: Socket, identity: ClientIdentity) => void;
 
-const handshakeMs = 10_000;
+/** Far behind the limit of `Admission`, which closes first, by the clock of the server. */
+const nodesHandshakeMs = 24 * 60 * 60 * 1_000;
 
 /** Takes the place of a socket that nobody listens on any more. @throws RpcListenError */
 export async function listenUnix({ path, mode = 0o600, owner }: UnixPlace, accept: Accept): Promise<Server> {
@@ -73,12 +75,16 @@ export const listenTcp = (place: TcpPlace, accept: Accept): Promise<Server> =>
     }),
   );
 
-/** A client without a certificate of the CA does not get through the handshake. @throws RpcListenError */
-export const listenTls = (place: TlsPlace, accept: Accept): Promise<Server> =>
+/**
+ * A client without a certificate of the CA does not get through the handshake; `admission` limits how many are in it, and for
+ * how long. @throws RpcListenError
+ */
+export const listenTls = (place: TlsPlace, accept: Accept, admission: Admission): Promise<Server> =>
   bound(place, async () => {
     const credentials = await readCredentials("server", place.pkiPath);
-    const wanted = { requestCert: true, rejectUnauthorized: true, handshakeTimeout: handshakeMs };
-    return createTlsServer({ ...credentials, ...wanted }, (socket) => {
+    const wanted = { requestCert: true, rejectUnauthorized: true, handshakeTimeout: nodesHandshakeMs };
+    const tls = createTlsServer({ ...credentials, ...wanted }, (socket) => {
+      admission.leave(addressOf(socket));
       const certificate = socket.getPeerX509Certificate();
       const dn = certificate && distinguishedName(certificate);
       if (dn === undefined || !isAllowed(dn, place.allowedDns ?? ["*"])) {
@@ -88,6 +94,14 @@ export const listenTls = (place: TlsPlace, accept: Accept): Promise<Server> =>
       socket.setNoDelay(true);
       socket.write(Uint8Array.of(startByte));
       accept(socket, { transport: "tls", address: addressOf(socket), dn });
+    });
+    tls.on("tlsClientError", (_error, socket) => socket.destroy());
+    return createServer((socket) => {
+      // It can break before, between and after what the TLS socket around it reports.
+      socket.on("error", () => {});
+      admission.enter(socket);
+      // Node documents this event as the way to give a TLS server connections that something else has accepted.
+      tls.emit("connection", socket);
     });
   });
 
@@ -118,5 +132,3 @@ async function isStale(path: string): Promise<boolean> {
 
 const codeOf = (error: unknown): unknown =>
   error instanceof Error && "code" in error ? error.code : undefined;
-
-const addressOf = (socket: Socket): string => `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;

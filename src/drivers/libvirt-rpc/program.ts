@@ -8,8 +8,15 @@ interface ProgramId {
   readonly version: number;
 }
 
+/**
+ * Classifies a procedure by its effect. `read`: it answers and changes nothing. `own`: it changes the caller's own connection
+ * and nothing else. `write`: everything else; a read-only connection is refused.
+ */
+type Access = "read" | "own" | "write";
+
 export interface ProcedureRow<A, R, S extends boolean> {
   readonly number: number;
+  readonly access: Access;
   readonly args: Xdr<A>;
   readonly ret: Xdr<R>;
   /** After its reply, the same serial carries a stream of bytes. */
@@ -40,23 +47,26 @@ export interface Program<P extends Rows = Rows, M extends MessageRows = MessageR
   readonly messages: { readonly [N in keyof M]: M[N] & Named };
 }
 
-export const procedure = <A, R>(number: number, args: Xdr<A>, ret: Xdr<R>): ProcedureRow<A, R, false> => ({
-  number,
-  args,
-  ret,
-  stream: false,
-  urgent: false,
-});
+export const procedure = <A, R>(
+  number: number,
+  access: Access,
+  args: Xdr<A>,
+  ret: Xdr<R>,
+): ProcedureRow<A, R, false> => ({ number, access, args, ret, stream: false, urgent: false });
 
-export const urgent = <A, R>(number: number, args: Xdr<A>, ret: Xdr<R>): ProcedureRow<A, R, false> => ({
-  ...procedure(number, args, ret),
-  urgent: true,
-});
+export const urgent = <A, R>(
+  number: number,
+  access: Access,
+  args: Xdr<A>,
+  ret: Xdr<R>,
+): ProcedureRow<A, R, false> => ({ ...procedure(number, access, args, ret), urgent: true });
 
-export const opensStream = <A, R>(number: number, args: Xdr<A>, ret: Xdr<R>): ProcedureRow<A, R, true> => ({
-  ...procedure(number, args, ret),
-  stream: true,
-});
+export const opensStream = <A, R>(
+  number: number,
+  access: Access,
+  args: Xdr<A>,
+  ret: Xdr<R>,
+): ProcedureRow<A, R, true> => ({ ...procedure(number, access, args, ret), stream: true });
 
 export const message = <T>(number: number, body: Xdr<T>): MessageRow<T> => ({ number, body });
 

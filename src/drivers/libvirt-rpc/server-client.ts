@@ -20,6 +20,8 @@ export interface ServingOptions {
   readonly services: readonly Service[];
   /** Calls of one client that run at once, urgent ones aside. Default: 5. */
   readonly maxClientRequests?: number;
+  /** Events, replies and pings that may wait for one client that does not read. Default: 65,536, and 64 MiB in any case. */
+  readonly maxQueuedMessages?: number;
   /** For clients that ask for it; null: nobody is pinged. Default: libvirt's own, 5 s and 5 times. */
   readonly keepalive?: KeepaliveTimes | null;
   /** Told what a handler threw that was no LibvirtError: a bug, which the client sees as an internal error. */
@@ -40,6 +42,16 @@ const usualKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
 /** So many calls, as a multiple of those that may run, and so many bytes are taken in before reading stops. */
 const mostAhead = 4;
 const mostWaitingBytes = 1024 * 1024;
+
+/** What a read-only connection may call; a class that is not named here is refused. */
+const readable: ReadonlySet<string> = new Set(["read", "own"]);
+
+const readOnlyRefusal = (name: string): LibvirtError =>
+  new LibvirtError({
+    code: errorCodes.OPERATION_DENIED,
+    domain: errorDomains.RPC,
+    message: `operation forbidden: read only access prevents ${name}`,
+  });
 
 export class ServerClient implements RpcClient {
   readonly id: number;
@@ -67,6 +79,7 @@ export class ServerClient implements RpcClient {
     });
     this.#channel = new Channel(socket, options.clock, {
       role: "server",
+      ...(options.maxQueuedMessages !== undefined && { maxQueuedMessages: options.maxQueuedMessages }),
       receive: (frame) => this.#receive(frame),
       ended: (why) => {
         this.#waiting.length = 0;
@@ -147,6 +160,11 @@ export class ServerClient implements RpcClient {
       return;
     }
     const { procedure, handle } = served;
+    // Before the arguments are read, so that nothing of what such a client sends is parsed.
+    if (this.readOnly && !readable.has(procedure.access)) {
+      await this.#refuse(header, readOnlyRefusal(procedure.name));
+      return;
+    }
     const stream = procedure.stream ? this.#channel.openStream(header) : undefined;
     try {
       const ret = await handle(argsOf(procedure, body), this, stream);

@@ -1,31 +1,31 @@
-// What a host has to do with a guest, where nothing but libvirt's own procedures can be asked.
+// What a host shows of a guest by libvirt's own procedures. What follows from it for a migration is decided in
+// protocol/evidence.ts.
 
-import type { Decision } from "../../protocol/messages.js";
+import type { Seen } from "../../protocol/evidence.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { domainStates, jobTypes } from "../libvirt-rpc/constants.js";
+import { LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
 
 const { procedures } = remote;
 
-/**
- * What a host has decided about a guest that came to it, by what it does with it, which is all that a libvirtd tells: taken
- * when it is there and nothing is done with it any more; null while a migration is.
- */
-export async function decisionAt(
-  rpc: RpcConnection,
-  uuid: string,
-  signal: AbortSignal,
-): Promise<Decision | null> {
-  const dom = await activeAt(rpc, uuid, signal);
-  if (dom === undefined) return "refused";
-  const { state } = await rpc.call(procedures.domainGetState, { dom, flags: 0 }, { signal });
-  if (state === domainStates.running) return "taken";
-  return (await isIdle(rpc, dom, signal)) ? "taken" : null;
-}
+/** libvirt's reasons of a guest that has lost its memory in post-copy (virDomainRunningReason, virDomainPausedReason). */
+const postcopyFailed: Readonly<Record<number, number>> = {
+  [domainStates.running]: 11,
+  [domainStates.paused]: 13,
+};
 
-/** libvirt's reason of a guest that is paused for good: its destination has lost it in post-copy. */
-const pausedPostcopyFailed = 13;
+/** What a host shows of that uuid. @throws LibvirtError, and what a call over a connection throws. */
+export async function seenAt(rpc: RpcConnection, uuid: string, signal: AbortSignal): Promise<Seen> {
+  const dom = await activeAt(rpc, uuid, signal);
+  if (dom === undefined) return { at: "absent" };
+  const { id } = dom;
+  const { state, reason } = await rpc.call(procedures.domainGetState, { dom, flags: 0 }, { signal });
+  if (postcopyFailed[state] === reason) return { at: "active", id, is: "postcopyFailed" };
+  if (state === domainStates.running) return { at: "active", id, is: "running" };
+  return { at: "active", id, is: (await isIdle(rpc, dom, signal)) ? "idle" : "busy" };
+}
 
 /** What has become of a guest that was to leave a host, and is idle there or gone; null while it is being migrated. */
 export async function whereaboutsAt(
@@ -37,15 +37,26 @@ export async function whereaboutsAt(
   if (dom === undefined) return "left";
   if (!(await isIdle(rpc, dom, signal))) return null;
   const { state, reason } = await rpc.call(procedures.domainGetState, { dom, flags: 0 }, { signal });
-  return state === domainStates.paused && reason === pausedPostcopyFailed ? "lost" : "stayed";
+  const isBroken = state === domainStates.paused && postcopyFailed[state] === reason;
+  return isBroken ? "lost" : "stayed";
 }
 
-async function activeAt(rpc: RpcConnection, uuid: string, signal: AbortSignal): Promise<Domain | undefined> {
+export async function activeAt(
+  rpc: RpcConnection,
+  uuid: string,
+  signal: AbortSignal,
+): Promise<Domain | undefined> {
   const active = { needResults: 1, flags: 1 };
   const { domains } = await rpc.call(procedures.connectListAllDomains, active, { signal });
-  return domains.find((it) => it.uuid === uuid);
+  return domains.find((domain) => domain.uuid === uuid);
 }
 
 async function isIdle(rpc: RpcConnection, dom: Domain, signal: AbortSignal): Promise<boolean> {
-  return (await rpc.call(procedures.domainGetJobInfo, { dom }, { signal })).type === jobTypes.none;
+  try {
+    return (await rpc.call(procedures.domainGetJobInfo, { dom }, { signal })).type === jobTypes.none;
+  } catch (error) {
+    // A libvirtd gives no figures of an incoming migration.
+    if (error instanceof LibvirtError) return false;
+    throw error;
+  }
 }

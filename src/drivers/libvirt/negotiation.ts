@@ -5,6 +5,7 @@
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { features } from "../libvirt-rpc/constants.js";
 import { errorCodes, errorDomains, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
+import { own } from "../libvirt-rpc/own-procedures.js";
 import { remote } from "../libvirt-rpc/procedures.js";
 import type { MigrateFlag, MigrateParameters } from "./flags.js";
 
@@ -95,6 +96,20 @@ export function negotiateAsSource(
   if (destination.has("migrationParams")) return "version 3 with parameters";
   checkParameters(parameters, ofVersion3, "the destination knows no parameters beyond libvirt's first ones");
   return destination.has("migrationV3") ? "version 3" : "version 2";
+}
+
+export const version2NeedsIds =
+  "version 2 of the migration protocol ends the source's copy before the destination runs the guest, and a libvirtd cannot be asked by the migration's id whether it does; upgrade the older host";
+
+/** Version 2 has no Confirm: the destination must be one that is asked by id. @throws LibvirtError for a libvirtd. */
+export async function checkAskedById(destination: RpcConnection, signal?: AbortSignal): Promise<void> {
+  try {
+    await destination.call(own.procedures.facts, { binary: "qemu-system-x86_64", paths: [] }, { signal });
+  } catch (error) {
+    if (!(error instanceof LibvirtError)) throw error;
+    // It does not know our program at all; any other answer is a switchoverd's.
+    if (error.code === errorCodes.RPC) throw no("ARGUMENT_UNSUPPORTED", version2NeedsIds);
+  }
 }
 
 const ofVersion3: readonly (keyof MigrateParameters)[] = ["uri", "name", "xml", "bandwidthMiBps"];

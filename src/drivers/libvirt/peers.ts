@@ -13,12 +13,16 @@ import type {
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
+import { PeerTextError, type Reach, streamAddress } from "../../protocol/peer-text.js";
+import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
-import { decisionAt, whereaboutsAt } from "./decision.js";
+import { arrivalAt, asDecision, incomingIdAt, type Mode, type Steps } from "./arrival.js";
+import { whereaboutsAt } from "./decision.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
+import { migrationNamedIn } from "./named-migration.js";
 import type { Redial } from "./redial.js";
 import type { StepCalls } from "./step-calls.js";
 
@@ -39,6 +43,9 @@ export interface Travelling {
   flags: ReadonlySet<MigrateFlag>;
   /** Where the stream goes, as the destination has said. */
   uri?: string | undefined;
+  /** The guest's name at the source, which cookies carry. */
+  readonly nameAtSource: string;
+  readonly steps: Steps;
 }
 
 /** `protects`: whether it keeps the guest from other changes from Begin to Confirm. */
@@ -49,6 +56,8 @@ export function remoteSource(
   travelling: Travelling,
 ): SourcePeer {
   const { parameters } = options;
+  // Confirm goes by uuid: after a Begin that was refused it could end another migration of the guest.
+  let begun: "unsent" | "unanswered" | "refused" | "done" = "unsent";
   const words = (signal: AbortSignal) => ({
     ...{ dom, parameters, options: { signal } },
     flags: bitsOf([...travelling.flags, ...(options.protects ? (["CHANGE_PROTECTION"] as const) : [])]),
@@ -57,7 +66,13 @@ export function remoteSource(
     begin: (signal) =>
       asked(async () => {
         const calls = await options.calls(signal);
-        const { cookieOut, xml } = await calls.begin(connection, words(signal));
+        const before = begun;
+        begun = "unanswered";
+        const { cookieOut, xml } = await calls.begin(connection, words(signal)).catch((error: unknown) => {
+          if (before === "unsent" && isAnswer(error)) begun = "refused";
+          throw error;
+        });
+        begun = "done";
         const paused = await calls.isPaused(connection, dom, { signal });
         if (paused) travelling.flags = new Set([...travelling.flags, "PAUSED"]);
         travelling.cookies.begin = cookieOut;
@@ -81,16 +96,23 @@ export function remoteSource(
     abort: (signal) => abortAt(connection, dom, signal),
     confirm: ({ cancelled }, signal) =>
       asked<SourceReport>(async () => {
+        if (cancelled && begun === "refused") return done({ outcome: "stayed", failures: [], undone: [] });
         const { confirm } = await options.calls(signal);
         try {
           const cookieIn = travelling.cookies.finish ?? noCookie;
           await confirm?.(connection, { ...words(signal), cookieIn, cancelled });
         } catch (error) {
           // Its job has ended already: how, its state tells.
-          if (!(error instanceof LibvirtError) || error.code !== errorCodes.OPERATION_INVALID) throw error;
+          const isOver = error instanceof LibvirtError && endedBefore.has(error.code);
+          if (!isOver) throw error;
         }
         const outcome = await whereaboutsAt(await connection.rpc(signal), dom.uuid, signal);
         if (outcome === null) return unknown("the source has not ended its migration yet");
+        // A guest that is gone may have ended there: only the destination's answer tells that it has moved.
+        if (outcome === "left" && cancelled && travelling.steps.concluded === null)
+          return unknown(
+            "the guest is not at the source, and the destination has not told whether it arrived",
+          );
         return done({ outcome, failures: [], undone: [] });
       }),
   };
@@ -107,35 +129,69 @@ export const abortAt = (connection: Redial, dom: Domain, signal: AbortSignal): P
     }
   });
 
+export interface RemoteDestination extends DestinationPeer, Pick<SettlingPeer, "settle"> {
+  /** The same question as `settle`, over a connection of its own. */
+  settleOver(rpc: RpcConnection, signal: AbortSignal): Promise<Answer<Decision>>;
+}
+
 /** `travelling` is what the source's steps have left there. */
 export function remoteDestination(
   connection: Redial,
-  { name, uuid }: Pick<Identity, "name" | "uuid">,
-  options: StepOptions,
+  identity: Identity,
+  options: StepOptions & { readonly reach: Reach },
   travelling: Travelling,
-): DestinationPeer & Pick<SettlingPeer, "settle"> {
+): RemoteDestination {
+  const { name, uuid } = identity;
+  const { steps } = travelling;
   const words = (signal: AbortSignal) => ({
     flags: bitsForDestination(travelling.flags),
     options: { signal },
   });
+  const postcopy = options.flags.has("POSTCOPY");
+  const modeOf = ({ protocol }: StepCalls): Mode => ({ protocol, postcopy });
+  const arrival = async (rpc: RpcConnection, signal: AbortSignal) =>
+    arrivalAt(rpc, steps, identity, modeOf(await options.calls(signal)), signal);
   return {
     prepare: (_guest, signal) =>
       asked(async () => {
-        const { cookieOut, uriOut } = await (await options.calls(signal)).prepare(connection, {
+        const calls = await options.calls(signal);
+        const rpc = await connection.rpc(signal);
+        const before = steps.prepare;
+        steps.prepare = "unanswered";
+        const asking = calls.prepare(rpc, {
           ...words(signal),
           parameters: { ...options.parameters, xml: travelling.xml },
           cookieIn: travelling.cookies.begin ?? noCookie,
         });
+        const { cookieOut, uriOut } = await asking.catch((error: unknown) => {
+          // An earlier one, whose answer was lost, may have been carried out.
+          if (before === "unsent" && isAnswer(error)) steps.prepare = "refused";
+          throw error;
+        });
+        steps.prepare = "done";
         travelling.cookies.prepare = cookieOut;
         travelling.uri = uriOut ?? options.parameters.uri;
+        steps.idThere = migrationNamedIn(cookieOut, { name: travelling.nameAtSource, uuid }) ?? null;
+        if (steps.idThere === null) steps.incomingId = await incomingIdAt(rpc, uuid, signal);
         if (travelling.uri === undefined) return failed("the destination has not said where the stream goes");
-        return done<Prepared>({ uri: travelling.uri, capabilities: [] });
+        const { incomingId } = steps;
+        return done<Prepared>({
+          ...{ uri: streamAddress(travelling.uri, options.reach), capabilities: [] },
+          ...(incomingId !== null && { incomingId }),
+        });
       }),
     finish: ({ cancelled }, signal) =>
       asked<DestinationReport>(async () => {
+        // Finish goes by name: it could end another migration's guest.
+        if (cancelled && (steps.prepare === "unsent" || steps.prepare === "refused")) {
+          steps.concluded = "refused";
+          return done({ outcome: "refused", failures: [], undone: [] });
+        }
         const calls = await options.calls(signal);
         const rpc = await connection.rpc(signal);
         const { uri } = travelling;
+        const before = steps.finish;
+        if (!cancelled && before === "unsent") steps.finish = "unanswered";
         try {
           const { cookieOut } = await calls.finish(rpc, {
             ...words(signal),
@@ -144,25 +200,37 @@ export function remoteDestination(
             cancelled,
           });
           travelling.cookies.finish = cookieOut;
+          steps.finish = "arrived";
           return done({ outcome: "arrived", failures: [], undone: [] });
         } catch (error) {
-          if (!(error instanceof LibvirtError)) throw error;
-          // It may have had an earlier Finish whose answer was lost: then the guest is there.
-          const decision = await decisionAt(rpc, uuid, signal);
-          if (decision === "taken") return done({ outcome: "arrived", failures: [], undone: [] });
-          if (decision === null) return unknown(error.message);
-          const isAnswer = cancelled && finishedWell.has(error.code);
+          if (error instanceof RpcUnsentError) steps.finish = before;
+          if (!isAnswer(error)) throw error;
+          if (cancelled && error.code === errorCodes.MIGRATE_FINISH_OK) steps.finish = "destroyed";
+          else if (!cancelled && before === "unsent") steps.finish = "failed";
+          const conclusion = options.flags.has("OFFLINE")
+            ? "refused"
+            : await arrivalAt(rpc, steps, identity, modeOf(calls), signal);
+          // An earlier Finish, whose answer was lost, has made it run.
+          if (conclusion === "taken") return done({ outcome: "arrived", failures: [], undone: [] });
+          // The source settles, or reports that it does not know either.
+          if (conclusion === "unknown") return failed(error.message);
+          const isExpected = cancelled && finishedWell.has(error.code);
           const said = failure("rejected", "finish", "destination", cause(error.message));
-          return done({ outcome: "refused", failures: isAnswer ? [] : [said], undone: [] });
+          return done({ outcome: conclusion, failures: isExpected ? [] : [said], undone: [] });
         }
       }),
     settle: (_identity, signal) =>
-      asked<Decision>(async () => {
-        const decision = await decisionAt(await connection.rpc(signal), uuid, signal);
-        return decision === null ? unknown("the destination has not decided yet") : done(decision);
-      }),
+      asked<Decision>(async () => asDecision(await arrival(await connection.rpc(signal), signal))),
+    settleOver: (rpc, signal) => asked<Decision>(async () => asDecision(await arrival(rpc, signal))),
   };
 }
+
+/** Whether the host itself has answered with an error, which it does not do while it may still carry the call out. */
+const isAnswer = (error: unknown): error is LibvirtError =>
+  error instanceof LibvirtError && error.code !== errorCodes.OPERATION_TIMEOUT;
+
+/** After Confirm: the job, or the guest, is not there any more. */
+const endedBefore: ReadonlySet<number> = new Set([errorCodes.OPERATION_INVALID, errorCodes.NO_DOMAIN]);
 
 /** After Finish with cancelled: it is done, or there was nothing left to do. */
 const finishedWell: ReadonlySet<number> = new Set([
@@ -194,6 +262,7 @@ async function asked<T>(ask: () => Promise<Answer<T>>): Promise<Answer<T>> {
       const failures = [failure("aborted", "perform", "source", { message })];
       return { kind: "failed", cause: { message, failures } };
     }
+    if (error instanceof PeerTextError) return failed(error.message);
     return error instanceof RpcUnsentError ? failed(error.message) : unknown(messageOf(error));
   }
 }

@@ -4,47 +4,76 @@
 import type { Clock, SettlingPeer } from "../../effects/ports.js";
 import { type Answer, done, messageOf, nothing, unknown } from "../../protocol/answer.js";
 import type { Decision, Identity, Reconnection } from "../../protocol/messages.js";
+import {
+  type ConnectionUri,
+  type Reach,
+  type StreamAddress,
+  streamAddress,
+} from "../../protocol/peer-text.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import { openConnection } from "../libvirt-rpc/open.js";
 import { decisions, own, reconnections } from "../libvirt-rpc/own-procedures.js";
-import { decisionAt } from "./decision.js";
 
 const answerMs = 4_500;
 
 export class SettlePeer implements SettlingPeer {
   readonly #clock: Clock;
+  readonly #reach: Reach;
   /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
-  uri: string | undefined;
+  uri: ConnectionUri | undefined;
+
+  #proof: { readonly secret: string; readonly journal: string } | null = null;
+
+  /**
+   * What shows the destination that its own source asks, and which of its journals was asked for Prepare. Null where the
+   * destination has told no journal: a host of an older version, which knows the questions without them.
+   */
+  prove(secret: string | null, journal: string | null): void {
+    this.#proof = journal === null ? null : { secret: secret ?? "", journal };
+  }
+
+  /**
+   * What this host's own coordinator can prove about a destination that does not know the question, such as a libvirtd.
+   * Undefined where a client has coordinated: then nothing is proved.
+   */
+  proveBy: ((rpc: RpcConnection, signal: AbortSignal) => Promise<Answer<Decision>>) | undefined;
 
   /** Where a post-copy that connects again is led instead. */
-  through: (uri: string) => Promise<string> = async (uri) => uri;
+  through: (uri: StreamAddress) => Promise<StreamAddress> = async (uri) => uri;
 
-  constructor(clock: Clock, uri?: string) {
+  /** `reach` is that of the addresses at which the destination listens again. */
+  constructor(clock: Clock, reach: Reach, uri?: ConnectionUri) {
     this.#clock = clock;
+    this.#reach = reach;
     this.uri = uri;
   }
 
   settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "settle", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "settle", identity, signal));
 
   yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "yield", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "yield", identity, signal));
 
   announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
     this.#ask(signal, async (rpc) => {
-      await rpc.call(own.procedures.announce, identity, { deadlineMs: answerMs, signal });
+      const options = { deadlineMs: answerMs, signal };
+      if (this.#proof === null) await rpc.call(own.procedures.announce, identity, options);
+      else await rpc.call(own.procedures.announceAs, { ...identity, ...this.#proof }, options);
       return nothing;
     });
 
   handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
-    this.#ask(signal, (rpc) => decided(rpc, "handOver", identity, signal));
+    this.#ask(signal, (rpc) => this.#decided(rpc, "handOver", identity, signal));
 
   reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
     this.#ask<Reconnection>(signal, async (rpc) => {
-      const asked = own.procedures.reconnect;
-      const { state, uri } = await rpc.call(asked, identity, { deadlineMs: answerMs, signal });
-      if (state === reconnections.listens) return done({ uri: await this.through(uri) });
+      const options = { deadlineMs: answerMs, signal };
+      const { state, uri } = await (this.#proof === null
+        ? rpc.call(own.procedures.reconnect, identity, options)
+        : rpc.call(own.procedures.reconnectAs, { ...identity, ...this.#proof }, options));
+      if (state === reconnections.listens)
+        return done({ uri: await this.through(streamAddress(uri, this.#reach)) });
       if (state === reconnections.whole) return done("whole");
       if (state === reconnections.arrived) return done("arrived");
       if (state === reconnections.lost) return done("lost");
@@ -68,23 +97,25 @@ export class SettlePeer implements SettlingPeer {
       return unknown(messageOf(error));
     }
   }
-}
 
-async function decided(
-  rpc: RpcConnection,
-  what: "settle" | "yield" | "handOver",
-  identity: Identity,
-  signal: AbortSignal,
-): Promise<Answer<Decision>> {
-  try {
-    const { decision } = await rpc.call(own.procedures[what], identity, { deadlineMs: answerMs, signal });
-    if (decision === decisions.taken) return done("taken");
-    if (decision === decisions.refused) return done("refused");
-    return unknown(`the destination's answer ${decision} is not known`);
-  } catch (error) {
-    // A libvirtd does not know the question: what it does with the guest is its answer.
-    if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
-    const decision = await decisionAt(rpc, identity.uuid, signal);
-    return decision === null ? unknown("the destination has not decided yet") : done(decision);
+  async #decided(
+    rpc: RpcConnection,
+    what: "settle" | "yield" | "handOver",
+    identity: Identity,
+    signal: AbortSignal,
+  ): Promise<Answer<Decision>> {
+    const options = { deadlineMs: answerMs, signal };
+    try {
+      const { decision } = await (this.#proof === null
+        ? rpc.call(own.procedures[what], identity, options)
+        : rpc.call(own.procedures[`${what}As`], { ...identity, ...this.#proof }, options));
+      if (decision === decisions.taken) return done("taken");
+      if (decision === decisions.refused) return done("refused");
+      return unknown(`the destination's answer ${decision} is not known`);
+    } catch (error) {
+      if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
+      const unproved = unknown("the destination cannot be asked by the migration's id");
+      return this.proveBy?.(rpc, signal) ?? unproved;
+    }
   }
 }

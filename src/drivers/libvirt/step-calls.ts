@@ -27,6 +27,7 @@ type AtSource = Step & { readonly dom: Domain };
 type Ending = { readonly cancelled: boolean };
 
 export interface StepCalls {
+  readonly protocol: 2 | 3;
   isPaused(at: Caller, dom: Domain, options: CallOptions): Promise<boolean>;
   begin(at: Caller, step: Omit<AtSource, "cookieIn">): Promise<{ cookieOut: Uint8Array; xml: string }>;
   /** `parameters.xml` is Begin's. */
@@ -39,6 +40,7 @@ export interface StepCalls {
 }
 
 const withParameters: StepCalls = {
+  protocol: 3,
   isPaused: async (at, dom, options) =>
     (await at.call(procedures.domainGetState, { dom, flags: 0 }, options)).state === domainStates.paused,
   begin: (at, { dom, parameters, flags, options }) =>
@@ -70,6 +72,7 @@ const withParameters: StepCalls = {
 };
 
 const fixed: StepCalls = {
+  protocol: 3,
   isPaused: async (at, dom, options) =>
     (await at.call(procedures.domainGetInfo, { dom }, options)).state === domainStates.paused,
   begin: (at, { dom, parameters, flags, options }) =>
@@ -114,6 +117,7 @@ const fixed: StepCalls = {
 const xmlFlags = { migratable: 8, secureWithCpu: 5 };
 
 const version2 = (xmlMigratable: boolean): StepCalls => ({
+  protocol: 2,
   isPaused: fixed.isPaused,
   begin: async (at, { dom, options }) => {
     const flags = xmlMigratable ? xmlFlags.migratable : xmlFlags.secureWithCpu;

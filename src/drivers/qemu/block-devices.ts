@@ -1,6 +1,7 @@
 // The disks of a QEMU as both sides of a migration name them, and the address of the NBD server between them.
 
 import type { CopiedDisk } from "../../protocol/messages.js";
+import { partsOf, type StreamAddress } from "../../protocol/peer-text.js";
 import type { CommandArguments, Monitor } from "./monitor/commands.js";
 
 export interface BlockDevice extends CopiedDisk {
@@ -40,20 +41,13 @@ const nameOf = (qdev: string): string =>
 /** libvirt's name for the export of a disk: a libvirtd is a peer with which disks are copied too. */
 export const exportName = (disk: string): string => `drive-${disk}`;
 
-const tcp = /^tcp:\[?(.+?)\]?:(\d+)$/;
-
-/** Of `tcp:host:port`; undefined when it is none. */
-export const hostOf = (uri: string): string | undefined => tcp.exec(uri)?.[1];
-
 type NbdAddress = CommandArguments<"blockdev-add">["server"];
 
-/** @throws Error when it is neither `unix:/path` nor `tcp:host:port`. */
-export function nbdAddress(uri: string): NbdAddress {
-  const [, path] = /^unix:(.+)$/.exec(uri) ?? [];
-  if (path !== undefined) return { type: "unix", path };
-  const [, host, port] = tcp.exec(uri) ?? [];
-  if (host !== undefined && port !== undefined) return { type: "inet", host, port };
-  throw new Error(`"${uri}" is no address of an NBD server: it must be unix:/path or tcp:host:port`);
+/** In the form of QEMU's NBD client. */
+export function nbdAddress(address: StreamAddress): NbdAddress {
+  const parts = partsOf(address);
+  if (parts.type === "unix") return parts;
+  return { type: "inet", host: parts.host, port: String(parts.port) };
 }
 
 /** Of the guest's; or why they cannot be copied. */

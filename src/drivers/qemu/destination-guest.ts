@@ -4,9 +4,18 @@ import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { pause } from "../../effects/pause.js";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../effects/ports.js";
-import type { PrepareInput } from "../../machines/destination.js";
+import type { PrepareInput } from "../../machines/destination/machine.js";
 import { type Answer, type Cause, cause, done, failed, messageOf, nothing } from "../../protocol/answer.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../protocol/messages.js";
+import {
+  anywhere,
+  hostName,
+  type SocketPath,
+  type StreamAddress,
+  socketPath,
+  tcpAddress,
+  unixAddress,
+} from "../../protocol/peer-text.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { announce } from "./announcement.js";
 import { answering, endProcess } from "./answers.js";
@@ -15,7 +24,7 @@ import { Facts } from "./facts.js";
 import { syncTime } from "./guest-agent.js";
 import { keepHandle } from "./handle-file.js";
 import { dropImages, type Image, keepImages, makeImages } from "./images.js";
-import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
+import { atFirstFree, type ListenAt } from "./listen-at.js";
 import type { Monitor, MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { offerDisks, stopOffering } from "./offered-disks.js";
@@ -68,7 +77,7 @@ export interface DestinationOptions {
   /** Of disks that are copied; made where they are missing. */
   readonly images: readonly Image[];
   /** Where their copies are taken: the path of a unix socket, or ports. Default: as the memory is. */
-  readonly disksAt?: string | ListenAt | undefined;
+  readonly disksAt?: SocketPath | ListenAt | undefined;
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
   /** The same as at the source. */
@@ -98,7 +107,7 @@ export class QemuDestinationGuest implements DestinationGuest {
   );
   #starting: Promise<QemuProcess> | undefined;
   /** Where QEMU listens again in post-copy, until somebody has connected. */
-  #relistens: string | undefined;
+  #relistens: StreamAddress | undefined;
   /** Why it has to be ended, in its own words: its end says no more. */
   #refused: Cause | undefined;
   #staying: { "exit-on-error"?: false } = { "exit-on-error": false };
@@ -173,21 +182,21 @@ export class QemuDestinationGuest implements DestinationGuest {
     });
   }
 
-  relisten(): Promise<Answer<{ readonly uri: string }>> {
+  relisten(): Promise<Answer<{ readonly uri: StreamAddress }>> {
     return answering(async () => {
       const { rescue } = await this.#started();
-      const { transport, directory } = this.#options;
+      const { transport } = this.#options;
       const endMs = this.#options.clock.now() + recoverMs;
-      const listen = (uri: string) => this.#recover(rescue, uri, endMs);
+      const listen = (uri: StreamAddress) => this.#recover(rescue, uri, endMs);
       // One connection at a time: QEMU listens until it has come.
       if (this.#relistens !== undefined) return done({ uri: this.#relistens });
-      let uri: string;
+      let uri: StreamAddress;
       if (typeof transport === "string") {
-        uri = `unix:${join(directory, "again.sock")}`;
+        uri = unixAddress(this.#socket("again.sock"));
         await listen(uri);
       } else {
-        const port = await atFirstFree(transport, (it) => listen(`tcp:${bracketed(transport.bind)}:${it}`));
-        uri = `tcp:${bracketed(transport.host)}:${port}`;
+        const port = await atFirstFree(transport, (it) => listen(tcpAddress(transport.bind, it)));
+        uri = tcpAddress(transport.host, port);
       }
       this.#relistens = uri;
       return done({ uri });
@@ -198,7 +207,7 @@ export class QemuDestinationGuest implements DestinationGuest {
    * QEMU listens anew once it has noticed that its connection is lost. One that was lost without a word, such as by a cut
    * cable, it takes for good, and is told to give it up; not before it had time to notice by itself.
    */
-  async #recover(rescue: Monitor, uri: string, endMs: number): Promise<void> {
+  async #recover(rescue: Monitor, uri: StreamAddress, endMs: number): Promise<void> {
     const { clock } = this.#options;
     const patientMs = clock.now() + noticeMs;
     let isGivenUp = false;
@@ -304,35 +313,39 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   /** QEMU does not tell which port it took for NBD, when it may choose: within one machine it needs none. */
-  get #storageAddress(): string | ListenAt {
-    const { transport, directory, disksAt } = this.#options;
-    return disksAt ?? (typeof transport === "string" ? join(directory, "storage.sock") : transport);
+  get #storageAddress(): SocketPath | ListenAt {
+    const { transport, disksAt } = this.#options;
+    return disksAt ?? (typeof transport === "string" ? this.#socket("storage.sock") : transport);
   }
 
-  async #listen({ main }: QemuProcess): Promise<string> {
+  /** In the directory of this migration. */
+  #socket(name: string): SocketPath {
+    return socketPath(join(this.#options.directory, name), anywhere);
+  }
+
+  async #listen({ main }: QemuProcess): Promise<StreamAddress> {
     if (this.#options.transport === "unix") {
-      const uri = `unix:${join(this.#options.directory, "migrate.sock")}`;
+      const uri = unixAddress(this.#socket("migrate.sock"));
       await this.#comeIn(main, uri);
       return uri;
     }
     if (this.#options.transport !== "tcp") {
       const { transport } = this.#options;
-      const port = await atFirstFree(transport, (it) =>
-        this.#comeIn(main, `tcp:${bracketed(transport.bind)}:${it}`),
-      );
-      return `tcp:${bracketed(transport.host)}:${port}`;
+      const port = await atFirstFree(transport, (it) => this.#comeIn(main, tcpAddress(transport.bind, it)));
+      return tcpAddress(transport.host, port);
     }
-    await this.#comeIn(main, "tcp:127.0.0.1:0");
+    const loopback = hostName("127.0.0.1");
+    await this.#comeIn(main, tcpAddress(loopback, 0));
     // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
-    return `tcp:${address?.host}:${address?.port}`;
+    return tcpAddress(loopback, Number(address?.port));
   }
 
   /**
    * With QEMU staying when it cannot load the stream, so that its own word for it is heard. An older one does not know
    * the argument, and says so before it does anything: its schema would take 50 ms to be read.
    */
-  async #comeIn(main: Monitor, uri: string): Promise<void> {
+  async #comeIn(main: Monitor, uri: StreamAddress): Promise<void> {
     try {
       await main.execute("migrate-incoming", { uri, ...this.#staying });
     } catch (error) {

@@ -7,12 +7,21 @@ import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../effects/ports.js";
 import { cause } from "../../protocol/answer.js";
 import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
+import { hostName, socketPath } from "../peer-text.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
 import { GuestLog } from "./guest-log.js";
 import { handle, handleIn } from "./handle-file.js";
 import { dropImages } from "./images.js";
-import { type Hosting, QemuGoneError, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
+import { isAlive } from "./proc.js";
+import {
+  type Hosting,
+  QemuGoneError,
+  type QemuHandle,
+  QemuMuteError,
+  QemuProcess,
+  type QemuSpec,
+} from "./process.js";
 import { QemuSourceGuest } from "./source-guest.js";
 
 const spec = z.object({
@@ -52,11 +61,11 @@ const image = z.object({
   format: z.enum(["raw", "qcow2"]),
   backing: z.exactOptional(z.object({ path: z.string(), format: z.string() })),
 });
-const listenAt = z.object({ bind: z.string(), host: z.string(), ports: z.readonly(z.array(z.number())) });
+const listenAt = z.object({ bind: hostName, host: hostName, ports: z.readonly(z.array(z.number())) });
 const destinationHost = z.object({
   spec,
   images: z.readonly(z.array(image)),
-  disksAt: z.exactOptional(z.union([z.string(), listenAt])),
+  disksAt: z.exactOptional(z.union([socketPath, listenAt])),
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([z.enum(["unix", "tcp"]), listenAt]),
@@ -64,7 +73,7 @@ const destinationHost = z.object({
   syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });
 export type SourceHost = z.input<typeof sourceHost>;
-export type DestinationHost = z.input<typeof destinationHost>;
+export type DestinationHost = z.output<typeof destinationHost>;
 
 /** A guest that was looked for: its QEMU when it was there, and its port either way. */
 interface Found<Guest> {
@@ -79,7 +88,7 @@ interface Here {
   readonly hosting?: Hosting;
 }
 
-/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+/** @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached. */
 export async function findSource(
   host: unknown,
   here: Here,
@@ -91,17 +100,26 @@ export async function findSource(
     : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock: here.clock, ...options }) };
 }
 
-/** @throws Error when the journal's word cannot be read, or QEMU is alive and cannot be reached. */
+/**
+ * `isUndecided`: the guest cannot have run here, so that a mute QEMU of it is only good for being ended.
+ * @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached.
+ */
 export async function findDestination(
   host: unknown,
   here: Here,
+  { isUndecided = false }: { readonly isUndecided?: boolean } = {},
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
   const { spec, directory, ...rest } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
       ? new QemuGoneError(cause("no QEMU of this migration was found"))
-      : await attach(wanted, spec, here);
+      : await attach(wanted, spec, here).catch((error: unknown) => {
+          // Its guest has never run: it can be ended without an answer.
+          if (error instanceof QemuMuteError && isUndecided)
+            return QemuProcess.mute(wanted, { clock: here.clock, log: logOf(spec, here) });
+          throw error;
+        });
   if (qemu instanceof QemuGoneError) {
     await rm(directory, { recursive: true, force: true });
     dropImages(rest.images, basename(directory));
@@ -111,17 +129,16 @@ export async function findDestination(
   return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
 }
 
-async function attach(
-  wanted: QemuHandle,
-  { name }: QemuSpec,
-  { clock, hosting }: Here,
-): Promise<QemuProcess | QemuGoneError> {
+function logOf({ name }: QemuSpec, { hosting }: Here): GuestLog | undefined {
+  const directory = hosting?.logDirectory;
+  return directory === undefined ? undefined : new GuestLog(directory, name);
+}
+
+async function attach(wanted: QemuHandle, spec: QemuSpec, here: Here): Promise<QemuProcess | QemuGoneError> {
   try {
-    const directory = hosting?.logDirectory;
-    const log = directory === undefined ? undefined : new GuestLog(directory, name);
-    return await QemuProcess.attach(wanted, { clock, log });
+    return await QemuProcess.attach(wanted, { clock: here.clock, log: logOf(spec, here) });
   } catch (error) {
     if (error instanceof QemuGoneError) return error;
-    throw error;
+    throw isAlive(wanted) ? new QemuMuteError(wanted, { cause: error }) : error;
   }
 }

@@ -1,13 +1,14 @@
 // Where a QEMU takes streams from another host: at the first of some ports that QEMU itself can bind. A port is never
 // probed, since whatever connects to it becomes the stream.
 
+import type { HostName } from "../../protocol/peer-text.js";
 import { QmpCommandError } from "./monitor/errors.js";
 
 export interface ListenAt {
   /** The address that QEMU binds. */
-  readonly bind: string;
+  readonly bind: HostName;
   /** What the source is told. */
-  readonly host: string;
+  readonly host: HostName;
   readonly ports: readonly number[];
 }
 
@@ -26,6 +27,3 @@ export async function atFirstFree(
   }
   throw new Error("there is no port to listen at");
 }
-
-/** As it stands in front of a port. */
-export const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);

@@ -3,12 +3,13 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock, SourceFact } from "../../effects/ports.js";
-import type { MirrorInput } from "../../machines/source.js";
+import type { MirrorInput } from "../../machines/source/machine.js";
 import { type Answer, cause, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { DiskProgress, Limits } from "../../protocol/convergence.js";
 import type { CopiedDisk } from "../../protocol/messages.js";
+import { hostName, hostOf } from "../../protocol/peer-text.js";
 import type { TlsWish } from "../../protocol/stream.js";
-import { blockDevices, exportName, hostOf, nbdAddress } from "./block-devices.js";
+import { blockDevices, exportName, nbdAddress } from "./block-devices.js";
 import type { MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError } from "./monitor/errors.js";
 import type { QemuProcess } from "./process.js";
@@ -76,7 +77,11 @@ export class Mirrors {
       "tls-creds": copiesTlsId,
       // An address of its own is QEMU's default; a unix socket has none, and is on the host of the memory stream.
       "tls-hostname":
-        this.#tls.hostname ?? (server.type === "unix" ? (prepared.host ?? hostOf(prepared.uri)) : undefined),
+        this.#tls.hostname !== undefined
+          ? hostName(this.#tls.hostname)
+          : server.type === "unix"
+            ? (prepared.host ?? hostOf(prepared.uri))
+            : undefined,
     };
     for (const [job, disk] of this.#disks) {
       const device = devices.get(disk);

@@ -1,8 +1,9 @@
 // The disks of a QEMU that waits for its guest, exported over NBD so that the source can copy into them.
 
 import type { CopiedDisk } from "../../protocol/messages.js";
+import { type SocketPath, type StreamAddress, tcpAddress, unixAddress } from "../../protocol/peer-text.js";
 import { blockDevices, exportName } from "./block-devices.js";
-import { atFirstFree, bracketed, type ListenAt } from "./listen-at.js";
+import { atFirstFree, type ListenAt } from "./listen-at.js";
 import type { Monitor } from "./monitor/commands.js";
 import { QmpCommandError } from "./monitor/errors.js";
 
@@ -13,9 +14,9 @@ import { QmpCommandError } from "./monitor/errors.js";
 export async function offerDisks(
   monitor: Monitor,
   disks: readonly CopiedDisk[],
-  at: string | ListenAt,
+  at: SocketPath | ListenAt,
   tls: string | undefined,
-): Promise<string | { readonly refused: string }> {
+): Promise<StreamAddress | { readonly refused: string }> {
   const devices = new Map((await blockDevices(monitor)).map((it) => [it.name, it]));
   const nodes = new Map<string, string>();
   for (const { name, capacityBytes } of disks) {
@@ -46,13 +47,13 @@ const exportId = (disk: string): string => `switchover-${disk.replaceAll(/[^\w.-
 
 async function startServer(
   monitor: Monitor,
-  at: string | ListenAt,
+  at: SocketPath | ListenAt,
   tls: string | undefined,
-): Promise<string> {
+): Promise<StreamAddress> {
   if (typeof at === "string") {
     const addr = { type: "unix", data: { path: at } } as const;
     await monitor.execute("nbd-server-start", { addr, "tls-creds": tls });
-    return `unix:${at}`;
+    return unixAddress(at);
   }
   const port = await atFirstFree(at, (it) =>
     monitor.execute("nbd-server-start", {
@@ -60,7 +61,7 @@ async function startServer(
       "tls-creds": tls,
     }),
   );
-  return `tcp:${bracketed(at.host)}:${port}`;
+  return tcpAddress(at.host, port);
 }
 
 /** Before the guest runs here: nobody else writes to its disks any more. May be repeated. */

@@ -148,6 +148,17 @@ export class QemuProcess {
   }
 }
 
+/** The process lives, and its monitors do not answer: what its guest does is not known. */
+export class QemuMuteError extends Error {
+  override readonly name = "QemuMuteError";
+  constructor(
+    readonly handle: QemuHandle,
+    options: ErrorOptions,
+  ) {
+    super(`QEMU (pid ${handle.pid}) does not answer`, options);
+  }
+}
+
 /** The process is not there any more; `cause` has its last words. */
 export class QemuGoneError extends Error {
   override readonly name = "QemuGoneError";

@@ -10,10 +10,11 @@ import type {
   MirrorInput,
   RestoreInput,
   StartInput,
-} from "../../machines/source.js";
+} from "../../machines/source/machine.js";
 import { type Answer, type Cause, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
-import type { Ended, SourceFound } from "../../protocol/messages.js";
+import type { Ended, Resumption, SourceFound } from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { disksToCopy } from "./block-devices.js";
@@ -246,7 +247,7 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#postcopy.break();
   }
 
-  resumeStream({ uri }: { readonly uri: string }, signal: AbortSignal): Promise<Answer<null>> {
+  resumeStream({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>> {
     return this.#postcopy.resume(uri, signal);
   }
 

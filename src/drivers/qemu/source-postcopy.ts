@@ -2,7 +2,9 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
-import { type Answer, failed, nothing } from "../../protocol/answer.js";
+import { type Answer, done, failed, nothing } from "../../protocol/answer.js";
+import type { Resumption } from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
 import { answering } from "./answers.js";
 import type { QemuProcess } from "./process.js";
 
@@ -43,7 +45,7 @@ export class SourcePostcopy {
   }
 
   /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
-  resume(uri: string, signal: AbortSignal): Promise<Answer<null>> {
+  resume(uri: StreamAddress, signal: AbortSignal): Promise<Answer<Resumption>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const status = async () => (await main.execute("query-migrate", {})).status;
@@ -51,15 +53,15 @@ export class SourcePostcopy {
       // The destination listens anew: what QEMU takes for a connection here has no other end.
       if ((await status()) === "postcopy-active") {
         await this.break();
-        if (!(await this.#until(within(connectMs, signal), isPaused)))
-          return failed(
-            "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
-          );
+        if (
+          !(await this.#until(within(connectMs, signal), async () => (await status()) !== "postcopy-active"))
+        )
+          return done("held");
       }
-      if (!(await isPaused())) return nothing;
+      if (!(await isPaused())) return done("connecting");
       await main.execute("migrate", { uri, resume: true });
       await this.#until(within(connectMs, signal), async () => !(await isPaused()));
-      return nothing;
+      return done("connecting");
     });
   }
 

@@ -8,6 +8,7 @@ import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 import { killByArgument } from "../qemu/proc.js";
 
 const lastWordsMs = 100;
@@ -50,14 +51,13 @@ export class Relay {
     return this.#said.replace("ready", "").trim();
   }
 
-  /** The URI for QEMU. `uri` itself when it is not `tcp:host:port`. @throws Error when the relay does not run. */
-  async to(uri: string): Promise<string> {
-    const { host, name, port } =
-      /^tcp:(?:\[(?<host>[^\]]+)\]|(?<name>[^:]+)):(?<port>\d+)$/.exec(uri)?.groups ?? {};
-    if (port === undefined) return uri;
+  /** The address for QEMU. `address` itself when it is a unix socket. @throws Error when the relay does not run. */
+  async to(address: StreamAddress): Promise<StreamAddress> {
+    const parts = partsOf(address);
+    if (parts.type === "unix") return address;
     await this.#ready;
-    this.#child.stdin.end(`${host ?? name} ${port}`);
-    return `unix:${this.#path}`;
+    this.#child.stdin.end(`${parts.host} ${parts.port}`);
+    return unixAddress(socketPath(this.#path, anywhere));
   }
 }
 

@@ -2,9 +2,9 @@
 
 import { overview, whole } from "virtual:charts";
 import { useEffect, useRef } from "preact/hooks";
-import { topState } from "../../machines/habits.js";
+import { statesIn, topState } from "../../machines/shared/state-name.js";
 import type { Side } from "../../protocol/steps.js";
-import { type Chart, type ChartState, litStates } from "../chart.js";
+import type { Chart, ChartState } from "../chart.js";
 import type { SideMoment } from "../moment.js";
 import { lasted } from "./model.js";
 
@@ -25,7 +25,7 @@ const chartOf = (side: Side, isWhole: boolean): Chart => {
 
 export function StateChart({ side, now, atMs, isSimulated, isWhole, isFitted }: ChartWish) {
   const chart = chartOf(side, isWhole);
-  const lit = litStates(now?.state ?? "");
+  const lit = statesIn(now?.state ?? "");
   const top = topState(now?.state ?? "");
   const frame = useRef<HTMLDivElement>(null);
   useEffect(() => {

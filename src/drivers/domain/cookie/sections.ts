@@ -98,6 +98,12 @@ export const switchover = element({
   migration: needed(text("a migration's id", /^[\w-]{1,64}$/), told),
   /** Where the source asks the destination whether it has taken the guest. */
   settle: optional(text("an address", /^[\w+.-]{1,16}:[^\s]{1,512}$/), told),
+  /** The identity of the destination's journal: a host that has lost its memory knows so by it. */
+  journal: optional(text("a journal's identity", /^[\w-]{1,64}$/), told),
+  /** In Begin's cookie: shared by this pair of hosts alone. */
+  secret: optional(text("a secret", /^[\w.-]{16,128}$/), told),
+  /** In Finish's cookie: proves that the destination has taken the guest. */
+  receipt: optional(text("a receipt", /^[\w-]{43}$/), told),
   /** The guest's memory in bytes and the source's QEMU, which the destination's must be able to take. */
   memory: optional(number, told),
   qemu: optional(text("a version of QEMU", /^[\d.]{1,32}$/), told),

@@ -1,5 +1,7 @@
 // What is wrong with a domain's XML: every fault with its place and what to do about it, all of them at once (G7).
 
+import { printable } from "../../../protocol/printable.js";
+
 /** For programs; the sentence is in `what`. */
 export type RefusalCode =
   /** No XML, or XML that could be used to harm the reader. */
@@ -29,8 +31,9 @@ export interface Refusal extends Place {
   readonly next: string;
 }
 
+/** In one line that is safe to print, whatever the document holds. */
 export const describeRefusal = ({ line, column, path, what, next }: Refusal): string =>
-  `line ${line}, column ${column}: ${path === "" ? "" : `${path}: `}${what}; ${next}`;
+  printable(`line ${line}, column ${column}: ${path === "" ? "" : `${path}: `}${what}; ${next}`);
 
 /** The XML cannot be used. `refusals` are in the order of the text, never empty. */
 export class DomainXmlError extends Error {

@@ -2,6 +2,7 @@
 // real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json, machine.json, machine-target.json, qom.json.
 
 import * as z from "zod/mini";
+import { hostName, socketPath, streamAddress } from "../../peer-text.js";
 import type { Json } from "./codec.js";
 import { QmpProtocolError } from "./errors.js";
 import type { QmpSession, RawEvent } from "./session.js";
@@ -18,14 +19,14 @@ const socketAddress = z.looseObject({
 });
 
 const yankInstance = z.looseObject({ type: z.string(), "node-name": z.optional(z.string()) });
-const inet = { host: z.string(), port: z.string() };
+const inet = { host: hostName, port: z.string() };
 /** NBD's server is given its address in QEMU's older form. */
 const serverAddress = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("unix"), data: z.strictObject({ path: z.string() }) }),
+  z.strictObject({ type: z.literal("unix"), data: z.strictObject({ path: socketPath }) }),
   z.strictObject({ type: z.literal("inet"), data: z.strictObject(inet) }),
 ]);
 const nbdAddress = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("unix"), path: z.string() }),
+  z.strictObject({ type: z.literal("unix"), path: socketPath }),
   z.strictObject({ type: z.literal("inet"), ...inet }),
 ]);
 const blockJob = z.looseObject({ device: z.string() });
@@ -126,14 +127,14 @@ export const commands = {
     }),
   },
   migrate: {
-    arguments: z.strictObject({ uri: z.string(), resume: z.optional(z.boolean()) }),
+    arguments: z.strictObject({ uri: streamAddress, resume: z.optional(z.boolean()) }),
     returns: nothing,
   },
   "migrate-start-postcopy": { arguments: noArguments, returns: nothing },
   "migrate-pause": { arguments: noArguments, returns: nothing },
-  "migrate-recover": { arguments: z.strictObject({ uri: z.string() }), returns: nothing },
+  "migrate-recover": { arguments: z.strictObject({ uri: streamAddress }), returns: nothing },
   "migrate-incoming": {
-    arguments: z.strictObject({ uri: z.string(), "exit-on-error": z.optional(z.boolean()) }),
+    arguments: z.strictObject({ uri: streamAddress, "exit-on-error": z.optional(z.boolean()) }),
     returns: nothing,
   },
   "calc-dirty-rate": {
@@ -206,7 +207,7 @@ export const commands = {
       export: z.string(),
       discard: z.literal("unmap"),
       "tls-creds": z.optional(z.string()),
-      "tls-hostname": z.optional(z.string()),
+      "tls-hostname": z.optional(hostName),
     }),
     returns: nothing,
   },

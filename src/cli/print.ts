@@ -1,0 +1,12 @@
+// All that the commands print: what hosts, guests, stories and QEMU have said is made safe for a terminal here.
+
+import { printable, printableJson } from "../protocol/printable.js";
+
+/** Prints one line on stdout. */
+export const say = (sentence: string): void => console.log(printable(sentence));
+
+/** Prints one line on stderr. */
+export const complain = (sentence: string): void => console.error(`switchover: ${printable(sentence)}`);
+
+/** Prints one line for programs. */
+export const sayJson = (value: unknown): void => console.log(printableJson(value));

@@ -1,0 +1,42 @@
+// The one address at which an incoming stream is accepted: that of the host which the source is told, not every address
+// of this machine, since QEMU takes whatever connects first as the stream (docs/decisions/0024).
+
+import type { LookupAddress } from "node:dns";
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import type { ListenAt } from "../drivers/qemu/listen-at.js";
+import { messageOf } from "../protocol/answer.js";
+import { hostName } from "../protocol/peer-text.js";
+import { no } from "./errors.js";
+
+type Resolve = (name: string) => Promise<readonly LookupAddress[]>;
+
+const bySystem: Resolve = (name) => lookup(name, { all: true, verbatim: true });
+const isLoopback = (address: string): boolean => /^127\./.test(address) || address === "::1";
+const next = "set migration.listen to an address of this host, or migration.host to a name that has one";
+
+/**
+ * Replaces a name by its address; an address stays. A name of this host that leads to the loopback here, as in the
+ * /etc/hosts of Debian, leads elsewhere at the source: it is refused before anything starts.
+ * @throws LibvirtError CONFIG_UNSUPPORTED
+ */
+export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem): Promise<ListenAt> {
+  if (isIP(place.bind) !== 0) return place;
+  const { bind } = place;
+  const found = await resolve(bind).catch((error: unknown) => {
+    throw no(
+      "CONFIG_UNSUPPORTED",
+      `${JSON.stringify(bind)}, where the stream is to be accepted, does not resolve: ${messageOf(error)}; ${next}`,
+    );
+  });
+  const addresses = found.map(({ address }) => address);
+  const address = /^localhost(\.|$)/.test(bind)
+    ? addresses[0]
+    : addresses.find((candidate) => !isLoopback(candidate));
+  if (address === undefined)
+    throw no(
+      "CONFIG_UNSUPPORTED",
+      `${JSON.stringify(bind)}, where the stream is to be accepted, is ${addresses.join(", ")} here, which no other host reaches; ${next}`,
+    );
+  return { ...place, bind: hostName(address) };
+}

@@ -1,0 +1,195 @@
+// The coordinator of managed mode: Begin, Prepare, Perform, Finish, Confirm, and one outcome. No I/O: effects are
+// bound in effects/bind.ts. It decides nothing about the guest: each side is safe without it (G1, G2).
+//
+// Theory of operation. Each state asks one side its step and goes on with the answer. A step that fails, or an abort, leads
+// to the same two questions with `cancelled`. A question without an answer is asked again a few times; each side answers
+// from its own state, so asking twice is harmless, and when no answer comes the sides settle between themselves.
+//
+//   beginning -> preparing -> performing -> finishing -> confirming -> ended
+//   any of them -> finishingCancelled -> confirmingCancelled -> ended
+
+import { assign, emit } from "xstate";
+import { failure, inTellingOrder } from "../../protocol/failures.js";
+import type { Heard } from "../../protocol/outcomes.js";
+import { judge } from "../../protocol/outcomes.js";
+import { freshHabits, isDone, keeping, noteThat, present, refusing } from "../shared/actions.js";
+import { askingDestination, askingSource, createMachine, unanswered } from "./setup.js";
+
+export type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "./setup.js";
+
+const aborted = noteThat(
+  failure("aborted", "perform", "coordinator", { message: "a person aborted the migration" }),
+);
+const tooLate = refusing("the source has handed the guest over; the destination is being asked to run it");
+const ending = keeping("the migration is being ended already");
+
+export const coordinatorMachine = createMachine({
+  id: "coordinator",
+  context: ({ input: { woken, ...input } }) => ({
+    ...freshHabits(woken ?? null),
+    guest: null,
+    prepared: null,
+    source: null,
+    destination: null,
+    ...input,
+    ...woken?.memory,
+  }),
+  output: ({ context }) => {
+    const heard: Heard = {
+      source: context.source?.outcome ?? null,
+      destination: context.destination?.outcome ?? null,
+      failures: inTellingOrder(context.failures),
+    };
+    const undone = [...(context.source?.undone ?? []), ...(context.destination?.undone ?? [])];
+    return { ...heard, kind: judge(heard), undone };
+  },
+  initial: "waking",
+  states: {
+    beginning: {
+      description: "Begin: the source takes the job and describes its guest",
+      on: {
+        "person.aborted": { target: "confirmingCancelled", actions: aborted },
+      },
+      invoke: {
+        src: "askBegin",
+        id: "askBegin",
+        onDone: [
+          {
+            guard: isDone,
+            target: "preparing",
+            actions: assign(({ context, event }) =>
+              event.output.kind === "done" ? { ...context, guest: event.output.value } : context,
+            ),
+          },
+          {
+            target: "confirmingCancelled",
+            actions: { type: "noteAll", params: ({ event }) => unanswered("begin", event.output) },
+          },
+        ],
+      },
+    },
+    preparing: {
+      description: "Prepare: the destination starts QEMU and listens",
+      on: { "person.aborted": { target: "finishingCancelled", actions: aborted } },
+      invoke: {
+        src: "askPrepare",
+        id: "askPrepare",
+        input: ({ context }) => present(context.guest, "Begin's answer"),
+        onDone: [
+          {
+            guard: isDone,
+            target: "performing",
+            actions: assign(({ context, event }) =>
+              event.output.kind === "done" ? { ...context, prepared: event.output.value } : context,
+            ),
+          },
+          {
+            // Also after a failed Prepare, which libvirt does not: asking a destination that has nothing left is harmless.
+            target: "finishingCancelled",
+            actions: { type: "noteAll", params: ({ event }) => unanswered("prepare", event.output) },
+          },
+        ],
+      },
+    },
+    performing: {
+      description: "Perform: the source moves the memory and hands the guest over",
+      entry: "firstAttempt",
+      invoke: {
+        src: "askPerform",
+        id: "askPerform",
+        input: ({ context }) => present(context.prepared, "Prepare's answer"),
+        onDone: [
+          { guard: isDone, target: "finishing" },
+          {
+            target: "finishingCancelled",
+            actions: { type: "noteAll", params: ({ event }) => unanswered("perform", event.output) },
+          },
+        ],
+      },
+      initial: "moving",
+      states: {
+        moving: {
+          description: "waits for the source",
+          on: { "person.aborted": "aborting" },
+        },
+        aborting: {
+          description: "tells the source that a person wants it back",
+          entry: "countAttempt",
+          on: { "person.aborted": ending },
+          invoke: {
+            src: "askAbort",
+            id: "askAbort",
+            onDone: [
+              {
+                guard: ({ event }) => event.output.kind === "done" && event.output.value.accepted,
+                target: "aborted",
+              },
+              {
+                guard: ({ event }) => event.output.kind === "done",
+                target: "moving",
+                actions: emit(({ event }) => ({
+                  type: "refused",
+                  event: "person.aborted",
+                  why: event.output.kind === "done" ? event.output.value.why : "",
+                })),
+              },
+              { target: "abortWaiting" },
+            ],
+          },
+        },
+        abortWaiting: {
+          description: "the source has not heard the abort yet",
+          on: { "person.aborted": ending },
+          after: { backoff: "aborting" },
+        },
+        aborted: {
+          description: "the source ends the migration; Perform's answer follows",
+          on: { "person.aborted": ending },
+        },
+      },
+    },
+    finishing: {
+      description: "Finish: the destination takes the guest and runs it",
+      on: { "person.aborted": tooLate },
+      ...askingDestination("askFinish", {
+        arrived: "#coordinator.confirming",
+        // Not arrived, or not heard: the source asks the destination itself before it does anything.
+        otherwise: "#coordinator.confirmingCancelled",
+      }),
+    },
+    confirming: {
+      description: "Confirm: the source ends its copy, the destination has the guest",
+      on: { "person.aborted": tooLate },
+      ...askingSource("askConfirm"),
+    },
+    ended: { type: "final", description: "one outcome, from what both sides said" },
+    finishingCancelled: {
+      description: "Finish with cancelled: the destination ends its copy",
+      on: { "person.aborted": ending },
+      ...askingDestination("askFinishCancelled", {
+        arrived: "#coordinator.confirmingCancelled",
+        otherwise: "#coordinator.confirmingCancelled",
+      }),
+    },
+    confirmingCancelled: {
+      description:
+        "Confirm with cancelled: the source settles with the destination, then resumes or ends its copy",
+      on: { "person.aborted": ending },
+      ...askingSource("askConfirmCancelled"),
+    },
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      always: [
+        { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
+        { guard: { type: "wokeIn", params: "finishingCancelled" }, target: "finishingCancelled" },
+        { guard: { type: "wokeIn", params: "finishing" }, target: "finishing" },
+        { guard: { type: "wokeIn", params: "confirmingCancelled" }, target: "confirmingCancelled" },
+        { guard: { type: "wokeIn", params: "confirming" }, target: "confirming" },
+        { guard: { type: "wokeIn", params: "ended" }, target: "ended" },
+        // Each side answers from its state, so what was asked before is asked again.
+        { target: "beginning" },
+      ],
+      on: { "person.aborted": ending },
+    },
+  },
+});

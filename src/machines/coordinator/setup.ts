@@ -1,0 +1,151 @@
+// What the coordinator's machine is made of: its events, its context, its questions, actions, guards and delays. The order
+// of things is in machine.ts.
+
+import { assign, fromPromise, setup } from "xstate";
+import type { Answer } from "../../protocol/answer.js";
+import type { Deadlines } from "../../protocol/deadlines.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import type {
+  Abort,
+  DestinationReport,
+  GuestDescription,
+  Identity,
+  Prepared,
+  SourceReport,
+} from "../../protocol/messages.js";
+import type { Heard, OutcomeKind } from "../../protocol/outcomes.js";
+import { type StepName, steps } from "../../protocol/steps.js";
+import {
+  type Aside,
+  type Habits,
+  habitualActions,
+  isUnknown,
+  nextBackoffMs,
+  noted,
+  type StateMeta,
+  unbound,
+  type Woken,
+} from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+
+export type CoordinatorEvent = { type: "person.aborted" };
+
+/** What the coordinator has learned and must know again after a crash. */
+export interface CoordinatorMemory {
+  guest: GuestDescription | null;
+  prepared: Prepared | null;
+  source: SourceReport | null;
+  destination: DestinationReport | null;
+}
+
+export interface CoordinatorInput {
+  identity: Identity;
+  deadlines: Deadlines;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: CoordinatorMemory }) | undefined;
+}
+
+export interface CoordinatorContext extends Habits, CoordinatorMemory {
+  identity: Identity;
+}
+
+export interface CoordinatorOutput extends Heard {
+  readonly kind: OutcomeKind;
+  readonly undone: readonly string[];
+}
+
+/** How often a question is asked again when no answer comes. */
+const mostAsks = 4;
+
+export const { createMachine } = setup({
+  types: {
+    context: {} as CoordinatorContext,
+    events: {} as CoordinatorEvent,
+    emitted: {} as Aside,
+    input: {} as CoordinatorInput,
+    output: {} as CoordinatorOutput,
+    meta: {} as StateMeta,
+  },
+  actors: {
+    askBegin: fromPromise<Answer<GuestDescription>>(unbound("askBegin")),
+    askPrepare: fromPromise<Answer<Prepared>, GuestDescription>(unbound("askPrepare")),
+    askPerform: fromPromise<Answer<null>, Prepared>(unbound("askPerform")),
+    askAbort: fromPromise<Answer<Abort>>(unbound("askAbort")),
+    askFinish: fromPromise<Answer<DestinationReport>>(unbound("askFinish")),
+    askFinishCancelled: fromPromise<Answer<DestinationReport>>(unbound("askFinishCancelled")),
+    askConfirm: fromPromise<Answer<SourceReport>>(unbound("askConfirm")),
+    askConfirmCancelled: fromPromise<Answer<SourceReport>>(unbound("askConfirmCancelled")),
+  },
+  actions: {
+    ...habitualActions<CoordinatorContext, CoordinatorEvent>(),
+    noteAll: assign(({ context }, params: readonly Failure[]) => noted(context, ...params)),
+    hearSource: assign(({ context }, params: Answer<SourceReport>) =>
+      params.kind === "done"
+        ? { ...noted(context, ...params.value.failures), source: params.value }
+        : noted(context, ...unanswered("confirm", params)),
+    ),
+    hearDestination: assign(({ context }, params: Answer<DestinationReport>) =>
+      params.kind === "done"
+        ? { ...noted(context, ...params.value.failures), destination: params.value }
+        : noted(context, ...unanswered("finish", params)),
+    ),
+  },
+  guards: {
+    wokeIn: ({ context }, state: string) => context.woken?.state.startsWith(state) === true,
+  },
+  delays: { backoff: ({ context }) => nextBackoffMs(context) },
+});
+
+/** What a step that was not done tells: the peer's own failures, or ours when it said nothing. */
+export function unanswered(step: StepName, answer: Answer<unknown>): readonly Failure[] {
+  if (answer.kind === "done") return [];
+  if (answer.cause.failures?.length) return answer.cause.failures;
+  const code = answer.kind === "unknown" ? "unanswered" : "rejected";
+  return [failure(code, step, steps[step].side, answer.cause)];
+}
+
+/** No answer has come, and the question may be asked once more. */
+const isOpen = ({ context, event }: { context: CoordinatorContext; event: { output: Answer<unknown> } }) =>
+  isUnknown({ event }) && context.attempts < mostAsks;
+
+/** Asks the destination until it answers, or has been asked often enough; `arrived` leads on when it has the guest. */
+export const askingDestination = <
+  const Question extends "askFinish" | "askFinishCancelled",
+  const Arrived extends string,
+  const Otherwise extends string,
+>(
+  question: Question,
+  { arrived, otherwise }: { readonly arrived: Arrived; readonly otherwise: Otherwise },
+) =>
+  retryingIn<CoordinatorContext, DestinationReport>()(
+    question,
+    [
+      {
+        guard: ({ event }) => event.output.kind === "done" && event.output.value.outcome === "arrived",
+        target: arrived,
+        actions: { type: "hearDestination", params: ({ event }) => event.output },
+      },
+      {
+        guard: (round) => !isOpen(round),
+        target: otherwise,
+        actions: { type: "hearDestination", params: ({ event }) => event.output },
+      },
+    ],
+    { as: "asking" },
+  );
+
+/** Asks the source until it answers, or has been asked often enough. */
+export const askingSource = <const Question extends "askConfirm" | "askConfirmCancelled">(
+  question: Question,
+) =>
+  retryingIn<CoordinatorContext, SourceReport>()(
+    question,
+    [
+      {
+        guard: (round) => !isOpen(round),
+        target: "#coordinator.ended",
+        actions: { type: "hearSource", params: ({ event }) => event.output },
+      },
+    ],
+    { as: "asking" },
+  );

@@ -1,0 +1,120 @@
+// The destination's side of one migration: from Prepare to arrived, refused, lost or stuck. No I/O: effects are
+// bound in effects/bind.ts. Upholds G1 and G3: it runs the guest only after its decision to take it is durable,
+// and once it has refused it never runs it.
+//
+// Theory of operation. QEMU receives the guest in `incoming`, or in `postcopy` once the source has announced that. Finish,
+// a source whose QEMU is dead, or, in post-copy, a source that hands over, lead to `takeover`: the guest is claimed at the
+// fence if there is one, the decision becomes durable, `cont` follows, and from then on every question is answered `taken`
+// (arrived). Everything else that happens before leads to `refusal`: that decision becomes durable, the copy is ended, and
+// every question is answered `refused`. No way leads from the one to a guest of the other.
+//
+//   incoming -> takeover -> arrived
+//   incoming -> postcopy -> takeover
+//   incoming, postcopy, takeover (nothing has run) -> refusal -> refused
+//
+// Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
+// or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are ends for a QEMU that died, or obeys no more.
+
+import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
+import { rehydrating } from "../shared/rehydrate.js";
+import { incoming } from "./incoming.js";
+import { postcopy } from "./postcopy.js";
+import { refusal } from "./refusal.js";
+import { createMachine, createStateConfig, ending, follows } from "./setup.js";
+import { takeover } from "./takeover.js";
+
+export type {
+  DestinationEvent,
+  DestinationInput,
+  DestinationMemory,
+  PrepareInput,
+} from "./setup.js";
+
+const indifferent = keeping("the state does not depend on it");
+
+const arrived = createStateConfig({
+  type: "final",
+  description: "the guest runs here",
+  meta: { guest: "runs" },
+  tags: ["decided", "taken"],
+});
+const refused = createStateConfig({
+  type: "final",
+  description: "nothing is left here",
+  meta: { guest: "gone" },
+  tags: ["refused"],
+  entry: { type: "undo", params: { what: "the destination's copy of the guest is gone" } },
+});
+const lost = createStateConfig({
+  type: "final",
+  description: "this QEMU died when the guest may have run here",
+  meta: { guest: "lost" },
+  tags: ["taken"],
+});
+const stuck = createStateConfig({
+  type: "final",
+  description: "QEMU does not say whether the guest runs here; a person has to look",
+  meta: { guest: "stuck" },
+  tags: ["needsOperator"],
+});
+const leftBehind = createStateConfig({
+  type: "final",
+  description: "refused for good, but QEMU could not be ended; a person has to look",
+  meta: { guest: "held" },
+  tags: ["refused", "needsOperator"],
+});
+
+const states = { incoming, postcopy, takeover, refusal, arrived, refused, lost, stuck, leftBehind };
+
+export const destinationMachine = createMachine({
+  id: "destination",
+  context: ({ input: { woken, ...input } }) => ({
+    ...freshHabits(woken ?? null),
+    prepared: null,
+    memory: "precopied",
+    postcopy: "unannounced",
+    reconnection: null,
+    unanswered: [],
+    ...input,
+    ...woken?.memory,
+  }),
+  output: ({ context, event }) => ({
+    outcome: finalState(event.type, {
+      arrived: "arrived",
+      refused: "refused",
+      lost: "lost",
+      stuck: "stuck",
+      leftBehind: "stuck",
+    }),
+    failures: context.failures,
+    undone: context.undone,
+  }),
+  invoke: { src: "watch", id: "watch" },
+  initial: "waking",
+  // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
+  on: {
+    "coordinator.finishAsked": refusing("this copy has been refused and will never run"),
+    "coordinator.finishCancelledAsked": ending,
+    "source.asked": follows,
+    "source.yielded": follows,
+    "source.announced": follows,
+    "source.handedOver": follows,
+    "source.reconnectAsked": keeping("the answer follows from the state"),
+    "operator.destroyed": keeping("its QEMU is ended, and that ends it"),
+    "monitor.active": indifferent,
+    "monitor.postcopy": indifferent,
+    "monitor.postcopyPaused": indifferent,
+    "monitor.completed": { actions: "keepWhole" },
+    "monitor.failed": ending,
+    "monitor.resumed": indifferent,
+    "monitor.stopped": indifferent,
+  },
+  states: {
+    ...states,
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      meta: { guest: "unsure" },
+      always: rehydrating("destination", states, "preparing"),
+    },
+  },
+});

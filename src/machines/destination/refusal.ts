@@ -1,0 +1,68 @@
+// The destination's states once it has decided not to run the guest. Upholds G1 and G3: a refusal is durable before it is
+// said, and no way leads back to a guest that runs here.
+
+import { isDone, keeping, noteEffect } from "../shared/actions.js";
+import { createStateConfig, fencedGuest, noteLastWords, retrying } from "./setup.js";
+
+const refusing = createStateConfig({
+  description: "the decision never to run this copy becomes durable",
+  ...retrying(
+    "recordRefusal",
+    [
+      { guard: isDone, target: "#destination.refusal.killing" },
+      { guard: "outOfAttempts", target: "#destination.refusal.endingUnrecorded" },
+    ],
+    { as: "trying" },
+  ),
+});
+
+const killing = createStateConfig({
+  description: "this copy is ended; it will never run",
+  tags: ["refused"],
+  ...retrying(
+    "killDestination",
+    [
+      { guard: isDone, target: "#destination.refused" },
+      {
+        guard: "outOfAttempts",
+        target: "#destination.leftBehind",
+        actions: noteEffect("killDestination"),
+      },
+    ],
+    { as: "trying" },
+  ),
+});
+
+const endingUnrecorded = createStateConfig({
+  description:
+    "the refusal cannot be made durable: it is said when this copy is gone, which is a refusal too",
+  meta: { rehydratesAs: "refusing" },
+  ...retrying(
+    "killDestination",
+    [
+      { guard: isDone, target: "#destination.refused" },
+      { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("killDestination") },
+    ],
+    { as: "trying" },
+  ),
+});
+
+const disclaiming = createStateConfig({
+  description: "the guest is given back at the fence; it has not run here",
+  on: {
+    "source.asked": keeping("the answer follows when the guest has been given back"),
+    "process.exited": { actions: noteLastWords },
+  },
+  ...retrying("disclaim", [{ guard: isDone, target: "#destination.refusal.refusing" }], {
+    as: "trying",
+    input: fencedGuest,
+  }),
+});
+
+export const refusal = createStateConfig({
+  description: "the guest never runs here: that becomes durable, then this copy is ended",
+  meta: { group: true, phase: "finish3", guest: "held" },
+  initial: "refusing",
+  on: { "process.exited": { target: "refused", actions: noteLastWords } },
+  states: { refusing, killing, endingUnrecorded, disclaiming },
+});

@@ -1,0 +1,249 @@
+// What the destination's machine is made of: its events, its context, its effects, actions, guards and delays. The order
+// of things is in machine.ts.
+
+import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { failure } from "../../protocol/failures.js";
+import type {
+  DestinationFound,
+  DestinationReport,
+  Fenced,
+  GuestDescription,
+  Identity,
+  Prepared,
+} from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
+import type { StepName } from "../../protocol/steps.js";
+import {
+  type Answered,
+  type Aside,
+  answers,
+  deadlineCause,
+  type Habits,
+  habitualActions,
+  keeping,
+  nextBackoffMs,
+  noted,
+  noteThat,
+  present,
+  type StateMeta,
+  unbound,
+  type Woken,
+} from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import { topState } from "../shared/state-name.js";
+
+export type DestinationEvent =
+  | { type: "coordinator.finishAsked" }
+  | { type: "coordinator.finishCancelledAsked" }
+  | { type: "source.asked" }
+  | { type: "source.yielded" }
+  | { type: "source.announced" }
+  | { type: "source.handedOver" }
+  | { type: "source.reconnectAsked" }
+  /** An operator ends the incoming guest; once it is taken, its QEMU is ended instead. */
+  | { type: "operator.destroyed" }
+  | { type: "monitor.active" }
+  | { type: "monitor.postcopy" }
+  | { type: "monitor.postcopyPaused" }
+  | { type: "monitor.completed" }
+  | { type: "monitor.failed"; cause: Cause }
+  | { type: "monitor.resumed" }
+  | { type: "monitor.stopped" }
+  | { type: "process.exited"; cause: Cause };
+
+export type DestinationQuestion = Exclude<
+  DestinationEvent["type"],
+  `monitor.${string}` | `process.${string}` | `operator.${string}`
+>;
+
+/** What the destination has learned and must know again after a crash. */
+export interface DestinationMemory {
+  prepared: Prepared | null;
+  /** `partly`: in post-copy, with memory still to come from the source, until all is `fetched`. */
+  memory: "precopied" | "partly" | "fetched";
+  /** `announced`: only the source gives the guest up. */
+  postcopy: "unannounced" | "announced";
+}
+
+export interface DestinationInput {
+  identity: Identity;
+  guest: GuestDescription;
+  deadlines: Deadlines;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: DestinationMemory }) | undefined;
+}
+
+export interface DestinationContext extends Habits, DestinationMemory {
+  identity: Identity;
+  guest: GuestDescription;
+  /** Asked while QEMU is being asked how far it is: put again when that is known. */
+  unanswered: readonly DestinationQuestion[];
+  /** Where QEMU listens for a post-copy that has lost its connection. */
+  reconnection: { readonly uri: StreamAddress } | null;
+}
+
+export interface PrepareInput {
+  identity: Identity;
+  guest: GuestDescription;
+}
+
+export const { createMachine, createStateConfig } = setup({
+  types: {
+    context: {} as DestinationContext,
+    events: {} as DestinationEvent,
+    emitted: {} as Aside,
+    input: {} as DestinationInput,
+    output: {} as DestinationReport,
+    meta: {} as StateMeta,
+    tags: {} as
+      | "announced"
+      | "connected"
+      | "decided"
+      | "disconnected"
+      | "listensAgain"
+      | "needsOperator"
+      | "refused"
+      | "taken",
+  },
+  actors: {
+    watch: fromCallback<DestinationEvent>(() => {}),
+    prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
+    inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
+    relisten: fromPromise<Answer<{ uri: StreamAddress }>>(unbound("relisten")),
+    claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
+    disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
+    take: fromPromise<Answer<null>, GuestDescription>(unbound("take")),
+    resume: fromPromise<Answer<null>, GuestDescription>(unbound("resume")),
+    recordRefusal: fromPromise<Answer<null>>(unbound("recordRefusal")),
+    killDestination: fromPromise<Answer<null>>(unbound("killDestination")),
+  },
+  actions: {
+    ...habitualActions<DestinationContext, DestinationEvent>(),
+    noteQemu: assign(({ context, event }, params: { step: StepName }) =>
+      event.type === "process.exited" || event.type === "monitor.failed"
+        ? noted(
+            context,
+            failure(
+              event.type === "process.exited" ? "died" : "qemu",
+              params.step,
+              "destination",
+              event.cause,
+            ),
+          )
+        : context,
+    ),
+    putOff: assign(({ context }, question: DestinationQuestion) => ({
+      ...context,
+      unanswered: [...new Set([...context.unanswered, question])],
+    })),
+    putAgain: enqueueActions<
+      DestinationContext,
+      DestinationEvent,
+      undefined,
+      DestinationEvent,
+      never,
+      never,
+      never,
+      never,
+      Aside
+    >(({ context, enqueue }) => {
+      for (const type of context.unanswered) enqueue.raise({ type });
+      enqueue.assign({ unanswered: [] });
+    }),
+    keepAnnounced: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
+    keepPartly: assign(({ context }) => ({ ...context, memory: "partly" as const })),
+    keepWhole: assign(({ context }) => ({
+      ...context,
+      memory: context.memory === "precopied" ? ("precopied" as const) : ("fetched" as const),
+    })),
+    /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
+    noteWords: assign(({ context, event }, params: { step: StepName }) =>
+      event.type === "process.exited" && event.cause.qemu !== undefined
+        ? noted(context, failure("died", params.step, "destination", event.cause))
+        : context,
+    ),
+  },
+  guards: {
+    isDying: stateIn({ takeover: { taking: "dying" } }),
+    isConnected: stateIn({ takeover: { fetching: { line: "connected" } } }),
+    wasAnnounced: ({ context }) => context.postcopy === "announced",
+    inPostcopy: ({ context }) => context.memory !== "precopied",
+    isWhole: ({ context }) => context.memory !== "partly",
+    mustClaim: ({ context }) => context.guest.fencingToken !== null,
+    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    wokeIn: ({ context }, states: readonly string[]) =>
+      context.woken !== null && states.includes(topState(context.woken.state)),
+  },
+  delays: {
+    listen: ({ context }) => context.deadlines.listenMs,
+    receive: ({ context }) => context.deadlines.receiveMs,
+    finish: ({ context }) => context.deadlines.finishMs,
+    complete: ({ context }) => context.deadlines.completeMs,
+    backoff: ({ context }) => nextBackoffMs(context),
+  },
+});
+
+export const retrying = retryingIn<DestinationContext>();
+
+export const follows = keeping("the answer follows from the state");
+export const ending = keeping("this copy is being ended already");
+
+export const noteQemu = (step: StepName) => ({ type: "noteQemu", params: { step } }) as const;
+export const noteDestroyed = noteThat(
+  failure("aborted", "prepare", "destination", {
+    message: "an operator destroyed the incoming guest at the destination",
+  }),
+);
+export const noteLastWords = { type: "noteWords", params: { step: "perform" } } as const;
+export const memoryGone = noteThat(
+  failure("died", "perform", "source", {
+    message:
+      "the source's QEMU died in post-copy, or lost its connection for good: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
+  }),
+);
+
+export const keepPartly = "keepPartly";
+export const keepWhole = "keepWhole";
+
+/** The way to the decision to take the guest: it is claimed at the fence first, if there is one. */
+export const deciding = <const Actions extends typeof keepPartly | typeof keepWhole>(actions?: Actions) =>
+  [
+    { guard: "mustClaim", target: "#destination.takeover.claiming", ...(actions && { actions }) },
+    { target: "#destination.takeover.taking", ...(actions && { actions }) },
+  ] as const;
+
+/** The side had been told of post-copy before the engine was restarted, and QEMU has answered one of these. */
+export const announcedAnd =
+  (...found: readonly string[]) =>
+  ({ context, event }: { context: DestinationContext } & Answered): boolean =>
+    context.postcopy === "announced" && found.some((it) => answers(it)({ event }));
+
+export const putOff = (question: DestinationQuestion, why = "the answer follows when QEMU has been asked") =>
+  ({
+    actions: [
+      { type: "putOff", params: question },
+      { type: "keep", params: { why } },
+    ],
+  }) as const;
+
+export const refusesLate = (
+  step: StepName,
+  waitedFor: string,
+  deadline: "listenMs" | "receiveMs" | "completeMs" | "finishMs",
+) =>
+  ({
+    target: "#destination.refusal",
+    actions: {
+      type: "note",
+      params: ({ context }: { context: DestinationContext }) =>
+        failure("deadline", step, "destination", deadlineCause(waitedFor, context.deadlines[deadline])),
+    },
+  }) as const;
+
+/** What the fence is asked about; only in states of a guest that has a token. */
+export const fencedGuest = ({ context }: { context: DestinationContext }): Fenced => ({
+  identity: context.identity,
+  token: present(context.guest.fencingToken, "the fencing token"),
+});

@@ -1,0 +1,183 @@
+// The destination's states once it has decided to run the guest. Upholds G1 and G3: the decision is durable before `cont`,
+// and is said when it is certain that the guest may have run here.
+
+import { and, not } from "xstate";
+import {
+  type Answered,
+  answers,
+  isDone,
+  isFailed,
+  keeping,
+  noteEffect,
+  refusing,
+} from "../shared/actions.js";
+import { line } from "./line.js";
+import {
+  createStateConfig,
+  fencedGuest,
+  keepWhole,
+  memoryGone,
+  noteQemu,
+  putOff,
+  retrying,
+} from "./setup.js";
+
+const died = noteQemu("finish");
+const disclaiming = "#destination.refusal.disclaiming";
+
+const claiming = createStateConfig({
+  description: "the guest is claimed at the fence; the claim is asked again until it is certain",
+  meta: { guest: "held" },
+  on: {
+    "monitor.resumed": "taking",
+    // The claim may have been heard: the guest is given back, so that the source can have it.
+    "process.exited": { target: disclaiming, actions: died },
+  },
+  ...retrying(
+    "claim",
+    [
+      { guard: isDone, target: "#destination.takeover.taking" },
+      // An earlier claim, of which nothing is known any more, may have been heard.
+      { guard: isFailed, target: disclaiming, actions: noteEffect("claim") },
+    ],
+    { as: "trying", input: fencedGuest },
+  ),
+});
+
+const taking = createStateConfig({
+  description:
+    "the decision to take the guest becomes durable, then it is let run; the answer says whether it has been",
+  meta: { rehydratesAs: "resuming" },
+  tags: ["decided"],
+  invoke: {
+    src: "take",
+    id: "take",
+    input: ({ context }) => context.guest,
+    onDone: [
+      {
+        guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
+        target: disclaiming,
+        actions: noteEffect("take"),
+      },
+      // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
+      {
+        guard: and([({ event }: Answered) => isFailed({ event }), "inPostcopy", not("isDying")]),
+        target: "resuming",
+        actions: noteEffect("take"),
+      },
+      { guard: isFailed, target: "#destination.refusal", actions: noteEffect("take") },
+      // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
+      { guard: "isDying", target: "#destination.lost" },
+      { guard: isDone, target: "landing" },
+      { target: "resuming", actions: noteEffect("take") },
+    ],
+  },
+  initial: "asking",
+  on: { "monitor.resumed": "landing" },
+  states: {
+    asking: { on: { "process.exited": { target: "dying", actions: died } } },
+    dying: {
+      description: "this QEMU has died; it is certain soon whether the guest may have run here",
+      on: { "process.exited": keeping("known already") },
+    },
+  },
+});
+
+const resuming = createStateConfig({
+  description:
+    "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
+  tags: ["decided"],
+  on: { "monitor.resumed": "landing" },
+  ...retrying(
+    "resume",
+    [
+      { guard: isDone, target: "#destination.takeover.landing" },
+      { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
+    ],
+    { as: "trying", initial: "waiting", input: ({ context }) => context.guest },
+  ),
+});
+
+const landing = createStateConfig({
+  description: "the guest is taken: it has arrived when all of its memory is here",
+  meta: { guest: "runs", rehydratesAs: "resuming" },
+  tags: ["decided"],
+  always: [{ guard: "isWhole", target: "#destination.arrived" }, { target: "fetching" }],
+});
+
+const fetching = createStateConfig({
+  description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
+  entry: "putAgain",
+  meta: { guest: "runs" },
+  tags: ["decided", "taken"],
+  type: "parallel",
+  on: {
+    "source.yielded": [
+      { guard: "isConnected", target: "orphaned" },
+      { target: "#destination.lost", actions: memoryGone },
+    ],
+    "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
+  },
+  states: {
+    line: line({ runsHere: true }),
+    hand: {
+      initial: "inquiring",
+      states: {
+        inquiring: {
+          description: "the last of the memory may have come while this side decided",
+          invoke: {
+            src: "inquireDestination",
+            id: "inquireDestination",
+            onDone: [
+              { guard: answers("runs"), target: "#destination.arrived" },
+              { guard: answers("received"), target: "#destination.arrived" },
+              { target: "waiting" },
+            ],
+          },
+        },
+        waiting: { after: { receive: "inquiring" } },
+      },
+    },
+  },
+});
+
+const orphaned = createStateConfig({
+  description:
+    "post-copy, and the source's QEMU is dead: the guest is whole if all of its memory was under way",
+  meta: { guest: "runs", libvirt: "postcopyFailed" },
+  tags: ["decided", "taken"],
+  on: {
+    "source.yielded": keeping("known already"),
+    "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
+    "monitor.postcopyPaused": { target: "#destination.lost", actions: memoryGone },
+  },
+  ...retrying(
+    "inquireDestination",
+    [
+      { guard: answers("runs"), target: "#destination.arrived" },
+      { guard: answers("received"), target: "#destination.arrived" },
+      { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
+      // QEMU itself waits for memory that never comes.
+      { guard: "outOfAttempts", target: "#destination.lost", actions: memoryGone },
+    ],
+    { as: "asking" },
+  ),
+});
+
+export const takeover = createStateConfig({
+  description:
+    "Finish: the guest is taken and let run; the answer to every question is that it is, once it is certain",
+  meta: { group: true, phase: "finish3", guest: "unsure" },
+  initial: "taking",
+  on: {
+    "coordinator.finishAsked": keeping("the guest is being taken"),
+    "coordinator.finishCancelledAsked": refusing("the guest is being taken; the source has to let go"),
+    "source.asked": keeping("the answer follows when `cont` has had its own"),
+    // In post-copy it means more than that the guest is to be taken: it is heard again then.
+    "source.yielded": putOff("source.yielded", "the guest is being taken"),
+    "source.announced": keeping("the guest is being taken"),
+    "source.handedOver": keeping("the guest is being taken"),
+    "process.exited": { target: "lost", actions: died },
+  },
+  states: { claiming, taking, resuming, landing, fetching, orphaned },
+});

@@ -1,0 +1,160 @@
+// The parts of the domain machine: its events, context, effects and actions. The order of states is in machine.ts.
+
+import { assign, emit, fromPromise, setup } from "xstate";
+import type { Answer } from "../../protocol/answer.js";
+import { type Aside, present, unbound } from "../shared/actions.js";
+
+/** What a migration that has ended, or a restarted host, finds of a guest on this host. */
+export type Found =
+  | { readonly left: "running" | "paused" | "nothing" }
+  /** The guest runs at another host, and its definition stayed here. */
+  | { readonly left: "away" }
+  /** Lost in post-copy: a QEMU is left that lacks memory which nobody sends. */
+  | { readonly left: "broken" }
+  /** Something is left that this host cannot attribute, and why. */
+  | { readonly left: "unknown"; readonly why: string };
+
+export type DomainEvent =
+  /** `xml`: the domain to start, which need not be the one that is defined. */
+  | { type: "operator.startRequested"; paused: boolean; xml: string }
+  | { type: "operator.suspendRequested" }
+  | { type: "operator.resumeRequested" }
+  | { type: "operator.resetRequested" }
+  | { type: "operator.shutdownRequested" }
+  | { type: "operator.destroyRequested" }
+  | { type: "operator.defineRequested" }
+  | { type: "operator.undefineRequested" }
+  | { type: "operator.autostartRequested" }
+  /** The operator gives up what this host cannot attribute: no guest is here from now on. */
+  | { type: "operator.releaseRequested" }
+  | { type: "peer.beginRequested"; migrationId: string }
+  | { type: "peer.prepareRequested"; migrationId: string }
+  /** The host that the guest left for was asked by this one, and has recorded that the guest is away from it. */
+  | { type: "peer.conceded" }
+  /** A host from which the guest came asks for it back, to start it there. */
+  | { type: "peer.concedeRequested" }
+  /** A restarted host goes on with a migration. */
+  | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
+  | { type: "migration.ended"; found: Found }
+  | { type: "host.examined"; found: Found }
+  | { type: "monitor.stopped" }
+  | { type: "monitor.resumed" }
+  | { type: "process.exited" };
+
+export type DomainRequest = Extract<DomainEvent, { type: `operator.${string}` | `peer.${string}` }>;
+
+export interface DomainInput {
+  readonly uuid: string;
+  /** Whether a restarted host has yet to examine what it holds of the guest. */
+  readonly restarted: boolean;
+  /** Whether the guest left for another host and this one still defines it. */
+  readonly away: boolean;
+}
+
+export interface DomainContext {
+  readonly uuid: string;
+  readonly restarted: boolean;
+  readonly away: boolean;
+  /** The migration that the guest departs or arrives by; null otherwise. */
+  readonly migrationId: string | null;
+  /** What is being started; null when nothing is. */
+  readonly start: { readonly paused: boolean; readonly xml: string } | null;
+  /** Why the guest is quarantined; null while it is not. */
+  readonly why: string | null;
+  /** Why the effect of the last request failed; null when it did not. */
+  readonly failed: string | null;
+}
+
+export interface StartRequest {
+  readonly uuid: string;
+  readonly paused: boolean;
+  readonly xml: string;
+}
+
+export const startRequest = ({ context: { uuid, start } }: { context: DomainContext }): StartRequest => ({
+  ...present(start, "what is to be started"),
+  uuid,
+});
+
+type Answered = { readonly event: { readonly output: Answer<unknown> } };
+
+export const { createMachine, createStateConfig } = setup({
+  types: {
+    context: {} as DomainContext,
+    events: {} as DomainEvent,
+    emitted: {} as Extract<Aside, { type: "kept" | "refused" }>,
+    input: {} as DomainInput,
+    tags: {} as "unsettled" | "quarantined",
+  },
+  actors: {
+    recordStart: fromPromise<Answer<null>, StartRequest>(unbound("recordStart")),
+    boot: fromPromise<Answer<null>, StartRequest>(unbound("boot")),
+    recordAway: fromPromise<Answer<null>, string>(unbound("recordAway")),
+    forgetAway: fromPromise<Answer<null>, string>(unbound("forgetAway")),
+    forgetQemu: fromPromise<Answer<null>, string>(unbound("forgetQemu")),
+    endQemu: fromPromise<Answer<null>, string>(unbound("endQemu")),
+    stopVcpus: fromPromise<Answer<null>, string>(unbound("stopVcpus")),
+    continueVcpus: fromPromise<Answer<null>, string>(unbound("continueVcpus")),
+  },
+  actions: {
+    keep: emit(({ event }, { why }: { why: string }) => ({ type: "kept", event: event.type, why }) as const),
+    refuse: emit(
+      ({ event }, { why }: { why: string }) => ({ type: "refused", event: event.type, why }) as const,
+    ),
+    refuseQuarantined: emit(
+      ({ event, context }) =>
+        ({
+          type: "refused",
+          event: event.type,
+          why: `the domain is quarantined: ${context.why ?? ""}`,
+        }) as const,
+    ),
+    reserve: assign(({ event }) => ("migrationId" in event ? { migrationId: event.migrationId } : {})),
+    endMigration: assign({ migrationId: null }),
+    keepStart: assign(({ event }) =>
+      event.type === "operator.startRequested"
+        ? { start: { paused: event.paused, xml: event.xml }, failed: null }
+        : {},
+    ),
+    beginRequest: assign({ failed: null }),
+    noteFailed: assign((_, { why }: { why: string }) => ({ failed: why })),
+    quarantine: assign((_, { why }: { why: string }) => ({ why })),
+    release: assign({ why: null }),
+    markAway: assign({ away: true }),
+    markHere: assign({ away: false }),
+  },
+  guards: {
+    found: ({ event }, left: Found["left"]) => "found" in event && event.found.left === left,
+  },
+});
+
+export const keeping = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
+export const rejecting = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
+
+/** Records why an effect failed, or that it had no answer. */
+export const noteFailed = {
+  type: "noteFailed",
+  params: ({ event }: Answered) => ({
+    why: event.output.kind === "done" ? "" : event.output.cause.message,
+  }),
+} as const;
+
+export const isDone = ({ event }: Answered): boolean => event.output.kind === "done";
+
+/** The state that follows from what is left of the guest on this host. */
+export const settled = [
+  { guard: { type: "found", params: "running" }, target: "#domain.active.running" },
+  { guard: { type: "found", params: "paused" }, target: "#domain.active.paused" },
+  { guard: { type: "found", params: "broken" }, target: "#domain.broken" },
+  { guard: { type: "found", params: "nothing" }, target: "#domain.leaving" },
+  { guard: { type: "found", params: "away" }, target: "#domain.leaving", actions: "markAway" },
+  {
+    target: "#domain.quarantined",
+    actions: {
+      type: "quarantine",
+      params: ({ event }: { event: DomainEvent }) => ({
+        why: "found" in event && event.found.left === "unknown" ? event.found.why : "",
+      }),
+    },
+  },
+] as const;

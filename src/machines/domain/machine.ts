@@ -1,0 +1,333 @@
+// One guest on one host: the authority over everything that can start, run, stop, replace or forget it there. Upholds G1:
+// a host has one such machine for each domain uuid, and no command reaches the guest's QEMU but through it.
+//
+// Theory of operation. A request is an event. A state accepts it, and reserves the guest in the same step, before anything
+// is awaited; or it rejects it with the reason. While an effect is under way the state carries the tag `unsettled`, and the
+// host holds further requests back (for a moment) or rejects them (when the effect is long: a start, a migration). A
+// migration is two states: `departing` and `arriving`. What happens inside of them is the source's and the destination's
+// machine; this machine leaves them only by `migration.ended`, which carries what is left of the guest here. A restarted
+// host begins in `examining`, where every request waits until it is known what runs. What cannot be attributed is
+// `quarantined`: it is neither started nor resumed; an operator can destroy or release it.
+
+import { createMachine, isDone, keeping, noteFailed, rejecting, settled, startRequest } from "./context.js";
+
+export type { DomainContext, DomainEvent, DomainInput, DomainRequest, Found } from "./context.js";
+
+const notRunning = rejecting("domain is not running");
+const alreadyRunning = rejecting("domain is already running");
+const another = (job: string) => rejecting(`another job is active: ${job}`);
+const knownAlready = keeping("the state says so already");
+const noMigration = keeping("no migration of this guest is under way here");
+
+/** While a job is under way, requests that would change the guest are rejected. */
+const whileJob = (job: string) =>
+  ({
+    "operator.startRequested": another(job),
+    "operator.suspendRequested": another(job),
+    "operator.resumeRequested": another(job),
+    "operator.resetRequested": another(job),
+    "operator.shutdownRequested": another(job),
+    "operator.undefineRequested": another(job),
+    "operator.autostartRequested": another(job),
+    "peer.beginRequested": another(job),
+    "peer.concedeRequested": another(job),
+    "peer.prepareRequested": another(job),
+  }) as const;
+
+const quarantined = { actions: "refuseQuarantined" } as const;
+
+export const domainMachine = createMachine({
+  id: "domain",
+  context: ({ input: { uuid, restarted, away } }) => ({
+    uuid,
+    restarted,
+    away,
+    migrationId: null,
+    start: null,
+    why: null,
+    failed: null,
+  }),
+  initial: "opening",
+  // Each state names what it does with a request; facts that change nothing in a state end here.
+  on: {
+    "operator.defineRequested": keeping("a definition can be written in every state"),
+    "operator.undefineRequested": keeping("a definition can be removed in this state"),
+    "operator.autostartRequested": keeping("the mark can be changed in this state"),
+    "operator.resetRequested": keeping("QEMU is told; the state stays"),
+    "operator.shutdownRequested": keeping("QEMU is told; the state stays"),
+    "operator.releaseRequested": rejecting("the domain is not quarantined"),
+    "migration.recovered": noMigration,
+    "migration.ended": noMigration,
+    "host.examined": keeping("the guest is known already"),
+    "peer.conceded": keeping("the guest is not away"),
+    "monitor.stopped": knownAlready,
+    "monitor.resumed": knownAlready,
+    "process.exited": knownAlready,
+  },
+  states: {
+    opening: {
+      always: [{ guard: ({ context }) => context.restarted, target: "examining" }, { target: "inactive" }],
+    },
+    inactive: {
+      description: "no QEMU of the guest is on this host",
+      entry: "endMigration",
+      on: {
+        "operator.startRequested": [
+          {
+            guard: ({ context }) => context.away,
+            ...rejecting("the guest is away: it left for another host"),
+          },
+          { target: "starting", actions: "keepStart" },
+        ],
+        "peer.prepareRequested": { target: "arriving", actions: "reserve" },
+        "peer.concedeRequested": [
+          { guard: ({ context }) => context.away, ...rejecting("the guest has left this host too") },
+          { target: "conceding" },
+        ],
+        "peer.conceded": "reclaiming",
+        "operator.releaseRequested": [
+          { guard: ({ context }) => context.away, target: "reclaiming" },
+          rejecting("the domain is neither quarantined nor away"),
+        ],
+        "peer.beginRequested": notRunning,
+        "operator.suspendRequested": notRunning,
+        "operator.resumeRequested": notRunning,
+        "operator.resetRequested": notRunning,
+        "operator.shutdownRequested": notRunning,
+        "operator.destroyRequested": notRunning,
+      },
+    },
+    conceding: {
+      description:
+        "the guest goes back to the host that it came from: that it is away becomes durable, then it is said",
+      tags: ["unsettled"],
+      on: { ...whileJob("concede"), "operator.destroyRequested": notRunning },
+      entry: "beginRequest",
+      invoke: {
+        src: "recordAway",
+        id: "recordAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "inactive", actions: "markAway" },
+          // It may be on disk all the same: this host does not start the guest without asking.
+          { target: "inactive", actions: [noteFailed, "markAway"] },
+        ],
+      },
+    },
+    reclaiming: {
+      description: "the guest is this host's again, which becomes durable before it is started",
+      tags: ["unsettled"],
+      on: { ...whileJob("reclaim"), "operator.destroyRequested": notRunning },
+      entry: "beginRequest",
+      invoke: {
+        src: "forgetAway",
+        id: "forgetAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "inactive", actions: "markHere" },
+          { target: "inactive", actions: noteFailed },
+        ],
+      },
+    },
+    starting: {
+      description: "the guest is reserved, and its QEMU comes up",
+      initial: "recording",
+      on: { ...whileJob("start"), "operator.destroyRequested": "ending" },
+      states: {
+        recording: {
+          description: "the start becomes durable: a restarted host looks for this QEMU",
+          invoke: {
+            src: "recordStart",
+            id: "recordStart",
+            input: startRequest,
+            onDone: [
+              { guard: isDone, target: "booting" },
+              { target: "#domain.leaving", actions: noteFailed },
+            ],
+          },
+        },
+        booting: {
+          description: "QEMU is started",
+          invoke: {
+            src: "boot",
+            id: "boot",
+            input: startRequest,
+            onDone: [
+              {
+                guard: ({ event, context }) => isDone({ event }) && context.start?.paused === true,
+                target: "#domain.active.paused",
+              },
+              { guard: isDone, target: "#domain.active.running" },
+              { target: "#domain.leaving", actions: noteFailed },
+            ],
+          },
+        },
+      },
+    },
+    active: {
+      description: "the guest's QEMU is on this host, and no migration of it is under way",
+      entry: ["endMigration", "markHere"],
+      initial: "running",
+      on: {
+        "peer.beginRequested": { target: "departing", actions: "reserve" },
+        "operator.startRequested": alreadyRunning,
+        "peer.prepareRequested": rejecting("domain is already active"),
+        "peer.concedeRequested": rejecting("the guest is on this host"),
+        "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
+        "monitor.stopped": ".paused",
+        "monitor.resumed": ".running",
+        "process.exited": "leaving",
+      },
+      states: {
+        running: {
+          on: {
+            "operator.suspendRequested": { target: "suspending", actions: "beginRequest" },
+            "operator.resumeRequested": alreadyRunning,
+            "monitor.resumed": knownAlready,
+          },
+        },
+        paused: {
+          on: {
+            "operator.resumeRequested": { target: "resuming", actions: "beginRequest" },
+            "monitor.stopped": knownAlready,
+          },
+        },
+        suspending: {
+          tags: ["unsettled"],
+          invoke: {
+            src: "stopVcpus",
+            id: "stopVcpus",
+            input: ({ context }) => context.uuid,
+            onDone: [
+              { guard: isDone, target: "paused" },
+              { target: "running", actions: noteFailed },
+            ],
+          },
+          on: { "monitor.stopped": knownAlready, "monitor.resumed": knownAlready },
+        },
+        resuming: {
+          tags: ["unsettled"],
+          invoke: {
+            src: "continueVcpus",
+            id: "continueVcpus",
+            input: ({ context }) => context.uuid,
+            onDone: [
+              { guard: isDone, target: "running" },
+              { target: "paused", actions: noteFailed },
+            ],
+          },
+          on: { "monitor.stopped": knownAlready, "monitor.resumed": knownAlready },
+        },
+      },
+    },
+    departing: {
+      description: "the guest leaves by a migration: the source's machine has its QEMU",
+      on: {
+        ...whileJob("migration out"),
+        // libvirt suspends a guest in the middle of its migration; it stays suspended at the destination.
+        "operator.suspendRequested": keeping("the migration goes on with a suspended guest"),
+        "operator.destroyRequested": keeping("the source's machine ends the guest"),
+        "migration.ended": settled,
+      },
+    },
+    arriving: {
+      description: "the guest arrives by a migration: the destination's machine has its QEMU",
+      on: {
+        ...whileJob("migration in"),
+        "operator.destroyRequested": keeping("the destination's machine refuses or ends the guest"),
+        "migration.ended": settled,
+      },
+    },
+    broken: {
+      description: "the guest was lost in post-copy: what is left lacks memory, and can only be destroyed",
+      entry: "endMigration",
+      on: {
+        "operator.startRequested": alreadyRunning,
+        "peer.prepareRequested": rejecting("domain is already active"),
+        "peer.concedeRequested": rejecting("the guest is on this host"),
+        "peer.beginRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
+        "operator.suspendRequested": keeping("what is left of the guest may be stopped"),
+        "operator.resumeRequested": rejecting(
+          "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
+        ),
+        "operator.resetRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
+        "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
+        "process.exited": "leaving",
+      },
+    },
+    ending: {
+      description: "the guest's QEMU is ended",
+      on: whileJob("destroy"),
+      invoke: {
+        src: "endQemu",
+        id: "endQemu",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "leaving", actions: "release" },
+          {
+            target: "quarantined",
+            actions: [
+              noteFailed,
+              {
+                type: "quarantine",
+                params: ({ event }) => ({
+                  why: event.output.kind === "done" ? "" : event.output.cause.message,
+                }),
+              },
+            ],
+          },
+        ],
+      },
+    },
+    leaving: {
+      description: "the guest's QEMU is gone, or never came up: what was recorded of it is removed",
+      tags: ["unsettled"],
+      on: whileJob("stop"),
+      invoke: {
+        src: "forgetQemu",
+        id: "forgetQemu",
+        input: ({ context }) => context.uuid,
+        onDone: "inactive",
+      },
+    },
+    examining: {
+      description: "the host was restarted and does not know yet what it holds of the guest",
+      tags: ["unsettled"],
+      on: {
+        "migration.recovered": [
+          { guard: ({ event }) => event.direction === "out", target: "departing", actions: "reserve" },
+          { target: "arriving", actions: "reserve" },
+        ],
+        "host.examined": settled,
+      },
+    },
+    quarantined: {
+      description: "this host cannot say who runs the guest: it is neither started nor resumed here",
+      tags: ["quarantined"],
+      on: {
+        "operator.startRequested": quarantined,
+        "operator.suspendRequested": quarantined,
+        "operator.resumeRequested": quarantined,
+        "operator.resetRequested": quarantined,
+        "operator.shutdownRequested": quarantined,
+        "operator.undefineRequested": quarantined,
+        "operator.autostartRequested": quarantined,
+        "peer.beginRequested": quarantined,
+        "peer.concedeRequested": quarantined,
+        "peer.prepareRequested": quarantined,
+        "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
+        "operator.releaseRequested": { target: "examining", actions: "release" },
+        "migration.recovered": [
+          {
+            guard: ({ event }) => event.direction === "out",
+            target: "departing",
+            actions: ["reserve", "release"],
+          },
+          { target: "arriving", actions: ["reserve", "release"] },
+        ],
+        // The host has found evidence since: a QEMU that was mute answers, or has ended.
+        "host.examined": settled,
+      },
+    },
+  },
+});

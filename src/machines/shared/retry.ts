@@ -1,0 +1,64 @@
+// The retry loop that most waiting states of the machines are: an effect is carried out, and again after a backoff, until
+// one of its answers leads out of the loop. Upholds G5: every effect has a deadline, so every round ends.
+
+import type { Answer } from "../../protocol/answer.js";
+
+interface Round<Context, Output> {
+  readonly context: Context;
+  readonly event: { readonly output: Answer<Output> };
+}
+
+interface Action<Context, Output> {
+  readonly type: string;
+  readonly params?: object | string | ((round: Round<Context, Output>) => unknown);
+}
+
+/** A way out of the loop, as a transition of XState. */
+interface Branch<Context, Output> {
+  readonly guard?: string | { readonly type: string } | ((round: Round<Context, Output>) => boolean);
+  readonly target: string;
+  readonly actions?: string | Action<Context, Output>;
+}
+
+interface Options<Context, Input, Name, Initial> {
+  /** What the effect is carried out with. */
+  readonly input?: (args: { readonly context: Context }) => Input;
+  /** The name of the state that carries the effect out. */
+  readonly as: Name;
+  /** Default: the effect is carried out at once. */
+  readonly initial?: Initial;
+}
+
+/**
+ * Returns the function that writes the retry loops of one machine. A loop counts its attempts in the context; the effect
+ * is repeated after a backoff when none of the branches fits its answer. The caller may add states to those of the loop,
+ * and targets them by name; `waiting` is the state between two attempts.
+ */
+export const retryingIn =
+  <Context, Output = unknown>() =>
+  <
+    const Effect extends string,
+    const Branches extends readonly Branch<Context, Output>[],
+    const Name extends "asking" | "trying",
+    Input = undefined,
+    const Initial extends string = Name,
+  >(
+    effect: Effect,
+    branches: Branches,
+    { input, as, initial }: Options<Context, Input, Name, Initial>,
+  ) => {
+    const attempt = {
+      entry: "countAttempt",
+      invoke: {
+        src: effect,
+        id: effect,
+        input,
+        onDone: [...branches, { target: "waiting" }],
+      },
+    } as const;
+    return {
+      entry: "firstAttempt",
+      initial: initial ?? as,
+      states: { [as]: attempt, waiting: { after: { backoff: as } } },
+    } as const;
+  };

@@ -1,0 +1,37 @@
+// The names of states as they are recorded: `settling.asking`, `precopying(limits.told, watchdog.watching)`. A name says in
+// which states a machine is, without the groups around them: the states keep their names when they are grouped otherwise,
+// so what an older version has recorded can be read.
+
+/** The state at the top, without those inside of it. */
+export const topState = (state: string): string => /^\w+/.exec(state)?.[0] ?? state;
+
+/** Every state that a recorded name says the machine is in, the outermost first: `a(b.c, d)` is a, a.b, a.b.c and a.d. */
+export function statesIn(state: string): ReadonlySet<string> {
+  const found = new Set<string>();
+  let at = 0;
+  const level = (prefix: string): void => {
+    let path = prefix;
+    for (;;) {
+      const [name = ""] = /^[\w-]+/.exec(state.slice(at)) ?? [];
+      at += name.length;
+      if (name !== "") {
+        path = path === "" ? name : `${path}.${name}`;
+        found.add(path);
+      }
+      const mark = state[at];
+      if (mark === ".") at += 1;
+      else if (mark === "(") {
+        at += 1;
+        level(path);
+      } else if (mark === ",") {
+        at += 2;
+        path = prefix;
+      } else {
+        if (mark === ")") at += 1;
+        return;
+      }
+    }
+  };
+  level("");
+  return found;
+}

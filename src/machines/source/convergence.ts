@@ -1,0 +1,89 @@
+// The source's region that makes memory converge: it compares each pass with the convergence policy and takes the measures
+// that are due, one after the other. Upholds G5 where the policy ends with a measure that is certain.
+
+import { raise } from "xstate";
+import { failure } from "../../protocol/failures.js";
+import { describeForecast } from "../../protocol/forecast.js";
+import { type Answered, isDone } from "../shared/actions.js";
+import { createStateConfig, firstDue, forecastOf, type SourceContext } from "./setup.js";
+
+const givenUpBy = (context: SourceContext) => {
+  const due = firstDue(context);
+  return failure("diverges", "perform", "source", {
+    message: `rule ${due?.rule} of the convergence policy gives the migration up, because ${due?.why}; forecast: ${describeForecast(forecastOf(context))}`,
+  });
+};
+
+/** A measure that QEMU has not taken is not tried again: the policy's next rule is the answer. */
+const notTaken = (event: `policy.${string}`) =>
+  ({
+    target: "watching",
+    actions: {
+      type: "sayNotTaken",
+      params: ({ event: { output } }: Answered) => ({
+        event,
+        why: output.kind === "done" ? "" : output.cause.message,
+      }),
+    },
+  }) as const;
+
+const taken = { guard: isDone, target: "watching" } as const;
+
+export const convergence = createStateConfig({
+  initial: "watching",
+  states: {
+    watching: {
+      description: "compares each pass with the convergence policy",
+      always: [
+        { guard: "forecastChanged", actions: ["sayForecast", "keepForecast"] },
+        {
+          guard: { type: "measureDue", params: "relax" },
+          target: "relaxing",
+          actions: ["sayMeasure", "takeMeasure"],
+        },
+        {
+          guard: { type: "measureDue", params: "throttle" },
+          target: "throttling",
+          actions: ["sayMeasure", "takeMeasure"],
+        },
+        {
+          guard: { type: "measureDue", params: "suspend" },
+          target: "suspending",
+          actions: ["sayMeasure", "takeMeasure"],
+        },
+        {
+          guard: { type: "measureDue", params: "postcopy" },
+          actions: ["sayMeasure", "takeMeasure", raise({ type: "policy.postcopyDue" })],
+        },
+        {
+          guard: { type: "measureDue", params: "abort" },
+          target: "#source.rollback.aborting.cancelling",
+          actions: ["sayMeasure", { type: "note", params: ({ context }) => givenUpBy(context) }],
+        },
+      ],
+    },
+    relaxing: {
+      description: "a rule is due: QEMU is being told other limits",
+      entry: "tellLimits",
+      invoke: {
+        src: "relax",
+        id: "relax",
+        input: ({ context }) => context.limits,
+        onDone: [taken, notTaken("policy.relaxDue")],
+      },
+    },
+    throttling: {
+      description: "a rule is due: the guest's processors are being slowed down",
+      invoke: {
+        src: "throttle",
+        id: "throttle",
+        input: ({ context }) => context.throttlePercent,
+        onDone: [taken, notTaken("policy.throttleDue")],
+      },
+    },
+    suspending: {
+      description: "a rule is due: the guest is being paused",
+      invoke: { src: "suspend", id: "suspend", onDone: [taken, notTaken("policy.suspendDue")] },
+    },
+  },
+});

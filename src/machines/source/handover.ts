@@ -1,0 +1,168 @@
+// The source's states past the point of no return: its copy stays paused until the destination has said who runs the
+// guest. Upholds G1 and G3: only a refusal, or the fence's word, leads from here to a running source.
+
+import { failure } from "../../protocol/failures.js";
+import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "../shared/actions.js";
+import {
+  asksAlready,
+  createStateConfig,
+  fencedGuest,
+  knownAlready,
+  pastReturn,
+  refusedInPostcopy,
+  retrying,
+} from "./setup.js";
+
+const refusedThere = noteThat(
+  failure("refused", "settle", "destination", { message: "the destination refused the guest" }),
+);
+const fencedOff = noteThat(
+  failure("unanswered", "settle", "destination", {
+    message: "the destination did not answer; the fence says that it cannot take the guest any more",
+  }),
+);
+const resumedUnsafely = noteThat(
+  failure("unanswered", "settle", "destination", {
+    message: "the destination did not answer, and the policy is to resume: the guest may run there too",
+  }),
+);
+
+/** Asks until the destination says who runs the guest. */
+const askWhoRuns = <const Taken extends string, const Refused extends typeof refusedThere>(
+  taken: Taken,
+  refused: Refused,
+) =>
+  retrying(
+    "settle",
+    [
+      { guard: answers("taken"), target: taken },
+      { guard: answers("refused"), target: "#source.rollback.restoring", actions: refused },
+    ],
+    { as: "asking", input: ({ context }) => context.identity },
+  );
+
+const handedOver = createStateConfig({
+  description: "point of no return: the destination holds the guest whole; this copy stays paused",
+  meta: { libvirt: "migration" },
+  tags: ["performed"],
+  on: { "coordinator.confirmCancelledAsked": "settling" },
+  after: { confirm: "settling" },
+});
+
+const killing = createStateConfig({
+  description: "the destination has taken the guest; this copy is ended",
+  meta: { phase: "confirm3", guest: "held" },
+  tags: ["performed"],
+  on: {
+    "coordinator.confirmAsked": keeping("this copy is being ended already"),
+    "coordinator.confirmCancelledAsked": refusing("the destination has taken the guest"),
+    "process.exited": "#source.left",
+  },
+  ...retrying(
+    "killSource",
+    [
+      { guard: isDone, target: "#source.left" },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
+    ],
+    { as: "trying", input: ({ context }) => fencedGuest(context) },
+  ),
+});
+
+const asking = askWhoRuns("#source.handover.killing", refusedThere);
+
+const settling = createStateConfig({
+  description: "asks the destination until it says taken or refused",
+  tags: ["performed"],
+  ...asking,
+  states: {
+    ...asking.states,
+    fencing: {
+      description: "the destination has not answered for long: the fence is asked",
+      invoke: {
+        src: "fence",
+        id: "fence",
+        input: ({ context }) => present(fencedGuest(context), "the fencing token"),
+        onDone: [
+          { guard: isDone, target: "#source.rollback.restoring", actions: fencedOff },
+          // The destination has claimed the guest, or nobody answers: from the beginning, patience included.
+          { target: "#source.handover.settling", reenter: true },
+        ],
+      },
+    },
+  },
+  after: {
+    patience: [
+      { guard: { type: "policyIs", params: "fence" }, target: ".fencing" },
+      {
+        guard: { type: "policyIs", params: "resume" },
+        target: "#source.rollback.restoring",
+        actions: resumedUnsafely,
+      },
+    ],
+  },
+});
+
+const askingBack = createStateConfig({
+  description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
+  meta: { phase: "perform3", libvirt: "postcopy" },
+  on: { "coordinator.confirmAsked": asksAlready },
+  ...askWhoRuns("#source.handover.abandoning", refusedInPostcopy),
+});
+
+const abandoning = createStateConfig({
+  description:
+    "the destination has taken a guest that QEMU serves no more: this copy is ended, then that is told",
+  meta: { phase: "perform3", guest: "held", libvirt: "postcopy" },
+  on: {
+    "coordinator.confirmAsked": keeping("this copy is being ended"),
+    "coordinator.confirmCancelledAsked": keeping("this copy is being ended"),
+    "process.exited": "yielding",
+  },
+  ...retrying(
+    "killSource",
+    [
+      { guard: isDone, target: "#source.handover.yielding" },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
+    ],
+    { as: "trying", input: () => null },
+  ),
+});
+
+const yielding = createStateConfig({
+  description: "this QEMU is dead; the destination takes the guest if it holds it whole",
+  meta: { guest: "gone" },
+  on: {
+    "coordinator.confirmAsked": "#source.left",
+    "person.aborted": refusing("the source's QEMU is dead"),
+    "process.exited": knownAlready,
+  },
+  ...retrying(
+    "yield",
+    [
+      { guard: answers("taken"), target: "#source.left" },
+      { guard: answers("refused"), target: "#source.lost" },
+    ],
+    {
+      as: "asking",
+      input: ({ context }) => ({
+        identity: context.identity,
+        fenced: fencedGuest(context),
+      }),
+    },
+  ),
+});
+
+export const handover = createStateConfig({
+  description:
+    "Finish and Confirm: the destination says who runs the guest; this copy runs only when it refuses",
+  meta: { group: true, phase: "perform3_done", guest: "still" },
+  tags: ["pointOfNoReturn"],
+  initial: "handedOver",
+  on: {
+    "coordinator.confirmAsked": ".killing",
+    "coordinator.confirmCancelledAsked": asksAlready,
+    "person.aborted": pastReturn,
+    "process.exited": { target: ".yielding", actions: "noteDied" },
+  },
+  states: { handedOver, killing, settling, askingBack, abandoning, yielding },
+});

@@ -1,0 +1,124 @@
+// The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
+// effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
+//
+// Theory of operation. The guest is the source's own while it is `preparing` (Begin, the copies of the disks) and
+// `transferring` (QEMU's pre-copy and the switchover). QEMU's `completed` is the point of no return, `handover`: this copy
+// stays paused until the destination, asked by the migration's id, has said who runs the guest. `taken` ends this copy
+// (left); `refused` leads to `rollback`. In `postcopy` the point of no return comes before the end of the stream: the
+// destination runs the guest, and its missing memory is served from here. `rollback` cancels QEMU's migration, which may
+// still end it as completed, and makes the guest run as before (stayed).
+//
+//   preparing -> transferring -> handover -> left
+//                transferring -> postcopy -> handover
+//   preparing, transferring, handover, postcopy -> rollback -> stayed
+//
+// Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
+// or in the one that its `meta` names. `lost` and `stuck` are ends for a QEMU that died, or that obeys no more.
+
+import { noPolicy } from "../../protocol/convergence-policy.js";
+import { noCourse } from "../../protocol/forecast.js";
+import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
+import { rehydrating } from "../shared/rehydrate.js";
+import { handover } from "./handover.js";
+import { postcopy } from "./postcopy.js";
+import { preparing } from "./preparing.js";
+import { rollback } from "./rollback.js";
+import { createMachine, createStateConfig, ending, indifferent, knownAlready } from "./setup.js";
+import { transferring } from "./transfer.js";
+
+export type {
+  CancelInput,
+  Described,
+  InquireInput,
+  MirrorInput,
+  RestoreInput,
+  SourceEvent,
+  SourceInput,
+  SourceMemory,
+  StartInput,
+} from "./setup.js";
+
+const left = createStateConfig({
+  type: "final",
+  description: "the guest left: this copy is gone",
+  meta: { guest: "gone" },
+  tags: ["performed"],
+});
+const stayed = createStateConfig({
+  type: "final",
+  description: "the guest is here as before",
+  meta: { guest: "runs" },
+});
+const lost = createStateConfig({
+  type: "final",
+  description: "this QEMU died and the destination did not have the guest",
+  meta: { guest: "lost" },
+});
+const stuck = createStateConfig({
+  type: "final",
+  description: "QEMU obeys no more; a person has to look",
+  meta: { guest: "stuck" },
+  tags: ["needsOperator"],
+});
+
+const states = { preparing, transferring, postcopy, handover, rollback, left, stayed, lost, stuck };
+
+export const sourceMachine = createMachine({
+  id: "source",
+  context: ({ input: { woken, convergence = noPolicy, ...input } }) => ({
+    ...freshHabits(woken ?? null),
+    guest: null,
+    settings: null,
+    earlier: null,
+    prepared: null,
+    postcopy: "unannounced",
+    limitsTold: null,
+    progress: null,
+    reconnection: null,
+    measures: [],
+    course: noCourse,
+    throttlePercent: 0,
+    forecastTold: null,
+    ...input,
+    convergence,
+    ...woken?.memory,
+  }),
+  output: ({ context, event }) => ({
+    outcome: finalState(event.type, { left: "left", stayed: "stayed", lost: "lost", stuck: "stuck" }),
+    failures: context.failures,
+    undone: context.undone,
+  }),
+  invoke: { src: "watch", id: "watch" },
+  initial: "waking",
+  // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
+  on: {
+    "coordinator.performAsked": keeping("asked again; the answer follows from the state"),
+    "coordinator.confirmAsked": refusing("the guest has not been handed over"),
+    "coordinator.confirmCancelledAsked": ending,
+    "person.aborted": ending,
+    "person.tuned": refusing("no memory is being sent"),
+    "person.postcopyAsked": refusing("no memory is being sent"),
+    "monitor.stopped": indifferent,
+    "monitor.suspended": indifferent,
+    "monitor.diskFailed": indifferent,
+    "monitor.mirrored": indifferent,
+    "monitor.mirrorFailed": indifferent,
+    "monitor.resumed": indifferent,
+    "monitor.progressed": { actions: "takeProgress" },
+    "monitor.preSwitchover": keeping("the migration is being ended"),
+    "monitor.postcopy": indifferent,
+    "monitor.postcopyPaused": indifferent,
+    "monitor.completed": knownAlready,
+    "monitor.cancelled": knownAlready,
+    "monitor.failed": knownAlready,
+    "policy.postcopyDue": refusing("no memory is being sent"),
+  },
+  states: {
+    ...states,
+    waking: {
+      description: "begins, or goes on where the engine was when it was restarted",
+      meta: { guest: "unsure" },
+      always: rehydrating("source", states, "beginning"),
+    },
+  },
+});

@@ -1,0 +1,178 @@
+// The source's states in post-copy: the destination takes the guest, and this QEMU serves the memory that is missing
+// there. Upholds G1 and G3: once the hand-over has been asked for, only a refusal leads back to a guest that runs here.
+
+import { failure } from "../../protocol/failures.js";
+import type { Reconnection } from "../../protocol/messages.js";
+import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import {
+  createStateConfig,
+  fencedGuest,
+  indifferent,
+  knownAlready,
+  pastReturn,
+  refusedInPostcopy,
+  retrying,
+  type SourceContext,
+  toInquire,
+} from "./setup.js";
+
+const lostThere = noteThat(
+  failure("died", "perform", "destination", {
+    message:
+      "the destination lost the guest in post-copy; what is left is this copy as it was at the switch, which QEMU cannot run any more",
+  }),
+);
+
+const heldHere = noteThat(
+  failure("qemu", "perform", "source", {
+    message:
+      "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
+  }),
+);
+
+const handingOver = createStateConfig({
+  description: "point of no return: QEMU is in post-copy, and the destination is asked to take the guest",
+  meta: { guest: "still" },
+  on: { "monitor.postcopy": knownAlready },
+  ...retrying(
+    "handOver",
+    [
+      { guard: answers("taken"), target: "#source.postcopy.serving" },
+      {
+        guard: answers("refused"),
+        target: "#source.rollback.aborting.cancelling",
+        actions: refusedInPostcopy,
+      },
+    ],
+    { as: "asking", input: ({ context }) => context.identity },
+  ),
+});
+
+const serving = createStateConfig({
+  description: "the guest runs at the destination, and its missing memory is served from here",
+  meta: { guest: "held" },
+  initial: "watching",
+  states: {
+    watching: {
+      description: "gives the connection up when no byte moves for the stall limit",
+      on: {
+        "monitor.progressed": [
+          { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
+          { actions: "takeProgress" },
+        ],
+      },
+      after: { stall: "breaking" },
+    },
+    breaking: {
+      description: "the connection is given up, to be made anew",
+      invoke: {
+        src: "breakStream",
+        id: "breakStream",
+        onDone: [
+          // Its connection broke as it ended, and QEMU hangs in that: the destination knows whether it has all memory.
+          { guard: isFailed, target: "#source.postcopy.reconnecting" },
+          { target: "watching" },
+        ],
+      },
+    },
+  },
+  on: { "monitor.postcopy": indifferent },
+});
+
+const asking = retryingIn<SourceContext, Reconnection>()(
+  "reconnect",
+  [
+    { guard: answers("arrived"), target: "#source.handover.killing" },
+    // Nothing is to be sent any more, only said.
+    { guard: answers("whole"), target: "#source.postcopy.handingOver" },
+    { guard: answers("lost"), target: "#source.lost", actions: lostThere },
+    {
+      guard: isDone,
+      target: "resuming",
+      actions: { type: "takeReconnection", params: ({ event }) => event.output },
+    },
+  ],
+  { as: "asking", input: ({ context }) => context.identity },
+);
+
+const reconnecting = createStateConfig({
+  description: "post-copy has lost its connection: neither side can go on alone, so it is made anew",
+  meta: { guest: "held", libvirt: "postcopyFailed" },
+  on: { "monitor.postcopyPaused": ".waiting" },
+  ...asking,
+  states: {
+    ...asking.states,
+    resuming: {
+      description: "QEMU is told where to connect to",
+      invoke: {
+        src: "resumeStream",
+        id: "resumeStream",
+        input: ({ context }) => present(context.reconnection, "where to connect to"),
+        onDone: [
+          { guard: answers("connecting"), target: "connecting" },
+          // It may be connected, or still become so.
+          { guard: ({ event }) => !answers("held")({ event }), target: "waiting" },
+          { guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },
+          { target: "waiting" },
+        ],
+      },
+    },
+    connecting: {
+      description: "QEMU and its peer find out what is missing",
+      after: { reconnect: "waiting" },
+    },
+  },
+});
+
+const stranded = createStateConfig({
+  description:
+    "the destination has lost its connection, and QEMU does not give it up here: the guest is lost, which the destination is told",
+  meta: { guest: "held", libvirt: "postcopyFailed", rehydratesAs: "stranded" },
+  ...retrying("yield", [{ guard: isDone, target: "#source.lost", actions: lostThere }], {
+    as: "asking",
+    input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
+  }),
+});
+
+const reviving = createStateConfig({
+  description: "the engine was restarted in post-copy: QEMU is asked how far it is",
+  meta: { guest: "unsure" },
+  ...retrying(
+    "inquireSource",
+    [
+      { guard: answers("postcopy"), target: "#source.postcopy.handingOver" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: isDone, target: "#source.handover.askingBack" },
+    ],
+    {
+      as: "asking",
+      input: ({ context }) => toInquire(context),
+    },
+  ),
+});
+
+const followsLater = keeping("the answer follows when all memory is there");
+
+export const postcopy = createStateConfig({
+  description: "Perform, past the point of no return: the guest runs at the destination, or is about to",
+  meta: { group: true, phase: "perform3", libvirt: "postcopy", rehydratesAs: "reviving" },
+  tags: ["pointOfNoReturn"],
+  initial: "handingOver",
+  on: {
+    "monitor.completed": "handover",
+    "monitor.postcopy": ".handingOver",
+    "monitor.postcopyPaused": ".reconnecting",
+    // QEMU gives up by itself, and may let its guest go on: the destination says whether it has taken it.
+    "monitor.failed": { target: "#source.handover.askingBack", actions: "noteFailed" },
+    "monitor.resumed": "#source.handover.askingBack",
+    "monitor.cancelled": "#source.handover.askingBack",
+    "coordinator.confirmAsked": followsLater,
+    "coordinator.confirmCancelledAsked": followsLater,
+    "person.aborted": pastReturn,
+    "person.postcopyAsked": keeping("it is in post-copy already"),
+    "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
+  },
+  states: { handingOver, serving, reconnecting, stranded, reviving },
+});

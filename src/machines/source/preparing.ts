@@ -1,0 +1,100 @@
+// The source's states before memory is sent: Begin, and the copies of the disks. Nothing has been asked of QEMU's
+// migration, so that whatever goes wrong leaves the guest here, as it was.
+
+import { assign } from "xstate";
+import { isDone, isFailed, noteEffect, present } from "../shared/actions.js";
+import { limits, watchdog } from "./regions.js";
+import { aborted, createStateConfig, diskFailed, ending, givenUp, late } from "./setup.js";
+
+const beginning = createStateConfig({
+  description: "asks QEMU what guest this is and whether it can move",
+  invoke: {
+    src: "describe",
+    id: "describe",
+    onDone: [
+      {
+        guard: isDone,
+        target: "begun",
+        actions: assign(({ context, event }) =>
+          event.output.kind === "done" ? { ...context, ...event.output.value } : context,
+        ),
+      },
+      { guard: isFailed, target: "#source.stayed", actions: noteEffect("describe") },
+      { target: "doubting", actions: noteEffect("describe") },
+    ],
+  },
+});
+
+const begun = createStateConfig({
+  description: "the job is taken, the guest runs; Perform has not been asked",
+  on: {
+    "coordinator.performAsked": [
+      { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
+      { target: "#source.transferring", actions: "takePrepared" },
+    ],
+    "person.tuned": { actions: "takeLimits" },
+  },
+  after: {
+    performAsked: {
+      target: "#source.stayed",
+      actions: {
+        type: "note",
+        params: ({ context }) => late("Perform", context.deadlines.performAskedMs),
+      },
+    },
+  },
+});
+
+const mirroring = createStateConfig({
+  description: "the disks are copied while the guest runs, until the copies follow each of its writes",
+  meta: { phase: "perform3" },
+  type: "parallel",
+  on: {
+    "monitor.mirrored": "#source.transferring",
+    "monitor.mirrorFailed": { target: "#source.rollback.restoring", actions: "noteMirrorFailed" },
+    "monitor.diskFailed": {
+      target: "#source.rollback.restoring",
+      actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
+    },
+    "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
+    "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+    "person.aborted": { target: "#source.rollback.restoring", actions: aborted },
+    "coordinator.confirmCancelledAsked": { target: "#source.rollback.restoring", actions: givenUp },
+  },
+  states: {
+    copying: {
+      entry: "tellLimits",
+      invoke: {
+        src: "mirror",
+        id: "mirror",
+        input: ({ context }) => ({
+          disks: present(context.guest, "Begin's answer").disks,
+          prepared: present(context.prepared, "Prepare's answer"),
+          limits: context.limits,
+        }),
+        onDone: [{ guard: isDone }, { target: "#source.rollback.restoring", actions: noteEffect("mirror") }],
+      },
+    },
+    limits,
+    watchdog: watchdog("#source.rollback.restoring"),
+  },
+});
+
+const doubting = createStateConfig({
+  description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
+  meta: { guest: "unsure", rehydratesAs: "beginning" },
+  on: { "person.aborted": ending, "coordinator.confirmCancelledAsked": ending },
+  after: { cancel: "#source.stayed" },
+});
+
+export const preparing = createStateConfig({
+  description: "Begin: the job is taken, and the disks are copied; the guest runs here",
+  meta: { group: true, phase: "begin3", guest: "runs" },
+  initial: "beginning",
+  on: {
+    "person.aborted": { target: "stayed", actions: aborted },
+    "coordinator.confirmCancelledAsked": { target: "stayed", actions: givenUp },
+    "process.exited": { target: "lost", actions: "noteDied" },
+  },
+  states: { beginning, begun, mirroring, doubting },
+});

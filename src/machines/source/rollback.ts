@@ -1,0 +1,143 @@
+// The source's states on the way back: the migration is cancelled, and the guest made to run as before.
+
+import type { EffectName } from "../../protocol/steps.js";
+import { answers, isDone, noteEffect } from "../shared/actions.js";
+import { copiesDisks, createStateConfig, knownAlready, retrying, toCancel } from "./setup.js";
+
+const outOfAttempts = (name: EffectName) =>
+  ({ guard: "outOfAttempts", target: "#source.rollback.tellingStuck", actions: noteEffect(name) }) as const;
+
+const cancelling = createStateConfig({
+  description: "the migration is being cancelled; QEMU may still end it as completed",
+  invoke: {
+    src: "cancel",
+    id: "cancel",
+    input: ({ context }) => toCancel(context),
+    onDone: [
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: isDone, target: "#source.rollback.restoring" },
+      { target: "rescuing" },
+    ],
+  },
+  after: { cancel: "rescuing" },
+});
+
+const rescuing = createStateConfig({
+  description: "the cancel hangs; QEMU is freed from outside",
+  meta: { rehydratesAs: "cancelling" },
+  ...retrying(
+    "rescue",
+    [
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: isDone, target: "#source.rollback.restoring" },
+      outOfAttempts("rescue"),
+    ],
+    { as: "trying", input: ({ context }) => toCancel(context) },
+  ),
+});
+
+const aborting = createStateConfig({
+  description: "QEMU's migration is being ended; however it ends, it may still be as completed",
+  meta: { group: true, phase: "perform3", guest: "unsure" },
+  initial: "cancelling",
+  on: {
+    "monitor.completed": "#source.handover",
+    "monitor.failed": "restoring",
+    "monitor.cancelled": "restoring",
+    // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
+    "monitor.resumed": "restoring",
+    // QEMU neither runs its guest nor ends then: the only way is on.
+    "monitor.postcopyPaused": "#source.postcopy.reconnecting",
+  },
+  states: { cancelling, rescuing },
+});
+
+const restored = {
+  type: "undo",
+  params: { what: "the source let the guest go on and put QEMU's migration settings back" },
+} as const;
+
+const restoring = createStateConfig({
+  description: "the guest is made to run as before; QEMU's migration settings are put back",
+  meta: { guest: "unsure" },
+  ...retrying(
+    "restore",
+    [
+      {
+        guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
+        target: "#source.rollback.unmirroring",
+        actions: restored,
+      },
+      { guard: isDone, target: "#source.rollback.takingBack", actions: restored },
+      outOfAttempts("restore"),
+    ],
+    {
+      as: "trying",
+      input: ({ context }) => ({
+        guestWas: context.guest?.guestWas ?? "running",
+        settings: context.settings,
+      }),
+    },
+  ),
+});
+
+const unmirrored = {
+  type: "undo",
+  params: { what: "the source ended the copies of the guest's disks" },
+} as const;
+
+const unmirroring = createStateConfig({
+  description: "the guest is as before; what is left of the copies of its disks is ended",
+  meta: { guest: "runs" },
+  tags: ["restored"],
+  ...retrying(
+    "unmirror",
+    [
+      { guard: isDone, target: "#source.rollback.takingBack", actions: unmirrored },
+      // The guest runs: what is left of its copies ends with their connection.
+      { guard: "outOfAttempts", target: "#source.rollback.takingBack", actions: noteEffect("unmirror") },
+    ],
+    { as: "trying" },
+  ),
+});
+
+/** A destination that has been told of post-copy hears from nobody else that it never gets the guest. */
+const takeBack = <const End extends "#source.stayed" | "#source.lost" | "#source.stuck">(end: End) => {
+  const asking = retrying("takeBack", [{ guard: isDone, target: end }], {
+    as: "asking",
+    initial: "hearing",
+    input: ({ context }) => context.identity,
+  });
+  const hearing = { always: [{ guard: "isAnnounced", target: "asking" }, { target: end }] } as const;
+  return { ...asking, states: { hearing, ...asking.states } } as const;
+};
+
+const takingBack = createStateConfig({
+  description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
+  meta: { guest: "runs" },
+  tags: ["restored"],
+  ...takeBack("#source.stayed"),
+});
+
+const losing = createStateConfig({
+  description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
+  meta: { guest: "lost" },
+  on: { "process.exited": knownAlready },
+  ...takeBack("#source.lost"),
+});
+
+const tellingStuck = createStateConfig({
+  description: "QEMU obeys no more; a destination that has been told of post-copy is told that nothing comes",
+  meta: { guest: "stuck" },
+  ...takeBack("#source.stuck"),
+});
+
+export const rollback = createStateConfig({
+  description: "QEMU's migration is cancelled, and the guest made to run here as before",
+  meta: { group: true, phase: "confirm3_cancelled" },
+  initial: "aborting",
+  on: { "process.exited": { target: ".losing", actions: "noteDied" } },
+  states: { aborting, restoring, unmirroring, takingBack, losing, tellingStuck },
+});

@@ -1,0 +1,372 @@
+// What the source's machine is made of: its events, its context, its effects, actions, guards and delays. The order of
+// things is in machine.ts.
+
+import { castDraft, produce } from "immer";
+import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
+import type { Answer, Cause } from "../../protocol/answer.js";
+import { hasMoved, type Limits, type Progress } from "../../protocol/convergence.js";
+import {
+  type Action,
+  type ConvergencePolicy,
+  type Due,
+  dueMeasures,
+  hasTaken,
+  type Taken,
+  take,
+} from "../../protocol/convergence-policy.js";
+import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { type Failure, failure } from "../../protocol/failures.js";
+import { type Course, describeForecast, type Forecast, forecast, observe } from "../../protocol/forecast.js";
+import type {
+  CopiedDisk,
+  Decision,
+  Ended,
+  Fenced,
+  GuestDescription,
+  GuestWas,
+  Identity,
+  Prepared,
+  Reconnection,
+  Resumption,
+  Settings,
+  SourceFound,
+  SourceReport,
+} from "../../protocol/messages.js";
+import type { StreamAddress } from "../../protocol/peer-text.js";
+import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
+import {
+  type Aside,
+  deadlineCause,
+  type Habits,
+  habitualActions,
+  keeping,
+  nextBackoffMs,
+  noted,
+  noteThat,
+  present,
+  refusing,
+  type StateMeta,
+  unbound,
+  type Woken,
+} from "../shared/actions.js";
+import { retryingIn } from "../shared/retry.js";
+import { topState } from "../shared/state-name.js";
+
+export type SourceEvent =
+  | { type: "coordinator.performAsked"; prepared: Prepared }
+  | { type: "coordinator.confirmAsked" }
+  | { type: "coordinator.confirmCancelledAsked" }
+  | { type: "person.aborted" }
+  | { type: "person.tuned"; limits: Partial<Limits> }
+  | { type: "person.postcopyAsked" }
+  | { type: "monitor.stopped" }
+  | { type: "monitor.suspended" }
+  | { type: "monitor.diskFailed" }
+  | { type: "monitor.mirrored" }
+  | { type: "monitor.mirrorFailed"; cause: Cause }
+  | { type: "monitor.resumed" }
+  | { type: "monitor.progressed"; progress: Progress }
+  | { type: "monitor.preSwitchover" }
+  | { type: "monitor.postcopy" }
+  | { type: "monitor.postcopyPaused" }
+  | { type: "monitor.completed" }
+  | { type: "monitor.cancelled" }
+  | { type: "monitor.failed"; cause: Cause }
+  | { type: "process.exited"; cause: Cause }
+  /** A rule of the convergence policy asks for post-copy. */
+  | { type: "policy.postcopyDue" };
+
+/** What the source has learned and must know again after a crash. */
+export interface SourceMemory {
+  guest: GuestDescription | null;
+  settings: Settings | null;
+  /** Names the end of the migration that this QEMU had before this one, if it had one. */
+  earlier: string | null;
+  prepared: Prepared | null;
+  limits: Limits;
+  /** `announced`: the destination does not give up by itself any more. */
+  postcopy: "unannounced" | "announced";
+  /** The rules of the convergence policy that have been taken. */
+  measures: readonly Taken[];
+}
+
+export interface SourceInput {
+  identity: Identity;
+  limits: Limits;
+  deadlines: Deadlines;
+  policy: Policy;
+  /** What is done when memory does not converge. Default: nothing. */
+  convergence?: ConvergencePolicy | undefined;
+  /** When the engine was restarted. */
+  woken?: (Woken & { readonly memory: SourceMemory }) | undefined;
+}
+
+export interface SourceContext extends Habits, SourceMemory {
+  identity: Identity;
+  policy: Policy;
+  convergence: ConvergencePolicy;
+  /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
+  limitsTold: Limits | null;
+  progress: Progress | null;
+  /** Where a post-copy that has lost its connection is to be connected to. */
+  reconnection: { readonly uri: StreamAddress } | null;
+  /** What the reports so far say together. */
+  course: Course;
+  /** What the last measure has set; 0 before there was one. */
+  throttlePercent: number;
+  /** The kind of the forecast that the story tells, and the pass in which it was told. */
+  forecastTold: { readonly kind: Forecast["kind"]; readonly pass: number } | null;
+}
+
+export interface Described {
+  readonly guest: GuestDescription;
+  readonly settings: Settings;
+  readonly earlier: string | null;
+}
+
+export interface MirrorInput {
+  readonly disks: readonly CopiedDisk[];
+  readonly prepared: Prepared;
+  readonly limits: Limits;
+}
+
+export interface StartInput {
+  identity: Identity;
+  guest: GuestDescription;
+  prepared: Prepared;
+  limits: Limits;
+  /** QEMU is made ready to throttle the guest while it runs; it can be neither asked nor told later. */
+  mayThrottle: boolean;
+}
+
+/** Which end is not this migration's. */
+export interface CancelInput {
+  readonly earlier: string | null;
+}
+
+export interface InquireInput extends CancelInput {
+  readonly disks: readonly CopiedDisk[];
+}
+
+export interface RestoreInput {
+  readonly guestWas: GuestWas;
+  /** Null when QEMU was never asked for them; then nothing has been set either. */
+  readonly settings: Settings | null;
+}
+
+export interface YieldInput {
+  readonly identity: Identity;
+  readonly fenced: Fenced | null;
+}
+
+/** What the fence is asked about; null when the guest was not offered there. */
+export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
+  guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
+
+export const toInquire = ({ guest, earlier }: SourceContext): InquireInput => ({
+  disks: present(guest, "Begin's answer").disks,
+  earlier,
+});
+export const toCancel = ({ earlier }: SourceContext): CancelInput => ({ earlier });
+
+export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
+
+/** The rule of the convergence policy that is due first. */
+export const firstDue = ({ convergence, course, measures, limits }: SourceContext): Due | undefined =>
+  dueMeasures(convergence, course, measures, limits)[0];
+
+/** What is expected of the stream; null before anything has been sent. */
+export const forecastOf = ({ course, limits, guest, convergence, measures }: SourceContext): Forecast =>
+  forecast(course, limits, {
+    guestRuns: guest?.guestWas !== "paused" && !hasTaken(convergence, measures, "suspend"),
+  });
+
+/** Once in a pass, so that a figure that swings does not fill the story. */
+const hasNewForecast = (context: SourceContext): boolean => {
+  const { course, forecastTold } = context;
+  if ((course.passes.at(-1)?.pass ?? 0) <= (forecastTold?.pass ?? 0)) return false;
+  const { kind } = forecastOf(context);
+  return kind !== "unknown" && kind !== forecastTold?.kind;
+};
+
+/** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
+export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
+  deadlines.switchoverMs + limits.maxDowntimeMs;
+
+export const { createMachine, createStateConfig } = setup({
+  types: {
+    context: {} as SourceContext,
+    events: {} as SourceEvent,
+    emitted: {} as Aside,
+    input: {} as SourceInput,
+    output: {} as SourceReport,
+    meta: {} as StateMeta,
+    tags: {} as "needsOperator" | "performed" | "pointOfNoReturn" | "restored",
+  },
+  actors: {
+    watch: fromCallback<SourceEvent>(() => {}),
+    describe: fromPromise<Answer<Described>>(unbound("describe")),
+    inquireSource: fromPromise<Answer<SourceFound>, InquireInput>(unbound("inquireSource")),
+    mirror: fromPromise<Answer<null>, MirrorInput>(unbound("mirror")),
+    endMirrors: fromPromise<Answer<null>>(unbound("endMirrors")),
+    unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
+    start: fromPromise<Answer<null>, StartInput>(unbound("start")),
+    tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
+    announce: fromPromise<Answer<null>, Identity>(unbound("announce")),
+    takeBack: fromPromise<Answer<Decision>, Identity>(unbound("takeBack")),
+    startPostcopy: fromPromise<Answer<null>>(unbound("startPostcopy")),
+    handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
+    breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
+    reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
+    resumeStream: fromPromise<Answer<Resumption>, { uri: StreamAddress }>(unbound("resumeStream")),
+    relax: fromPromise<Answer<null>, Limits>(unbound("relax")),
+    throttle: fromPromise<Answer<null>, number>(unbound("throttle")),
+    suspend: fromPromise<Answer<null>>(unbound("suspend")),
+    continue: fromPromise<Answer<null>>(unbound("continue")),
+    cancel: fromPromise<Answer<Ended>, CancelInput>(unbound("cancel")),
+    rescue: fromPromise<Answer<Ended>, CancelInput>(unbound("rescue")),
+    restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
+    settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
+    fence: fromPromise<Answer<null>, Fenced>(unbound("fence")),
+    yield: fromPromise<Answer<Decision>, YieldInput>(unbound("yield")),
+    killSource: fromPromise<Answer<null>, Fenced | null>(unbound("killSource")),
+  },
+  actions: {
+    ...habitualActions<SourceContext, SourceEvent>(),
+    noteDied: assign(({ context, event }) =>
+      event.type === "process.exited"
+        ? noted(context, failure("died", context.guest ? "perform" : "begin", "source", event.cause))
+        : context,
+    ),
+    noteFailed: assign(({ context, event }) =>
+      event.type === "monitor.failed"
+        ? noted(context, failure("qemu", "perform", "source", event.cause))
+        : context,
+    ),
+    noteMirrorFailed: assign(({ context, event }) =>
+      event.type === "monitor.mirrorFailed"
+        ? noted(context, failure("disk", "perform", "source", event.cause))
+        : context,
+    ),
+    takeLimits: assign(({ context, event }) =>
+      event.type === "person.tuned"
+        ? produce(context, (draft) => {
+            Object.assign(draft.limits, event.limits);
+          })
+        : context,
+    ),
+    takeProgress: assign(({ context, event }) =>
+      event.type === "monitor.progressed"
+        ? produce(context, (draft) => {
+            draft.progress = event.progress;
+            draft.course = castDraft(observe(context.course, event.progress));
+          })
+        : context,
+    ),
+    /** Somebody pauses the guest, or lets it go on, while its memory is being sent: so it is to be when it stays. */
+    takeGuestWas: assign(({ context }, params: { guestWas: GuestWas }) =>
+      produce(context, (draft) => {
+        if (draft.guest !== null) draft.guest.guestWas = params.guestWas;
+      }),
+    ),
+    takePrepared: assign(({ context, event }) =>
+      event.type === "coordinator.performAsked"
+        ? produce(context, (draft) => {
+            draft.prepared = castDraft(event.prepared);
+          })
+        : context,
+    ),
+    takeReconnection: assign(({ context }, params: Answer<Reconnection>) =>
+      params.kind === "done" && typeof params.value === "object"
+        ? { ...context, reconnection: params.value }
+        : context,
+    ),
+    tellLimits: assign(({ context }) =>
+      produce(context, (draft) => {
+        draft.limitsTold = context.limits;
+      }),
+    ),
+    sayPostcopyRefused: emit((_, { why }: { why: string }) => ({
+      type: "refused",
+      event: "person.postcopyAsked",
+      why,
+    })),
+    takeMeasure: assign(({ context }) => {
+      const due = firstDue(context);
+      if (due === undefined) return context;
+      const { action } = due;
+      return {
+        ...context,
+        measures: take(context.measures, due, context.course),
+        throttlePercent: action.kind === "throttle" ? action.percent : context.throttlePercent,
+        limits: action.kind === "relax" ? { ...context.limits, ...action.limits } : context.limits,
+      };
+    }),
+    sayMeasure: emit(({ context }) => {
+      const { rule = 0, does = "", why = "" } = firstDue(context) ?? {};
+      return { type: "measure", rule, does, why };
+    }),
+    sayNotTaken: emit((_, params: { event: string; why: string }) => ({ type: "refused", ...params })),
+    sayForecast: emit(({ context }) => ({ type: "forecast", says: describeForecast(forecastOf(context)) })),
+    keepForecast: assign(({ context }) => ({
+      ...context,
+      forecastTold: { kind: forecastOf(context).kind, pass: context.course.passes.at(-1)?.pass ?? 0 },
+    })),
+    sayTuned: emit(({ context: { limits } }) => ({
+      type: "tuned",
+      bandwidthMiBps: limits.bandwidthMiBps,
+      maxDowntimeMs: limits.maxDowntimeMs,
+    })),
+  },
+  guards: {
+    isAnnounced: ({ context }) => context.postcopy === "announced",
+    copiesDisks: ({ context }) => copiesDisks(context),
+    limitsChanged: ({ context }) => context.limits !== context.limitsTold,
+    measureDue: ({ context }, wanted: Action["kind"]) => firstDue(context)?.action.kind === wanted,
+    forecastChanged: ({ context }) => hasNewForecast(context),
+    moved: ({ context, event }) =>
+      event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),
+    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    policyIs: ({ context }, wanted: WhenUnreachable) => context.policy.whenUnreachable === wanted,
+    wokeIn: ({ context }, states: readonly string[]) =>
+      context.woken !== null && states.includes(topState(context.woken.state)),
+  },
+  delays: {
+    performAsked: ({ context }) => context.deadlines.performAskedMs,
+    stall: ({ context }) => context.limits.stallMs,
+    switchover: ({ context }) => switchoverMs(context),
+    cancel: ({ context }) => context.deadlines.cancelMs,
+    confirm: ({ context }) => context.deadlines.confirmMs,
+    patience: ({ context }) => context.policy.patienceMs,
+    reconnect: ({ context }) => context.deadlines.reconnectMs,
+    backoff: ({ context }) => nextBackoffMs(context),
+  },
+});
+
+export const retrying = retryingIn<SourceContext>();
+
+export const late = (waitedFor: string, ms: number): Failure =>
+  failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
+export const diskFailed = noteThat(
+  failure("disk", "perform", "source", {
+    message: "a disk of the guest has an I/O error, and the migration is to be aborted on one",
+  }),
+);
+export const refusedInPostcopy = noteThat(
+  failure("refused", "perform", "destination", {
+    message: "the destination refused the guest in post-copy",
+  }),
+);
+export const aborted = noteThat(
+  failure("aborted", "perform", "source", { message: "a person aborted the migration" }),
+);
+export const givenUp = noteThat(
+  failure("refused", "perform", "source", { message: "the coordinator gave the migration up" }),
+);
+
+/** From the point of no return on. */
+export const pastReturn = refusing("the guest is handed over; only the destination's refusal brings it back");
+export const knownAlready = keeping("known already");
+export const ending = keeping("the guest is on its way back already");
+export const indifferent = keeping("the state does not depend on it");
+export const asksAlready = keeping("the destination is being asked already");

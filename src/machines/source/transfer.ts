@@ -1,0 +1,184 @@
+// The source's states while QEMU sends the guest: pre-copy, then the switchover with the guest stopped. The guest is still
+// the source's own. Upholds G4: when the end of the stream was not observed, its copy is not taken for whole anywhere.
+
+import { mayThrottle } from "../../protocol/convergence-policy.js";
+import { failure } from "../../protocol/failures.js";
+import { answers, isDone, noteEffect, noteThat, present } from "../shared/actions.js";
+import { convergence } from "./convergence.js";
+import { limits, postcopy, watchdog } from "./regions.js";
+import {
+  aborted,
+  copiesDisks,
+  createStateConfig,
+  diskFailed,
+  givenUp,
+  knownAlready,
+  late,
+  type SourceContext,
+  switchoverMs,
+  toInquire,
+} from "./setup.js";
+
+const cancelledElsewhere = noteThat(
+  failure("aborted", "perform", "source", { message: "QEMU's migration was cancelled, but not by us" }),
+);
+const resumedItself = noteThat(
+  failure("qemu", "perform", "source", {
+    message: "the guest was resumed at the source while it was being handed over",
+  }),
+);
+const failedMeanwhile = noteThat(
+  failure("qemu", "perform", "source", { message: "QEMU's migration ended while the engine was down" }),
+);
+
+const cancelling = "#source.rollback.aborting.cancelling";
+
+const starting = createStateConfig({
+  description: "capabilities and limits are set, `migrate` is sent; the guest runs",
+  entry: "tellLimits",
+  invoke: {
+    src: "start",
+    id: "start",
+    input: ({ context }) => ({
+      identity: context.identity,
+      guest: present(context.guest, "Begin's answer"),
+      prepared: present(context.prepared, "Prepare's answer"),
+      limits: context.limits,
+      mayThrottle: mayThrottle(context.convergence),
+    }),
+    onDone: [
+      {
+        guard: ({ context, event }) => isDone({ event }) && context.limits !== context.limitsTold,
+        target: "precopying.limits.telling",
+      },
+      { guard: isDone, target: "precopying" },
+      { target: cancelling, actions: noteEffect("start") },
+    ],
+  },
+  on: { "person.tuned": { actions: "takeLimits" } },
+});
+
+const precopying = createStateConfig({
+  description: "memory flows while the guest runs; a watchdog wants progress",
+  type: "parallel",
+  states: { convergence, limits, watchdog: watchdog(cancelling), postcopy },
+});
+
+const recovering = createStateConfig({
+  description: "the engine was restarted in the middle of the move: QEMU is asked how far it is",
+  meta: { guest: "unsure" },
+  invoke: {
+    src: "inquireSource",
+    id: "inquireSource",
+    input: ({ context }) => toInquire(context),
+    onDone: [
+      { guard: answers("sending"), target: "precopying.limits.telling" },
+      { guard: answers("stopped"), target: "#source.transferring.stopped" },
+      {
+        guard: ({ context, event }) => answers("preSwitchover")({ event }) && copiesDisks(context),
+        target: "#source.transferring.stopped.endingMirrors",
+      },
+      { guard: answers("preSwitchover"), target: "#source.transferring.stopped.switchingOver" },
+      { guard: answers("postcopy"), target: "#source.postcopy" },
+      { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
+      { guard: answers("completed"), target: "#source.handover" },
+      { guard: answers("none"), target: "starting" },
+      { guard: answers("cancelling"), target: cancelling, actions: failedMeanwhile },
+      { guard: isDone, target: "#source.rollback.restoring", actions: failedMeanwhile },
+      { target: cancelling, actions: noteEffect("inquireSource") },
+    ],
+  },
+  on: {
+    // How it ended was not observed: its guest may have gone on after the destination had it whole (G4).
+    "process.exited": { target: "#source.rollback.losing", actions: "noteDied" },
+  },
+});
+
+const sending = createStateConfig({
+  description: "the guest runs, unless its user has paused it",
+  meta: { group: true, guest: "runs" },
+  initial: "starting",
+  on: {
+    "monitor.stopped": "stopped",
+    "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
+    "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
+    // It stops for it, and stays so wherever it is.
+    "monitor.diskFailed": {
+      target: cancelling,
+      actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
+    },
+  },
+  states: { starting, precopying, recovering },
+});
+
+const tooLong = {
+  target: cancelling,
+  actions: {
+    type: "note",
+    params: ({ context }: { context: SourceContext }) => late("QEMU's completed", switchoverMs(context)),
+  },
+} as const;
+
+const pausing = createStateConfig({
+  description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
+  after: { switchover: tooLong },
+});
+
+const endingMirrors = createStateConfig({
+  description: "the guest is stopped, so the copies of its disks become equal, and are let go of",
+  invoke: {
+    src: "endMirrors",
+    id: "endMirrors",
+    onDone: [
+      { guard: isDone, target: "switchingOver" },
+      { target: cancelling, actions: noteEffect("endMirrors") },
+    ],
+  },
+  on: { "monitor.preSwitchover": knownAlready },
+  after: { switchover: tooLong },
+});
+
+const switchingOver = createStateConfig({
+  description: "QEMU sends the device state; it can still be cancelled until it says completed",
+  invoke: {
+    src: "continue",
+    id: "continue",
+    onDone: [{ guard: isDone }, { target: cancelling, actions: noteEffect("continue") }],
+  },
+  on: { "monitor.preSwitchover": knownAlready },
+  after: { switchover: tooLong },
+});
+
+const stopped = createStateConfig({
+  description: "the guest is stopped for the switchover",
+  meta: { group: true, guest: "still", libvirt: "migration" },
+  initial: "pausing",
+  on: {
+    // QEMU lets the guest go on by itself when it gives up; from then on this copy is ahead of the destination's.
+    "monitor.resumed": { target: cancelling, actions: resumedItself },
+  },
+  states: { pausing, endingMirrors, switchingOver },
+});
+
+export const transferring = createStateConfig({
+  description: "Perform: QEMU sends the guest, first while it runs, then while it is stopped",
+  meta: { group: true, phase: "perform3", rehydratesAs: "recovering" },
+  initial: "sending",
+  on: {
+    // At the gate, with the guest stopped: the copies of its disks are ended first, so that they are whole there (G4).
+    "monitor.preSwitchover": [
+      { guard: "copiesDisks", target: ".stopped.endingMirrors" },
+      { target: ".stopped.switchingOver" },
+    ],
+    "monitor.completed": "handover",
+    "monitor.postcopy": "postcopy",
+    "monitor.postcopyPaused": "#source.postcopy.reconnecting",
+    "monitor.mirrorFailed": { target: cancelling, actions: "noteMirrorFailed" },
+    "monitor.failed": { target: "#source.rollback.restoring", actions: "noteFailed" },
+    "monitor.cancelled": { target: "#source.rollback.restoring", actions: cancelledElsewhere },
+    "person.aborted": { target: cancelling, actions: aborted },
+    "coordinator.confirmCancelledAsked": { target: cancelling, actions: givenUp },
+    "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
+  },
+  states: { sending, stopped },
+});
