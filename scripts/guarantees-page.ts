@@ -16,7 +16,7 @@ const guarantees: Record<string, string> = {
 const assumptions = [
   "Any message may be lost, delayed, repeated or reordered, and a partition may begin at any step.",
   "Either engine, either QEMU or the client may die at any step; an engine that is restarted finds its journal as it was.",
-  "`fsync` tells the truth: a record that the journal has called durable is there after the crash. A torn or damaged line is found by its checksum, and damage before the last line stops the recovery with the line's number.",
+  "`fsync` tells the truth: a record that the journal has called durable is there after the crash. A last line that was not written whole is cut off; a damaged line is found by its checksum, and its story is reported as unreadable, with its guest: no question is answered from it.",
   "A QEMU whose engine died is still the same process, found by pid and start time. A host that restarts has none of its QEMUs any more.",
   "QEMU behaves as measured in 7.2: it does not run a guest by itself under `-S`, `completed` means that the destination holds the guest whole, and `cont` is refused in a QEMU without a guest.",
   "Nobody else gives commands to the two QEMUs' monitors that run or stop the guest meanwhile, but a person's pause, which is kept.",

@@ -3,8 +3,16 @@
 export { type Checked, type CheckOptions, checkBetween } from "./check.js";
 export type { Incompatibility, IncompatibilityCode } from "./drivers/domain/incompatibility.js";
 export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-fence.js";
-export { type FileJournal, type OpenStory, openFileJournal } from "./drivers/journal/file-journal.js";
+export { JournalWriteError } from "./drivers/journal/durable.js";
+export {
+  type FileJournal,
+  type Found,
+  type OpenStory,
+  openFileJournal,
+} from "./drivers/journal/file-journal.js";
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
+export type { Summary } from "./drivers/journal/summary.js";
+export type { UnreadableStory } from "./drivers/journal/unreadable.js";
 export type { Launcher, LaunchRequest, SyncTime } from "./drivers/qemu/destination-guest.js";
 export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/dirty-rate.js";
 export type { GraphicsWish } from "./drivers/qemu/graphics.js";

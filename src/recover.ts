@@ -46,7 +46,7 @@ export async function recoverWith(options: RecoverOptions, around?: Around): Pro
   const { journal, clock = systemClock, fence, observe, inspect } = options;
   const { stories, unreadable } = await journal.unfinished();
   const migrations: Migration[] = [];
-  const failed = [...unreadable];
+  const failed: Error[] = [...unreadable];
   for (const story of stories) {
     try {
       const migration = await takeUp(story, { journal, clock, fence, around, observe, inspect });

@@ -5,6 +5,7 @@ import { defaultDrainLimits } from "../fleet/drain.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/policy.js";
+import type { StandingWords } from "./standing.js";
 import { streamOptions, streamOptionsBetween } from "./stream-words.js";
 import {
   badInputExitCode,
@@ -181,6 +182,29 @@ export function program(): Command {
     .action(async (path: string, options: RecoverWords) => {
       const { recoverCommand } = await import("./recover.js");
       process.exitCode = await recoverCommand(path, options);
+    });
+  switchover
+    .command("standing")
+    .description("list the domains of a host that are quarantined or away, each with the reason")
+    .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
+    .option("--json", "print one JSON array")
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (options: StandingWords) => {
+      const { standingCommand } = await import("./standing.js");
+      process.exitCode = await standingCommand(options);
+    });
+  switchover
+    .command("release")
+    .description(
+      "declare that a quarantined or away domain runs nowhere else, so that its host starts it again: " +
+        "this gives up a copy that another host may have, and no proof holds any more for this guest",
+    )
+    .argument("<domain>", "its name")
+    .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+    .action(async (name: string, options: StandingWords) => {
+      const { releaseCommand } = await import("./standing.js");
+      process.exitCode = await releaseCommand(name, options);
     });
   switchover
     .command("replay")

@@ -50,6 +50,7 @@ const limits = z.strictObject({
   /** Questions of sources (settle, yield, hand over, announce, reconnect) that are answered at once. */
   maxPendingSettles: z._default(count, defaultLimitsOfClients.maxPendingSettles),
 });
+const defaultKeep = { keepStories: 1_000, keepDays: 90 };
 
 const schema = z.strictObject({
   /** What the host calls itself; the other side must reach it by this name. Default: the system's. */
@@ -66,6 +67,14 @@ const schema = z.strictObject({
   qemuGroup: z.optional(account),
   /** Whether QEMU is kept from system calls that it does not need. Off only for a QEMU that was built without seccomp. */
   qemuSandbox: z._default(z.boolean(), true),
+  /** How many stories of ended migrations are kept, and for how long. What was decided is kept for good. */
+  journal: z._default(
+    z.strictObject({
+      keepStories: z._default(z.int().check(z.minimum(0)), defaultKeep.keepStories),
+      keepDays: z._default(z.number().check(z.minimum(0), z.maximum(36_500)), defaultKeep.keepDays),
+    }),
+    defaultKeep,
+  ),
   /** Sockets of QEMUs; short, since a socket's path has at most 107 bytes. */
   runDirectory: z._default(z.string(), "/run/switchover"),
   /**

@@ -13,6 +13,7 @@ import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { autostart } from "./autostart.js";
 import { askBack } from "./away.js";
+import { compacting } from "./compacting.js";
 import type { DaemonConfig } from "./config.js";
 import { examineAll } from "./domain-recovery.js";
 import { Domains } from "./domains.js";
@@ -73,6 +74,7 @@ export async function startDaemon(
     onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
   });
   let http: Served | null = null;
+  let stopCompacting = async () => {};
   try {
     await examineAll(host, await migrations.recover());
     await autostart(host);
@@ -84,6 +86,7 @@ export async function startDaemon(
     if (tcp !== undefined) await server.listenTcp(tcp);
     if (tls !== undefined) await server.listenTls(tls);
     http = await seen.listen(domains);
+    stopCompacting = compacting(host);
   } catch (error) {
     await server.stop({ deadlineMs: 0 });
     await journal.close();
@@ -95,6 +98,7 @@ export async function startDaemon(
       await server.stop(options);
       await http?.close();
       for (const { live } of domains.all) live?.guest.release();
+      await stopCompacting();
       await journal.close();
     },
   };

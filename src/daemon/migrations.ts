@@ -105,7 +105,14 @@ export class Migrations {
   async recover(): Promise<RecoveredStories> {
     const { config, journal, complain } = this.#host;
     const { stories, unreadable } = await journal.unfinished();
-    for (const error of unreadable) complain(error.message);
+    for (const { migrationId, reason, path, guest, isCertain } of unreadable) {
+      complain(`${path} cannot be read: ${reason}`);
+      const { uuid, name } = guest;
+      this.#unreadable.set(migrationId, {
+        why: reason,
+        ...(isCertain && uuid !== null && { uuid, name: name ?? undefined }),
+      });
+    }
     const uuids = new Set<string>();
     for (const story of stories) {
       try {
@@ -478,6 +485,8 @@ export class Migrations {
   async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Decision> {
     const { journal, clock, domains } = this.#host;
     const { migrationId, uuid } = question;
+    const unreadable = this.#unreadable.get(migrationId);
+    if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
     if (known !== null) return known;
     // It may have come meanwhile.
@@ -488,14 +497,12 @@ export class Migrations {
     const incoming = this.#incomingAsked(question);
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-    const unreadable = this.#unreadable.get(migrationId);
-    if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
     if (question.journal !== undefined && question.journal !== journal.identity)
       throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
     const quarantined = domains.quarantineOf(uuid);
     if (quarantined !== null) throw notKnown(migrationId, `the domain is quarantined: ${quarantined}`);
     this.#settled.add(migrationId);
-    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now() });
+    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
     return "refused";
   }
 
@@ -524,6 +531,7 @@ export class Migrations {
   async reconnect(identity: Question): Promise<Reconnection> {
     const { migrationId } = identity;
     const incoming = this.#incomingAsked(identity);
+    if (this.#unreadable.has(migrationId)) throw notKnown(migrationId, "its story cannot be read");
     if (incoming === undefined && (await this.#host.journal.decisionOf(migrationId)) === null)
       throw notKnown(migrationId, "this host's journal does not know it");
     if (incoming === undefined)

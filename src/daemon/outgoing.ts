@@ -292,13 +292,12 @@ export class Outgoing {
     const isProven = receipt !== null && said?.receipt !== undefined && isSame(receipt, said.receipt);
     // A destination that has said where it is asked can be asked.
     const isAskable = this.#settling.uri !== undefined;
-    if (cancelled || isProven || !isAskable) return this.peer.confirm({ cancelled }, signal);
-    if (!this.#actor.getSnapshot().hasTag("pointOfNoReturn"))
-      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
-    return this.peer.confirm(
-      { cancelled: true },
-      AbortSignal.any([signal, AbortSignal.timeout(confirmLimitMs)]),
-    );
+    const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
+    const waits = client !== null && isHandedOver;
+    const limited = waits ? AbortSignal.any([signal, AbortSignal.timeout(confirmLimitMs)]) : signal;
+    if (cancelled || isProven || !isAskable) return this.peer.confirm({ cancelled }, limited);
+    if (!isHandedOver) throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+    return this.peer.confirm({ cancelled: true }, limited);
   }
 
   async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {

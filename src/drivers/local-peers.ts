@@ -4,23 +4,22 @@
 import type { Actor } from "xstate";
 import type { Opened } from "../effects/open.js";
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../effects/ports.js";
-import type { DestinationEvent, destinationMachine } from "../machines/destination/machine.js";
+import type { destinationMachine } from "../machines/destination/machine.js";
 import {
+  type DestinationReply,
   type DestinationSnapshot,
+  destinationReplies,
   replyToAbort,
-  replyToAnnounce,
   replyToBegin,
   replyToConfirm,
-  replyToFinish,
   replyToPerform,
   replyToPrepare,
-  replyToReconnect,
-  replyToSettle,
   type SourceSnapshot,
 } from "../machines/replies.js";
 import type { sourceMachine } from "../machines/source/machine.js";
-import { type Answer, done, failed, unknown } from "../protocol/answer.js";
+import { type Answer, failed, unknown } from "../protocol/answer.js";
 import type { GuestDescription } from "../protocol/messages.js";
+import { questionTable } from "../protocol/questions.js";
 
 export type SourceActor = Actor<typeof sourceMachine>;
 export type DestinationActor = Actor<typeof destinationMachine>;
@@ -37,16 +36,16 @@ export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer
   return {
     begin: (signal) => reply(replyToBegin, signal),
     perform: (prepared, signal) => {
-      put(actor, { type: "coordinator.performAsked", prepared });
+      put(actor, { type: questionTable.askPerform.event, prepared });
       // Said at once, since the guest is paused: QEMU itself keeps that it is completed.
       return replyOf(actor, replyToPerform, signal);
     },
     abort: (signal) => {
-      put(actor, { type: "person.aborted" });
+      put(actor, { type: questionTable.askAbort.event });
       return reply(replyToAbort, signal);
     },
     confirm: ({ cancelled }, signal) => {
-      put(actor, { type: cancelled ? "coordinator.confirmCancelledAsked" : "coordinator.confirmAsked" });
+      put(actor, { type: questionTable[cancelled ? "askConfirmCancelled" : "askConfirm"].event });
       return reply(replyToConfirm, signal);
     },
   };
@@ -70,15 +69,23 @@ export function localDestination(
     return answer;
   };
   const ask = <T>(
-    type: Extract<DestinationEvent, { type: `coordinator.${string}` | `source.${string}` }>["type"],
-    read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
+    question: keyof typeof destinationReplies,
+    { read, unprepared }: DestinationReply<T>,
     signal: AbortSignal,
-    neverPrepared: Answer<T>,
   ): Promise<Answer<T>> => {
-    if (opened === null) return Promise.resolve(neverPrepared);
-    put(opened.actor, { type });
+    if (opened === null) return Promise.resolve(unprepared);
+    put(opened.actor, { type: questionTable[question].event });
     return reply(opened, read, signal);
   };
+  const {
+    askFinish,
+    askFinishCancelled,
+    settle,
+    announce,
+    handOver,
+    reconnect,
+    yield: yields,
+  } = destinationReplies;
   return {
     prepare: (guest, signal) => {
       if (typeof start === "function") opened ??= start(guest);
@@ -86,20 +93,12 @@ export function localDestination(
       return Promise.resolve(failed("it had not begun when the engine was restarted"));
     },
     finish: ({ cancelled }, signal) =>
-      cancelled
-        ? ask(
-            "coordinator.finishCancelledAsked",
-            replyToFinish,
-            signal,
-            done({ outcome: "refused", failures: [], undone: [] }),
-          )
-        : ask("coordinator.finishAsked", replyToFinish, signal, failed("there was no Prepare")),
-    // Without a Prepare there is no copy here, and there never will be one under this migration's id.
-    settle: (_, signal) => ask("source.asked", replyToSettle, signal, done("refused")),
-    announce: (_, signal) => ask("source.announced", replyToAnnounce, signal, failed("there was no Prepare")),
-    handOver: (_, signal) => ask("source.handedOver", replyToSettle, signal, done("refused")),
-    reconnect: (_, signal) => ask("source.reconnectAsked", replyToReconnect, signal, done("lost")),
-    yield: (_, signal) => ask("source.yielded", replyToSettle, signal, done("refused")),
+      cancelled ? ask("askFinishCancelled", askFinishCancelled, signal) : ask("askFinish", askFinish, signal),
+    settle: (_, signal) => ask("settle", settle, signal),
+    announce: (_, signal) => ask("announce", announce, signal),
+    handOver: (_, signal) => ask("handOver", handOver, signal),
+    reconnect: (_, signal) => ask("reconnect", reconnect, signal),
+    yield: (_, signal) => ask("yield", yields, signal),
   };
 }
 

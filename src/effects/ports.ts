@@ -194,6 +194,8 @@ export interface TombstoneRecord {
   readonly migrationId: string;
   readonly side: "destination";
   readonly atMs: number;
+  /** The guest's, as the source said it; absent in the records of older versions. */
+  readonly uuid?: string;
 }
 export type JournalRecord = OpenedRecord | StateRecord | AsideRecord | TombstoneRecord;
 

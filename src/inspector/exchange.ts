@@ -3,43 +3,12 @@
 
 import type { AnswerSeen, CallSeen } from "../effects/observe.js";
 import { invokedIn } from "../machines/shared/states.js";
-import type { QuestionName, Side } from "../protocol/steps.js";
+import { isPeerQuestion, type PeerQuestion, questionTable } from "../protocol/questions.js";
+import type { Side } from "../protocol/steps.js";
 import type { Entry } from "./moment.js";
 
-interface Kind {
-  readonly from: Side;
-  readonly to: Side;
-  readonly says: string;
-  /** The event that it becomes there; a party that is begun by it has none. */
-  readonly event: string;
-}
-
-const fromSource = (event: string, says: string): Kind => ({
-  from: "source",
-  to: "destination",
-  says,
-  event,
-});
-const asks = (to: Side, event: string, says: string): Kind => ({ from: "coordinator", to, says, event });
-export const kinds: Readonly<Record<string, Kind>> = {
-  askBegin: asks("source", "opened", "Begin"),
-  askPrepare: asks("destination", "opened", "Prepare"),
-  askPerform: asks("source", "coordinator.performAsked", "Perform"),
-  askAbort: asks("source", "person.aborted", "abort"),
-  askFinish: asks("destination", "coordinator.finishAsked", "Finish"),
-  askFinishCancelled: asks("destination", "coordinator.finishCancelledAsked", "Finish, cancelled"),
-  askConfirm: asks("source", "coordinator.confirmAsked", "Confirm"),
-  askConfirmCancelled: asks("source", "coordinator.confirmCancelledAsked", "Confirm, cancelled"),
-  settle: fromSource("source.asked", "settle: taken or refused?"),
-  takeBack: fromSource("source.asked", "the guest stays: refuse it"),
-  yield: fromSource("source.yielded", "my QEMU is dead: take it if you hold it whole"),
-  announce: fromSource("source.announced", "post-copy may begin"),
-  handOver: fromSource("source.handedOver", "post-copy: take the guest"),
-  reconnect: fromSource("source.reconnectAsked", "post-copy: listen again"),
-} satisfies Record<QuestionName, Kind> & Readonly<Record<string, Kind>>;
-
 export interface Message {
-  readonly question: string;
+  readonly question: PeerQuestion;
   readonly from: Side;
   readonly to: Side;
   readonly says: string;
@@ -63,6 +32,9 @@ export function fateOf(it: Message): "asked" | "answered" | "lost" | "answer los
   if (it.answer === "unknown") return it.arrivedAt === null ? "lost" : "answer lost";
   return it.answeredAt === null ? "asked" : "answered";
 }
+
+/** The event by which the side that is asked records it; `opened` when it is begun by it. */
+const arrivesAs = (question: PeerQuestion): string => questionTable[question].event ?? "opened";
 
 /** Read off entry by entry, in order. */
 export class Exchange {
@@ -92,13 +64,14 @@ export class Exchange {
 
   /** The state that makes the first call was told of before it. */
   #knownByState({ place, side, call }: CallSeen): Message | undefined {
-    return call === 1 && kinds[place]?.from === side ? this.#open.get(place) : undefined;
+    return call === 1 && isPeerQuestion(place) && questionTable[place].from === side
+      ? this.#open.get(place)
+      : undefined;
   }
 
   #send(question: string, index: number, atMs: number): Message | undefined {
-    const kind = kinds[question];
-    if (kind === undefined) return undefined;
-    const { from, to, says } = kind;
+    if (!isPeerQuestion(question)) return undefined;
+    const { from, to, says } = questionTable[question];
     const message: Message = {
       ...{ question, from, to, says, sentAt: index, sentMs: atMs },
       ...{ arrivedAt: null, answeredAt: null, answeredMs: null, answer: null, answerSays: "" },
@@ -118,7 +91,7 @@ export class Exchange {
 
   #arrives(side: Side, event: string, index: number): void {
     for (const message of this.#open.values())
-      if (message.to === side && message.arrivedAt === null && kinds[message.question]?.event === event)
+      if (message.to === side && message.arrivedAt === null && arrivesAs(message.question) === event)
         message.arrivedAt = index;
   }
 
@@ -135,7 +108,7 @@ export class Exchange {
       const answer = unanswered ? "unknown" : because.length > 0 ? "failed" : "done";
       this.#close(message, { index, atMs, answer, says: because[0]?.message ?? "" });
     }
-    const asked = invokedIn(side, state).filter((name) => name in kinds);
+    const asked = invokedIn(side, state).filter(isPeerQuestion);
     for (const given of this.#open.values())
       if (given.from === side && !asked.includes(given.question) && !/\.waiting\b/.test(state))
         this.#close(given, { index, atMs, answer: "given up", says: "" });

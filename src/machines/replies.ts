@@ -84,3 +84,35 @@ export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {
   if (snapshot.hasTag("refused")) return done("refused");
   return undefined;
 }
+
+/** What a side answers to a question, and what a destination that never had a Prepare answers. */
+export interface DestinationReply<T> {
+  readonly read: (snapshot: DestinationSnapshot) => Reply<T>;
+  readonly unprepared: Answer<T>;
+}
+const replies = <T>(
+  read: (snapshot: DestinationSnapshot) => Reply<T>,
+  unprepared: Answer<T>,
+): DestinationReply<T> => ({ read, unprepared });
+
+export const sourceReplies = {
+  askBegin: replyToBegin,
+  askPerform: replyToPerform,
+  askAbort: replyToAbort,
+  askConfirm: replyToConfirm,
+  askConfirmCancelled: replyToConfirm,
+};
+
+const noPrepare = failed("there was no Prepare");
+
+/** Without a Prepare there is no copy here, and there never will be one under this migration's id. */
+export const destinationReplies = {
+  askFinish: replies(replyToFinish, noPrepare),
+  askFinishCancelled: replies(replyToFinish, done({ outcome: "refused", failures: [], undone: [] })),
+  settle: replies(replyToSettle, done("refused")),
+  takeBack: replies(replyToSettle, done("refused")),
+  yield: replies(replyToSettle, done("refused")),
+  announce: replies(replyToAnnounce, noPrepare),
+  handOver: replies(replyToSettle, done("refused")),
+  reconnect: replies(replyToReconnect, done("lost")),
+};

@@ -3,7 +3,8 @@
 
 import type { AnyMachineSnapshot } from "xstate";
 import * as machine from "../machines/replies.js";
-import { type Answer, done, failed } from "../protocol/answer.js";
+import type { Answer } from "../protocol/answer.js";
+import { questionTable } from "../protocol/questions.js";
 import { preparedAt } from "./effects.js";
 import { Memo, room } from "./memo.js";
 import type { Move, Rules } from "./moves.js";
@@ -94,8 +95,8 @@ export class Messages {
     const side = addressee(question);
     const node = state[side];
     if (question === "askPrepare" && node === null) return this.#rules.destination.first;
-    const type = tells[question];
-    if (node === null || node.ended || type === undefined) return undefined;
+    const type = questionTable[question].event;
+    if (node === null || node.ended || type === null) return undefined;
     const event = { type, ...(question === "askPerform" && { prepared: preparedAt }) };
     return this.#rules[side].send(node, event);
   }
@@ -111,21 +112,6 @@ function questionsIn(node: Standing): readonly Question[] {
   return questions;
 }
 
-const tells: Readonly<Partial<Record<Question, string>>> = {
-  askPerform: "coordinator.performAsked",
-  askAbort: "person.aborted",
-  askConfirm: "coordinator.confirmAsked",
-  askConfirmCancelled: "coordinator.confirmCancelledAsked",
-  askFinish: "coordinator.finishAsked",
-  askFinishCancelled: "coordinator.finishCancelledAsked",
-  settle: "source.asked",
-  takeBack: "source.asked",
-  yield: "source.yielded",
-  announce: "source.announced",
-  handOver: "source.handedOver",
-  reconnect: "source.reconnectAsked",
-};
-
 /** What the one who is asked answers now; undefined while it has no answer. */
 export function replyTo(
   question: Question,
@@ -136,26 +122,11 @@ export function replyTo(
 ): Answer<unknown> | undefined {
   const source = asked.source as machine.SourceSnapshot;
   const destination = asked.destination as machine.DestinationSnapshot | undefined;
-  switch (question) {
-    case "askBegin":
-      return machine.replyToBegin(source);
-    case "askPerform":
-      return machine.replyToPerform(source);
-    case "askAbort":
-      return machine.replyToAbort(source);
-    case "askConfirm":
-    case "askConfirmCancelled":
-      return machine.replyToConfirm(source);
-    case "askPrepare":
-      return destination && machine.replyToPrepare(destination);
-    case "askFinish":
-    case "askFinishCancelled":
-      return destination ? machine.replyToFinish(destination) : failed("there was no Prepare");
-    case "announce":
-      return destination ? machine.replyToAnnounce(destination) : failed("there was no Prepare");
-    case "reconnect":
-      return destination ? machine.replyToReconnect(destination) : done("lost");
-    default:
-      return destination ? machine.replyToSettle(destination) : done("refused");
-  }
+  if (question === "askPrepare") return destination && machine.replyToPrepare(destination);
+  if (isOfSource(question)) return machine.sourceReplies[question](source);
+  const { read, unprepared } = machine.destinationReplies[question];
+  return destination ? read(destination) : unprepared;
 }
+
+const isOfSource = (question: Question): question is keyof typeof machine.sourceReplies =>
+  question in machine.sourceReplies;

@@ -1,7 +1,7 @@
 // Checks that everything that can run, stop or forget a guest on a host goes through one place there, and that a host
 // answers with evidence only (G1, G3): with two real daemons, real virsh and real QEMU.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -75,6 +75,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
       existsSync(join(lab.a.process.directory, "state", "running", `${lab.guest.uuid}.json`)),
     );
     expect(await refusal(lab.a.virsh("start", name))).toContain("another job is active: start");
+    await until(() => spawnSync("pgrep", ["-f", `slow-a.*${lab.guest.uuid}`]).status === 0);
     await lab.a.process.kill();
     await first;
     await until(() => lab.guest.pids().length === 1);
@@ -322,7 +323,6 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
     const lab = await VirshLab.begin();
     await lab.boot();
     const path = lab.xmlFile("b", slow(lab, "b", 2));
-    const { spawn } = await import("node:child_process");
     const child = spawn("virsh", [
       "-c",
       lab.a.uri,

@@ -125,9 +125,7 @@ describe.each(worlds)("a world with %j", (options) => {
           if (entry.kind === "opened" || entry.kind === "state") records.push(entry);
         }
         const short = (it: Exchange) =>
-          it.messages
-            .filter((message) => message.from === "coordinator" && message.question !== "askAbort")
-            .map((message) => message.says);
+          it.messages.filter((message) => message.from === "coordinator").map((message) => message.says);
         expect(short(records)).toEqual(short(all));
         expect(all.messages.filter((it) => fateOf(it) === "lost" || fateOf(it) === "answer lost")).toEqual(
           [],
@@ -136,6 +134,27 @@ describe.each(worlds)("a world with %j", (options) => {
       { numRuns: 200 },
     );
   });
+});
+
+test.each([
+  ["askingBack.asking", "settle"],
+  ["losing.asking", "takeBack"],
+  ["tellingStuck.asking", "takeBack"],
+  ["precopying(convergence.watching, limits.told, watchdog.watching, postcopy.announcing)", "announce"],
+])("a source in %s is shown to ask", (state, question) => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
+  exchange.push({ kind: "state", ...at, side: "source", state });
+  expect(exchange.messages.map((message) => message.question)).toEqual([question]);
+});
+
+test("an abort that the coordinator puts to the source is shown beside its Perform", () => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
+  exchange.push({ kind: "state", ...at, side: "coordinator", state: "performing.moving" });
+  exchange.push({ kind: "state", ...at, side: "coordinator", state: "performing.aborting" });
+  expect(exchange.messages.map((message) => message.question)).toEqual(["askPerform", "askAbort"]);
+  expect(exchange.messages.map((message) => fateOf(message))).toEqual(["asked", "asked"]);
 });
 
 test("the failures that a simulated story tells are its own, whatever was played before", () => {

@@ -89,7 +89,7 @@ describe("a journal on disk", () => {
     await journal.close();
     writeFileSync(join(directory, "lock"), JSON.stringify({ pid: process.pid, startTicks: 1 }));
     await (await openFileJournal(directory)).close();
-    expect(readdirSync(directory)).toEqual([]);
+    expect(readdirSync(directory).toSorted()).toEqual(["decisions", "format", "identity", "lock"]);
   });
 
   test("is gone on with after a crash, without its torn end", async () => {
@@ -142,12 +142,11 @@ describe("a journal on disk", () => {
     expect(lines).toBe(4);
   });
 
-  test("refuses a file in which any byte before the last line is changed", async () => {
+  test("refuses a file in which any byte is changed, also in its last line", async () => {
     const path = await written(...["a", "b", "c"].map((it) => state(it)));
     const whole = readFileSync(path);
-    const lastLine = whole.lastIndexOf("\n", whole.length - 2) + 1;
     await fc.assert(
-      fc.asyncProperty(fc.nat(lastLine - 2), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+      fc.asyncProperty(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
         const changed = Buffer.from(whole);
         changed[at] = (changed[at] ?? 0) ^ change;
         writeFileSync(path, changed);
@@ -156,21 +155,12 @@ describe("a journal on disk", () => {
     );
   });
 
-  test("takes a last line with a wrong checksum for torn", async () => {
-    const path = await written(state("a"));
-    appendFileSync(path, '00000000 {"kind":"state"}\n');
-    expect(await readStory(path)).toMatchObject({
-      records: [state("a")],
-      torn: '00000000 {"kind":"state"}',
-    });
-  });
-
   test("refuses another version and a file that is none of ours, by name", async () => {
     const path = await written(state("a"));
     const text = '{"kind":"journal","version":1}';
     const { crc32 } = await import("node:zlib");
     writeFileSync(path, `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`);
-    await expect(readStory(path)).rejects.toThrow("version 1; this switchover reads version 3");
+    await expect(readStory(path)).rejects.toThrow("version 1; this switchover reads versions 2 to 3");
     writeFileSync(path, "hello\nworld\n");
     await expect(readStory(path)).rejects.toThrow(path);
   });
@@ -229,7 +219,8 @@ describe("a journal on disk", () => {
     const later = await openFileJournal(directory);
     expect(await later.compact(0)).toHaveLength(1);
     await later.close();
-    expect(readdirSync(directory).toSorted()).toEqual(["hurt.journal", "open.journal"]);
+    const stories = readdirSync(directory).filter((name) => name.endsWith(".journal"));
+    expect(stories.toSorted()).toEqual(["hurt.journal", "open.journal"]);
   });
 
   test("knows for good what a destination has decided, also when its story has been removed", async () => {
@@ -249,7 +240,7 @@ describe("a journal on disk", () => {
     expect(await all(journal)).toEqual(decided);
     await journal.close();
     const compacted = await openFileJournal(directory);
-    expect(await compacted.compact(0)).toHaveLength(3);
+    expect(await compacted.compact(0)).toHaveLength(2);
     expect(await all(compacted)).toEqual(decided);
     await compacted.close();
     // As a crash in the middle of the next one leaves it.

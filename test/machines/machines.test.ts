@@ -21,6 +21,7 @@ import {
 } from "../../src/machines/shared/walk.js";
 import { sourceMachine } from "../../src/machines/source/machine.js";
 import { phaseMayFollow, phases } from "../../src/protocol/phases.js";
+import { isPeerQuestion, questionTable } from "../../src/protocol/questions.js";
 
 const sourceEvents = [
   "coordinator.performAsked",
@@ -294,4 +295,49 @@ test("a story of version 3 is understood: each name of a state that it can hold 
   expect(namedStatesOf(destinationMachine).map(nameOf)).toEqual(
     expect.arrayContaining(inStoriesOfVersion3.destination),
   );
+});
+
+test("every question of one side to another becomes an event that the side that is asked knows", () => {
+  const known = { source: sourceEvents, destination: destinationEvents };
+  const strange = Object.values(questionTable).filter(
+    ({ to, event }) => event !== null && !known[to].includes(event),
+  );
+  expect(strange).toEqual([]);
+  const asked = [sourceMachine, coordinatorMachine]
+    .flatMap((machine) => nodesOf(machine).flatMap((node) => node.invoke.map(({ id }) => id)))
+    .filter(isPeerQuestion);
+  expect(new Set(asked)).toEqual(new Set(Object.keys(questionTable)));
+});
+
+test("a restarted engine goes on in the state that was recorded, but where QEMU has to be asked or an effect repeated", () => {
+  const elsewhere = (machine: AnyStateMachine) =>
+    namedStatesOf(machine)
+      .map((state) => [state.key, metaOf(state).rehydratesAs ?? state.key] as const)
+      .filter(([recorded, goesOnIn]) => recorded !== goesOnIn)
+      .map(([recorded, goesOnIn]) => `${recorded}: ${goesOnIn}`);
+  expect(elsewhere(sourceMachine).toSorted()).toEqual([
+    "doubting: beginning",
+    "endingMirrors: recovering",
+    "handingOver: reviving",
+    "pausing: recovering",
+    "precopying: recovering",
+    "reconnecting: reviving",
+    "rescuing: cancelling",
+    "serving: reviving",
+    "starting: recovering",
+    "switchingOver: recovering",
+  ]);
+  expect(elsewhere(destinationMachine).toSorted()).toEqual([
+    "completing: recovering",
+    "endingUnrecorded: refusing",
+    "entrusted: recovering",
+    "landing: resuming",
+    "listening: recovering",
+    "preparing: refusing",
+    "received: recovering",
+    "receiving: recovering",
+    "receivingPostcopy: recovering",
+    "runnable: recovering",
+    "taking: resuming",
+  ]);
 });

@@ -1,53 +1,96 @@
-// What destinations have decided, of migrations whose stories have been removed. Upholds G1: a source that settles after
-// years gets the same answer, and one that was taken is never said to be refused because it was forgotten.
+// The summaries of all migrations that have ended here, in one append-only file with an index in memory. Upholds G1: a
+// source that settles after years gets the same answer, and a guest that was taken is never reported as refused because its
+// story was removed.
 
-import { appendFile, open, readFile, truncate } from "node:fs/promises";
 import * as z from "zod/mini";
-import type { Decision } from "../../protocol/messages.js";
+import { JournalError, readIfThere } from "./durable.js";
+import { LineFile } from "./line-file.js";
 import { entryOf, lineOf } from "./lines.js";
-import { JournalError } from "./story.js";
+import { failure, side } from "./records.js";
+import type { Summary } from "./summary.js";
 
-const kept = z.object({ migrationId: z.string(), decision: z.enum(["taken", "refused"]) });
+/** Older versions wrote the migration's id and the decision alone, and only as they removed the story. */
+const row = z.object({
+  migrationId: z.string(),
+  uuid: z._default(z.nullable(z.string()), null),
+  name: z._default(z.nullable(z.string()), null),
+  atMs: z._default(z.nullable(z.number()), null),
+  decision: z.nullable(z.enum(["taken", "refused"])),
+  states: z._default(z.partialRecord(side, z.string()), {}),
+  sourceFailures: z._default(z.readonly(z.array(failure)), []),
+  lostThere: z._default(z.boolean(), false),
+  /** Whether the story has ended, so that it need not be read at a start. */
+  hasEnded: z._default(z.boolean(), false),
+});
+
+export interface Kept extends Summary {
+  readonly hasEnded: boolean;
+}
 
 export class Decisions {
-  readonly #path: string;
-  readonly #known: Map<string, Decision>;
+  readonly #file: LineFile;
+  /** The last row of each migration; its order is that in which they ended. */
+  readonly #rows = new Map<string, Kept>();
+  /** By the guest's uuid: its migrations. */
+  readonly #ofGuest = new Map<string, Set<string>>();
 
-  private constructor(path: string, known: Map<string, Decision>) {
-    this.#path = path;
-    this.#known = known;
+  private constructor(file: LineFile) {
+    this.#file = file;
   }
 
-  /** @throws JournalError when a line before the last is damaged. */
+  /** @throws JournalError when a line is damaged; a last line that was not written whole is cut off. */
   static async open(path: string): Promise<Decisions> {
-    const text = await readFile(path, "utf8").catch((error: unknown) => {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
-      throw error;
-    });
-    const known = new Map<string, Decision>();
+    const text = (await readIfThere(path)) ?? "";
     const lines = text.split("\n");
-    // What was not written whole is cut off: its story is still there.
-    const torn = Buffer.byteLength(lines.pop() ?? "");
-    if (torn > 0) await truncate(path, Buffer.byteLength(text) - torn);
-    for (const [no, line] of lines.entries()) {
-      const entry = kept.safeParse(entryOf(line));
-      if (!entry.success) throw new JournalError(`${path}, line ${no + 1}: the journal is damaged`);
-      known.set(entry.data.migrationId, entry.data.decision);
-    }
-    return new Decisions(path, known);
+    const torn = lines.pop() ?? "";
+    const rows = lines.map((line, index) => {
+      const parsed = row.safeParse(entryIn(line));
+      if (parsed.success) return parsed.data;
+      throw new JournalError(
+        `${path}, line ${index + 1}: the journal is damaged. No migration can be decided from it: restore the file from a backup.`,
+      );
+    });
+    const whole = Buffer.byteLength(text) - Buffer.byteLength(torn);
+    const decisions = new Decisions(await LineFile.open(path, "a", whole));
+    for (const one of rows) decisions.#note(one);
+    return decisions;
   }
 
-  of = (migrationId: string): Decision | null => this.#known.get(migrationId) ?? null;
+  get all(): ReadonlyMap<string, Kept> {
+    return this.#rows;
+  }
 
-  /** Durable when it resolves. */
-  async keep(migrationId: string, decision: Decision): Promise<void> {
-    await appendFile(this.#path, lineOf({ migrationId, decision }), { mode: 0o600 });
-    const handle = await open(this.#path, "r+");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    this.#known.set(migrationId, decision);
+  get = (migrationId: string): Kept | undefined => this.#rows.get(migrationId);
+
+  /** The migrations of a guest, in the order in which they ended. */
+  of = (uuid: string): readonly Kept[] =>
+    [...(this.#ofGuest.get(uuid) ?? [])].flatMap((migrationId) => this.#rows.get(migrationId) ?? []);
+
+  /** Durable when it resolves; rows that are kept at once share one write. */
+  async keep(kept: Kept): Promise<void> {
+    await this.#file.append(lineOf(kept));
+    this.#note(kept);
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
+  #note(kept: Kept): void {
+    this.#rows.delete(kept.migrationId);
+    this.#rows.set(kept.migrationId, kept);
+    if (kept.uuid === null) return;
+    const migrations = this.#ofGuest.get(kept.uuid) ?? new Set();
+    migrations.delete(kept.migrationId);
+    migrations.add(kept.migrationId);
+    this.#ofGuest.set(kept.uuid, migrations);
+  }
+}
+
+function entryIn(line: string): unknown {
+  try {
+    return entryOf(line);
+  } catch {
+    return undefined;
   }
 }

@@ -1,45 +1,119 @@
-// One engine, one journal: a lock file that names its holder, and is worth nothing once the holder is dead.
+// One process holds a journal directory. The kernel holds the lock (flock(2)) on an open file of this process, and releases
+// it when the process dies, however it dies; it holds across pid and network namespaces. See docs/decisions/0019.
 
-import { link, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { type FileHandle, open, readlink, stat } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
-import { identify, isAlive, type ProcessIdentity } from "../qemu/proc.js";
+import * as z from "zod/mini";
+import { messageOf } from "../../protocol/answer.js";
+import { identify, isAlive } from "../qemu/proc.js";
+import { hasCode } from "./durable.js";
 
-/** Returns what gives the lock back. @throws Error with the holder's pid when another process has it. */
+const holderSchema = z.object({
+  pid: z.number(),
+  startTicks: z.number(),
+  /** Absent in a lock file of an older version, which is held for as long as its process lives. */
+  host: z.exactOptional(z.string()),
+  pidNamespace: z.exactOptional(z.string()),
+});
+type Holder = z.output<typeof holderSchema>;
+
+/** flock(1) ends with it when another process holds the lock. */
+const isHeldCode = 1;
+
+/** Returns what releases the lock. @throws Error with the holder's pid and host when another process has it. */
 export async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, "lock");
-  const own = `${path}.${process.pid}`;
-  await writeFile(own, JSON.stringify(identify(process.pid)));
-  try {
-    for (;;) {
-      if (await isLinked(own, path)) return () => unlink(path);
-      const holder = await readFile(path, "utf8").catch(() => "");
-      if (isHeld(holder))
-        throw new Error(`process ${(JSON.parse(holder) as ProcessIdentity).pid} has it open`);
-      // Whoever renames it away has the right to; a new holder's lock that was caught instead goes back.
-      const caught = `${own}.stale`;
-      await rename(path, caught).catch(() => {});
-      if (isHeld(await readFile(caught, "utf8").catch(() => ""))) await isLinked(caught, path);
-      await unlink(caught).catch(() => {});
+  for (;;) {
+    const file = await open(path, "a+", 0o600);
+    try {
+      if (!(await takeLock(file, path))) throw new Error(`${await describeHolder(file)} has it open`);
+      // An older version replaces the file instead of locking it.
+      if (!(await isStillAt(file, path))) {
+        await file.close();
+        continue;
+      }
+      const older = await holderIn(file);
+      if (older !== null && older.host === undefined && older.pid !== process.pid && isAlive(older))
+        throw new Error(`process ${older.pid} has it open`);
+      await file.truncate();
+      await file.appendFile(`${JSON.stringify(await ownHolder())}\n`);
+    } catch (error) {
+      await file.close().catch(() => {});
+      throw error;
     }
-  } finally {
-    await unlink(own);
+    return async () => {
+      await file.truncate();
+      await file.close();
+    };
   }
 }
 
-async function isLinked(from: string, to: string): Promise<boolean> {
+/**
+ * Node has no flock(2). flock(1) locks the open file that it inherits from us, and ends: the lock belongs to the open file,
+ * so that it stays with our own descriptor.
+ */
+function takeLock(file: FileHandle, path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const flock = spawn("flock", ["-n", "-x", "3"], { stdio: ["ignore", "ignore", "pipe", file.fd] });
+    let stderr = "";
+    flock.stderr?.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    flock.once("error", (error) =>
+      reject(
+        new Error(
+          `${path} cannot be locked: flock(1), of util-linux or busybox, does not start: ${messageOf(error)}`,
+        ),
+      ),
+    );
+    flock.once("close", (code) => {
+      if (code === 0) resolve(true);
+      else if (code === isHeldCode && stderr === "") resolve(false);
+      else reject(new Error(`${path} cannot be locked: flock ended with ${code}: ${stderr.trim()}`));
+    });
+  });
+}
+
+async function isStillAt(file: FileHandle, path: string): Promise<boolean> {
+  const opened = await file.stat();
   try {
-    await link(from, to);
-    return true;
+    const there = await stat(path);
+    return there.ino === opened.ino && there.dev === opened.dev;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    if (hasCode(error, "ENOENT")) return false;
     throw error;
   }
 }
 
-function isHeld(text: string): boolean {
+async function ownHolder(): Promise<Holder> {
+  const { pid, startTicks } = identify(process.pid) ?? { pid: process.pid, startTicks: 0 };
+  const pidNamespace = await ownPidNamespace();
+  return { pid, startTicks, host: hostname(), ...(pidNamespace !== null && { pidNamespace }) };
+}
+
+const ownPidNamespace = (): Promise<string | null> => readlink("/proc/self/ns/pid").catch(() => null);
+
+async function holderIn(file: FileHandle): Promise<Holder | null> {
+  const bytes = Buffer.alloc(1_024);
+  const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
   try {
-    return isAlive(JSON.parse(text) as ProcessIdentity);
+    const parsed = holderSchema.safeParse(JSON.parse(bytes.toString("utf8", 0, bytesRead)));
+    return parsed.success ? parsed.data : null;
   } catch {
-    return false;
+    return null;
   }
+}
+
+async function describeHolder(file: FileHandle): Promise<string> {
+  const holder = await holderIn(file);
+  if (holder === null) return "another process";
+  const where = [
+    ...(holder.host !== undefined && holder.host !== hostname() ? [`on ${holder.host}`] : []),
+    ...(holder.pidNamespace !== undefined && holder.pidNamespace !== (await ownPidNamespace())
+      ? ["in another pid namespace"]
+      : []),
+  ];
+  return [`process ${holder.pid}`, ...where].join(" ");
 }

@@ -7,13 +7,14 @@ import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
 import { connectionUri, hostName, streamAddress } from "../peer-text.js";
 
-/** Of the form of the records below; a journal of another version is not read. */
+/** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
 export const version = 3;
+export const oldestVersion = 2;
 
 export const header = z.object({ kind: z.literal("journal"), version: z.number() });
 
-const side = z.enum(["source", "destination", "coordinator"]);
-const failure: z.ZodMiniType<Failure> = z.object({
+export const side = z.enum(["source", "destination", "coordinator"]);
+export const failure: z.ZodMiniType<Failure> = z.object({
   code: z.enum([
     "aborted",
     "stalled",
@@ -122,6 +123,7 @@ const record = z.union([
     ...common,
     side: z.literal("destination"),
     decision: z.exactOptional(z.enum(["taken", "refused"])),
+    uuid: z.exactOptional(z.string()),
   }),
   z.object({
     ...opened,

@@ -1,80 +1,34 @@
-// The file of one migration's story, open for writing. A record is durable when `append` resolves; what cannot be written
-// whole is taken back, so that only a crash leaves a torn end.
+// The file of one migration's story, as it is begun and gone on with.
 
-import { type FileHandle, open } from "node:fs/promises";
-import type { JournalRecord } from "../../effects/ports.js";
+import { unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+import { JournalWriteError, syncDirectory } from "./durable.js";
+import { LineFile } from "./line-file.js";
 import { lineOf } from "./lines.js";
 import { version } from "./records.js";
 
-export class StoryFile {
-  readonly #file: FileHandle;
-  #length: number;
-  /** Lines that come while one is being written go together in the next write. */
-  #waiting: { line: string; resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #writing = false;
-
-  private constructor(file: FileHandle, length: number) {
-    this.#file = file;
-    this.#length = length;
+/** @throws JournalWriteError, with EEXIST when the story has begun already; nothing is left of a story that did not begin. */
+export async function beginStory(path: string): Promise<LineFile> {
+  const file = await LineFile.open(path, "ax", 0);
+  try {
+    await file.append(lineOf({ kind: "journal", version }));
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await file.close();
+    await unlink(path).catch(() => {});
+    throw error instanceof JournalWriteError ? error : new JournalWriteError(path, error);
   }
+  return file;
+}
 
-  /** @throws an error of the file system, EEXIST when the story has begun already. */
-  static async begin(path: string): Promise<StoryFile> {
-    const file = new StoryFile(await open(path, "ax", 0o600), 0);
-    await file.#write([lineOf({ kind: "journal", version })]);
-    return file;
+/** Goes on with a story; `wholeBytes` is what of it is whole. */
+export async function goOnWithStory(path: string, wholeBytes: number): Promise<LineFile> {
+  const file = await LineFile.open(path, "a", wholeBytes);
+  try {
+    if (wholeBytes === 0) await file.append(lineOf({ kind: "journal", version }));
+  } catch (error) {
+    await file.close();
+    throw error;
   }
-
-  /** Goes on with a story after a crash; `length` is what of it is whole, in bytes. */
-  static async goOn(path: string, length: number): Promise<StoryFile> {
-    const file = await open(path, "a", 0o600);
-    await file.truncate(length);
-    const story = new StoryFile(file, length);
-    if (length === 0) await story.#write([lineOf({ kind: "journal", version })]);
-    return story;
-  }
-
-  append(record: JournalRecord): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ line: lineOf(record), resolve, reject });
-      void this.#drain();
-    });
-  }
-
-  async #drain(): Promise<void> {
-    if (this.#writing) return;
-    this.#writing = true;
-    while (this.#waiting.length > 0) {
-      const now = this.#waiting;
-      this.#waiting = [];
-      try {
-        await this.#write(now.map((it) => it.line));
-        for (const it of now) it.resolve();
-      } catch (error) {
-        for (const it of now) it.reject(error);
-      }
-    }
-    this.#writing = false;
-  }
-
-  async #write(lines: readonly string[]): Promise<void> {
-    const bytes = Buffer.from(lines.join(""));
-    try {
-      await this.#file.appendFile(bytes);
-      await this.#file.datasync();
-    } catch (error) {
-      await this.#file.truncate(this.#length);
-      throw error;
-    }
-    this.#length += bytes.length;
-  }
-
-  /** Whether every record that was given is written. */
-  get isIdle(): boolean {
-    return !this.#writing && this.#waiting.length === 0;
-  }
-
-  close(): Promise<void> {
-    return this.#file.close();
-  }
+  return file;
 }

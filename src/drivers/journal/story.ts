@@ -5,12 +5,14 @@ import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/por
 import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator/machine.js";
 import type { DestinationInput, DestinationMemory } from "../../machines/destination/machine.js";
 import type { Woken } from "../../machines/shared/actions.js";
-import { hasTag, isFinal } from "../../machines/shared/states.js";
 import type { SourceInput, SourceMemory } from "../../machines/source/machine.js";
-import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
+import { JournalError } from "./durable.js";
 import { entryOf, lineOf } from "./lines.js";
-import { header, parseRecord, version } from "./records.js";
+import { header, oldestVersion, parseRecord, version } from "./records.js";
+import { upgraded } from "./upgrade.js";
+
+export { JournalError } from "./durable.js";
 
 /** What a journal file holds. */
 export interface Story {
@@ -21,11 +23,6 @@ export interface Story {
   readonly wholeBytes: number;
 }
 
-/** A journal that cannot be read: not ours, of another version, or damaged before its end. */
-export class JournalError extends Error {
-  override readonly name = "JournalError";
-}
-
 /** @throws JournalError with the line; an error of the file system when the file cannot be read. */
 export async function readStory(path: string): Promise<Story> {
   const lines = (await readFile(path, "utf8")).split("\n");
@@ -33,30 +30,37 @@ export async function readStory(path: string): Promise<Story> {
   if (lines.length === 0 && lineOf({ kind: "journal", version }).startsWith(rest)) {
     return { records: [], torn: rest === "" ? null : rest, wholeBytes: 0 };
   }
-  const entries = lines.map((line) => entryOf(line));
-  const damaged = entries.indexOf(undefined);
-  const lastIsTorn = damaged !== -1 && damaged === lines.length - 1 && rest === "";
-  if (damaged !== -1 && !lastIsTorn)
-    throw new JournalError(`${path}, line ${damaged + 1}: the checksum does not fit; the journal is damaged`);
-  const whole = lastIsTorn ? lines.slice(0, -1) : lines;
-  const [first, ...records] = entries.filter((it) => it !== undefined);
+  const entries = lines.map((line, index) => entryAt(path, index + 1, line));
+  // A torn line ends before its end: one that is whole but for its line feed was damaged later.
+  if (entryOf(rest.slice(0, -1)) !== undefined) throw damaged(path, lines.length + 1);
+  const [first, ...records] = entries;
   const head = header.safeParse(first);
   if (!head.success) throw new JournalError(`${path} is no journal of switchover`);
-  if (head.data.version !== version) {
+  if (head.data.version < oldestVersion || head.data.version > version) {
     throw new JournalError(
-      `${path} is a journal of version ${head.data.version}; this switchover reads version ${version}`,
+      `${path} is a journal of version ${head.data.version}; this switchover reads versions ${oldestVersion} to ${version}`,
     );
   }
   return {
-    wholeBytes: whole.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
-    torn: rest !== "" ? rest : lastIsTorn ? (lines[damaged] ?? "") : null,
+    wholeBytes: lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
+    torn: rest === "" ? null : rest,
     records: records.map((entry, index) => {
-      const record = parseRecord(entry);
+      const record = parseRecord(upgraded(entry, head.data.version));
       if (!("wrong" in record)) return record;
       throw new JournalError(`${path}, line ${index + 2}: ${record.wrong}`);
     }),
   };
 }
+
+/** Every line that ends in a line feed was written whole: a wrong checksum is damage, also in the last one. */
+function entryAt(path: string, line: number, text: string): unknown {
+  const entry = entryOf(text);
+  if (entry === undefined) throw damaged(path, line);
+  return entry;
+}
+
+const damaged = (path: string, line: number): JournalError =>
+  new JournalError(`${path}, line ${line}: the checksum does not fit; the journal is damaged`);
 
 /** What one side was begun with, and what it knew at its last durable record. */
 export interface Interrupted<S extends Side = Side> {
@@ -82,16 +86,6 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
       learned: Object.assign({}, ...states.map((it) => it.learned)),
     },
   };
-}
-
-/** What a destination has said for good, and says to whoever asks again; null when it has not, or was none. */
-export function decisionOf({ records }: Pick<Story, "records">): Decision | null {
-  const tombstone = records.find((it) => it.kind === "tombstone");
-  if (tombstone !== undefined) return tombstone.decision ?? "refused";
-  const last = records.findLast((it) => it.kind === "state" && it.side === "destination");
-  if (last?.kind !== "state") return null;
-  const says = (tag: Decision) => hasTag("destination", last.state, tag);
-  return says("taken") ? "taken" : says("refused") ? "refused" : null;
 }
 
 /** What the side knew at its last record, over what it knew at its first. */
@@ -124,10 +118,3 @@ export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInp
   const unknown: CoordinatorMemory = { guest: null, prepared: null, source: null, destination: null };
   return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
 };
-
-/** Whether every side is at its end, and needs nobody. One without a state had not done anything. */
-export function hasEnded(story: Story): boolean {
-  const last = new Map<Side, string>();
-  for (const it of story.records) if (it.kind === "state") last.set(it.side, it.state);
-  return [...last].every(([side, state]) => isFinal(side, state) && !hasTag(side, state, "needsOperator"));
-}

@@ -17,8 +17,7 @@ const receivingPostcopy = createStateConfig({
     "monitor.postcopy": { target: "runnable", actions: keepPartly },
     "monitor.completed": { target: "runnable", actions: keepWhole },
   },
-  // No deadline refuses here: the source may be in post-copy already, and could not run the guest any more (G2). An
-  // operator ends the wait for a source that is gone.
+  // No deadline refuses here: a source that goes over to post-copy in the same moment could not run the guest any more.
   after: { receive: { target: "receivingPostcopy", reenter: true } },
 });
 

@@ -11,7 +11,7 @@
 
 import { createMachine, isDone, keeping, noteFailed, rejecting, settled, startRequest } from "./context.js";
 
-export type { DomainContext, DomainEvent, DomainInput, DomainRequest, Found } from "./context.js";
+export type { DomainRequest, Found } from "./context.js";
 
 const notRunning = rejecting("domain is not running");
 const alreadyRunning = rejecting("domain is already running");

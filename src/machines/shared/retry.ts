@@ -3,24 +3,24 @@
 
 import type { Answer } from "../../protocol/answer.js";
 
-interface Round<Context, Output> {
+export interface Round<Context, Output> {
   readonly context: Context;
   readonly event: { readonly output: Answer<Output> };
 }
 
-interface Action<Context, Output> {
+export interface Action<Context, Output> {
   readonly type: string;
   readonly params?: object | string | ((round: Round<Context, Output>) => unknown);
 }
 
 /** A way out of the loop, as a transition of XState. */
-interface Branch<Context, Output> {
+export interface Branch<Context, Output> {
   readonly guard?: string | { readonly type: string } | ((round: Round<Context, Output>) => boolean);
   readonly target: string;
   readonly actions?: string | Action<Context, Output>;
 }
 
-interface Options<Context, Input, Name, Initial> {
+export interface Options<Context, Input, Name, Initial> {
   /** What the effect is carried out with. */
   readonly input?: (args: { readonly context: Context }) => Input;
   /** The name of the state that carries the effect out. */

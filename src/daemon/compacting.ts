@@ -1,0 +1,40 @@
+// Keeps the journal within its limits: at the start and every minute, stories of ended migrations are removed that are too
+// many or too old. What was decided outlives them.
+
+import { messageOf } from "../protocol/answer.js";
+import type { Host } from "./host.js";
+
+const everyMs = 60_000;
+const dayMs = 86_400_000;
+
+/** Returns what stops it, and resolves when nothing is being removed any more. */
+export function compacting({
+  config,
+  journal,
+  clock,
+  complain,
+}: Pick<Host, "journal" | "clock" | "complain"> & {
+  readonly config: Pick<Host["config"], "journal">;
+}): () => Promise<void> {
+  const { keepStories, keepDays } = config.journal;
+  let isStopped = false;
+  let timer: unknown;
+  let running: Promise<void> = Promise.resolve();
+  const compact = async () => {
+    try {
+      await journal.compact(keepStories, clock.now() - keepDays * dayMs);
+    } catch (error) {
+      complain(`the journal in ${journal.directory} cannot be compacted: ${messageOf(error)}`);
+    }
+    if (!isStopped) timer = clock.setTimeout(start, everyMs);
+  };
+  const start = () => {
+    running = compact();
+  };
+  start();
+  return async () => {
+    isStopped = true;
+    clock.clearTimeout(timer);
+    await running;
+  };
+}

@@ -1,0 +1,74 @@
+// What is kept of every migration for good, also when its story has been removed: whose guest it was, where each side has
+// come to, and what was decided here. Folded over a story's records, as they are written or read.
+
+import type { JournalRecord } from "../../effects/ports.js";
+import { hasTag, isFinal } from "../../machines/shared/states.js";
+import type { Failure } from "../../protocol/failures.js";
+import type { Decision } from "../../protocol/messages.js";
+import type { Side } from "../../protocol/steps.js";
+
+export interface Summary {
+  readonly migrationId: string;
+  /** Of the guest; null where no record says it, as in the tombstones of older versions. */
+  readonly uuid: string | null;
+  readonly name: string | null;
+  /** The time of the last record, in milliseconds since 1970; null in summaries of older versions. */
+  readonly atMs: number | null;
+  /** What this host has decided as the destination, and answers to every settle; null when nothing. */
+  readonly decision: Decision | null;
+  /** The last durable state of each side that was here. */
+  readonly states: Readonly<Partial<Record<Side, string>>>;
+  readonly sourceFailures: readonly Failure[];
+  /** Whether the coordinator beside the source has learned that the destination took the guest, and lost it. */
+  readonly lostThere: boolean;
+}
+
+export const noSummary = (migrationId: string): Summary => ({
+  migrationId,
+  uuid: null,
+  name: null,
+  atMs: null,
+  decision: null,
+  states: {},
+  sourceFailures: [],
+  lostThere: false,
+});
+
+/** The summary after one more record. */
+export function withRecord(summary: Summary, record: JournalRecord): Summary {
+  const { atMs, side } = record;
+  const known = { ...summary, atMs };
+  if (record.kind === "opened") {
+    const { uuid, name } = record.input.identity;
+    return { ...known, uuid, name };
+  }
+  if (record.kind === "tombstone")
+    return { ...known, uuid: record.uuid ?? known.uuid, decision: record.decision ?? "refused" };
+  if (record.kind !== "state") return known;
+  const isLost = record.side === "coordinator" && record.learned.destination?.outcome === "lost";
+  const because = side === "source" ? record.because : [];
+  return {
+    ...known,
+    states: { ...known.states, [side]: record.state },
+    // A decision, once made, stands: a destination that has taken the guest and is stuck then has still taken it.
+    decision: (side === "destination" ? decisionIn(record.state) : null) ?? known.decision,
+    lostThere: known.lostThere || isLost,
+    sourceFailures: because.length === 0 ? known.sourceFailures : [...known.sourceFailures, ...because],
+  };
+}
+
+export const summaryOf = (migrationId: string, records: readonly JournalRecord[]): Summary =>
+  records.reduce(withRecord, noSummary(migrationId));
+
+/** Whether every side is at its end, and requires no operator. A side without a state has done nothing. */
+export const hasEnded = ({ states }: Pick<Summary, "states">): boolean =>
+  sides.every((side) => {
+    const state = states[side];
+    return state === undefined || (isFinal(side, state) && !hasTag(side, state, "needsOperator"));
+  });
+
+const sides: readonly Side[] = ["source", "destination", "coordinator"];
+function decisionIn(state: string): Decision | null {
+  const says = (tag: Decision) => hasTag("destination", state, tag);
+  return says("taken") ? "taken" : says("refused") ? "refused" : null;
+}
