@@ -441,6 +441,22 @@ const mutants = [
     "",
     features,
   ],
+  [
+    "post-copy: the source gives the guest up when a new connection only failed",
+    postcopy,
+    '{ guard: ({ event }) => !answers("held")({ event }), target: "waiting" },',
+    "",
+    "",
+    features,
+  ],
+  [
+    "post-copy: a source whose QEMU holds a lost connection asks it for ever",
+    postcopy,
+    '{ guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },',
+    "",
+    "",
+    features,
+  ],
 ];
 
 const only = process.argv[2];
