@@ -54,6 +54,7 @@ const destinationEvents = [
   "source.announced",
   "source.handedOver",
   "source.reconnectAsked",
+  "operator.destroyed",
   "monitor.active",
   "monitor.postcopy",
   "monitor.postcopyPaused",
