@@ -49,6 +49,7 @@ export function simulateGuest(uuid: string, passes: number) {
           fencingToken: null,
         },
         settings: { capabilities: {}, parameters: {} },
+        earlier: null,
       }),
     inquire: async () => done("none"),
     mirror: async () => nothing,
@@ -56,7 +57,7 @@ export function simulateGuest(uuid: string, passes: number) {
     unmirror: async () => nothing,
     startPostcopy: async () => nothing,
     breakStream: async () => nothing,
-    resumeStream: async () => nothing,
+    resumeStream: async () => done("connecting"),
     start: async () => {
       void move();
       return nothing;

@@ -68,11 +68,11 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
   if (surroundings.fence === undefined && isFenced(story)) {
     throw new Error("its guest was offered at a fence, which has to be given again");
   }
-  const from = await findSource(source.opened.host, clock);
+  const from = await findSource(source.opened.host, { clock });
   const { input } = source.opened;
 
   const destination = interrupted(story, "destination");
-  const to = destination && (await findDestination(destination.opened.host, clock));
+  const to = destination && (await findDestination(destination.opened.host, { clock }));
   const there =
     destination &&
     to &&

@@ -1,9 +1,13 @@
 // What a switchoverd is told when it starts: a JSON file, checked whole before anything is opened.
 
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import * as z from "zod/mini";
+import type { QemuUser } from "../drivers/qemu/confinement.js";
+import type { Hosting } from "../drivers/qemu/process.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
@@ -11,8 +15,13 @@ import { defaultPolicy } from "../protocol/policy.js";
 import { describeConfigErrors, withMessages } from "./config-errors.js";
 import { systemEmulators } from "./emulators.js";
 
+const run = promisify(execFile);
 const port = z.int().check(z.minimum(1), z.maximum(65_535));
 const milliseconds = z.number().check(z.minimum(0), z.maximum(86_400_000));
+const account = z.union([
+  z.string().check(z.minLength(1)),
+  z.int().check(z.minimum(0), z.maximum(4_294_967_294)),
+]);
 const absolute = z.string().check(z.regex(/^\/[^\0]*$/));
 const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
 
@@ -50,6 +59,14 @@ const schema = z.strictObject({
   hostUuid: z.optional(uuid),
   /** Definitions, running guests, and the journal. */
   stateDirectory: z._default(z.string(), "/var/lib/switchover"),
+  /** The log of each guest's QEMUs, `<name>.log`. Default: `log` in the state directory. */
+  logDirectory: z.optional(z.string().check(z.minLength(1))),
+  /** As whom QEMU runs, by name or number. Default: as this daemon. */
+  qemuUser: z.optional(account),
+  /** Its one group; it must be able to open /dev/kvm. Default: the user's own. */
+  qemuGroup: z.optional(account),
+  /** Whether QEMU is kept from system calls that it does not need. Off only for a QEMU that was built without seccomp. */
+  qemuSandbox: z._default(z.boolean(), true),
   /** How many stories of ended migrations are kept, and for how long. What was decided is kept for good. */
   journal: z._default(
     z.strictObject({
@@ -153,8 +170,18 @@ const schema = z.strictObject({
 });
 
 export type ConfigInput = z.input<typeof schema>;
-export interface DaemonConfig
-  extends Omit<z.output<typeof schema>, "hostUuid" | "uri" | "unixDirectories" | "emulators"> {
+type Resolved =
+  | "hostUuid"
+  | "uri"
+  | "logDirectory"
+  | "qemuUser"
+  | "qemuGroup"
+  | "qemuSandbox"
+  | "unixDirectories"
+  | "emulators";
+export interface DaemonConfig extends Omit<z.output<typeof schema>, Resolved> {
+  /** How QEMUs are run here. */
+  readonly hosting: Hosting;
   readonly hostUuid: string;
   readonly unixDirectories: readonly string[];
   readonly emulators: readonly string[];
@@ -187,15 +214,49 @@ export async function completeConfig(given: unknown, path = "the configuration")
   if (lowest > highest) throw new Error(`${path}: migration.ports go from ${lowest} down to ${highest}`);
   if (data.policy.whenUnreachable === "fence" && data.etcd.length === 0)
     throw new Error(`${path}: the policy "fence" needs etcd`);
+  const { logDirectory, qemuUser, qemuGroup, qemuSandbox, ...rest } = data;
   const byTls = data.tls && `qemu+tls://${data.hostname}:${data.tls.port}/system`;
   const byTcp = data.tcp && `qemu+tcp://${data.hostname}:${data.tcp.port}/system`;
   return {
-    ...data,
+    ...rest,
+    hosting: {
+      sandbox: qemuSandbox,
+      logDirectory: logDirectory ?? join(data.stateDirectory, "log"),
+      user: await userOf(path, qemuUser, qemuGroup),
+    },
     unixDirectories: data.unixDirectories ?? [data.runDirectory, dirname(data.socket.path), "/run/libvirt"],
     emulators: data.emulators ?? systemEmulators(),
     hostUuid: data.hostUuid ?? (await machineUuid(path)),
     uri: data.uri ?? byTls ?? byTcp ?? `qemu+unix:///system?socket=${data.socket.path}`,
   };
+}
+
+type Account = string | number | undefined;
+
+async function userOf(path: string, user: Account, group: Account): Promise<QemuUser | undefined> {
+  if (user === undefined && group === undefined) return undefined;
+  if (user === undefined) throw new Error(`${path}: qemuGroup needs qemuUser`);
+  if (process.getuid?.() !== 0) throw new Error(`${path}: qemuUser needs a daemon that runs as root`);
+  const [, , uid, ownGid] = await accountOf(path, "passwd", "qemuUser", user);
+  const gid = group === undefined ? ownGid : (await accountOf(path, "group", "qemuGroup", group))[2];
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+/** The fields of getent(1)'s answer; a number needs no entry, but for its group. */
+async function accountOf(
+  path: string,
+  database: "passwd" | "group",
+  key: string,
+  wanted: string | number,
+): Promise<readonly string[]> {
+  try {
+    return (await run("getent", [database, String(wanted)])).stdout.trim().split(":");
+  } catch {
+    if (typeof wanted === "number") return ["", "", String(wanted), String(wanted)];
+    throw new Error(
+      `${path}: ${key}: this host has no ${database === "passwd" ? "user" : "group"} "${wanted}"`,
+    );
+  }
 }
 
 async function machineUuid(path: string): Promise<string> {

@@ -44,6 +44,7 @@ export async function startDaemon(
   const clock = systemClock;
   const domains = await Domains.open({
     ...{ stateDirectory, runDirectory, clock, complain },
+    hosting: config.hosting,
     journal: journal.identity,
     askBack: (uuid, away) => askBack(config, clock, uuid, away),
   });
@@ -59,6 +60,7 @@ export async function startDaemon(
     surroundings: { journal, clock, fence, observe: seen.observe },
     deadlines: { ...defaultDeadlines, ...given },
     policy: config.policy,
+    hosting: config.hosting,
     clock,
     ids: systemIds,
     complain,

@@ -1,9 +1,11 @@
 // Binds the domain machine to QEMU and to the records on disk, once for all domains of a process.
 
 import { fromPromise } from "xstate";
+import { filesOf } from "../drivers/domain/build.js";
 import { parseDomain } from "../drivers/domain/domain.js";
 import { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import { answering, endProcess } from "../drivers/qemu/answers.js";
+import { giveTo } from "../drivers/qemu/confinement.js";
 import { handleIn, keepHandle } from "../drivers/qemu/handle-file.js";
 import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuProcess } from "../drivers/qemu/process.js";
@@ -19,7 +21,7 @@ import { reasons } from "./managed-domain.js";
 export type Authority = typeof domainMachine;
 
 export function bindDomains(domains: Domains): Authority {
-  const { clock, complain } = domains.options;
+  const { clock, complain, hosting } = domains.options;
   /** By uuid: starts that are under way. One that is destroyed meanwhile is waited for before its QEMU is looked for. */
   const booting = new Map<string, Promise<unknown>>();
 
@@ -59,12 +61,12 @@ export function bindDomains(domains: Domains): Authority {
       const { spec, sideArgs } = await domains.build(domain);
       const directory = domains.directoryOf(`guest-${uuid}`);
       const all = [...sideArgs, ...(paused ? ["-S"] : [])];
+      if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
       if (signal.aborted) return failed("the domain was destroyed while it started");
-      const qemu = await QemuProcess.start(spec, { clock, directory, sideArgs: all, signal }).catch(
-        (error) => {
-          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
-        },
-      );
+      const options = { clock, hosting, directory, sideArgs: all, signal };
+      const qemu = await QemuProcess.start(spec, options).catch((error) => {
+        throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+      });
       if (signal.aborted) {
         await endProcess(qemu);
         return failed("the domain was destroyed while it started");
@@ -83,14 +85,14 @@ export function bindDomains(domains: Domains): Authority {
   const endQemu = (uuid: string) =>
     answered(uuid, async () => {
       await booting.get(uuid);
-      const { live } = domains.byUuid(uuid);
+      const { live, name } = domains.byUuid(uuid);
       if (live !== null) return endProcess(live.guest.process);
       const text = await domains.records.presences.read(uuid);
       if (text === undefined) return nothing;
       const { handle, directory } = readPresence(text);
       const found = handle ?? (directory === null ? undefined : await handleIn(directory));
       if (found === undefined || !isAlive(found)) return nothing;
-      return endProcess(QemuProcess.mute(found, { clock }));
+      return endProcess(QemuProcess.mute(found, { clock, log: domains.logOf(name) }));
     });
 
   const commanded = (uuid: string, command: "stop" | "cont") =>

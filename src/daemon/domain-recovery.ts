@@ -105,7 +105,7 @@ async function foundBy(
       if (presence.persistent !== null) await domains.define(parseDomain(presence.persistent));
       return attached(host, entry, domain, presence);
     }
-    if (decision === "refused" || !isForgotten) return ended(host, presence);
+    if (decision === "refused" || !isForgotten) return ended(host, domain, presence);
     // A QEMU that runs its guest has been told to: the guest was taken.
     const found = await attached(host, entry, domain, presence);
     if (found.left !== "running") return lost;
@@ -125,7 +125,7 @@ async function foundBy(
     return lost;
   }
   if (end?.state !== "left") return attached(host, entry, domain, presence);
-  await ended(host, presence);
+  await ended(host, domain, presence);
   if (entry.definition === null) return nothing;
   if (leaving !== null) {
     await domains.undefine(entry);
@@ -142,10 +142,10 @@ const handleOf = async ({ handle, directory }: Presence): Promise<QemuHandle | u
   handle ?? (directory === null ? undefined : await handleIn(directory));
 
 /** The guest has been given up for good: a QEMU of it that is left is ended. */
-async function ended({ clock }: Host, presence: Presence): Promise<Found> {
+async function ended({ clock, domains }: Host, { name }: Domain, presence: Presence): Promise<Found> {
   const handle = await handleOf(presence);
   if (handle === undefined || !isAlive(handle)) return nothing;
-  const answer = await endProcess(QemuProcess.mute(handle, { clock }));
+  const answer = await endProcess(QemuProcess.mute(handle, { clock, log: domains.logOf(name) }));
   return answer.kind === "done" ? nothing : unknown(answer.cause.message);
 }
 
@@ -160,15 +160,19 @@ async function attached(
   const handle = await handleOf(presence);
   if (handle === undefined) return nothing;
   const { spec } = await domains.build(domain);
+  const options = { clock, log: domains.logOf(domain.name) };
   let isMute = false;
   let qemu: QemuProcess;
   try {
-    qemu = await QemuProcess.attach(handle, { clock });
+    qemu = await QemuProcess.attach(handle, options);
   } catch (error) {
-    if (error instanceof QemuGoneError) return nothing;
+    if (error instanceof QemuGoneError) {
+      domains.noteGone(entry, error.why);
+      return nothing;
+    }
     if (!isAlive(handle)) throw error;
     isMute = true;
-    qemu = QemuProcess.mute(handle, { clock });
+    qemu = QemuProcess.mute(handle, options);
   }
   await domains.enter(domain, asRunningGuest(spec, qemu), presence);
   if (presence.broken) return { left: "broken" };
@@ -186,12 +190,13 @@ async function attachAgain(
   handle: QemuHandle,
 ): Promise<void> {
   const { domains, clock } = host;
+  const options = { clock, log: domains.logOf(domain.name) };
   const isWaiting = () => entry.authority.getSnapshot().hasTag("quarantined");
   for (;;) {
     await pause(clock, attachAgainMs);
     if (!isWaiting()) return;
     try {
-      const qemu = await QemuProcess.attach(handle, { clock });
+      const qemu = await QemuProcess.attach(handle, options);
       if (!isWaiting()) return qemu.release();
       const { spec } = await domains.build(domain);
       await domains.enter(domain, asRunningGuest(spec, qemu), presence);

@@ -1,7 +1,7 @@
 // The domains of a host: one domain machine for each uuid, and what libvirt's clients see of it. Names and uuids are
 // reserved before anything is awaited. Upholds G1: no other file gives a start, a stop or a `cont` to a guest's QEMU.
 
-import { readdir, rm } from "node:fs/promises";
+import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createActor } from "xstate";
 import { type BuiltQemu, binaryOf, buildQemu } from "../drivers/domain/build.js";
@@ -9,16 +9,17 @@ import { type Domain, parseDomain } from "../drivers/domain/domain.js";
 import { gatherQemuFacts, type QemuFacts } from "../drivers/domain/host-facts.js";
 import { DomainXmlError } from "../drivers/domain/xml/errors.js";
 import type { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
+import { GuestLog } from "../drivers/qemu/guest-log.js";
 import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
 import type { Monitor } from "../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
 import { killByArgument } from "../drivers/qemu/proc.js";
-import type { QemuHandle } from "../drivers/qemu/process.js";
+import type { Hosting, QemuHandle } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
 import type { RunningGuest } from "../guests.js";
 import type { DomainRequest, Found } from "../machines/domain/machine.js";
-import { messageOf } from "../protocol/answer.js";
+import { type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { type Authority, bindDomains } from "./domain-effects.js";
 import {
@@ -48,6 +49,7 @@ type Kept = Pick<Presence, "incoming" | "handle" | "directory"> & Partial<Presen
 export interface DomainsOptions {
   readonly stateDirectory: string;
   readonly runDirectory: string;
+  readonly hosting: Hosting;
   readonly clock: Clock;
   /** The identity of this host's journal. */
   readonly journal: string;
@@ -362,11 +364,15 @@ export class Domains {
     const { guest } = this.liveOf(entry);
     if (entry.state.name === "paused") return;
     await this.request(entry, { type: "operator.suspendRequested" });
-    if (entry.authority.getSnapshot().matches("active")) await this.#acted(entry);
-    // In the middle of a migration, or of what one has left.
+    const { authority, job } = entry;
+    // `virsh migrate --timeout` suspends the guest so, and does not resume it after a migration that failed.
+    const forMigration = authority.getSnapshot().matches("departing") ? job?.suspend : undefined;
+    if (authority.getSnapshot().matches("active")) await this.#acted(entry);
+    else if (forMigration !== undefined) await forMigration();
+    // Of what a migration has left.
     else await guest.process.main.execute("stop", {});
-    entry.state = { name: "paused", reason: reasons.paused.user };
-    this.tell(entry, "suspended", "paused");
+    entry.state = { name: "paused", reason: reasons.paused[forMigration ? "migration" : "user"] };
+    this.tell(entry, "suspended", forMigration ? "migrated" : "paused");
   }
 
   async resume(entry: ManagedDomain): Promise<void> {
@@ -466,7 +472,7 @@ export class Domains {
     const binary = binaryOf(domain.model);
     const { kvm } = await this.factsOf(binary);
     try {
-      return buildQemu(domain, { kvm, directory: this.options.runDirectory });
+      return buildQemu(domain, { kvm, directory: await this.#channelDirectory() });
     } catch (error) {
       throw error instanceof DomainXmlError
         ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
@@ -474,12 +480,34 @@ export class Domains {
     }
   }
 
+  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
+  async #channelDirectory(): Promise<string> {
+    const { runDirectory, hosting } = this.options;
+    if (hosting.user === undefined) return runDirectory;
+    const directory = join(runDirectory, "channels");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chown(directory, hosting.user.uid, hosting.user.gid);
+    return directory;
+  }
+
+  /** The QEMU of a guest ended while this host did not watch it. */
+  noteGone(entry: ManagedDomain, why: Cause): void {
+    entry.whyStopped = sentence("failed", why);
+  }
+
+  logOf(name: string): GuestLog | undefined {
+    const { logDirectory } = this.options.hosting;
+    return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
+  }
+
   /** Asked once for each binary. */
   factsOf(binary: string): Promise<QemuFacts> {
     let facts = this.#facts.get(binary);
     if (facts === undefined) {
       const directory = this.directoryOf(`${factsPrefix}${this.#facts.size}`);
-      facts = gatherQemuFacts(binary, { clock: this.options.clock, directory });
+      const { clock, hosting } = this.options;
+      const { sandbox, user } = hosting;
+      facts = gatherQemuFacts(binary, { clock, directory, hosting: { sandbox, user } });
       this.#facts.set(binary, facts);
       facts.catch(() => this.#facts.delete(binary));
     }
@@ -546,7 +574,7 @@ export class Domains {
   async enter(domain: Domain, guest: RunningGuest, more: Partial<Presence> = {}): Promise<ManagedDomain> {
     const entry = this.entryFor(domain);
     const id = entry.arriving?.id ?? this.#nextId++;
-    const live: Live = { id, domain, guest, endsAs: "crashed" };
+    const live: Live = { id, domain, guest, endsAs: "crashed", gone: false, why: null };
     entry.live = live;
     entry.arriving = null;
     const { main } = guest.process;
@@ -564,11 +592,11 @@ export class Domains {
       if (name === "STOP") entry.state = { name: "paused", reason: reasons.paused.unknown };
       if (name === "RESUME") entry.state = { name: "running", reason: reasons.running.unpaused };
     });
-    void guest.process.exited.then(() => {
+    void guest.process.exited.then((why) => {
+      live.gone = true;
+      live.why = why;
       // In a migration its own side sees to it.
-      if (entry.live !== live || entry.job !== null) return;
-      this.#departures.set(entry.uuid, { why: live.endsAs });
-      authority.send({ type: "process.exited" });
+      if (entry.live === live && entry.job === null) this.#exited(entry, live);
     });
     await this.#keepOrComplain(domain, guest.process.handle, more);
     const broken = more.broken === true;
@@ -585,6 +613,11 @@ export class Domains {
     return entry;
   }
 
+  #exited({ uuid, authority }: ManagedDomain, { endsAs }: Live): void {
+    this.#departures.set(uuid, { why: endsAs });
+    authority.send({ type: "process.exited" });
+  }
+
   /** The effect of the domain machine that forgets a guest whose QEMU is gone. What is kept of it on disk goes last. */
   async forgetQemu(uuid: string): Promise<void> {
     const entry = this.#byUuid.get(uuid);
@@ -594,6 +627,8 @@ export class Domains {
     const { live } = entry;
     entry.arriving = null;
     if (live !== null || entry.state.name !== "shutoff") {
+      entry.whyStopped = sentence(departure.why, live?.why ?? null);
+      void this.logOf(entry.name)?.write(this.options.clock.now(), `the guest has stopped: ${departure.why}`);
       entry.live = null;
       entry.state = { name: "shutoff", reason: reasons.shutoff[departure.why] };
       // To libvirt's listeners a crash is a failure.
@@ -620,7 +655,10 @@ export class Domains {
 
   setJob(entry: ManagedDomain, job: Job | null): void {
     entry.job = job;
-    if (job === null) this.#forgetTransient(entry);
+    if (job !== null) return;
+    // Its QEMU ended while its migration was being concluded.
+    if (entry.live?.gone) this.#exited(entry, entry.live);
+    this.#forgetTransient(entry);
   }
 
   /** Durable when it resolves; null: the guest is not elsewhere. */
@@ -654,6 +692,7 @@ export class Domains {
         state: { name: "shutoff", reason: reasons.shutoff.unknown },
         job: null,
         limits: { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs },
+        whyStopped: null,
       };
       this.#byUuid.set(uuid, entry);
     }
@@ -678,6 +717,12 @@ const isThere = (entry: ManagedDomain): boolean =>
   isActive(entry) ||
   quarantineOf(entry) !== null ||
   entry.authority.getSnapshot().matches("starting");
+
+/** How a guest has stopped, with QEMU's own words; null after an orderly end. */
+function sentence(how: WhyStopped, why: Cause | null): string | null {
+  if (why === null || (how !== "crashed" && how !== "failed")) return null;
+  return [`${how}: ${why.message}`, ...(why.qemu ?? [])].join(": ");
+}
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";

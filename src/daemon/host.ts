@@ -1,6 +1,7 @@
 // What all migrations of one daemon share.
 
 import type { FileJournal } from "../drivers/journal/file-journal.js";
+import type { Hosting } from "../drivers/qemu/process.js";
 import type { Surroundings } from "../effects/open.js";
 import type { Clock, Ids } from "../effects/ports.js";
 import type { Deadlines } from "../protocol/deadlines.js";
@@ -20,6 +21,7 @@ export interface Host {
   readonly deadlines: Deadlines;
   readonly policy: Policy;
   readonly clock: Clock;
+  readonly hosting: Hosting;
   readonly ids: Ids;
   readonly complain: (sentence: string) => void;
 }

@@ -2,6 +2,7 @@
 
 import { type SnapshotFrom, waitFor } from "xstate";
 import * as z from "zod/mini";
+import { filesOf } from "../drivers/domain/build.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { parseDomain } from "../drivers/domain/domain.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
@@ -29,7 +30,7 @@ import { no } from "./errors.js";
 import { isSame, receiptOf } from "./evidence.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { type ManagedDomain, reasons } from "./managed-domain.js";
+import { endInMigration, type ManagedDomain, reasons } from "./managed-domain.js";
 
 /** What a restarted daemon needs beside what the driver needs. */
 const kept = z.object({
@@ -110,7 +111,12 @@ export class Incoming {
     });
     if (!mayBegin())
       throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
-    const driver = new QemuDestinationGuest({ ...qemuHost, clock: host.clock });
+    const driver = new QemuDestinationGuest({
+      ...qemuHost,
+      clock: host.clock,
+      hosting: host.hosting,
+      writes: filesOf(domain),
+    });
     const input = { identity, guest, deadlines: host.deadlines };
     const word: DestinationHost & Kept = {
       ...qemuHost,
@@ -132,7 +138,7 @@ export class Incoming {
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
     const isUndecided = isUndecidedIn(found.woken.state);
-    const to = await findDestination(found.opened.host, host.clock, { isUndecided });
+    const to = await findDestination(found.opened.host, host, { isUndecided });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);
@@ -271,7 +277,7 @@ export class Incoming {
     // What is left of a guest that was lost in post-copy runs until it needs what did not come.
     const isBroken = outcome !== "arrived" && live !== null && isAlive(live.guest.process.handle);
     if (isBroken) await this.#tellRuns(entry, "postcopyFailed");
-    const why = live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
+    const why = endInMigration(live);
     const left =
       live === null ? "nothing" : isBroken ? "broken" : outcome === "arrived" ? runState(entry) : "nothing";
     await domains.migrationEnded(entry, { left }, { why });

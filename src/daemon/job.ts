@@ -12,6 +12,8 @@ export interface Job {
   readonly startedMs: number;
   progress(): Progress | null;
   abort(): Promise<Abort>;
+  /** Pauses the guest so that its migration can end: it runs on wherever it ends, as libvirt's does. */
+  suspend?(): Promise<void>;
   /** Ends the guest here on behalf of an operator, in the middle of its migration. @throws LibvirtError */
   destroy(): Promise<void>;
 }

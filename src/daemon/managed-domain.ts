@@ -5,6 +5,7 @@ import type { Domain } from "../drivers/domain/domain.js";
 import type { domainStates, lifecycleEvents } from "../drivers/libvirt-rpc/constants.js";
 import type { RunningGuest } from "../guests.js";
 import type { domainMachine } from "../machines/domain/machine.js";
+import type { Cause } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import type { Away } from "./domain-records.js";
 import type { Job } from "./job.js";
@@ -20,7 +21,14 @@ export interface Live {
   readonly guest: RunningGuest;
   /** What the end of its QEMU means, whoever sees it first. */
   endsAs: "crashed" | "shutdown" | "destroyed";
+  /** Its QEMU has ended. */
+  gone: boolean;
+  why: Cause | null;
 }
+
+/** How a guest has stopped whose QEMU ended in a migration. */
+export const endInMigration = (live: Live | null): WhyStopped =>
+  live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
 
 /** A guest that is on its way here. */
 export interface Arriving {
@@ -46,6 +54,8 @@ export interface ManagedDomain {
   /** Where the guest went by a migration; null when it is not known to be elsewhere. */
   away: Away | null;
   state: { name: StateName; reason: number };
+  /** Why its last QEMU ended, when that was no orderly end. */
+  whyStopped: string | null;
   /** The one thing that is done with it; others wait or are refused. */
   job: Job | null;
   /** For its next migration. */

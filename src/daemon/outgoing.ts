@@ -14,7 +14,7 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
-import type { SourcePeer } from "../effects/ports.js";
+import type { SourceGuest, SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
@@ -28,7 +28,7 @@ import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
+import { endInMigration, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 import { reachOf } from "./reach.js";
 import type { Said } from "./step-cookies.js";
@@ -71,6 +71,7 @@ export class Outgoing {
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
   readonly #undefineSource: boolean;
+  readonly #guest: SourceGuest;
   readonly #secret: string | null;
   readonly #client: RpcClient | null;
   /** Where the destination can be asked, and by which name; null before Prepare's answer is known. */
@@ -106,7 +107,7 @@ export class Outgoing {
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
-    const outgoing = new Outgoing(host, entry, domain, identity, opened, settling, leaving);
+    const outgoing = new Outgoing(host, entry, domain, identity, opened, driver, settling, leaving);
     if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
     return outgoing;
   }
@@ -118,7 +119,7 @@ export class Outgoing {
     const { xml, ...leaving } = kept.parse(found.opened.host);
     const input = wokenSource(found);
     const domain = parseDomain(xml);
-    const from = await findSource(found.opened.host, host.clock);
+    const from = await findSource(found.opened.host, host);
     const { settle } = input.woken?.memory.prepared ?? {};
     const settleAt = settle && withOwnPki(host.config, settle);
     const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
@@ -132,7 +133,7 @@ export class Outgoing {
     const removed = leaving.undefineSource ? migrationId : null;
     if (from.qemu !== null)
       await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu), { ...intent, leaving: removed });
-    return new Outgoing(host, entry, domain, input.identity, opened, settling, {
+    return new Outgoing(host, entry, domain, input.identity, opened, from.guest, settling, {
       ...leaving,
       secret,
       client: null,
@@ -145,6 +146,7 @@ export class Outgoing {
     domain: Domain,
     identity: Identity,
     opened: Opened<SourceActor>,
+    guest: SourceGuest,
     settling: SettlePeer,
     leaving: Pick<Leaving, "undefineSource" | "stream" | "client"> & { readonly secret: string | null },
   ) {
@@ -152,6 +154,7 @@ export class Outgoing {
     this.domain = domain;
     this.#host = host;
     this.#actor = opened.actor;
+    this.#guest = guest;
     this.#settling = settling;
     this.#undefineSource = leaving.undefineSource;
     this.#secret = leaving.secret;
@@ -313,7 +316,7 @@ export class Outgoing {
         const { live } = entry;
         const isLeft = live !== null && isAlive(live.guest.process.handle);
         if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
-        const why = live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
+        const why = endInMigration(live);
         await domains.migrationEnded(entry, isLeft ? { left: "broken" } : nothingLeft, { why });
         break;
       }
@@ -374,6 +377,10 @@ export class Outgoing {
         return !accepted && isInPostcopy(this.#host.domains.byUuid(this.domain.uuid))
           ? { accepted, why }
           : answer.value;
+      },
+      suspend: async () => {
+        const answer = await this.#guest.suspend(AbortSignal.timeout(10_000));
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
       },
       destroy: async () => {
         const { live } = this.#host.domains.byUuid(this.domain.uuid);

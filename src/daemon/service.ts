@@ -47,6 +47,7 @@ const createFlags = { paused: 1, validate: 16 };
 const destroyFlags = { graceful: 1 };
 /** There is nothing of the kind here, so it is removed with the definition. */
 const undefineFlags = { managedSave: 1, snapshots: 2, nvram: 4, keepNvram: 8, checkpoints: 16 };
+const messageFlags = { deprecation: 1, tainting: 2 };
 const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
 
 export function services(host: Host, migrations: Migrations): readonly Service[] {
@@ -179,6 +180,15 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       checkFlags(flags, 0);
       of(dom);
       return { result: 0 };
+    },
+    /** libvirt's two kinds are about a domain that is deprecated or tainted, which none is here. */
+    domainGetMessages: ({ dom, flags }) => {
+      checkFlags(flags, allOf(messageFlags));
+      const entry = of(dom);
+      const why = quarantineOf(entry);
+      const stopped = entry.live === null ? entry.whyStopped : null;
+      const msgs = [why && `quarantined: ${why}`, stopped].filter((message) => message !== null);
+      return { msgs: flags === 0 ? msgs : [] };
     },
     domainGetState: ({ dom, flags }) => {
       checkFlags(flags, 0);

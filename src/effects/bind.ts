@@ -64,7 +64,7 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
           const { value } = described;
           return done({ ...value, guest: { ...value.guest, fencingToken: offered.value } });
         }),
-        inquireSource: effect("inquireSource", (disks, signal) => guest.inquire(disks, signal)),
+        inquireSource: effect("inquireSource", (input, signal) => guest.inquire(input, signal)),
         mirror: effect("mirror", (input, signal) => guest.mirror(input, signal)),
         endMirrors: effect("endMirrors", (_, signal) => guest.endMirrors(signal)),
         unmirror: effect("unmirror", (_, signal) => guest.unmirror(signal)),
@@ -81,8 +81,8 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
         throttle: effect("throttle", (percent, signal) => guest.throttle(percent, signal)),
         suspend: effect("suspend", (_, signal) => guest.suspend(signal)),
         continue: effect("continue", (_, signal) => guest.continue(signal)),
-        cancel: effect("cancel", (_, signal) => guest.cancel(signal)),
-        rescue: effect("rescue", (_, signal) => guest.rescue(signal)),
+        cancel: effect("cancel", (input, signal) => guest.cancel(input, signal)),
+        rescue: effect("rescue", (input, signal) => guest.rescue(input, signal)),
         restore: effect("restore", (input, signal) => guest.restore(input, signal)),
         settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
         fence: effect("fence", (what, signal) => fence.fence(what, signal)),

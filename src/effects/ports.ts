@@ -10,7 +10,9 @@ import type {
 } from "../machines/destination/machine.js";
 import type { Aside } from "../machines/shared/actions.js";
 import type {
+  CancelInput,
   Described,
+  InquireInput,
   MirrorInput,
   RestoreInput,
   SourceEvent,
@@ -23,7 +25,6 @@ import type { Limits } from "../protocol/convergence.js";
 import type { Failure } from "../protocol/failures.js";
 import type {
   Abort,
-  CopiedDisk,
   Decision,
   DestinationFound,
   DestinationReport,
@@ -33,6 +34,7 @@ import type {
   Identity,
   Prepared,
   Reconnection,
+  Resumption,
   SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
@@ -63,7 +65,7 @@ export interface SourceGuest extends Overheard {
   watch(listener: (fact: SourceFact) => void): () => void;
   describe(signal: AbortSignal): Promise<Answer<Described>>;
   /** What became of a migration that was under way when the engine was restarted. */
-  inquire(disks: readonly CopiedDisk[], signal: AbortSignal): Promise<Answer<SourceFound>>;
+  inquire(input: InquireInput, signal: AbortSignal): Promise<Answer<SourceFound>>;
   /** Begins to copy; the facts `monitor.mirrored`, when every write follows, or `monitor.mirrorFailed` come later. */
   mirror(input: MirrorInput, signal: AbortSignal): Promise<Answer<null>>;
   /** The guest is stopped: done when the copies are equal and no longer follow. */
@@ -77,14 +79,14 @@ export interface SourceGuest extends Overheard {
   /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
   breakStream(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
-  resumeStream(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<null>>;
+  resumeStream(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>>;
   /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
   throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
   /** Pauses the guest, without telling it as a person's pause. */
   suspend(signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
-  cancel(signal: AbortSignal): Promise<Answer<Ended>>;
-  rescue(signal: AbortSignal): Promise<Answer<Ended>>;
+  cancel(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
+  rescue(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
   restore(input: RestoreInput, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }

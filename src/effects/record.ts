@@ -25,6 +25,7 @@ export const remembered = {
   source: [
     "guest",
     "settings",
+    "earlier",
     "prepared",
     "limits",
     "postcopy",

@@ -69,6 +69,16 @@ export interface Prepared {
 /** How QEMU's migration ended; `none` when none had begun. `broken`: in post-copy without a connection it never ends. */
 export type Ended = "cancelled" | "failed" | "completed" | "none" | "broken";
 
+/** The end of a migration as QEMU answers it; `mark` tells it from that of another migration of the same QEMU. */
+export interface MigrationEnd {
+  readonly ended: Ended;
+  readonly mark: string | null;
+}
+
+/** An end that was there before this migration began is not this migration's (G3). */
+export const ownEnd = ({ ended, mark }: MigrationEnd, earlier: string | null): Ended =>
+  mark !== null && mark === earlier ? "none" : ended;
+
 /** What became of the source's migration while the engine was down; `stopped`: the guest is stopped for the switchover. */
 export type SourceFound = "sending" | "stopped" | "preSwitchover" | "cancelling" | "postcopy" | Ended;
 /**
@@ -91,6 +101,12 @@ export type DestinationFound =
  * for good.
  */
 export type Reconnection = { readonly uri: StreamAddress } | "whole" | "arrived" | "lost";
+
+/**
+ * What became of QEMU's part in a new connection. `held`: it has sent everything over the connection that is lost, and does
+ * not give that one up, so that it can take no new one.
+ */
+export type Resumption = "connecting" | "held";
 
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";

@@ -115,6 +115,6 @@ function halfDone(outside: Outside, node: Standing) {
   const effect = [...node.effects.keys()].find((it) => questionsOf([it]).length === 0);
   const notYet = { how: "", change: {} as Partial<Outside>, harm: undefined };
   if (effect === undefined) return [notYet];
-  const { change, harm } = carryOut(effect, outside);
+  const { change, harm } = carryOut(effect, outside, node.effects.get(effect));
   return [notYet, { how: ` right after ${effect}`, change, harm }];
 }

@@ -1,7 +1,13 @@
 // What the effects of the two sides do in the simulated world: to the QEMUs, to the fence, and what they answer.
 
 import { type Answer, done, failed, nothing, unknown } from "../protocol/answer.js";
-import type { DestinationFound, GuestDescription, SourceFound } from "../protocol/messages.js";
+import {
+  type DestinationFound,
+  type Ended,
+  type GuestDescription,
+  ownEnd,
+  type SourceFound,
+} from "../protocol/messages.js";
 import { anywhere, streamAddress } from "../protocol/peer-text.js";
 import { room } from "./memo.js";
 import {
@@ -61,18 +67,21 @@ interface Done {
   readonly harm?: string;
 }
 
-/** What happens when the effect is carried out. */
-export function carryOut(effect: string, outside: Outside): Done {
+/** This QEMU came in by a migration, and answers with its end until another has begun. */
+const earlier = "completed before";
+
+/** What happens when the effect is carried out with that input. */
+export function carryOut(effect: string, outside: Outside, input: unknown): Done {
   const { qemuS, qemuD, fence } = outside;
   const only = (answer: Answer<unknown> | null): Done => ({ change: {}, answer });
   switch (effect) {
     case "describe": {
       const settings = { capabilities: {}, parameters: {} };
       const guest = describedAs(qemuS.disks !== "shared", fence !== "none");
-      return only(qemuS.alive ? done({ guest, settings }) : unknown("QEMU is dead"));
+      return only(qemuS.alive ? done({ guest, settings, earlier }) : unknown("QEMU is dead"));
     }
     case "inquireSource":
-      return only(qemuS.alive ? done(foundAt(qemuS)) : null);
+      return only(qemuS.alive ? done(foundAt(qemuS, knownEarlier(input))) : null);
     case "mirror":
       if (!qemuS.alive || !qemuD.alive) return only(failed("cannot connect"));
       return {
@@ -137,14 +146,16 @@ export function carryOut(effect: string, outside: Outside): Done {
       };
     case "resumeStream":
       if (qemuS.facts.length > 0) return only(null);
+      if (qemuS.alive && qemuS.migration === "hung") return only(done("held"));
       if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("it is not to be resumed"));
       if (!qemuD.alive || qemuD.stream !== "partlyListening")
-        return { change: { qemuS: breaks.source(qemuS) }, answer: nothing };
-      return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: nothing };
+        return { change: { qemuS: breaks.source(qemuS) }, answer: done("connecting") };
+      return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: done("connecting") };
     case "cancel":
     case "rescue": {
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
-      if (endedAs(qemuS) !== undefined) return only(done(endedAs(qemuS)));
+      const ended = endHeard(qemuS, knownEarlier(input));
+      if (ended !== undefined) return only(done(ended));
       if (qemuS.migration === "broken" || qemuS.migration === "hung") return only(done("broken"));
       // A cancel may hang, and then be heard of later; a rescue frees it.
       if (effect === "cancel")
@@ -215,7 +226,25 @@ const disksAreWhole = ({ disks }: SimulatedSource): boolean => disks === "shared
 const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =>
   goesOn(qemuS) ? goesStale(qemuD) : qemuD;
 
-function foundAt({ migration, cpu }: SimulatedSource): SourceFound {
+/** What the machine knows of the migration before. */
+const knownEarlier = (input: unknown): string | null =>
+  typeof input === "object" && input !== null && "earlier" in input && input.earlier === earlier
+    ? earlier
+    : null;
+
+/** As QEMU answers, and the driver takes it. */
+function endHeard(it: SimulatedSource, known: string | null): Ended | undefined {
+  const ended = endedAs(it);
+  if (ended === undefined) return undefined;
+  return ended === "none"
+    ? ownEnd({ ended: "completed", mark: earlier }, known)
+    : ownEnd({ ended, mark: `${ended} now` }, known);
+}
+
+function foundAt(it: SimulatedSource, known: string | null): SourceFound {
+  const { migration, cpu } = it;
+  const ended = endHeard(it, known);
+  if (ended !== undefined) return ended;
   if (migration === "active") return "sending";
   if (migration === "hung") return "postcopy";
   if (migration === "toPostcopy") return "stopped";

@@ -112,7 +112,7 @@ export class MigrationWorld {
       rules: [...this.#rules(), this.#messages()],
       merges: [...this.#forgets(), ...(reduced ? this.#merges(first) : [])],
       always: {
-        reads: this.#named(["qemuS", "qemuD", "destination", "qemuDied"]),
+        reads: this.#named(["source", "qemuS", "qemuD", "destination", "qemuDied"]),
         broken: (read) => brokenAt(this.#stateOf(read)),
       },
       inTheEnd: (read) => brokenInTheEnd(this.#stateOf(read)),

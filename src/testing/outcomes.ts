@@ -40,7 +40,7 @@ export class Outcomes {
   #ends(state: State, node: Standing, effect: string): Move[] {
     const { side } = node;
     const name = `${side}.${effect}`;
-    const { change, answer, harm } = carryOut(effect, state);
+    const { change, answer, harm } = carryOut(effect, state, node.effects.get(effect));
     const step = (output: NonNullable<typeof answer>) =>
       this.#rules[side].complete(node, effect, output, shortly(output));
     const moves: Move[] = [

@@ -163,6 +163,12 @@ function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Mov
       const facts = [...qemuD.facts, { type: "monitor.completed" } as const];
       may("has sent all memory", false, { qemuD: withDestination(qemuD, { stream: "whole", facts }) });
       may("loses its connection in post-copy", true, broken);
+      // What QEMU 7.2 does not notice as it ends is lost: neither QEMU can go on.
+      may("hangs as all is sent, and what was under way is lost", true, {
+        qemuS: withSource(qemuS, { migration: "hung" }),
+        qemuD: breaks.destination(qemuD),
+        qemuDied: true,
+      });
     }
     if (qemuD.stream === "whole") {
       may("completes", false, { qemuS: completes(qemuS) });

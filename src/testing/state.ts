@@ -1,5 +1,6 @@
 // One moment of the simulated world, as a value; how a move changes it; and the guarantees that hold in it.
 
+import { topState } from "../machines/shared/state-name.js";
 import type { Outside } from "./effects.js";
 import { follow, forgetTheDeaf, type MessageChange, messageChanged, type Network } from "./network.js";
 import { type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
@@ -68,13 +69,17 @@ export function changed(state: State, change: Change): State {
 }
 
 const sourceRuns = ({ qemuS }: State): boolean => qemuS.alive && qemuS.cpu === "running";
+/** In these the source's copy stands still until the destination has answered. */
+const stands: ReadonlySet<string> = new Set(["handedOver", "settling"]);
 const destinationRuns = ({ qemuD }: State): boolean => qemuD.alive && qemuD.cpu === "running";
 export const runners = (state: State): number => Number(sourceRuns(state)) + Number(destinationRuns(state));
 
 /** What must hold at every moment; the broken guarantee, or undefined. */
 export function brokenAt(state: State): string | undefined {
-  const { qemuS, qemuD, destination, qemuDied } = state;
+  const { source, qemuS, qemuD, destination, qemuDied } = state;
   if (runners(state) > 1) return "G1: two copies run";
+  if (sourceRuns(state) && stands.has(topState(source.state)))
+    return "G3: the source counts a guest as handed over that it runs";
   if (qemuD.everRan && sourceRuns(state))
     return "G3: the source runs a guest that has run at the destination";
   if (!qemuS.alive && !qemuDied && !qemuD.everRan && destination?.taken !== true)

@@ -1,4 +1,4 @@
-// A firmware for QEMU's pc machine that does nothing but power off when its power button is pressed.
+// A firmware for QEMU's pc machine that does nothing but power off, or reboot, when its power button is pressed.
 
 const imageBytes = 64 * 1024;
 const resetVector = imageBytes - 16;
@@ -13,13 +13,17 @@ const code = [
   // The button is enabled, and looked at until it is pressed.
   ...[0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef],
   ...[0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xfa],
-  // Sleep state S5 is entered.
-  ...[0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, 0xeb, 0xfd],
 ];
+const then = {
+  // Sleep state S5 is entered.
+  powerOff: [0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, 0xeb, 0xfd],
+  // The keyboard controller pulls the reset line.
+  reboot: [0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd],
+};
 
-export function buttonFirmware(): Buffer {
+export function buttonFirmware(does: keyof typeof then = "powerOff"): Buffer {
   const image = Buffer.alloc(imageBytes, 0xf4);
-  Buffer.from(code).copy(image);
+  Buffer.from([...code, ...then[does]]).copy(image);
   // jmp f000:0000
   Buffer.from([0xea, 0x00, 0x00, 0x00, 0xf0]).copy(image, resetVector);
   return image;

@@ -1,6 +1,8 @@
 // Post-copy between two daemons, led by real virsh over a slow cable: the guest runs at the destination while most of its
 // memory is still at the source. Checks G1, G2 and G3, and what is left when the guest is lost.
 
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "./lab.js";
@@ -224,6 +226,43 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(await ended).toBe("");
     await lab.countsAt("b");
     expect([...relays, ...again].filter(isAlive), "they go with their migration").toEqual([]);
+  });
+
+  test("ends when what was under way last is lost: QEMU cannot give the connection up, and the guest is told as lost", async () => {
+    const cable = new Cable();
+    const lab = await VirshLab.begin({ ...wish, watched: true }, cable);
+    await lab.boot();
+    cable.slow(rate);
+    const { a, b, guest } = lab;
+    const { ended } = await inPostcopy({ lab, cable });
+    const relays = findByArgument(`${a.process.directory}/run/relay-`);
+    const leftIsAtMost = (bytes: number) =>
+      guest.asked("a", (monitor) =>
+        until(async () => {
+          const { ram } = await monitor.execute("query-migrate", {});
+          return (ram?.remaining ?? 0) <= bytes;
+        }),
+      );
+    // QEMU sends all of it into buffers, and waits for the destination's word; what is in the buffers gets lost.
+    await leftIsAtMost(256 * 1024);
+    for (const { pid } of relays) process.kill(pid, "SIGSTOP");
+    await leftIsAtMost(0);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    for (const { pid } of relays) process.kill(pid, "SIGKILL");
+    await reaches(lab, "a", failed.a);
+    expect(await ended).toContain("lost its connection for good");
+    const journal = join(a.process.directory, "state", "journal");
+    const stories = readdirSync(journal, { recursive: true, encoding: "utf8" })
+      .map((name) => join(journal, name))
+      .filter((path) => statSync(path).isFile())
+      .map((path) => readFileSync(path, "utf8"));
+    expect(stories.join(), "why is told at the source").toContain("does not give it up");
+    expect(await stateAt(lab, "a")).toBe(failed.a);
+    expect(await stateAt(lab, "b")).toBe(failed.b);
+    expect(await refusal(a.virsh("resume", guest.name))).toContain("can only be destroyed");
+    await a.virsh("destroy", guest.name);
+    await b.virsh("destroy", guest.name);
+    expect(guest.pids()).toEqual([]);
   });
 
   test("tells that the guest is lost when the destination's QEMU dies, and leaves the source's to a person", async () => {

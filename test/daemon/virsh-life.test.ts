@@ -49,6 +49,35 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     expect(heard.of(name)).toEqual(expected);
   });
 
+  test.each([
+    ["powers itself off", "powerOff", ""],
+    ["reboots and is to end then", "reboot", "<on_reboot>destroy</on_reboot>"],
+  ] as const)("one that %s in pre-copy has shut down, and has not failed", async (_, does, more) => {
+    const lab = await VirshLab.begin({ watched: true });
+    const { a, b, guest } = lab;
+    const { name } = guest;
+    const firmware = join(a.process.directory, "button");
+    writeFileSync(firmware, buttonFirmware(does));
+    const withButton = (xml: string) =>
+      xml.replace(/(<loader type='rom'>)[^<]*/, `$1${firmware}`).replace("<devices>", `${more}<devices>`);
+    await a.virsh("define", lab.xmlFile("a", withButton));
+    await a.virsh("start", name);
+    const heard = await listening(lab);
+    const ended = refusal(
+      a.virsh("migrate", name, b.uri, "--xml", lab.xmlFile("b", withButton), "--live", "--bandwidth", "1"),
+    );
+    await until(async () => (await a.virsh("domjobinfo", name)).includes("Memory"));
+    await guest.asked("a", (monitor) => monitor.execute("system_powerdown", {}));
+    expect(await ended).toContain("the guest shut itself down");
+    expect(await a.virsh("domstate", "--reason", name)).toBe("shut off (shutdown)");
+    const expected = ["Shutdown Finished after guest request", "Stopped Shutdown"];
+    await until(() => heard.of(name).filter((it) => it.startsWith("lifecycle")).length >= 2);
+    expect(heard.of(name).filter((it) => it.startsWith("lifecycle"))).toEqual(
+      expected.map((it) => `lifecycle ${it}`),
+    );
+    expect(await b.virsh("list", "--all", "--name")).toBe("");
+  });
+
   test("reset begins it anew, in the same QEMU", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;

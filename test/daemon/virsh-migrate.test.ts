@@ -228,6 +228,21 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await until(async () => (await b.virsh("list", "--all", "--name")) === "");
   });
 
+  test("resumes a guest that --timeout has suspended when the migration is aborted", async () => {
+    const lab = await VirshLab.begin({ watched: true });
+    const { a, guest } = lab;
+    await lab.boot();
+    const { ended } = lab.migrating("--live", "--bandwidth", "1", "--timeout", "1");
+    await until(async () => (await a.virsh("domstate", "--reason", guest.name)) === "paused (migrating)");
+    expect(await guest.asked("a", (monitor) => monitor.execute("query-status", {}))).toMatchObject({
+      running: false,
+    });
+    await a.virsh("domjobabort", guest.name);
+    expect(await ended).toBe(1);
+    await lab.countsAt("a");
+    expect(await a.virsh("domstate", guest.name)).toBe("running");
+  });
+
   test("suspends the guest when --timeout is over, which then runs at the destination", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;

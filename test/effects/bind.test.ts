@@ -131,6 +131,7 @@ describe("the write-ahead rule (G3)", () => {
           memory: {
             guest,
             settings: null,
+            earlier: null,
             prepared: null,
             limits: defaultLimits,
             postcopy: "unannounced",

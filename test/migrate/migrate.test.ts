@@ -259,6 +259,25 @@ describe("an abort", () => {
     });
   });
 
+  test("before QEMU was told to migrate does not take an earlier migration's end for its own", async () => {
+    await inLab({}, async (lab) => {
+      expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
+      const { main } = lab.guest?.process ?? expect.unreachable("it has arrived");
+      expect(await main.execute("query-migrate", {})).toMatchObject({ status: "completed" });
+      const states: string[] = [];
+      const migration = lab.migrate({}, (record, it) => {
+        if (record.kind !== "state" || record.side !== "source") return;
+        states.push(record.state);
+        // Its record is not durable yet: `migrate` is not sent.
+        if (record.state === "starting") void it().abort();
+      });
+      expect(await lab.ended(migration)).toMatchObject({ kind: "aborted", runs: "source" });
+      expect(states).toContain("cancelling");
+      expect(states).not.toContain("handedOver");
+      expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
+    });
+  });
+
   test("at any of 30 seeded moments leaves exactly one guest", async () => {
     await inLab({}, async (lab) => {
       const kinds: string[] = [];

@@ -43,6 +43,23 @@ export function buildQemu({ name, uuid, model, refusals }: Domain, options: Buil
   return { spec: { name, uuid, binary: binaryOf(model), args, ...(env && { env }) }, sideArgs };
 }
 
+/** What QEMU writes to on this host: disks that are there, and files that ports write. */
+export function filesOf({ model }: Pick<Domain, "model">): {
+  readonly existing: readonly string[];
+  readonly made: readonly string[];
+} {
+  const { disks = [], serials = [], consoles = [] } = model?.devices ?? {};
+  return {
+    existing: disks.flatMap((disk) => {
+      if (disk.readonly) return [];
+      const path =
+        disk.type === "file" ? disk.source?.file : disk.type === "block" ? disk.source?.dev : undefined;
+      return path ?? [];
+    }),
+    made: [...serials, ...consoles].flatMap((port) => (port.type === "file" ? [port.source.path] : [])),
+  };
+}
+
 const binaries = { x86_64: "qemu-system-x86_64", i686: "qemu-system-i386" } as const;
 
 /** QEMU's, by the domain's own word or its architecture; a domain that cannot be read is taken to be x86_64's. */

@@ -7,7 +7,7 @@ import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
 import { endProcess } from "../qemu/answers.js";
 import type { Monitor } from "../qemu/monitor/commands.js";
-import { QemuProcess } from "../qemu/process.js";
+import { type Hosting, QemuProcess } from "../qemu/process.js";
 import type { Kvm } from "./args/machine.js";
 
 /** A CPU model that a QEMU knows, and the features that it has there only in name. */
@@ -47,6 +47,7 @@ export interface FactsOptions {
   readonly clock: Clock;
   /** Of the QEMUs that are asked, one after the other. Default: new ones for temporary files. */
   readonly directory?: string;
+  readonly hosting?: Hosting;
 }
 
 /** @throws Error with QEMU's words when it cannot be run. */

@@ -68,6 +68,7 @@ const report = <Outcome extends string>(outcome: z.ZodMiniType<Outcome>) =>
 const learned = z.object({
   guest: z.exactOptional(z.nullable(guest)),
   settings: z.exactOptional(z.nullable(settings)),
+  earlier: z.exactOptional(z.nullable(z.string())),
   prepared: z.exactOptional(z.nullable(prepared)),
   postcopy: z.exactOptional(z.enum(["unannounced", "announced"])),
   memory: z.exactOptional(z.enum(["precopied", "partly", "fetched"])),

@@ -102,6 +102,7 @@ export const wokenSource = (it: Interrupted<"source">): SourceInput => {
   const unknown: SourceMemory = {
     guest: null,
     settings: null,
+    earlier: null,
     prepared: null,
     limits: it.opened.input.limits,
     postcopy: "unannounced",

@@ -95,6 +95,7 @@ export const remote = program(
       connectDomainEventCallbackDeregisterAny: urgent(317, "own", struct({ callbackID: int }), nothing),
 
       domainLookupById: urgent(22, "read", struct({ id: int }), domOnly),
+      domainGetMessages: procedure(426, "read", domAndFlags, struct({ msgs: array(nonnullString, 2048) })),
       domainLookupByName: urgent(23, "read", struct({ name: nonnullString }), domOnly),
       domainLookupByUuid: urgent(24, "read", struct({ uuid }), domOnly),
       domainDefineXml: urgent(11, "write", xml, domOnly),

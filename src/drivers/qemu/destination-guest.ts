@@ -19,6 +19,7 @@ import {
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { announce } from "./announcement.js";
 import { answering, endProcess } from "./answers.js";
+import { giveTo } from "./confinement.js";
 import { Facts } from "./facts.js";
 import { syncTime } from "./guest-agent.js";
 import { keepHandle } from "./handle-file.js";
@@ -27,7 +28,7 @@ import { atFirstFree, type ListenAt } from "./listen-at.js";
 import type { Monitor, MonitorEvent } from "./monitor/commands.js";
 import { QmpCommandError, QmpUnsentError } from "./monitor/errors.js";
 import { offerDisks, stopOffering } from "./offered-disks.js";
-import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
+import { type Hosting, identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./process.js";
 import { memoryBytes, StreamSettings } from "./settings.js";
 import { keepSettings, settingsIn } from "./settings-file.js";
 import { tlsId } from "./stream-table.js";
@@ -68,6 +69,9 @@ export interface DestinationOptions {
   readonly clock: Clock;
   /** Default: a child process of ours. */
   readonly launch?: Launcher | undefined;
+  readonly hosting?: Hosting | undefined;
+  /** Beside `images`: given to QEMU's user, when it has one of its own. */
+  readonly writes?: Parameters<typeof giveTo>[1];
   /** Of this migration alone, so that its QEMU is found again by it; made for the QEMU and removed with it. */
   readonly directory: string;
   /** Of disks that are copied; made where they are missing. */
@@ -286,7 +290,11 @@ export class QemuDestinationGuest implements DestinationGuest {
     const { spec, sideArgs: ownArgs, clock, directory, launch } = this.#options;
     const sideArgs = [...ownArgs, "-S", "-incoming", "defer"];
     await makeImages(this.#options.images, disks, this.#tag);
-    if (launch === undefined) return QemuProcess.start(spec, { clock, signal, directory, sideArgs });
+    if (launch === undefined) {
+      const { hosting, writes = { existing: [], made: [] } } = this.#options;
+      if (hosting?.user !== undefined) await giveTo(hosting.user, writes);
+      return QemuProcess.start(spec, { clock, signal, hosting, directory, sideArgs });
+    }
     await mkdir(directory, { mode: 0o700 });
     try {
       const { pid, monitors } = await launch({ spec, sideArgs, directory });

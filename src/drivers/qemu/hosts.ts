@@ -10,10 +10,18 @@ import { isStreamWish, type StreamWish } from "../../protocol/stream.js";
 import { hostName, socketPath } from "../peer-text.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
 import { goneDestination, goneSource } from "./gone-guests.js";
+import { GuestLog } from "./guest-log.js";
 import { handle, handleIn } from "./handle-file.js";
 import { dropImages } from "./images.js";
 import { isAlive } from "./proc.js";
-import { QemuGoneError, type QemuHandle, QemuMuteError, QemuProcess, type QemuSpec } from "./process.js";
+import {
+  type Hosting,
+  QemuGoneError,
+  type QemuHandle,
+  QemuMuteError,
+  QemuProcess,
+  type QemuSpec,
+} from "./process.js";
 import { QemuSourceGuest } from "./source-guest.js";
 
 const spec = z.object({
@@ -74,16 +82,22 @@ interface Found<Guest> {
   readonly guest: Guest;
 }
 
+/** The host on which a guest is looked for. */
+interface Here {
+  readonly clock: Clock;
+  readonly hosting?: Hosting;
+}
+
 /** @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached. */
 export async function findSource(
   host: unknown,
-  clock: Clock,
+  here: Here,
 ): Promise<Found<QemuSourceGuest> | (Found<SourceGuest> & { qemu: null })> {
   const { qemu: wanted, spec, ...options } = sourceHost.parse(host);
-  const qemu = await attach(wanted, clock);
+  const qemu = await attach(wanted, spec, here);
   return qemu instanceof QemuGoneError
     ? { spec, qemu: null, guest: goneSource(qemu.why) }
-    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock, ...options }) };
+    : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock: here.clock, ...options }) };
 }
 
 /**
@@ -92,7 +106,7 @@ export async function findSource(
  */
 export async function findDestination(
   host: unknown,
-  clock: Clock,
+  here: Here,
   { isUndecided = false }: { readonly isUndecided?: boolean } = {},
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
   const { spec, directory, ...rest } = destinationHost.parse(host);
@@ -100,9 +114,10 @@ export async function findDestination(
   const qemu =
     wanted === undefined
       ? new QemuGoneError(cause("no QEMU of this migration was found"))
-      : await attach(wanted, clock).catch((error: unknown) => {
+      : await attach(wanted, spec, here).catch((error: unknown) => {
           // Its guest has never run: it can be ended without an answer.
-          if (error instanceof QemuMuteError && isUndecided) return QemuProcess.mute(wanted, { clock });
+          if (error instanceof QemuMuteError && isUndecided)
+            return QemuProcess.mute(wanted, { clock: here.clock, log: logOf(spec, here) });
           throw error;
         });
   if (qemu instanceof QemuGoneError) {
@@ -110,13 +125,18 @@ export async function findDestination(
     dropImages(rest.images, basename(directory));
     return { spec, qemu: null, guest: goneDestination(qemu.why) };
   }
-  const options = { spec, directory, ...rest, clock };
+  const options = { spec, directory, ...rest, clock: here.clock, hosting: here.hosting };
   return { spec, qemu, guest: new QemuDestinationGuest(options, qemu) };
 }
 
-async function attach(wanted: QemuHandle, clock: Clock): Promise<QemuProcess | QemuGoneError> {
+function logOf({ name }: QemuSpec, { hosting }: Here): GuestLog | undefined {
+  const directory = hosting?.logDirectory;
+  return directory === undefined ? undefined : new GuestLog(directory, name);
+}
+
+async function attach(wanted: QemuHandle, spec: QemuSpec, here: Here): Promise<QemuProcess | QemuGoneError> {
   try {
-    return await QemuProcess.attach(wanted, { clock });
+    return await QemuProcess.attach(wanted, { clock: here.clock, log: logOf(spec, here) });
   } catch (error) {
     if (error instanceof QemuGoneError) return error;
     throw isAlive(wanted) ? new QemuMuteError(wanted, { cause: error }) : error;

@@ -5,12 +5,14 @@ import { rm } from "node:fs/promises";
 import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine } from "../../effects/ports.js";
 import { type Cause, cause, messageOf } from "../../protocol/answer.js";
+import type { Confinement } from "./confinement.js";
+import type { GuestLog } from "./guest-log.js";
 import { launch } from "./launch.js";
 import { Monitor } from "./monitor/commands.js";
 import { connectMonitor } from "./monitor/connect.js";
 import { QmpSession } from "./monitor/session.js";
 import { identify, isAlive, type ProcessIdentity } from "./proc.js";
-import { lastWords } from "./words.js";
+import { lastWords, loggedWords } from "./words.js";
 
 /** What QEMU is to be. `args` is its hardware, and must be the same on both sides. */
 export interface QemuSpec {
@@ -31,13 +33,21 @@ export interface QemuHandle extends ProcessIdentity {
   readonly directory: string | null;
 }
 
+/** How this host runs its QEMUs. */
+export interface Hosting extends Confinement {
+  /** Where each guest has its log. Default: there is none. */
+  readonly logDirectory?: string | undefined;
+}
+
 export interface AttachOptions {
   readonly clock: Clock;
+  readonly log?: GuestLog | undefined;
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
 }
 
-export interface StartOptions extends AttachOptions {
+export interface StartOptions extends Omit<AttachOptions, "log"> {
+  readonly hosting?: Hosting | undefined;
   /** Given to QEMU after the hardware: e.g. `-S -incoming defer` and this side's serial port. */
   readonly sideArgs?: readonly string[];
   /** Made for the process and removed with it. Default: a new one below the system's directory for temporary files. */
@@ -66,8 +76,8 @@ export class QemuProcess {
 
   /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
   static async start(spec: QemuSpec, options: StartOptions): Promise<QemuProcess> {
-    const { handle, ended, letGo } = await launch(spec, options);
-    const exited = ended.then((how) => remains(handle, how));
+    const { handle, ended, letGo, log } = await launch(spec, options);
+    const exited = ended.then((how) => remains(handle, how, { ...options, log }));
     try {
       return new QemuProcess(handle, await openMonitors(handle, exited, options), exited, letGo);
     } catch (error) {
@@ -84,7 +94,7 @@ export class QemuProcess {
    * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
   static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
-    const { exited, letGo } = watched(handle, options.clock);
+    const { exited, letGo } = watched(handle, options);
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
     const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
@@ -105,8 +115,8 @@ export class QemuProcess {
   }
 
   /** One that lives and does not answer: it can be signalled, and each command to it fails. */
-  static mute(handle: QemuHandle, { clock }: Pick<AttachOptions, "clock">): QemuProcess {
-    const { exited, letGo } = watched(handle, clock);
+  static mute(handle: QemuHandle, { clock, log }: Pick<AttachOptions, "clock" | "log">): QemuProcess {
+    const { exited, letGo } = watched(handle, { clock, log });
     const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
     return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, letGo);
   }
@@ -171,9 +181,9 @@ async function yank(
 }
 
 /** One that is no child of this process. */
-function watched(handle: QemuHandle, clock: Clock) {
+function watched(handle: QemuHandle, options: Pick<AttachOptions, "clock" | "log">) {
   const watch = { on: true };
-  const exited = goneness(handle, clock, watch).then((how) => remains(handle, how));
+  const exited = goneness(handle, options.clock, watch).then((how) => remains(handle, how, options));
   const letGo = () => {
     watch.on = false;
   };
@@ -225,9 +235,15 @@ async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: bo
 }
 
 /** What the process has left: its last words, which are kept, and its directory, which goes. */
-async function remains({ directory }: QemuHandle, how: string): Promise<Cause> {
+async function remains(
+  { directory }: QemuHandle,
+  how: string,
+  { clock, log }: Pick<AttachOptions, "clock" | "log">,
+): Promise<Cause> {
+  const words = directory === null ? [] : await lastWords(directory);
+  const logged = directory === null ? [] : await lastWords(directory, loggedWords);
+  await log?.write(clock.now(), ...logged.map((line) => `stderr: ${line}`), how);
   if (directory === null) return cause(how);
-  const words = await lastWords(directory);
   await rm(directory, { recursive: true, force: true });
   return cause(how, words);
 }

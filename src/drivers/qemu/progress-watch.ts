@@ -14,17 +14,24 @@ export class ProgressWatch {
   readonly #mirrors: Mirrors;
   readonly #clock: Clock;
   readonly #tell: (progress: Progress) => void;
+  readonly #isSending: () => boolean;
   #timer: unknown;
 
   constructor(
     qemu: QemuProcess,
     mirrors: Mirrors,
-    { clock, tell }: { readonly clock: Clock; readonly tell: (progress: Progress) => void },
+    options: {
+      readonly clock: Clock;
+      readonly tell: (progress: Progress) => void;
+      /** Whether QEMU has begun this migration; before, its figures are those of an earlier one. */
+      readonly isSending: () => boolean;
+    },
   ) {
     this.#qemu = qemu;
     this.#mirrors = mirrors;
-    this.#clock = clock;
-    this.#tell = tell;
+    this.#clock = options.clock;
+    this.#tell = options.tell;
+    this.#isSending = options.isSending;
   }
 
   begin(): void {
@@ -44,7 +51,7 @@ export class ProgressWatch {
   }
 
   async #progress(): Promise<Progress | undefined> {
-    const info = await this.#qemu.main.execute("query-migrate", {});
+    const info = this.#isSending() ? await this.#qemu.main.execute("query-migrate", {}) : {};
     const disks = await this.#mirrors.progress();
     return info.ram === undefined && disks === null ? undefined : progressOf(info, disks);
   }

@@ -3,17 +3,24 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../effects/ports.js";
-import type { Described, MirrorInput, RestoreInput, StartInput } from "../../machines/source/machine.js";
-import { type Answer, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
+import type {
+  CancelInput,
+  Described,
+  InquireInput,
+  MirrorInput,
+  RestoreInput,
+  StartInput,
+} from "../../machines/source/machine.js";
+import { type Answer, type Cause, cause, done, failed, nothing, unknown } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
-import type { CopiedDisk, Ended, SourceFound } from "../../protocol/messages.js";
+import type { Ended, Resumption, SourceFound } from "../../protocol/messages.js";
 import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Dropped, StreamWish } from "../../protocol/stream.js";
 import { answering, endProcess } from "./answers.js";
 import { disksToCopy } from "./block-devices.js";
 import { Facts } from "./facts.js";
 import { Graphics, type GraphicsWish } from "./graphics.js";
-import { brokenInPostcopy, endedAs, hasEnded, stillUnderWay } from "./migration-status.js";
+import { brokenInPostcopy, endedAs, hasEnded, markOf, ownStatus, stillUnderWay } from "./migration-status.js";
 import { type CopyOptions, Mirrors } from "./mirrors.js";
 import type { CommandReturn, MonitorEvent } from "./monitor/commands.js";
 import type { QemuProcess } from "./process.js";
@@ -66,10 +73,14 @@ export class QemuSourceGuest implements SourceGuest {
     (event) => this.#hear(event),
     (why) => {
       this.#progress.stop();
-      return { type: "process.exited", cause: why };
+      return { type: "process.exited", cause: this.#shutDown ? shutDown(why) : why };
     },
   );
   #underWay = false;
+  /** The guest itself has powered off, or has rebooted and is to end with that. */
+  #shutDown = false;
+  /** QEMU has begun this migration: until then it answers `query-migrate` with the one before. */
+  #begun = false;
   /** The guest's pause is ours: nobody has to be told of it, and it runs on wherever it ends. */
   #suspended = false;
   /** The timer of a stop that has not been told yet. */
@@ -91,6 +102,7 @@ export class QemuSourceGuest implements SourceGuest {
     });
     this.#progress = new ProgressWatch(qemu, this.#mirrors, {
       clock,
+      isSending: () => this.#begun,
       tell: (progress) => this.#tell({ type: "monitor.progressed", progress }),
     });
     this.#postcopy = new SourcePostcopy(qemu, {
@@ -156,16 +168,18 @@ export class QemuSourceGuest implements SourceGuest {
           fencingToken: null,
         },
         settings,
+        earlier: markOf(migration),
       });
     });
   }
 
-  inquire(disks: readonly CopiedDisk[]): Promise<Answer<SourceFound>> {
+  inquire({ disks, earlier }: InquireInput): Promise<Answer<SourceFound>> {
     return answering(async () => {
       const { main } = this.#qemu;
       this.#underWay = true;
       this.#mirrors.expect(disks);
-      const { status = "none" } = await main.execute("query-migrate", {});
+      const status = await this.#status(earlier);
+      this.#begun = status !== "none";
       const found = endedAs(status) ?? stillUnderWay[status];
       if (found !== undefined) return done(found);
       if (status === "postcopy-active") return done(await this.#foundInPostcopy());
@@ -209,6 +223,7 @@ export class QemuSourceGuest implements SourceGuest {
       if (signal.aborted) return failed("the migration was given up before it was started");
       this.#underWay = true;
       await main.execute("migrate", { uri: prepared.uri });
+      this.#begun = true;
       this.#progress.begin();
       return nothing;
     });
@@ -232,7 +247,7 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#postcopy.break();
   }
 
-  resumeStream({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<null>> {
+  resumeStream({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>> {
     return this.#postcopy.resume(uri, signal);
   }
 
@@ -258,29 +273,27 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  cancel(signal: AbortSignal): Promise<Answer<Ended>> {
+  cancel({ earlier }: CancelInput, signal: AbortSignal): Promise<Answer<Ended>> {
     return answering(async () => {
-      const { main } = this.#qemu;
-      const { status = "none" } = await main.execute("query-migrate", {});
+      const status = await this.#status(earlier);
       if (brokenInPostcopy.includes(status)) return done("broken");
-      await main.execute("migrate_cancel", {});
-      return this.#awaitEnd(signal);
+      await this.#qemu.main.execute("migrate_cancel", {});
+      return this.#awaitEnd(earlier, signal);
     });
   }
 
-  rescue(signal: AbortSignal): Promise<Answer<Ended>> {
+  rescue({ earlier }: CancelInput, signal: AbortSignal): Promise<Answer<Ended>> {
     return answering(async () => {
       const { main, rescue } = this.#qemu;
       try {
-        const { status } = await main.execute("query-migrate", {}, { limitMs: rescueAnswerMs });
+        const status = await this.#status(earlier, rescueAnswerMs);
         if (status === "cancelling") await main.execute("migrate-continue", { state: "cancelling" });
-        else if (status !== undefined && endedAs(status) === undefined)
-          await main.execute("migrate_cancel", {});
+        else if (endedAs(status) === undefined) await main.execute("migrate_cancel", {});
       } catch {
         // A monitor that does not answer has its main loop in a blocked write; yank breaks the connection under it.
         await rescue.execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
       }
-      return this.#awaitEnd(AbortSignal.any([signal, AbortSignal.timeout(2 * rescueAnswerMs)]));
+      return this.#awaitEnd(earlier, AbortSignal.any([signal, AbortSignal.timeout(2 * rescueAnswerMs)]));
     });
   }
 
@@ -305,6 +318,7 @@ export class QemuSourceGuest implements SourceGuest {
   }
 
   #hear(event: MonitorEvent): void {
+    if (event.name === "SHUTDOWN") this.#shutDown ||= event.data.guest;
     if (!this.#underWay) return;
     this.#mirrors.hear(event);
     this.#graphics.hear(event);
@@ -382,14 +396,22 @@ export class QemuSourceGuest implements SourceGuest {
     this.#facts.tell(fact);
   }
 
+  /** Returns the status of this migration alone. */
+  async #status(earlier: string | null, limitMs?: number): Promise<string> {
+    const limit = limitMs === undefined ? undefined : { limitMs };
+    const info = await this.#qemu.main.execute("query-migrate", {}, limit);
+    return this.#begun ? (info.status ?? "none") : ownStatus(info, earlier);
+  }
+
   /** Asks until QEMU says how the migration ended; the machine may hear it from an event before. */
-  async #awaitEnd(signal: AbortSignal): Promise<Answer<Ended>> {
+  async #awaitEnd(earlier: string | null, signal: AbortSignal): Promise<Answer<Ended>> {
     while (!signal.aborted) {
-      const { status = "none" } = await this.#qemu.main.execute("query-migrate", {});
-      const ended = endedAs(status);
+      const ended = endedAs(await this.#status(earlier));
       if (ended !== undefined) return done(ended);
       await pause(this.#clock, endCheckMs);
     }
     return unknown("QEMU has not said how its migration ended");
   }
 }
+
+const shutDown = (why: Cause): Cause => ({ ...why, message: `the guest shut itself down: ${why.message}` });

@@ -2,7 +2,8 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
-import { type Answer, failed, nothing } from "../../protocol/answer.js";
+import { type Answer, done, failed, nothing } from "../../protocol/answer.js";
+import type { Resumption } from "../../protocol/messages.js";
 import type { StreamAddress } from "../../protocol/peer-text.js";
 import { answering } from "./answers.js";
 import type { QemuProcess } from "./process.js";
@@ -44,16 +45,32 @@ export class SourcePostcopy {
   }
 
   /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
-  resume(uri: StreamAddress, signal: AbortSignal): Promise<Answer<null>> {
+  resume(uri: StreamAddress, signal: AbortSignal): Promise<Answer<Resumption>> {
     return answering(async () => {
       const { main } = this.#qemu;
-      const isPaused = async () => (await main.execute("query-migrate", {})).status === "postcopy-paused";
-      if (!(await isPaused())) return nothing;
+      const status = async () => (await main.execute("query-migrate", {})).status;
+      const isPaused = async () => (await status()) === "postcopy-paused";
+      // The destination listens anew: what QEMU takes for a connection here has no other end.
+      if ((await status()) === "postcopy-active") {
+        await this.break();
+        if (
+          !(await this.#until(within(connectMs, signal), async () => (await status()) !== "postcopy-active"))
+        )
+          return done("held");
+      }
+      if (!(await isPaused())) return done("connecting");
       await main.execute("migrate", { uri, resume: true });
-      const late = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
-      while (!late.aborted && (await isPaused())) await pause(this.#clock, connectCheckMs);
-      return nothing;
+      await this.#until(within(connectMs, signal), async () => !(await isPaused()));
+      return done("connecting");
     });
+  }
+
+  async #until(late: AbortSignal, isSo: () => Promise<boolean>): Promise<boolean> {
+    while (!(await isSo())) {
+      if (late.aborted) return false;
+      await pause(this.#clock, connectCheckMs);
+    }
+    return true;
   }
 
   /** Whether it is proven already; if not, that is told when it is. */
@@ -92,3 +109,5 @@ export class SourcePostcopy {
     return (ram?.["postcopy-bytes"] ?? 0) > 0 ? "proven" : "unproven";
   }
 }
+
+const within = (ms: number, signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(ms)]);

@@ -200,7 +200,7 @@ export const noteLastWords = { type: "noteWords", params: { step: "perform" } } 
 export const memoryGone = noteThat(
   failure("died", "perform", "source", {
     message:
-      "the source's QEMU died in post-copy: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
+      "the source's QEMU died in post-copy, or lost its connection for good: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
   }),
 );
 

@@ -27,7 +27,9 @@ import { createMachine, createStateConfig, ending, indifferent, knownAlready } f
 import { transferring } from "./transfer.js";
 
 export type {
+  CancelInput,
   Described,
+  InquireInput,
   MirrorInput,
   RestoreInput,
   SourceEvent,
@@ -67,6 +69,7 @@ export const sourceMachine = createMachine({
     ...freshHabits(woken ?? null),
     guest: null,
     settings: null,
+    earlier: null,
     prepared: null,
     postcopy: "unannounced",
     limitsTold: null,

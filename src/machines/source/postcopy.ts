@@ -7,18 +7,27 @@ import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared
 import { retryingIn } from "../shared/retry.js";
 import {
   createStateConfig,
+  fencedGuest,
   indifferent,
   knownAlready,
   pastReturn,
   refusedInPostcopy,
   retrying,
   type SourceContext,
+  toInquire,
 } from "./setup.js";
 
 const lostThere = noteThat(
   failure("died", "perform", "destination", {
     message:
       "the destination lost the guest in post-copy; what is left is this copy as it was at the switch, which QEMU cannot run any more",
+  }),
+);
+
+const heldHere = noteThat(
+  failure("qemu", "perform", "source", {
+    message:
+      "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
   }),
 );
 
@@ -100,7 +109,13 @@ const reconnecting = createStateConfig({
         src: "resumeStream",
         id: "resumeStream",
         input: ({ context }) => present(context.reconnection, "where to connect to"),
-        onDone: [{ guard: isDone, target: "connecting" }, { target: "waiting" }],
+        onDone: [
+          { guard: answers("connecting"), target: "connecting" },
+          // It may be connected, or still become so.
+          { guard: ({ event }) => !answers("held")({ event }), target: "waiting" },
+          { guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },
+          { target: "waiting" },
+        ],
       },
     },
     connecting: {
@@ -108,6 +123,16 @@ const reconnecting = createStateConfig({
       after: { reconnect: "waiting" },
     },
   },
+});
+
+const stranded = createStateConfig({
+  description:
+    "the destination has lost its connection, and QEMU does not give it up here: the guest is lost, which the destination is told",
+  meta: { guest: "held", libvirt: "postcopyFailed", rehydratesAs: "stranded" },
+  ...retrying("yield", [{ guard: isDone, target: "#source.lost", actions: lostThere }], {
+    as: "asking",
+    input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
+  }),
 });
 
 const reviving = createStateConfig({
@@ -123,7 +148,7 @@ const reviving = createStateConfig({
     ],
     {
       as: "asking",
-      input: ({ context }) => present(context.guest, "Begin's answer").disks,
+      input: ({ context }) => toInquire(context),
     },
   ),
 });
@@ -149,5 +174,5 @@ export const postcopy = createStateConfig({
     "person.postcopyAsked": keeping("it is in post-copy already"),
     "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
   },
-  states: { handingOver, serving, reconnecting, reviving },
+  states: { handingOver, serving, reconnecting, stranded, reviving },
 });

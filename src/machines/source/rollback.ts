@@ -2,7 +2,7 @@
 
 import type { EffectName } from "../../protocol/steps.js";
 import { answers, isDone, noteEffect } from "../shared/actions.js";
-import { copiesDisks, createStateConfig, knownAlready, retrying } from "./setup.js";
+import { copiesDisks, createStateConfig, knownAlready, retrying, toCancel } from "./setup.js";
 
 const outOfAttempts = (name: EffectName) =>
   ({ guard: "outOfAttempts", target: "#source.rollback.tellingStuck", actions: noteEffect(name) }) as const;
@@ -12,6 +12,7 @@ const cancelling = createStateConfig({
   invoke: {
     src: "cancel",
     id: "cancel",
+    input: ({ context }) => toCancel(context),
     onDone: [
       { guard: answers("completed"), target: "#source.handover" },
       { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
@@ -33,7 +34,7 @@ const rescuing = createStateConfig({
       { guard: isDone, target: "#source.rollback.restoring" },
       outOfAttempts("rescue"),
     ],
-    { as: "trying" },
+    { as: "trying", input: ({ context }) => toCancel(context) },
   ),
 });
 

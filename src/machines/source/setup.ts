@@ -27,6 +27,7 @@ import type {
   Identity,
   Prepared,
   Reconnection,
+  Resumption,
   Settings,
   SourceFound,
   SourceReport,
@@ -42,6 +43,7 @@ import {
   nextBackoffMs,
   noted,
   noteThat,
+  present,
   refusing,
   type StateMeta,
   unbound,
@@ -78,6 +80,8 @@ export type SourceEvent =
 export interface SourceMemory {
   guest: GuestDescription | null;
   settings: Settings | null;
+  /** Names the end of the migration that this QEMU had before this one, if it had one. */
+  earlier: string | null;
   prepared: Prepared | null;
   limits: Limits;
   /** `announced`: the destination does not give up by itself any more. */
@@ -117,6 +121,7 @@ export interface SourceContext extends Habits, SourceMemory {
 export interface Described {
   readonly guest: GuestDescription;
   readonly settings: Settings;
+  readonly earlier: string | null;
 }
 
 export interface MirrorInput {
@@ -134,6 +139,15 @@ export interface StartInput {
   mayThrottle: boolean;
 }
 
+/** Which end is not this migration's. */
+export interface CancelInput {
+  readonly earlier: string | null;
+}
+
+export interface InquireInput extends CancelInput {
+  readonly disks: readonly CopiedDisk[];
+}
+
 export interface RestoreInput {
   readonly guestWas: GuestWas;
   /** Null when QEMU was never asked for them; then nothing has been set either. */
@@ -148,6 +162,12 @@ export interface YieldInput {
 /** What the fence is asked about; null when the guest was not offered there. */
 export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
   guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
+
+export const toInquire = ({ guest, earlier }: SourceContext): InquireInput => ({
+  disks: present(guest, "Begin's answer").disks,
+  earlier,
+});
+export const toCancel = ({ earlier }: SourceContext): CancelInput => ({ earlier });
 
 export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
 
@@ -186,7 +206,7 @@ export const { createMachine, createStateConfig } = setup({
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),
     describe: fromPromise<Answer<Described>>(unbound("describe")),
-    inquireSource: fromPromise<Answer<SourceFound>, readonly CopiedDisk[]>(unbound("inquireSource")),
+    inquireSource: fromPromise<Answer<SourceFound>, InquireInput>(unbound("inquireSource")),
     mirror: fromPromise<Answer<null>, MirrorInput>(unbound("mirror")),
     endMirrors: fromPromise<Answer<null>>(unbound("endMirrors")),
     unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
@@ -198,13 +218,13 @@ export const { createMachine, createStateConfig } = setup({
     handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
     breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
     reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
-    resumeStream: fromPromise<Answer<null>, { uri: StreamAddress }>(unbound("resumeStream")),
+    resumeStream: fromPromise<Answer<Resumption>, { uri: StreamAddress }>(unbound("resumeStream")),
     relax: fromPromise<Answer<null>, Limits>(unbound("relax")),
     throttle: fromPromise<Answer<null>, number>(unbound("throttle")),
     suspend: fromPromise<Answer<null>>(unbound("suspend")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
-    cancel: fromPromise<Answer<Ended>>(unbound("cancel")),
-    rescue: fromPromise<Answer<Ended>>(unbound("rescue")),
+    cancel: fromPromise<Answer<Ended>, CancelInput>(unbound("cancel")),
+    rescue: fromPromise<Answer<Ended>, CancelInput>(unbound("rescue")),
     restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
     settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
     fence: fromPromise<Answer<null>, Fenced>(unbound("fence")),

@@ -16,6 +16,7 @@ import {
   late,
   type SourceContext,
   switchoverMs,
+  toInquire,
 } from "./setup.js";
 
 const cancelledElsewhere = noteThat(
@@ -69,7 +70,7 @@ const recovering = createStateConfig({
   invoke: {
     src: "inquireSource",
     id: "inquireSource",
-    input: ({ context }) => present(context.guest, "Begin's answer").disks,
+    input: ({ context }) => toInquire(context),
     onDone: [
       { guard: answers("sending"), target: "precopying.limits.telling" },
       { guard: answers("stopped"), target: "#source.transferring.stopped" },
