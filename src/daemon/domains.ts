@@ -618,22 +618,26 @@ export class Domains {
     authority.send({ type: "process.exited" });
   }
 
+  /** The guest's QEMU is gone, as libvirt's clients see it; its migration may still have to tell the other host. */
+  noteStopped(entry: ManagedDomain, why: WhyStopped): void {
+    const { live } = entry;
+    if (live === null && entry.state.name === "shutoff") return;
+    entry.whyStopped = sentence(why, live?.why ?? null);
+    void this.logOf(entry.name)?.write(this.options.clock.now(), `the guest has stopped: ${why}`);
+    entry.live = null;
+    entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
+    // To libvirt's listeners a crash is a failure.
+    if (live !== null) this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
+  }
+
   /** The effect of the domain machine that forgets a guest whose QEMU is gone. What is kept of it on disk goes last. */
   async forgetQemu(uuid: string): Promise<void> {
     const entry = this.#byUuid.get(uuid);
     const departure = this.#departures.get(uuid) ?? { why: "failed" };
     this.#departures.delete(uuid);
     if (entry === undefined) return;
-    const { live } = entry;
     entry.arriving = null;
-    if (live !== null || entry.state.name !== "shutoff") {
-      entry.whyStopped = sentence(departure.why, live?.why ?? null);
-      void this.logOf(entry.name)?.write(this.options.clock.now(), `the guest has stopped: ${departure.why}`);
-      entry.live = null;
-      entry.state = { name: "shutoff", reason: reasons.shutoff[departure.why] };
-      // To libvirt's listeners a crash is a failure.
-      if (live !== null) this.tell(entry, "stopped", departure.why === "crashed" ? "failed" : departure.why);
-    }
+    this.noteStopped(entry, departure.why);
     if (departure.undefine === true && entry.definition !== null) await this.undefine(entry);
     if (departure.keepsRecord !== true && this.#recorded.delete(uuid))
       await this.records.presences.remove(uuid);

@@ -14,6 +14,7 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
+import { pause } from "../effects/pause.js";
 import type { SourceGuest, SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
@@ -35,6 +36,8 @@ import type { Said } from "./step-cookies.js";
 
 /** How long Confirm waits while the source asks the destination itself. */
 const confirmLimitMs = 10_000;
+/** How long the destroy of a guest waits for its migration to end. */
+const destroyedLimitMs = 1_000;
 const nothingLeft = { left: "nothing" } as const;
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
@@ -383,12 +386,16 @@ export class Outgoing {
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
       },
       destroy: async () => {
-        const { live } = this.#host.domains.byUuid(this.domain.uuid);
+        const { domains, clock } = this.#host;
+        const entry = domains.byUuid(this.domain.uuid);
+        const { live } = entry;
         if (live === null) throw no("OPERATION_INVALID", "domain is not running");
         live.endsAs = "destroyed";
         const answer = await endProcess(live.guest.process);
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
-        await this.ended;
+        // A source past its point of no return tells the destination first, which may be out of reach.
+        await Promise.race([this.ended, pause(clock, destroyedLimitMs)]);
+        domains.noteStopped(entry, "destroyed");
       },
     };
   }
