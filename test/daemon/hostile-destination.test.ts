@@ -8,6 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
+import { cookieFeatures } from "../../src/drivers/domain/cookie/sections.js";
 import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
 import type { MigrateFlag } from "../../src/drivers/libvirt/flags.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
@@ -50,6 +52,9 @@ class HostileDestination {
         serveRemote({
           connectOpen: () => {},
           connectClose: () => {},
+          connectGetCapabilities: () => ({
+            capabilities: `<capabilities><host><uuid>${randomUUID()}</uuid></host></capabilities>`,
+          }),
           connectGetUri: () => ({ uri: "qemu:///system" }),
           connectRegisterCloseCallback: () => {},
           connectUnregisterCloseCallback: () => {},
@@ -57,7 +62,10 @@ class HostileDestination {
           domainLookupByUuid: () => {
             throw refusing("no such domain");
           },
-          domainMigratePrepare3Params: () => ({ cookieOut: this.#cookie(), uriOut: this.lie.uri }),
+          domainMigratePrepare3Params: ({ cookieIn }) => ({
+            cookieOut: this.#cookie(cookieIn),
+            uriOut: this.lie.uri,
+          }),
           domainMigrateFinish3Params: () => {
             this.finished++;
             throw refusing("there is no guest");
@@ -68,13 +76,16 @@ class HostileDestination {
     return `qemu+unix:///system?socket=${path}`;
   }
 
-  #cookie(): Uint8Array {
+  /** Of the very migration that is under way: a cookie of another one is not looked into. */
+  #cookie(cookieIn: Uint8Array): Uint8Array {
     const { settle } = this.lie;
     if (settle === undefined) return new Uint8Array();
     const { name, uuid } = this.#guest;
+    const expected = { name, uuid, hostUuid: "", reads: cookieFeatures };
+    const migration = readCookie(cookieIn, expected)?.cookie.switchover?.migration ?? "";
     return writeCookie({
       ...{ name, uuid, hostname: "liar", hostUuid: randomUUID(), features: [] },
-      switchover: { version: 1, migration: randomUUID(), backings: [], settle },
+      switchover: { version: 1, migration, backings: [], settle },
     });
   }
 }
