@@ -14,6 +14,7 @@ import { isAlive } from "../drivers/qemu/proc.js";
 import { QemuSourceGuest, type StorageCopy } from "../drivers/qemu/source-guest.js";
 import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
+import { pause } from "../effects/pause.js";
 import type { SourceGuest, SourcePeer } from "../effects/ports.js";
 import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
@@ -35,6 +36,8 @@ import type { Said } from "./step-cookies.js";
 
 /** How long Confirm waits while the source asks the destination itself. */
 const confirmLimitMs = 10_000;
+/** How long destroy waits until the destination has heard that the source's QEMU was ended. */
+const destroyLimitMs = 5_000;
 const nothingLeft = { left: "nothing" } as const;
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
@@ -388,7 +391,8 @@ export class Outgoing {
         live.endsAs = "destroyed";
         const answer = await endProcess(live.guest.process);
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
-        await this.ended;
+        // Its destination may be out of reach: the guest is not started here before that has heard of its end.
+        await Promise.race([this.ended, pause(this.#host.clock, destroyLimitMs)]);
       },
     };
   }
