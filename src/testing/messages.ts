@@ -62,7 +62,12 @@ export class Messages {
     const side = addressee(question);
     const asked = { source: undefined, destination: undefined, [side]: state[side]?.snapshot };
     const answer = wait === "arrived" ? replyTo(question, asked) : undefined;
-    if (answer === undefined) return [late];
+    if (answer === undefined) {
+      // An engine that was killed has forgotten that the guest was handed over: its source asks again.
+      if (question === "handOver" && wait === "arrived")
+        return [{ ...late, name: `${name}: its deadline passes`, fault: false, rare: "timer" }];
+      return [late];
+    }
     if (this.#isCall(question)) return [{ name: `${name} is answered`, fault: false, change: end(answer) }];
     const change = mayChange.has(question) ? { message: { answered: question, answer } } : end(answer);
     return [late, { name: `${name} is answered`, fault: false, change }];
