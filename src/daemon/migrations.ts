@@ -12,6 +12,7 @@ import type { RpcStream } from "../drivers/libvirt-rpc/stream.js";
 import { QemuMuteError } from "../drivers/qemu/process.js";
 import { endOtherRelays } from "../drivers/relay/relay.js";
 import { pause } from "../effects/pause.js";
+import type { CoordinatorOutput } from "../machines/coordinator/machine.js";
 import { type Answer, messageOf } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
@@ -399,6 +400,17 @@ export class Migrations {
     destinationUri: string,
     migrationId?: string,
   ): Promise<void> {
+    const output = await this.lead(entry, words, destinationUri, migrationId);
+    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+  }
+
+  /** As `peerToPeer`, however it ends. @throws LibvirtError when it could not begin. */
+  async lead(
+    entry: ManagedDomain,
+    words: StepWords,
+    destinationUri: string,
+    migrationId?: string,
+  ): Promise<CoordinatorOutput> {
     const { flags, parameters } = words;
     const uri = destinationOfClient(this.#host.config, destinationUri);
     await checkMayLeave(this.#host, entry, words);
@@ -411,7 +423,7 @@ export class Migrations {
     this.#keepCoordinating(outgoing, coordinating);
     const output = await coordinating;
     if (output.kind !== "undecided") await outgoing.ended;
-    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+    return output;
   }
 
   async #arrive(arriving: Arriving): Promise<Incoming> {

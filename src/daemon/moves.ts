@@ -6,7 +6,7 @@ import { LibvirtError } from "../drivers/libvirt-rpc/libvirt-error.js";
 import { describeFailure } from "../protocol/failures.js";
 import { no } from "./errors.js";
 import type { Host } from "./host.js";
-import type { Migrations } from "./migrations.js";
+import { errorOf, type Migrations } from "./migrations.js";
 import { checkTogether } from "./refused-together.js";
 import type { StepWords } from "./step-words.js";
 
@@ -54,13 +54,16 @@ export class Moves {
       checkTogether(words, { side: "source" });
       await tokens.admit(uuid, migrationId);
       const flags: ReadonlySet<MigrateFlag> = new Set([...words.flags, "PEER2PEER"]);
-      await this.#migrations.peerToPeer(entry, { ...words, flags }, destinationUri, migrationId);
+      const output = await this.#migrations.lead(entry, { ...words, flags }, destinationUri, migrationId);
+      if (output.kind !== "arrived") failed = errorOf(output.failures, `it ended ${output.kind}`).message;
+      if (output.kind === "lost") return { end: "lost", why: failed };
+      // Its coordinator has ended without a decision: asked again, this waits for the source.
+      if (output.kind === "undecided" && (await journal.endOfSource(migrationId)) === null)
+        throw no("OPERATION_FAILED", failed);
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       // It has not begun: nothing of it is in the journal.
       if (!(await journal.has(migrationId))) return { end: "stayed", why: error.message };
-      // Its coordinator has ended without a decision: asked again, this waits for the source.
-      if ((await journal.endOfSource(migrationId)) === null) throw error;
       failed = error.message;
     }
     return this.#ended(migrationId, failed);
