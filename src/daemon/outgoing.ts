@@ -130,7 +130,7 @@ export class Outgoing {
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     const { migrationId } = input.identity;
     const { secret = null, peerJournal = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
-    settling.prove(secret, peerJournal);
+    settling.prove(secret, peerJournal, input.woken?.memory.prepared?.peer?.migrationId);
     entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
     const intent = { departing: migrationId, secret, peerJournal };
     const removed = leaving.undefineSource ? migrationId : null;
@@ -241,7 +241,7 @@ export class Outgoing {
     this.#settling.uri = settle && withOwnPki(config, settle);
     this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
     const peerJournal = peer?.journal ?? null;
-    this.#settling.prove(this.#secret, peerJournal);
+    this.#settling.prove(this.#secret, peerJournal, peer?.migrationId);
     const { live } = domains.entryFor(this.domain);
     if (live === null || peerJournal === null) return;
     const leaving = this.#undefineSource ? migrationId : null;

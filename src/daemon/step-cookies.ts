@@ -145,7 +145,7 @@ export function preparedAt(host: Host, domain: Named, words: StepWords, uri: Str
   const { parameters } = words;
   const reach = reachOf(host.config);
   const known = readPrepareCookie(host, words.cookie, domain);
-  const { settle: told, journal } = known?.switchover ?? {};
+  const { settle: told, journal, migration } = known?.switchover ?? {};
   const settle =
     told === undefined ? undefined : orRefuse(() => connectionUri(told, { ...reach, certificates: false }));
   const storage = storageFrom(known?.nbd, parameters, uri, reach);
@@ -154,7 +154,11 @@ export function preparedAt(host: Host, domain: Named, words: StepWords, uri: Str
     capabilities: capabilitiesIn(known, streamWishOf(words)),
     ...(settle !== undefined && { settle }),
     ...(known !== null && {
-      peer: { hostname: known.hostname, ...(journal !== undefined && { journal }) },
+      peer: {
+        hostname: known.hostname,
+        ...(journal !== undefined && { journal }),
+        ...(migration !== undefined && { migrationId: migration }),
+      },
     }),
     ...(storage !== undefined && { storage }),
   };

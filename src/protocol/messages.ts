@@ -61,7 +61,12 @@ export interface Prepared {
   /** Where the source asks the destination, and nobody else, how it ended; absent within one process. */
   readonly settle?: ConnectionUri;
   /** The host that answered; `journal` identifies its memory of migrations, absent when it does not tell. */
-  readonly peer?: { readonly hostname: string; readonly journal?: string };
+  readonly peer?: {
+    readonly hostname: string;
+    readonly journal?: string;
+    /** The id under which that host knows the migration; by version 2, which has no Begin, it makes one of its own. */
+    readonly migrationId?: string;
+  };
   /** libvirt's id of the domain that waits there, by which a libvirtd's is known again. */
   readonly incomingId?: number;
 }

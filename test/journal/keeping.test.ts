@@ -34,7 +34,7 @@ describe("what a journal keeps of a migration", () => {
     const later = await openFileJournal(directory);
     expect(await later.decisionOf("m-in")).toBe("taken");
     expect(await later.hasArrived("m-in")).toBe(true);
-    expect(await later.endOfSource("m-out")).toEqual({ state: "lost", failures: because });
+    expect(await later.endOfSource("m-out")).toEqual({ lostThere: false, state: "lost", failures: because });
     expect(await later.has("m-out")).toBe(true);
     expect(later.decisionsOf(uuid)).toMatchObject([
       { migrationId: "m-in", decision: "taken", name: "web-1" },

@@ -51,7 +51,13 @@ const prepared = z.object({
   capabilities: z.array(z.string()),
   storage: z.exactOptional(streamAddress),
   settle: z.exactOptional(connectionUri),
-  peer: z.exactOptional(z.object({ hostname: z.string(), journal: z.exactOptional(z.string()) })),
+  peer: z.exactOptional(
+    z.object({
+      hostname: z.string(),
+      journal: z.exactOptional(z.string()),
+      migrationId: z.exactOptional(z.string()),
+    }),
+  ),
   incomingId: z.exactOptional(z.number()),
 });
 const limits = z.object({

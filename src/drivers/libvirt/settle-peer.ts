@@ -24,12 +24,15 @@ export class SettlePeer implements SettlingPeer {
   uri: ConnectionUri | undefined;
 
   #proof: { readonly secret: string; readonly journal: string } | null = null;
+  #idThere: string | undefined;
 
   /**
    * What shows the destination that its own source asks, and which of its journals was asked for Prepare. Null where the
-   * destination has told no journal: a host of an older version, which knows the questions without them.
+   * destination has told no journal: a host of an older version, which knows the questions without them. `idThere` is the
+   * id under which the destination knows the migration, where it is not the source's.
    */
-  prove(secret: string | null, journal: string | null): void {
+  prove(secret: string | null, journal: string | null, idThere?: string): void {
+    this.#idThere = idThere;
     this.#proof = journal === null ? null : { secret: secret ?? "", journal };
   }
 
@@ -58,8 +61,9 @@ export class SettlePeer implements SettlingPeer {
   announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
     this.#ask(signal, async (rpc) => {
       const options = { deadlineMs: answerMs, signal };
-      if (this.#proof === null) await rpc.call(own.procedures.announce, identity, options);
-      else await rpc.call(own.procedures.announceAs, { ...identity, ...this.#proof }, options);
+      const asked = this.#asKnownThere(identity);
+      if (this.#proof === null) await rpc.call(own.procedures.announce, asked, options);
+      else await rpc.call(own.procedures.announceAs, { ...asked, ...this.#proof }, options);
       return nothing;
     });
 
@@ -69,9 +73,10 @@ export class SettlePeer implements SettlingPeer {
   reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
     this.#ask<Reconnection>(signal, async (rpc) => {
       const options = { deadlineMs: answerMs, signal };
+      const asked = this.#asKnownThere(identity);
       const { state, uri } = await (this.#proof === null
-        ? rpc.call(own.procedures.reconnect, identity, options)
-        : rpc.call(own.procedures.reconnectAs, { ...identity, ...this.#proof }, options));
+        ? rpc.call(own.procedures.reconnect, asked, options)
+        : rpc.call(own.procedures.reconnectAs, { ...asked, ...this.#proof }, options));
       if (state === reconnections.listens)
         return done({ uri: await this.through(streamAddress(uri, this.#reach)) });
       if (state === reconnections.whole) return done("whole");
@@ -79,6 +84,11 @@ export class SettlePeer implements SettlingPeer {
       if (state === reconnections.lost) return done("lost");
       return unknown(`the destination's answer ${state} is not known`);
     });
+
+  #asKnownThere = (identity: Identity): Identity => ({
+    ...identity,
+    migrationId: this.#idThere ?? identity.migrationId,
+  });
 
   async #ask<T>(
     signal: AbortSignal,
@@ -105,10 +115,11 @@ export class SettlePeer implements SettlingPeer {
     signal: AbortSignal,
   ): Promise<Answer<Decision>> {
     const options = { deadlineMs: answerMs, signal };
+    const asked = this.#asKnownThere(identity);
     try {
       const { decision } = await (this.#proof === null
-        ? rpc.call(own.procedures[what], identity, options)
-        : rpc.call(own.procedures[`${what}As`], { ...identity, ...this.#proof }, options));
+        ? rpc.call(own.procedures[what], asked, options)
+        : rpc.call(own.procedures[`${what}As`], { ...asked, ...this.#proof }, options));
       if (decision === decisions.taken) return done("taken");
       if (decision === decisions.refused) return done("refused");
       return unknown(`the destination's answer ${decision} is not known`);
