@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { StateMachine } from "xstate";
+import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { followInspector } from "../../src/inspector/follow.js";
 import { Hub } from "../../src/inspector/hub.js";
 import { serveInspector } from "../../src/inspector/serve.js";
@@ -84,6 +85,8 @@ test("a migration between them is counted, traced and drawn", async () => {
   );
 });
 
+const { procedures } = remote;
+
 test("a client that coordinates sees the migration under the hosts' id, and may inspect its machine", async () => {
   const inspected: string[] = [];
   const directory = mkdtempSync(join(tmpdir(), "seen-"));
@@ -117,11 +120,14 @@ test("a daemon that was restarted in the middle goes on counting, under the gues
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const socket = join(directory, "a.sock");
   await inTwoHosts({ each: { a: { http: { socket } }, b: {} } }, async (lab) => {
-    const ended = lab.peerToPeer("a", "b", "b", { bandwidthMiBps: 8 }).catch(() => {});
+    const ended = lab.peerToPeer("a", "b", "b", { bandwidthMiBps: 3 }).catch(() => {});
     await lab.jobAt("a", (job) => job.dataProcessed > 0n);
     await lab.restart("a");
     const gauge = `switchover_memory_remaining_bytes{domain="${lab.guest.name}"}`;
     await expect.poll(() => answerAt(socket, "/metrics"), { interval: 20 }).toContain(gauge);
+    // Slower than the guest dirties its memory until here.
+    const a = await lab.redial("a").rpc();
+    await a.call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 100n, flags: 0 });
     await ended;
     await lab.settles();
     await expect.poll(() => answerAt(socket, "/metrics")).not.toContain(gauge);
