@@ -26,11 +26,16 @@ export function bindDomains(domains: Domains): Authority {
   const booting = new Map<string, Promise<unknown>>();
 
   /** A libvirt error is kept for the request that waits; everything thrown becomes the effect's answer. */
-  const answered = async (uuid: string, run: () => Promise<Answer<null>>): Promise<Answer<null>> => {
+  const answered = async (
+    uuid: string,
+    run: () => Promise<Answer<null>>,
+    signal?: AbortSignal,
+  ): Promise<Answer<null>> => {
     try {
       return await run();
     } catch (error) {
-      if (error instanceof LibvirtError) domains.noteError(uuid, error);
+      // What fails because nothing waits for it any more is no reason.
+      if (error instanceof LibvirtError && signal?.aborted !== true) domains.noteError(uuid, error);
       return failed(messageOf(error));
     }
   };
@@ -56,30 +61,34 @@ export function bindDomains(domains: Domains): Authority {
   };
 
   const bootUnless = ({ uuid, xml, paused }: StartRequest, signal: AbortSignal) =>
-    answered(uuid, async () => {
-      const domain = parseDomain(xml);
-      const { spec, sideArgs } = await domains.build(domain);
-      const directory = domains.directoryOf(`guest-${uuid}`);
-      const all = [...sideArgs, ...(paused ? ["-S"] : [])];
-      if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
-      if (signal.aborted) return failed("the domain was destroyed while it started");
-      const options = { clock, hosting, directory, sideArgs: all, signal };
-      const qemu = await QemuProcess.start(spec, options).catch((error) => {
-        throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
-      });
-      if (signal.aborted) {
-        await endProcess(qemu);
-        return failed("the domain was destroyed while it started");
-      }
-      await keepHandle(directory, qemu.handle);
-      const entry = await domains.enter(domain, asRunningGuest(spec, qemu));
-      entry.state = paused
-        ? { name: "paused", reason: reasons.paused.user }
-        : { name: "running", reason: reasons.running.booted };
-      domains.tell(entry, "started", "booted");
-      if (paused) domains.tell(entry, "suspended", "paused");
-      return nothing;
-    });
+    answered(
+      uuid,
+      async () => {
+        const domain = parseDomain(xml);
+        const { spec, sideArgs } = await domains.build(domain);
+        const directory = domains.directoryOf(`guest-${uuid}`);
+        const all = [...sideArgs, ...(paused ? ["-S"] : [])];
+        if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
+        if (signal.aborted) return failed("the domain was destroyed while it started");
+        const options = { clock, hosting, directory, sideArgs: all, signal };
+        const qemu = await QemuProcess.start(spec, options).catch((error) => {
+          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+        });
+        if (signal.aborted) {
+          await endProcess(qemu);
+          return failed("the domain was destroyed while it started");
+        }
+        await keepHandle(directory, qemu.handle);
+        const entry = await domains.enter(domain, asRunningGuest(spec, qemu));
+        entry.state = paused
+          ? { name: "paused", reason: reasons.paused.user }
+          : { name: "running", reason: reasons.running.booted };
+        domains.tell(entry, "started", "booted");
+        if (paused) domains.tell(entry, "suspended", "paused");
+        return nothing;
+      },
+      signal,
+    );
 
   /** Ends the QEMU that this host holds of the guest, or that its record on disk names. */
   const endQemu = (uuid: string) =>

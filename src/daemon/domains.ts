@@ -430,6 +430,11 @@ export class Domains {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
+      // The source has the guest: what is only being started here would be a second copy (G1).
+      entry.authority.send({ type: "peer.runsGuest" });
+      const isEnded = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
+        !snapshot.matches("ending") && !snapshot.matches("leaving");
+      await this.#until(entry, isEnded);
       await this.request(entry, { type: "peer.prepareRequested", migrationId });
     } finally {
       this.#forgetTransient(entry);

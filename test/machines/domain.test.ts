@@ -77,6 +77,18 @@ describe("the domain machine", () => {
     expect(actor.getSnapshot().matches("starting")).toBe(true);
   });
 
+  test("gives up a start that has not come up when another host turns out to run the guest", async () => {
+    const { actor } = begun({ boot: "waits" });
+    actor.send(start);
+    await settled();
+    actor.send({ type: "peer.runsGuest" });
+    await settled();
+    expect(actor.getSnapshot().matches("inactive")).toBe(true);
+    expect(actor.getSnapshot().context.failed).toContain("another host");
+    actor.send(prepare);
+    expect(actor.getSnapshot().matches("arriving")).toBe(true);
+  });
+
   test("rejects a start while the guest arrives, and runs it when it has arrived", () => {
     const { actor, refused } = begun();
     actor.send(prepare);

@@ -29,6 +29,8 @@ export type DomainEvent =
   | { type: "operator.releaseRequested" }
   | { type: "peer.beginRequested"; migrationId: string }
   | { type: "peer.prepareRequested"; migrationId: string }
+  /** Another host runs the guest, and migrates it here: a start that has not come up yet would be a second copy. */
+  | { type: "peer.runsGuest" }
   /** The host that the guest left for was asked by this one, and has recorded that the guest is away from it. */
   | { type: "peer.conceded" }
   /** A host from which the guest came asks for it back, to start it there. */

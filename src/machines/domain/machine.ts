@@ -60,6 +60,7 @@ export const domainMachine = createMachine({
     "migration.ended": noMigration,
     "host.examined": keeping("the guest is known already"),
     "peer.conceded": keeping("the guest is not away"),
+    "peer.runsGuest": keeping("no start is under way"),
     "monitor.stopped": knownAlready,
     "monitor.resumed": knownAlready,
     "process.exited": knownAlready,
@@ -132,7 +133,17 @@ export const domainMachine = createMachine({
     starting: {
       description: "the guest is reserved, and its QEMU comes up",
       initial: "recording",
-      on: { ...whileJob("start"), "operator.destroyRequested": "ending" },
+      on: {
+        ...whileJob("start"),
+        "operator.destroyRequested": "ending",
+        "peer.runsGuest": {
+          target: "ending",
+          actions: {
+            type: "noteFailed",
+            params: { why: "the guest runs on another host, which migrates it here" },
+          },
+        },
+      },
       states: {
         recording: {
           description: "the start becomes durable: a restarted host looks for this QEMU",
