@@ -228,7 +228,11 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect([...relays, ...again].filter(isAlive), "they go with their migration").toEqual([]);
   });
 
-  test("ends when what was under way last is lost: QEMU cannot give the connection up, and the guest is told as lost", async () => {
+  // How much the kernel's buffers hold at the cut is not the test's to say: a cut that comes too late is made again.
+  test("ends when what was under way last is lost: QEMU cannot give the connection up, and the guest is told as lost", {
+    retry: 3,
+    timeout: 60_000,
+  }, async () => {
     const cable = new Cable();
     const lab = await VirshLab.begin({ ...wish, watched: true }, cable);
     await lab.boot();
