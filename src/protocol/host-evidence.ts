@@ -1,5 +1,5 @@
 // What a host answers about a migration, what a restarted host makes of its records, and what a Confirm is worth: pure
-// rules, used by the daemon and by the search of the host world. Upholds G1 and G3: a host answers on evidence only.
+// rules. The search of the host world runs them; src/daemon/{migrations,domain-recovery,outgoing}.ts decide in the same order. Upholds G1 and G3: a host answers on evidence only.
 
 import type { Decision } from "./messages.js";
 

@@ -95,8 +95,8 @@ function deaths(surroundings: Surroundings, host: number, here: HostParts): Rule
     parts.damaged.becomes(true),
     ...outgoing.map((story) => story.parts.source.changes("lost", () => source("none"))),
     ...incoming.map((story) =>
-      story.parts.destination.changes("lost", ({ is, otherJournal }) =>
-        destination("none", { otherJournal: otherJournal || is !== "none" }),
+      story.parts.destination.changes("lost", ({ is, unreadable, otherJournal }) =>
+        destination("none", { otherJournal: otherJournal || unreadable || is !== "none" }),
       ),
     ),
     here.presence.changes("forgotten", forgotten),
@@ -352,6 +352,8 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
                 : [],
         ),
       ];
+      // The story's QEMU is being ended: only then has the story nothing more to find.
+      if (!machine.quarantined && waiting === "story" && now.is !== "absent") return [];
       if (!machine.quarantined) return [calm(`${hostName(host)} waits no more for its QEMU`, ended(read))];
       const name = `${hostName(host)} finds that its QEMU answers`;
       if (waiting === "qemu") {
