@@ -19,6 +19,7 @@ import {
   type Qemu,
   qemu,
   runs,
+  type Source,
   source,
   sourceIsOpen,
 } from "./parts.js";
@@ -315,6 +316,9 @@ function woken(
   }
 }
 
+/** Its copy is gone, and only the destination can go on. */
+const isHandedOver = ({ is }: Source): boolean => is === "handedOver" || is === "killing";
+
 /** A mute QEMU answers, or is gone; what waited for that goes on. */
 function answersAgain(surroundings: Surroundings, host: number, here: HostParts): Rule {
   const { species } = surroundings;
@@ -345,7 +349,7 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
             ? []
             : outgoing.includes(story)
               ? sourceIsOpen(of(story.parts.source))
-                ? [story.parts.source.becomes(source("lost"))]
+                ? [story.parts.source.becomes(source(isHandedOver(of(story.parts.source)) ? "left" : "lost"))]
                 : []
               : destinationIsOpen(of(story.parts.destination))
                 ? [story.parts.destination.becomes(destinationAs(of(story.parts.destination), "lost"))]
@@ -353,7 +357,7 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
         ),
       ];
       // The story's QEMU is being ended: only then has the story nothing more to find.
-      if (!machine.quarantined && waiting === "story" && now.is !== "absent") return [];
+      if (machine.state === "ending") return [];
       if (!machine.quarantined) return [calm(`${hostName(host)} waits no more for its QEMU`, ended(read))];
       const name = `${hostName(host)} finds that its QEMU answers`;
       if (waiting === "qemu") {
