@@ -25,6 +25,7 @@ const told = ({ broken }: Explored): string =>
 
 test.each([
   { name: "one migration and 1 fault", migrations: [there], faults: 1 },
+  { name: "one migration and 2 faults", migrations: [there], faults: 2 },
   { name: "two migrations in a row and 1 fault", migrations: [there, back], faults: 1 },
 ])(
   "every order of everything on two hosts with $name keeps the guarantees, and can still end well",
