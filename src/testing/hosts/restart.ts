@@ -251,6 +251,12 @@ function woken(
   for (const story of incoming) {
     const there = read(story.parts.destination);
     if (!destinationIsOpen(there)) continue;
+    // An earlier story whose copy was destroyed is gone on with too, and finds nothing.
+    for (const { parts } of outgoing) {
+      const departed = read(parts.source);
+      if (sourceIsOpen(departed))
+        changes.push(parts.source.becomes(source(isHandedOver(departed) ? "left" : "lost")));
+    }
     if (there.is === "listening") {
       if (rules.keeps.has("an undecided migration is refused at a restart"))
         changes.push(story.parts.destination.becomes(destinationAs(there, "refusing")));
