@@ -33,6 +33,12 @@ export class StepByStep {
     return new StepByStep(lab, a, b, bitsOf([...whole, "CHANGE_PROTECTION", ...flags]));
   }
 
+  /** Its steps carry what those of the other one carried. */
+  repeat(earlier: StepByStep): void {
+    Object.assign(this.cookies, earlier.cookies);
+    this.#uri = earlier.#uri;
+  }
+
   async begin(): Promise<void> {
     const { dom } = this.#lab;
     const flags = this.#flags;
