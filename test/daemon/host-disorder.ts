@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { messageOf } from "../../src/protocol/answer.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
@@ -75,8 +76,6 @@ interface Disorder {
   happen(lab: TwoHosts, seed: number, prepared: (() => Promise<void>) | undefined): Promise<Allowed>;
 }
 
-const nothingAllowed: Allowed = {};
-
 /** An integer below `below` that follows from the seed. */
 const chosen = (seed: number, below: number): number =>
   below <= 0 ? 0 : (Math.imul(seed + 1, 2_654_435_761) >>> 8) % below;
@@ -94,17 +93,17 @@ async function damageStory(lab: TwoHosts, side: Side, seed: number): Promise<All
   const host = lab.hosts[side];
   await host.kill();
   const directory = journalOf(lab, side);
-  for (const name of readdirSync(directory).filter((entry) => entry.endsWith(".journal")))
-    flipBit(join(directory, name), seed);
+  const stories = readdirSync(directory).filter((entry) => entry.endsWith(".journal"));
+  for (const name of stories) flipBit(join(directory, name), seed);
   await host.start();
-  return nothingAllowed;
+  return { note: `${stories.length} stories were damaged` };
 }
 
 async function loseJournal(lab: TwoHosts, side: Side): Promise<Allowed> {
   await lab.hosts[side].kill();
   rmSync(journalOf(lab, side), { recursive: true });
   await lab.hosts[side].start();
-  return nothingAllowed;
+  return { note: "the journal was lost" };
 }
 
 /** A QEMU of that side, if there is one, hangs until its restarted daemon has looked at it. */
@@ -116,12 +115,12 @@ async function hangAtRestart(lab: TwoHosts, side: Side): Promise<Allowed> {
   await lab.hosts[side].start();
   await later(hangMs);
   if (pid !== undefined && existsSync(`/proc/${pid}`)) process.kill(pid, "SIGCONT");
-  return nothingAllowed;
+  return { note: pid === undefined ? "no QEMU was there" : "a QEMU hung" };
 }
 
-const commands: Readonly<
-  Record<string, (rpc: RpcConnection, lab: TwoHosts, side: Side) => Promise<unknown>>
-> = {
+type Command = (rpc: RpcConnection, lab: TwoHosts, side: Side) => Promise<unknown>;
+
+const commands: Readonly<Record<string, Command>> = {
   start: (rpc, { dom }) => rpc.call(procedures.domainCreate, { dom }, patient),
   define: (rpc, lab, side) => rpc.call(procedures.domainDefineXml, { xml: lab.guest.xml(side) }, patient),
   suspend: (rpc, { dom }) => rpc.call(procedures.domainSuspend, { dom }, patient),
@@ -132,14 +131,15 @@ const commands: Readonly<
 
 /** What the operator's command does is obeyed or rejected: both are right, and what follows from it is checked. */
 const commanded =
-  (command: string) =>
+  (name: string, command: Command) =>
   async (lab: TwoHosts, side: Side): Promise<Allowed> => {
     const rpc = await lab.rpc(side);
-    const obeyed = await (commands[command] as NonNullable<(typeof commands)[string]>)(rpc, lab, side).then(
-      () => true,
-      () => false,
+    const why = await command(rpc, lab, side).then(
+      () => null,
+      (error: unknown) => messageOf(error),
     );
-    return { resets: obeyed && command === "reset", ended: obeyed && command === "destroy" };
+    const note = why === null ? "it was obeyed" : `it was rejected: ${why}`;
+    return { note, resets: why === null && name === "reset", ended: why === null && name === "destroy" };
   };
 
 /** On either host. */
@@ -160,11 +160,11 @@ const disorders: Readonly<Record<string, Disorder>> = {
     { happen: (lab) => hangAtRestart(lab, side) },
   ]),
   ...Object.fromEntries(
-    Object.keys(commands).flatMap((command) =>
+    Object.entries(commands).flatMap(([name, command]) =>
       Object.entries(
         onBoth((side, whose) => [
-          `an operator's ${command} at ${whose}`,
-          { happen: (lab) => commanded(command)(lab, side) },
+          `an operator's ${name} at ${whose}`,
+          { happen: (lab) => commanded(name, command)(lab, side) },
         ]),
       ),
     ),
@@ -179,7 +179,7 @@ const disorders: Readonly<Record<string, Disorder>> = {
     },
     happen: async (_, __, prepared) => {
       await prepared?.();
-      return nothingAllowed;
+      return { note: "they were replayed" };
     },
   },
 };
@@ -219,7 +219,8 @@ export async function migrationInDisorder(
     await later(ms);
     const allowed = await disorder.happen(lab, seed, prepared);
     await within(ended, wayName);
-    return await endings.judge(watch, allowed);
+    const { kind, what } = await endings.judge(watch, allowed);
+    return { kind, what: `${allowed.note}; ${what}` };
   } finally {
     watch?.end();
     await endings?.close();

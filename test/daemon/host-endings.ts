@@ -35,6 +35,8 @@ export interface Ending {
 
 /** What the fault itself accounts for. */
 export interface Allowed {
+  /** What the fault did, such as that a command was rejected. */
+  readonly note: string;
   /** An operator's reset was obeyed: the guest boots again. */
   readonly resets?: boolean;
   /** An operator's destroy was obeyed. */
@@ -79,7 +81,7 @@ export class Endings {
   }
 
   /** Waits until nothing changes any more, does what an operator would, and judges. @throws BrokenGuarantee */
-  async judge(watch: CopiesWatch, allowed: Allowed = {}): Promise<Ending> {
+  async judge(watch: CopiesWatch, allowed: Allowed): Promise<Ending> {
     const before = await this.#rests();
     const commands = [...before].some(([, { quarantined }]) => quarantined !== null)
       ? await this.#operate(before)

@@ -3,6 +3,7 @@
 import { disorderMoment, disorderName, hostDisorders, migrationInDisorder } from "./host-disorder.js";
 import type { Ending } from "./host-endings.js";
 import { hostFaults, migrationWith, momentOf, nameOf } from "./host-faults.js";
+import { ringFaults, ringMoment, ringName, roundWith } from "./host-ring.js";
 
 export interface SweepFault {
   readonly name: string;
@@ -23,4 +24,10 @@ const within: readonly SweepFault[] = hostDisorders.map((fault) => ({
   run: (seed, ms) => migrationInDisorder(fault, seed, ms),
 }));
 
-export const sweepFaults: readonly SweepFault[] = [...between, ...within];
+const around: readonly SweepFault[] = ringFaults.map((fault) => ({
+  name: ringName(fault),
+  momentOf: (seed) => ringMoment(fault, seed),
+  run: (_, ms) => roundWith(fault, ms),
+}));
+
+export const sweepFaults: readonly SweepFault[] = [...between, ...within, ...around];
