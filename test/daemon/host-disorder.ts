@@ -12,6 +12,7 @@ import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, BrokenGuarantee, type Ending, Endings } from "./host-endings.js";
 import { type ProofWish, streams, TwoHosts } from "./lab.js";
+import { StepByStep } from "./step-by-step.js";
 import { strays } from "./strays.js";
 
 const { procedures } = remote;
@@ -20,6 +21,7 @@ const { procedures } = remote;
 const slow = { bandwidthMiBps: 12 };
 const patient = { deadlineMs: 15_000 };
 const hangMs = 2_000;
+const betweenStepsMs = 400;
 /** No migration takes longer by itself, with each deadline of the machines passed. */
 const endsWithinMs = 60_000;
 
@@ -34,18 +36,23 @@ interface Way {
 
 const ways = {
   managed: {
-    longestMs: 2_500,
+    longestMs: 1_500,
     begin: async (lab, serial) => {
       const { outcome } = await lab.managed({ ...slow, xml: lab.guest.xml(serial) });
       return { ended: outcome };
     },
   },
   "peer-to-peer": {
-    longestMs: 2_500,
+    longestMs: 1_500,
     begin: async (lab, serial) => ({ ended: lab.peerToPeer("a", "b", serial, slow).catch(() => {}) }),
   },
+  // Slowly, so that many moments are between two steps.
+  "step by step": {
+    longestMs: 3_000,
+    begin: async (lab, serial) => ({ ended: stepwise(lab, serial) }),
+  },
   "that leaves its definition": {
-    longestMs: 2_500,
+    longestMs: 1_500,
     begin: async (lab, serial) => {
       const { outcome } = await migrateBetween({
         ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name },
@@ -68,6 +75,25 @@ const ways = {
     },
   },
 } as const satisfies Record<string, Way>;
+
+async function stepwise(lab: TwoHosts, serial: string): Promise<void> {
+  const steps = await StepByStep.over(lab);
+  try {
+    await steps.begin();
+    await later(betweenStepsMs);
+    await steps.prepare(serial);
+    await later(betweenStepsMs);
+    await steps.perform();
+    await later(betweenStepsMs);
+    await steps.finish();
+    await later(betweenStepsMs);
+    await steps.confirm();
+  } catch {
+    // As libvirt's client does, which sees the connection to a killed daemon break.
+    await steps.finish(undefined, 1).catch(() => {});
+    await steps.confirm(undefined, 1).catch(() => {});
+  }
+}
 
 interface Disorder {
   /** Before the migration begins; the name of the serial file that it goes to. */

@@ -46,11 +46,12 @@ export class StepByStep {
     this.cookies.begin = begun.cookieOut;
   }
 
-  async prepare(): Promise<void> {
+  /** `serial`: the name of the file that the destination's QEMU writes its count to. */
+  async prepare(serial = "b"): Promise<void> {
     const { cookieOut, uriOut } = await this.#b.call(
       procedures.domainMigratePrepare3Params,
       {
-        params: toParameters({ xml: this.#lab.guest.xml("b") }),
+        params: toParameters({ xml: this.#lab.guest.xml(serial) }),
         ...{ cookieIn: this.cookies.begin, flags: this.#flagsThere },
       },
       patient,
