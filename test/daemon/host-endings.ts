@@ -158,8 +158,8 @@ export class Endings {
   }
 
   /**
-   * What an operator does: of several QEMUs the one that ran last is kept. A quarantined host's QEMU can only be destroyed;
-   * a quarantine without a QEMU is released.
+   * Sends one command to each quarantined host: `destroy` when a QEMU of the guest is there, since a release is rejected
+   * then, and `release` otherwise. It does not choose which of several QEMUs to keep.
    */
   async #operate(sight: Sight): Promise<readonly string[]> {
     const said: string[] = [];
