@@ -46,8 +46,10 @@ export function bindDomains(domains: Domains): Authority {
       const before = await domains.records.presences.read(uuid);
       const left = before === undefined ? null : readPresence(before).handle;
       // The machine was told that nothing of the guest is here: this is the last line (G1).
-      if (left !== null && isAlive(left))
+      if (left !== null && isAlive(left)) {
+        domains.keepRecordOf(uuid);
         throw no("OPERATION_INVALID", `a QEMU of ${domain.name} (pid ${left.pid}) still runs`);
+      }
       const directory = domains.directoryOf(`guest-${uuid}`);
       await domains.keep(domain, { incoming: null, handle: null, directory });
       return nothing;

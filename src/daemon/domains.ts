@@ -570,6 +570,11 @@ export class Domains {
     return entry === undefined ? null : quarantineOf(entry);
   }
 
+  /** A start was rejected since a QEMU of the guest lives: its record stays, so that the next start is rejected too (G1). */
+  keepRecordOf(uuid: string): void {
+    this.#departures.set(uuid, { why: "failed", keepsRecord: true });
+  }
+
   /** A record was found on disk at a start. */
   noteRecorded(uuid: string): void {
     this.#recorded.add(uuid);
