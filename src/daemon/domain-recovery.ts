@@ -96,7 +96,7 @@ async function foundBy(
     `this host's journal is not the one in which the migration ${migrationId} was recorded, so it is not known who runs the guest`,
   );
   if (damage !== undefined) {
-    await attached(host, entry, domain, presence);
+    await attached(host, entry, domain, presence, { decides: false });
     return unreadableStory(migrationId, damage.why);
   }
   if (incoming !== null) {
@@ -107,7 +107,7 @@ async function foundBy(
     }
     if (decision === "refused" || !isForgotten) return ended(host, domain, presence);
     // A QEMU that runs its guest has been told to: the guest was taken.
-    const found = await attached(host, entry, domain, presence);
+    const found = await attached(host, entry, domain, presence, { decides: false });
     if (found.left !== "running") return lost;
     const atMs = host.clock.now();
     await journal.append({
@@ -121,7 +121,7 @@ async function foundBy(
   }
   const end = await journal.endOfSource(migrationId);
   if (end === null && isForgotten) {
-    await attached(host, entry, domain, presence);
+    await attached(host, entry, domain, presence, { decides: false });
     return lost;
   }
   if (end?.state !== "left") return attached(host, entry, domain, presence);
@@ -149,12 +149,13 @@ async function ended({ clock, domains }: Host, { name }: Domain, presence: Prese
   return answer.kind === "done" ? nothing : unknown(answer.cause.message);
 }
 
-/** The QEMU of a guest that is this host's. */
+/** Attaches the QEMU of a guest. `decides`: whether its answer is enough to know who runs the guest, also a late one. */
 async function attached(
   host: Host,
   entry: ManagedDomain,
   domain: Domain,
   presence: Presence,
+  { decides }: { readonly decides: boolean } = { decides: true },
 ): Promise<Found> {
   const { domains, clock } = host;
   const handle = await handleOf(presence);
@@ -177,7 +178,7 @@ async function attached(
   await domains.enter(domain, asRunningGuest(spec, qemu), presence);
   if (presence.broken) return { left: "broken" };
   if (!isMute) return domains.foundOf(entry);
-  void attachAgain(host, entry, domain, presence, handle);
+  if (decides) void attachAgain(host, entry, domain, presence, handle);
   return unknown(`its QEMU (pid ${handle.pid}) does not answer`);
 }
 

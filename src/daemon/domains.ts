@@ -326,6 +326,9 @@ export class Domains {
         { cause: error },
       );
     }
+    // A concession belongs to the departure that it was asked about.
+    if (entry.away !== away)
+      throw no("OPERATION_INVALID", `where domain '${name}' is has changed meanwhile; start it again`);
     authority.send({ type: "peer.conceded" });
     await this.#acted(entry);
   }
@@ -397,6 +400,9 @@ export class Domains {
     if (entry.job !== null && quarantineOf(entry) === null) return entry.job.destroy();
     if (quarantineOf(entry) === null && !entry.authority.getSnapshot().matches("starting"))
       this.liveOf(entry);
+    const away = quarantineOf(entry) === null ? null : await this.#awayOfQuarantined(entry);
+    // Durable first: the guest may run elsewhere, and this host starts its definition only after `switchover release`.
+    if (away !== null) await this.setAway(entry.uuid, away);
     await this.request(entry, { type: "operator.destroyRequested" });
     if (entry.live !== null) entry.live.endsAs = "destroyed";
     this.#departures.set(entry.uuid, { why: "destroyed" });
@@ -405,6 +411,17 @@ export class Domains {
     const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
     if (snapshot.hasTag("quarantined"))
       this.#throwFailure(entry, snapshot.context.failed, "QEMU could not be ended");
+    if (away !== null) await this.concede(entry, away);
+  }
+
+  /** Where the guest of a migration that was never resolved may be; null when no migration is recorded, or nothing is defined. */
+  async #awayOfQuarantined({ uuid, definition }: ManagedDomain): Promise<Away | null> {
+    if (definition === null) return null;
+    const presence = await this.presenceOf(uuid).catch(() => null);
+    const migrationId = presence === null ? "unknown" : (presence?.departing ?? presence?.incoming ?? null);
+    return migrationId === null
+      ? null
+      : { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() };
   }
 
   /** Waits until the effect of a request on a guest that stays is over. */

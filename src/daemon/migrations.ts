@@ -125,7 +125,7 @@ export class Migrations {
         if (error instanceof QemuMuteError && identity !== undefined) {
           this.#quarantine(story, identity, error);
           uuids.add(identity.uuid);
-          void this.#takeUpLater(story);
+          void this.#takeUpLater(story, identity);
           continue;
         }
         complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
@@ -159,10 +159,12 @@ export class Migrations {
     complain(`${entry.name} is quarantined: ${why}`);
   }
 
-  async #takeUpLater(story: OpenStory): Promise<void> {
-    const { clock, complain } = this.#host;
+  async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
+    const { clock, complain, domains } = this.#host;
     for (;;) {
       await pause(clock, takeUpAgainMs);
+      // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
+      if (domains.quarantineOf(uuid) === null) return;
       try {
         await this.#takeUp(story);
         this.#unreadable.delete(story.migrationId);
@@ -500,7 +502,11 @@ export class Migrations {
     const unreadable = this.#unreadable.get(migrationId);
     if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
-    if (known !== null) return known;
+    // A host that has lost the journal of Prepare can have forgotten that it took the guest: its refusal proves nothing.
+    const isOther = question.journal !== undefined && question.journal !== journal.identity;
+    if (known === "taken" || (known !== null && !isOther)) return known;
+    if (isOther)
+      throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
     // It may have come meanwhile.
     const begun = this.#incoming.get(migrationId);
     // A client may know what has been decided; only the source's own question makes this host decide.
@@ -509,8 +515,6 @@ export class Migrations {
     const incoming = this.#incomingAsked(question);
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-    if (question.journal !== undefined && question.journal !== journal.identity)
-      throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
     const quarantined = domains.quarantineOf(uuid);
     if (quarantined !== null) throw notKnown(migrationId, `the domain is quarantined: ${quarantined}`);
     this.#settled.add(migrationId);

@@ -159,6 +159,7 @@ describe("a host answers with evidence only", () => {
       expect(domains).toContain("cannot be read");
       await lab.guest.counts("b");
       await a.call(procedures.domainDestroy, { dom: lab.dom });
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("switchover release");
       await lab.guest.counts("b");
       expect(lab.guest.pids()).toHaveLength(1);
       expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
