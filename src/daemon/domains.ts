@@ -67,6 +67,8 @@ export interface Departure {
   readonly keepsRecord?: boolean;
 }
 
+type DomainSnapshot = ReturnType<ManagedDomain["authority"]["getSnapshot"]>;
+
 /** How long a request waits for a domain machine that is between two states. */
 const settleLimitMs = 10_000;
 
@@ -218,7 +220,7 @@ export class Domains {
   /** @throws LibvirtError when the machine does not come there in time. */
   async #until(
     { authority, name }: ManagedDomain,
-    isReached: (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) => boolean,
+    isReached: (snapshot: DomainSnapshot) => boolean,
     limitMs = settleLimitMs,
   ) {
     const { clock } = this.options;
@@ -301,7 +303,7 @@ export class Domains {
     try {
       await this.#askBack(entry);
       await this.request(entry, { type: "operator.startRequested", paused, xml: domain.xml });
-      const isOver = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
+      const isOver = (snapshot: DomainSnapshot) =>
         !snapshot.matches("starting") && !snapshot.matches("leaving");
       const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
       if (!snapshot.matches("active"))
@@ -406,8 +408,7 @@ export class Domains {
     await this.request(entry, { type: "operator.destroyRequested" });
     if (entry.live !== null) entry.live.endsAs = "destroyed";
     this.#departures.set(entry.uuid, { why: "destroyed" });
-    const isOver = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
-      !snapshot.matches("ending") && !snapshot.matches("leaving");
+    const isOver = (snapshot: DomainSnapshot) => !snapshot.matches("ending") && !snapshot.matches("leaving");
     const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
     if (snapshot.hasTag("quarantined"))
       this.#throwFailure(entry, snapshot.context.failed, "QEMU could not be ended");
@@ -449,7 +450,7 @@ export class Domains {
     try {
       // The source has the guest: what is only being started here would be a second copy (G1).
       entry.authority.send({ type: "peer.runsGuest" });
-      const isEnded = (snapshot: ReturnType<ManagedDomain["authority"]["getSnapshot"]>) =>
+      const isEnded = (snapshot: DomainSnapshot) =>
         !snapshot.matches("ending") && !snapshot.matches("leaving");
       await this.#until(entry, isEnded);
       await this.request(entry, { type: "peer.prepareRequested", migrationId });

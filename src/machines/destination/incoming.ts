@@ -92,7 +92,7 @@ const completing = createStateConfig({
 });
 
 const received = createStateConfig({
-  description: "the guest is here whole, and paused; nobody has said yet who runs it",
+  description: "the guest is here whole and paused; who runs it is not decided yet",
   on: {
     "coordinator.finishAsked": deciding(),
     "source.yielded": deciding(),

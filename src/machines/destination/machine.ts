@@ -13,7 +13,7 @@
 //   incoming, postcopy, takeover (nothing has run) -> refusal -> refused
 //
 // Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
-// or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are ends for a QEMU that died, or obeys no more.
+// or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are final states for a QEMU that died, or no longer responds.
 
 import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
 import { rehydrating } from "../shared/rehydrate.js";
@@ -53,13 +53,13 @@ const lost = createStateConfig({
 });
 const stuck = createStateConfig({
   type: "final",
-  description: "QEMU does not say whether the guest runs here; a person has to look",
+  description: "QEMU does not report whether the guest runs here; operator intervention required",
   meta: { guest: "stuck" },
   tags: ["needsOperator"],
 });
 const leftBehind = createStateConfig({
   type: "final",
-  description: "refused for good, but QEMU could not be ended; a person has to look",
+  description: "refused for good, but QEMU could not be ended; operator intervention required",
   meta: { guest: "held" },
   tags: ["refused", "needsOperator"],
 });

@@ -13,7 +13,7 @@
 //   preparing, transferring, handover, postcopy -> rollback -> stayed
 //
 // Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
-// or in the one that its `meta` names. `lost` and `stuck` are ends for a QEMU that died, or that obeys no more.
+// or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer responds.
 
 import { noPolicy } from "../../protocol/convergence-policy.js";
 import { noCourse } from "../../protocol/forecast.js";
@@ -56,7 +56,7 @@ const lost = createStateConfig({
 });
 const stuck = createStateConfig({
   type: "final",
-  description: "QEMU obeys no more; a person has to look",
+  description: "QEMU no longer responds; operator intervention required",
   meta: { guest: "stuck" },
   tags: ["needsOperator"],
 });

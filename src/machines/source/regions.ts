@@ -1,5 +1,5 @@
-// What goes on beside the sending itself, as regions of the source's states: the limits that a person changes, the watchdog
-// that wants progress (G5), and the wish to go over to post-copy.
+// Parallel regions of the source's sending states: limits that the operator changes, the progress watchdog (G5), and the
+// request to switch to post-copy.
 
 import { assign, emit } from "xstate";
 import { failure } from "../../protocol/failures.js";

@@ -129,7 +129,8 @@ const losing = createStateConfig({
 });
 
 const tellingStuck = createStateConfig({
-  description: "QEMU obeys no more; a destination that has been told of post-copy is told that nothing comes",
+  description:
+    "QEMU no longer responds; a destination to which post-copy was announced is notified that no guest follows",
   meta: { guest: "stuck" },
   ...takeBack("#source.stuck"),
 });

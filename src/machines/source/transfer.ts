@@ -125,7 +125,7 @@ const pausing = createStateConfig({
 });
 
 const endingMirrors = createStateConfig({
-  description: "the guest is stopped, so the copies of its disks become equal, and are let go of",
+  description: "the guest is stopped: its disk mirrors reach sync and are completed",
   invoke: {
     src: "endMirrors",
     id: "endMirrors",
