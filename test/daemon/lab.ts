@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -336,6 +337,31 @@ export class ProofDomain {
     const area = await readDiskArea(image, proofDisk, join(this.#directory, "area"));
     const report = checkDisk(area, proofDisk, acknowledged, { heardSince: this.#heard().acknowledged ?? 0 });
     if (!report.ok || report.slotsVerified === 0) throw new Error(describeDisk(report));
+  }
+
+  /** How much each of its QEMUs has written so far, by the serial file's path. */
+  serialSizes(): ReadonlyMap<string, number> {
+    const paths = this.#sides.map((side) => join(this.#directory, `${side}.serial`));
+    return new Map(paths.filter((path) => existsSync(path)).map((path) => [path, statSync(path).size]));
+  }
+
+  /** What is wrong with its count; undefined when nothing is. With `resets` a guest that boots again is right. */
+  discontinuity(resets: boolean): string | undefined {
+    const report = this.#heard();
+    if (report.ok) return undefined;
+    const wrong = report.faults.filter(({ kind }) => !resets || kind !== "reset");
+    return wrong.length === 0 ? undefined : describeContinuity({ ...report, faults: wrong });
+  }
+
+  /** Waits until it has counted on, on whichever side. */
+  async countsAnywhere(more = 512): Promise<void> {
+    const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
+    const enough = size() + more;
+    const endMs = Date.now() + 20_000;
+    while (size() < enough) {
+      if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   #heard() {
