@@ -1,6 +1,6 @@
 // Faults between two hosts as a command: `npm run faults:hosts -- --from 1 --runs 50 --word damaged`. Each seed chooses a
 // fault and its moment, so that a range of seeds is repeated and a sweep goes on where it was stopped. Prints each run and
-// the sums, and appends both to a file; ends with 1 when a guarantee did not hold.
+// the sums, and appends each run to a file; ends with 1 when a guarantee did not hold.
 
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -14,7 +14,7 @@ const { values, positionals } = parseArgs({
     from: { type: "string", default: "0" },
     runs: { type: "string" },
     word: { type: "string" },
-    results: { type: "string", default: "faults-hosts.results" },
+    results: { type: "string", default: "faults-hosts.jsonl" },
   },
 });
 const from = Number(values.from);
@@ -29,27 +29,24 @@ if (wanted.length === 0) {
 
 const sums = new Map<string, number>();
 const count = (kind: string) => sums.set(kind, (sums.get(kind) ?? 0) + 1);
-const say = (line: string) => {
-  console.log(line);
-  appendFileSync(values.results, `${line}\n`);
-};
+const brokenKind = (error: unknown): string =>
+  error instanceof BrokenGuarantee ? error.kind : error instanceof Error ? brokenKind(error.cause) : "broken";
 let broken = 0;
 for (let seed = from; seed < from + runs; seed += 1) {
   const fault = wanted[seed % wanted.length];
   if (fault === undefined) throw new Error("there is no such fault");
   const ms = fault.momentOf(seed);
-  const run = `${seed}  ${fault.name}, after ${ms} ms`;
-  try {
-    const { kind, what } = await fault.run(seed, ms);
-    count(kind);
-    say(`${run}  ->  ${kind}: ${what}`);
-  } catch (error) {
+  const { kind, what } = await fault.run(seed, ms).catch((error: unknown) => {
     broken += 1;
-    const kind = error instanceof BrokenGuarantee ? error.kind : "broken";
-    count(kind);
-    say(`${run}  ->  BROKEN, ${kind}: ${messageOf(error)}`);
-  }
+    return { kind: brokenKind(error), what: messageOf(error) };
+  });
+  count(kind);
+  console.log(`${seed}  ${fault.name}, after ${ms} ms  ->  ${kind}: ${what}`);
+  const result = { seed, word, fault: fault.name, ms, kind, what };
+  appendFileSync(values.results, `${JSON.stringify(result)}\n`);
 }
 const figures = [...sums].map(([kind, times]) => `${kind} ${times}`).join(", ");
-say(`seeds ${from} to ${from + runs - 1}${word === "" ? "" : ` of "${word}"`}: ${runs} runs; ${figures}`);
+console.log(
+  `seeds ${from} to ${from + runs - 1}${word === "" ? "" : ` of "${word}"`}: ${runs} runs; ${figures}`,
+);
 process.exitCode = broken === 0 ? 0 : 1;

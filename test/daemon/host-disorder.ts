@@ -1,99 +1,29 @@
-// What a host itself may meet while a guest moves: damaged or lost stories, a QEMU that hangs while its daemon restarts,
-// commands of an operator, and calls of an earlier migration that arrive late. One copy runs on, or the guest is quarantined
-// and one command on each such host ends it.
+// What a host itself may meet while a guest moves: damaged or lost stories, a full disk, a QEMU that hangs while its daemon
+// restarts, commands of an operator, and calls of an earlier migration that arrive late. One copy runs on, or the guest is
+// quarantined and one command on each such host ends it.
 
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { messageOf } from "../../src/protocol/answer.js";
-import { migrateBetween } from "../../src/remote-migration.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, BrokenGuarantee, type Ending, Endings } from "./host-endings.js";
-import { type ProofWish, streams, TwoHosts } from "./lab.js";
-import { StepByStep } from "./step-by-step.js";
+import { type Way, ways } from "./host-ways.js";
+import { streams, TwoHosts } from "./lab.js";
 import { strays } from "./strays.js";
 
 const { procedures } = remote;
 
-/** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
-const slow = { bandwidthMiBps: 12 };
 const patient = { deadlineMs: 15_000 };
 const hangMs = 2_000;
-const betweenStepsMs = 400;
+const fullMs = 1_500;
 /** No migration takes longer by itself, with each deadline of the machines passed. */
 const endsWithinMs = 60_000;
 
 type Side = "a" | "b";
-
-interface Way {
-  readonly longestMs: number;
-  readonly guest?: ProofWish;
-  /** `serial`: the name of the destination's serial file. Resolves when it is under way; `ended` never rejects. */
-  begin(lab: TwoHosts, serial: string): Promise<{ readonly ended: Promise<unknown> }>;
-}
-
-const ways = {
-  managed: {
-    longestMs: 1_500,
-    begin: async (lab, serial) => {
-      const { outcome } = await lab.managed({ ...slow, xml: lab.guest.xml(serial) });
-      return { ended: outcome };
-    },
-  },
-  "peer-to-peer": {
-    longestMs: 1_500,
-    begin: async (lab, serial) => ({ ended: lab.peerToPeer("a", "b", serial, slow).catch(() => {}) }),
-  },
-  // Slowly, so that many moments are between two steps.
-  "step by step": {
-    longestMs: 3_000,
-    begin: async (lab, serial) => ({ ended: stepwise(lab, serial) }),
-  },
-  "that leaves its definition": {
-    longestMs: 1_500,
-    begin: async (lab, serial) => {
-      const { outcome } = await migrateBetween({
-        ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name },
-        flags: ["LIVE", "PERSIST_DEST"],
-        parameters: { ...slow, xml: lab.guest.xml(serial) },
-      });
-      return { ended: outcome };
-    },
-  },
-  "in post-copy": {
-    longestMs: 4_000,
-    guest: { workingSetMiB: 24, dirtyMiBps: 24 },
-    begin: async (lab, serial) => {
-      const limits = { ...slow, postcopyBandwidthMiBps: slow.bandwidthMiBps, xml: lab.guest.xml(serial) };
-      const migration = await lab.managed(limits, ["POSTCOPY"]);
-      await lab.jobAt("a", (job) => job.dataProcessed > 0n);
-      // It may have ended already: then there is nothing to switch over.
-      await migration.startPostcopy().catch(() => {});
-      return { ended: migration.outcome };
-    },
-  },
-} as const satisfies Record<string, Way>;
-
-async function stepwise(lab: TwoHosts, serial: string): Promise<void> {
-  const steps = await StepByStep.over(lab);
-  try {
-    await steps.begin();
-    await later(betweenStepsMs);
-    await steps.prepare(serial);
-    await later(betweenStepsMs);
-    await steps.perform();
-    await later(betweenStepsMs);
-    await steps.finish();
-    await later(betweenStepsMs);
-    await steps.confirm();
-  } catch {
-    // As libvirt's client does, which sees the connection to a killed daemon break.
-    await steps.finish(undefined, 1).catch(() => {});
-    await steps.confirm(undefined, 1).catch(() => {});
-  }
-}
 
 interface Disorder {
   /** Before the migration begins; the name of the serial file that it goes to. */
@@ -144,6 +74,19 @@ async function hangAtRestart(lab: TwoHosts, side: Side): Promise<Allowed> {
   return { note: pid === undefined ? "no QEMU was there" : "a QEMU hung" };
 }
 
+/** For a while nothing that the daemon of that side writes to a file finds room. */
+async function fillDisk(lab: TwoHosts, side: Side): Promise<Allowed> {
+  const limit = (pid: number, most: string) =>
+    execFileSync("prlimit", [`--fsize=${most}:unlimited`, "--pid", `${pid}`]);
+  limit(lab.hosts[side].pid, "1");
+  await later(fullMs);
+  limit(lab.hosts[side].pid, "unlimited");
+  // A QEMU that was started meanwhile has the limit of its daemon.
+  for (const pid of lab.guest.pids()) limit(pid, "unlimited");
+  lab.hosts[side].takeSaid();
+  return { note: "the disk was full" };
+}
+
 type Command = (rpc: RpcConnection, lab: TwoHosts, side: Side) => Promise<unknown>;
 
 const commands: Readonly<Record<string, Command>> = {
@@ -165,7 +108,8 @@ const commanded =
       (error: unknown) => messageOf(error),
     );
     const note = why === null ? "it was obeyed" : `it was rejected: ${why}`;
-    return { note, resets: why === null && name === "reset", ended: why === null && name === "destroy" };
+    const obeyed = (command: string) => why === null && name === command;
+    return { note, resets: obeyed("reset"), suspended: obeyed("suspend"), ended: obeyed("destroy") };
   };
 
 /** On either host. */
@@ -184,6 +128,10 @@ const disorders: Readonly<Record<string, Disorder>> = {
   ...onBoth((side, whose) => [
     `the QEMU at ${whose} hangs while its daemon restarts`,
     { happen: (lab) => hangAtRestart(lab, side) },
+  ]),
+  ...onBoth((side, whose) => [
+    `the disk at ${whose} is full for a while`,
+    { happen: (lab) => fillDisk(lab, side) },
   ]),
   ...Object.fromEntries(
     Object.entries(commands).flatMap(([name, command]) =>
@@ -215,8 +163,19 @@ export interface HostDisorder {
   readonly disorder: string;
 }
 
+/** Why a fault is not looked at in a way, by a part of its name; each is looked at in the others. */
+const unmet: Readonly<Partial<Record<keyof typeof ways, readonly RegExp[]>>> = {
+  // The earlier migration would need an image of its own.
+  "that copies a disk": [/earlier/],
+  // There is no QEMU, and an operator who defines the guest twice may start it twice.
+  "of a definition": [/hangs/, /define/, /earlier/],
+};
+
 export const hostDisorders: readonly HostDisorder[] = (Object.keys(ways) as (keyof typeof ways)[]).flatMap(
-  (way) => Object.keys(disorders).map((disorder) => ({ way, disorder })),
+  (way) =>
+    Object.keys(disorders)
+      .filter((disorder) => !unmet[way]?.some((part) => part.test(disorder)))
+      .map((disorder) => ({ way, disorder })),
 );
 export const disorderName = ({ way, disorder }: HostDisorder): string => `${disorder}, in a migration ${way}`;
 
@@ -237,7 +196,7 @@ export async function migrationInDisorder(
   let watch: CopiesWatch | undefined;
   let endings: Endings | undefined;
   try {
-    await lab.begin();
+    await lab.begin(way.shutOff !== true);
     endings = new Endings(lab.guest, lab.hosts);
     const prepared = await disorder.prepare?.(lab);
     watch = new CopiesWatch(lab.guest);
@@ -245,14 +204,22 @@ export async function migrationInDisorder(
     await later(ms);
     const allowed = await disorder.happen(lab, seed, prepared);
     await within(ended, wayName);
-    const { kind, what } = await endings.judge(watch, allowed);
-    return { kind, what: `${allowed.note}; ${what}` };
+    const { kind, what, at } = await endings.judge(watch, { ...allowed, shutOff: way.shutOff === true });
+    if (way.guest?.disk !== undefined && at !== undefined) await checkDisks(lab, at, kind);
+    return { kind, what: `${allowed.note}; ${what}`, at };
   } finally {
     watch?.end();
     await endings?.close();
     // A QEMU that hangs is killed all the same.
     await lab.end();
   }
+}
+
+/** Checks G4, and that a guest which stayed has left no image at the destination (G6). @throws Error */
+async function checkDisks(lab: TwoHosts, at: string, kind: Ending["kind"]): Promise<void> {
+  await lab.guest.checkDisk(at);
+  if (kind === "one" && at === "a" && existsSync(lab.guest.image("b")))
+    throw new BrokenGuarantee("left over", "the image that was made at the destination is left there");
 }
 
 async function within(ended: Promise<unknown>, what: string): Promise<void> {

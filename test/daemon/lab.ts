@@ -346,11 +346,12 @@ export class ProofDomain {
   }
 
   /** What is wrong with its count; undefined when nothing is. With `resets` a guest that boots again is right. */
-  discontinuity(resets: boolean): string | undefined {
+  discontinuity(resets: boolean): { readonly isRepeated: boolean; readonly why: string } | undefined {
     const report = this.#heard();
-    if (report.ok) return undefined;
     const wrong = report.faults.filter(({ kind }) => !resets || kind !== "reset");
-    return wrong.length === 0 ? undefined : describeContinuity({ ...report, faults: wrong });
+    if (wrong.length === 0) return undefined;
+    const isRepeated = wrong.some(({ kind }) => kind === "repeat");
+    return { isRepeated, why: describeContinuity({ ...report, faults: wrong }) };
   }
 
   /** Waits until it has counted on, on whichever side. */
@@ -427,10 +428,12 @@ export class TwoHosts {
     this.hosts = { a: host("a"), b: host("b") };
   }
 
-  async begin(): Promise<void> {
+  /** `runs`: whether the guest is started, or is only defined. */
+  async begin(runs = true): Promise<void> {
     await Promise.all([this.hosts.a.start(), this.hosts.b.start()]);
     const rpc = await this.rpc("a");
     await rpc.call(procedures.domainDefineXml, { xml: this.guest.xml("a") });
+    if (!runs) return;
     await rpc.call(procedures.domainCreate, { dom: this.dom });
     await this.guest.counts("a");
   }
