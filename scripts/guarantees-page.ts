@@ -62,7 +62,10 @@ const answers = [
     "not known; a guest that is recorded as part of that migration is quarantined",
   ],
   ["the domain is quarantined for another reason", "not known"],
-  ["an operator has adopted the guest there (`switchover adopt`), past its arrival", "taken, once that is durable"],
+  [
+    "an operator has adopted the guest there (`switchover adopt`), past its arrival",
+    "taken, once that is durable",
+  ],
   ["an operator has released the guest there (`switchover release`)", "not known"],
 ];
 
