@@ -14,10 +14,10 @@ import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
 import type { Monitor } from "../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
 import { killByArgument } from "../drivers/qemu/proc.js";
-import type { Hosting, QemuHandle } from "../drivers/qemu/process.js";
+import { type Hosting, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
-import type { RunningGuest } from "../guests.js";
+import { asRunningGuest, type RunningGuest } from "../guests.js";
 import type { DomainRequest, Found } from "../machines/domain/machine.js";
 import { type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
@@ -350,13 +350,65 @@ export class Domains {
     if (to !== undefined) await this.setAway(uuid, to);
   }
 
+  /**
+   * An operator says that the QEMU which this host holds of a quarantined guest is the guest. `record` makes that durable.
+   * @throws LibvirtError when no QEMU is here, or it does not answer, or has not got all of the guest.
+   */
+  async adopt(
+    entry: ManagedDomain,
+    record: (presence: Presence | undefined) => Promise<void>,
+  ): Promise<void> {
+    const { live, uuid, name } = entry;
+    const why = quarantineOf(entry);
+    if (why !== null && live === null)
+      throw no("OPERATION_INVALID", `no QEMU of the guest is here; say so with: switchover release ${name}`);
+    await this.request(entry, { type: "operator.adoptRequested" });
+    const examined = (found: Found) => entry.authority.send({ type: "host.examined", found });
+    try {
+      if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+      const { handle } = live.guest.process;
+      const presence = await this.presenceOf(uuid).catch(() => undefined);
+      const answering = await this.#answering(live);
+      const running = await wholeOrNone(answering);
+      await record(presence);
+      if (presence?.persistent) await this.define(parseDomain(presence.persistent));
+      if (entry.away !== null) await this.setAway(uuid, null);
+      if (answering !== live.guest.process)
+        await this.enter(live.domain, asRunningGuest(live.guest.spec, answering));
+      else await this.keepHandleOf(live.domain, handle);
+      entry.state = running
+        ? { name: "running", reason: reasons.running.unknown }
+        : { name: "paused", reason: reasons.paused.unknown };
+      examined({ left: running ? "running" : "paused" });
+    } catch (error) {
+      examined({ left: "unknown", why: why ?? messageOf(error) });
+      throw error;
+    }
+    if (entry.job !== null) this.setJob(entry, null);
+  }
+
+  /** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
+  async #answering({ domain: { name }, guest: { process } }: Live): Promise<QemuProcess> {
+    const answers = await process.main.execute("query-status", {}).then(
+      () => true,
+      () => false,
+    );
+    if (answers) return process;
+    const options = { clock: this.options.clock, log: this.logOf(name) };
+    return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
+      throw no("OPERATION_FAILED", `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`, {
+        cause: error,
+      });
+    });
+  }
+
   /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
   async release(entry: ManagedDomain): Promise<void> {
     const isQuarantined = quarantineOf(entry) !== null;
     if (isQuarantined && entry.live !== null)
       throw no(
         "OPERATION_INVALID",
-        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up`,
+        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up, or say that it is the guest with: switchover adopt ${entry.name}`,
       );
     await this.request(entry, { type: "operator.releaseRequested" });
     if (!isQuarantined) return this.#acted(entry);
@@ -399,7 +451,8 @@ export class Domains {
   /** Ends the guest's QEMU for good. In a migration its side ends it first. @throws LibvirtError */
   async destroy(entry: ManagedDomain): Promise<void> {
     if (entry.arriving !== null) return entry.arriving.destroy();
-    if (entry.job !== null && quarantineOf(entry) === null) return entry.job.destroy();
+    if (entry.job !== null && !entry.authority.getSnapshot().matches("quarantined"))
+      return entry.job.destroy();
     if (quarantineOf(entry) === null && !entry.authority.getSnapshot().matches("starting"))
       this.liveOf(entry);
     const away = quarantineOf(entry) === null ? null : await this.#awayOfQuarantined(entry);
@@ -749,6 +802,18 @@ const isThere = (entry: ManagedDomain): boolean =>
   isActive(entry) ||
   quarantineOf(entry) !== null ||
   entry.authority.getSnapshot().matches("starting");
+
+/** Whether the guest runs. @throws LibvirtError when QEMU has not got all of its memory. */
+async function wholeOrNone(process: QemuProcess): Promise<boolean> {
+  const { running, status } = await process.main.execute("query-status", {});
+  const { status: migration = "" } = await process.main.execute("query-migrate", {});
+  if (status === "inmigrate" || migration.startsWith("postcopy-"))
+    throw no(
+      "OPERATION_INVALID",
+      `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
+    );
+  return running;
+}
 
 /** How a guest has stopped, with QEMU's own words; null after an orderly end. */
 function sentence(how: WhyStopped, why: Cause | null): string | null {

@@ -237,7 +237,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       },
       release: async ({ uuid }, client) => {
         writing(client);
-        await domains.release(domains.byUuid(uuid));
+        await migrations.release(domains.byUuid(uuid));
+      },
+      adopt: async ({ uuid }, client) => {
+        writing(client);
+        await migrations.adopt(domains.byUuid(uuid));
       },
       standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
       settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),

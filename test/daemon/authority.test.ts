@@ -11,7 +11,8 @@ import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
-import { inTwoHosts, type TwoHosts } from "./lab.js";
+import { flipBit, journalOf, stateAt, storyOf } from "./host-state.js";
+import { inTwoHosts } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";
 import { hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
 
@@ -29,25 +30,6 @@ function slow(lab: VirshLab, side: string, seconds = 2): (xml: string) => string
 
 const outcomes = async (...asked: Promise<unknown>[]) =>
   (await Promise.allSettled(asked)).map(({ status }) => status).toSorted();
-
-const stateAt = async (lab: TwoHosts, side: "a" | "b") => {
-  const { state } = await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 });
-  return state;
-};
-
-const journalOf = (lab: TwoHosts, side: "a" | "b") => join(lab.hosts[side].directory, "state", "journal");
-const storyOf = (lab: TwoHosts, side: "a" | "b"): string => {
-  const [name = ""] = readdirSync(journalOf(lab, side)).filter((entry) => entry.endsWith(".journal"));
-  return join(journalOf(lab, side), name);
-};
-
-/** One bit in the middle of the file is another. */
-function flipBit(path: string): void {
-  const bytes = readFileSync(path);
-  const at = bytes.indexOf("\n") + 40;
-  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
-  writeFileSync(path, bytes);
-}
 
 describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awaited", () => {
   test("a guest that arrives from the host that runs it ends a start of it that has not come up", {

@@ -206,8 +206,7 @@ export async function migrationInDisorder(
     await within(ended, wayName);
     const { kind, what, at } = await endings.judge(watch, { ...allowed, shutOff: way.shutOff === true });
     // A guest that boots again counts its writes anew.
-    if (way.guest?.disk !== undefined && at !== undefined && !allowed.resets)
-      await checkDisks(lab, at, kind);
+    if (way.guest?.disk !== undefined && at !== undefined && !allowed.resets) await checkDisks(lab, at, kind);
     return { kind, what: `${allowed.note}; ${what}`, at };
   } finally {
     watch?.end();

@@ -158,7 +158,9 @@ export class Endings {
       const sight = await this.#look();
       const each = [...sight.values()];
       const holding = each.filter(({ state }) => active.includes(state));
-      const isBusy = each.some(({ hasJob, unanswered }) => hasJob || unanswered !== null);
+      const isBusy = each.some(
+        ({ hasJob, quarantined, unanswered }) => (hasJob && quarantined === null) || unanswered !== null,
+      );
       const isQuarantined = each.some(({ quarantined }) => quarantined !== null);
       const agrees = this.#guest.pids().length === holding.length;
       if (!isBusy && !isQuarantined && agrees && holding.length === 1) return sight;

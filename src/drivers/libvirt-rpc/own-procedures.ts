@@ -17,7 +17,7 @@ const question = struct({
 });
 const decision = struct({ decision: int });
 
-export const decisions = { taken: 1, refused: 2 } as const;
+export const decisions = { taken: 1, refused: 2, undecidable: 3 } as const;
 
 /** How a move has ended. */
 export const moveEnds = { arrived: 1, stayed: 2, lost: 3, away: 4 } as const;
@@ -51,6 +51,8 @@ export const own = program(ownProgram, {
     ),
     /** Ends the quarantine of a domain, or its mark as being elsewhere; the operator answers for it. */
     release: procedure(18, "write", struct({ uuid }), nothing),
+    /** Says that the copy on this host is the guest, where nothing else decides it; the operator answers for it. */
+    adopt: procedure(20, "write", struct({ uuid }), nothing),
     /** Every domain that is quarantined or away, as JSON. */
     standing: procedure(19, "read", nothing, struct({ domains: nonnullString })),
     /**
