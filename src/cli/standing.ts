@@ -45,7 +45,7 @@ export async function standingCommand(words: StandingWords): Promise<number> {
       if (quarantined !== null) screen.say(`${name} is quarantined: ${quarantined}`);
       if (away !== null)
         screen.say(
-          `${name} is away since ${new Date(away.sinceMs).toISOString()}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}`,
+          `${name} is away since ${new Date(away.sinceMs).toISOString()}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}`,
         );
     }
     return 0;

@@ -31,6 +31,7 @@ import {
   readPresence,
 } from "./domain-records.js";
 import { no } from "./errors.js";
+import { isSame } from "./evidence.js";
 import type { Job } from "./job.js";
 import {
   details,
@@ -324,7 +325,7 @@ export class Domains {
       const since = new Date(away.sinceMs).toISOString();
       throw no(
         "OPERATION_INVALID",
-        `domain '${name}' is away since ${since}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
+        `domain '${name}' is away since ${since}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
         { cause: error },
       );
     }
@@ -338,8 +339,29 @@ export class Domains {
   /** Gives a guest back to the host that it came from, which starts it. Durable when it resolves. @throws LibvirtError */
   async concede(entry: ManagedDomain, to: Away): Promise<void> {
     await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    const { away } = entry;
+    // Given up before, which the other host has not been told. A record that could not be removed is written again.
+    if (away?.given === true && away.migrationId === to.migrationId) return this.setAway(entry.uuid, away);
     this.#conceded.set(entry.uuid, to);
     this.requestNow(entry, { type: "peer.concedeRequested" });
+    await this.#acted(entry);
+  }
+
+  /** Defines a domain whose guest another host has not given up yet: this one starts it only when it has (G1). */
+  async defineAway(domain: Domain, away: Away): Promise<ManagedDomain> {
+    this.checkIdentity(domain);
+    const known = this.#byUuid.get(domain.uuid);
+    if (known === undefined || known.away !== null) await this.setAway(domain.uuid, away);
+    else await this.concede(known, away);
+    return this.define(domain);
+  }
+
+  /** The other host has given the guest up. @throws LibvirtError when that is not the migration by which it came. */
+  async conceded(entry: ManagedDomain, migrationId: string, secret: string): Promise<void> {
+    const { away } = entry;
+    if (away?.migrationId !== migrationId || away.secret === undefined || !isSame(away.secret, secret))
+      throw no("OPERATION_DENIED", `domain '${entry.name}' does not wait for the end of ${migrationId}`);
+    await this.request(entry, { type: "peer.conceded" });
     await this.#acted(entry);
   }
 

@@ -228,6 +228,8 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         writing(client);
         named({ migrationId });
         const entry = domains.all.find((domain) => domain.uuid === uuid);
+        // It gave its definition up with this migration, and has none since.
+        if (entry === undefined && (await host.journal.has(migrationId))) return;
         if (entry === undefined)
           throw no(
             "OPERATION_INVALID",
@@ -243,6 +245,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
         writing(client);
         await migrations.adopt(domains.byUuid(uuid));
       },
+      conceded: async ({ migrationId, uuid, secret }, client) => {
+        writing(client);
+        named({ migrationId });
+        await domains.conceded(domains.byUuid(uuid), migrationId, secret);
+      },
       standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
       settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
       yieldAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
@@ -257,9 +264,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
 
 /** What of a domain libvirt's own procedures cannot tell. */
 function standingOf(entry: ManagedDomain): readonly Standing[] {
-  const { name, uuid, away } = entry;
+  const { name, uuid } = entry;
   const quarantined = quarantineOf(entry);
-  return quarantined === null && away === null ? [] : [{ name, uuid, quarantined, away }];
+  if (quarantined === null && entry.away === null) return [];
+  if (entry.away === null) return [{ name, uuid, quarantined, away: null }];
+  const { secret: _, ...away } = entry.away;
+  return [{ name, uuid, quarantined, away }];
 }
 
 const reconnected = (where: Reconnection) =>

@@ -28,7 +28,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     checkTogether(words, { side: "source" });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
-      ? await offline.begin(entry, words)
+      ? await offline.begin(entry, words, client)
       : await migrations.begin(entry, words, client);
     return { xml, cookieOut };
   };
@@ -62,7 +62,7 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
     writing(client);
     await (isOffline(words)
-      ? offline.confirm(of(dom), words, cancelled)
+      ? offline.confirm(of(dom), words, cancelled, client)
       : migrations.confirm(of(dom), cancelled, words, client));
   };
 

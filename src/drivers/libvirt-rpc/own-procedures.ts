@@ -49,6 +49,8 @@ export const own = program(ownProgram, {
       struct({ migrationId: string(64), uuid, hostname: nonnullString, uri: nonnullString }),
       nothing,
     ),
+    /** The source of an offline migration has given the guest up: this host, which has its definition, may start it. */
+    conceded: procedure(21, "write", struct({ migrationId: string(64), uuid, secret: string(128) }), nothing),
     /** Ends the quarantine of a domain, or its mark as being elsewhere; the operator answers for it. */
     release: procedure(18, "write", struct({ uuid }), nothing),
     /** Says that the copy on this host is the guest, where nothing else decides it; the operator answers for it. */

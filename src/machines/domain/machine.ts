@@ -80,7 +80,7 @@ export const domainMachine = createMachine({
         "operator.startRequested": [
           {
             guard: ({ context }) => context.away,
-            ...rejecting("the guest is away: it left for another host"),
+            ...rejecting("the guest is away: another host has it"),
           },
           { target: "starting", actions: "keepStart" },
         ],
