@@ -94,6 +94,8 @@ export class Domains {
   readonly #recorded = new Set<string>();
   /** By uuid: where guests have gone that this host may still define. */
   readonly #away = new Map<string, Away>();
+  /** Uuids of which `#away` is not on disk yet: the record of the guest's departure stands for it. */
+  readonly #unwrittenAway = new Set<string>();
   /** By uuid: the host that asks for its guest back. */
   readonly #conceded = new Map<string, Away>();
   /** By uuid: definitions that are being written. */
@@ -523,6 +525,7 @@ export class Domains {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
+      await this.#writeAway(entry);
       // The source has the guest: what is only being started here would be a second copy (G1).
       entry.authority.send({ type: "peer.runsGuest" });
       const isEnded = (snapshot: DomainSnapshot) =>
@@ -772,6 +775,29 @@ export class Domains {
   async setAway(uuid: string, away: Away | null): Promise<void> {
     if (away === null) await this.records.away.remove(uuid);
     else await this.records.away.write(uuid, JSON.stringify(away));
+    this.#unwrittenAway.delete(uuid);
+    this.#noteAway(uuid, away);
+  }
+
+  /** The guest is elsewhere, which cannot be written down yet. Its departure's record must stay until that has been done. */
+  keepAway(uuid: string, away: Away): void {
+    this.#unwrittenAway.add(uuid);
+    this.#noteAway(uuid, away);
+  }
+
+  /** An arrival replaces the record of the departure: what that stands for is written first. @throws LibvirtError */
+  async #writeAway({ uuid, name, away }: ManagedDomain): Promise<void> {
+    if (away === null || !this.#unwrittenAway.has(uuid)) return;
+    try {
+      await this.setAway(uuid, away);
+    } catch (error) {
+      throw no("OPERATION_FAILED", `where ${name} has gone before cannot be recorded: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #noteAway(uuid: string, away: Away | null): void {
     if (away === null) this.#away.delete(uuid);
     else this.#away.set(uuid, away);
     const entry = this.#byUuid.get(uuid);

@@ -1,6 +1,7 @@
 // All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
 // Every form of a step (Params, fixed) comes here with the same words.
 
+import { CookieError } from "../drivers/domain/cookie/errors.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
@@ -339,12 +340,12 @@ export class Migrations {
     throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
   }
 
-  /** The migration that a cookie names; null when it names none, or is another guest's. */
+  /** The migration that a cookie names; null when it names none, or is another guest's. @throws LibvirtError */
   #saidBy(domain: Pick<Domain, "name" | "uuid">, cookie: Uint8Array): Said | null {
     try {
       return saidIn(this.#host, cookie, domain);
     } catch (error) {
-      if (error instanceof LibvirtError) return null;
+      if (error instanceof LibvirtError && isOfAnotherGuest(error.cause)) return null;
       throw error;
     }
   }
@@ -398,13 +399,8 @@ export class Migrations {
   }
 
   /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
-  async peerToPeer(
-    entry: ManagedDomain,
-    words: StepWords,
-    destinationUri: string,
-    migrationId?: string,
-  ): Promise<void> {
-    const output = await this.lead(entry, words, destinationUri, migrationId);
+  async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+    const output = await this.lead(entry, words, destinationUri);
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
   }
 
@@ -489,7 +485,15 @@ export class Migrations {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
-    saidIn: ({ domain }, cookie) => this.#saidBy(domain, cookie),
+    saidIn: ({ domain }, cookie) => {
+      try {
+        return this.#saidBy(domain, cookie);
+      } catch (error) {
+        // Without the receipt the source asks.
+        this.#host.complain(`after Finish of ${domain.name}: ${messageOf(error)}`);
+        return null;
+      }
+    },
     preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
@@ -517,7 +521,7 @@ export class Migrations {
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
     // The guest is quarantined, or an operator has ended that, which decided nothing.
-    if (domains.quarantineOf(uuid) !== null || (await journal.has(migrationId))) return "undecidable";
+    if (domains.quarantineOf(uuid) !== null || journal.isDoubtful(migrationId)) return "undecidable";
     this.#settled.add(migrationId);
     await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
     return "refused";
@@ -661,6 +665,9 @@ export class Migrations {
     return persistent.xml;
   }
 }
+
+const isOfAnotherGuest = (error: unknown): boolean =>
+  error instanceof CookieError && (error.code === "wrong-name" || error.code === "wrong-uuid");
 
 const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
   bandwidthMiBps === undefined ? {} : { bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps };

@@ -83,11 +83,12 @@ export class Outgoing {
   /** Begun early: it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
-  /** Reserves the guest. @throws LibvirtError when the domain does not run, or is not idle. */
+  /** Reserves the guest, and admits the migration then. @throws LibvirtError when the domain does not run, or is not idle. */
   static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
     const { migrationId, secret, undefineSource } = leaving;
     await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
     try {
+      await host.tokens.admit(entry.uuid, migrationId);
       return Outgoing.#open(host, entry, leaving);
     } catch (error) {
       await host.domains.migrationEnded(entry, await host.domains.foundOf(entry), { why: "failed" });
@@ -364,6 +365,7 @@ export class Outgoing {
       () => false,
       (error: unknown) => {
         this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        domains.keepAway(entry.uuid, away);
         return true;
       },
     );

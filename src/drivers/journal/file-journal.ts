@@ -79,6 +79,8 @@ export interface FileJournal extends Journal {
     guest: { readonly uuid: string; readonly name: string },
     decision: Decision | null,
   ): Promise<void>;
+  /** Whether a story was set aside without a decision. */
+  isDoubtful(migrationId: string): boolean;
   /** The migrations of a guest that this host has taken or refused, with its sides' last states; the oldest first. */
   decisionsOf(uuid: string): readonly Summary[];
   /** Closes the files; nothing can be appended afterwards. */

@@ -136,7 +136,15 @@ export class JournalDirectory implements FileJournal {
     { uuid, name }: { readonly uuid: string; readonly name: string },
     decision: Decision | null,
   ): Promise<void> {
-    await this.#decisions.keep({ ...noSummary(migrationId), uuid, name, decision, hasEnded: true });
+    const isDoubtful = decision === null;
+    await this.#decisions.keep({
+      ...noSummary(migrationId),
+      uuid,
+      name,
+      decision,
+      hasEnded: true,
+      isDoubtful,
+    });
     if (!this.#unreadable.has(migrationId)) return;
     const path = this.#pathOf(migrationId);
     await rename(path, `${path}.unreadable`);
@@ -144,6 +152,8 @@ export class JournalDirectory implements FileJournal {
     this.#unreadable.delete(migrationId);
     this.#stories.delete(migrationId);
   }
+
+  isDoubtful = (migrationId: string): boolean => this.#decisions.get(migrationId)?.isDoubtful === true;
 
   async compact(keep: number, endedBeforeMs = Number.NEGATIVE_INFINITY): Promise<readonly string[]> {
     await Promise.all(this.#keeping);
