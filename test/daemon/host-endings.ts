@@ -63,6 +63,8 @@ const restMs = 7_000;
 /** Longer than each deadline of the machines. */
 const longestMs = 40_000;
 const lookMs = 150;
+/** Longer than a daemon takes to remove what a QEMU has left. */
+const leftMs = 15_000;
 
 const active: readonly (number | undefined)[] = [
   domainStates.running,
@@ -266,12 +268,15 @@ export class Endings {
 
   /** Waits until there is no more than so many QEMUs' own directories (G6): one goes just after its process. */
   async #leavesNothing(most: number): Promise<void> {
-    const endMs = Date.now() + 5_000;
+    const endMs = Date.now() + leftMs;
     for (;;) {
       const runs = [...this.#hosts.values()].map(({ directory }) => join(directory, "run"));
       const left = runs.filter((path) => existsSync(path)).flatMap((path) => readdirSync(path));
       if (left.length <= most) return;
-      if (Date.now() > endMs) throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}`);
+      if (Date.now() > endMs) {
+        const said = [...this.#hosts].map(([name, { said }]) => `${name}: ${said}`).join("; ");
+        throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}; the daemons said: ${said}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
