@@ -45,6 +45,7 @@ export const domainMachine = createMachine({
     migrationId: null,
     start: null,
     why: null,
+    mayBeElsewhere: false,
     failed: null,
   }),
   initial: "opening",
@@ -274,6 +275,11 @@ export const domainMachine = createMachine({
         id: "endQemu",
         input: ({ context }) => context.uuid,
         onDone: [
+          {
+            guard: ({ event, context }) => isDone({ event }) && context.mayBeElsewhere,
+            target: "givingUp",
+            actions: "release",
+          },
           { guard: isDone, target: "leaving", actions: "release" },
           {
             target: "quarantined",
@@ -283,10 +289,27 @@ export const domainMachine = createMachine({
                 type: "quarantine",
                 params: ({ event }) => ({
                   why: event.output.kind === "done" ? "" : event.output.cause.message,
+                  elsewhere: false,
                 }),
               },
             ],
           },
+        ],
+      },
+    },
+    givingUp: {
+      description:
+        "nothing of the guest is here any more, but another host may run it: that it is away becomes durable",
+      tags: ["unsettled"],
+      on: whileJob("release"),
+      invoke: {
+        src: "recordAway",
+        id: "recordAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "leaving", actions: "markAway" },
+          // The record of the guest stays on disk, so that a restarted host quarantines it again.
+          { target: "inactive", actions: [noteFailed, "markAway"] },
         ],
       },
     },
@@ -327,7 +350,14 @@ export const domainMachine = createMachine({
         "peer.concedeRequested": quarantined,
         "peer.prepareRequested": quarantined,
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
-        "operator.releaseRequested": { target: "examining", actions: "release" },
+        "operator.releaseRequested": [
+          {
+            guard: ({ context }) => context.mayBeElsewhere,
+            target: "givingUp",
+            actions: ["release", "beginRequest"],
+          },
+          { target: "examining", actions: "release" },
+        ],
         "migration.recovered": [
           {
             guard: ({ event }) => event.direction === "out",
