@@ -16,6 +16,7 @@ import type { CoordinatorOutput } from "../machines/coordinator/machine.js";
 import { type Answer, messageOf } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
+import { answerOfHost } from "../protocol/host-evidence.js";
 import type {
   Decision,
   GuestDescription,
@@ -52,6 +53,7 @@ import {
   saidIn,
 } from "./step-cookies.js";
 import { renamed, type StepWords } from "./step-words.js";
+import { endDisowned, identityIn, ownsItsGuest } from "./story-owner.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
@@ -69,12 +71,6 @@ export interface Question extends Identity {
 
 /** How often a mute QEMU is tried again. */
 const takeUpAgainMs = 2_000;
-
-/** The guest of a story, under its name on this host. */
-function identityIn({ records }: OpenStory): Identity | undefined {
-  const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
-  return opened?.kind === "opened" ? opened.input.identity : undefined;
-}
 
 const notKnown = (migrationId: string, why: string): LibvirtError =>
   no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
@@ -117,6 +113,10 @@ export class Migrations {
     const uuids = new Set<string>();
     for (const story of stories) {
       try {
+        if (!(await ownsItsGuest(this.#host, story))) {
+          await endDisowned(this.#host, story);
+          continue;
+        }
         const uuid = await this.#takeUp(story);
         if (uuid === null) await journal.forget(story.migrationId);
         else uuids.add(uuid);
@@ -155,7 +155,7 @@ export class Migrations {
     const why = `${error.message} in the migration ${migrationId}`;
     this.#unreadable.set(migrationId, { why });
     const entry = domains.entryFor(identity);
-    entry.authority.send({ type: "host.examined", found: { left: "unknown", why } });
+    entry.authority.send({ type: "host.examined", found: { left: "unknown", why, elsewhere: true } });
     complain(`${entry.name} is quarantined: ${why}`);
   }
 
@@ -166,6 +166,7 @@ export class Migrations {
       // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
       if (domains.quarantineOf(uuid) === null) return;
       try {
+        if (!(await ownsItsGuest(this.#host, story))) return;
         await this.#takeUp(story);
         this.#unreadable.delete(story.migrationId);
         return;
@@ -445,7 +446,7 @@ export class Migrations {
       this.#keepIncoming(incoming);
       return incoming;
     } catch (error) {
-      await domains.migrationEnded(entry, { left: "nothing" }, { why: "failed" });
+      await domains.migrationEnded(entry, migrationId, { left: "nothing" }, { why: "failed" });
       throw error;
     }
   }
@@ -500,26 +501,54 @@ export class Migrations {
     const { journal, clock, domains } = this.#host;
     const { migrationId, uuid } = question;
     const unreadable = this.#unreadable.get(migrationId);
-    if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
-    const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
-    // A host that has lost the journal of Prepare can have forgotten that it took the guest: its refusal proves nothing.
-    const isOther = question.journal !== undefined && question.journal !== journal.identity;
-    if (known === "taken" || (known !== null && !isOther)) return known;
-    if (isOther)
-      throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
-    // It may have come meanwhile.
+    const isAsked = unreadable !== undefined || this.#incoming.has(migrationId);
+    const decided = isAsked ? null : await journal.decisionOf(migrationId);
+    const quarantined = domains.quarantineOf(uuid);
+    const isOtherJournal = question.journal !== undefined && question.journal !== journal.identity;
+    const answer = answerOfHost({
+      isUnreadable: unreadable !== undefined,
+      decided,
+      isOtherJournal,
+      // It may have come meanwhile.
+      isComing: this.#incoming.has(migrationId),
+      isQuarantined: quarantined !== null,
+    });
+    switch (answer) {
+      case "taken":
+      case "refused":
+        return answer;
+      case "askMachine":
+        return this.#askMachine(question, how);
+      case "unknown":
+        throw notKnown(
+          migrationId,
+          unreadable?.why ??
+            (isOtherJournal
+              ? "this host's journal is not the one in which Prepare was recorded"
+              : `the domain is quarantined: ${quarantined}`),
+        );
+      case "refuseForGood":
+        this.#settled.add(migrationId);
+        await journal.append({
+          kind: "tombstone",
+          migrationId,
+          side: "destination",
+          atMs: clock.now(),
+          uuid,
+        });
+        return "refused";
+    }
+  }
+
+  async #askMachine(question: Question, how: "settle" | "yield" | "handOver"): Promise<Decision> {
+    const { migrationId, uuid, secret } = question;
     const begun = this.#incoming.get(migrationId);
     // A client may know what has been decided; only the source's own question makes this host decide.
     const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
-    if (decided !== null && !begun?.isAskedBy(question.secret)) return decided;
+    if (decided !== null && !begun?.isAskedBy(secret)) return decided;
     const incoming = this.#incomingAsked(question);
-    if (incoming !== undefined)
-      return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-    const quarantined = domains.quarantineOf(uuid);
-    if (quarantined !== null) throw notKnown(migrationId, `the domain is quarantined: ${quarantined}`);
-    this.#settled.add(migrationId);
-    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
-    return "refused";
+    if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
+    return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
   }
 
   /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */

@@ -1,13 +1,15 @@
-// What a host answers about a migration, what a restarted host makes of its records, and what a Confirm is worth: pure
-// rules. The search of the host world runs them; src/daemon/{migrations,domain-recovery,outgoing}.ts decide in the same order. Upholds G1 and G3: a host answers on evidence only.
+// The rules by which a host answers, and concludes, from what is durable on it: pure functions that the daemon calls
+// (src/daemon/{migrations,story-owner,domain-recovery,outgoing}.ts) and that the search of the host world runs. Upholds G1
+// and G3: a host answers on evidence only. Not here, because it is an order of effects and no decision: what becomes durable
+// before what. The daemon's modules have that order, and src/testing/hosts/surroundings.ts names it for the search.
 
 import type { Decision } from "./messages.js";
 
 /** What a destination holds when a source asks it how a migration ended. */
 export interface AskedHost {
-  /** The story of the migration is on disk and cannot be read. */
+  /** The story of the migration is on disk and cannot be read, or its QEMU does not answer. */
   readonly isUnreadable: boolean;
-  /** What the journal says was decided. */
+  /** The decision in the journal. Not looked up, and null, for a migration that is under way. */
   readonly decided: Decision | null;
   /** The question carries the identity of another journal than this host's. */
   readonly isOtherJournal: boolean;
@@ -16,7 +18,7 @@ export interface AskedHost {
   readonly isQuarantined: boolean;
 }
 
-/** `refuseForGood`: nothing of the migration is here; that it never comes becomes durable, and then it is said. */
+/** `refuseForGood`: nothing of the migration is here; the host records that it never comes, and answers *refused* then. */
 export type AnswerOfHost = Decision | "askMachine" | "refuseForGood" | "unknown";
 
 export function answerOfHost(host: AskedHost): AnswerOfHost {
@@ -29,6 +31,22 @@ export function answerOfHost(host: AskedHost): AnswerOfHost {
   return host.isQuarantined ? "unknown" : "refuseForGood";
 }
 
+/** A story that has not ended, and the record of its guest on a host that was restarted. */
+export interface OpenStoryAtRestart {
+  readonly migrationId: string;
+  /** The migration that the guest's record names; null when it names none; undefined when there is no record. */
+  readonly recorded: string | null | undefined;
+  /** The QEMU in the record is the one of the story. */
+  readonly isItsQemu: boolean;
+}
+
+/**
+ * Whether a restarted host goes on with a story. A guest belongs to one migration at a time, which its record names: a story
+ * that was given up while its QEMU did not answer must not end what has come to the host since.
+ */
+export const isGoneOnWith = ({ migrationId, recorded, isItsQemu }: OpenStoryAtRestart): boolean =>
+  recorded === undefined || recorded === migrationId || (recorded === null && isItsQemu);
+
 /** A guest of which a restarted host has a record, and no story that it goes on with. */
 export interface RecordedGuest {
   /** The migration by which the record says that the guest departs or arrives. */
@@ -36,22 +54,22 @@ export interface RecordedGuest {
   readonly isUnreadable: boolean;
   /** The record was written beside another journal than this host's. */
   readonly isForgotten: boolean;
-  /** Of the migration by which it arrives. */
+  /** The decision about the migration by which it arrives. */
   readonly decided: Decision | null;
   /** How the source of the migration by which it departs has ended; null when the journal does not say. */
   readonly sourceEnd: string | null;
 }
 
 export type AtRestart =
-  /** It is this host's guest: what its QEMU says counts. */
+  /** It is this host's guest: its state is the one that its QEMU answers with. */
   | "attach"
-  /** Nobody can say whose guest it is: its QEMU is shown, and the guest is quarantined. */
+  /** It cannot be decided who runs the guest: its QEMU is shown, and the guest is quarantined. */
   | "quarantine"
   /** A QEMU that is left is ended. */
   | "end"
   /** The same, and the guest is away. */
   | "endAway"
-  /** A QEMU that runs the guest has been told to, which proves that the guest was taken; otherwise nothing is proven. */
+  /** A QEMU that runs the guest was told to, which proves that the guest was taken; otherwise nothing is proven. */
   | "takenIfRunning";
 
 export function atRestart({ way, isUnreadable, isForgotten, decided, sourceEnd }: RecordedGuest): AtRestart {
@@ -73,5 +91,5 @@ export interface ConfirmSeen {
   readonly isAskable: boolean;
 }
 
-/** Whether it counts, or the source asks the destination itself. */
+/** Whether the source ends its copy on it, or asks the destination itself. */
 export const confirmCounts = ({ isProven, isAskable }: ConfirmSeen): boolean => isProven || !isAskable;

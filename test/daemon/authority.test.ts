@@ -166,6 +166,32 @@ describe("a host answers with evidence only", () => {
     });
   });
 
+  test("a story that an operator has given up does not touch the guest that has come back since", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const [source = 0] = lab.guest.pids();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      process.kill(source, "SIGSTOP");
+      await lab.restart("a");
+      const a = await lab.redial("a").rpc();
+      await a.call(procedures.domainDestroy, { dom: lab.dom });
+      await lab.guest.counts("b");
+      await lab.peerToPeer("b", "a", "back");
+      await lab.runsAt("a", "back");
+      await lab.restart("a");
+      await lab.runsAt("a", "back");
+      const again = await lab.redial("a").rpc();
+      const { domains } = await again.call(own.procedures.standing, null);
+      expect(JSON.parse(domains)).toEqual([]);
+      expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
+    });
+  });
+
   test("a destination that has lost its journal does not refuse a guest that it may have run", {
     timeout,
   }, async () => {

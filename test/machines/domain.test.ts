@@ -48,7 +48,7 @@ const start = { type: "operator.startRequested", paused: false, xml: "<domain/>"
 const prepare = { type: "peer.prepareRequested", migrationId: "m" } as const;
 const begin = { type: "peer.beginRequested", migrationId: "m" } as const;
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const ended = (found: Found) => ({ type: "migration.ended", found }) as const;
+const ended = (found: Found, migrationId = "m") => ({ type: "migration.ended", migrationId, found }) as const;
 
 describe("the domain machine", () => {
   test("names in every state what becomes of every request that could run or receive the guest", () => {
@@ -96,6 +96,35 @@ describe("the domain machine", () => {
     expect(refused).toEqual(["another job is active: migration in"]);
     actor.send(ended({ left: "running" }));
     expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
+  });
+
+  test("gives a guest that departs or arrives back only when its own migration has ended", () => {
+    for (const [event, state] of [
+      [prepare, "arriving"],
+      [begin, "departing"],
+    ] as const) {
+      const { actor } = begun({}, { restarted: state === "departing" });
+      actor.send({ type: "host.examined", found: { left: "running" } });
+      actor.send(event);
+      actor.send(ended({ left: "nothing" }, "an earlier one"));
+      expect(actor.getSnapshot().value).toBe(state);
+      actor.send(ended({ left: "running" }));
+      expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
+    }
+  });
+
+  test("a guest that may run elsewhere stays away when an operator gives up what is here of it", async () => {
+    const unknown = { left: "unknown", why: "its story cannot be read", elsewhere: true } as const;
+    for (const type of ["operator.destroyRequested", "operator.releaseRequested"] as const)
+      for (const recordAway of ["fails", undefined] as const) {
+        const { actor, refused } = begun({ ...(recordAway && { recordAway }) }, { restarted: true });
+        actor.send({ type: "host.examined", found: unknown });
+        actor.send({ type });
+        await settled();
+        expect(actor.getSnapshot().value).toBe("inactive");
+        actor.send(start);
+        expect(refused.at(-1)).toContain("away");
+      }
   });
 
   test("does not resume a guest that departs, and forgets it when it has left", async () => {

@@ -37,7 +37,7 @@ export type DomainEvent =
   | { type: "peer.concedeRequested" }
   /** A restarted host goes on with a migration. */
   | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
-  | { type: "migration.ended"; found: Found }
+  | { type: "migration.ended"; migrationId: string; found: Found }
   | { type: "host.examined"; found: Found }
   | { type: "monitor.stopped" }
   | { type: "monitor.resumed" }
@@ -132,6 +132,7 @@ export const { createMachine, createStateConfig } = setup({
   },
   guards: {
     found: ({ event }, left: Found["left"]) => "found" in event && event.found.left === left,
+    isAnothers: ({ event, context }) => "migrationId" in event && event.migrationId !== context.migrationId,
   },
 });
 

@@ -18,6 +18,11 @@ const alreadyRunning = rejecting("domain is already running");
 const another = (job: string) => rejecting(`another job is active: ${job}`);
 const knownAlready = keeping("the state says so already");
 const noMigration = keeping("no migration of this guest is under way here");
+/** Only the migration that the guest was given to says what is left of it. */
+const givenBack = [
+  { guard: "isAnothers", ...keeping("another migration of the guest is under way") },
+  ...settled,
+] as const;
 
 /** While a job is under way, requests that would change the guest are rejected. */
 const whileJob = (job: string) =>
@@ -239,7 +244,7 @@ export const domainMachine = createMachine({
         // libvirt suspends a guest in the middle of its migration; it stays suspended at the destination.
         "operator.suspendRequested": keeping("the migration goes on with a suspended guest"),
         "operator.destroyRequested": keeping("the source's machine ends the guest"),
-        "migration.ended": settled,
+        "migration.ended": givenBack,
       },
     },
     arriving: {
@@ -247,7 +252,7 @@ export const domainMachine = createMachine({
       on: {
         ...whileJob("migration in"),
         "operator.destroyRequested": keeping("the destination's machine refuses or ends the guest"),
-        "migration.ended": settled,
+        "migration.ended": givenBack,
       },
     },
     broken: {
@@ -308,8 +313,8 @@ export const domainMachine = createMachine({
         input: ({ context }) => context.uuid,
         onDone: [
           { guard: isDone, target: "leaving", actions: "markAway" },
-          // The record of the guest stays on disk, so that a restarted host quarantines it again.
-          { target: "inactive", actions: [noteFailed, "markAway"] },
+          // The record of the guest stays on disk then, so that a restarted host quarantines it again.
+          { target: "leaving", actions: [noteFailed, "markAway"] },
         ],
       },
     },

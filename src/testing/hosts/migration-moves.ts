@@ -110,7 +110,11 @@ function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dN
         ];
       }
       if (there.is !== "reserving" || givenTo(read, d, "arriving", id) === null) return [];
-      const gone = species.send(machine, { type: "migration.ended", found: { left: "nothing" } }).to;
+      const gone = species.send(machine, {
+        type: "migration.ended",
+        migrationId: String(id),
+        found: { left: "nothing" },
+      }).to;
       const { of, kept } = read(d.presence);
       const keepsAway =
         kept &&
@@ -220,7 +224,9 @@ function atDestination(surroundings: Surroundings, { id, own, d, dName }: Seen):
       const { is: qemuIs, of, mute } = read(d.qemu);
       const becomes = (next: typeof there.is) => own.destination.becomes(destinationAs(there, next));
       const ended = (left: "running" | "nothing") =>
-        d.machine.becomes(species.send(machine, { type: "migration.ended", found: { left } }).to);
+        d.machine.becomes(
+          species.send(machine, { type: "migration.ended", migrationId: String(id), found: { left } }).to,
+        );
       const isWhole = qemuIs === "complete" && of === id;
       const ran = own.fate.becomes("ran");
       switch (there.is) {
@@ -313,7 +319,11 @@ function settles({ species, rules }: Surroundings, { id, own, s, d, sName, dName
           return there.is === "listening" ? refuses("refusing") : obeys(decisionIn(there) ?? "refused");
         case "refuseForGood": {
           if (there.is !== "reserving") return refuses("refused");
-          const { to } = species.send(machine, { type: "migration.ended", found: { left: "nothing" } });
+          const { to } = species.send(machine, {
+            type: "migration.ended",
+            migrationId: String(id),
+            found: { left: "nothing" },
+          });
           return [
             ...refuses("refused").map((move) => ({
               ...move,
@@ -360,7 +370,10 @@ function endsAtSource(surroundings: Surroundings, { id, own, s, to, sName }: See
       const { is, unreadable } = read(own.source);
       if (machine === null || unreadable) return [];
       const left = (found: "running" | "paused" | "nothing" | "away") =>
-        s.machine.becomes(species.send(machine, { type: "migration.ended", found: { left: found } }).to);
+        s.machine.becomes(
+          species.send(machine, { type: "migration.ended", migrationId: String(id), found: { left: found } })
+            .to,
+        );
       if (is === "lost") return [calm(`${sName} is done with migration ${id}`, [left("nothing")])];
       if (is === "stayed") {
         const { is: qemuIs } = read(s.qemu);
