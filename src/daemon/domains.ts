@@ -345,21 +345,15 @@ export class Domains {
     await this.#acted(entry);
   }
 
-  /**
-   * The effect of the domain machine that records a concession, or that the guest of a migration which was never resolved is
-   * given up here. While that is not durable the guest's record stays, so that a restarted host quarantines it again.
-   */
+  /** The effect of the domain machine that records a concession, or that the guest of an unresolved migration is given up. */
   async recordAway(uuid: string): Promise<void> {
     const to = this.#conceded.get(uuid);
     this.#conceded.delete(uuid);
     if (to !== undefined) return this.setAway(uuid, to);
     if (this.#byUuid.get(uuid)?.definition == null) return;
-    const departure = this.#departures.get(uuid) ?? { why: "failed" };
-    this.#departures.set(uuid, { ...departure, keepsRecord: true });
     const presence = await this.presenceOf(uuid).catch(() => undefined);
     const migrationId = presence?.departing ?? presence?.incoming ?? "unknown";
     await this.setAway(uuid, { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() });
-    this.#departures.set(uuid, departure);
   }
 
   /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */

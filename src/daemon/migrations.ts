@@ -53,7 +53,7 @@ import {
   saidIn,
 } from "./step-cookies.js";
 import { renamed, type StepWords } from "./step-words.js";
-import { endDisowned, identityIn, ownsItsGuest } from "./story-owner.js";
+import { endDisowned, identityIn, newestFirst, ownsItsGuest } from "./story-owner.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
@@ -111,9 +111,13 @@ export class Migrations {
       });
     }
     const uuids = new Set<string>();
-    for (const story of stories) {
+    const doubted = new Set(unreadable.flatMap(({ guest, isCertain }) => (isCertain ? (guest.uuid ?? []) : [])));
+    for (const story of newestFirst(stories)) {
       try {
-        if (!(await ownsItsGuest(this.#host, story))) {
+        const { uuid: known = "" } = identityIn(story) ?? {};
+        const isDoubted = doubted.has(known);
+        doubted.add(known);
+        if (!(await ownsItsGuest(this.#host, story, isDoubted))) {
           await endDisowned(this.#host, story);
           continue;
         }
@@ -163,10 +167,16 @@ export class Migrations {
     const { clock, complain, domains } = this.#host;
     for (;;) {
       await pause(clock, takeUpAgainMs);
-      // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
-      if (domains.quarantineOf(uuid) === null) return;
       try {
-        if (!(await ownsItsGuest(this.#host, story))) return;
+        // An operator has ended the quarantine, and the guest may have come back since.
+        const isGivenUp = domains.quarantineOf(uuid) === null;
+        if (!(await ownsItsGuest(this.#host, story, isGivenUp))) {
+          await endDisowned(this.#host, story);
+          this.#unreadable.delete(story.migrationId);
+          return;
+        }
+        // Its QEMU is being ended, which can fail.
+        if (isGivenUp) continue;
         await this.#takeUp(story);
         this.#unreadable.delete(story.migrationId);
         return;

@@ -24,7 +24,16 @@ export function identityIn({ records }: OpenStory): Identity | undefined {
   return opened?.kind === "opened" ? opened.input.identity : undefined;
 }
 
-export async function ownsItsGuest({ domains }: Host, story: OpenStory): Promise<boolean> {
+export const newestFirst = (stories: readonly OpenStory[]): OpenStory[] =>
+  stories.toSorted((one, other) => begunMs(other) - begunMs(one));
+const begunMs = ({ records }: OpenStory): number => records[0]?.atMs ?? 0;
+
+/** `isDoubted`: another story of the guest is newer, or cannot be read. */
+export async function ownsItsGuest(
+  { domains }: Host,
+  story: OpenStory,
+  isDoubted: boolean,
+): Promise<boolean> {
   const identity = identityIn(story);
   if (identity === undefined) return true;
   // A record that cannot be read says nothing against the story.
@@ -32,6 +41,7 @@ export async function ownsItsGuest({ domains }: Host, story: OpenStory): Promise
   return isGoneOnWith({
     migrationId: story.migrationId,
     recorded: record === undefined ? undefined : (record.incoming ?? record.departing),
+    isDoubted,
     isItsQemu: record !== undefined && isQemuOf(story, record),
   });
 }

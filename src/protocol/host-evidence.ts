@@ -38,14 +38,18 @@ export interface OpenStoryAtRestart {
   readonly recorded: string | null | undefined;
   /** The QEMU in the record is the one of the story. */
   readonly isItsQemu: boolean;
+  /** Another story of the guest is newer, or cannot be read. */
+  readonly isDoubted: boolean;
 }
 
 /**
  * Whether a restarted host goes on with a story. A guest belongs to one migration at a time, which its record names: a story
  * that was given up while its QEMU did not answer must not end what has come to the host since.
  */
-export const isGoneOnWith = ({ migrationId, recorded, isItsQemu }: OpenStoryAtRestart): boolean =>
-  recorded === undefined || recorded === migrationId || (recorded === null && isItsQemu);
+export function isGoneOnWith({ migrationId, recorded, isItsQemu, isDoubted }: OpenStoryAtRestart): boolean {
+  if (recorded === migrationId) return true;
+  return !isDoubted && (recorded === undefined || (recorded === null && isItsQemu));
+}
 
 /** A guest of which a restarted host has a record, and no story that it goes on with. */
 export interface RecordedGuest {

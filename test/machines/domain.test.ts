@@ -23,7 +23,7 @@ const effects: readonly Effect[] = [
 
 /** A machine whose effects wait, succeed or fail. */
 function begun(
-  behaviour: Partial<Record<Effect, "waits" | "fails">> = {},
+  behaviour: Partial<Record<Effect, "waits" | "fails" | "done">> = {},
   input: { restarted?: boolean; away?: boolean } = {},
 ) {
   const actors = Object.fromEntries(
@@ -116,14 +116,17 @@ describe("the domain machine", () => {
   test("a guest that may run elsewhere stays away when an operator gives up what is here of it", async () => {
     const unknown = { left: "unknown", why: "its story cannot be read", elsewhere: true } as const;
     for (const type of ["operator.destroyRequested", "operator.releaseRequested"] as const)
-      for (const recordAway of ["fails", undefined] as const) {
-        const { actor, refused } = begun({ ...(recordAway && { recordAway }) }, { restarted: true });
+      for (const [recordAway, state, why] of [
+        ["done", "inactive", "away"],
+        ["fails", "quarantined", "may run on another host"],
+      ] as const) {
+        const { actor, refused } = begun({ recordAway }, { restarted: true });
         actor.send({ type: "host.examined", found: unknown });
         actor.send({ type });
         await settled();
-        expect(actor.getSnapshot().value).toBe("inactive");
+        expect(actor.getSnapshot().value).toBe(state);
         actor.send(start);
-        expect(refused.at(-1)).toContain("away");
+        expect(refused.at(-1)).toContain(why);
       }
   });
 

@@ -313,8 +313,19 @@ export const domainMachine = createMachine({
         input: ({ context }) => context.uuid,
         onDone: [
           { guard: isDone, target: "leaving", actions: "markAway" },
-          // The record of the guest stays on disk then, so that a restarted host quarantines it again.
-          { target: "leaving", actions: [noteFailed, "markAway"] },
+          {
+            target: "quarantined",
+            actions: [
+              noteFailed,
+              {
+                type: "quarantine",
+                params: {
+                  why: "that the guest may run on another host cannot be recorded here",
+                  elsewhere: true,
+                },
+              },
+            ],
+          },
         ],
       },
     },

@@ -180,7 +180,10 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
       if (!isUp(read, here)) return [];
       const machine = machineOf(read, here);
       if (!machine.effects.has("recordAway")) return [];
-      const asker = askers.find((other) => ["granting", "lateGranting"].includes(read(other.asking)));
+      const isAsked = machine.state === "conceding";
+      const asker = askers.find(
+        (other) => isAsked && ["granting", "lateGranting"].includes(read(other.asking)),
+      );
       const to = asker === undefined ? -1 : parts.hosts.indexOf(asker);
       const isAwaited = asker !== undefined && read(asker.asking) === "granting";
       const told = (answer: "granted" | "nothing"): Change[] =>

@@ -9,7 +9,7 @@
 // partitions without a fault. The source's question and its answer are one move.
 
 import { domainMachine } from "../../machines/domain/machine.js";
-import { answerOfHost, atRestart, confirmCounts } from "../../protocol/host-evidence.js";
+import { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Read } from "../components.js";
 import { type Explored, explore } from "../explore.js";
 import { PackedWorld } from "../packed-world.js";
@@ -44,7 +44,7 @@ export interface HostSearch {
 
 const wholeRules: HostRules = {
   machine: domainMachine,
-  ...{ answerOfHost, atRestart, confirmCounts },
+  ...{ answerOfHost, atRestart, confirmCounts, isGoneOnWith },
   keeps: new Set(orders),
 };
 

@@ -15,11 +15,11 @@ import {
   type HostParts,
   type MigrationParts,
   machineOf,
+  type Presence,
   presence,
   type Qemu,
   qemu,
   runs,
-  type Source,
   source,
   sourceIsOpen,
 } from "./parts.js";
@@ -248,25 +248,29 @@ function woken(
     machine = species.send(machine, { type: "migration.recovered", migrationId: String(id), direction }).to;
     return rests();
   };
-  for (const story of incoming) {
-    const there = read(story.parts.destination);
-    if (!destinationIsOpen(there)) continue;
-    // An earlier story whose copy was destroyed is gone on with too, and finds nothing.
-    for (const { parts } of outgoing) {
-      const departed = read(parts.source);
-      if (sourceIsOpen(departed))
-        changes.push(parts.source.becomes(source(isHandedOver(departed) ? "left" : "lost")));
-    }
+  const recorded = recordedIn(read(here.presence));
+  const stories: readonly Side[] = [
+    ...incoming.map((story) => ({ ...story, direction: "in" as const })),
+    ...outgoing.map((story) => ({ ...story, direction: "out" as const })),
+  ];
+  let isDoubted = stories.some((side) => isUnreadable(side, read));
+  let mine: Side | undefined;
+  for (const side of stories.filter((one) => isOpen(one, read)).toSorted((a, b) => b.id - a.id)) {
+    const migrationId = String(side.id);
+    if (rules.isGoneOnWith({ migrationId, recorded, isItsQemu: false, isDoubted })) mine = side;
+    else changes.push(disowned(side, read));
+    isDoubted = true;
+  }
+  if (mine?.direction === "in") {
+    const there = read(mine.parts.destination);
     if (there.is === "listening") {
       if (rules.keeps.has("an undecided migration is refused at a restart"))
-        changes.push(story.parts.destination.becomes(destinationAs(there, "refusing")));
-      return recovered(story.id, "in");
+        changes.push(mine.parts.destination.becomes(destinationAs(there, "refusing")));
+      return recovered(mine.id, "in");
     }
-    return seesMute && there.is === "taking" ? quarantine("story") : recovered(story.id, "in");
+    return seesMute && there.is === "taking" ? quarantine("story") : recovered(mine.id, "in");
   }
-  for (const story of outgoing)
-    if (sourceIsOpen(read(story.parts.source)))
-      return seesMute ? quarantine("story") : recovered(story.id, "out");
+  if (mine !== undefined) return seesMute ? quarantine("story") : recovered(mine.id, "out");
 
   const examined = (found: Found) => {
     machine = species.send(machine, { type: "host.examined", found }).to;
@@ -322,18 +326,37 @@ function woken(
   }
 }
 
-/** Its copy is gone, and only the destination can go on. */
-const isHandedOver = ({ is }: Source): boolean => is === "handedOver" || is === "killing";
+type Side = Story & { readonly direction: "in" | "out" };
+const isOpen = ({ direction, parts }: Side, read: Read): boolean =>
+  direction === "in" ? destinationIsOpen(read(parts.destination)) : sourceIsOpen(read(parts.source));
+const isUnreadable = ({ direction, parts }: Side, read: Read): boolean =>
+  direction === "in" ? read(parts.destination).unreadable : read(parts.source).unreadable;
+
+/** The migration that the record of a guest names; null when it names none; undefined when there is no record. */
+const recordedIn = ({ is, of }: Presence): string | null | undefined =>
+  is === "none" ? undefined : is === "in" || is === "out" ? String(of) : null;
+
+/** A story that does not own its guest any more is ended. What it has decided stands. */
+function disowned({ direction, parts }: Side, read: Read): Change {
+  if (direction === "out") return parts.source.becomes(source("lost"));
+  const there = read(parts.destination);
+  return parts.destination.becomes(destinationAs(there, decisionIn(there) === "taken" ? "lost" : "refused"));
+}
 
 /** A mute QEMU answers, or is gone; what waited for that goes on. */
 function answersAgain(surroundings: Surroundings, host: number, here: HostParts): Rule {
-  const { species } = surroundings;
+  const { species, rules } = surroundings;
   const { incoming, outgoing } = storiesOf(surroundings, host);
+  const sides: readonly Side[] = [
+    ...incoming.map((story) => ({ ...story, direction: "in" as const })),
+    ...outgoing.map((story) => ({ ...story, direction: "out" as const })),
+  ];
   return {
     reads: [
       here.machine,
       here.qemu,
       here.waiting,
+      here.presence,
       ...outgoing.map((story) => story.parts.source),
       ...incoming.map((story) => story.parts.destination),
     ],
@@ -347,39 +370,37 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
       if (!isUp(read, here) || waiting === "nothing") return [];
       const machine = machineOf(read, here);
       const waitsNoMore = here.waiting.becomes("nothing");
-      // An operator has ended the guest meanwhile: the story that waited for its QEMU finds none, and ends.
-      const ended = (of: Read): Change[] => [
-        waitsNoMore,
-        ...(waiting === "story" ? [...outgoing, ...incoming] : []).flatMap((story): Change[] =>
-          machine.migrationId === String(story.id)
-            ? []
-            : outgoing.includes(story)
-              ? sourceIsOpen(of(story.parts.source))
-                ? [story.parts.source.becomes(source(isHandedOver(of(story.parts.source)) ? "left" : "lost"))]
-                : []
-              : destinationIsOpen(of(story.parts.destination))
-                ? [story.parts.destination.becomes(destinationAs(of(story.parts.destination), "lost"))]
-                : [],
-        ),
-      ];
-      // The story's QEMU is being ended: only then has the story nothing more to find.
-      if (machine.state === "ending") return [];
-      if (!machine.quarantined) return [calm(`${hostName(host)} waits no more for its QEMU`, ended(read))];
-      const name = `${hostName(host)} finds that its QEMU answers`;
+      const isGivenUp = !machine.quarantined;
       if (waiting === "qemu") {
+        if (isGivenUp) return [calm(`${hostName(host)} waits no more for its QEMU`, [waitsNoMore])];
         const { to } = species.send(machine, { type: "host.examined", found: foundOf(now) });
-        return [calm(name, [here.machine.becomes(to), waitsNoMore])];
+        return [
+          calm(`${hostName(host)} finds that its QEMU answers`, [here.machine.becomes(to), waitsNoMore]),
+        ];
       }
-      const taking = incoming.find(({ parts }) => destinationIsOpen(read(parts.destination)));
-      const leaving = outgoing.find(({ parts }) => sourceIsOpen(read(parts.source)));
-      const story = taking ?? leaving;
-      if (story === undefined) return [calm(name, [waitsNoMore])];
+      const recorded = recordedIn(read(here.presence));
+      const open = sides.filter((side) => isOpen(side, read) && String(side.id) !== machine.migrationId);
+      const owns = (side: Side) =>
+        rules.isGoneOnWith({
+          ...{ migrationId: String(side.id), recorded, isItsQemu: false, isDoubted: isGivenUp },
+        });
+      const gone = open.filter((side) => !owns(side));
+      if (gone.length > 0 || open.length === 0)
+        return [
+          calm(`${hostName(host)} does not go on with the story that waited for its QEMU`, [
+            ...gone.map((side) => disowned(side, read)),
+            waitsNoMore,
+          ]),
+        ];
+      const [story] = open;
+      // Its QEMU is being ended, which can fail.
+      if (story === undefined || isGivenUp) return [];
       const { to } = species.send(machine, {
         type: "migration.recovered",
         migrationId: String(story.id),
-        direction: taking === undefined ? "out" : "in",
+        direction: story.direction,
       });
-      return [calm(name, [here.machine.becomes(to), waitsNoMore])];
+      return [calm(`${hostName(host)} finds that its QEMU answers`, [here.machine.becomes(to), waitsNoMore])];
     },
   };
 }

@@ -2,7 +2,7 @@
 // the evidence rules, and the breakages that a test puts in to see that the search finds them.
 
 import type { AnyStateMachine } from "xstate";
-import type { answerOfHost, atRestart, confirmCounts } from "../../protocol/host-evidence.js";
+import type { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Change, WorldMove } from "../components.js";
 import { type MoveKind, moveKinds } from "../search-world.js";
 import type { DomainSpecies } from "./domain-species.js";
@@ -18,6 +18,7 @@ export interface HostRules {
   readonly machine: AnyStateMachine;
   readonly answerOfHost: typeof answerOfHost;
   readonly atRestart: typeof atRestart;
+  readonly isGoneOnWith: typeof isGoneOnWith;
   readonly confirmCounts: typeof confirmCounts;
   /** Orders of the daemon that no function decides; a breakage turns one off. */
   readonly keeps: ReadonlySet<Kept>;
