@@ -111,7 +111,9 @@ export class Migrations {
       });
     }
     const uuids = new Set<string>();
-    const doubted = new Set(unreadable.flatMap(({ guest, isCertain }) => (isCertain ? (guest.uuid ?? []) : [])));
+    const doubted = new Set(
+      unreadable.flatMap(({ guest, isCertain }) => (isCertain ? (guest.uuid ?? []) : [])),
+    );
     for (const story of newestFirst(stories)) {
       try {
         const { uuid: known = "" } = identityIn(story) ?? {};

@@ -4,8 +4,8 @@ import { parentPort, workerData } from "node:worker_threads";
 import { register } from "tsx/esm/api";
 
 register();
-const { searchHosts } = await import("../../src/testing/hosts/hosts-world.ts");
+const { inARow, searchHosts } = await import("../../src/testing/hosts/hosts-world.ts");
 const { breakages } = await import("./host-breakages.ts");
-const { breakage, ...search } = workerData;
-const rules = breakage === undefined ? {} : breakages[breakage]();
-parentPort.postMessage(searchHosts({ ...search, rules }));
+const { breakage, hosts, migrations, faults } = workerData;
+const rules = breakage === undefined ? {} : breakages[breakage].rules();
+parentPort.postMessage(searchHosts({ hosts, migrations: inARow(hosts, migrations), faults, rules }));

@@ -32,6 +32,10 @@ import {
 import { restartRules } from "./restart.js";
 import { type HostRules, type Migration, orders, type Surroundings } from "./surroundings.js";
 
+/** Migrations from each host to the next: A to B and back, or A to B to C. */
+export const inARow = (hosts: number, migrations: number): Migration[] =>
+  Array.from({ length: migrations }, (_, at) => ({ from: at % hosts, to: (at + 1) % hosts }));
+
 export interface HostSearch {
   readonly hosts: number;
   /** In a row: each may begin when the one before it has. */
