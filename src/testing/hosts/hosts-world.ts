@@ -15,6 +15,7 @@ import { type Explored, explore } from "../explore.js";
 import { PackedWorld } from "../packed-world.js";
 import { DomainSpecies } from "./domain-species.js";
 import { hostRules } from "./host-moves.js";
+import { hostMerges } from "./merges.js";
 import { migrationRules } from "./migration-moves.js";
 import {
   allOf,
@@ -42,6 +43,8 @@ export interface HostSearch {
   readonly migrations: readonly Migration[];
   readonly faults: number;
   readonly maxStates?: number;
+  /** Whether states that differ only in what is over are one. Default: yes. */
+  readonly reduced?: boolean;
   /** A breakage replaces some of the daemon's rules. */
   readonly rules?: Partial<HostRules>;
 }
@@ -60,6 +63,7 @@ function hostsWorld({
   hosts,
   migrations,
   rules = {},
+  reduced = true,
 }: Omit<HostSearch, "faults" | "maxStates">): PackedWorld {
   const parts = partsOf(hosts, migrations.length);
   const whole = { ...wholeRules, ...rules };
@@ -99,7 +103,7 @@ function hostsWorld({
       ]),
       ...migrations.flatMap((_, id) => migrationRules(surroundings, id)),
     ],
-    merges: [],
+    merges: reduced ? hostMerges(parts, migrations) : [],
     always: {
       reads: parts.hosts.flatMap((host) => [host.qemu, host.orphan]),
       broken: (read) => (copies(parts, read) > 1 ? "G1: two copies of the guest run" : undefined),

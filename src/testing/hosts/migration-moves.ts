@@ -353,7 +353,7 @@ function confirms({ rules, parts, migrations }: Surroundings, { id, own, s, sNam
         moves.push(calm(`Confirm ${id} is delivered with its receipt`, [kills]));
       if (counts(false)) moves.push(requested(`a stray Confirm without a receipt reaches ${sName}`, [kills]));
       const isMatched = rules.keeps.has("a message is matched by the migration's id");
-      if (!isMatched && earlier.some((migration) => read(migration.led) === led.finished))
+      if (!isMatched && earlier.some((migration) => read(migration.led) !== led.nothing))
         moves.push(calm(`the Confirm of an earlier migration reaches ${sName} late`, [kills]));
       return moves;
     },

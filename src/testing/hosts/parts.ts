@@ -40,7 +40,7 @@ const internPresence = interning<Presence>();
 export const presence = (is: Presence["is"], of: number | null = null, kept = false): Presence =>
   internPresence({ is, of, forgotten: false, kept });
 export const forgotten = ({ is, of, kept }: Presence): Presence =>
-  internPresence({ is, of, forgotten: is !== "none", kept });
+  internPresence({ is, of, forgotten: is === "in" || is === "out", kept });
 
 /** The source's side of a migration, as its journal has it; every state is durable before its effect. */
 export interface Source {
