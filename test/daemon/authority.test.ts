@@ -192,6 +192,30 @@ describe("a host answers with evidence only", () => {
     });
   });
 
+  test("what is released of a guest that may run elsewhere stays away from this host", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const [source = 0] = lab.guest.pids();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      await lab.hosts.a.kill();
+      flipBit(storyOf(lab, "a"));
+      process.kill(source, "SIGKILL");
+      await until(() => lab.guest.pids().length === 1);
+      await lab.hosts.a.start();
+      const a = await lab.redial("a").rpc();
+      await a.call(own.procedures.release, { uuid: lab.guest.uuid });
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("switchover release");
+      await lab.guest.counts("b");
+      expect(lab.guest.pids()).toHaveLength(1);
+      expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
+    });
+  });
+
   test("a destination that has lost its journal does not refuse a guest that it may have run", {
     timeout,
   }, async () => {
@@ -379,6 +403,35 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
       } finally {
         free();
       }
+    });
+  });
+});
+
+describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves", () => {
+  test("does not make the source forget that the guest is away, also when it is about to come back", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const free = full(join(lab.hosts.a.directory, "state", "away"));
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      writeFileSync(join(lab.hosts.a.directory, "state", "away", "filler"), Buffer.alloc(4096));
+      await steps.confirm();
+      await lab.runsAt("b");
+      free();
+      const back = lab.peerToPeer("b", "a", "back", { bandwidthMiBps: 1 }).catch(() => {});
+      await until(() => lab.guest.pids().length === 2);
+      await lab.restart("a");
+      await back;
+      await lab.runsAt("b");
+      const a = await lab.redial("a").rpc();
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("away");
+      expect(lab.guest.pids()).toHaveLength(1);
+      expect(lab.hosts.a.takeSaid()).toContain("cannot be recorded yet");
+      lab.hosts.b.takeSaid();
     });
   });
 });

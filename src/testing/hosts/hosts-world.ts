@@ -13,6 +13,8 @@ import { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../prot
 import type { Read } from "../components.js";
 import { type Explored, explore } from "../explore.js";
 import { PackedWorld } from "../packed-world.js";
+import { concessionRules } from "./concessions.js";
+import { deathRules } from "./deaths.js";
 import { DomainSpecies } from "./domain-species.js";
 import { hostRules } from "./host-moves.js";
 import { hostMerges } from "./merges.js";
@@ -30,6 +32,7 @@ import {
   source,
   sourceIsOpen,
 } from "./parts.js";
+import { requestRules } from "./requests.js";
 import { restartRules } from "./restart.js";
 import { type HostRules, type Migration, orders, type Surroundings } from "./surroundings.js";
 
@@ -99,6 +102,9 @@ function hostsWorld({
     rules: [
       ...parts.hosts.flatMap((_, host) => [
         ...hostRules(surroundings, host),
+        ...concessionRules(surroundings, host),
+        ...requestRules(surroundings, host),
+        ...deathRules(surroundings, host),
         ...restartRules(surroundings, host),
       ]),
       ...migrations.flatMap((_, id) => migrationRules(surroundings, id)),

@@ -159,3 +159,11 @@ export function machineOf(read: Read, { machine }: HostParts): DomainStanding {
   if (standing === null) throw new Error("the daemon is down");
   return standing;
 }
+
+export const isUp = (read: Read, { machine }: HostParts): boolean => read(machine) !== null;
+
+export function fateOf({ migrations }: Parts, m: number) {
+  const migration = migrations[m];
+  if (migration === undefined) throw new RangeError(`there is no migration ${m}`);
+  return migration.fate;
+}

@@ -1,204 +1,33 @@
-// A daemon of the host world that dies, with or without its memory, and one that comes up again and finds what is left:
-// src/daemon/migrations.ts (`recover`) and src/daemon/domain-recovery.ts by the same rules, as one move.
+// A daemon of the host world that comes up again and finds what is left: src/daemon/migrations.ts (`recover`) and
+// src/daemon/domain-recovery.ts by the same rules, as one move. And a QEMU that was mute then, and answers later.
 
 import type { Found } from "../../machines/domain/context.js";
-import type { Change, Read, Rule, WorldMove } from "../components.js";
+import type { Change, Read, Rule } from "../components.js";
 import type { DomainStanding } from "./domain-species.js";
-import { fateOf, isUp } from "./host-moves.js";
 import {
-  type Asking,
   decisionIn,
-  destination,
   destinationAs,
-  destinationIsOpen,
-  forgotten,
   type HostParts,
-  type MigrationParts,
+  isUp,
   machineOf,
-  type Presence,
-  presence,
   type Qemu,
   qemu,
   runs,
-  source,
-  sourceIsOpen,
 } from "./parts.js";
-import { calm, fault, hostName, type Surroundings } from "./surroundings.js";
-
-/** A migration that this host is a side of. */
-interface Story {
-  readonly id: number;
-  readonly parts: MigrationParts;
-  readonly to: number;
-}
-
-function storiesOf({ migrations, parts }: Surroundings, host: number) {
-  const stories = migrations.flatMap(({ from, to }, id): (Story & { out: boolean })[] => {
-    const of = parts.migrations[id];
-    if (of === undefined || (from !== host && to !== host)) return [];
-    return [{ id, parts: of, to, out: from === host }];
-  });
-  return { outgoing: stories.filter(({ out }) => out), incoming: stories.filter(({ out }) => !out) };
-}
+import { disowned, isOpen, isUnreadable, recordedIn, type Side, type Story, storiesOf } from "./stories.js";
+import { calm, hostAt, hostName, type Surroundings } from "./surroundings.js";
 
 export function restartRules(surroundings: Surroundings, host: number): Rule[] {
-  const here = surroundings.parts.hosts[host];
-  if (here === undefined) throw new RangeError(`there is no host ${host}`);
-  return [
-    deaths(surroundings, host, here),
-    qemuDeaths(surroundings, host, here),
-    wakes(surroundings, host, here),
-    answersAgain(surroundings, host, here),
-  ];
-}
-
-const unasked: Readonly<Record<Asking, Asking>> = {
-  nothing: "nothing",
-  asked: "late",
-  late: "late",
-  granting: "lateGranting",
-  lateGranting: "lateGranting",
-  granted: "nothing",
-  reclaiming: "nothing",
-};
-
-/** Whether it may have been the only copy that could go on. */
-const isOnly = ({ is, of }: Qemu, fate: (of: number) => string): boolean =>
-  is === "absent" || is === "incoming" ? false : is === "sent" ? of !== null && fate(of) === "open" : true;
-
-/** A copy that the source still has is not the only one. */
-const mayBeOnly = (read: Read, { parts }: Surroundings, here: HostParts): boolean => {
-  const now = read(here.qemu);
-  if (now.is === "complete" && now.of !== null && read(fateOf(parts, now.of)) === "open") return false;
-  return isOnly(now, (of) => read(fateOf(parts, of)));
-};
-
-function deaths(surroundings: Surroundings, host: number, here: HostParts): Rule {
-  const { parts } = surroundings;
-  const { incoming, outgoing } = storiesOf(surroundings, host);
-  const name = hostName(host);
-  const others = parts.hosts.filter((other) => other !== here);
-  const down: Change[] = [
-    here.machine.becomes(null),
-    here.waiting.becomes("nothing"),
-    here.asking.changes("unasked", (ask) => unasked[ask]),
-    here.qemu.changes("up", (now) => (now.is === "booting" ? qemu("running", null, now.mute) : now)),
-    ...others.map((other) =>
-      other.asking.changes("unanswered", (ask) =>
-        ask === "granting" || ask === "lateGranting" ? "nothing" : ask,
-      ),
-    ),
-    ...incoming.map(({ parts: { destination: there } }) =>
-      there.changes("unreserved", (now) => (now.is === "reserving" ? destinationAs(now, "none") : now)),
-    ),
-  ];
-  const journalLost: Change[] = [
-    parts.damaged.becomes(true),
-    ...outgoing.map((story) => story.parts.source.changes("lost", () => source("none"))),
-    ...incoming.map((story) =>
-      story.parts.destination.changes("lost", ({ is, unreadable, otherJournal }) =>
-        destination("none", { otherJournal: otherJournal || unreadable || is !== "none" }),
-      ),
-    ),
-    here.presence.changes("forgotten", forgotten),
-  ];
-  return {
-    faultsOnly: true,
-    reads: [
-      here.machine,
-      here.qemu,
-      here.orphan,
-      ...outgoing.map((story) => story.parts.source),
-      ...incoming.map((story) => story.parts.destination),
-      ...parts.migrations.map(({ fate }) => fate),
-    ],
-    moves: (read) => {
-      if (!isUp(read, here)) return [];
-      const now = read(here.qemu);
-      const is = now.is === "booting" ? "running" : now.is;
-      const moves: WorldMove[] = [
-        fault(`the daemon of ${name} dies`, down),
-        fault(`the daemon of ${name} dies and loses its journal`, [...down, ...journalLost]),
-        fault(`the daemon of ${name} dies and loses all its state`, [
-          ...down,
-          ...journalLost,
-          here.presence.becomes(presence("none")),
-          here.away.becomes(null),
-          here.defined.becomes(false),
-          here.qemu.becomes(qemu("absent")),
-          ...(is === "absent" ? [] : [here.orphan.becomes(is === "running" ? "running" : "still")]),
-        ]),
-        fault(`host ${name} reboots`, [
-          ...down,
-          here.qemu.becomes(qemu("absent")),
-          here.orphan.becomes("none"),
-          ...(mayBeOnly(read, surroundings, here) || read(here.orphan) !== "none"
-            ? [parts.ended.becomes(true)]
-            : []),
-        ]),
-      ];
-      const mute = here.qemu.becomes(qemu(is, now.of, true));
-      if (is !== "absent")
-        moves.push(fault(`the daemon of ${name} dies and its QEMU is mute`, [...down, mute]));
-      const unreadable = (story: number, change: Change) => {
-        moves.push(
-          fault(`the daemon of ${name} dies, the story of migration ${story} is damaged`, [
-            ...down,
-            change,
-            parts.damaged.becomes(true),
-          ]),
-        );
-        if (is !== "absent")
-          moves.push(
-            fault(`the daemon of ${name} dies, story ${story} is damaged and QEMU is mute`, [
-              ...down,
-              change,
-              mute,
-              parts.damaged.becomes(true),
-            ]),
-          );
-      };
-      for (const { id, parts: of } of outgoing)
-        if (read(of.source).is !== "none") unreadable(id, of.source.becomes(source("none", true)));
-      for (const { id, parts: of } of incoming) {
-        const there = read(of.destination);
-        if (there.is !== "none" && there.is !== "reserving")
-          unreadable(id, of.destination.becomes(destination("none", { ...there, unreadable: true })));
-      }
-      return moves;
-    },
-  };
-}
-
-function qemuDeaths(surroundings: Surroundings, host: number, here: HostParts): Rule {
-  const { parts } = surroundings;
-  return {
-    faultsOnly: true,
-    reads: [here.qemu, here.orphan, ...parts.migrations.map(({ fate }) => fate)],
-    moves: (read) => {
-      const moves: WorldMove[] = [];
-      if (read(here.qemu).is !== "absent")
-        moves.push(
-          fault(`the QEMU of ${hostName(host)} dies`, [
-            here.qemu.becomes(qemu("absent")),
-            ...(mayBeOnly(read, surroundings, here) ? [parts.ended.becomes(true)] : []),
-          ]),
-        );
-      if (read(here.orphan) !== "none")
-        moves.push(
-          fault(`the QEMU that ${hostName(host)} has forgotten dies`, [
-            here.orphan.becomes("none"),
-            parts.ended.becomes(true),
-          ]),
-        );
-      return moves;
-    },
-  };
+  const here = hostAt(surroundings, host);
+  return [wakes(surroundings, host, here), answersAgain(surroundings, host, here)];
 }
 
 const unknown: Found = { left: "unknown", why: "" };
+
 const unresolved: Found = { left: "unknown", why: "", elsewhere: true };
+
 const nothing: Found = { left: "nothing" };
+
 const foundOf = (now: Qemu): Found =>
   now.is === "absent" ? nothing : { left: runs(now) ? "running" : "paused" };
 
@@ -324,23 +153,6 @@ function woken(
       changes.push(story.parts.destination.becomes(destinationAs(arrival, "arrived")));
       return examined(foundOf(now));
   }
-}
-
-type Side = Story & { readonly direction: "in" | "out" };
-const isOpen = ({ direction, parts }: Side, read: Read): boolean =>
-  direction === "in" ? destinationIsOpen(read(parts.destination)) : sourceIsOpen(read(parts.source));
-const isUnreadable = ({ direction, parts }: Side, read: Read): boolean =>
-  direction === "in" ? read(parts.destination).unreadable : read(parts.source).unreadable;
-
-/** The migration that the record of a guest names; null when it names none; undefined when there is no record. */
-const recordedIn = ({ is, of }: Presence): string | null | undefined =>
-  is === "none" ? undefined : is === "in" || is === "out" ? String(of) : null;
-
-/** A story that does not own its guest any more is ended. What it has decided stands. */
-function disowned({ direction, parts }: Side, read: Read): Change {
-  if (direction === "out") return parts.source.becomes(source("lost"));
-  const there = read(parts.destination);
-  return parts.destination.becomes(destinationAs(there, decisionIn(there) === "taken" ? "lost" : "refused"));
 }
 
 /** A mute QEMU answers, or is gone; what waited for that goes on. */

@@ -1,12 +1,12 @@
 // What all rules of the host world share: its parts, which host each migration leaves and reaches, the real domain machine,
-// the evidence rules, and the breakages that a test puts in to see that the search finds them.
+// the evidence rules of the daemon, and the orders of effects that a breakage turns off to see that the search finds it.
 
 import type { AnyStateMachine } from "xstate";
 import type { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
-import type { Change, WorldMove } from "../components.js";
+import type { Change, Read, WorldMove } from "../components.js";
 import { type MoveKind, moveKinds } from "../search-world.js";
-import type { DomainSpecies } from "./domain-species.js";
-import type { Parts } from "./parts.js";
+import type { DomainSpecies, DomainStanding } from "./domain-species.js";
+import { type HostParts, isUp, type MigrationParts, machineOf, type Parts } from "./parts.js";
 
 export interface Migration {
   readonly from: number;
@@ -55,3 +55,39 @@ export const requested = moveOf(moveKinds.requested);
 export const fault = moveOf(moveKinds.fault);
 
 export const hostName = (host: number): string => "ABC"[host] ?? String(host);
+
+/** @throws RangeError when there is no such host. */
+export function hostAt({ parts }: Surroundings, host: number): HostParts {
+  const here = parts.hosts[host];
+  if (here === undefined) throw new RangeError(`there is no host ${host}`);
+  return here;
+}
+
+export const others = ({ hosts }: Parts, host: number): HostParts[] =>
+  hosts.filter((_, other) => other !== host);
+
+/** A migration with its two hosts. */
+export interface Seen {
+  readonly id: number;
+  readonly own: MigrationParts;
+  readonly before: MigrationParts | undefined;
+  /** The source's host and the destination's. */
+  readonly s: HostParts;
+  readonly d: HostParts;
+  readonly to: number;
+  /** Their names. */
+  readonly sName: string;
+  readonly dName: string;
+}
+
+/** The domain machine, when it has given the guest to this migration. */
+export function givenTo(
+  read: Read,
+  host: HostParts,
+  state: "departing" | "arriving",
+  id: number,
+): DomainStanding | null {
+  if (!isUp(read, host)) return null;
+  const machine = machineOf(read, host);
+  return machine.state === state && machine.migrationId === String(id) ? machine : null;
+}
