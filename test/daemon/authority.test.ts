@@ -7,6 +7,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
@@ -412,21 +413,27 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
     timeout,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const free = full(join(lab.hosts.a.directory, "state", "away"));
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      await steps.finish();
-      writeFileSync(join(lab.hosts.a.directory, "state", "away", "filler"), Buffer.alloc(4096));
-      await steps.confirm();
-      await lab.runsAt("b");
-      free();
+      const directory = join(lab.hosts.a.directory, "state", "away");
+      const free = full(directory);
+      writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
+      const asked = {
+        ...{ dom: lab.dom, dconnuri: lab.hosts.b.uri, cookieIn: noCookie },
+        params: toParameters({ xml: lab.guest.xml("b") }),
+        flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST"]),
+      };
+      const patient = { deadlineMs: 60_000 };
+      try {
+        await (await lab.rpc("a")).call(procedures.domainMigratePerform3Params, asked, patient);
+        await lab.guest.counts("b");
+      } finally {
+        free();
+      }
       const back = lab.peerToPeer("b", "a", "back", { bandwidthMiBps: 1 }).catch(() => {});
       await until(() => lab.guest.pids().length === 2);
       await lab.restart("a");
       await back;
-      await lab.runsAt("b");
+      await until(() => lab.guest.pids().length === 1);
+      await lab.guest.counts("b");
       const a = await lab.redial("a").rpc();
       await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("away");
       expect(lab.guest.pids()).toHaveLength(1);
