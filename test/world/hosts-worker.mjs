@@ -6,6 +6,6 @@ import { register } from "tsx/esm/api";
 register();
 const { inARow, searchHosts } = await import("../../src/testing/hosts/hosts-world.ts");
 const { breakages } = await import("./host-breakages.ts");
-const { breakage, hosts, migrations, faults } = workerData;
+const { breakage, migrations, ...search } = workerData;
 const rules = breakage === undefined ? {} : breakages[breakage].rules();
-parentPort.postMessage(searchHosts({ hosts, migrations: inARow(hosts, migrations), faults, rules }));
+parentPort.postMessage(searchHosts({ ...search, migrations: inARow(search.hosts, migrations), rules }));

@@ -12,6 +12,7 @@ interface Search {
   readonly migrations: number;
   readonly faults: number;
   readonly breakage?: string;
+  readonly reduced?: boolean;
 }
 
 async function searchInThread(search: Search): Promise<Explored> {
@@ -45,11 +46,29 @@ test.each([
   1_200_000,
 );
 
+/** The guarantee that is broken, and by how many moves. */
+const verdict = ({ broken }: Explored) => ({ guarantee: broken?.guarantee, moves: broken?.moves.length });
+
 test.each(Object.entries(breakages))(
   "the search of two hosts finds it: %s",
   async (breakage, { migrations = 1, faults = 1 }) => {
-    const found = await searchInThread({ hosts: 2, migrations, faults, breakage });
+    const search = { hosts: 2, migrations, faults, breakage };
+    const found = await searchInThread(search);
     expect(told(found)).toMatch(/^G[1235]/);
+    if (faults > 1) return;
+    const unreduced = await searchInThread({ ...search, reduced: false });
+    expect(verdict(found)).toEqual(verdict(unreduced));
+    expect(found.states).toBeLessThanOrEqual(unreduced.states);
   },
   600_000,
 );
+
+test("the reduced search of two hosts finds nothing, as the unreduced one", async () => {
+  const search = { hosts: 2, migrations: 2, faults: 1 };
+  const [found, unreduced] = [
+    await searchInThread(search),
+    await searchInThread({ ...search, reduced: false }),
+  ];
+  expect([told(found), told(unreduced)]).toEqual(["", ""]);
+  expect(found.states).toBeLessThan(unreduced.states);
+}, 600_000);
