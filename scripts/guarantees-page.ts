@@ -134,6 +134,8 @@ A source asks its destination by the migration's id who has the guest ([docs/dec
 
 ${table(["the destination's evidence", "its answer"], answers)}
 
+These rules, and those by which a restarted host treats its records, are pure functions that the daemon calls ([src/protocol/host-evidence.ts](../src/protocol/host-evidence.ts)). A second exhaustive search runs them with the domain machine of each host ([src/testing/hosts](../src/testing/hosts/hosts-world.ts), [docs/decisions/0026](decisions/0026-the-search-has-a-world-of-hosts.md)): daemons that restart with and without their memory, QEMUs that do not answer, full disks, requests of operators, and migrations in a row whose messages arrive late. It checks G1, G2, G3 and G5 for two migrations and two faults on two hosts. \`npm run search -- hosts\` searches more.
+
 ## Where libvirt ends badly
 
 Each is a test of [test/world/guarantees.test.ts](../test/world/guarantees.test.ts); that an error carries the destination's own cause is one of [test/migrate/migrate.test.ts](../test/migrate/migrate.test.ts).

@@ -1,11 +1,15 @@
 // The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy] [unreduced]`, 4 faults
 // unless told. Prints the number of states and the speed, or the shortest story that breaks a guarantee, and then exits with 1.
+// `npm run search -- hosts [--hosts 2|3] [--migrations N] [--faults N]` searches what stands around the machines of one
+// migration: hosts that restart, requests of operators, migrations in a row.
 
 import { writeFileSync } from "node:fs";
 import { BrokenGuarantee, search } from "../src/testing/index.js";
+import { searchHostsAsTold } from "./search-hosts.js";
 
 const counterexamplePath = "counterexample.json";
 const words = process.argv.slice(2);
+if (words[0] === "hosts") process.exit(searchHostsAsTold(words.slice(1)));
 const faults = Number(words.find((it) => /^\d+$/.test(it)) ?? 4);
 const strange = words.find((it) => !/^(\d+|p2p|fence|storage|postcopy|unreduced)$/.test(it));
 if (strange !== undefined) {

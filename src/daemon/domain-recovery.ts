@@ -10,12 +10,15 @@ import { pause } from "../effects/pause.js";
 import { asRunningGuest } from "../guests.js";
 import type { Found } from "../machines/domain/machine.js";
 import { messageOf } from "../protocol/answer.js";
+import { atRestart } from "../protocol/host-evidence.js";
 import { type Presence, readPresence } from "./domain-records.js";
 import type { Host } from "./host.js";
 import type { ManagedDomain } from "./managed-domain.js";
 
 const nothing = { left: "nothing" } as const;
 const unknown = (why: string): Found => ({ left: "unknown", why });
+/** The same of a migration that is not resolved: another host may run the guest. */
+const unresolved = (why: string): Found => ({ left: "unknown", why, elsewhere: true });
 const attachAgainMs = 5_000;
 
 /** Stories that were taken up, by their guest; and those that cannot be read, by migration, with the reason. */
@@ -43,15 +46,16 @@ export async function examineAll(host: Host, stories: RecoveredStories): Promise
   // A story that cannot be read, of a guest that no record names.
   for (const [migrationId, { why, uuid, name }] of stories.unreadable) {
     if (uuid === undefined || recorded.has(uuid)) continue;
-    settle(host, domains.entryFor({ uuid, name: name ?? uuid }), unreadableStory(migrationId, why));
+    const found = unresolved(unreadableStory(migrationId, why));
+    settle(host, domains.entryFor({ uuid, name: name ?? uuid }), found);
   }
   domains.examined();
 }
 
-const unreadableStory = (migrationId: string, why: string): Found =>
-  unknown(
-    `the journal of the migration ${migrationId} cannot be read (${why}), so it is not known who runs the guest`,
-  );
+const unreadableStory = (migrationId: string | null, why: string): string =>
+  `the journal of the migration ${migrationId} cannot be read (${why}), so it is not known who runs the guest`;
+const forgotten = (migrationId: string | null): string =>
+  `this host's journal is not the one in which the migration ${migrationId} was recorded, so it is not known who runs the guest`;
 
 function settle({ complain }: Host, entry: ManagedDomain, found: Found): void {
   entry.authority.send({ type: "host.examined", found });
@@ -67,7 +71,11 @@ async function examine(host: Host, uuid: string, text: string, stories: Recovere
     domain = parseDomain(presence.xml);
   } catch (error) {
     const name = domains.nameOf(uuid) ?? uuid;
-    settle(host, domains.entryFor({ uuid, name }), unknown(`its record cannot be read: ${messageOf(error)}`));
+    settle(
+      host,
+      domains.entryFor({ uuid, name }),
+      unresolved(`its record cannot be read: ${messageOf(error)}`),
+    );
     return;
   }
   const entry = domains.entryFor(domain);
@@ -88,53 +96,60 @@ async function foundBy(
   const { journal, domains } = host;
   const { incoming, departing, leaving } = presence;
   const migrationId = incoming ?? departing;
-  if (migrationId === null) return attached(host, entry, domain, presence);
-  const damage = unreadable.get(migrationId);
-  // A host that has lost its journal has forgotten what it decided.
-  const isForgotten = presence.journal !== null && presence.journal !== journal.identity;
-  const lost = unknown(
-    `this host's journal is not the one in which the migration ${migrationId} was recorded, so it is not known who runs the guest`,
-  );
-  if (damage !== undefined) {
-    await attached(host, entry, domain, presence, { decides: false });
-    return unreadableStory(migrationId, damage.why);
-  }
-  if (incoming !== null) {
-    const decision = await journal.decisionOf(incoming);
-    if (decision === "taken") {
-      if (presence.persistent !== null) await domains.define(parseDomain(presence.persistent));
+  const way = incoming !== null ? "in" : departing !== null ? "out" : "none";
+  const damage = migrationId === null ? undefined : unreadable.get(migrationId);
+  const isReadable = migrationId !== null && damage === undefined;
+  const decided = isReadable && way === "in" ? await journal.decisionOf(migrationId) : null;
+  const end = isReadable && way === "out" ? await journal.endOfSource(migrationId) : null;
+  const does = atRestart({
+    way,
+    isUnreadable: damage !== undefined,
+    // A host that has lost its journal has forgotten what it decided.
+    isForgotten: presence.journal !== null && presence.journal !== journal.identity,
+    decided,
+    sourceEnd: end?.state ?? null,
+  });
+  switch (does) {
+    case "attach":
+      if (way === "in" && presence.persistent !== null)
+        await domains.define(parseDomain(presence.persistent));
       return attached(host, entry, domain, presence);
+    case "end":
+      return ended(host, domain, presence);
+    case "endAway": {
+      const found = await ended(host, domain, presence);
+      return found.left === "nothing" ? leftBehind(host, entry, migrationId ?? "", leaving !== null) : found;
     }
-    if (decision === "refused" || !isForgotten) return ended(host, domain, presence);
-    // A QEMU that runs its guest has been told to: the guest was taken.
-    const found = await attached(host, entry, domain, presence, { decides: false });
-    if (found.left !== "running") return lost;
-    const atMs = host.clock.now();
-    await journal.append({
-      kind: "tombstone",
-      migrationId: incoming,
-      side: "destination",
-      atMs,
-      decision: "taken",
-    });
-    return found;
+    case "quarantine":
+      await attached(host, entry, domain, presence, { decides: false });
+      return unresolved(
+        damage === undefined ? forgotten(migrationId) : unreadableStory(migrationId, damage.why),
+      );
+    case "takenIfRunning": {
+      const found = await attached(host, entry, domain, presence, { decides: false });
+      if (migrationId === null || found.left !== "running") return unresolved(forgotten(migrationId));
+      const atMs = host.clock.now();
+      const taken = { side: "destination", decision: "taken" } as const;
+      await journal.append({ kind: "tombstone", migrationId, atMs, ...taken });
+      return found;
+    }
   }
-  const end = await journal.endOfSource(migrationId);
-  if (end === null && isForgotten) {
-    await attached(host, entry, domain, presence, { decides: false });
-    return lost;
-  }
-  if (end?.state !== "left") return attached(host, entry, domain, presence);
-  await ended(host, domain, presence);
+}
+
+/** The guest has left this host, which may still define it. */
+async function leftBehind(
+  { domains, clock }: Host,
+  entry: ManagedDomain,
+  migrationId: string,
+  isUndefined: boolean,
+): Promise<Found> {
   if (entry.definition === null) return nothing;
-  if (leaving !== null) {
+  if (isUndefined) {
     await domains.undefine(entry);
     return nothing;
   }
-  if (entry.away === null) {
-    const away = { migrationId, hostname: "", uri: null, sinceMs: host.clock.now() };
-    await domains.setAway(entry.uuid, away);
-  }
+  if (entry.away === null)
+    await domains.setAway(entry.uuid, { migrationId, hostname: "", uri: null, sinceMs: clock.now() });
   return { left: "away" };
 }
 

@@ -94,8 +94,8 @@ export class Domains {
   readonly #recorded = new Set<string>();
   /** By uuid: where guests have gone that this host may still define. */
   readonly #away = new Map<string, Away>();
-  /** Uuids of which `#away` is not on disk yet: the record of the guest's departure stands for it. */
-  readonly #unwrittenAway = new Set<string>();
+  /** By uuid: the same where the record could not be written, as on a full disk. */
+  readonly #unwrittenAway = new Map<string, Away>();
   /** By uuid: the host that asks for its guest back. */
   readonly #conceded = new Map<string, Away>();
   /** By uuid: definitions that are being written. */
@@ -367,11 +367,15 @@ export class Domains {
     await this.#acted(entry);
   }
 
-  /** The effect of the domain machine that records a concession. */
+  /** The effect of the domain machine that records a concession, or that the guest of an unresolved migration is given up. */
   async recordAway(uuid: string): Promise<void> {
     const to = this.#conceded.get(uuid);
     this.#conceded.delete(uuid);
-    if (to !== undefined) await this.setAway(uuid, to);
+    if (to !== undefined) return this.setAway(uuid, to);
+    if (this.#byUuid.get(uuid)?.definition == null) return;
+    const presence = await this.presenceOf(uuid).catch(() => undefined);
+    const migrationId = presence?.departing ?? presence?.incoming ?? "unknown";
+    await this.setAway(uuid, { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() });
   }
 
   /**
@@ -436,8 +440,10 @@ export class Domains {
       );
     await this.request(entry, { type: "operator.releaseRequested" });
     if (!isQuarantined) return this.#acted(entry);
-    entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
-    await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    // It is examined again; where another host may run the guest, it is away from here instead.
+    if (entry.authority.getSnapshot().matches("examining"))
+      entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
+    await this.#givenUp(entry, "what is here of the guest could not be given up");
     this.#forgetTransient(entry);
   }
 
@@ -479,27 +485,19 @@ export class Domains {
       return entry.job.destroy();
     if (quarantineOf(entry) === null && !entry.authority.getSnapshot().matches("starting"))
       this.liveOf(entry);
-    const away = quarantineOf(entry) === null ? null : await this.#awayOfQuarantined(entry);
-    // Durable first: the guest may run elsewhere, and this host starts its definition only after `switchover release`.
-    if (away !== null) await this.setAway(entry.uuid, away);
     await this.request(entry, { type: "operator.destroyRequested" });
     if (entry.live !== null) entry.live.endsAs = "destroyed";
     this.#departures.set(entry.uuid, { why: "destroyed" });
-    const isOver = (snapshot: DomainSnapshot) => !snapshot.matches("ending") && !snapshot.matches("leaving");
-    const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
-    if (snapshot.hasTag("quarantined"))
-      this.#throwFailure(entry, snapshot.context.failed, "QEMU could not be ended");
-    if (away !== null) await this.concede(entry, away);
+    await this.#givenUp(entry, "QEMU could not be ended");
+    this.#forgetTransient(entry);
   }
 
-  /** Where the guest of a migration that was never resolved may be; null when no migration is recorded, or nothing is defined. */
-  async #awayOfQuarantined({ uuid, definition }: ManagedDomain): Promise<Away | null> {
-    if (definition === null) return null;
-    const presence = await this.presenceOf(uuid).catch(() => null);
-    const migrationId = presence === null ? "unknown" : (presence?.departing ?? presence?.incoming ?? null);
-    return migrationId === null
-      ? null
-      : { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() };
+  /** Waits until what was here of the guest is gone. @throws LibvirtError when it is not, or when that is not durable. */
+  async #givenUp(entry: ManagedDomain, otherwise: string): Promise<void> {
+    const isOver = (snapshot: DomainSnapshot) => !snapshot.matches("ending") && !snapshot.hasTag("unsettled");
+    const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
+    const { failed } = snapshot.context;
+    if (failed !== null || snapshot.hasTag("quarantined")) this.#throwFailure(entry, failed, otherwise);
   }
 
   /** Waits until the effect of a request on a guest that stays is over. */
@@ -515,7 +513,7 @@ export class Domains {
     try {
       await this.keepHandleOf(domain, guest.process.handle, { ...more, departing: migrationId });
     } catch (error) {
-      await this.migrationEnded(entry, await this.foundOf(entry), { why: "failed" });
+      await this.migrationEnded(entry, migrationId, await this.foundOf(entry), { why: "failed" });
       throw error;
     }
   }
@@ -525,7 +523,6 @@ export class Domains {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
-      await this.#writeAway(entry);
       // The source has the guest: what is only being started here would be a second copy (G1).
       entry.authority.send({ type: "peer.runsGuest" });
       const isEnded = (snapshot: DomainSnapshot) =>
@@ -551,10 +548,17 @@ export class Domains {
   }
 
   /** A migration of the guest is over on this host. Resolves when the domain is at rest. */
-  async migrationEnded(entry: ManagedDomain, found: Found, departure: Departure): Promise<void> {
+  async migrationEnded(
+    entry: ManagedDomain,
+    migrationId: string,
+    found: Found,
+    departure: Departure,
+  ): Promise<void> {
+    // The guest was given up meanwhile: it may be another migration's by now.
+    if (entry.authority.getSnapshot().context.migrationId !== migrationId) return;
     entry.arriving = null;
     this.#departures.set(entry.uuid, departure);
-    entry.authority.send({ type: "migration.ended", found });
+    entry.authority.send({ type: "migration.ended", migrationId, found });
     await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"), Number.POSITIVE_INFINITY);
     const { live } = entry;
     if (live !== null) {
@@ -628,6 +632,9 @@ export class Domains {
       ...where,
       xml: domain.xml,
     } satisfies Presence;
+    // The record that stayed because this could not be written is about to be replaced.
+    const away = this.#unwrittenAway.get(domain.uuid);
+    if (away !== undefined) await this.setAway(domain.uuid, away);
     this.#recorded.add(domain.uuid);
     await this.records.presences.write(domain.uuid, JSON.stringify(whole));
   }
@@ -773,28 +780,17 @@ export class Domains {
 
   /** Durable when it resolves; null: the guest is not elsewhere. */
   async setAway(uuid: string, away: Away | null): Promise<void> {
-    if (away === null) await this.records.away.remove(uuid);
-    else await this.records.away.write(uuid, JSON.stringify(away));
-    this.#unwrittenAway.delete(uuid);
-    this.#noteAway(uuid, away);
-  }
-
-  /** The guest is elsewhere, which cannot be written down yet. Its departure's record must stay until that has been done. */
-  keepAway(uuid: string, away: Away): void {
-    this.#unwrittenAway.add(uuid);
-    this.#noteAway(uuid, away);
-  }
-
-  /** An arrival replaces the record of the departure: what that stands for is written first. @throws LibvirtError */
-  async #writeAway({ uuid, name, away }: ManagedDomain): Promise<void> {
-    if (away === null || !this.#unwrittenAway.has(uuid)) return;
     try {
-      await this.setAway(uuid, away);
+      if (away === null) await this.records.away.remove(uuid);
+      else await this.records.away.write(uuid, JSON.stringify(away));
+      this.#unwrittenAway.delete(uuid);
     } catch (error) {
-      throw no("OPERATION_FAILED", `where ${name} has gone before cannot be recorded: ${messageOf(error)}`, {
-        cause: error,
-      });
+      if (away === null) throw error;
+      this.#unwrittenAway.set(uuid, away);
+      this.#noteAway(uuid, away);
+      throw error;
     }
+    this.#noteAway(uuid, away);
   }
 
   #noteAway(uuid: string, away: Away | null): void {

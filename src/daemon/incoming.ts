@@ -264,10 +264,12 @@ export class Incoming {
   async #conclude({ outcome, failures }: DestinationReport): Promise<void> {
     const { domains } = this.#host;
     const entry = domains.entryFor(this.domain);
+    const { migrationId } = this.identity;
     // An operator has to look at it: its job stays.
     if (outcome === "stuck") {
-      const why = `the migration ${this.identity.migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
-      return domains.migrationEnded(entry, { left: "unknown", why }, { why: "failed" });
+      const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+      const found = { left: "unknown", why, elsewhere: true } as const;
+      return domains.migrationEnded(entry, migrationId, found, { why: "failed" });
     }
     if (outcome === "arrived" && (await this.#enter()) !== null) {
       await this.#tellRuns(entry, "migrated");
@@ -280,7 +282,7 @@ export class Incoming {
     const why = endInMigration(live);
     const left =
       live === null ? "nothing" : isBroken ? "broken" : outcome === "arrived" ? runState(entry) : "nothing";
-    await domains.migrationEnded(entry, { left }, { why });
+    await domains.migrationEnded(entry, migrationId, { left }, { why });
     domains.setJob(entry, null);
   }
 

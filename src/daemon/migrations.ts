@@ -17,6 +17,7 @@ import type { CoordinatorOutput } from "../machines/coordinator/machine.js";
 import { type Answer, messageOf } from "../protocol/answer.js";
 import type { Limits } from "../protocol/convergence.js";
 import { describeFailure, type Failure } from "../protocol/failures.js";
+import { answerOfHost } from "../protocol/host-evidence.js";
 import type {
   Decision,
   GuestDescription,
@@ -55,6 +56,7 @@ import {
   saidIn,
 } from "./step-cookies.js";
 import { renamed, type StepWords } from "./step-words.js";
+import { endDisowned, identityIn, newestFirst, ownsItsGuest } from "./story-owner.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
@@ -72,12 +74,6 @@ export interface Question extends Identity {
 
 /** How often a mute QEMU is tried again. */
 const takeUpAgainMs = 2_000;
-
-/** The guest of a story, under its name on this host. */
-function identityIn({ records }: OpenStory): Identity | undefined {
-  const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
-  return opened?.kind === "opened" ? opened.input.identity : undefined;
-}
 
 const notKnown = (migrationId: string, why: string): LibvirtError =>
   no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
@@ -118,8 +114,18 @@ export class Migrations {
       });
     }
     const uuids = new Set<string>();
-    for (const story of stories) {
+    const doubted = new Set(
+      unreadable.flatMap(({ guest, isCertain }) => (isCertain ? (guest.uuid ?? []) : [])),
+    );
+    for (const story of newestFirst(stories)) {
       try {
+        const { uuid: known = "" } = identityIn(story) ?? {};
+        const isDoubted = doubted.has(known);
+        doubted.add(known);
+        if (!(await ownsItsGuest(this.#host, story, isDoubted))) {
+          await endDisowned(this.#host, story);
+          continue;
+        }
         const uuid = await this.#takeUp(story);
         if (uuid === null) await journal.forget(story.migrationId);
         else uuids.add(uuid);
@@ -158,7 +164,7 @@ export class Migrations {
     const why = `${error.message} in the migration ${migrationId}`;
     this.#unreadable.set(migrationId, { why });
     const entry = domains.entryFor(identity);
-    entry.authority.send({ type: "host.examined", found: { left: "unknown", why } });
+    entry.authority.send({ type: "host.examined", found: { left: "unknown", why, elsewhere: true } });
     complain(`${entry.name} is quarantined: ${why}`);
   }
 
@@ -166,9 +172,16 @@ export class Migrations {
     const { clock, complain, domains } = this.#host;
     for (;;) {
       await pause(clock, takeUpAgainMs);
-      // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
-      if (domains.quarantineOf(uuid) === null) return;
       try {
+        // An operator has ended the quarantine, and the guest may have come back since.
+        const isGivenUp = domains.quarantineOf(uuid) === null;
+        if (!(await ownsItsGuest(this.#host, story, isGivenUp))) {
+          await endDisowned(this.#host, story);
+          this.#unreadable.delete(story.migrationId);
+          return;
+        }
+        // Its QEMU is being ended, which can fail.
+        if (isGivenUp) continue;
         await this.#takeUp(story);
         this.#unreadable.delete(story.migrationId);
         return;
@@ -443,7 +456,7 @@ export class Migrations {
       this.#keepIncoming(incoming);
       return incoming;
     } catch (error) {
-      await domains.migrationEnded(entry, { left: "nothing" }, { why: "failed" });
+      await domains.migrationEnded(entry, migrationId, { left: "nothing" }, { why: "failed" });
       throw error;
     }
   }
@@ -506,30 +519,55 @@ export class Migrations {
   async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
     const { journal, clock, domains } = this.#host;
     const { migrationId, uuid } = question;
-    if (this.#unreadable.has(migrationId)) return "undecidable";
-    const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
-    // A host that has lost the journal of Prepare can have forgotten that it took the guest: its refusal proves nothing.
-    const isOther = question.journal !== undefined && question.journal !== journal.identity;
-    if (known === "taken" || (known !== null && !isOther)) return known;
-    if (isOther) return "undecidable";
-    // It may have come meanwhile.
+    const isUnreadable = this.#unreadable.has(migrationId) || journal.isDoubtful(migrationId);
+    const isAsked = isUnreadable || this.#incoming.has(migrationId);
+    const decided = isAsked ? null : await journal.decisionOf(migrationId);
+    const isQuarantined = domains.quarantineOf(uuid) !== null;
+    const isOtherJournal = question.journal !== undefined && question.journal !== journal.identity;
+    const answer = answerOfHost({
+      isUnreadable,
+      decided,
+      isOtherJournal,
+      // It may have come meanwhile.
+      isComing: this.#incoming.has(migrationId),
+      isQuarantined,
+    });
+    switch (answer) {
+      case "taken":
+      case "refused":
+        return answer;
+      case "askMachine":
+        return this.#askMachine(question, how);
+      case "unknown":
+        return "undecidable";
+      case "refuseForGood":
+        this.#settled.add(migrationId);
+        await journal.append({
+          kind: "tombstone",
+          migrationId,
+          side: "destination",
+          atMs: clock.now(),
+          uuid,
+        });
+        return "refused";
+    }
+  }
+
+  async #askMachine(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
+    const { migrationId, uuid, secret } = question;
     const begun = this.#incoming.get(migrationId);
     // A client may know what has been decided; only the source's own question makes this host decide.
     const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
-    if (decided !== null && !begun?.isAskedBy(question.secret)) return decided;
+    if (decided !== null && !begun?.isAskedBy(secret)) return decided;
     const incoming = this.#incomingAsked(question);
-    if (incoming !== undefined)
-      return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-    // The guest is quarantined, or an operator has ended that, which decided nothing.
-    if (domains.quarantineOf(uuid) !== null || journal.isDoubtful(migrationId)) return "undecidable";
-    this.#settled.add(migrationId);
-    await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
-    return "refused";
+    if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
+    return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
   }
 
   /** An operator says that the copy on this host is the guest. @throws LibvirtError */
   async adopt(entry: ManagedDomain): Promise<void> {
     if (await this.#decided(entry, "adopted")) return;
+    await this.#checkUnreadable(entry);
     await this.#host.domains.adopt(entry, async (presence) => {
       const incoming = presence?.incoming ?? null;
       await this.#endDoubt(entry, (migrationId) => (migrationId === incoming ? "taken" : null), presence);
@@ -544,6 +582,27 @@ export class Migrations {
     const presence = await domains.presenceOf(entry.uuid).catch(() => undefined);
     await domains.release(entry);
     await this.#endDoubt(entry, () => null, presence);
+  }
+
+  /** Ends the guest. @throws LibvirtError */
+  async destroy(entry: ManagedDomain): Promise<void> {
+    const isQuarantined = entry.authority.getSnapshot().matches("quarantined");
+    const { domains } = this.#host;
+    const presence = isQuarantined ? await domains.presenceOf(entry.uuid).catch(() => undefined) : undefined;
+    await domains.destroy(entry);
+    if (isQuarantined) await this.#endDoubt(entry, () => null, presence);
+  }
+
+  /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
+  async #checkUnreadable({ uuid, name }: ManagedDomain): Promise<void> {
+    const presence = await this.#host.domains.presenceOf(uuid).catch(() => undefined);
+    const migrationId = presence?.incoming ?? presence?.departing ?? null;
+    if (migrationId === null || !this.#unreadable.has(migrationId)) return;
+    if ((await this.#host.journal.find(migrationId)).kind === "story")
+      throw no(
+        "OPERATION_INVALID",
+        `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
+      );
   }
 
   /** Whether a migration under way is ended by what an operator says. */
@@ -564,8 +623,9 @@ export class Migrations {
     const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
     const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
     for (const migrationId of new Set([...named, ...unreadable])) {
-      const isRead = !this.#unreadable.has(migrationId) && (await journal.has(migrationId));
-      if (!isRead) await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
+      const { kind } = await journal.find(migrationId);
+      if (kind !== "unreadable" && kind !== "absent") continue;
+      await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
       this.#unreadable.delete(migrationId);
     }
   }

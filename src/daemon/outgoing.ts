@@ -22,6 +22,7 @@ import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits, type Limits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";
+import { confirmCounts } from "../protocol/host-evidence.js";
 import type { Identity, Prepared, SourceReport } from "../protocol/messages.js";
 import { hostOf, type StreamAddress } from "../protocol/peer-text.js";
 import type { StreamWish } from "../protocol/stream.js";
@@ -91,7 +92,9 @@ export class Outgoing {
       await host.tokens.admit(entry.uuid, migrationId);
       return Outgoing.#open(host, entry, leaving);
     } catch (error) {
-      await host.domains.migrationEnded(entry, await host.domains.foundOf(entry), { why: "failed" });
+      await host.domains.migrationEnded(entry, migrationId, await host.domains.foundOf(entry), {
+        why: "failed",
+      });
       throw error;
     }
   }
@@ -298,7 +301,7 @@ export class Outgoing {
     // A destination that has said where it is asked can be asked.
     const isAskable = this.#settling.uri !== undefined;
     const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
-    const counts = cancelled || isProven || !isAskable;
+    const counts = cancelled || confirmCounts({ isProven, isAskable });
     if (!counts && !isHandedOver)
       throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
     const confirm = (limited: AbortSignal) =>
@@ -309,10 +312,11 @@ export class Outgoing {
 
   async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {
     const { domains } = this.#host;
+    const { migrationId } = this.identity;
     switch (outcome) {
       case "left":
         if (this.#undefineSource || entry.definition === null)
-          await domains.migrationEnded(entry, nothingLeft, {
+          await domains.migrationEnded(entry, migrationId, nothingLeft, {
             why: "migrated",
             undefine: this.#undefineSource,
           });
@@ -324,7 +328,7 @@ export class Outgoing {
         const isLeft = live !== null && isAlive(live.guest.process.handle);
         if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
         const why = endInMigration(live);
-        await domains.migrationEnded(entry, isLeft ? { left: "broken" } : nothingLeft, { why });
+        await domains.migrationEnded(entry, migrationId, isLeft ? { left: "broken" } : nothingLeft, { why });
         break;
       }
       case "stayed": {
@@ -337,13 +341,14 @@ export class Outgoing {
           : { name: "paused", reason: reasons.paused[status === "io-error" ? "ioError" : "user"] };
         if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
         const found = entry.live === null ? nothingLeft : ({ left: running ? "running" : "paused" } as const);
-        await domains.migrationEnded(entry, found, { why: "failed" });
+        await domains.migrationEnded(entry, migrationId, found, { why: "failed" });
         break;
       }
       case "stuck": {
         // An operator has to look at it: its job stays.
-        const why = `the migration ${this.identity.migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
-        await domains.migrationEnded(entry, { left: "unknown", why }, { why: "failed" });
+        const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+        const found = { left: "unknown", why, elsewhere: true } as const;
+        await domains.migrationEnded(entry, migrationId, found, { why: "failed" });
         return;
       }
     }
@@ -365,11 +370,10 @@ export class Outgoing {
       () => false,
       (error: unknown) => {
         this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
-        domains.keepAway(entry.uuid, away);
         return true;
       },
     );
-    await domains.migrationEnded(entry, { left: "away" }, { why: "migrated", keepsRecord });
+    await domains.migrationEnded(entry, migrationId, { left: "away" }, { why: "migrated", keepsRecord });
   }
 
   #job(): Job {

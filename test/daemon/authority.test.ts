@@ -149,6 +149,56 @@ describe("a host answers with evidence only", () => {
     });
   });
 
+  test("a story that an operator has given up does not touch the guest that has come back since", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const [source = 0] = lab.guest.pids();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      process.kill(source, "SIGSTOP");
+      await lab.restart("a");
+      const a = await lab.redial("a").rpc();
+      await a.call(procedures.domainDestroy, { dom: lab.dom });
+      await lab.guest.counts("b");
+      await lab.peerToPeer("b", "a", "back");
+      await lab.runsAt("a", "back");
+      await lab.restart("a");
+      await lab.runsAt("a", "back");
+      const again = await lab.redial("a").rpc();
+      const { domains } = await again.call(own.procedures.standing, null);
+      expect(JSON.parse(domains)).toEqual([]);
+      expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
+    });
+  });
+
+  test("what is released of a guest that may run elsewhere stays away from this host", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const [source = 0] = lab.guest.pids();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      await lab.hosts.a.kill();
+      flipBit(storyOf(lab, "a"));
+      process.kill(source, "SIGKILL");
+      await until(() => lab.guest.pids().length === 1);
+      await lab.hosts.a.start();
+      const a = await lab.redial("a").rpc();
+      await a.call(own.procedures.release, { uuid: lab.guest.uuid });
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("switchover release");
+      await lab.guest.counts("b");
+      expect(lab.guest.pids()).toHaveLength(1);
+      expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
+    });
+  });
+
   test("a destination that has lost its journal does not refuse a guest that it may have run", {
     timeout,
   }, async () => {
@@ -343,40 +393,6 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
     });
   });
 
-  test("does not let an arrival erase where the guest had gone before", { timeout }, async () => {
-    await inTwoHosts({}, async (lab) => {
-      const directory = join(lab.hosts.a.directory, "state", "away");
-      const free = full(directory);
-      writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
-      const move = async (from: "a" | "b", to: "a" | "b", xml: string) =>
-        (await lab.rpc(from)).call(
-          procedures.domainMigratePerform3Params,
-          {
-            ...{
-              dom: lab.dom,
-              dconnuri: lab.hosts[to].uri,
-              params: toParameters({ xml: lab.guest.xml(xml) }),
-            },
-            ...{ cookieIn: noCookie, flags: bitsOf(["LIVE", "PERSIST_DEST", "PEER2PEER"]) },
-          },
-          { deadlineMs: 60_000 },
-        );
-      try {
-        await move("a", "b", "b");
-        await until(() => lab.hosts.a.said.includes("is away cannot be recorded yet"));
-        await expect(move("b", "a", "a2")).rejects.toThrow("where guest-");
-      } finally {
-        free();
-      }
-      lab.hosts.a.takeSaid();
-      await lab.guest.counts("b");
-      const a = await lab.rpc("a");
-      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("is away");
-      await move("b", "a", "a2");
-      await lab.guest.counts("a2");
-    });
-  });
-
   test("leaves a guest whose definition cannot be kept running, transient, and the daemon tells so", {
     timeout,
   }, async () => {
@@ -398,6 +414,41 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
       } finally {
         free();
       }
+    });
+  });
+});
+
+describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves", () => {
+  test("does not make the source forget that the guest is away, also when it is about to come back", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const directory = join(lab.hosts.a.directory, "state", "away");
+      const free = full(directory);
+      writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
+      const asked = {
+        ...{ dom: lab.dom, dconnuri: lab.hosts.b.uri, cookieIn: noCookie },
+        params: toParameters({ xml: lab.guest.xml("b") }),
+        flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST"]),
+      };
+      const patient = { deadlineMs: 60_000 };
+      try {
+        await (await lab.rpc("a")).call(procedures.domainMigratePerform3Params, asked, patient);
+        await lab.guest.counts("b");
+      } finally {
+        free();
+      }
+      const back = lab.peerToPeer("b", "a", "back", { bandwidthMiBps: 1 }).catch(() => {});
+      await until(() => lab.guest.pids().length === 2);
+      await lab.restart("a");
+      await back;
+      await until(() => lab.guest.pids().length === 1);
+      await lab.guest.counts("b");
+      const a = await lab.redial("a").rpc();
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("away");
+      expect(lab.guest.pids()).toHaveLength(1);
+      expect(lab.hosts.a.takeSaid()).toContain("cannot be recorded yet");
+      lab.hosts.b.takeSaid();
     });
   });
 });

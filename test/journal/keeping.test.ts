@@ -108,12 +108,19 @@ describe("what a journal keeps of a migration", () => {
 
   test("is read again at a start when a side of an ended migration has gone on", async () => {
     const journal = await openFileJournal(directory);
-    await arrive(journal, "m-1");
-    await journal.append(sourceOpened("m-1"));
-    await journal.append(stateOf("m-1", "source", "handedOver"));
+    // Several at once: the summaries of those that have ended are still being written as the others go on.
+    const ids = Array.from({ length: 20 }, (_, index) => `m-${index}`);
+    await Promise.all(
+      ids.map(async (id) => {
+        await arrive(journal, id);
+        await journal.append(sourceOpened(id));
+        await journal.append(stateOf(id, "source", "handedOver"));
+      }),
+    );
     await journal.close();
     const later = await openFileJournal(directory);
-    expect((await later.unfinished()).stories).toMatchObject([{ migrationId: "m-1" }]);
+    const { stories } = await later.unfinished();
+    expect(stories.map(({ migrationId }) => migrationId).toSorted()).toEqual(ids.toSorted());
     expect(await later.decisionOf("m-1")).toBe("taken");
     await later.close();
   });

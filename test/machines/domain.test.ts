@@ -23,7 +23,7 @@ const effects: readonly Effect[] = [
 
 /** A machine whose effects wait, succeed or fail. */
 function begun(
-  behaviour: Partial<Record<Effect, "waits" | "fails">> = {},
+  behaviour: Partial<Record<Effect, "waits" | "fails" | "done">> = {},
   input: { restarted?: boolean; away?: boolean } = {},
 ) {
   const actors = Object.fromEntries(
@@ -48,7 +48,7 @@ const start = { type: "operator.startRequested", paused: false, xml: "<domain/>"
 const prepare = { type: "peer.prepareRequested", migrationId: "m" } as const;
 const begin = { type: "peer.beginRequested", migrationId: "m" } as const;
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
-const ended = (found: Found) => ({ type: "migration.ended", found }) as const;
+const ended = (found: Found, migrationId = "m") => ({ type: "migration.ended", migrationId, found }) as const;
 
 describe("the domain machine", () => {
   test("names in every state what becomes of every request that could run or receive the guest", () => {
@@ -96,6 +96,38 @@ describe("the domain machine", () => {
     expect(refused).toEqual(["another job is active: migration in"]);
     actor.send(ended({ left: "running" }));
     expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
+  });
+
+  test("gives a guest that departs or arrives back only when its own migration has ended", () => {
+    for (const [event, state] of [
+      [prepare, "arriving"],
+      [begin, "departing"],
+    ] as const) {
+      const { actor } = begun({}, { restarted: state === "departing" });
+      actor.send({ type: "host.examined", found: { left: "running" } });
+      actor.send(event);
+      actor.send(ended({ left: "nothing" }, "an earlier one"));
+      expect(actor.getSnapshot().matches(state)).toBe(true);
+      actor.send(ended({ left: "running" }));
+      expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
+    }
+  });
+
+  test("a guest that may run elsewhere stays away when an operator gives up what is here of it", async () => {
+    const unknown = { left: "unknown", why: "its story cannot be read", elsewhere: true } as const;
+    for (const type of ["operator.destroyRequested", "operator.releaseRequested"] as const)
+      for (const [recordAway, state, why] of [
+        ["done", "inactive", "away"],
+        ["fails", "quarantined", "may run on another host"],
+      ] as const) {
+        const { actor, refused } = begun({ recordAway }, { restarted: true });
+        actor.send({ type: "host.examined", found: unknown });
+        actor.send({ type });
+        await settled();
+        expect(actor.getSnapshot().matches(state)).toBe(true);
+        actor.send(start);
+        expect(refused.at(-1)).toContain(why);
+      }
   });
 
   test("does not resume a guest that departs, and forgets it when it has left", async () => {

@@ -254,10 +254,13 @@ export class JournalDirectory implements FileJournal {
 
   /** A story that ended goes on: a start must read it again, so this is durable before the record is. */
   async #reopen(record: JournalRecord): Promise<void> {
-    const kept = this.#decisions.get(record.migrationId);
     const goesOn =
       record.kind === "opened" || (record.kind === "state" && !isFinal(record.side, record.state));
-    if (kept?.hasEnded && goesOn) await this.#decisions.keep({ ...kept, hasEnded: false });
+    if (!goesOn) return;
+    // A summary that is still being written would say afterwards that the story has ended.
+    await Promise.all(this.#keeping);
+    const kept = this.#decisions.get(record.migrationId);
+    if (kept?.hasEnded) await this.#decisions.keep({ ...kept, hasEnded: false });
   }
 
   #note(record: JournalRecord, { sides }: Writing): void {

@@ -11,8 +11,8 @@ export type Found =
   | { readonly left: "away" }
   /** Lost in post-copy: a QEMU is left that lacks memory which nobody sends. */
   | { readonly left: "broken" }
-  /** Something is left that this host cannot attribute, and why. */
-  | { readonly left: "unknown"; readonly why: string };
+  /** Something is left that this host cannot attribute, and why; `elsewhere`: another host may run the guest. */
+  | { readonly left: "unknown"; readonly why: string; readonly elsewhere?: boolean };
 
 export type DomainEvent =
   /** `xml`: the domain to start, which need not be the one that is defined. */
@@ -39,7 +39,7 @@ export type DomainEvent =
   | { type: "peer.concedeRequested" }
   /** A restarted host goes on with a migration. */
   | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
-  | { type: "migration.ended"; found: Found }
+  | { type: "migration.ended"; migrationId: string; found: Found }
   /** The other host of a migration under way cannot say who runs the guest; and it can again. */
   | { type: "migration.undecided"; why: string }
   | { type: "migration.decided" }
@@ -68,6 +68,8 @@ export interface DomainContext {
   readonly start: { readonly paused: boolean; readonly xml: string } | null;
   /** Why the guest is quarantined; null while it is not. */
   readonly why: string | null;
+  /** A migration is unresolved: another host may run the guest, also when what is here has been given up. */
+  readonly mayBeElsewhere: boolean;
   /** Why the effect of the last request failed; null when it did not. */
   readonly failed: string | null;
 }
@@ -117,7 +119,7 @@ export const { createMachine, createStateConfig } = setup({
         }) as const,
     ),
     reserve: assign(({ event }) => ("migrationId" in event ? { migrationId: event.migrationId } : {})),
-    endMigration: assign({ migrationId: null }),
+    endMigration: assign({ migrationId: null, mayBeElsewhere: false }),
     keepStart: assign(({ event }) =>
       event.type === "operator.startRequested"
         ? { start: { paused: event.paused, xml: event.xml }, failed: null }
@@ -125,7 +127,10 @@ export const { createMachine, createStateConfig } = setup({
     ),
     beginRequest: assign({ failed: null }),
     noteFailed: assign((_, { why }: { why: string }) => ({ failed: why })),
-    quarantine: assign((_, { why }: { why: string }) => ({ why })),
+    quarantine: assign(({ context }, { why, elsewhere }: { why: string; elsewhere: boolean }) => ({
+      why,
+      mayBeElsewhere: context.mayBeElsewhere || elsewhere,
+    })),
     doubt: assign(({ event }) => (event.type === "migration.undecided" ? { why: event.why } : {})),
     release: assign({ why: null }),
     markAway: assign({ away: true }),
@@ -133,6 +138,7 @@ export const { createMachine, createStateConfig } = setup({
   },
   guards: {
     found: ({ event }, left: Found["left"]) => "found" in event && event.found.left === left,
+    isAnothers: ({ event, context }) => "migrationId" in event && event.migrationId !== context.migrationId,
   },
 });
 
@@ -162,6 +168,7 @@ export const settled = [
       type: "quarantine",
       params: ({ event }: { event: DomainEvent }) => ({
         why: "found" in event && event.found.left === "unknown" ? event.found.why : "",
+        elsewhere: "found" in event && event.found.left === "unknown" && event.found.elsewhere === true,
       }),
     },
   },

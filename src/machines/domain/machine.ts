@@ -19,6 +19,11 @@ const alreadyRunning = rejecting("domain is already running");
 const another = (job: string) => rejecting(`another job is active: ${job}`);
 const knownAlready = keeping("the state says so already");
 const noMigration = keeping("no migration of this guest is under way here");
+/** Only the migration that the guest was given to says what is left of it. */
+const givenBack = [
+  { guard: "isAnothers", ...keeping("another migration of the guest is under way") },
+  ...settled,
+] as const;
 
 /** While a job is under way, requests that would change the guest are rejected. */
 const whileJob = (job: string) =>
@@ -46,6 +51,7 @@ export const domainMachine = createMachine({
     migrationId: null,
     start: null,
     why: null,
+    mayBeElsewhere: false,
     failed: null,
   }),
   initial: "opening",
@@ -244,7 +250,7 @@ export const domainMachine = createMachine({
         "operator.destroyRequested": keeping("the source's machine ends the guest"),
         "operator.releaseRequested": keeping("the source's machine ends its copy, if nothing else decides"),
         "operator.adoptRequested": keeping("the source's machine resumes its copy, if nothing else decides"),
-        "migration.ended": settled,
+        "migration.ended": givenBack,
       },
       initial: "underWay",
       states: {
@@ -269,7 +275,7 @@ export const domainMachine = createMachine({
       on: {
         ...whileJob("migration in"),
         "operator.destroyRequested": keeping("the destination's machine refuses or ends the guest"),
-        "migration.ended": settled,
+        "migration.ended": givenBack,
       },
     },
     broken: {
@@ -297,6 +303,11 @@ export const domainMachine = createMachine({
         id: "endQemu",
         input: ({ context }) => context.uuid,
         onDone: [
+          {
+            guard: ({ event, context }) => isDone({ event }) && context.mayBeElsewhere,
+            target: "givingUp",
+            actions: "release",
+          },
           { guard: isDone, target: "leaving", actions: "release" },
           {
             target: "quarantined",
@@ -306,7 +317,35 @@ export const domainMachine = createMachine({
                 type: "quarantine",
                 params: ({ event }) => ({
                   why: event.output.kind === "done" ? "" : event.output.cause.message,
+                  elsewhere: false,
                 }),
+              },
+            ],
+          },
+        ],
+      },
+    },
+    givingUp: {
+      description:
+        "nothing of the guest is here any more, but another host may run it: that it is away becomes durable",
+      tags: ["unsettled"],
+      on: whileJob("release"),
+      invoke: {
+        src: "recordAway",
+        id: "recordAway",
+        input: ({ context }) => context.uuid,
+        onDone: [
+          { guard: isDone, target: "leaving", actions: "markAway" },
+          {
+            target: "quarantined",
+            actions: [
+              noteFailed,
+              {
+                type: "quarantine",
+                params: {
+                  why: "that the guest may run on another host cannot be recorded here",
+                  elsewhere: true,
+                },
               },
             ],
           },
@@ -350,7 +389,14 @@ export const domainMachine = createMachine({
         "peer.concedeRequested": quarantined,
         "peer.prepareRequested": quarantined,
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
-        "operator.releaseRequested": { target: "examining", actions: "release" },
+        "operator.releaseRequested": [
+          {
+            guard: ({ context }) => context.mayBeElsewhere,
+            target: "givingUp",
+            actions: ["release", "beginRequest"],
+          },
+          { target: "examining", actions: "release" },
+        ],
         "operator.adoptRequested": { target: "examining", actions: "release" },
         "migration.recovered": [
           {

@@ -1,0 +1,149 @@
+// The question by which a host of the host world asks for its away guest back, and what both hosts record of the answer.
+
+import type { DomainEvent } from "../../machines/domain/context.js";
+import type { Change, Rule, WorldMove } from "../components.js";
+import { type Asking, type HostParts, isUp, machineOf } from "./parts.js";
+import { calm, fault, hostAt, hostName, others, type Surroundings } from "./surroundings.js";
+
+export function concessionRules(surroundings: Surroundings, host: number): Rule[] {
+  const here = hostAt(surroundings, host);
+  return [
+    conceding(surroundings, host, here),
+    reclaiming(surroundings, host, here),
+    asking(surroundings, host, here),
+  ];
+}
+
+/** A question for the guest answers for the away record that it was asked about, and for no later one. */
+export function recordChanges({ rules }: Surroundings, { asking: ask }: HostParts): Change[] {
+  if (!rules.keeps.has("a concession answers for the away record that it was asked about")) return [];
+  return [ask.changes("outdated", (now) => outdated[now] ?? now)];
+}
+
+const outdated: Partial<Record<Asking, Asking>> = {
+  asked: "late",
+  granting: "lateGranting",
+  granted: "nothing",
+};
+
+/** That the guest is away becomes durable, then the host that asked is told. */
+function conceding(surroundings: Surroundings, host: number, here: HostParts): Rule {
+  const { species, parts } = surroundings;
+  const changed = recordChanges(surroundings, here);
+  const askers = others(parts, host);
+  return {
+    reads: [here.machine, ...askers.map((asker) => asker.asking)],
+    moves: (read) => {
+      if (!isUp(read, here)) return [];
+      const machine = machineOf(read, here);
+      if (!machine.effects.has("recordAway")) return [];
+      const isAsked = machine.state === "conceding";
+      const asker = askers.find(
+        (other) => isAsked && ["granting", "lateGranting"].includes(read(other.asking)),
+      );
+      const to = asker === undefined ? -1 : parts.hosts.indexOf(asker);
+      const isAwaited = asker !== undefined && read(asker.asking) === "granting";
+      const told = (answer: "granted" | "nothing"): Change[] =>
+        asker === undefined ? [] : [asker.asking.becomes(isAwaited ? answer : "nothing")];
+      const done = here.machine.becomes(species.complete(machine, "recordAway", true));
+      const failed = here.machine.becomes(species.complete(machine, "recordAway", false));
+      const written = here.away.becomes(to);
+      return [
+        calm(`${hostName(host)} records that the guest is away`, [
+          written,
+          done,
+          ...changed,
+          ...told("granted"),
+        ]),
+        fault(`${hostName(host)}'s disk is full as it concedes`, [failed, ...told("nothing")]),
+        fault(`${hostName(host)}'s disk fails after it has written the concession`, [
+          written,
+          failed,
+          ...changed,
+          ...told("nothing"),
+        ]),
+      ];
+    },
+  };
+}
+
+/** The guest is this host's again: its away record goes, then it is started. */
+function reclaiming(surroundings: Surroundings, host: number, here: HostParts): Rule {
+  const { species } = surroundings;
+  return {
+    reads: [here.machine, here.asking],
+    moves: (read) => {
+      if (!isUp(read, here)) return [];
+      const machine = machineOf(read, here);
+      const ask = read(here.asking);
+      const moves: WorldMove[] = [];
+      if (machine.effects.has("forgetAway"))
+        moves.push(
+          calm(`${hostName(host)} removes its away record`, [
+            here.away.becomes(null),
+            here.machine.becomes(species.complete(machine, "forgetAway", true)),
+            ...recordChanges(surroundings, here),
+          ]),
+          fault(`${hostName(host)}'s disk is full as it removes its away record`, [
+            here.machine.becomes(species.complete(machine, "forgetAway", false)),
+          ]),
+        );
+      if (ask === "granted") {
+        const { to } = species.send(machine, { type: "peer.conceded" });
+        moves.push(
+          calm(`${hostName(host)} hears that the guest was conceded`, [
+            here.machine.becomes(to),
+            here.asking.becomes(to.state === "reclaiming" ? "reclaiming" : "nothing"),
+          ]),
+        );
+      }
+      if (ask === "reclaiming" && machine.state !== "reclaiming")
+        moves.push(
+          calm(`${hostName(host)} starts the guest that was conceded`, [
+            here.machine.becomes(species.send(machine, start).to),
+            here.asking.becomes("nothing"),
+          ]),
+        );
+      return moves;
+    },
+  };
+}
+
+/** An operator starts the guest as it is defined. */
+export const start: DomainEvent = { type: "operator.startRequested", paused: false, xml: "" };
+
+/** The question for an away guest reaches the host that it names, in time or late. */
+function asking({ species, parts, rules }: Surroundings, host: number, here: HostParts): Rule {
+  const asked = others(parts, host);
+  return {
+    reads: [here.asking, here.away, ...asked.flatMap(({ machine, defined }) => [machine, defined])],
+    moves: (read) => {
+      const ask = read(here.asking);
+      if (ask !== "asked" && ask !== "late") return [];
+      const moves = [
+        calm(`${hostName(host)} waits no more for the concession`, [
+          here.asking.becomes(ask === "asked" ? "late" : "nothing"),
+        ]),
+      ];
+      const at = read(here.away);
+      const peer = at === null ? undefined : parts.hosts[at];
+      if (at === null || peer === undefined || !isUp(read, peer)) return moves;
+      const machine = machineOf(read, peer);
+      const { to, refused } = species.send(machine, { type: "peer.concedeRequested" });
+      const isKnown = read(peer.defined) || machine.state !== "inactive";
+      if (refused || !isKnown || to === machine)
+        moves.push(calm(`${hostName(at)} does not concede`, [here.asking.becomes("nothing")]));
+      else {
+        const isDurableFirst = rules.keeps.has("the concession is durable before it is said");
+        const granted = isDurableFirst ? "granting" : "granted";
+        moves.push(
+          calm(`${hostName(at)} is asked to concede`, [
+            peer.machine.becomes(to),
+            here.asking.becomes(ask === "asked" ? granted : "lateGranting"),
+          ]),
+        );
+      }
+      return moves;
+    },
+  };
+}
