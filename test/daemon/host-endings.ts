@@ -3,17 +3,15 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import * as z from "zod/mini";
-import { standing } from "../../src/daemon/domain-records.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
+import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import type { CopiesWatch } from "./copies-watch.js";
+import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
 import type { HostProcess, ProofDomain } from "./lab.js";
 
 const { procedures } = remote;
@@ -49,15 +47,6 @@ export interface Allowed {
   readonly shutOff?: boolean;
 }
 
-interface OnHost {
-  readonly state: number | undefined;
-  readonly hasJob: boolean;
-  readonly quarantined: string | null;
-  /** Why the host does not answer. */
-  readonly unanswered: string | null;
-}
-type Sight = ReadonlyMap<string, OnHost>;
-
 /** Longer than a host looks for a mute QEMU again. */
 const restMs = 7_000;
 /** Longer than each deadline of the machines. */
@@ -65,12 +54,6 @@ const longestMs = 40_000;
 const lookMs = 150;
 /** Longer than a daemon takes to remove what a QEMU has left. */
 const leftMs = 15_000;
-
-const active: readonly (number | undefined)[] = [
-  domainStates.running,
-  domainStates.blocked,
-  domainStates.paused,
-];
 
 export class Endings {
   readonly #guest: ProofDomain;
@@ -104,6 +87,17 @@ export class Endings {
     const commands = isQuarantined ? await this.#operate(before) : [];
     const after = isQuarantined ? await this.#rests() : before;
     const holder = this.#holder(after, commands);
+    if (holder?.isBroken) {
+      // libvirt leaves it to an operator too.
+      if (!allowed.ended && !isQuarantined) throw new BrokenGuarantee("lost", describe(after));
+      await this.#destroy(holder.name);
+      return await this.#ended(
+        await this.#rests(),
+        [...commands, `destroy at ${holder.name}`],
+        watch,
+        allowed,
+      );
+    }
     const counted = { ...allowed, resets: allowed.resets === true || allowed.shutOff === true };
     if (holder === undefined && allowed.shutOff) await this.#startOnce(after);
     else if (holder === undefined) return await this.#ended(after, commands, watch, allowed);
@@ -122,20 +116,17 @@ export class Endings {
   }
 
   /** The one host that has the guest's only QEMU; undefined when none has. @throws BrokenGuarantee */
-  #holder(
-    sight: Sight,
-    commands: readonly string[],
-  ): { name: string; state: number | undefined } | undefined {
+  #holder(sight: Sight, commands: readonly string[]): ({ readonly name: string } & OnHost) | undefined {
     const told = `${commands.join(", ")}; ${describe(sight)}`;
     const waits = ({ hasJob, quarantined, unanswered }: OnHost) =>
       hasJob || quarantined !== null || unanswered !== null;
     if ([...sight.values()].some(waits)) throw new BrokenGuarantee("stuck", told);
-    const holding = [...sight].filter(([, { state }]) => active.includes(state));
+    const holding = [...sight].filter(([, seen]) => isActive(seen));
     const pids = this.#guest.pids();
     if (holding.length > 1 || pids.length > holding.length)
       throw new BrokenGuarantee("left over", `QEMUs ${pids}; ${told}`);
     const [holder] = holding;
-    return holder && { name: holder[0], state: holder[1].state };
+    return holder && { name: holder[0], ...holder[1] };
   }
 
   /** What it is when no host has the guest. @throws BrokenGuarantee */
@@ -145,6 +136,7 @@ export class Endings {
     watch: CopiesWatch,
     allowed: Allowed,
   ): Promise<Ending> {
+    if (this.#holder(sight, commands) !== undefined) throw new BrokenGuarantee("stuck", describe(sight));
     await this.#leavesNothing(0);
     this.#checkCopies(watch, allowed);
     if (allowed.ended) return { kind: "ended", what: "an operator's destroy was obeyed" };
@@ -159,7 +151,7 @@ export class Endings {
     for (;;) {
       const sight = await this.#look();
       const each = [...sight.values()];
-      const holding = each.filter(({ state }) => active.includes(state));
+      const holding = each.filter(isActive);
       const isBusy = each.some(
         ({ hasJob, quarantined, unanswered }) => (hasJob && quarantined === null) || unanswered !== null,
       );
@@ -176,29 +168,9 @@ export class Endings {
 
   async #look(): Promise<Sight> {
     const seen = [...this.#redials].map(
-      async ([name, redial]) => [name, await this.#seenAt(redial)] as const,
+      async ([name, redial]) => [name, await seenAt(redial, this.#guest)] as const,
     );
     return new Map(await Promise.all(seen));
-  }
-
-  async #seenAt(redial: Redial): Promise<OnHost> {
-    const { uuid, name } = this.#guest;
-    const dom = { uuid, name, id: -1 };
-    const gone = { state: undefined, hasJob: false, quarantined: null, unanswered: null };
-    let quarantined: string | null = null;
-    try {
-      const told = await redial.call(own.procedures.standing, null);
-      const mine = z.array(standing).parse(JSON.parse(told.domains));
-      quarantined = mine.find((found) => found.uuid === uuid)?.quarantined ?? null;
-      const { state } = await redial.call(procedures.domainGetState, { dom, flags: 0 });
-      const job = await redial.call(procedures.domainGetJobInfo, { dom });
-      return { ...gone, state, hasJob: job.type !== jobTypes.none, quarantined };
-    } catch (error) {
-      if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN)
-        return { ...gone, quarantined };
-      if (error instanceof LibvirtError) return { ...gone, hasJob: quarantined === null, quarantined };
-      return { ...gone, unanswered: messageOf(error) };
-    }
   }
 
   /**
@@ -207,15 +179,13 @@ export class Endings {
    */
   async #operate(sight: Sight): Promise<readonly string[]> {
     const said: string[] = [];
-    const uuid = this.#guest.uuid;
+    const { uuid } = this.#guest;
     for (const [name, { quarantined }] of sight) {
       const redial = this.#redials.get(name);
       if (quarantined === null || redial === undefined) continue;
       const hasQemu = this.#pidsAt(name).length > 0;
       const command = hasQemu ? "destroy" : "release";
-      const asked = hasQemu
-        ? redial.call(procedures.domainDestroy, { dom: { uuid, name: this.#guest.name, id: -1 } })
-        : redial.call(own.procedures.release, { uuid });
+      const asked = hasQemu ? this.#destroy(name) : redial.call(own.procedures.release, { uuid });
       try {
         await asked;
         said.push(`${command} at ${name}`);
@@ -224,6 +194,11 @@ export class Endings {
       }
     }
     return said;
+  }
+
+  async #destroy(at: string): Promise<void> {
+    const { uuid, name } = this.#guest;
+    await this.#redials.get(at)?.call(procedures.domainDestroy, { dom: { uuid, name, id: -1 } });
   }
 
   /** The QEMUs that were started by this host: their monitors are below its directory. */
@@ -281,13 +256,3 @@ export class Endings {
     }
   }
 }
-
-const describe = (sight: Sight): string =>
-  [...sight]
-    .map(([name, { state, hasJob, quarantined, unanswered }]) => {
-      const job = hasJob ? " with a job" : "";
-      const why = quarantined === null ? "" : ` quarantined (${quarantined})`;
-      const mute = unanswered === null ? "" : ` does not answer (${unanswered})`;
-      return `${name}: state ${state ?? "none"}${job}${why}${mute}`;
-    })
-    .join("; ");
