@@ -1,27 +1,52 @@
-// Faults between two hosts as a command: `npm run faults:hosts [runs] [word]`, 50 unless told, of those that have the word in
-// their name. Prints each run and where the guest runs in the end; ends with 1 when one copy did not run on.
+// Faults between two hosts as a command: `npm run faults:hosts -- --from 1 --runs 50 --word damaged`. Each seed chooses a
+// fault and its moment, so that a range of seeds is repeated and a sweep goes on where it was stopped. Prints each run and
+// the sums, and appends each run to a file; ends with 1 when a guarantee did not hold.
 
+import { appendFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { messageOf } from "../src/protocol/answer.js";
-import { hostFaults, migrationWith, momentOf, nameOf } from "../test/daemon/host-faults.js";
+import { BrokenGuarantee } from "../test/daemon/host-endings.js";
+import { sweepFaults } from "../test/daemon/host-sweep.js";
 
-const runs = Number(process.argv[2] ?? 50);
-const word = process.argv[3] ?? "";
-const wanted = hostFaults.filter((it) => nameOf(it).includes(word));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    from: { type: "string", default: "0" },
+    runs: { type: "string" },
+    word: { type: "string" },
+    results: { type: "string", default: "faults-hosts.jsonl" },
+  },
+});
+const from = Number(values.from);
+const runs = Number(values.runs ?? positionals[0] ?? 50);
+const word = values.word ?? positionals[1] ?? "";
+const wanted = sweepFaults.filter(({ name }) => name.includes(word));
 if (wanted.length === 0) {
-  console.error(`no fault has "${word}" in its name; there are:\n${hostFaults.map(nameOf).join("\n")}`);
+  const names = sweepFaults.map(({ name }) => name).join("\n");
+  console.error(`no fault has "${word}" in its name; there are:\n${names}`);
   process.exit(2);
 }
+
+const sums = new Map<string, number>();
+const count = (kind: string) => sums.set(kind, (sums.get(kind) ?? 0) + 1);
+const brokenKind = (error: unknown): string =>
+  error instanceof BrokenGuarantee ? error.kind : error instanceof Error ? brokenKind(error.cause) : "broken";
 let broken = 0;
-for (let seed = 0; seed < runs; seed += 1) {
+for (let seed = from; seed < from + runs; seed += 1) {
   const fault = wanted[seed % wanted.length];
   if (fault === undefined) throw new Error("there is no such fault");
-  const ms = momentOf(fault, seed);
-  try {
-    console.log(`${seed}  ${nameOf(fault)}, after ${ms} ms  ->  runs at ${await migrationWith(fault, ms)}`);
-  } catch (error) {
+  const ms = fault.momentOf(seed);
+  const { kind, what } = await fault.run(seed, ms).catch((error: unknown) => {
     broken += 1;
-    console.log(`${seed}  ${nameOf(fault)}, after ${ms} ms  ->  BROKEN: ${messageOf(error)}`);
-  }
+    return { kind: brokenKind(error), what: messageOf(error) };
+  });
+  count(kind);
+  console.log(`${seed}  ${fault.name}, after ${ms} ms  ->  ${kind}: ${what}`);
+  const result = { seed, word, fault: fault.name, ms, kind, what };
+  appendFileSync(values.results, `${JSON.stringify(result)}\n`);
 }
-console.log(`${runs - broken} of ${runs} ended with one running copy that had counted on`);
+const figures = [...sums].map(([kind, times]) => `${kind} ${times}`).join(", ");
+console.log(
+  `seeds ${from} to ${from + runs - 1}${word === "" ? "" : ` of "${word}"`}: ${runs} runs; ${figures}`,
+);
 process.exitCode = broken === 0 ? 0 : 1;

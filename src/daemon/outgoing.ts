@@ -16,6 +16,7 @@ import { endRelay, Relay, relayDirectory } from "../drivers/relay/relay.js";
 import { type Opened, openSource } from "../effects/open.js";
 import { pause } from "../effects/pause.js";
 import type { SourceGuest, SourcePeer } from "../effects/ports.js";
+import { within } from "../effects/within.js";
 import { asRunningGuest } from "../guests.js";
 import { askForPostcopy, type Tuned } from "../person.js";
 import { type Answer, type Cause, messageOf } from "../protocol/answer.js";
@@ -300,11 +301,13 @@ export class Outgoing {
     // A destination that has said where it is asked can be asked.
     const isAskable = this.#settling.uri !== undefined;
     const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
-    const waits = client !== null && isHandedOver;
-    const limited = waits ? AbortSignal.any([signal, AbortSignal.timeout(confirmLimitMs)]) : signal;
-    if (cancelled || confirmCounts({ isProven, isAskable })) return this.peer.confirm({ cancelled }, limited);
-    if (!isHandedOver) throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
-    return this.peer.confirm({ cancelled: true }, limited);
+    const counts = cancelled || confirmCounts({ isProven, isAskable });
+    if (!counts && !isHandedOver)
+      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+    const confirm = (limited: AbortSignal) =>
+      this.peer.confirm({ cancelled: counts ? cancelled : true }, limited);
+    if (client === null || !isHandedOver) return confirm(signal);
+    return within(this.#host.clock, confirmLimitMs, signal, confirm);
   }
 
   async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {

@@ -2,6 +2,8 @@
 // one copy runs on in the end.
 
 import { existsSync } from "node:fs";
+import { CopiesWatch } from "./copies-watch.js";
+import { BrokenGuarantee } from "./host-endings.js";
 import { Cable, inTwoHosts, type ProofWish, streams, type TwoHosts } from "./lab.js";
 
 /** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
@@ -149,11 +151,17 @@ export async function migrationWith(fault: HostFault, ms: number): Promise<"a" |
     ...(way.guest && { guest: way.guest }),
   };
   await inTwoHosts(hosts, async (lab) => {
-    const { ended, leave } = await way.begin(lab);
-    await later(ms);
-    await harm.happen(lab, leave);
-    await ended;
-    at = await lab.countsOn();
+    const watch = new CopiesWatch(lab.guest);
+    try {
+      const { ended, leave } = await way.begin(lab);
+      await later(ms);
+      await harm.happen(lab, leave);
+      await ended;
+      at = await lab.countsOn();
+      if (watch.two !== undefined) throw new BrokenGuarantee("two", watch.two);
+    } finally {
+      watch.end();
+    }
     if (way.guest?.disk === undefined) return;
     await lab.guest.checkDisk(at);
     if (at === "a" && existsSync(lab.guest.image("b")))

@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -338,6 +339,32 @@ export class ProofDomain {
     if (!report.ok || report.slotsVerified === 0) throw new Error(describeDisk(report));
   }
 
+  /** How much each of its QEMUs has written so far, by the serial file's path. */
+  serialSizes(): ReadonlyMap<string, number> {
+    const paths = this.#sides.map((side) => join(this.#directory, `${side}.serial`));
+    return new Map(paths.filter((path) => existsSync(path)).map((path) => [path, statSync(path).size]));
+  }
+
+  /** What is wrong with its count; undefined when nothing is. With `resets` a guest that boots again is right. */
+  discontinuity(resets: boolean): { readonly isRepeated: boolean; readonly why: string } | undefined {
+    const report = this.#heard();
+    const wrong = report.faults.filter(({ kind }) => !resets || kind !== "reset");
+    if (wrong.length === 0) return undefined;
+    const isRepeated = wrong.some(({ kind }) => kind === "repeat");
+    return { isRepeated, why: describeContinuity({ ...report, faults: wrong }) };
+  }
+
+  /** Waits until it has counted on, on whichever side. */
+  async countsAnywhere(more = 512): Promise<void> {
+    const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
+    const enough = size() + more;
+    const endMs = Date.now() + 20_000;
+    while (size() < enough) {
+      if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
   #heard() {
     const streams = this.#sides
       .map((name) => ({ name, path: join(this.#directory, `${name}.serial`) }))
@@ -401,10 +428,12 @@ export class TwoHosts {
     this.hosts = { a: host("a"), b: host("b") };
   }
 
-  async begin(): Promise<void> {
+  /** `runs`: whether the guest is started, or is only defined. */
+  async begin(runs = true): Promise<void> {
     await Promise.all([this.hosts.a.start(), this.hosts.b.start()]);
     const rpc = await this.rpc("a");
     await rpc.call(procedures.domainDefineXml, { xml: this.guest.xml("a") });
+    if (!runs) return;
     await rpc.call(procedures.domainCreate, { dom: this.dom });
     await this.guest.counts("a");
   }

@@ -33,6 +33,12 @@ export class StepByStep {
     return new StepByStep(lab, a, b, bitsOf([...whole, "CHANGE_PROTECTION", ...flags]));
   }
 
+  /** Its steps carry what those of the other one carried. */
+  repeat(earlier: StepByStep): void {
+    Object.assign(this.cookies, earlier.cookies);
+    this.#uri = earlier.#uri;
+  }
+
   async begin(): Promise<void> {
     const { dom } = this.#lab;
     const flags = this.#flags;
@@ -40,11 +46,12 @@ export class StepByStep {
     this.cookies.begin = begun.cookieOut;
   }
 
-  async prepare(): Promise<void> {
+  /** `serial`: the name of the file that the destination's QEMU writes its count to. */
+  async prepare(serial = "b"): Promise<void> {
     const { cookieOut, uriOut } = await this.#b.call(
       procedures.domainMigratePrepare3Params,
       {
-        params: toParameters({ xml: this.#lab.guest.xml("b") }),
+        params: toParameters({ xml: this.#lab.guest.xml(serial) }),
         ...{ cookieIn: this.cookies.begin, flags: this.#flagsThere },
       },
       patient,

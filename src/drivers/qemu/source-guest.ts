@@ -3,6 +3,7 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../effects/ports.js";
+import { within } from "../../effects/within.js";
 import type {
   CancelInput,
   Described,
@@ -293,7 +294,7 @@ export class QemuSourceGuest implements SourceGuest {
         // A monitor that does not answer has its main loop in a blocked write; yank breaks the connection under it.
         await rescue.execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
       }
-      return this.#awaitEnd(earlier, AbortSignal.any([signal, AbortSignal.timeout(2 * rescueAnswerMs)]));
+      return within(this.#clock, 2 * rescueAnswerMs, signal, (limited) => this.#awaitEnd(earlier, limited));
     });
   }
 

@@ -2,6 +2,7 @@
 
 import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
+import { within } from "../../effects/within.js";
 import { type Answer, done, failed, nothing } from "../../protocol/answer.js";
 import type { Resumption } from "../../protocol/messages.js";
 import type { StreamAddress } from "../../protocol/peer-text.js";
@@ -53,24 +54,25 @@ export class SourcePostcopy {
       // The destination listens anew: what QEMU takes for a connection here has no other end.
       if ((await status()) === "postcopy-active") {
         await this.break();
-        if (
-          !(await this.#until(within(connectMs, signal), async () => (await status()) !== "postcopy-active"))
-        )
+        if (!(await this.#until(signal, async () => (await status()) !== "postcopy-active")))
           return done("held");
       }
       if (!(await isPaused())) return done("connecting");
       await main.execute("migrate", { uri, resume: true });
-      await this.#until(within(connectMs, signal), async () => !(await isPaused()));
+      await this.#until(signal, async () => !(await isPaused()));
       return done("connecting");
     });
   }
 
-  async #until(late: AbortSignal, isSo: () => Promise<boolean>): Promise<boolean> {
-    while (!(await isSo())) {
-      if (late.aborted) return false;
-      await pause(this.#clock, connectCheckMs);
-    }
-    return true;
+  /** False when it does not become so in the time that a connection takes. */
+  #until(signal: AbortSignal, isSo: () => Promise<boolean>): Promise<boolean> {
+    return within(this.#clock, connectMs, signal, async (late) => {
+      while (!(await isSo())) {
+        if (late.aborted) return false;
+        await pause(this.#clock, connectCheckMs);
+      }
+      return true;
+    });
   }
 
   /** Whether it is proven already; if not, that is told when it is. */
@@ -109,5 +111,3 @@ export class SourcePostcopy {
     return (ram?.["postcopy-bytes"] ?? 0) > 0 ? "proven" : "unproven";
   }
 }
-
-const within = (ms: number, signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(ms)]);

@@ -1,0 +1,27 @@
+// A limit on a wait, by the clock port.
+
+import type { Clock } from "./ports.js";
+
+/**
+ * Runs `wait` with a signal that is aborted when `signal` is, or after `ms` milliseconds. AbortSignal.any does not do: it
+ * holds an AbortSignal.timeout weakly, and once memory has been collected neither of them is ever aborted (seen with Node
+ * 20.20), so that the wait has no end (G5).
+ */
+export async function within<T>(
+  clock: Pick<Clock, "setTimeout" | "clearTimeout">,
+  ms: number,
+  signal: AbortSignal,
+  wait: (limited: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  const abort = () => limit.abort();
+  const timer = clock.setTimeout(abort, ms);
+  signal.addEventListener("abort", abort);
+  if (signal.aborted) abort();
+  try {
+    return await wait(limit.signal);
+  } finally {
+    clock.clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  }
+}

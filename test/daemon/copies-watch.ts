@@ -1,0 +1,61 @@
+// Observes a guest from outside while faults happen: at no moment do two of its QEMUs count on (G1). Each copy writes to a
+// serial file of its own; the checker of the counts afterwards finds a copy that counted the same numbers again.
+
+const everyMs = 40;
+
+/** What is observed: how much each QEMU of a guest has written so far, by the path of its serial file. */
+interface Observed {
+  serialSizes(): ReadonlyMap<string, number>;
+}
+
+/**
+ * A guest that moves leaves one file for good and goes on in another. So a file that grows again after another one has grown
+ * belongs to a second copy.
+ */
+export class CopiesWatch {
+  readonly #guest: Observed;
+  readonly #timer: NodeJS.Timeout;
+  readonly #firstGrewAt = new Map<string, number>();
+  /** For each file: at which look another one was first seen to have grown after it. */
+  readonly #followedAt = new Map<string, number>();
+  #sizes: ReadonlyMap<string, number>;
+  #looks = 0;
+  #two: string | undefined;
+
+  constructor(guest: Observed) {
+    this.#guest = guest;
+    this.#sizes = guest.serialSizes();
+    this.#timer = setInterval(() => this.look(), everyMs);
+  }
+
+  /** Compares the sizes with those of the last look; the timer does it too. */
+  look(): void {
+    this.#looks += 1;
+    const before = this.#sizes;
+    this.#sizes = this.#guest.serialSizes();
+    const grown = [...this.#sizes].filter(([path, size]) => size > (before.get(path) ?? 0));
+    for (const [path] of grown) {
+      const followedAt = this.#followedAt.get(path);
+      if (followedAt === undefined) this.#follow(path);
+      // The sizes are not read in one moment: what a copy wrote just before it was handed over is seen one look later.
+      else if (this.#looks > followedAt + 1)
+        this.#two ??= `${path} has grown again after another copy had counted on`;
+    }
+    for (const [path] of grown) if (!this.#firstGrewAt.has(path)) this.#firstGrewAt.set(path, this.#looks);
+  }
+
+  #follow(path: string): void {
+    for (const [other, firstAt] of this.#firstGrewAt)
+      if (other !== path && firstAt < this.#looks && !this.#followedAt.has(other))
+        this.#followedAt.set(other, this.#looks);
+  }
+
+  /** What it saw of two copies; undefined when it saw none. */
+  get two(): string | undefined {
+    return this.#two;
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+  }
+}
