@@ -192,7 +192,7 @@ async function attachAgain(
 ): Promise<void> {
   const { domains, clock } = host;
   const options = { clock, log: domains.logOf(domain.name) };
-  const isWaiting = () => entry.authority.getSnapshot().hasTag("quarantined");
+  const isWaiting = () => !domains.isStopped && entry.authority.getSnapshot().hasTag("quarantined");
   for (;;) {
     await pause(clock, attachAgainMs);
     if (!isWaiting()) return;

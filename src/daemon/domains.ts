@@ -99,6 +99,7 @@ export class Domains {
   readonly #defining = new Map<string, number>();
   /** Until every guest of a restarted host has been examined. */
   #restarted = true;
+  #stopped = false;
   #nextId = 1;
 
   private constructor(options: DomainsOptions, records: DomainRecords) {
@@ -135,6 +136,16 @@ export class Domains {
     for (const entry of this.#byUuid.values())
       if (entry.authority.getSnapshot().matches("examining"))
         entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
+  }
+
+  /** Leaves the guests as they are: this process neither follows them nor looks for their QEMUs any more. */
+  stop(): void {
+    this.#stopped = true;
+    for (const { live } of this.#byUuid.values()) live?.guest.release();
+  }
+
+  get isStopped(): boolean {
+    return this.#stopped;
   }
 
   get all(): readonly ManagedDomain[] {

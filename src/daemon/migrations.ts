@@ -164,7 +164,7 @@ export class Migrations {
     for (;;) {
       await pause(clock, takeUpAgainMs);
       // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
-      if (domains.quarantineOf(uuid) === null) return;
+      if (domains.isStopped || domains.quarantineOf(uuid) === null) return;
       try {
         await this.#takeUp(story);
         this.#unreadable.delete(story.migrationId);
