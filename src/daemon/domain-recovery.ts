@@ -200,6 +200,7 @@ async function attachAgain(
       const qemu = await QemuProcess.attach(handle, options);
       if (!isWaiting()) return qemu.release();
       const { spec } = await domains.build(domain);
+      entry.live?.guest.release();
       await domains.enter(domain, asRunningGuest(spec, qemu), presence);
       return settle(host, entry, await domains.foundOf(entry));
     } catch (error) {

@@ -137,10 +137,10 @@ export class Migrations {
     return { uuids, unreadable: this.#unreadable };
   }
 
-  /** The guest of a story that is gone on with; null when it had not begun. */
-  async #takeUp(story: OpenStory): Promise<string | null> {
-    const incoming = await Incoming.takeUp(this.#host, story);
-    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
+  /** Returns the guest of a story that is gone on with; null when it had not begun, or its guest is not held for it any more. */
+  async #takeUp(story: OpenStory, isHeld = () => true): Promise<string | null> {
+    const incoming = await Incoming.takeUp(this.#host, story, isHeld);
+    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story, isHeld) : null;
     if (incoming !== null) this.#keepIncoming(incoming);
     if (outgoing !== null) {
       this.#keepOutgoing(outgoing);
@@ -161,13 +161,13 @@ export class Migrations {
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
     const { clock, complain, domains } = this.#host;
+    // An operator can end the quarantine, and start the guest then: the story is not its own any more.
+    const isHeld = () => !domains.isStopped && domains.quarantineOf(uuid) !== null;
     for (;;) {
       await pause(clock, takeUpAgainMs);
-      // An operator has ended the quarantine, and the guest may have been started since: the story is not its own any more.
-      if (domains.isStopped || domains.quarantineOf(uuid) === null) return;
+      if (!isHeld()) return;
       try {
-        await this.#takeUp(story);
-        this.#unreadable.delete(story.migrationId);
+        if ((await this.#takeUp(story, isHeld)) !== null) this.#unreadable.delete(story.migrationId);
         return;
       } catch (error) {
         if (error instanceof QemuMuteError) continue;

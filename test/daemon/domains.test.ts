@@ -71,6 +71,18 @@ describe("a host", () => {
     expect(entry.away).toEqual(away);
   });
 
+  test("does not start a guest that was given back to it when it has left again meanwhile", async () => {
+    const later = { ...away, migrationId: "m-2" };
+    const made = await host({ askBack: async () => void (await made.domains.setAway(webUuid, later)) });
+    const { domains } = made;
+    const domain = domains.parse(webXml);
+    const entry = await domains.define(domain);
+    await domains.concede(entry, away);
+    await expect(domains.start(domain, { paused: false })).rejects.toThrow("has changed meanwhile");
+    expect(entry.away).toEqual(later);
+    expect(entry.authority.getSnapshot().context.away).toBe(true);
+  });
+
   test("says that it gives a guest back only when that is durable, and does not start it either way", async () => {
     const { domains, stateDirectory } = await host();
     const entry = await domains.define(domains.parse(webXml));

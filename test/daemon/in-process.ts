@@ -3,7 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -15,6 +15,7 @@ import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { identityOf, type QemuHandle } from "../../src/drivers/qemu/process.js";
 import { systemClock } from "../../src/drivers/system.js";
+import { fakeQemu } from "../qemu/fake-qemu.js";
 import { rawServer, temporaryDirectory } from "../rpc/pair.js";
 
 export const webUuid = randomUUID();
@@ -105,13 +106,48 @@ export class HostInProcess {
   }
 }
 
-/** A process that lives, and whose monitors hang up on each client. Make it before the host that finds it: then it ends after it. */
-export async function muteQemu(): Promise<QemuHandle> {
+export interface LateQemu {
+  readonly handle: QemuHandle;
+  /** Resolves when something tries to reach it from now on. */
+  reached(): Promise<void>;
+  /** From now on its monitors answer: the guest runs. */
+  answer(): Promise<void>;
+}
+
+/**
+ * A process that lives, and whose monitors hang up on each client until it is told to answer. It is made before the host
+ * that finds it, and so ends after it.
+ */
+export async function lateQemu(): Promise<LateQemu> {
   const child = spawn("sleep", ["600"], { stdio: "ignore" });
   onTestFinished(() => void child.kill("SIGKILL"));
-  const path = await rawServer((socket) => socket.destroy());
-  return { ...identityOf(child.pid ?? 0), monitors: { main: path, rescue: path }, directory: null };
+  let noteReached = () => {};
+  const mute = await rawServer((socket) => {
+    noteReached();
+    socket.destroy();
+  });
+  const path = join(temporaryDirectory(), "monitor");
+  symlinkSync(mute, path);
+  return {
+    handle: { ...identityOf(child.pid ?? 0), monitors: { main: path, rescue: path }, directory: null },
+    reached: () =>
+      new Promise((resolve) => {
+        noteReached = resolve;
+      }),
+    answer: async () => {
+      const status = { status: "running", running: true };
+      const qemu = await fakeQemu(({ execute, id }) => ({
+        return: execute === "query-status" ? status : {},
+        id,
+      }));
+      onTestFinished(() => qemu.close());
+      rmSync(path);
+      symlinkSync(qemu.path, path);
+    },
+  };
 }
+
+export const muteQemu = async (): Promise<QemuHandle> => (await lateQemu()).handle;
 
 /** The handle of a process that has ended. */
 export function goneQemu(): QemuHandle {

@@ -11,13 +11,24 @@ import { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
+import type { QemuHandle } from "../../src/drivers/qemu/process.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
 import type { GuestDescription } from "../../src/protocol/messages.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
 import { anywhere, connectionUri, streamAddress } from "../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../src/protocol/policy.js";
-import { goneQemu, HostInProcess, muteQemu, web, webDom, webUuid, webXml, xmlOf } from "./in-process.js";
+import {
+  goneQemu,
+  HostInProcess,
+  lateQemu,
+  muteQemu,
+  web,
+  webDom,
+  webUuid,
+  webXml,
+  xmlOf,
+} from "./in-process.js";
 import { noCookie } from "./step-by-step.js";
 
 const { procedures } = remote;
@@ -55,9 +66,12 @@ const preparing = (cookieIn: Uint8Array, xml = webXml) => ({
   flags,
 });
 
-/** The source of a migration to that host has handed the guest over, then its QEMU and its daemon have died. */
-async function handedOver(host: HostInProcess, destination: HostInProcess): Promise<void> {
-  const qemu = goneQemu();
+/** The source of a migration to that host has handed the guest over, then its daemon has died, and its QEMU unless one is given. */
+async function handedOver(
+  host: HostInProcess,
+  destination: HostInProcess,
+  qemu: QemuHandle = goneQemu(),
+): Promise<void> {
   const common = { migrationId, side: "source", atMs: Date.now() } as const;
   const prepared = {
     uri: streamAddress("unix:/gone", anywhere),
@@ -99,6 +113,12 @@ async function handedOver(host: HostInProcess, destination: HostInProcess): Prom
   });
   await host.record({ departing: migrationId, handle: qemu });
   await (await host.records()).definitions.write(webUuid, webXml);
+}
+
+/** A bit of that host's story is another. */
+function damageStory(host: HostInProcess): void {
+  const story = join(host.stateDirectory, "journal", `${migrationId}.journal`);
+  writeFileSync(story, readFileSync(story, "utf8").replace("handedOver", "handedover"));
 }
 
 /** Waits until that host says so. */
@@ -160,14 +180,82 @@ describe("a restarted host", () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
     await handedOver(host, there);
     await (await host.records()).presences.remove(webUuid);
-    const story = join(host.stateDirectory, "journal", `${migrationId}.journal`);
-    writeFileSync(story, readFileSync(story, "utf8").replace("handedOver", "handedover"));
+    damageStory(host);
     await host.start();
     expect(await host.quarantine()).toContain("cannot be read");
     const rpc = await host.rpc();
     await expect(rpc.call(procedures.domainCreate, { dom: webDom })).rejects.toThrow("quarantined");
     await expect(rpc.call(settle, question)).rejects.toMatchObject(notKnown);
     expect(host.said.join()).toContain("cannot be read");
+  });
+
+  test("hears a mute QEMU late, and that ends a quarantine only where its answer tells who runs the guest", {
+    timeout,
+  }, async () => {
+    const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu(), lateQemu()]);
+    const [own, came, left, told] = qemus;
+    const hosts = qemus.map(() => new HostInProcess());
+    const [mine, arrival, departure, unreadable] = hosts as [
+      HostInProcess,
+      HostInProcess,
+      HostInProcess,
+      HostInProcess,
+    ];
+    await arrival.record({ incoming: migrationId, handle: came.handle, journal: "another" });
+    await departure.record({ departing: migrationId, handle: left.handle, journal: "another" });
+    await handedOver(unreadable, new HostInProcess("hostb"), told.handle);
+    damageStory(unreadable);
+    await mine.record({ handle: own.handle });
+    await Promise.all([arrival, departure, unreadable].map((host) => host.start()));
+    // The last one is tried again last.
+    await mine.start();
+    expect(await mine.quarantine()).toContain("does not answer");
+    await Promise.all(qemus.map((qemu) => qemu.answer()));
+    await until(async () => (await mine.quarantine()) === undefined);
+    for (const host of [arrival, departure])
+      expect(await host.quarantine()).toContain("journal is not the one");
+    expect(await unreadable.quarantine()).toContain("cannot be read");
+  });
+
+  test("does not start a guest of an unresolved migration that was destroyed here, until it is released", {
+    timeout,
+  }, async () => {
+    const qemu = await muteQemu();
+    const host = new HostInProcess();
+    await host.record({ departing: migrationId, handle: qemu, journal: "another" });
+    await (await host.records()).definitions.write(webUuid, webXml);
+    await host.start();
+    await (await host.rpc()).call(procedures.domainDestroy, { dom: webDom });
+    expect(isAlive(qemu)).toBe(false);
+    await host.restart();
+    await expect((await host.rpc()).call(procedures.domainCreate, { dom: webDom })).rejects.toThrow(
+      "switchover release",
+    );
+  });
+
+  test("goes on with the story of a mute QEMU when that has ended, but not when an operator has ended it", {
+    timeout,
+  }, async () => {
+    const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu()]);
+    const [resting, tried, dying] = qemus;
+    const there = new HostInProcess("hostb");
+    const hosts = { resting: new HostInProcess(), tried: new HostInProcess(), dying: new HostInProcess() };
+    await handedOver(hosts.resting, there, resting.handle);
+    await handedOver(hosts.tried, there, tried.handle);
+    await handedOver(hosts.dying, there, dying.handle);
+    await Promise.all([hosts.resting.start(), hosts.tried.start()]);
+    expect(await hosts.resting.quarantine()).toContain("does not answer");
+    await (await hosts.resting.rpc()).call(procedures.domainDestroy, { dom: webDom });
+    // While the QEMU is looked for.
+    await tried.reached();
+    await (await hosts.tried.rpc()).call(procedures.domainDestroy, { dom: webDom });
+    // It begins later than the others, and so tries later.
+    await hosts.dying.start();
+    expect((await jobOf(hosts.dying)).job).toBe(0);
+    process.kill(dying.handle.pid, "SIGKILL");
+    await until(async () => (await jobOf(hosts.dying)).job !== 0);
+    expect((await jobOf(hosts.resting)).job).toBe(0);
+    expect((await jobOf(hosts.tried)).job).toBe(0);
   });
 });
 
@@ -233,6 +321,26 @@ describe("the answer to settle", () => {
     const asked = { ...question, secret: "" };
     await expect(rpc.call(settleAs, { ...asked, journal: "another" })).rejects.toMatchObject(notKnown);
     expect(await rpc.call(settleAs, { ...asked, journal })).toEqual({ decision: decisions.refused });
+  });
+
+  test("is not the refusal that was recorded after Prepare's journal was lost, and is a taking of any journal", {
+    timeout,
+  }, async () => {
+    const host = new HostInProcess();
+    const taken = "0f3f-a2";
+    const tombstone = { kind: "tombstone", side: "destination", atMs: Date.now(), uuid: webUuid } as const;
+    const journal = await host.inJournal(async (opened) => {
+      await opened.append({ ...tombstone, migrationId });
+      await opened.append({ ...tombstone, migrationId: taken, decision: "taken" });
+      return opened.identity;
+    });
+    await host.start();
+    const rpc = await host.rpc();
+    const asked = { ...question, secret: "" };
+    await expect(rpc.call(settleAs, { ...asked, journal: "another" })).rejects.toMatchObject(notKnown);
+    expect(await rpc.call(settleAs, { ...asked, journal })).toEqual({ decision: decisions.refused });
+    const other = { ...asked, migrationId: taken, journal: "another" };
+    expect(await rpc.call(settleAs, other)).toEqual({ decision: decisions.taken });
   });
 
   test("refuses for good what never came: it cannot come after a restart either", { timeout }, async () => {
