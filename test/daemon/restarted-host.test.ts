@@ -2,7 +2,7 @@
 // written to disk, and the daemon runs in this process; only Prepare starts a real QEMU.
 
 import { randomUUID } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
@@ -11,43 +11,16 @@ import { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
-import type { QemuHandle } from "../../src/drivers/qemu/process.js";
-import { defaultLimits } from "../../src/protocol/convergence.js";
-import { defaultDeadlines } from "../../src/protocol/deadlines.js";
-import type { GuestDescription } from "../../src/protocol/messages.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
-import { anywhere, connectionUri, streamAddress } from "../../src/protocol/peer-text.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
-import {
-  goneQemu,
-  HostInProcess,
-  lateQemu,
-  muteQemu,
-  web,
-  webDom,
-  webUuid,
-  webXml,
-  xmlOf,
-} from "./in-process.js";
+import { damageStory, handedOver, jobOf, migrationId, question, until } from "./handed-over.js";
+import { goneQemu, HostInProcess, muteQemu, web, webDom, webUuid, webXml, xmlOf } from "./in-process.js";
 import { noCookie } from "./step-by-step.js";
 
 const { procedures } = remote;
 const { settle, settleAs } = own.procedures;
 const timeout = 60_000;
-const migrationId = "0f3f-a1";
-const question = { ...web, migrationId };
 const notKnown = { code: errorCodes.OPERATION_TIMEOUT };
 const flags = bitsOf(["LIVE"]);
-const guest: GuestDescription = {
-  uuid: webUuid,
-  guestWas: "running",
-  qemuVersion: "",
-  memoryBytes: 2 ** 26,
-  capabilities: [],
-  disks: [],
-  fencingToken: null,
-};
-
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The cookie of Begin at another host. */
@@ -65,70 +38,6 @@ const preparing = (cookieIn: Uint8Array, xml = webXml) => ({
   cookieIn,
   flags,
 });
-
-/** The source of a migration to that host has handed the guest over, then its daemon has died, and its QEMU unless one is given. */
-async function handedOver(
-  host: HostInProcess,
-  destination: HostInProcess,
-  qemu: QemuHandle = goneQemu(),
-): Promise<void> {
-  const common = { migrationId, side: "source", atMs: Date.now() } as const;
-  const prepared = {
-    uri: streamAddress("unix:/gone", anywhere),
-    capabilities: [],
-    settle: connectionUri(destination.uri, { ...anywhere, certificates: false }),
-    peer: { hostname: destination.name },
-  };
-  await host.inJournal(async (journal) => {
-    await journal.append({
-      ...common,
-      kind: "opened",
-      side: "source",
-      input: {
-        identity: question,
-        limits: defaultLimits,
-        policy: defaultPolicy,
-        deadlines: { ...defaultDeadlines, backoffMs: 20, backoffHighestMs: 200 },
-      },
-      host: {
-        spec: { ...web, args: [] },
-        qemu,
-        pauseBeforeSwitchover: false,
-        abortOnError: false,
-        storage: null,
-        stream: {},
-        xml: webXml,
-        undefineSource: false,
-      },
-    });
-    await journal.append({
-      ...common,
-      kind: "state",
-      state: "handedOver",
-      event: "monitor.completed",
-      because: [],
-      undone: [],
-      learned: { guest, prepared, settings: null, limits: defaultLimits },
-    });
-  });
-  await host.record({ departing: migrationId, handle: qemu });
-  await (await host.records()).definitions.write(webUuid, webXml);
-}
-
-/** A bit of that host's story is another. */
-function damageStory(host: HostInProcess): void {
-  const story = join(host.stateDirectory, "journal", `${migrationId}.journal`);
-  writeFileSync(story, readFileSync(story, "utf8").replace("handedOver", "handedover"));
-}
-
-/** Waits until that host says so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + 20_000;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error("it has not come to that");
-    await wait(20);
-  }
-}
 
 describe("a restarted host", () => {
   test("ends the QEMU of an incoming guest that has not arrived, and does not adopt it", {
@@ -189,34 +98,6 @@ describe("a restarted host", () => {
     expect(host.said.join()).toContain("cannot be read");
   });
 
-  test("hears a mute QEMU late, and that ends a quarantine only where its answer tells who runs the guest", {
-    timeout,
-  }, async () => {
-    const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu(), lateQemu()]);
-    const [own, came, left, told] = qemus;
-    const hosts = qemus.map(() => new HostInProcess());
-    const [mine, arrival, departure, unreadable] = hosts as [
-      HostInProcess,
-      HostInProcess,
-      HostInProcess,
-      HostInProcess,
-    ];
-    await arrival.record({ incoming: migrationId, handle: came.handle, journal: "another" });
-    await departure.record({ departing: migrationId, handle: left.handle, journal: "another" });
-    await handedOver(unreadable, new HostInProcess("hostb"), told.handle);
-    damageStory(unreadable);
-    await mine.record({ handle: own.handle });
-    await Promise.all([arrival, departure, unreadable].map((host) => host.start()));
-    // The last one is tried again last.
-    await mine.start();
-    expect(await mine.quarantine()).toContain("does not answer");
-    await Promise.all(qemus.map((qemu) => qemu.answer()));
-    await until(async () => (await mine.quarantine()) === undefined);
-    for (const host of [arrival, departure])
-      expect(await host.quarantine()).toContain("journal is not the one");
-    expect(await unreadable.quarantine()).toContain("cannot be read");
-  });
-
   test("does not start a guest of an unresolved migration that was destroyed here, until it is released", {
     timeout,
   }, async () => {
@@ -231,31 +112,6 @@ describe("a restarted host", () => {
     await expect((await host.rpc()).call(procedures.domainCreate, { dom: webDom })).rejects.toThrow(
       "switchover release",
     );
-  });
-
-  test("goes on with the story of a mute QEMU when that has ended, but not when an operator has ended it", {
-    timeout,
-  }, async () => {
-    const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu()]);
-    const [resting, tried, dying] = qemus;
-    const there = new HostInProcess("hostb");
-    const hosts = { resting: new HostInProcess(), tried: new HostInProcess(), dying: new HostInProcess() };
-    await handedOver(hosts.resting, there, resting.handle);
-    await handedOver(hosts.tried, there, tried.handle);
-    await handedOver(hosts.dying, there, dying.handle);
-    await Promise.all([hosts.resting.start(), hosts.tried.start()]);
-    expect(await hosts.resting.quarantine()).toContain("does not answer");
-    await (await hosts.resting.rpc()).call(procedures.domainDestroy, { dom: webDom });
-    // While the QEMU is looked for.
-    await tried.reached();
-    await (await hosts.tried.rpc()).call(procedures.domainDestroy, { dom: webDom });
-    // It begins later than the others, and so tries later.
-    await hosts.dying.start();
-    expect((await jobOf(hosts.dying)).job).toBe(0);
-    process.kill(dying.handle.pid, "SIGKILL");
-    await until(async () => (await jobOf(hosts.dying)).job !== 0);
-    expect((await jobOf(hosts.resting)).job).toBe(0);
-    expect((await jobOf(hosts.tried)).job).toBe(0);
   });
 });
 
@@ -278,10 +134,7 @@ describe("a restarted source", () => {
     await there.start();
     await host.start();
     const away = join(host.stateDirectory, "away", `${webUuid}.json`);
-    await until(async () => {
-      const { job } = await jobOf(host);
-      return job === 0;
-    });
+    await until(async () => (await jobOf(host)) === 0);
     expect(JSON.parse(readFileSync(away, "utf8"))).toMatchObject({ migrationId, uri: there.uri });
     await host.restart();
     await expect((await host.rpc()).call(procedures.domainCreate, { dom: webDom })).rejects.toThrow(
@@ -298,7 +151,7 @@ describe("a restarted source", () => {
     await there.start();
     await host.start();
     await wait(1_500);
-    expect((await jobOf(host)).job).not.toBe(0);
+    expect(await jobOf(host)).not.toBe(0);
     expect(
       readdirSync(join(there.stateDirectory, "journal")).filter((name) => name.includes(migrationId)),
     ).toEqual([]);
@@ -307,10 +160,6 @@ describe("a restarted source", () => {
 
 const guestsOf = async (host: HostInProcess) =>
   (await (await host.rpc()).call(procedures.connectListAllDomains, { needResults: 1, flags: 0 })).domains;
-
-const jobOf = async (host: HostInProcess) => ({
-  job: (await (await host.rpc()).call(procedures.domainGetJobInfo, { dom: webDom })).type,
-});
 
 describe("the answer to settle", () => {
   test("is not a refusal when the question names another journal than this host's", { timeout }, async () => {
