@@ -62,6 +62,11 @@ const answers = [
     "not known; a guest that is recorded as part of that migration is quarantined",
   ],
   ["the domain is quarantined for another reason", "not known"],
+  [
+    "an operator has adopted the guest there (`switchover adopt`), past its arrival",
+    "taken, once that is durable",
+  ],
+  ["an operator has released the guest there (`switchover release`)", "not known"],
 ];
 
 /** The comment that a file begins with, as one line. */
@@ -125,7 +130,7 @@ ${sections.join("\n\n")}
 
 ## What a host answers, and from which evidence
 
-A source asks its destination by the migration's id who has the guest ([docs/decisions/0025](decisions/0025-one-authority-for-each-guest-of-a-host.md)). Silence, "no such domain" and "not known" are no answers: the source stays paused and asks again.
+A source asks its destination by the migration's id who has the guest ([docs/decisions/0025](decisions/0025-one-authority-for-each-guest-of-a-host.md)). Silence, "no such domain" and "not known" decide nothing: the source stays paused and asks again. When the destination answers "not known", the source quarantines its guest too, with the reason. An operator can end that on the source's host: \`switchover adopt\` resumes the copy there, \`switchover release\` or \`virsh destroy\` ends it.
 
 ${table(["the destination's evidence", "its answer"], answers)}
 

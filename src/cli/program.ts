@@ -193,19 +193,31 @@ export function program(): Command {
       const { standingCommand } = await import("./standing.js");
       process.exitCode = await standingCommand(options);
     });
-  switchover
-    .command("release")
-    .description(
-      "declare that a quarantined or away domain runs nowhere else, so that its host starts it again: " +
+  const decisionsOfOperators = [
+    {
+      decision: "adopt",
+      does:
+        "declare that the copy of a quarantined domain on this host is the guest: it can be resumed, and a migration that " +
+        "waits for the other host's decision ends with the guest here. If another copy has run, or runs, nothing protects its disks any more",
+    },
+    {
+      decision: "release",
+      does:
+        "declare that no copy of a quarantined or away domain on this host is the guest, so that its host starts it again: " +
         "this gives up a copy that another host may have, and no proof holds any more for this guest",
-    )
-    .argument("<domain>", "its name")
-    .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
-    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (name: string, options: StandingWords) => {
-      const { releaseCommand } = await import("./standing.js");
-      process.exitCode = await releaseCommand(name, options);
-    });
+    },
+  ] as const;
+  for (const { decision, does } of decisionsOfOperators)
+    switchover
+      .command(decision)
+      .description(does)
+      .argument("<domain>", "its name")
+      .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
+      .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
+      .action(async (name: string, options: StandingWords) => {
+        const { decideCommand } = await import("./standing.js");
+        process.exitCode = await decideCommand(decision, name, options);
+      });
   switchover
     .command("replay")
     .description("print the story of a past migration from its journal, step by step, with causes")

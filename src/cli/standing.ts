@@ -1,5 +1,5 @@
-// `switchover standing` and `switchover release`: the domains of a host that it cannot simply start, and the operator's word
-// that ends that.
+// `switchover standing`, `switchover adopt` and `switchover release`: the domains of a host that it cannot simply start, and
+// the operator's decision that ends that.
 
 import * as z from "zod/mini";
 import { standing } from "../daemon/domain-records.js";
@@ -45,7 +45,7 @@ export async function standingCommand(words: StandingWords): Promise<number> {
       if (quarantined !== null) screen.say(`${name} is quarantined: ${quarantined}`);
       if (away !== null)
         screen.say(
-          `${name} is away since ${new Date(away.sinceMs).toISOString()}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}`,
+          `${name} is away since ${new Date(away.sinceMs).toISOString()}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}`,
         );
     }
     return 0;
@@ -55,15 +55,26 @@ export async function standingCommand(words: StandingWords): Promise<number> {
   }
 }
 
-/** Ends the quarantine of a domain that no QEMU carries, or its mark as being away. */
-export async function releaseCommand(name: string, words: StandingWords): Promise<number> {
+const said = {
+  adopt: (name: string) =>
+    `the copy of ${name} on this host is the guest; destroy every other copy before you resume it`,
+  release: (name: string) =>
+    `no copy of ${name} is on this host from now on; start it only when no copy of it runs elsewhere`,
+};
+
+/** Tells the host whether its copy of a domain is the guest, where the host cannot know it. */
+export async function decideCommand(
+  decision: keyof typeof said,
+  name: string,
+  words: StandingWords,
+): Promise<number> {
   const screen = createScreen(words);
   try {
     await connected(words, async (rpc) => {
       const { dom } = await rpc.call(remote.procedures.domainLookupByName, { name });
-      await rpc.call(own.procedures.release, { uuid: dom.uuid });
+      await rpc.call(own.procedures[decision], { uuid: dom.uuid });
     });
-    screen.say(`${name} can be started here again; if a copy of it runs elsewhere, do not start it`);
+    screen.say(said[decision](name));
     return 0;
   } catch (error) {
     screen.complain(messageOf(error));

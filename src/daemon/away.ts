@@ -1,5 +1,5 @@
-// Asks the host that a guest left for to give it back, so that this one may start it. Upholds G1: the other host has
-// recorded that the guest is away from it before this one starts anything.
+// Asks the host that has a guest to give it up, so that this one may start it; and tells another host that this one has
+// given it up. Upholds G1: the other host has recorded that the guest is away from it before this one starts anything.
 
 import { openConnection } from "../drivers/libvirt-rpc/open.js";
 import { own } from "../drivers/libvirt-rpc/own-procedures.js";
@@ -23,11 +23,7 @@ export async function askBack(
   const name = hostname || "that host";
   if (uri === null) throw new Error(`${name} cannot be asked for it`);
   const signal = AbortSignal.timeout(askLimitMs);
-  // What a peer has told, in a cookie that was kept: it is read as if it had just come.
-  const at = connectionUri(uri, { ...reachOf(config), certificates: false });
-  const connection = await openConnection(withOwnPki(config, at), {
-    ...{ clock, deadlineMs: askLimitMs, signal },
-  }).catch((error: unknown) => {
+  const connection = await connected(config, clock, uri, signal).catch((error: unknown) => {
     throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });
   });
   try {
@@ -42,4 +38,26 @@ export async function askBack(
   } finally {
     void connection.close();
   }
+}
+
+/** Rejects when the host does not answer: it asks for the guest itself then, before it starts it. */
+export async function tellConceded(
+  config: DaemonConfig,
+  clock: Clock,
+  uri: string,
+  conceded: { readonly migrationId: string; readonly uuid: string; readonly secret: string },
+): Promise<void> {
+  const signal = AbortSignal.timeout(askLimitMs);
+  const connection = await connected(config, clock, uri, signal);
+  try {
+    await connection.rpc.call(own.procedures.conceded, conceded, { deadlineMs: askLimitMs, signal });
+  } finally {
+    void connection.close();
+  }
+}
+
+/** What a peer has told, in a cookie that was kept, is read as if it had just come. */
+function connected(config: DaemonConfig, clock: Clock, uri: string, signal: AbortSignal) {
+  const at = connectionUri(uri, { ...reachOf(config), certificates: false });
+  return openConnection(withOwnPki(config, at), { clock, deadlineMs: askLimitMs, signal });
 }

@@ -35,14 +35,18 @@ export const readPresence = (text: string): Presence => presence.parse(JSON.pars
 
 const awayRecord = z.object({
   migrationId: z.string(),
-  /** The name of the host that took the guest. */
+  /** The name of the host that has the guest. */
   hostname: z.string(),
   /** Where that host can be asked; null for one that cannot, such as a libvirtd that a client led the guest to. */
   uri: z.nullable(z.string()),
   /** Milliseconds since 1970. */
   sinceMs: z.number(),
+  /** Of the pair of hosts, at the destination of an offline migration: with it the source says that it gives the guest up. */
+  secret: z.optional(z.string()),
+  /** This host gave the guest up in an offline migration: the other host may start it, and asks when it has not been told. */
+  given: z.optional(z.boolean()),
 });
-/** Where a guest has gone by a migration, while this host may still define it. */
+/** Which other host has a guest, by a migration, while this one defines it. */
 export type Away = z.infer<typeof awayRecord>;
 
 /** What the command shows of a domain that cannot simply be started. */
@@ -50,7 +54,7 @@ export const standing = z.object({
   name: z.string(),
   uuid: z.string(),
   quarantined: z.nullable(z.string()),
-  away: z.nullable(awayRecord),
+  away: z.nullable(z.omit(awayRecord, { secret: true })),
 });
 export type Standing = z.infer<typeof standing>;
 

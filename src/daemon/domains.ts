@@ -14,10 +14,10 @@ import { brokenInPostcopy } from "../drivers/qemu/migration-status.js";
 import type { Monitor } from "../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../drivers/qemu/monitor/errors.js";
 import { killByArgument } from "../drivers/qemu/proc.js";
-import type { Hosting, QemuHandle } from "../drivers/qemu/process.js";
+import { type Hosting, type QemuHandle, QemuProcess } from "../drivers/qemu/process.js";
 import { apart } from "../effects/apart.js";
 import type { Clock } from "../effects/ports.js";
-import type { RunningGuest } from "../guests.js";
+import { asRunningGuest, type RunningGuest } from "../guests.js";
 import type { DomainRequest, Found } from "../machines/domain/machine.js";
 import { type Cause, messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
@@ -31,6 +31,7 @@ import {
   readPresence,
 } from "./domain-records.js";
 import { no } from "./errors.js";
+import { isSame } from "./evidence.js";
 import type { Job } from "./job.js";
 import {
   details,
@@ -93,6 +94,8 @@ export class Domains {
   readonly #recorded = new Set<string>();
   /** By uuid: where guests have gone that this host may still define. */
   readonly #away = new Map<string, Away>();
+  /** Uuids of which `#away` is not on disk yet: the record of the guest's departure stands for it. */
+  readonly #unwrittenAway = new Set<string>();
   /** By uuid: the host that asks for its guest back. */
   readonly #conceded = new Map<string, Away>();
   /** By uuid: definitions that are being written. */
@@ -335,7 +338,7 @@ export class Domains {
       const since = new Date(away.sinceMs).toISOString();
       throw no(
         "OPERATION_INVALID",
-        `domain '${name}' is away since ${since}: it left for ${away.hostname || "another host"} by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
+        `domain '${name}' is away since ${since}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
         { cause: error },
       );
     }
@@ -349,8 +352,29 @@ export class Domains {
   /** Gives a guest back to the host that it came from, which starts it. Durable when it resolves. @throws LibvirtError */
   async concede(entry: ManagedDomain, to: Away): Promise<void> {
     await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
+    const { away } = entry;
+    // Given up before, which the other host has not been told. A record that could not be removed is written again.
+    if (away?.given === true && away.migrationId === to.migrationId) return this.setAway(entry.uuid, away);
     this.#conceded.set(entry.uuid, to);
     this.requestNow(entry, { type: "peer.concedeRequested" });
+    await this.#acted(entry);
+  }
+
+  /** Defines a domain whose guest another host has not given up yet: this one starts it only when it has (G1). */
+  async defineAway(domain: Domain, away: Away): Promise<ManagedDomain> {
+    this.checkIdentity(domain);
+    const known = this.#byUuid.get(domain.uuid);
+    if (known === undefined || known.away !== null) await this.setAway(domain.uuid, away);
+    else await this.concede(known, away);
+    return this.define(domain);
+  }
+
+  /** The other host has given the guest up. @throws LibvirtError when that is not the migration by which it came. */
+  async conceded(entry: ManagedDomain, migrationId: string, secret: string): Promise<void> {
+    const { away } = entry;
+    if (away?.migrationId !== migrationId || away.secret === undefined || !isSame(away.secret, secret))
+      throw no("OPERATION_DENIED", `domain '${entry.name}' does not wait for the end of ${migrationId}`);
+    await this.request(entry, { type: "peer.conceded" });
     await this.#acted(entry);
   }
 
@@ -361,13 +385,65 @@ export class Domains {
     if (to !== undefined) await this.setAway(uuid, to);
   }
 
+  /**
+   * An operator says that the QEMU which this host holds of a quarantined guest is the guest. `record` makes that durable.
+   * @throws LibvirtError when no QEMU is here, or it does not answer, or has not got all of the guest.
+   */
+  async adopt(
+    entry: ManagedDomain,
+    record: (presence: Presence | undefined) => Promise<void>,
+  ): Promise<void> {
+    const { live, uuid, name } = entry;
+    const why = quarantineOf(entry);
+    if (why !== null && live === null)
+      throw no("OPERATION_INVALID", `no QEMU of the guest is here; say so with: switchover release ${name}`);
+    await this.request(entry, { type: "operator.adoptRequested" });
+    const examined = (found: Found) => entry.authority.send({ type: "host.examined", found });
+    try {
+      if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+      const { handle } = live.guest.process;
+      const presence = await this.presenceOf(uuid).catch(() => undefined);
+      const answering = await this.#answering(live);
+      const running = await wholeOrNone(answering);
+      await record(presence);
+      if (presence?.persistent) await this.define(parseDomain(presence.persistent));
+      if (entry.away !== null) await this.setAway(uuid, null);
+      if (answering !== live.guest.process)
+        await this.enter(live.domain, asRunningGuest(live.guest.spec, answering));
+      else await this.keepHandleOf(live.domain, handle);
+      entry.state = running
+        ? { name: "running", reason: reasons.running.unknown }
+        : { name: "paused", reason: reasons.paused.unknown };
+      examined({ left: running ? "running" : "paused" });
+    } catch (error) {
+      examined({ left: "unknown", why: why ?? messageOf(error) });
+      throw error;
+    }
+    if (entry.job !== null) this.setJob(entry, null);
+  }
+
+  /** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
+  async #answering({ domain: { name }, guest: { process } }: Live): Promise<QemuProcess> {
+    const answers = await process.main.execute("query-status", {}).then(
+      () => true,
+      () => false,
+    );
+    if (answers) return process;
+    const options = { clock: this.options.clock, log: this.logOf(name) };
+    return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
+      throw no("OPERATION_FAILED", `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`, {
+        cause: error,
+      });
+    });
+  }
+
   /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
   async release(entry: ManagedDomain): Promise<void> {
     const isQuarantined = quarantineOf(entry) !== null;
     if (isQuarantined && entry.live !== null)
       throw no(
         "OPERATION_INVALID",
-        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up`,
+        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up, or say that it is the guest with: switchover adopt ${entry.name}`,
       );
     await this.request(entry, { type: "operator.releaseRequested" });
     if (!isQuarantined) return this.#acted(entry);
@@ -410,7 +486,8 @@ export class Domains {
   /** Ends the guest's QEMU for good. In a migration its side ends it first. @throws LibvirtError */
   async destroy(entry: ManagedDomain): Promise<void> {
     if (entry.arriving !== null) return entry.arriving.destroy();
-    if (entry.job !== null && quarantineOf(entry) === null) return entry.job.destroy();
+    if (entry.job !== null && !entry.authority.getSnapshot().matches("quarantined"))
+      return entry.job.destroy();
     if (quarantineOf(entry) === null && !entry.authority.getSnapshot().matches("starting"))
       this.liveOf(entry);
     const away = quarantineOf(entry) === null ? null : await this.#awayOfQuarantined(entry);
@@ -459,6 +536,7 @@ export class Domains {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
+      await this.#writeAway(entry);
       // The source has the guest: what is only being started here would be a second copy (G1).
       entry.authority.send({ type: "peer.runsGuest" });
       const isEnded = (snapshot: DomainSnapshot) =>
@@ -708,6 +786,29 @@ export class Domains {
   async setAway(uuid: string, away: Away | null): Promise<void> {
     if (away === null) await this.records.away.remove(uuid);
     else await this.records.away.write(uuid, JSON.stringify(away));
+    this.#unwrittenAway.delete(uuid);
+    this.#noteAway(uuid, away);
+  }
+
+  /** The guest is elsewhere, which cannot be written down yet. Its departure's record must stay until that has been done. */
+  keepAway(uuid: string, away: Away): void {
+    this.#unwrittenAway.add(uuid);
+    this.#noteAway(uuid, away);
+  }
+
+  /** An arrival replaces the record of the departure: what that stands for is written first. @throws LibvirtError */
+  async #writeAway({ uuid, name, away }: ManagedDomain): Promise<void> {
+    if (away === null || !this.#unwrittenAway.has(uuid)) return;
+    try {
+      await this.setAway(uuid, away);
+    } catch (error) {
+      throw no("OPERATION_FAILED", `where ${name} has gone before cannot be recorded: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #noteAway(uuid: string, away: Away | null): void {
     if (away === null) this.#away.delete(uuid);
     else this.#away.set(uuid, away);
     const entry = this.#byUuid.get(uuid);
@@ -760,6 +861,18 @@ const isThere = (entry: ManagedDomain): boolean =>
   isActive(entry) ||
   quarantineOf(entry) !== null ||
   entry.authority.getSnapshot().matches("starting");
+
+/** Whether the guest runs. @throws LibvirtError when QEMU has not got all of its memory. */
+async function wholeOrNone(process: QemuProcess): Promise<boolean> {
+  const { running, status } = await process.main.execute("query-status", {});
+  const { status: migration = "" } = await process.main.execute("query-migrate", {});
+  if (status === "inmigrate" || migration.startsWith("postcopy-"))
+    throw no(
+      "OPERATION_INVALID",
+      `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
+    );
+  return running;
+}
 
 /** How a guest has stopped, with QEMU's own words; null after an orderly end. */
 function sentence(how: WhyStopped, why: Cause | null): string | null {

@@ -4,6 +4,7 @@
 import type { SnapshotFrom } from "xstate";
 import type { SourceActor } from "../drivers/local-peers.js";
 import type { Clock } from "../effects/ports.js";
+import { topState } from "../machines/shared/state-name.js";
 import { metaIn } from "../machines/shared/states.js";
 import { stateName } from "../machines/shared/walk.js";
 import type { Progress } from "../protocol/convergence.js";
@@ -46,6 +47,7 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
   const { jobs, clock } = host;
   let last: Progress | null = null;
   let completed: Promise<Readonly<Record<string, number>> | null> | undefined;
+  const doubts = followDoubts(entry);
   const stopHearing = entry.live?.guest.process.main.onEvent((event) => {
     if (event.name === "MIGRATION_PASS") jobs.iterated(entry, event.data.pass);
   });
@@ -55,6 +57,7 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       const standing = standingOf(snapshot);
       if (standing !== null && entry.live !== null) tellStanding(host, entry, standing);
       if (snapshot.matches({ handover: "handedOver" })) completed ??= completedFigures(entry);
+      doubts(snapshot);
     },
     error: () => {},
   });
@@ -79,6 +82,26 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       const fromQemu = await Promise.race([completed, tooLong(clock)]);
       jobs.ended(entry, { how, operation: job.what, figures: { ...figures(), ...fromQemu }, errmsg });
     },
+  };
+}
+
+/** Quarantines the guest while the destination's host cannot say who runs it. */
+function followDoubts({ authority, name }: ManagedDomain) {
+  let undecidedIn: string | null = null;
+  return (snapshot: SnapshotFrom<SourceActor>): void => {
+    const state = topState(stateName(snapshot));
+    const { identity, prepared } = snapshot.context;
+    if (snapshot.status === "active" && snapshot.hasTag("needsOperator")) {
+      if (undecidedIn === null) {
+        const there = prepared?.peer?.hostname || "the destination's host";
+        const why = `${there} cannot say who runs the guest after the migration ${identity.migrationId}: what it recorded is lost or cannot be read, or its QEMU does not answer (switchover standing says which, there); say who has it: switchover adopt ${name} (this copy is the guest) or switchover release ${name} (it is not)`;
+        authority.send({ type: "migration.undecided", why });
+      }
+      undecidedIn = state;
+    } else if (undecidedIn !== null && undecidedIn !== state) {
+      undecidedIn = null;
+      authority.send({ type: "migration.decided" });
+    }
   };
 }
 

@@ -16,6 +16,11 @@ export interface Job {
   suspend?(): Promise<void>;
   /** Ends the guest here on behalf of an operator, in the middle of its migration. @throws LibvirtError */
   destroy(): Promise<void>;
+  /**
+   * An operator decides where the other host does not: the copy here is the guest, or it is not. Absent where this host
+   * decides itself. @throws LibvirtError when nothing is undecided.
+   */
+  decide?(how: "adopted" | "released"): Promise<void>;
 }
 
 export interface FinishedJob {

@@ -103,6 +103,10 @@ export function quarantineOf({ authority }: ManagedDomain): string | null {
   return snapshot.hasTag("quarantined") ? snapshot.context.why : null;
 }
 
+/** Whether the guest departs, and the destination's host cannot say who runs it. */
+export const isUndecided = ({ authority }: ManagedDomain): boolean =>
+  authority.getSnapshot().matches({ departing: "undecided" });
+
 /** Whether libvirt's clients see the domain as active. */
 export const isActive = ({ live, arriving }: Pick<ManagedDomain, "live" | "arriving">): boolean =>
   live !== null || arriving !== null;

@@ -11,7 +11,6 @@ import type { ManagedDomain } from "./managed-domain.js";
 import type { Migrations } from "./migrations.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { stepHandlers } from "./step-forms.js";
-import { writing } from "./wire.js";
 
 /** Of DOMAIN_GET_JOB_STATS. */
 const statsFlags = { completed: 1, keepCompleted: 2 };
@@ -48,28 +47,23 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
       const finished = host.jobs.read(entry, { keep });
       return finished === null ? jobStats(null, host.clock.now()) : finishedStats(finished);
     },
-    domainAbortJob: async ({ dom }, client) => {
-      writing(client);
+    domainAbortJob: async ({ dom }) => {
       await abort(of(dom));
     },
-    domainAbortJobFlags: async ({ dom, flags }, client) => {
-      writing(client);
+    domainAbortJobFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(abortFlags));
       if ((flags & abortFlags.postcopy) !== 0) throw no("OPERATION_UNSUPPORTED", notInterrupted);
       await abort(of(dom));
     },
-    domainMigrateStartPostCopy: async ({ dom, flags }, client) => {
-      writing(client);
+    domainMigrateStartPostCopy: async ({ dom, flags }) => {
       checkFlags(flags, 0);
       await migrations.goOver(of(dom));
     },
-    domainMigrateSetMaxDowntime: ({ dom, downtime, flags }, client) => {
-      writing(client);
+    domainMigrateSetMaxDowntime: ({ dom, downtime, flags }) => {
       checkFlags(flags, 0);
       migrations.tune(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
     },
-    domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }, client) => {
-      writing(client);
+    domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }) => {
       checkFlags(flags, 0);
       const bandwidthMiBps = Number(bandwidth);
       migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));

@@ -1,6 +1,7 @@
 // All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
 // Every form of a step (Params, fixed) comes here with the same words.
 
+import { CookieError } from "../drivers/domain/cookie/errors.js";
 import type { Domain } from "../drivers/domain/domain.js";
 import { memoryKiB } from "../drivers/domain/table/system.js";
 import type { OpenStory } from "../drivers/journal/file-journal.js";
@@ -21,9 +22,11 @@ import type {
   GuestDescription,
   Identity,
   Reconnection,
+  Settled,
   SourceReport,
 } from "../protocol/messages.js";
 import { copyOf, disksThatCome } from "./copied-storage.js";
+import type { Presence } from "./domain-records.js";
 import type { RecoveredStories, Unreadable } from "./domain-recovery.js";
 import { checkEmulator } from "./emulators.js";
 import { checkEncrypted } from "./encryption.js";
@@ -337,12 +340,12 @@ export class Migrations {
     throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
   }
 
-  /** The migration that a cookie names; null when it names none, or is another guest's. */
+  /** The migration that a cookie names; null when it names none, or is another guest's. @throws LibvirtError */
   #saidBy(domain: Pick<Domain, "name" | "uuid">, cookie: Uint8Array): Said | null {
     try {
       return saidIn(this.#host, cookie, domain);
     } catch (error) {
-      if (error instanceof LibvirtError) return null;
+      if (error instanceof LibvirtError && isOfAnotherGuest(error.cause)) return null;
       throw error;
     }
   }
@@ -396,13 +399,8 @@ export class Migrations {
   }
 
   /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
-  async peerToPeer(
-    entry: ManagedDomain,
-    words: StepWords,
-    destinationUri: string,
-    migrationId?: string,
-  ): Promise<void> {
-    const output = await this.lead(entry, words, destinationUri, migrationId);
+  async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+    const output = await this.lead(entry, words, destinationUri);
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
   }
 
@@ -487,26 +485,33 @@ export class Migrations {
     ofPerform: (outgoing, words) =>
       performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
-    saidIn: ({ domain }, cookie) => this.#saidBy(domain, cookie),
+    saidIn: ({ domain }, cookie) => {
+      try {
+        return this.#saidBy(domain, cookie);
+      } catch (error) {
+        // Without the receipt the source asks.
+        this.#host.complain(`after Finish of ${domain.name}: ${messageOf(error)}`);
+        return null;
+      }
+    },
     preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
   /**
    * As the destination: whether the guest has been taken here. A migration that never came is refused, for good, when this
-   * host's own journal proves that it never came.
-   * @throws LibvirtError OPERATION_TIMEOUT when it is not known.
+   * host's own journal proves that it never came. `undecidable` until something happens on this host: its journal is lost
+   * or cannot be read, or the guest is quarantined.
+   * @throws LibvirtError OPERATION_TIMEOUT when it is not known yet.
    */
-  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Decision> {
+  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
     const { journal, clock, domains } = this.#host;
     const { migrationId, uuid } = question;
-    const unreadable = this.#unreadable.get(migrationId);
-    if (unreadable !== undefined) throw notKnown(migrationId, unreadable.why);
+    if (this.#unreadable.has(migrationId)) return "undecidable";
     const known = this.#incoming.has(migrationId) ? null : await journal.decisionOf(migrationId);
     // A host that has lost the journal of Prepare can have forgotten that it took the guest: its refusal proves nothing.
     const isOther = question.journal !== undefined && question.journal !== journal.identity;
     if (known === "taken" || (known !== null && !isOther)) return known;
-    if (isOther)
-      throw notKnown(migrationId, "this host's journal is not the one in which Prepare was recorded");
+    if (isOther) return "undecidable";
     // It may have come meanwhile.
     const begun = this.#incoming.get(migrationId);
     // A client may know what has been decided; only the source's own question makes this host decide.
@@ -515,11 +520,54 @@ export class Migrations {
     const incoming = this.#incomingAsked(question);
     if (incoming !== undefined)
       return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-    const quarantined = domains.quarantineOf(uuid);
-    if (quarantined !== null) throw notKnown(migrationId, `the domain is quarantined: ${quarantined}`);
+    // The guest is quarantined, or an operator has ended that, which decided nothing.
+    if (domains.quarantineOf(uuid) !== null || journal.isDoubtful(migrationId)) return "undecidable";
     this.#settled.add(migrationId);
     await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });
     return "refused";
+  }
+
+  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  async adopt(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "adopted")) return;
+    await this.#host.domains.adopt(entry, async (presence) => {
+      const incoming = presence?.incoming ?? null;
+      await this.#endDoubt(entry, (migrationId) => (migrationId === incoming ? "taken" : null), presence);
+    });
+    this.#outgoing.delete(entry.uuid);
+  }
+
+  /** An operator says that no guest is on this host. @throws LibvirtError */
+  async release(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "released")) return;
+    const { domains } = this.#host;
+    const presence = await domains.presenceOf(entry.uuid).catch(() => undefined);
+    await domains.release(entry);
+    await this.#endDoubt(entry, () => null, presence);
+  }
+
+  /** Whether a migration under way is ended by what an operator says. */
+  async #decided(entry: ManagedDomain, how: "adopted" | "released"): Promise<boolean> {
+    const { job, authority } = entry;
+    if (job?.decide === undefined || !authority.getSnapshot().matches("departing")) return false;
+    await job.decide(how);
+    return true;
+  }
+
+  /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
+  async #endDoubt(
+    { uuid, name }: ManagedDomain,
+    decide: (migrationId: string) => Decision | null,
+    presence: Presence | undefined,
+  ): Promise<void> {
+    const { journal } = this.#host;
+    const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
+    const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
+    for (const migrationId of new Set([...named, ...unreadable])) {
+      const isRead = !this.#unreadable.has(migrationId) && (await journal.has(migrationId));
+      if (!isRead) await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
+      this.#unreadable.delete(migrationId);
+    }
   }
 
   /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
@@ -617,6 +665,9 @@ export class Migrations {
     return persistent.xml;
   }
 }
+
+const isOfAnotherGuest = (error: unknown): boolean =>
+  error instanceof CookieError && (error.code === "wrong-name" || error.code === "wrong-uuid");
 
 const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
   bandwidthMiBps === undefined ? {} : { bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps };

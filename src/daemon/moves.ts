@@ -52,7 +52,7 @@ export class Moves {
     let failed = "";
     try {
       checkTogether(words, { side: "source" });
-      await tokens.admit(uuid, migrationId);
+      tokens.check(uuid, migrationId);
       const flags: ReadonlySet<MigrateFlag> = new Set([...words.flags, "PEER2PEER"]);
       const output = await this.#migrations.lead(entry, { ...words, flags }, destinationUri, migrationId);
       if (output.kind !== "arrived") failed = errorOf(output.failures, `it ended ${output.kind}`).message;

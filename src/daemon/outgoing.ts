@@ -29,7 +29,7 @@ import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./follow-source.js";
 import type { Host } from "./host.js";
 import type { Job } from "./job.js";
-import { endInMigration, isInPostcopy, type ManagedDomain, reasons } from "./managed-domain.js";
+import { endInMigration, isInPostcopy, isUndecided, type ManagedDomain, reasons } from "./managed-domain.js";
 import { withOwnPki } from "./own-pki.js";
 import { reachOf } from "./reach.js";
 import type { Said } from "./step-cookies.js";
@@ -82,11 +82,12 @@ export class Outgoing {
   /** Begun early: it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
-  /** Reserves the guest. @throws LibvirtError when the domain does not run, or is not idle. */
+  /** Reserves the guest, and admits the migration then. @throws LibvirtError when the domain does not run, or is not idle. */
   static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
     const { migrationId, secret, undefineSource } = leaving;
     await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
     try {
+      await host.tokens.admit(entry.uuid, migrationId);
       return Outgoing.#open(host, entry, leaving);
     } catch (error) {
       await host.domains.migrationEnded(entry, await host.domains.foundOf(entry), { why: "failed" });
@@ -366,6 +367,7 @@ export class Outgoing {
       () => false,
       (error: unknown) => {
         this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        domains.keepAway(entry.uuid, away);
         return true;
       },
     );
@@ -396,13 +398,29 @@ export class Outgoing {
         const { live } = entry;
         if (live === null) throw no("OPERATION_INVALID", "domain is not running");
         live.endsAs = "destroyed";
+        // The destination's host cannot say whether it has the guest: there is nobody to tell.
+        if (isUndecided(entry)) return this.#decide(entry, "released");
         const answer = await endProcess(live.guest.process);
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
         // A source past its point of no return tells the destination first, which may be out of reach.
         await Promise.race([this.ended, pause(clock, destroyedLimitMs)]);
         domains.noteStopped(entry, "destroyed");
       },
+      decide: (how) => this.#decide(this.#host.domains.byUuid(this.domain.uuid), how),
     };
+  }
+
+  /** Resolves when the migration has ended on this host. @throws LibvirtError when the source's machine does not accept it. */
+  async #decide({ name }: ManagedDomain, how: "adopted" | "released"): Promise<void> {
+    const event = `operator.${how}` as const;
+    let why: string | undefined;
+    const heard = this.#actor.on("refused", (notice) => {
+      if (notice.event === event) why = notice.why;
+    });
+    this.#actor.send({ type: event });
+    heard.unsubscribe();
+    if (why !== undefined) throw no("OPERATION_INVALID", `domain '${name}' cannot be ${how}: ${why}`);
+    await this.ended;
   }
 }
 

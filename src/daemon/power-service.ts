@@ -6,7 +6,6 @@ import type { Handlers } from "../drivers/libvirt-rpc/service.js";
 import { no, noAgent } from "./errors.js";
 import type { Host } from "./host.js";
 import { allOf, checkFlags } from "./service-flags.js";
-import { writing } from "./wire.js";
 
 /** How a guest is told; libvirt's other ways are none of QEMU's. */
 const ways = { acpi: 1, agent: 2 };
@@ -16,18 +15,15 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
     await domains.press(domains.byUuid(uuid), button);
   };
   return {
-    domainShutdown: async ({ dom }, client) => {
-      writing(client);
+    domainShutdown: async ({ dom }) => {
       await press(dom, "system_powerdown");
     },
-    domainShutdownFlags: async ({ dom, flags }, client) => {
-      writing(client);
+    domainShutdownFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(ways));
       if (flags === ways.agent) throw noAgent();
       await press(dom, "system_powerdown");
     },
-    domainReboot: ({ dom, flags }, client) => {
-      writing(client);
+    domainReboot: ({ dom, flags }) => {
       checkFlags(flags, allOf(ways));
       domains.liveOf(domains.byUuid(dom.uuid));
       if (flags === ways.agent) throw noAgent();
@@ -36,14 +32,12 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
         "a guest cannot be told to reboot from outside: reboot it from inside, reset it, or shut it down and start it",
       );
     },
-    domainReset: async ({ dom, flags }, client) => {
-      writing(client);
+    domainReset: async ({ dom, flags }) => {
       checkFlags(flags, 0);
       await press(dom, "system_reset");
     },
     domainGetAutostart: ({ dom }) => ({ autostart: domains.byUuid(dom.uuid).autostart ? 1 : 0 }),
-    domainSetAutostart: async ({ dom, autostart }, client) => {
-      writing(client);
+    domainSetAutostart: async ({ dom, autostart }) => {
       const entry = domains.byUuid(dom.uuid);
       await domains.request(entry, { type: "operator.autostartRequested" });
       await domains.setAutostart(entry, autostart !== 0);

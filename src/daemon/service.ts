@@ -25,7 +25,7 @@ import { powerHandlers } from "./power-service.js";
 import { allOf, checkFlags } from "./service-flags.js";
 import { statsHandlers } from "./stats-service.js";
 import { wordsOf } from "./step-words.js";
-import { wire, writing } from "./wire.js";
+import { wire } from "./wire.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;
@@ -107,56 +107,45 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     domainLookupById: ({ id }) => ({ dom: wire(domains.byId(id)) }),
     domainLookupByName: ({ name }) => ({ dom: wire(domains.byName(name)) }),
     domainLookupByUuid: ({ uuid }) => ({ dom: wire(domains.byUuid(uuid)) }),
-    domainDefineXml: async ({ xml }, client) => {
-      writing(client);
+    domainDefineXml: async ({ xml }) => {
       return { dom: wire(await domains.define(domains.parse(xml))) };
     },
-    domainDefineXmlFlags: async ({ xml, flags }, client) => {
-      writing(client);
+    domainDefineXmlFlags: async ({ xml, flags }) => {
       checkFlags(flags, allOf(defineFlags));
       const domain = domains.parse(xml);
       if ((flags & defineFlags.validate) !== 0) await domains.build(domain);
       return { dom: wire(await domains.define(domain)) };
     },
-    domainCreate: async ({ dom }, client) => {
-      writing(client);
+    domainCreate: async ({ dom }) => {
       await started(of(dom), false);
     },
-    domainCreateWithFlags: async ({ dom, flags }, client) => {
-      writing(client);
+    domainCreateWithFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(createFlags));
       return { dom: wire(await started(of(dom), (flags & createFlags.paused) !== 0)) };
     },
-    domainCreateXml: async ({ xmlDesc, flags }, client) => {
-      writing(client);
+    domainCreateXml: async ({ xmlDesc, flags }) => {
       checkFlags(flags, allOf(createFlags));
       const paused = (flags & createFlags.paused) !== 0;
       return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
     },
-    domainDestroy: async ({ dom }, client) => {
-      writing(client);
+    domainDestroy: async ({ dom }) => {
       await domains.destroy(of(dom));
     },
-    domainDestroyFlags: async ({ dom, flags }, client) => {
-      writing(client);
+    domainDestroyFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(destroyFlags));
       await domains.destroy(of(dom));
     },
-    domainUndefine: async ({ dom }, client) => {
-      writing(client);
+    domainUndefine: async ({ dom }) => {
       await domains.undefineRequested(of(dom));
     },
-    domainUndefineFlags: async ({ dom, flags }, client) => {
-      writing(client);
+    domainUndefineFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(undefineFlags));
       await domains.undefineRequested(of(dom));
     },
-    domainSuspend: async ({ dom }, client) => {
-      writing(client);
+    domainSuspend: async ({ dom }) => {
       await domains.suspend(of(dom));
     },
-    domainResume: async ({ dom }, client) => {
-      writing(client);
+    domainResume: async ({ dom }) => {
       await domains.resume(of(dom));
     },
     domainGetXmlDesc: ({ dom, flags }, client) => {
@@ -206,8 +195,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     }),
     serve(own, {
       settle: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
-      facts: async ({ binary, paths }, client) => {
-        writing(client);
+      facts: async ({ binary, paths }) => {
         checkAskedBinary(host.config, binary);
         return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
       },
@@ -216,18 +204,18 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       },
       handOver: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
       reconnect: async (it) => reconnected(await migrations.reconnect(named(it))),
-      move: async ({ migrationId, uuid, destinationUri, params, flags }, client) => {
-        writing(client);
+      move: async ({ migrationId, uuid, destinationUri, params, flags }) => {
         named({ migrationId });
         const words = wordsOf(params, new Uint8Array(), flags);
         const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
         return { end: moveEnds[end], why };
       },
       yield: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
-      concedeAway: async ({ migrationId, uuid, hostname, uri }, client) => {
-        writing(client);
+      concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
         named({ migrationId });
         const entry = domains.all.find((domain) => domain.uuid === uuid);
+        // It gave its definition up with this migration, and has none since.
+        if (entry === undefined && (await host.journal.has(migrationId))) return;
         if (entry === undefined)
           throw no(
             "OPERATION_INVALID",
@@ -235,9 +223,15 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
           );
         await domains.concede(entry, { migrationId, hostname, uri, sinceMs: host.clock.now() });
       },
-      release: async ({ uuid }, client) => {
-        writing(client);
-        await domains.release(domains.byUuid(uuid));
+      release: async ({ uuid }) => {
+        await migrations.release(domains.byUuid(uuid));
+      },
+      adopt: async ({ uuid }) => {
+        await migrations.adopt(domains.byUuid(uuid));
+      },
+      conceded: async ({ migrationId, uuid, secret }) => {
+        named({ migrationId });
+        await domains.conceded(domains.byUuid(uuid), migrationId, secret);
       },
       standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
       settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
@@ -253,9 +247,12 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
 
 /** What of a domain libvirt's own procedures cannot tell. */
 function standingOf(entry: ManagedDomain): readonly Standing[] {
-  const { name, uuid, away } = entry;
+  const { name, uuid } = entry;
   const quarantined = quarantineOf(entry);
-  return quarantined === null && away === null ? [] : [{ name, uuid, quarantined, away }];
+  if (quarantined === null && entry.away === null) return [];
+  if (entry.away === null) return [{ name, uuid, quarantined, away: null }];
+  const { secret: _, ...away } = entry.away;
+  return [{ name, uuid, quarantined, away }];
 }
 
 const reconnected = (where: Reconnection) =>

@@ -108,9 +108,9 @@ export function saidIn(host: Host, bytes: Uint8Array, domain: Named): Said | nul
   return switchover === undefined ? null : { migrationId: switchover.migration, receipt: switchover.receipt };
 }
 
-/** The destination's cookie of Finish: which migration has arrived, and the receipt that proves it. */
+/** The destination's cookie of Finish: which migration has arrived, the receipt that proves it, and where it can be asked. */
 export const finishCookie = (
-  { config: { hostname, hostUuid } }: Host,
+  { config: { hostname, hostUuid, uri } }: Host,
   { uuid, migrationId }: Identity,
   name: string,
   receipt: string | undefined,
@@ -120,6 +120,7 @@ export const finishCookie = (
     switchover: {
       version: 1,
       migration: migrationId,
+      settle: uri,
       backings: [],
       ...(receipt !== undefined && { receipt }),
     },
@@ -131,6 +132,10 @@ export const readBeginCookie = (host: Host, bytes: Uint8Array, domain: Named): C
 
 export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
   read(host, bytes, domain, ofPrepare);
+
+/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+export const readFinishCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, cookieFeatures);
 
 /** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read, or names what is out of reach. */
 export function preparedOf(host: Host, domain: Named, words: StepWords): Prepared {

@@ -13,7 +13,7 @@ import { OfflineMigrations } from "./offline.js";
 import { checkTogether } from "./refused-together.js";
 import { readPrepareCookie } from "./step-cookies.js";
 import { type StepWords, wordsOf, wordsOfFixed } from "./step-words.js";
-import { wire, writing } from "./wire.js";
+import { wire } from "./wire.js";
 
 const empty = new Uint8Array();
 
@@ -24,16 +24,14 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   const isOffline = ({ flags }: StepWords) => flags.has("OFFLINE");
 
   const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
-    writing(client);
     checkTogether(words, { side: "source" });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
-      ? await offline.begin(entry, words)
+      ? await offline.begin(entry, words, client)
       : await migrations.begin(entry, words, client);
     return { xml, cookieOut };
   };
   const prepare = (client: RpcClient, words: StepWords, tunnel?: RpcStream) => {
-    writing(client);
     checkTogether(words, { side: "destination", isTunnelPrepared: tunnel !== undefined });
     return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
   };
@@ -43,7 +41,6 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     words: StepWords,
     destinationUri: string | null,
   ) => {
-    writing(client);
     checkTogether(words, { side: "source" });
     if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri, client);
     if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
@@ -51,7 +48,6 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     return { cookieOut: empty };
   };
   const finish = async (client: RpcClient, words: StepWords, cancelled: boolean) => {
-    writing(client);
     const { name } = words.parameters;
     if (name === undefined) throw no("INVALID_ARG", "no destination name passed");
     const { entry, cookieOut } = isOffline(words)
@@ -60,9 +56,8 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
     return { dom: wire(entry), cookieOut };
   };
   const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
-    writing(client);
     await (isOffline(words)
-      ? offline.confirm(of(dom), words, cancelled)
+      ? offline.confirm(of(dom), words, cancelled, client)
       : migrations.confirm(of(dom), cancelled, words, client));
   };
 
@@ -104,7 +99,6 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       return { cookie: cookieOut, uriOut };
     },
     domainMigratePerform: async ({ dom, cookie, uri, flags, dname, resource }, client) => {
-      writing(client);
       const words = wordsOfFixed({ uri, name: dname, resource, flags }, cookie);
       const { uri: _, ...parameters } = words.parameters;
       // It would have to give up its definition before the destination has it.

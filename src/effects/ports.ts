@@ -35,6 +35,7 @@ import type {
   Prepared,
   Reconnection,
   Resumption,
+  Settled,
   SourceFound,
   SourceReport,
 } from "../protocol/messages.js";
@@ -115,13 +116,13 @@ export interface SourcePeer {
 /** The destination as the source reaches it. */
 export interface SettlingPeer {
   /** Idempotent: the decision, once said, never changes. */
-  settle(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  settle(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** Says that the source's QEMU is dead for certain; the answer is the decision. */
-  yield(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  yield(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** Post-copy may begin: from then on the destination gives the guest up only when its source says so. */
   announce(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: the source can run the guest no more, and serves its memory; the answer is the decision. */
-  handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Decision>>;
+  handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** In post-copy, when the connection is lost: asks the destination to listen again. */
   reconnect(identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>>;
 }

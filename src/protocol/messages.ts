@@ -116,6 +116,12 @@ export type Resumption = "connecting" | "held";
 /** What settle answers. Both are durable before they are said, and neither is ever taken back. */
 export type Decision = "taken" | "refused";
 
+/**
+ * A decision, or that the destination's host cannot say: it has lost or cannot read what it recorded of the migration, or
+ * its QEMU does not answer. That may change; until then only an operator can decide.
+ */
+export type Settled = Decision | "undecidable";
+
 export interface Abort {
   readonly accepted: boolean;
   readonly why: string;

@@ -7,11 +7,13 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
-import { inTwoHosts, type TwoHosts } from "./lab.js";
+import { flipBit, journalOf, stateAt, storyOf } from "./host-state.js";
+import { inTwoHosts, whole } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";
 import { hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
 
@@ -29,25 +31,6 @@ function slow(lab: VirshLab, side: string, seconds = 2): (xml: string) => string
 
 const outcomes = async (...asked: Promise<unknown>[]) =>
   (await Promise.allSettled(asked)).map(({ status }) => status).toSorted();
-
-const stateAt = async (lab: TwoHosts, side: "a" | "b") => {
-  const { state } = await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 });
-  return state;
-};
-
-const journalOf = (lab: TwoHosts, side: "a" | "b") => join(lab.hosts[side].directory, "state", "journal");
-const storyOf = (lab: TwoHosts, side: "a" | "b"): string => {
-  const [name = ""] = readdirSync(journalOf(lab, side)).filter((entry) => entry.endsWith(".journal"));
-  return join(journalOf(lab, side), name);
-};
-
-/** One bit in the middle of the file is another. */
-function flipBit(path: string): void {
-  const bytes = readFileSync(path);
-  const at = bytes.indexOf("\n") + 40;
-  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
-  writeFileSync(path, bytes);
-}
 
 describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awaited", () => {
   test("a guest that arrives from the host that runs it ends a start of it that has not come up", {
@@ -304,6 +287,34 @@ describe("a step belongs to one migration", () => {
   });
 });
 
+describe("a named move that is rejected", () => {
+  test("bars no move with an older token", { timeout }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const a = await lab.rpc("a");
+      const move = (token: number) =>
+        a.call(
+          own.procedures.move,
+          {
+            migrationId: idWithToken(token, "0".repeat(18)),
+            uuid: lab.guest.uuid,
+            destinationUri: lab.hosts.b.uri,
+            params: [],
+            flags: bitsOf(whole),
+          },
+          { deadlineMs: 60_000 },
+        );
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const now = Date.now();
+      expect((await move(now)).why).toContain("another job is active");
+      await a.call(procedures.domainAbortJob, { dom: lab.dom });
+      await until(async () => (await a.call(procedures.domainGetJobInfo, { dom: lab.dom })).type === 0);
+      expect(await move(now - 60_000)).toMatchObject({ why: "" });
+      await lab.runsAt("b", "a");
+    });
+  });
+});
+
 /** A file system of one page, so that nothing can be written there. */
 const full = (directory: string) => {
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "tmpfs", directory]);
@@ -329,6 +340,40 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
       await steps.confirm(noCookie, 1).catch(() => {});
       await lab.runsAt("a");
       lab.hosts.b.takeSaid();
+    });
+  });
+
+  test("does not let an arrival erase where the guest had gone before", { timeout }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const directory = join(lab.hosts.a.directory, "state", "away");
+      const free = full(directory);
+      writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
+      const move = async (from: "a" | "b", to: "a" | "b", xml: string) =>
+        (await lab.rpc(from)).call(
+          procedures.domainMigratePerform3Params,
+          {
+            ...{
+              dom: lab.dom,
+              dconnuri: lab.hosts[to].uri,
+              params: toParameters({ xml: lab.guest.xml(xml) }),
+            },
+            ...{ cookieIn: noCookie, flags: bitsOf(["LIVE", "PERSIST_DEST", "PEER2PEER"]) },
+          },
+          { deadlineMs: 60_000 },
+        );
+      try {
+        await move("a", "b", "b");
+        await until(() => lab.hosts.a.said.includes("is away cannot be recorded yet"));
+        await expect(move("b", "a", "a2")).rejects.toThrow("where guest-");
+      } finally {
+        free();
+      }
+      lab.hosts.a.takeSaid();
+      await lab.guest.counts("b");
+      const a = await lab.rpc("a");
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("is away");
+      await move("b", "a", "a2");
+      await lab.guest.counts("a2");
     });
   });
 

@@ -364,7 +364,7 @@ export class ProofDomain {
   }
 }
 
-type Side = "a" | "b";
+export type Side = "a" | "b";
 
 /** The guest goes with its definition. */
 export const whole: readonly MigrateFlag[] = ["LIVE", "PERSIST_DEST", "UNDEFINE_SOURCE"];

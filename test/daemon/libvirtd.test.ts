@@ -12,8 +12,10 @@ import {
   type MigrateParameters,
   toParameters,
 } from "../../src/drivers/libvirt/flags.js";
+import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
+import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import type { Around } from "../../src/effects/bind.js";
@@ -23,8 +25,11 @@ import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
-import { until } from "../rpc/pair.js";
+
 import { hostOf, type Peer } from "./either-host.js";
+import { HostProcess } from "./lab.js";
+import { swallowing } from "./swallowing.js";
+import { until } from "./virsh-lab.js";
 
 const { procedures } = remote;
 /** Their hostnames are known to nobody. */
@@ -247,6 +252,49 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     const reach = { ...anywhere, certificates: true };
     const peer = new SettlePeer(systemClock, anywhere, connectionUri(destination.uri, reach));
     expect(await peer.settle(identity, signal)).toMatchObject({ kind: "unknown" });
+  });
+
+  test("whose source's daemon dies as the guest arrives at a libvirtd, where it is shut down then, does not resume the old copy", async () => {
+    const source = new HostProcess("hosta");
+    onTestFinished(() => source.remove());
+    await source.start();
+    const destination = await hostOf("libvirtd", "hostb");
+    const way = await swallowing(destination.uri, procedures.domainMigrateFinish3Params.number);
+    const here = new Redial(source.uri, systemClock);
+    onTestFinished(() => here.close());
+    const rpc = await here.rpc();
+    const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
+    onTestFinished(endGuests);
+    const performing = rpc
+      .call(
+        procedures.domainMigratePerform3Params,
+        {
+          ...{ dom, dconnuri: way.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
+          flags: bitsOf(["LIVE", "PEER2PEER"]),
+        },
+        { deadlineMs: 60_000 },
+      )
+      .catch(() => {});
+    await way.swallowed;
+    await until(async () => (await stateAt(destination)) === domainStates.running);
+    await source.kill();
+    await performing;
+    way.letThrough();
+    const there = await destination.redial.rpc();
+    const { dom: arrived } = await there.call(procedures.domainLookupByUuid, { uuid: tiny.uuid });
+    await there.call(procedures.domainDestroy, { dom: arrived });
+    await source.start();
+    // It has asked, and been answered that nothing of that uuid is active there.
+    await until(() => way.connections() >= 2);
+    const at = { uri: source.uri, redial: here };
+    expect(await stateAt(at)).toBe(domainStates.paused);
+    const asked = way.connections();
+    await until(() => way.connections() > asked);
+    expect(await stateAt(at)).toBe(domainStates.paused);
+    expect(qemusOf(tiny.uuid)).toHaveLength(1);
+    // Only an operator knows.
+    await (await here.rpc()).call(own.procedures.adopt, { uuid: tiny.uuid });
+    expect(await stateAt(at)).toBe(domainStates.running);
   });
 
   test.each([

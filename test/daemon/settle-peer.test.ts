@@ -36,6 +36,9 @@ const rejecting = (code: keyof typeof errorCodes) => () => {
 
 describe.each(["settle", "yield", "handOver"] as const)("the answer to %s", (how) => {
   test("is what the destination says in plain words", async () => {
+    expect(
+      await (await answered(() => ({ decision: decisions.undecidable })))[how](question, signal),
+    ).toEqual(done("undecidable"));
     expect(await (await answered(() => ({ decision: decisions.taken })))[how](question, signal)).toEqual(
       done("taken"),
     );
@@ -45,7 +48,7 @@ describe.each(["settle", "yield", "handOver"] as const)("the answer to %s", (how
   });
 
   test.each([
-    ["an answer that this version does not know", () => ({ decision: 3 })],
+    ["an answer that this version does not know", () => ({ decision: 9 })],
     ["no answer in words", () => ({ decision: 0 })],
     ["a destination that does not know it yet", rejecting("OPERATION_TIMEOUT")],
     ["a destination that rejects the question", rejecting("OPERATION_DENIED")],

@@ -122,6 +122,16 @@ describe("a cookie is refused", () => {
     ["about another guest", cookieOf(""), "wrong-name", { name: "other" }],
     ["about another uuid", cookieOf(""), "wrong-uuid", { uuid: hostUuid }],
     ["from the host itself", cookieOf(""), "same-host", { hostUuid }],
+    [
+      "with a part of ours that cannot be read",
+      cookieOf("<switchover version='1' migration='a b'/>"),
+      "malformed",
+    ],
+    [
+      "with a receipt that is none",
+      cookieOf("<switchover version='1' migration='m' receipt='x'/>"),
+      "malformed",
+    ],
     ["with something that must be understood, and is not", cookieOf("<feature name='tpm'/>"), "feature"],
     [
       "with something that must be understood, but not in this step",

@@ -30,6 +30,8 @@ const sourceEvents = [
   "person.aborted",
   "person.tuned",
   "person.postcopyAsked",
+  "operator.adopted",
+  "operator.released",
   "monitor.stopped",
   "monitor.suspended",
   "monitor.diskFailed",
@@ -157,7 +159,7 @@ describe("the point of no return", () => {
     expect(past).toContain("handedOver");
   });
 
-  test("is left for the source's own guest only when the destination has refused (G1, G3)", () => {
+  test("is left for the source's own guest only when the destination has refused, or an operator decides (G1, G3)", () => {
     const harmless = ["left", "lost", "stuck"];
     const back = edgesOf(sourceMachine).filter(
       ({ from, target }) =>
@@ -170,13 +172,16 @@ describe("the point of no return", () => {
       ]),
     );
     expect([...guardOf.keys()].toSorted()).toEqual([
+      "askingBack --operator.adopted--> restoring",
       "askingBack.asking --xstate.done.actor.settle--> restoring",
+      "handingOver --operator.adopted--> cancelling",
       "handingOver.asking --xstate.done.actor.handOver--> cancelling",
+      "settling --operator.adopted--> restoring",
       "settling --xstate.after.patience.source.handover.settling--> restoring",
       "settling.asking --xstate.done.actor.settle--> restoring",
       "settling.fencing --xstate.done.actor.fence--> restoring",
     ]);
-    // The first is the policy that a person has chosen by its name, unsafe.
+    // This is the policy that an operator has chosen by its name, unsafe.
     expect(guardOf.get("settling --xstate.after.patience.source.handover.settling--> restoring")).toEqual({
       type: "policyIs",
       params: "resume",
@@ -199,15 +204,18 @@ describe("the point of no return", () => {
     }
   });
 
-  test("lets the source be killed only after the destination has taken the guest (G3)", () => {
+  test("lets the source be killed only after the destination has taken the guest, or an operator decides (G3)", () => {
     const towardsKill = edgesOf(sourceMachine).filter(
       ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
     );
     expect(towardsKill.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
+      "askingBack --operator.released",
       "handedOver --coordinator.confirmAsked",
+      "handingOver --operator.released",
       // Post-copy has lost its connection, and the destination has all of the memory already.
       "reconnecting.asking --xstate.done.actor.reconnect",
       "settling --coordinator.confirmAsked",
+      "settling --operator.released",
       "settling.asking --xstate.done.actor.settle",
       // Where it was already, before the engine was restarted.
       "waking --",

@@ -21,10 +21,13 @@ const row = z.object({
   lostThere: z._default(z.boolean(), false),
   /** Whether the story has ended, so that it need not be read at a start. */
   hasEnded: z._default(z.boolean(), false),
+  /** The story could not be read, and an operator has ended that without a decision. */
+  isDoubtful: z._default(z.boolean(), false),
 });
 
 export interface Kept extends Summary {
   readonly hasEnded: boolean;
+  readonly isDoubtful?: boolean;
 }
 
 export class Decisions {

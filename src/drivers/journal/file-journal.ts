@@ -70,6 +70,17 @@ export interface FileJournal extends Journal {
    * @throws UnreadableStory when the story may hold a decision; nothing may be answered then.
    */
   decisionOf(migrationId: string): Promise<Decision | null>;
+  /**
+   * An operator has said what this host cannot read: the story's file is kept under another name, which no start reads, and
+   * the migration has ended here with this decision; null: without one. Durable when it resolves.
+   */
+  setAside(
+    migrationId: string,
+    guest: { readonly uuid: string; readonly name: string },
+    decision: Decision | null,
+  ): Promise<void>;
+  /** Whether a story was set aside without a decision. */
+  isDoubtful(migrationId: string): boolean;
   /** The migrations of a guest that this host has taken or refused, with its sides' last states; the oldest first. */
   decisionsOf(uuid: string): readonly Summary[];
   /** Closes the files; nothing can be appended afterwards. */

@@ -1,7 +1,7 @@
 // The stories of an open journal: which are being written, which have ended, which cannot be read. Every question but for a
 // whole story is answered from memory. Upholds G1 and G3.
 
-import { readdir, stat, unlink } from "node:fs/promises";
+import { readdir, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { JournalRecord } from "../../effects/ports.js";
 import { isFinal } from "../../machines/shared/states.js";
@@ -130,6 +130,30 @@ export class JournalDirectory implements FileJournal {
     this.#current.delete(migrationId);
     this.#retired.delete(migrationId);
   }
+
+  async setAside(
+    migrationId: string,
+    { uuid, name }: { readonly uuid: string; readonly name: string },
+    decision: Decision | null,
+  ): Promise<void> {
+    const isDoubtful = decision === null;
+    await this.#decisions.keep({
+      ...noSummary(migrationId),
+      uuid,
+      name,
+      decision,
+      hasEnded: true,
+      isDoubtful,
+    });
+    if (!this.#unreadable.has(migrationId)) return;
+    const path = this.#pathOf(migrationId);
+    await rename(path, `${path}.unreadable`);
+    await syncDirectory(this.directory);
+    this.#unreadable.delete(migrationId);
+    this.#stories.delete(migrationId);
+  }
+
+  isDoubtful = (migrationId: string): boolean => this.#decisions.get(migrationId)?.isDoubtful === true;
 
   async compact(keep: number, endedBeforeMs = Number.NEGATIVE_INFINITY): Promise<readonly string[]> {
     await Promise.all(this.#keeping);

@@ -17,7 +17,7 @@ const question = struct({
 });
 const decision = struct({ decision: int });
 
-export const decisions = { taken: 1, refused: 2 } as const;
+export const decisions = { taken: 1, refused: 2, undecidable: 3 } as const;
 
 /** How a move has ended. */
 export const moveEnds = { arrived: 1, stayed: 2, lost: 3, away: 4 } as const;
@@ -49,8 +49,12 @@ export const own = program(ownProgram, {
       struct({ migrationId: string(64), uuid, hostname: nonnullString, uri: nonnullString }),
       nothing,
     ),
+    /** The source of an offline migration has given the guest up: this host, which has its definition, may start it. */
+    conceded: procedure(21, "write", struct({ migrationId: string(64), uuid, secret: string(128) }), nothing),
     /** Ends the quarantine of a domain, or its mark as being elsewhere; the operator answers for it. */
     release: procedure(18, "write", struct({ uuid }), nothing),
+    /** Says that the copy on this host is the guest, where nothing else decides it; the operator answers for it. */
+    adopt: procedure(20, "write", struct({ uuid }), nothing),
     /** Every domain that is quarantined or away, as JSON. */
     standing: procedure(19, "read", nothing, struct({ domains: nonnullString })),
     /**

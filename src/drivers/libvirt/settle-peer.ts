@@ -3,7 +3,7 @@
 
 import type { Clock, SettlingPeer } from "../../effects/ports.js";
 import { type Answer, done, messageOf, nothing, unknown } from "../../protocol/answer.js";
-import type { Decision, Identity, Reconnection } from "../../protocol/messages.js";
+import type { Decision, Identity, Reconnection, Settled } from "../../protocol/messages.js";
 import {
   type ConnectionUri,
   type Reach,
@@ -52,10 +52,10 @@ export class SettlePeer implements SettlingPeer {
     this.uri = uri;
   }
 
-  settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+  settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
     this.#ask(signal, (rpc) => this.#decided(rpc, "settle", identity, signal));
 
-  yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+  yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
     this.#ask(signal, (rpc) => this.#decided(rpc, "yield", identity, signal));
 
   announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
@@ -67,7 +67,7 @@ export class SettlePeer implements SettlingPeer {
       return nothing;
     });
 
-  handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Decision>> =>
+  handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
     this.#ask(signal, (rpc) => this.#decided(rpc, "handOver", identity, signal));
 
   reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
@@ -113,7 +113,7 @@ export class SettlePeer implements SettlingPeer {
     what: "settle" | "yield" | "handOver",
     identity: Identity,
     signal: AbortSignal,
-  ): Promise<Answer<Decision>> {
+  ): Promise<Answer<Settled>> {
     const options = { deadlineMs: answerMs, signal };
     const asked = this.#asKnownThere(identity);
     try {
@@ -122,6 +122,7 @@ export class SettlePeer implements SettlingPeer {
         : rpc.call(own.procedures[`${what}As`], { ...asked, ...this.#proof }, options));
       if (decision === decisions.taken) return done("taken");
       if (decision === decisions.refused) return done("refused");
+      if (decision === decisions.undecidable) return done("undecidable");
       return unknown(`the destination's answer ${decision} is not known`);
     } catch (error) {
       if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;

@@ -27,6 +27,8 @@ export type DomainEvent =
   | { type: "operator.autostartRequested" }
   /** The operator gives up what this host cannot attribute: no guest is here from now on. */
   | { type: "operator.releaseRequested" }
+  /** An operator says that the copy on this host is the guest, where this host cannot know it. */
+  | { type: "operator.adoptRequested" }
   | { type: "peer.beginRequested"; migrationId: string }
   | { type: "peer.prepareRequested"; migrationId: string }
   /** Another host runs the guest, and migrates it here: a start that has not come up yet would be a second copy. */
@@ -38,6 +40,9 @@ export type DomainEvent =
   /** A restarted host goes on with a migration. */
   | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
   | { type: "migration.ended"; found: Found }
+  /** The other host of a migration under way cannot say who runs the guest; and it can again. */
+  | { type: "migration.undecided"; why: string }
+  | { type: "migration.decided" }
   | { type: "host.examined"; found: Found }
   | { type: "monitor.stopped" }
   | { type: "monitor.resumed" }
@@ -121,6 +126,7 @@ export const { createMachine, createStateConfig } = setup({
     beginRequest: assign({ failed: null }),
     noteFailed: assign((_, { why }: { why: string }) => ({ failed: why })),
     quarantine: assign((_, { why }: { why: string }) => ({ why })),
+    doubt: assign(({ event }) => (event.type === "migration.undecided" ? { why: event.why } : {})),
     release: assign({ why: null }),
     markAway: assign({ away: true }),
     markHere: assign({ away: false }),

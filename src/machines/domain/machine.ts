@@ -7,7 +7,8 @@
 // migration is two states: `departing` and `arriving`. What happens inside of them is the source's and the destination's
 // machine; this machine leaves them only by `migration.ended`, which carries what is left of the guest here. A restarted
 // host begins in `examining`, where every request waits until it is known what runs. What cannot be attributed is
-// `quarantined`: it is neither started nor resumed; an operator can destroy or release it.
+// `quarantined`: it is neither started nor resumed; an operator can destroy, release or adopt it. While the host at the
+// other end of a departure cannot say who runs the guest, the guest is quarantined too (`departing.undecided`).
 
 import { createMachine, isDone, keeping, noteFailed, rejecting, settled, startRequest } from "./context.js";
 
@@ -56,8 +57,11 @@ export const domainMachine = createMachine({
     "operator.resetRequested": keeping("QEMU is told; the state stays"),
     "operator.shutdownRequested": keeping("QEMU is told; the state stays"),
     "operator.releaseRequested": rejecting("the domain is not quarantined"),
+    "operator.adoptRequested": rejecting("the domain is not quarantined"),
     "migration.recovered": noMigration,
     "migration.ended": noMigration,
+    "migration.undecided": noMigration,
+    "migration.decided": noMigration,
     "host.examined": keeping("the guest is known already"),
     "peer.conceded": keeping("the guest is not away"),
     "peer.runsGuest": keeping("no start is under way"),
@@ -76,7 +80,7 @@ export const domainMachine = createMachine({
         "operator.startRequested": [
           {
             guard: ({ context }) => context.away,
-            ...rejecting("the guest is away: it left for another host"),
+            ...rejecting("the guest is away: another host has it"),
           },
           { target: "starting", actions: "keepStart" },
         ],
@@ -238,7 +242,26 @@ export const domainMachine = createMachine({
         // libvirt suspends a guest in the middle of its migration; it stays suspended at the destination.
         "operator.suspendRequested": keeping("the migration goes on with a suspended guest"),
         "operator.destroyRequested": keeping("the source's machine ends the guest"),
+        "operator.releaseRequested": keeping("the source's machine ends its copy, if nothing else decides"),
+        "operator.adoptRequested": keeping("the source's machine resumes its copy, if nothing else decides"),
         "migration.ended": settled,
+      },
+      initial: "underWay",
+      states: {
+        underWay: {
+          on: {
+            "migration.undecided": { target: "undecided", actions: "doubt" },
+            "migration.decided": keeping("the migration is under way"),
+          },
+        },
+        undecided: {
+          description: "the destination's host cannot say who runs the guest: an operator can decide",
+          tags: ["quarantined"],
+          on: {
+            "migration.undecided": { actions: "doubt" },
+            "migration.decided": { target: "underWay", actions: "release" },
+          },
+        },
       },
     },
     arriving: {
@@ -328,6 +351,7 @@ export const domainMachine = createMachine({
         "peer.prepareRequested": quarantined,
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
         "operator.releaseRequested": { target: "examining", actions: "release" },
+        "operator.adoptRequested": { target: "examining", actions: "release" },
         "migration.recovered": [
           {
             guard: ({ event }) => event.direction === "out",

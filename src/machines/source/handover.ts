@@ -1,16 +1,20 @@
 // The source's states past the point of no return: its copy stays paused until the destination has said who runs the
-// guest. Upholds G1 and G3: only a refusal, or the fence's word, leads from here to a running source.
+// guest. Upholds G1 and G3: only a refusal, the fence's word or an operator's leads from here to a running source.
 
 import { failure } from "../../protocol/failures.js";
 import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "../shared/actions.js";
 import {
+  adopted,
   asksAlready,
   createStateConfig,
   fencedGuest,
+  isUndecidable,
   knownAlready,
   pastReturn,
   refusedInPostcopy,
+  released,
   retrying,
+  undecided,
 } from "./setup.js";
 
 const refusedThere = noteThat(
@@ -37,9 +41,16 @@ const askWhoRuns = <const Taken extends string, const Refused extends typeof ref
     [
       { guard: answers("taken"), target: taken },
       { guard: answers("refused"), target: "#source.rollback.restoring", actions: refused },
+      isUndecidable,
     ],
     { as: "asking", input: ({ context }) => context.identity },
   );
+
+/** What an operator may decide where the destination does not. */
+const operatorDecides = {
+  "operator.adopted": { target: "#source.rollback.restoring", actions: adopted },
+  "operator.released": { target: "#source.handover.killing", actions: released },
+} as const;
 
 const handedOver = createStateConfig({
   description: "point of no return: the destination holds the guest whole; this copy stays paused",
@@ -73,9 +84,11 @@ const asking = askWhoRuns("#source.handover.killing", refusedThere);
 const settling = createStateConfig({
   description: "asks the destination until it says taken or refused",
   tags: ["performed"],
+  on: operatorDecides,
   ...asking,
   states: {
     ...asking.states,
+    undecided,
     fencing: {
       description: "the destination has not answered for long: the fence is asked",
       invoke: {
@@ -102,11 +115,14 @@ const settling = createStateConfig({
   },
 });
 
+const askingAgain = askWhoRuns("#source.handover.abandoning", refusedInPostcopy);
+
 const askingBack = createStateConfig({
   description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
   meta: { phase: "perform3", libvirt: "postcopy" },
-  on: { "coordinator.confirmAsked": asksAlready },
-  ...askWhoRuns("#source.handover.abandoning", refusedInPostcopy),
+  on: { "coordinator.confirmAsked": asksAlready, ...operatorDecides },
+  ...askingAgain,
+  states: { ...askingAgain.states, undecided },
 });
 
 const abandoning = createStateConfig({
@@ -128,6 +144,22 @@ const abandoning = createStateConfig({
   ),
 });
 
+const yieldingTo = retrying(
+  "yield",
+  [
+    { guard: answers("taken"), target: "#source.left" },
+    { guard: answers("refused"), target: "#source.lost" },
+    isUndecidable,
+  ],
+  {
+    as: "asking",
+    input: ({ context }) => ({
+      identity: context.identity,
+      fenced: fencedGuest(context),
+    }),
+  },
+);
+
 const yielding = createStateConfig({
   description: "this QEMU is dead; the destination takes the guest if it holds it whole",
   meta: { guest: "gone" },
@@ -135,21 +167,11 @@ const yielding = createStateConfig({
     "coordinator.confirmAsked": "#source.left",
     "person.aborted": refusing("the source's QEMU is dead"),
     "process.exited": knownAlready,
+    "operator.adopted": refusing("the source's QEMU is dead"),
+    "operator.released": { target: "#source.left", actions: released },
   },
-  ...retrying(
-    "yield",
-    [
-      { guard: answers("taken"), target: "#source.left" },
-      { guard: answers("refused"), target: "#source.lost" },
-    ],
-    {
-      as: "asking",
-      input: ({ context }) => ({
-        identity: context.identity,
-        fenced: fencedGuest(context),
-      }),
-    },
-  ),
+  ...yieldingTo,
+  states: { ...yieldingTo.states, undecided },
 });
 
 export const handover = createStateConfig({

@@ -38,6 +38,8 @@ export type {
   StartInput,
 } from "./setup.js";
 
+const decidesItself = refusing("the migration is under way, and says itself who runs the guest");
+
 const left = createStateConfig({
   type: "final",
   description: "the guest left: this copy is gone",
@@ -98,6 +100,8 @@ export const sourceMachine = createMachine({
     "person.aborted": ending,
     "person.tuned": refusing("no memory is being sent"),
     "person.postcopyAsked": refusing("no memory is being sent"),
+    "operator.adopted": decidesItself,
+    "operator.released": decidesItself,
     "monitor.stopped": indifferent,
     "monitor.suspended": indifferent,
     "monitor.diskFailed": indifferent,

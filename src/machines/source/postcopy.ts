@@ -6,15 +6,19 @@ import type { Reconnection } from "../../protocol/messages.js";
 import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";
 import {
+  adopted,
   createStateConfig,
   fencedGuest,
   indifferent,
+  isUndecidable,
   knownAlready,
   pastReturn,
   refusedInPostcopy,
+  released,
   retrying,
   type SourceContext,
   toInquire,
+  undecided,
 } from "./setup.js";
 
 const lostThere = noteThat(
@@ -31,22 +35,30 @@ const heldHere = noteThat(
   }),
 );
 
+const handOver = retrying(
+  "handOver",
+  [
+    { guard: answers("taken"), target: "#source.postcopy.serving" },
+    {
+      guard: answers("refused"),
+      target: "#source.rollback.aborting.cancelling",
+      actions: refusedInPostcopy,
+    },
+    isUndecidable,
+  ],
+  { as: "asking", input: ({ context }) => context.identity },
+);
+
 const handingOver = createStateConfig({
   description: "point of no return: QEMU is in post-copy, and the destination is asked to take the guest",
   meta: { guest: "still" },
-  on: { "monitor.postcopy": knownAlready },
-  ...retrying(
-    "handOver",
-    [
-      { guard: answers("taken"), target: "#source.postcopy.serving" },
-      {
-        guard: answers("refused"),
-        target: "#source.rollback.aborting.cancelling",
-        actions: refusedInPostcopy,
-      },
-    ],
-    { as: "asking", input: ({ context }) => context.identity },
-  ),
+  on: {
+    "monitor.postcopy": knownAlready,
+    "operator.adopted": { target: "#source.rollback.aborting.cancelling", actions: adopted },
+    "operator.released": { target: "#source.handover.killing", actions: released },
+  },
+  ...handOver,
+  states: { ...handOver.states, undecided },
 });
 
 const serving = createStateConfig({

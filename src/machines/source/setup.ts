@@ -19,7 +19,6 @@ import { type Failure, failure } from "../../protocol/failures.js";
 import { type Course, describeForecast, type Forecast, forecast, observe } from "../../protocol/forecast.js";
 import type {
   CopiedDisk,
-  Decision,
   Ended,
   Fenced,
   GuestDescription,
@@ -29,6 +28,7 @@ import type {
   Reconnection,
   Resumption,
   Settings,
+  Settled,
   SourceFound,
   SourceReport,
 } from "../../protocol/messages.js";
@@ -36,6 +36,7 @@ import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
 import {
   type Aside,
+  answers,
   deadlineCause,
   type Habits,
   habitualActions,
@@ -59,6 +60,10 @@ export type SourceEvent =
   | { type: "person.aborted" }
   | { type: "person.tuned"; limits: Partial<Limits> }
   | { type: "person.postcopyAsked" }
+  /** An operator answers for it that the destination neither runs the guest nor will: this copy is the guest. */
+  | { type: "operator.adopted" }
+  /** An operator answers for it that this copy is not the guest any more: it is ended, and the destination not asked again. */
+  | { type: "operator.released" }
   | { type: "monitor.stopped" }
   | { type: "monitor.suspended" }
   | { type: "monitor.diskFailed" }
@@ -213,9 +218,9 @@ export const { createMachine, createStateConfig } = setup({
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
     tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
     announce: fromPromise<Answer<null>, Identity>(unbound("announce")),
-    takeBack: fromPromise<Answer<Decision>, Identity>(unbound("takeBack")),
+    takeBack: fromPromise<Answer<Settled>, Identity>(unbound("takeBack")),
     startPostcopy: fromPromise<Answer<null>>(unbound("startPostcopy")),
-    handOver: fromPromise<Answer<Decision>, Identity>(unbound("handOver")),
+    handOver: fromPromise<Answer<Settled>, Identity>(unbound("handOver")),
     breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
     reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
     resumeStream: fromPromise<Answer<Resumption>, { uri: StreamAddress }>(unbound("resumeStream")),
@@ -226,9 +231,9 @@ export const { createMachine, createStateConfig } = setup({
     cancel: fromPromise<Answer<Ended>, CancelInput>(unbound("cancel")),
     rescue: fromPromise<Answer<Ended>, CancelInput>(unbound("rescue")),
     restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
-    settle: fromPromise<Answer<Decision>, Identity>(unbound("settle")),
+    settle: fromPromise<Answer<Settled>, Identity>(unbound("settle")),
     fence: fromPromise<Answer<null>, Fenced>(unbound("fence")),
-    yield: fromPromise<Answer<Decision>, YieldInput>(unbound("yield")),
+    yield: fromPromise<Answer<Settled>, YieldInput>(unbound("yield")),
     killSource: fromPromise<Answer<null>, Fenced | null>(unbound("killSource")),
   },
   actions: {
@@ -363,6 +368,24 @@ export const aborted = noteThat(
 export const givenUp = noteThat(
   failure("refused", "perform", "source", { message: "the coordinator gave the migration up" }),
 );
+
+const saidByOperator = (message: string) =>
+  noteThat(failure("unanswered", "settle", "destination", { message }));
+export const adopted = saidByOperator(
+  "the destination did not say who runs the guest; an operator said that this copy is the guest",
+);
+export const released = saidByOperator(
+  "the destination did not say who runs the guest; an operator said that this copy is not the guest any more",
+);
+/** Takes the answer of a destination whose host cannot say who runs the guest. */
+export const isUndecidable = { guard: answers("undecidable"), target: "undecided" } as const;
+/** Beside the states of a retry loop that asks the destination for its decision. */
+export const undecided = createStateConfig({
+  description:
+    "the destination's host has lost, or cannot read, what it recorded: it is asked again, and an operator can decide",
+  tags: ["needsOperator"],
+  after: { backoff: "asking" },
+});
 
 /** From the point of no return on. */
 export const pastReturn = refusing("the guest is handed over; only the destination's refusal brings it back");

@@ -67,9 +67,12 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
   const head = readHead(root, expected);
   const ignored: string[] = [];
   const first = (name: string) => children.find((it) => it.localName === name && it.namespaceURI === null);
+  const isOfThisVersion = first("switchover")?.getAttribute("version") === "1";
   const ignore = (name: string, refusal: Refusal) => {
     const feature = featureOf[name] ?? name;
-    const fatal = refusal.code !== "unsupported" && head.features.some((it) => it === feature);
+    // Our own section is evidence; one of a later version is that of a host which knows more, and is ignored.
+    const isNeeded = name === "switchover" ? isOfThisVersion : head.features.some((it) => it === feature);
+    const fatal = refusal.code !== "unsupported" && isNeeded;
     if (fatal)
       throw new CookieError("malformed", `${feature} must be understood, and cannot: ${refusal.what}`);
     ignored.push(describeRefusal(refusal));
