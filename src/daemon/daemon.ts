@@ -97,7 +97,7 @@ export async function startDaemon(
     stop: async (options) => {
       await server.stop(options);
       await http?.close();
-      for (const { live } of domains.all) live?.guest.release();
+      domains.stop();
       await stopCompacting();
       await journal.close();
     },

@@ -207,7 +207,7 @@ async function attachAgain(
 ): Promise<void> {
   const { domains, clock } = host;
   const options = { clock, log: domains.logOf(domain.name) };
-  const isWaiting = () => entry.authority.getSnapshot().hasTag("quarantined");
+  const isWaiting = () => !domains.isStopped && entry.authority.getSnapshot().hasTag("quarantined");
   for (;;) {
     await pause(clock, attachAgainMs);
     if (!isWaiting()) return;
@@ -215,6 +215,7 @@ async function attachAgain(
       const qemu = await QemuProcess.attach(handle, options);
       if (!isWaiting()) return qemu.release();
       const { spec } = await domains.build(domain);
+      entry.live?.guest.release();
       await domains.enter(domain, asRunningGuest(spec, qemu), presence);
       return settle(host, entry, await domains.foundOf(entry));
     } catch (error) {

@@ -102,6 +102,7 @@ export class Domains {
   readonly #defining = new Map<string, number>();
   /** Until every guest of a restarted host has been examined. */
   #restarted = true;
+  #stopped = false;
   #nextId = 1;
 
   private constructor(options: DomainsOptions, records: DomainRecords) {
@@ -138,6 +139,16 @@ export class Domains {
     for (const entry of this.#byUuid.values())
       if (entry.authority.getSnapshot().matches("examining"))
         entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
+  }
+
+  /** Leaves the guests as they are: this process neither follows them nor looks for their QEMUs any more. */
+  stop(): void {
+    this.#stopped = true;
+    for (const { live } of this.#byUuid.values()) live?.guest.release();
+  }
+
+  get isStopped(): boolean {
+    return this.#stopped;
   }
 
   get all(): readonly ManagedDomain[] {
@@ -356,6 +367,12 @@ export class Domains {
     if (known === undefined || known.away !== null) await this.setAway(domain.uuid, away);
     else await this.concede(known, away);
     return this.define(domain);
+  }
+
+  /** Whether the definition of a guest that is not here any more left by this offline migration, for good. */
+  hasGiven(uuid: string, migrationId: string): boolean {
+    const away = this.#away.get(uuid);
+    return away?.given === true && away.migrationId === migrationId;
   }
 
   /** The other host has given the guest up. @throws LibvirtError when that is not the migration by which it came. */

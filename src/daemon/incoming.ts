@@ -132,8 +132,8 @@ export class Incoming {
     return new Incoming(host, identity, domain, more, opened, qemu, spec);
   }
 
-  /** Null when it had not been begun. */
-  static async takeUp(host: Host, story: OpenStory): Promise<Incoming | null> {
+  /** Null when it had not been begun, or its guest is not held for it any more. */
+  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Incoming | null> {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
@@ -148,6 +148,11 @@ export class Incoming {
     const qemu = { process: async () => to.qemu, settleIn };
     const { migrationId } = input.identity;
     const { secret = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    // Its QEMU was looked for meanwhile.
+    if (!isHeld()) {
+      to.qemu?.release();
+      return null;
+    }
     const entry = host.domains.entryFor(domain);
     entry.authority.send({ type: "migration.recovered", migrationId, direction: "in" });
     const more = { ...arriving, secret, client: null };

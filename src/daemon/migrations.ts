@@ -146,10 +146,10 @@ export class Migrations {
     return { uuids, unreadable: this.#unreadable };
   }
 
-  /** The guest of a story that is gone on with; null when it had not begun. */
-  async #takeUp(story: OpenStory): Promise<string | null> {
-    const incoming = await Incoming.takeUp(this.#host, story);
-    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story) : null;
+  /** Returns the guest of a story that is gone on with; null when it had not begun, or its guest is not held for it any more. */
+  async #takeUp(story: OpenStory, isHeld = () => true): Promise<string | null> {
+    const incoming = await Incoming.takeUp(this.#host, story, isHeld);
+    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story, isHeld) : null;
     if (incoming !== null) this.#keepIncoming(incoming);
     if (outgoing !== null) {
       this.#keepOutgoing(outgoing);
@@ -170,11 +170,13 @@ export class Migrations {
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
     const { clock, complain, domains } = this.#host;
+    // An operator can end the quarantine, and start the guest then: the story is not its own any more.
+    const isHeld = () => !domains.isStopped && domains.quarantineOf(uuid) !== null;
     for (;;) {
       await pause(clock, takeUpAgainMs);
+      if (domains.isStopped) return;
       try {
-        // An operator has ended the quarantine, and the guest may have come back since.
-        const isGivenUp = domains.quarantineOf(uuid) === null;
+        const isGivenUp = !isHeld();
         if (!(await ownsItsGuest(this.#host, story, isGivenUp))) {
           await endDisowned(this.#host, story);
           this.#unreadable.delete(story.migrationId);
@@ -182,7 +184,9 @@ export class Migrations {
         }
         // Its QEMU is being ended, which can fail.
         if (isGivenUp) continue;
-        await this.#takeUp(story);
+        const taken = await this.#takeUp(story, isHeld);
+        // It was not held any more when its QEMU had been found.
+        if (taken === null && !isHeld()) continue;
         this.#unreadable.delete(story.migrationId);
         return;
       } catch (error) {

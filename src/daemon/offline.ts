@@ -164,15 +164,11 @@ export class OfflineMigrations {
    * that another host has, is not this host's to give.
    */
   async #giveUp(entry: ManagedDomain, to: Omit<Away, "sinceMs">, undefines: boolean): Promise<boolean> {
-    const { domains, journal, clock } = this.#host;
-    const { uuid, name } = entry;
+    const { domains, clock } = this.#host;
     const isGiven = !isActive(entry) && entry.away === null;
     if (isGiven && entry.autostart) await domains.setAutostart(entry, false);
     if (isGiven) await domains.concede(entry, { ...to, sinceMs: clock.now(), given: true });
-    if (!undefines) return isGiven;
-    // A destination that asks later is answered that there is no definition here since then.
-    if (isGiven) await journal.setAside(to.migrationId, { uuid, name }, null);
-    await domains.undefine(entry);
+    if (undefines) await domains.undefine(entry);
     return isGiven;
   }
 

@@ -120,8 +120,8 @@ export class Outgoing {
     return outgoing;
   }
 
-  /** Null when it had not begun: the guest has not been touched. */
-  static async takeUp(host: Host, story: OpenStory): Promise<Outgoing | null> {
+  /** Null when it had not begun, so that the guest has not been touched, or when the guest is not held for it any more. */
+  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Outgoing | null> {
     const found = interrupted(story, "source");
     if (found === null) return null;
     const { xml, ...leaving } = kept.parse(found.opened.host);
@@ -131,11 +131,16 @@ export class Outgoing {
     const { settle } = input.woken?.memory.prepared ?? {};
     const settleAt = settle && withOwnPki(host.config, settle);
     const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
-    const entry = host.domains.entryFor(domain);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     const { migrationId } = input.identity;
     const { secret = null, peerJournal = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
     settling.prove(secret, peerJournal, input.woken?.memory.prepared?.peer?.migrationId);
+    // Its QEMU was looked for meanwhile.
+    if (!isHeld()) {
+      from.qemu?.release();
+      return null;
+    }
+    const entry = host.domains.entryFor(domain);
     entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
     const intent = { departing: migrationId, secret, peerJournal };
     const removed = leaving.undefineSource ? migrationId : null;

@@ -214,8 +214,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
         named({ migrationId });
         const entry = domains.all.find((domain) => domain.uuid === uuid);
-        // It gave its definition up with this migration, and has none since.
-        if (entry === undefined && (await host.journal.has(migrationId))) return;
+        if (entry === undefined && domains.hasGiven(uuid, migrationId)) return;
         if (entry === undefined)
           throw no(
             "OPERATION_INVALID",

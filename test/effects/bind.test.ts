@@ -1,10 +1,16 @@
 // Checks G3 and G5 where effects enter: the journal is first, every effect ends, and what is said is durable.
 
 import { describe, expect, test } from "vitest";
-import { localSource } from "../../src/drivers/local-peers.js";
+import { localDestination, localSource } from "../../src/drivers/local-peers.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { openDestination, openSource } from "../../src/effects/open.js";
-import type { DestinationGuest, JournalRecord, SettlingPeer, SourceGuest } from "../../src/effects/ports.js";
+import type {
+  DestinationFact,
+  DestinationGuest,
+  JournalRecord,
+  SettlingPeer,
+  SourceGuest,
+} from "../../src/effects/ports.js";
 import { stateName } from "../../src/machines/shared/walk.js";
 import { done, unknown } from "../../src/protocol/answer.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
@@ -210,4 +216,64 @@ test("a person is told that an abort is obeyed when that is durable, and not bef
   await journal.release();
   await aborted;
   expect(told).toMatchObject({ kind: "done", value: { accepted: true } });
+});
+
+describe("a destination in the same process", () => {
+  /** It receives, and its guest is whole. */
+  async function receiving(journal: ReturnType<typeof heldJournal>, called: string[] = []) {
+    let tell: (fact: never) => void = () => {};
+    const opened = openDestination(
+      { journal, clock: systemClock },
+      { identity, guest, deadlines: defaultDeadlines },
+      obedient<DestinationGuest>(called, (listener) => {
+        tell = listener;
+      }),
+      null,
+    );
+    opened.actor.start();
+    await journal.release();
+    return { ...opened, tell: (type: DestinationFact["type"]) => tell({ type } as never) };
+  }
+  const { signal } = new AbortController();
+
+  test.each([
+    ["that the guest has arrived", false, "arrived"],
+    ["that the guest was refused", true, "refused"],
+  ])("says %s when that is durable, and not before", async (_, cancelled, outcome) => {
+    const journal = heldJournal();
+    const destination = await receiving(journal);
+    destination.tell("monitor.active");
+    destination.tell("monitor.completed");
+    await journal.release();
+    let told: unknown;
+    const finished = localDestination(destination)
+      .finish({ cancelled }, signal)
+      .then((answer) => {
+        told = answer;
+      });
+    // Each record but the last becomes durable.
+    for (await turns(); destination.actor.getSnapshot().status === "active"; await turns())
+      for (const { resolve } of journal.held.splice(0)) resolve();
+    expect(destination.actor.getSnapshot().output?.outcome).toBe(outcome);
+    expect(told).toBeUndefined();
+    await journal.release();
+    await finished;
+    expect(told).toMatchObject({ kind: "done", value: { outcome } });
+  });
+
+  test("refuses a guest that an operator destroys, also once post-copy was announced", async () => {
+    for (const announced of [false, true]) {
+      const journal = heldJournal();
+      const called: string[] = [];
+      const destination = await receiving(journal, called);
+      destination.tell("monitor.active");
+      if (announced) destination.actor.send({ type: "source.announced" });
+      await journal.release();
+      expect(stateName(destination.actor.getSnapshot())).toBe(announced ? "receivingPostcopy" : "receiving");
+      destination.actor.send({ type: "operator.destroyed" });
+      await journal.release();
+      expect(called).toEqual(["prepare", "kill"]);
+      expect(destination.actor.getSnapshot().output?.outcome).toBe("refused");
+    }
+  });
 });

@@ -89,11 +89,12 @@ describe("the domain machine", () => {
     expect(actor.getSnapshot().matches("arriving")).toBe(true);
   });
 
-  test("rejects a start while the guest arrives, and runs it when it has arrived", () => {
+  test("rejects a start and a second arrival while the guest arrives, and runs it when it has arrived", () => {
     const { actor, refused } = begun();
     actor.send(prepare);
-    actor.send(start);
-    expect(refused).toEqual(["another job is active: migration in"]);
+    for (const event of [start, { ...prepare, migrationId: "another" }]) actor.send(event);
+    expect(refused).toEqual(Array(2).fill("another job is active: migration in"));
+    expect(actor.getSnapshot().context.migrationId).toBe("m");
     actor.send(ended({ left: "running" }));
     expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
   });

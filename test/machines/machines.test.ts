@@ -222,6 +222,13 @@ describe("the point of no return", () => {
     ]);
   });
 
+  test("is not reached by the death of a QEMU that a restarted source has not asked: its guest may have gone on (G4)", () => {
+    const ends = edgesOf(sourceMachine).filter(
+      ({ from, event }) => topOf(from) === "recovering" && event === "process.exited",
+    );
+    expect(ends.map(({ target }) => topOf(target))).toEqual(["losing"]);
+  });
+
   test("lets a source in post-copy be ended only after the destination has taken the guest (G3)", () => {
     const abandons = edgesOf(sourceMachine).filter(
       ({ from, target }) => topOf(target) === "abandoning" && topOf(from) !== "abandoning",

@@ -110,7 +110,10 @@ export class QemuProcess {
       const late = new Promise<unknown>((resolve) =>
         options.clock.setTimeout(() => resolve(error), attachLimitMs),
       );
-      throw await Promise.race([died, late]);
+      const why = await Promise.race([died, late]);
+      // A process that cannot be reached is not watched any more: the next attempt watches it anew.
+      letGo();
+      throw why;
     }
   }
 
