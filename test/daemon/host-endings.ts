@@ -5,25 +5,15 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { messageOf } from "../../src/protocol/answer.js";
-import { commandLine } from "../migrate/qemus-of.js";
 import type { CopiesWatch } from "./copies-watch.js";
+import { BrokenGuarantee, Operator } from "./host-operator.js";
 import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
 import type { HostProcess, ProofDomain } from "./lab.js";
 
 const { procedures } = remote;
-
-export type Broken = "two" | "lost" | "stuck" | "left over" | "discontinuous";
-export class BrokenGuarantee extends Error {
-  readonly kind: Broken;
-  constructor(kind: Broken, message: string) {
-    super(message);
-    this.kind = kind;
-  }
-}
 
 export interface Ending {
   /** `ended`: an operator's command that was obeyed has ended the guest. */
@@ -43,6 +33,8 @@ export interface Allowed {
   readonly suspended?: boolean;
   /** An operator's destroy was obeyed: in the end no copy may be there. It excuses nothing else. */
   readonly ended?: boolean;
+  /** The operator says of a quarantined guest that ran last that it is the guest, and does not end it. */
+  readonly adopts?: boolean;
   /** The guest did not run: exactly one host starts it in the end. */
   readonly shutOff?: boolean;
 }
@@ -59,6 +51,7 @@ export class Endings {
   readonly #guest: ProofDomain;
   readonly #hosts: ReadonlyMap<string, HostProcess>;
   readonly #redials: ReadonlyMap<string, Redial>;
+  readonly #operator: Operator;
   readonly #longestMs: number;
 
   /** `mostMs`: how long it waits until nothing changes any more. */
@@ -70,6 +63,7 @@ export class Endings {
       ([name, { uri }]) => [name, new Redial(uri, systemClock)] as const,
     );
     this.#redials = new Map(redials);
+    this.#operator = new Operator(guest, this.#hosts, this.#redials);
   }
 
   async close(): Promise<void> {
@@ -83,14 +77,14 @@ export class Endings {
   async judge(watch: CopiesWatch, allowed: Allowed): Promise<Ending> {
     const before = await this.#rests();
     this.#checkCopies(watch, allowed);
-    const isQuarantined = [...before.values()].some(({ quarantined }) => quarantined !== null);
-    const commands = isQuarantined ? await this.#operate(before) : [];
-    const after = isQuarantined ? await this.#rests() : before;
+    const commands: string[] = [];
+    const after = await this.#operate(before, watch, allowed, commands);
+    const isQuarantined = commands.length > 0;
     const holder = this.#holder(after, commands);
     if (holder?.isBroken) {
       // libvirt leaves it to an operator too.
       if (!allowed.ended && !isQuarantined) throw new BrokenGuarantee("lost", describe(after));
-      await this.#destroy(holder.name);
+      await this.#operator.destroy(holder.name);
       return await this.#ended(
         await this.#rests(),
         [...commands, `destroy at ${holder.name}`],
@@ -113,6 +107,25 @@ export class Endings {
     if (commands.length > 0)
       return { kind: "quarantined", what: `${commands.join(", ")}; it runs at ${at}`, at };
     return { kind: "one", what: `it runs at ${at}`, at };
+  }
+
+  /** What is seen when each quarantined host has been sent one command, whose words are added to `commands`. */
+  async #operate(
+    before: Sight,
+    watch: CopiesWatch,
+    { adopts = false }: Allowed,
+    commands: string[],
+  ): Promise<Sight> {
+    let sight = before;
+    const keeper = adopts ? this.#operator.hostOf(watch.latest) : undefined;
+    if (keeper !== undefined && sight.get(keeper)?.quarantined) {
+      // The others may then know what to do by themselves.
+      commands.push(await this.#operator.adopt(keeper));
+      sight = await this.#rests();
+    }
+    for (const [name, { quarantined }] of sight)
+      if (quarantined !== null) commands.push(await this.#operator.giveUp(name));
+    return commands.length === 0 ? before : await this.#rests();
   }
 
   /** The one host that has the guest's only QEMU; undefined when none has. @throws BrokenGuarantee */
@@ -140,8 +153,9 @@ export class Endings {
     await this.#leavesNothing(0);
     this.#checkCopies(watch, allowed);
     if (allowed.ended) return { kind: "ended", what: "an operator's destroy was obeyed" };
-    if (commands.length > 0) return { kind: "quarantined", what: commands.join(", ") };
-    throw new BrokenGuarantee("lost", describe(sight));
+    const isGivenUp = commands.length > 0 && !commands.some((command) => command.startsWith("adopt"));
+    if (isGivenUp) return { kind: "quarantined", what: commands.join(", ") };
+    throw new BrokenGuarantee("lost", `${commands.join(", ")}; ${describe(sight)}`);
   }
 
   async #rests(): Promise<Sight> {
@@ -171,40 +185,6 @@ export class Endings {
       async ([name, redial]) => [name, await seenAt(redial, this.#guest)] as const,
     );
     return new Map(await Promise.all(seen));
-  }
-
-  /**
-   * Sends one command to each quarantined host: `destroy` when a QEMU of the guest is there, since a release is rejected
-   * then, and `release` otherwise. It does not choose which of several QEMUs to keep.
-   */
-  async #operate(sight: Sight): Promise<readonly string[]> {
-    const said: string[] = [];
-    const { uuid } = this.#guest;
-    for (const [name, { quarantined }] of sight) {
-      const redial = this.#redials.get(name);
-      if (quarantined === null || redial === undefined) continue;
-      const hasQemu = this.#pidsAt(name).length > 0;
-      const command = hasQemu ? "destroy" : "release";
-      const asked = hasQemu ? this.#destroy(name) : redial.call(own.procedures.release, { uuid });
-      try {
-        await asked;
-        said.push(`${command} at ${name}`);
-      } catch (error) {
-        throw new BrokenGuarantee("stuck", `${command} at ${name} is rejected: ${messageOf(error)}`);
-      }
-    }
-    return said;
-  }
-
-  async #destroy(at: string): Promise<void> {
-    const { uuid, name } = this.#guest;
-    await this.#redials.get(at)?.call(procedures.domainDestroy, { dom: { uuid, name, id: -1 } });
-  }
-
-  /** The QEMUs that were started by this host: their monitors are below its directory. */
-  #pidsAt(name: string): readonly number[] {
-    const directory = this.#hosts.get(name)?.directory ?? "";
-    return this.#guest.pids().filter((pid) => commandLine(`${pid}`).join(" ").includes(directory));
   }
 
   /** A guest is paused in the end only when an operator has suspended it. @throws BrokenGuarantee */
