@@ -81,6 +81,8 @@ export class Migrations {
   readonly #incoming = new Map<string, Incoming>();
   /** Stories that cannot be read, by migration: nothing that is asked about these can be answered. */
   readonly #unreadable = new Map<string, Unreadable>();
+  /** By guest: stories whose QEMU does not answer. */
+  readonly #waiting = new Map<string, OpenStory>();
   /**
    * In post-copy a guest may have arrived before Finish is asked, and one that was refused is gone. virsh shows what
    * Perform has said only if Finish does not complain too.
@@ -96,6 +98,7 @@ export class Migrations {
 
   constructor(host: Host) {
     this.#host = host;
+    host.domains.onGivenUp = (uuid) => this.#giveUp(uuid);
   }
 
   /** Goes on with what the journal holds. */
@@ -167,19 +170,15 @@ export class Migrations {
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
     const { clock, complain, domains } = this.#host;
+    this.#waiting.set(uuid, story);
     for (;;) {
       await pause(clock, takeUpAgainMs);
+      if (this.#waiting.get(uuid) !== story) return;
+      // Its QEMU is being ended, which can fail.
+      if (domains.quarantineOf(uuid) === null) continue;
       try {
-        // An operator has ended the quarantine, and the guest may have come back since.
-        const isGivenUp = domains.quarantineOf(uuid) === null;
-        if (!(await ownsItsGuest(this.#host, story, isGivenUp))) {
-          await endDisowned(this.#host, story);
-          this.#unreadable.delete(story.migrationId);
-          return;
-        }
-        // Its QEMU is being ended, which can fail.
-        if (isGivenUp) continue;
         await this.#takeUp(story);
+        this.#waiting.delete(uuid);
         this.#unreadable.delete(story.migrationId);
         return;
       } catch (error) {
@@ -188,6 +187,15 @@ export class Migrations {
         return;
       }
     }
+  }
+
+  /** An operator has ended what was here of a guest: its story ends too, before the guest's record is removed. */
+  async #giveUp(uuid: string): Promise<void> {
+    const story = this.#waiting.get(uuid);
+    if (story === undefined) return;
+    await endDisowned(this.#host, story);
+    this.#waiting.delete(uuid);
+    this.#unreadable.delete(story.migrationId);
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
@@ -253,6 +261,7 @@ export class Migrations {
       this.#abandonUnlessLed(incoming, client, known !== undefined && flags.has("PEER2PEER")),
     );
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
+    await this.#orRefuse(incoming, incoming.recordBegun());
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
     return { cookieOut, uriOut: prepared.uri };
@@ -381,6 +390,17 @@ export class Migrations {
   tune(entry: ManagedDomain, limits: Partial<Limits>): void {
     Object.assign(entry.limits, limits);
     this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  /** An incoming guest whose record cannot be written is refused at once. */
+  async #orRefuse(incoming: Incoming, recording: Promise<void>): Promise<void> {
+    try {
+      await recording;
+    } catch (error) {
+      incoming.abandon();
+      await incoming.ended;
+      throw error;
+    }
   }
 
   /** libvirt's client does not confirm what Perform has refused. */

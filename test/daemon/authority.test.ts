@@ -217,6 +217,44 @@ describe("a host answers with evidence only", () => {
     });
   });
 
+  test("a source that has lost the story of a guest that it has handed over neither resumes nor starts it", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      await lab.hosts.a.kill();
+      rmSync(storyOf(lab, "a"));
+      await lab.hosts.a.start();
+      const a = await lab.redial("a").rpc();
+      await expect(a.call(procedures.domainResume, { dom: lab.dom })).rejects.toThrow("quarantined");
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("quarantined");
+      await lab.guest.counts("b");
+      expect(lab.hosts.a.takeSaid()).toContain("is lost");
+    });
+  });
+
+  test("a destination that has lost the story of a guest neither refuses it nor ends its QEMU", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      await lab.hosts.b.kill();
+      rmSync(storyOf(lab, "b"));
+      await lab.hosts.b.start();
+      await steps.confirm(noCookie, 1).catch(() => {});
+      expect(await stateAt(lab, "a")).toBe(domainStates.paused);
+      expect(lab.guest.pids()).toHaveLength(2);
+      expect(lab.hosts.b.takeSaid()).toContain("is lost");
+    });
+  });
+
   test("a destination that has lost its journal does not refuse a guest that it may have run", {
     timeout,
   }, async () => {

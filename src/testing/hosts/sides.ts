@@ -29,7 +29,12 @@ export function atSource({ id, own, s, sName }: Seen): Rule {
       if (isBefore)
         return [
           ...(is === "begun" && read(own.led) >= led.prepared && qemuIs === "running"
-            ? [calm(`Perform ${id} is delivered`, [becomes("performing")])]
+            ? [
+                calm(`Perform ${id} is delivered`, [
+                  becomes("performing"),
+                  s.presence.becomes(presence("out", id, { begun: true })),
+                ]),
+              ]
             : []),
           ...(mute ? [] : [calm(`migration ${id} is given up at ${sName}`, [becomes("stayed")])]),
         ];
@@ -159,7 +164,7 @@ export function endsAtSource(surroundings: Surroundings, { id, own, s, to, sName
       return [
         calm(`${sName} records that the guest left by migration ${id}`, [s.away.becomes(to), left("away")]),
         fault(`${sName}'s disk is full as it records that the guest left`, [
-          s.presence.becomes(presence("out", id, true)),
+          s.presence.becomes(presence("out", id, { kept: true, begun: true })),
           left("away"),
         ]),
       ];
