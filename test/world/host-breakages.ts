@@ -67,6 +67,9 @@ export const breakages: Readonly<Record<string, Breakage>> = {
   "a journal that was lost is taken for one in which nothing was decided": rules({
     atRestart: (guest) => atRestart({ ...guest, isForgotten: false }),
   }),
+  "a story that was lost counts as a migration that never began": rules({
+    atRestart: (guest) => atRestart({ ...guest, isBegun: false }),
+  }),
   "a story that was given up is gone on with": {
     ...{ migrations: 2, faults: 2 },
     ...rules({ isGoneOnWith: () => true }),
