@@ -21,7 +21,7 @@ export function migrationRules(surroundings: Surroundings, id: number): Rule[] {
     begins(surroundings, seen),
     prepares(surroundings, seen),
     streams(seen),
-    atSource(seen),
+    atSource(surroundings, seen),
     atDestination(surroundings, seen),
     settles(surroundings, seen),
     confirms(surroundings, seen),

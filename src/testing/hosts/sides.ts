@@ -5,7 +5,8 @@ import { recordChanges } from "./concessions.js";
 import { destinationAs, led, presence, qemu, source } from "./parts.js";
 import { calm, fault, givenTo, type Seen, type Surroundings } from "./surroundings.js";
 
-export function atSource({ id, own, s, sName }: Seen): Rule {
+export function atSource({ rules }: Surroundings, { id, own, s, sName }: Seen): Rule {
+  const isRecorded = rules.keeps.has("the record that a guest departs is written before anything is sent");
   return {
     reads: [s.machine, s.qemu, own.source, own.led, own.fate],
     moves: (read) => {
@@ -32,7 +33,7 @@ export function atSource({ id, own, s, sName }: Seen): Rule {
             ? [
                 calm(`Perform ${id} is delivered`, [
                   becomes("performing"),
-                  s.presence.becomes(presence("out", id, { begun: true })),
+                  ...(isRecorded ? [s.presence.becomes(presence("out", id, { begun: true }))] : []),
                 ]),
               ]
             : []),
