@@ -46,6 +46,10 @@ const answers = [
   ["the question names another domain than the migration is of", "rejected"],
   ["the story cannot be read, or is of an unknown version", "not known; the guest is quarantined"],
   [
+    "the guest's record names a migration that had begun, and its story is lost",
+    "not known; the guest is quarantined",
+  ],
+  [
     "a QEMU of the guest lives, may have run it, and does not answer",
     "not known; the guest is quarantined until it answers or ends",
   ],

@@ -16,6 +16,8 @@ const presence = z.object({
   secret: z._default(z.nullable(z.string()), null),
   /** The identity of the destination's journal, in the record of a guest that departs. */
   peerJournal: z._default(z.nullable(z.string()), null),
+  /** QEMU was started for the guest that arrives, or may have been told to send the one that departs: there is a story. */
+  begun: z._default(z.boolean(), false),
   /** The identity of this host's journal when the record was written; null in records of older versions. */
   journal: z._default(z.nullable(z.string()), null),
   /** The definition to keep when it has arrived. */

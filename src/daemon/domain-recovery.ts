@@ -55,7 +55,7 @@ export async function examineAll(host: Host, stories: RecoveredStories): Promise
 const unreadableStory = (migrationId: string | null, why: string): string =>
   `the journal of the migration ${migrationId} cannot be read (${why}), so it is not known who runs the guest`;
 const forgotten = (migrationId: string | null): string =>
-  `this host's journal is not the one in which the migration ${migrationId} was recorded, so it is not known who runs the guest`;
+  `what this host's journal held of the migration ${migrationId} is lost, so it is not known who runs the guest`;
 
 function settle({ complain }: Host, entry: ManagedDomain, found: Found): void {
   entry.authority.send({ type: "host.examined", found });
@@ -106,6 +106,7 @@ async function foundBy(
     isUnreadable: damage !== undefined,
     // A host that has lost its journal has forgotten what it decided.
     isForgotten: presence.journal !== null && presence.journal !== journal.identity,
+    isBegun: presence.begun,
     decided,
     sourceEnd: end?.state ?? null,
   });

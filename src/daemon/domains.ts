@@ -82,6 +82,8 @@ async function statusOf(main: Monitor): Promise<{ running: boolean; status: stri
 export class Domains {
   readonly options: DomainsOptions;
   readonly records: DomainRecords;
+  /** Ends the story of an unresolved migration whose guest an operator has given up. */
+  onGivenUp: (uuid: string) => Promise<void> = async () => {};
   readonly #machine: Authority;
   readonly #byUuid = new Map<string, ManagedDomain>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
@@ -389,10 +391,12 @@ export class Domains {
     const to = this.#conceded.get(uuid);
     this.#conceded.delete(uuid);
     if (to !== undefined) return this.setAway(uuid, to);
-    if (this.#byUuid.get(uuid)?.definition == null) return;
-    const presence = await this.presenceOf(uuid).catch(() => undefined);
-    const migrationId = presence?.departing ?? presence?.incoming ?? "unknown";
-    await this.setAway(uuid, { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() });
+    if ((this.#byUuid.get(uuid)?.definition ?? null) !== null) {
+      const presence = await this.presenceOf(uuid).catch(() => undefined);
+      const migrationId = presence?.departing ?? presence?.incoming ?? "unknown";
+      await this.setAway(uuid, { migrationId, hostname: "", uri: null, sinceMs: this.options.clock.now() });
+    }
+    await this.onGivenUp(uuid);
   }
 
   /**
@@ -646,6 +650,7 @@ export class Domains {
       peerJournal: null,
       journal: this.options.journal,
       broken: false,
+      begun: false,
       ...where,
       xml: domain.xml,
     } satisfies Presence;

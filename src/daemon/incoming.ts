@@ -209,6 +209,17 @@ export class Incoming {
     });
   }
 
+  /** Durable before Prepare is answered: a restarted host that finds no story of the migration has lost it. */
+  async recordBegun(): Promise<void> {
+    const { domains } = this.#host;
+    const { migrationId } = this.identity;
+    const handle = (await this.#guestHere())?.process.handle ?? null;
+    await domains.keep(this.domain, {
+      ...{ incoming: migrationId, handle, directory: domains.directoryOf(`in-${migrationId}`) },
+      ...{ persistent: this.#persistent, secret: this.#secret, begun: true },
+    });
+  }
+
   /** The client that led the migration is gone before the stream has begun: none will follow. */
   abandon(): void {
     const snapshot = this.#actor.getSnapshot();

@@ -84,6 +84,8 @@ export class Migrations {
   readonly #incoming = new Map<string, Incoming>();
   /** Stories that cannot be read, by migration: nothing that is asked about these can be answered. */
   readonly #unreadable = new Map<string, Unreadable>();
+  /** By guest: stories whose QEMU does not answer. */
+  readonly #waiting = new Map<string, OpenStory>();
   /**
    * In post-copy a guest may have arrived before Finish is asked, and one that was refused is gone. virsh shows what
    * Perform has said only if Finish does not complain too.
@@ -99,6 +101,7 @@ export class Migrations {
 
   constructor(host: Host) {
     this.#host = host;
+    host.domains.onGivenUp = (uuid) => this.#giveUp(uuid);
   }
 
   /** Goes on with what the journal holds. */
@@ -170,23 +173,20 @@ export class Migrations {
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
     const { clock, complain, domains } = this.#host;
-    // An operator can end the quarantine, and start the guest then: the story is not its own any more.
-    const isHeld = () => !domains.isStopped && domains.quarantineOf(uuid) !== null;
+    // An operator can end the quarantine: the story has ended then, and is not gone on with.
+    const isHeld = () =>
+      !domains.isStopped && this.#waiting.get(uuid) === story && domains.quarantineOf(uuid) !== null;
+    this.#waiting.set(uuid, story);
     for (;;) {
       await pause(clock, takeUpAgainMs);
-      if (domains.isStopped) return;
+      if (domains.isStopped || this.#waiting.get(uuid) !== story) return;
+      // Its QEMU is being ended, which can fail.
+      if (!isHeld()) continue;
       try {
-        const isGivenUp = !isHeld();
-        if (!(await ownsItsGuest(this.#host, story, isGivenUp))) {
-          await endDisowned(this.#host, story);
-          this.#unreadable.delete(story.migrationId);
-          return;
-        }
-        // Its QEMU is being ended, which can fail.
-        if (isGivenUp) continue;
         const taken = await this.#takeUp(story, isHeld);
-        // It was not held any more when its QEMU had been found.
+        // It was given up while its QEMU was being looked for.
         if (taken === null && !isHeld()) continue;
+        this.#waiting.delete(uuid);
         this.#unreadable.delete(story.migrationId);
         return;
       } catch (error) {
@@ -195,6 +195,18 @@ export class Migrations {
         return;
       }
     }
+  }
+
+  /** An operator has ended what was here of a guest: its story ends too, before the guest's record is removed. */
+  async #giveUp(uuid: string): Promise<void> {
+    const story = this.#waiting.get(uuid);
+    if (story !== undefined) {
+      await endDisowned(this.#host, story);
+      this.#waiting.delete(uuid);
+      this.#unreadable.delete(story.migrationId);
+    }
+    // A question about it is answered "not known" from then on, as it was while the guest was quarantined.
+    await this.#endDoubt(uuid, await this.#host.domains.presenceOf(uuid).catch(() => undefined));
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
@@ -260,6 +272,7 @@ export class Migrations {
       this.#abandonUnlessLed(incoming, client, known !== undefined && flags.has("PEER2PEER")),
     );
     const prepared = valueIn(await incoming.peer.prepare(guest, forever));
+    await this.#orRefuse(incoming, incoming.recordBegun());
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
     return { cookieOut, uriOut: prepared.uri };
@@ -388,6 +401,17 @@ export class Migrations {
   tune(entry: ManagedDomain, limits: Partial<Limits>): void {
     Object.assign(entry.limits, limits);
     this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  /** An incoming guest whose record cannot be written is refused at once. */
+  async #orRefuse(incoming: Incoming, recording: Promise<void>): Promise<void> {
+    try {
+      await recording;
+    } catch (error) {
+      incoming.abandon();
+      await incoming.ended;
+      throw error;
+    }
   }
 
   /** libvirt's client does not confirm what Perform has refused. */
@@ -574,7 +598,9 @@ export class Migrations {
     await this.#checkUnreadable(entry);
     await this.#host.domains.adopt(entry, async (presence) => {
       const incoming = presence?.incoming ?? null;
-      await this.#endDoubt(entry, (migrationId) => (migrationId === incoming ? "taken" : null), presence);
+      await this.#endDoubt(entry.uuid, presence, (migrationId) =>
+        migrationId === incoming ? "taken" : null,
+      );
     });
     this.#outgoing.delete(entry.uuid);
   }
@@ -582,19 +608,7 @@ export class Migrations {
   /** An operator says that no guest is on this host. @throws LibvirtError */
   async release(entry: ManagedDomain): Promise<void> {
     if (await this.#decided(entry, "released")) return;
-    const { domains } = this.#host;
-    const presence = await domains.presenceOf(entry.uuid).catch(() => undefined);
-    await domains.release(entry);
-    await this.#endDoubt(entry, () => null, presence);
-  }
-
-  /** Ends the guest. @throws LibvirtError */
-  async destroy(entry: ManagedDomain): Promise<void> {
-    const isQuarantined = entry.authority.getSnapshot().matches("quarantined");
-    const { domains } = this.#host;
-    const presence = isQuarantined ? await domains.presenceOf(entry.uuid).catch(() => undefined) : undefined;
-    await domains.destroy(entry);
-    if (isQuarantined) await this.#endDoubt(entry, () => null, presence);
+    await this.#host.domains.release(entry);
   }
 
   /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
@@ -619,11 +633,12 @@ export class Migrations {
 
   /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
   async #endDoubt(
-    { uuid, name }: ManagedDomain,
-    decide: (migrationId: string) => Decision | null,
+    uuid: string,
     presence: Presence | undefined,
+    decide: (migrationId: string) => Decision | null = () => null,
   ): Promise<void> {
-    const { journal } = this.#host;
+    const { journal, domains } = this.#host;
+    const name = domains.nameOf(uuid) ?? uuid;
     const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
     const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
     for (const migrationId of new Set([...named, ...unreadable])) {

@@ -133,7 +133,8 @@ export class Outgoing {
     const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     const { migrationId } = input.identity;
-    const { secret = null, peerJournal = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    const recorded = await host.domains.presenceOf(domain.uuid);
+    const { secret = null, peerJournal = null, begun = false } = recorded ?? {};
     settling.prove(secret, peerJournal, input.woken?.memory.prepared?.peer?.migrationId);
     // Its QEMU was looked for meanwhile.
     if (!isHeld()) {
@@ -142,7 +143,7 @@ export class Outgoing {
     }
     const entry = host.domains.entryFor(domain);
     entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
-    const intent = { departing: migrationId, secret, peerJournal };
+    const intent = { departing: migrationId, secret, peerJournal, begun };
     const removed = leaving.undefineSource ? migrationId : null;
     if (from.qemu !== null)
       await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu), { ...intent, leaving: removed });
@@ -253,11 +254,12 @@ export class Outgoing {
     const peerJournal = peer?.journal ?? null;
     this.#settling.prove(this.#secret, peerJournal, peer?.migrationId);
     const { live } = domains.entryFor(this.domain);
-    if (live === null || peerJournal === null) return;
+    if (live === null) return;
     const leaving = this.#undefineSource ? migrationId : null;
     const { handle } = live.guest.process;
     const secret = this.#secret;
-    await domains.keepHandleOf(this.domain, handle, { departing: migrationId, leaving, secret, peerJournal });
+    const more = { departing: migrationId, leaving, secret, peerJournal, begun: true };
+    await domains.keepHandleOf(this.domain, handle, more);
   }
 
   /** Whether a client leads the migration, and not this host itself. */

@@ -129,11 +129,11 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
     },
     domainDestroy: async ({ dom }) => {
-      await migrations.destroy(of(dom));
+      await domains.destroy(of(dom));
     },
     domainDestroyFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(destroyFlags));
-      await migrations.destroy(of(dom));
+      await domains.destroy(of(dom));
     },
     domainUndefine: async ({ dom }) => {
       await domains.undefineRequested(of(dom));

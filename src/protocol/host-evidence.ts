@@ -58,6 +58,8 @@ export interface RecordedGuest {
   readonly isUnreadable: boolean;
   /** The record was written beside another journal than this host's. */
   readonly isForgotten: boolean;
+  /** The record says that QEMU was started for the guest that arrives, or may have been told to send the one that departs. */
+  readonly isBegun: boolean;
   /** The decision about the migration by which it arrives. */
   readonly decided: Decision | null;
   /** How the source of the migration by which it departs has ended; null when the journal does not say. */
@@ -76,14 +78,17 @@ export type AtRestart =
   /** A QEMU that runs the guest was told to, which proves that the guest was taken; otherwise nothing is proven. */
   | "takenIfRunning";
 
-export function atRestart({ way, isUnreadable, isForgotten, decided, sourceEnd }: RecordedGuest): AtRestart {
+export function atRestart(guest: RecordedGuest): AtRestart {
+  const { way, isUnreadable, isForgotten, isBegun, decided, sourceEnd } = guest;
   if (way === "none") return "attach";
   if (isUnreadable) return "quarantine";
+  // A migration that had begun had a story: one that is not there any more was lost, and it proves nothing.
+  const isLost = isForgotten || isBegun;
   if (way === "in") {
     if (decided === "taken") return "attach";
-    return decided === "refused" || !isForgotten ? "end" : "takenIfRunning";
+    return decided === "refused" || !isLost ? "end" : "takenIfRunning";
   }
-  if (sourceEnd === null && isForgotten) return "quarantine";
+  if (sourceEnd === null && isLost) return "quarantine";
   return sourceEnd === "left" ? "endAway" : "attach";
 }
 

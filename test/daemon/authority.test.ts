@@ -131,8 +131,8 @@ describe("a host answers with evidence only", () => {
       await steps.begin();
       await steps.prepare();
       await steps.perform();
-      await steps.finish();
       await lab.hosts.a.kill();
+      await steps.finish();
       flipBit(storyOf(lab, "a"));
       await lab.hosts.a.start();
       const a = await lab.redial("a").rpc();
@@ -158,9 +158,10 @@ describe("a host answers with evidence only", () => {
       const [source = 0] = lab.guest.pids();
       await steps.prepare();
       await steps.perform();
+      await lab.hosts.a.kill();
       await steps.finish();
       process.kill(source, "SIGSTOP");
-      await lab.restart("a");
+      await lab.hosts.a.start();
       const a = await lab.redial("a").rpc();
       await a.call(procedures.domainDestroy, { dom: lab.dom });
       await lab.guest.counts("b");
@@ -184,8 +185,8 @@ describe("a host answers with evidence only", () => {
       const [source = 0] = lab.guest.pids();
       await steps.prepare();
       await steps.perform();
-      await steps.finish();
       await lab.hosts.a.kill();
+      await steps.finish();
       flipBit(storyOf(lab, "a"));
       process.kill(source, "SIGKILL");
       await until(() => lab.guest.pids().length === 1);
@@ -196,6 +197,44 @@ describe("a host answers with evidence only", () => {
       await lab.guest.counts("b");
       expect(lab.guest.pids()).toHaveLength(1);
       expect(lab.hosts.a.takeSaid()).toContain("is quarantined");
+    });
+  });
+
+  test("a source that has lost the story of a guest that it has handed over neither resumes nor starts it", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      await steps.finish();
+      await lab.hosts.a.kill();
+      rmSync(storyOf(lab, "a"));
+      await lab.hosts.a.start();
+      const a = await lab.redial("a").rpc();
+      await expect(a.call(procedures.domainResume, { dom: lab.dom })).rejects.toThrow("quarantined");
+      await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("quarantined");
+      await lab.guest.counts("b");
+      expect(lab.hosts.a.takeSaid()).toContain("is lost");
+    });
+  });
+
+  test("a destination that has lost the story of a guest neither refuses it nor ends its QEMU", {
+    timeout,
+  }, async () => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
+      await lab.hosts.b.kill();
+      rmSync(storyOf(lab, "b"));
+      await lab.hosts.b.start();
+      await steps.confirm(noCookie, 1).catch(() => {});
+      expect(await stateAt(lab, "a")).toBe(domainStates.paused);
+      expect(lab.guest.pids()).toHaveLength(2);
+      expect(lab.hosts.b.takeSaid()).toContain("is lost");
     });
   });
 

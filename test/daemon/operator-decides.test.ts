@@ -96,9 +96,13 @@ describe("a quarantined guest whose QEMU is here", () => {
     timeout,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      await handedOver(lab);
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      await steps.prepare();
+      await steps.perform();
       const story = storyOf(lab, "a");
       await lab.hosts.a.kill();
+      await steps.finish();
       flipBit(story);
       await lab.hosts.a.start();
       await (await lab.rpc("b")).call(procedures.domainDestroy, { dom: lab.dom });

@@ -61,7 +61,7 @@ describe("a restarted host", () => {
     await host.record({ incoming: migrationId, handle, journal: "another" });
     await host.start();
     expect(isAlive(handle)).toBe(true);
-    expect(await host.quarantine()).toContain("journal is not the one");
+    expect(await host.quarantine()).toContain("is lost");
     const rpc = await host.rpc();
     expect(await rpc.call(settle, question)).toEqual(undecidable);
     await expect(rpc.call(procedures.domainResume, { dom: webDom })).rejects.toThrow("quarantined");

@@ -65,12 +65,11 @@ export const breakages: Readonly<Record<string, Breakage>> = {
     atRestart: (guest) => (guest.isUnreadable ? "attach" : atRestart(guest)),
   }),
   "a journal that was lost is taken for one in which nothing was decided": rules({
-    atRestart: (guest) => atRestart({ ...guest, isForgotten: false }),
+    atRestart: (guest) => atRestart({ ...guest, isForgotten: false, isBegun: false }),
   }),
-  "a story that was given up is gone on with": {
-    ...{ migrations: 2, faults: 2 },
-    ...rules({ isGoneOnWith: () => true }),
-  },
+  "a story that was lost counts as a migration that never began": rules({
+    atRestart: (guest) => atRestart({ ...guest, isBegun: false }),
+  }),
   "a start does not reserve the guest": {
     rules: () => ({
       machine: withTransitions("starting", {

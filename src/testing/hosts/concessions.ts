@@ -3,6 +3,7 @@
 import type { DomainEvent } from "../../machines/domain/context.js";
 import type { Change, Rule, WorldMove } from "../components.js";
 import { type Asking, type HostParts, isUp, machineOf } from "./parts.js";
+import { disowned, isOpen, sidesOf } from "./stories.js";
 import { calm, fault, hostAt, hostName, others, type Surroundings } from "./surroundings.js";
 
 export function concessionRules(surroundings: Surroundings, host: number): Rule[] {
@@ -31,8 +32,13 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
   const { species, parts } = surroundings;
   const changed = recordChanges(surroundings, here);
   const askers = others(parts, host);
+  const sides = sidesOf(surroundings, host);
   return {
-    reads: [here.machine, ...askers.map((asker) => asker.asking)],
+    reads: [
+      ...[here.machine, here.waiting],
+      ...sides.flatMap(({ parts: own }) => [own.source, own.destination]),
+      ...askers.map((asker) => asker.asking),
+    ],
     moves: (read) => {
       if (!isUp(read, here)) return [];
       const machine = machineOf(read, here);
@@ -48,10 +54,19 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
       const done = here.machine.becomes(species.complete(machine, "recordAway", true));
       const failed = here.machine.becomes(species.complete(machine, "recordAway", false));
       const written = here.away.becomes(to);
+      // Of a guest that is given up the story ends with it.
+      const endsStory = machine.state === "givingUp" && read(here.waiting) === "story";
+      const ended = endsStory
+        ? [
+            ...sides.filter((side) => isOpen(side, read)).map((side) => disowned(side, read)),
+            here.waiting.becomes("nothing"),
+          ]
+        : [];
       return [
         calm(`${hostName(host)} records that the guest is away`, [
           written,
           done,
+          ...ended,
           ...changed,
           ...told("granted"),
         ]),

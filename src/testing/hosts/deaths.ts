@@ -5,6 +5,7 @@ import {
   type Asking,
   destination,
   destinationAs,
+  destinationIsOpen,
   fateOf,
   forgotten,
   type HostParts,
@@ -13,6 +14,7 @@ import {
   type Qemu,
   qemu,
   source,
+  sourceIsOpen,
 } from "./parts.js";
 import { storiesOf } from "./stories.js";
 import { fault, hostAt, hostName, type Surroundings } from "./surroundings.js";
@@ -128,6 +130,22 @@ function deaths(surroundings: Surroundings, host: number, here: HostParts): Rule
             ]),
           );
       };
+      // What an ended story has decided is kept in another file too.
+      const lost = (story: number, change: Change) =>
+        moves.push(
+          fault(`the daemon of ${name} dies, the story of migration ${story} is lost`, [
+            ...down,
+            change,
+            parts.damaged.becomes(true),
+          ]),
+        );
+      for (const { id, parts: of } of outgoing)
+        if (sourceIsOpen(read(of.source))) lost(id, of.source.becomes(source("none")));
+      for (const { id, parts: of } of incoming) {
+        const there = read(of.destination);
+        if (destinationIsOpen(there))
+          lost(id, of.destination.becomes(destination("none", { otherJournal: there.otherJournal })));
+      }
       for (const { id, parts: of } of outgoing)
         if (read(of.source).is !== "none") unreadable(id, of.source.becomes(source("none", true)));
       for (const { id, parts: of } of incoming) {

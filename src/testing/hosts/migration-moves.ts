@@ -21,7 +21,7 @@ export function migrationRules(surroundings: Surroundings, id: number): Rule[] {
     begins(surroundings, seen),
     prepares(surroundings, seen),
     streams(seen),
-    atSource(seen),
+    atSource(surroundings, seen),
     atDestination(surroundings, seen),
     settles(surroundings, seen),
     confirms(surroundings, seen),
@@ -95,7 +95,7 @@ function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dN
           `${dName} prepares migration ${id}`,
           [
             ...away,
-            d.presence.becomes(presence("in", id)),
+            d.presence.becomes(presence("in", id, { begun: true })),
             d.qemu.becomes(qemu("incoming", id)),
             own.destination.becomes(destinationAs(there, "listening")),
             ...(to === led.begun && read(own.source).is === "begun" ? [own.led.becomes(led.prepared)] : []),

@@ -29,18 +29,25 @@ export const qemu = (is: Qemu["is"], of: number | null = null, mute = false): Qe
   internQemu({ is, of, mute: is !== "absent" && mute });
 export const runs = ({ is }: Qemu): boolean => is === "running" || is === "booting";
 
-/** The record of a guest on disk. `kept`: it stays because the away record could not be written. */
+/**
+ * The record of a guest on disk. `kept`: it stays because the away record could not be written. `begun`: QEMU may have been
+ * told to send the guest.
+ */
 export interface Presence {
   readonly is: "none" | "starting" | "here" | "out" | "in";
   readonly of: number | null;
   readonly forgotten: boolean;
   readonly kept: boolean;
+  readonly begun: boolean;
 }
 const internPresence = interning<Presence>();
-export const presence = (is: Presence["is"], of: number | null = null, kept = false): Presence =>
-  internPresence({ is, of, forgotten: false, kept });
-export const forgotten = ({ is, of, kept }: Presence): Presence =>
-  internPresence({ is, of, forgotten: is === "in" || is === "out", kept });
+export const presence = (
+  is: Presence["is"],
+  of: number | null = null,
+  { kept = false, begun = false }: Partial<Presence> = {},
+): Presence => internPresence({ is, of, forgotten: false, kept, begun });
+export const forgotten = (record: Presence): Presence =>
+  internPresence({ ...record, forgotten: record.is === "in" || record.is === "out" });
 
 /** The source's side of a migration, as its journal has it; every state is durable before its effect. */
 export interface Source {

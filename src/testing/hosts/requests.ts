@@ -2,10 +2,10 @@
 
 import type { DomainEvent } from "../../machines/domain/context.js";
 import { topState } from "../../machines/shared/state-name.js";
-import type { Change, Rule, WorldMove } from "../components.js";
+import type { Change, Read, Rule, WorldMove } from "../components.js";
 import { start } from "./concessions.js";
 import type { DomainStanding } from "./domain-species.js";
-import { destinationAs, type HostParts, isUp, machineOf, qemu, sourceIsOpen } from "./parts.js";
+import { destinationAs, type HostParts, isUp, machineOf, type Parts, qemu, sourceIsOpen } from "./parts.js";
 import { hostAt, hostName, others, requested, type Surroundings } from "./surroundings.js";
 
 export function requestRules(surroundings: Surroundings, host: number): Rule[] {
@@ -52,9 +52,9 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
     },
   };
   const destroys: Rule = {
-    reads: [here.machine, here.qemu, ...comings],
+    reads: [here.machine, here.qemu, here.presence, ...comings, ...sourcesOf(surroundings, host)],
     moves: (read) => {
-      if (!isUp(read, here)) return [];
+      if (!isUp(read, here) || isOwedAnAnswer(parts, here, read)) return [];
       const machine = machineOf(read, here);
       const { is } = read(here.qemu);
       if (topState(machine.state) === "departing")
@@ -89,6 +89,8 @@ function releases({ species, parts }: Surroundings, host: number, here: HostPart
     reads: [
       here.machine,
       here.qemu,
+      here.presence,
+      ...parts.migrations.map((migration) => migration.destination),
       ...elsewhere.flatMap(({ machine, qemu: there, orphan, defined, away, asking: ask }) => [
         machine,
         there,
@@ -105,7 +107,7 @@ function releases({ species, parts }: Surroundings, host: number, here: HostPart
       const { to, refused } = species.send(machine, { type: "operator.releaseRequested" });
       if (refused || to === machine) return [];
       if (machine.quarantined) {
-        if (read(here.qemu).is !== "absent") return [];
+        if (read(here.qemu).is !== "absent" || isOwedAnAnswer(parts, here, read)) return [];
         const known =
           to.state === "examining"
             ? species.send(to, { type: "host.examined", found: { left: "nothing" } }).to
@@ -130,4 +132,19 @@ function releases({ species, parts }: Surroundings, host: number, here: HostPart
       return [requested(`${hostName(host)} releases its away guest`, [here.machine.becomes(to)])];
     },
   };
+}
+
+const sourcesOf = ({ parts, migrations }: Surroundings, host: number) =>
+  migrations.flatMap(({ to }, m) => (to === host ? (parts.migrations[m]?.source ?? []) : []));
+
+/**
+ * The story of a guest that came here is lost, and its source still asks. An operator who gives the guest up would make this
+ * host forget that it does not know the answer: its record is the last that names the migration.
+ */
+function isOwedAnAnswer(parts: Parts, here: HostParts, read: Read): boolean {
+  const { is, of } = read(here.presence);
+  const coming = is === "in" && of !== null ? parts.migrations[of] : undefined;
+  if (coming === undefined) return false;
+  const { is: there, unreadable } = read(coming.destination);
+  return there === "none" && !unreadable && sourceIsOpen(read(coming.source));
 }

@@ -14,7 +14,16 @@ import {
   qemu,
   runs,
 } from "./parts.js";
-import { disowned, isOpen, isUnreadable, recordedIn, type Side, type Story, storiesOf } from "./stories.js";
+import {
+  disowned,
+  isOpen,
+  isUnreadable,
+  recordedIn,
+  type Side,
+  type Story,
+  sidesOf,
+  storiesOf,
+} from "./stories.js";
 import { calm, hostAt, hostName, type Surroundings } from "./surroundings.js";
 
 export function restartRules(surroundings: Surroundings, host: number): Rule[] {
@@ -63,7 +72,7 @@ function woken(
 ): Change[] {
   const now = read(here.qemu);
   const away = read(here.away);
-  const { is, of, forgotten: isForgotten } = read(here.presence);
+  const { is, of, forgotten: isForgotten, begun: isBegun } = read(here.presence);
   const seesMute = now.mute && rules.keeps.has("a mute QEMU counts as alive");
   const changes: Change[] = [];
   let machine: DomainStanding = species.begin({ restarted: true, away: away !== null });
@@ -79,8 +88,8 @@ function woken(
   };
   const recorded = recordedIn(read(here.presence));
   const stories: readonly Side[] = [
-    ...incoming.map((story) => ({ ...story, direction: "in" as const })),
-    ...outgoing.map((story) => ({ ...story, direction: "out" as const })),
+    ...incoming.map((side) => ({ ...side, direction: "in" as const })),
+    ...outgoing.map((side) => ({ ...side, direction: "out" as const })),
   ];
   let isDoubted = stories.some((side) => isUnreadable(side, read));
   let mine: Side | undefined;
@@ -125,6 +134,7 @@ function woken(
   const does = rules.atRestart({
     way,
     isForgotten,
+    isBegun,
     isUnreadable: way !== "none" && own?.unreadable === true,
     decided: way === "in" && arrival !== undefined ? decisionIn(arrival) : null,
     sourceEnd: way === "out" && (end === "left" || end === "stayed" || end === "lost") ? end : null,
@@ -157,20 +167,14 @@ function woken(
 
 /** A mute QEMU answers, or is gone; what waited for that goes on. */
 function answersAgain(surroundings: Surroundings, host: number, here: HostParts): Rule {
-  const { species, rules } = surroundings;
-  const { incoming, outgoing } = storiesOf(surroundings, host);
-  const sides: readonly Side[] = [
-    ...incoming.map((story) => ({ ...story, direction: "in" as const })),
-    ...outgoing.map((story) => ({ ...story, direction: "out" as const })),
-  ];
+  const { species } = surroundings;
+  const sides = sidesOf(surroundings, host);
   return {
     reads: [
       here.machine,
       here.qemu,
       here.waiting,
-      here.presence,
-      ...outgoing.map((story) => story.parts.source),
-      ...incoming.map((story) => story.parts.destination),
+      ...sides.flatMap(({ parts }) => [parts.source, parts.destination]),
     ],
     moves: (read) => {
       const now = read(here.qemu);
@@ -190,23 +194,11 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
           calm(`${hostName(host)} finds that its QEMU answers`, [here.machine.becomes(to), waitsNoMore]),
         ];
       }
-      const recorded = recordedIn(read(here.presence));
-      const open = sides.filter((side) => isOpen(side, read) && String(side.id) !== machine.migrationId);
-      const owns = (side: Side) =>
-        rules.isGoneOnWith({
-          ...{ migrationId: String(side.id), recorded, isItsQemu: false, isDoubted: isGivenUp },
-        });
-      const gone = open.filter((side) => !owns(side));
-      if (gone.length > 0 || open.length === 0)
-        return [
-          calm(`${hostName(host)} does not go on with the story that waited for its QEMU`, [
-            ...gone.map((side) => disowned(side, read)),
-            waitsNoMore,
-          ]),
-        ];
-      const [story] = open;
+      const story = sides.find((side) => isOpen(side, read));
+      if (story === undefined)
+        return [calm(`${hostName(host)} waits no more for the QEMU of a story`, [waitsNoMore])];
       // Its QEMU is being ended, which can fail.
-      if (story === undefined || isGivenUp) return [];
+      if (isGivenUp) return [];
       const { to } = species.send(machine, {
         type: "migration.recovered",
         migrationId: String(story.id),

@@ -5,7 +5,8 @@ import { recordChanges } from "./concessions.js";
 import { destinationAs, led, presence, qemu, source } from "./parts.js";
 import { calm, fault, givenTo, type Seen, type Surroundings } from "./surroundings.js";
 
-export function atSource({ id, own, s, sName }: Seen): Rule {
+export function atSource({ rules }: Surroundings, { id, own, s, sName }: Seen): Rule {
+  const isRecorded = rules.keeps.has("the record that a guest departs is written before anything is sent");
   return {
     reads: [s.machine, s.qemu, own.source, own.led, own.fate],
     moves: (read) => {
@@ -29,7 +30,12 @@ export function atSource({ id, own, s, sName }: Seen): Rule {
       if (isBefore)
         return [
           ...(is === "begun" && read(own.led) >= led.prepared && qemuIs === "running"
-            ? [calm(`Perform ${id} is delivered`, [becomes("performing")])]
+            ? [
+                calm(`Perform ${id} is delivered`, [
+                  becomes("performing"),
+                  ...(isRecorded ? [s.presence.becomes(presence("out", id, { begun: true }))] : []),
+                ]),
+              ]
             : []),
           ...(mute ? [] : [calm(`migration ${id} is given up at ${sName}`, [becomes("stayed")])]),
         ];
@@ -159,7 +165,7 @@ export function endsAtSource(surroundings: Surroundings, { id, own, s, to, sName
       return [
         calm(`${sName} records that the guest left by migration ${id}`, [s.away.becomes(to), left("away")]),
         fault(`${sName}'s disk is full as it records that the guest left`, [
-          s.presence.becomes(presence("out", id, true)),
+          s.presence.becomes(presence("out", id, { kept: true, begun: true })),
           left("away"),
         ]),
       ];

@@ -46,3 +46,12 @@ export function disowned({ direction, parts }: Side, read: Read): Change {
   const there = read(parts.destination);
   return parts.destination.becomes(destinationAs(there, decisionIn(there) === "taken" ? "lost" : "refused"));
 }
+
+/** The same stories as sides, the incoming ones first. */
+export function sidesOf(surroundings: Surroundings, host: number): readonly Side[] {
+  const { incoming, outgoing } = storiesOf(surroundings, host);
+  return [
+    ...incoming.map((story) => ({ ...story, direction: "in" as const })),
+    ...outgoing.map((story) => ({ ...story, direction: "out" as const })),
+  ];
+}
