@@ -132,6 +132,7 @@ async function foundBy(
       const atMs = host.clock.now();
       const taken = { side: "destination", decision: "taken" } as const;
       await journal.append({ kind: "tombstone", migrationId, atMs, ...taken });
+      if (presence.persistent !== null) await domains.define(parseDomain(presence.persistent));
       return found;
     }
   }

@@ -93,6 +93,7 @@ export class Incoming {
   readonly #persistent: string | null;
   readonly #secret: string | null;
   #client: RpcClient | null;
+  readonly #isDurable: () => Promise<void>;
   readonly #guestHere: () => Promise<RunningGuest | null>;
   #standing: Standing | null = null;
   #following: Promise<void> = Promise.resolve();
@@ -185,6 +186,7 @@ export class Incoming {
     this.domain = domain;
     this.#host = host;
     this.#actor = opened.actor;
+    this.#isDurable = opened.durable;
     this.#persistent = persistent;
     this.nameAtSource = nameAtSource ?? identity.name;
     this.#secret = secret;
@@ -209,13 +211,18 @@ export class Incoming {
     });
   }
 
-  /** Durable before Prepare is answered: a restarted host that finds no story of the migration has lost it. */
+  /**
+   * Durable before Prepare is answered, and after the story is: a restarted host that finds no story of the migration has
+   * lost it.
+   */
   async recordBegun(): Promise<void> {
     const { domains } = this.#host;
     const { migrationId } = this.identity;
-    const handle = (await this.#guestHere())?.process.handle ?? null;
+    await this.#isDurable();
+    // It has ended meanwhile: there is nothing to record, and what was recorded is being removed.
+    if (this.#actor.getSnapshot().status !== "active") return;
     await domains.keep(this.domain, {
-      ...{ incoming: migrationId, handle, directory: domains.directoryOf(`in-${migrationId}`) },
+      ...{ incoming: migrationId, handle: null, directory: domains.directoryOf(`in-${migrationId}`) },
       ...{ persistent: this.#persistent, secret: this.#secret, begun: true },
     });
   }

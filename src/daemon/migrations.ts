@@ -271,8 +271,11 @@ export class Migrations {
     void client?.closed.then(() =>
       this.#abandonUnlessLed(incoming, client, known !== undefined && flags.has("PEER2PEER")),
     );
-    const prepared = valueIn(await incoming.peer.prepare(guest, forever));
-    await this.#orRefuse(incoming, incoming.recordBegun());
+    const [answer] = await Promise.all([
+      incoming.peer.prepare(guest, forever),
+      this.#orRefuse(incoming, incoming.recordBegun()),
+    ]);
+    const prepared = valueIn(answer);
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
     return { cookieOut, uriOut: prepared.uri };

@@ -195,8 +195,7 @@ export class Outgoing {
   }
 
   async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
-    await this.#learn(prepared);
-    const relay = await this.#relay;
+    const [relay] = await Promise.all([this.#relay, this.#learn(prepared)]);
     const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
     const host = hostOf(prepared.uri);
     const answer = await this.peer.perform({ ...prepared, uri, ...(host !== undefined && { host }) }, signal);

@@ -279,6 +279,8 @@ describe("a host answers with evidence only", () => {
       writeFileSync(presence, atPrepare);
       await lab.hosts.b.start();
       await lab.runsAt("b");
+      const b = await lab.rpc("b");
+      expect(await b.call(procedures.domainIsPersistent, { dom: lab.dom })).toEqual({ persistent: 1 });
       await steps.confirm(noCookie, 1).catch(() => {});
       await lab.guest.counts("b");
     });
