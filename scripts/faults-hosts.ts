@@ -5,7 +5,7 @@
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/protocol/answer.js";
-import { BrokenGuarantee } from "../test/daemon/host-endings.js";
+import { BrokenGuarantee } from "../test/daemon/host-operator.js";
 import { sweepFaults } from "../test/daemon/host-sweep.js";
 
 const { values, positionals } = parseArgs({

@@ -19,6 +19,7 @@ export class CopiesWatch {
   /** For each file: at which look another one was first seen to have grown after it. */
   readonly #followedAt = new Map<string, number>();
   #sizes: ReadonlyMap<string, number>;
+  #latest: string | undefined;
   #looks = 0;
   #two: string | undefined;
 
@@ -34,6 +35,8 @@ export class CopiesWatch {
     const before = this.#sizes;
     this.#sizes = this.#guest.serialSizes();
     const grown = [...this.#sizes].filter(([path, size]) => size > (before.get(path) ?? 0));
+    const [latest] = grown.at(-1) ?? [];
+    this.#latest = latest ?? this.#latest;
     for (const [path] of grown) {
       const followedAt = this.#followedAt.get(path);
       if (followedAt === undefined) this.#follow(path);
@@ -53,6 +56,11 @@ export class CopiesWatch {
   /** What it saw of two copies; undefined when it saw none. */
   get two(): string | undefined {
     return this.#two;
+  }
+
+  /** The file that has grown last; undefined when none has. */
+  get latest(): string | undefined {
+    return this.#latest;
   }
 
   end(): void {

@@ -10,7 +10,8 @@ import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
-import { type Allowed, BrokenGuarantee, type Ending, Endings } from "./host-endings.js";
+import { type Allowed, type Ending, Endings } from "./host-endings.js";
+import { BrokenGuarantee } from "./host-operator.js";
 import { type Way, ways } from "./host-ways.js";
 import { streams, TwoHosts } from "./lab.js";
 import { strays } from "./strays.js";
@@ -204,7 +205,11 @@ export async function migrationInDisorder(
     await later(ms);
     const allowed = await disorder.happen(lab, seed, prepared);
     await within(ended, wayName);
-    const { kind, what, at } = await endings.judge(watch, { ...allowed, shutOff: way.shutOff === true });
+    const { kind, what, at } = await endings.judge(watch, {
+      ...allowed,
+      adopts: seed % 2 === 1,
+      shutOff: way.shutOff === true,
+    });
     // A guest that boots again counts its writes anew.
     if (way.guest?.disk !== undefined && at !== undefined && !allowed.resets) await checkDisks(lab, at, kind);
     return { kind, what: `${allowed.note}; ${what}`, at };

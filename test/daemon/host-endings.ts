@@ -3,29 +3,17 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import * as z from "zod/mini";
-import { standing } from "../../src/daemon/domain-records.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
+import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { messageOf } from "../../src/protocol/answer.js";
-import { commandLine } from "../migrate/qemus-of.js";
 import type { CopiesWatch } from "./copies-watch.js";
+import { BrokenGuarantee, Operator } from "./host-operator.js";
+import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
 import type { HostProcess, ProofDomain } from "./lab.js";
 
 const { procedures } = remote;
-
-export type Broken = "two" | "lost" | "stuck" | "left over" | "discontinuous";
-export class BrokenGuarantee extends Error {
-  readonly kind: Broken;
-  constructor(kind: Broken, message: string) {
-    super(message);
-    this.kind = kind;
-  }
-}
 
 export interface Ending {
   /** `ended`: an operator's command that was obeyed has ended the guest. */
@@ -45,35 +33,25 @@ export interface Allowed {
   readonly suspended?: boolean;
   /** An operator's destroy was obeyed: in the end no copy may be there. It excuses nothing else. */
   readonly ended?: boolean;
+  /** The operator says of a quarantined guest that ran last that it is the guest, and does not end it. */
+  readonly adopts?: boolean;
   /** The guest did not run: exactly one host starts it in the end. */
   readonly shutOff?: boolean;
 }
-
-interface OnHost {
-  readonly state: number | undefined;
-  readonly hasJob: boolean;
-  readonly quarantined: string | null;
-  /** Why the host does not answer. */
-  readonly unanswered: string | null;
-}
-type Sight = ReadonlyMap<string, OnHost>;
 
 /** Longer than a host looks for a mute QEMU again. */
 const restMs = 7_000;
 /** Longer than each deadline of the machines. */
 const longestMs = 40_000;
 const lookMs = 150;
-
-const active: readonly (number | undefined)[] = [
-  domainStates.running,
-  domainStates.blocked,
-  domainStates.paused,
-];
+/** Longer than a daemon takes to remove what a QEMU has left. */
+const leftMs = 15_000;
 
 export class Endings {
   readonly #guest: ProofDomain;
   readonly #hosts: ReadonlyMap<string, HostProcess>;
   readonly #redials: ReadonlyMap<string, Redial>;
+  readonly #operator: Operator;
   readonly #longestMs: number;
 
   /** `mostMs`: how long it waits until nothing changes any more. */
@@ -85,6 +63,7 @@ export class Endings {
       ([name, { uri }]) => [name, new Redial(uri, systemClock)] as const,
     );
     this.#redials = new Map(redials);
+    this.#operator = new Operator(guest, this.#hosts, this.#redials);
   }
 
   async close(): Promise<void> {
@@ -98,10 +77,21 @@ export class Endings {
   async judge(watch: CopiesWatch, allowed: Allowed): Promise<Ending> {
     const before = await this.#rests();
     this.#checkCopies(watch, allowed);
-    const isQuarantined = [...before.values()].some(({ quarantined }) => quarantined !== null);
-    const commands = isQuarantined ? await this.#operate(before) : [];
-    const after = isQuarantined ? await this.#rests() : before;
+    const commands: string[] = [];
+    const after = await this.#operate(before, watch, allowed, commands);
+    const isQuarantined = commands.length > 0;
     const holder = this.#holder(after, commands);
+    if (holder?.isBroken) {
+      // libvirt leaves it to an operator too.
+      if (!allowed.ended && !isQuarantined) throw new BrokenGuarantee("lost", describe(after));
+      await this.#operator.destroy(holder.name);
+      return await this.#ended(
+        await this.#rests(),
+        [...commands, `destroy at ${holder.name}`],
+        watch,
+        allowed,
+      );
+    }
     const counted = { ...allowed, resets: allowed.resets === true || allowed.shutOff === true };
     if (holder === undefined && allowed.shutOff) await this.#startOnce(after);
     else if (holder === undefined) return await this.#ended(after, commands, watch, allowed);
@@ -119,21 +109,37 @@ export class Endings {
     return { kind: "one", what: `it runs at ${at}`, at };
   }
 
+  /** What is seen when each quarantined host has been sent one command, whose words are added to `commands`. */
+  async #operate(
+    before: Sight,
+    watch: CopiesWatch,
+    { adopts = false }: Allowed,
+    commands: string[],
+  ): Promise<Sight> {
+    let sight = before;
+    const keeper = adopts ? this.#operator.hostOf(watch.latest) : undefined;
+    if (keeper !== undefined && sight.get(keeper)?.quarantined) {
+      // The others may then know what to do by themselves.
+      commands.push(await this.#operator.adopt(keeper));
+      sight = await this.#rests();
+    }
+    for (const [name, { quarantined }] of sight)
+      if (quarantined !== null) commands.push(await this.#operator.giveUp(name));
+    return commands.length === 0 ? before : await this.#rests();
+  }
+
   /** The one host that has the guest's only QEMU; undefined when none has. @throws BrokenGuarantee */
-  #holder(
-    sight: Sight,
-    commands: readonly string[],
-  ): { name: string; state: number | undefined } | undefined {
+  #holder(sight: Sight, commands: readonly string[]): ({ readonly name: string } & OnHost) | undefined {
     const told = `${commands.join(", ")}; ${describe(sight)}`;
     const waits = ({ hasJob, quarantined, unanswered }: OnHost) =>
       hasJob || quarantined !== null || unanswered !== null;
     if ([...sight.values()].some(waits)) throw new BrokenGuarantee("stuck", told);
-    const holding = [...sight].filter(([, { state }]) => active.includes(state));
+    const holding = [...sight].filter(([, seen]) => isActive(seen));
     const pids = this.#guest.pids();
     if (holding.length > 1 || pids.length > holding.length)
       throw new BrokenGuarantee("left over", `QEMUs ${pids}; ${told}`);
     const [holder] = holding;
-    return holder && { name: holder[0], state: holder[1].state };
+    return holder && { name: holder[0], ...holder[1] };
   }
 
   /** What it is when no host has the guest. @throws BrokenGuarantee */
@@ -143,11 +149,13 @@ export class Endings {
     watch: CopiesWatch,
     allowed: Allowed,
   ): Promise<Ending> {
+    if (this.#holder(sight, commands) !== undefined) throw new BrokenGuarantee("stuck", describe(sight));
     await this.#leavesNothing(0);
     this.#checkCopies(watch, allowed);
     if (allowed.ended) return { kind: "ended", what: "an operator's destroy was obeyed" };
-    if (commands.length > 0) return { kind: "quarantined", what: commands.join(", ") };
-    throw new BrokenGuarantee("lost", describe(sight));
+    const isGivenUp = commands.length > 0 && !commands.some((command) => command.startsWith("adopt"));
+    if (isGivenUp) return { kind: "quarantined", what: commands.join(", ") };
+    throw new BrokenGuarantee("lost", `${commands.join(", ")}; ${describe(sight)}`);
   }
 
   async #rests(): Promise<Sight> {
@@ -157,7 +165,7 @@ export class Endings {
     for (;;) {
       const sight = await this.#look();
       const each = [...sight.values()];
-      const holding = each.filter(({ state }) => active.includes(state));
+      const holding = each.filter(isActive);
       const isBusy = each.some(
         ({ hasJob, quarantined, unanswered }) => (hasJob && quarantined === null) || unanswered !== null,
       );
@@ -174,60 +182,9 @@ export class Endings {
 
   async #look(): Promise<Sight> {
     const seen = [...this.#redials].map(
-      async ([name, redial]) => [name, await this.#seenAt(redial)] as const,
+      async ([name, redial]) => [name, await seenAt(redial, this.#guest)] as const,
     );
     return new Map(await Promise.all(seen));
-  }
-
-  async #seenAt(redial: Redial): Promise<OnHost> {
-    const { uuid, name } = this.#guest;
-    const dom = { uuid, name, id: -1 };
-    const gone = { state: undefined, hasJob: false, quarantined: null, unanswered: null };
-    let quarantined: string | null = null;
-    try {
-      const told = await redial.call(own.procedures.standing, null);
-      const mine = z.array(standing).parse(JSON.parse(told.domains));
-      quarantined = mine.find((found) => found.uuid === uuid)?.quarantined ?? null;
-      const { state } = await redial.call(procedures.domainGetState, { dom, flags: 0 });
-      const job = await redial.call(procedures.domainGetJobInfo, { dom });
-      return { ...gone, state, hasJob: job.type !== jobTypes.none, quarantined };
-    } catch (error) {
-      if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN)
-        return { ...gone, quarantined };
-      if (error instanceof LibvirtError) return { ...gone, hasJob: quarantined === null, quarantined };
-      return { ...gone, unanswered: messageOf(error) };
-    }
-  }
-
-  /**
-   * Sends one command to each quarantined host: `destroy` when a QEMU of the guest is there, since a release is rejected
-   * then, and `release` otherwise. It does not choose which of several QEMUs to keep.
-   */
-  async #operate(sight: Sight): Promise<readonly string[]> {
-    const said: string[] = [];
-    const uuid = this.#guest.uuid;
-    for (const [name, { quarantined }] of sight) {
-      const redial = this.#redials.get(name);
-      if (quarantined === null || redial === undefined) continue;
-      const hasQemu = this.#pidsAt(name).length > 0;
-      const command = hasQemu ? "destroy" : "release";
-      const asked = hasQemu
-        ? redial.call(procedures.domainDestroy, { dom: { uuid, name: this.#guest.name, id: -1 } })
-        : redial.call(own.procedures.release, { uuid });
-      try {
-        await asked;
-        said.push(`${command} at ${name}`);
-      } catch (error) {
-        throw new BrokenGuarantee("stuck", `${command} at ${name} is rejected: ${messageOf(error)}`);
-      }
-    }
-    return said;
-  }
-
-  /** The QEMUs that were started by this host: their monitors are below its directory. */
-  #pidsAt(name: string): readonly number[] {
-    const directory = this.#hosts.get(name)?.directory ?? "";
-    return this.#guest.pids().filter((pid) => commandLine(`${pid}`).join(" ").includes(directory));
   }
 
   /** A guest is paused in the end only when an operator has suspended it. @throws BrokenGuarantee */
@@ -266,23 +223,16 @@ export class Endings {
 
   /** Waits until there is no more than so many QEMUs' own directories (G6): one goes just after its process. */
   async #leavesNothing(most: number): Promise<void> {
-    const endMs = Date.now() + 5_000;
+    const endMs = Date.now() + leftMs;
     for (;;) {
       const runs = [...this.#hosts.values()].map(({ directory }) => join(directory, "run"));
       const left = runs.filter((path) => existsSync(path)).flatMap((path) => readdirSync(path));
       if (left.length <= most) return;
-      if (Date.now() > endMs) throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}`);
+      if (Date.now() > endMs) {
+        const said = [...this.#hosts].map(([name, { said }]) => `${name}: ${said}`).join("; ");
+        throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}; the daemons said: ${said}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 }
-
-const describe = (sight: Sight): string =>
-  [...sight]
-    .map(([name, { state, hasJob, quarantined, unanswered }]) => {
-      const job = hasJob ? " with a job" : "";
-      const why = quarantined === null ? "" : ` quarantined (${quarantined})`;
-      const mute = unanswered === null ? "" : ` does not answer (${unanswered})`;
-      return `${name}: state ${state ?? "none"}${job}${why}${mute}`;
-    })
-    .join("; ");

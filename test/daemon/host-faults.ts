@@ -3,7 +3,7 @@
 
 import { existsSync } from "node:fs";
 import { CopiesWatch } from "./copies-watch.js";
-import { BrokenGuarantee } from "./host-endings.js";
+import { BrokenGuarantee } from "./host-operator.js";
 import { Cable, inTwoHosts, type ProofWish, streams, type TwoHosts } from "./lab.js";
 
 /** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */

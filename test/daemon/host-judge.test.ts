@@ -9,6 +9,7 @@ import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
+import { ways } from "./host-ways.js";
 import { inTwoHosts, type ProofWish, type TwoHosts } from "./lab.js";
 import { StepByStep } from "./step-by-step.js";
 
@@ -146,6 +147,20 @@ test("the judge of the sweep calls a guest lost that no host has, unless a destr
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
     await waitUntil(() => lab.guest.pids().length === 0);
     await expect(judged()).rejects.toMatchObject({ kind: "lost" });
+    expect(await judged({ ended: true })).toMatchObject({ kind: "ended" });
+  });
+});
+
+test("the judge of the sweep calls a guest lost that is lost in post-copy, unless a destroy was obeyed", {
+  timeout,
+}, async () => {
+  const { guest, begin } = ways["in post-copy"];
+  await inSituation(guest, async (lab, judged) => {
+    const { ended } = await begin(lab, "b");
+    const a = await lab.rpc("a");
+    await a.call(procedures.domainDestroy, { dom: lab.dom });
+    await ended;
+    await expect(judged()).rejects.toMatchObject({ kind: "lost", message: /lost in post-copy/ });
     expect(await judged({ ended: true })).toMatchObject({ kind: "ended" });
   });
 });

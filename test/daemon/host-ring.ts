@@ -39,7 +39,11 @@ export const ringName = ({ from, whose, losesJournal }: RingFault): string =>
 export const ringMoment = (_: RingFault, seed: number): number => Math.round(((seed * 0.618) % 1) * 2_500);
 
 /** @throws BrokenGuarantee */
-export async function roundWith({ from, whose, losesJournal }: RingFault, ms: number): Promise<Ending> {
+export async function roundWith(
+  { from, whose, losesJournal }: RingFault,
+  seed: number,
+  ms: number,
+): Promise<Ending> {
   const hosts = Object.fromEntries(
     ring.map((name) => [name, new HostProcess(`host${name}`, { migration: streams({ relay: false }) })]),
   ) as Record<Name, HostProcess>;
@@ -84,7 +88,7 @@ export async function roundWith({ from, whose, losesJournal }: RingFault, ms: nu
     if (losesJournal) rmSync(join(hosts[struck].directory, "state", "journal"), { recursive: true });
     await hosts[struck].start();
     await ended;
-    return await endings.judge(watch, { note: "" });
+    return await endings.judge(watch, { note: "", adopts: seed % 2 === 1 });
   } finally {
     watch?.end();
     for (const redial of redials) await redial.close();

@@ -19,6 +19,6 @@ describe("one copy runs on, or one command on each quarantined host ends the gue
   });
 
   test.for(inRing)("%s, after %i ms", { timeout: 90_000 }, async ([, ms, fault]) => {
-    expect((await roundWith(fault, ms)).kind).toBe("one");
+    expect(["one", "quarantined"]).toContain((await roundWith(fault, 1, ms)).kind);
   });
 });

@@ -27,7 +27,7 @@ const within: readonly SweepFault[] = hostDisorders.map((fault) => ({
 const around: readonly SweepFault[] = ringFaults.map((fault) => ({
   name: ringName(fault),
   momentOf: (seed) => ringMoment(fault, seed),
-  run: (_, ms) => roundWith(fault, ms),
+  run: (seed, ms) => roundWith(fault, seed, ms),
 }));
 
 export const sweepFaults: readonly SweepFault[] = [...between, ...within, ...around];

@@ -2,7 +2,7 @@
 
 import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { BrokenGuarantee } from "./host-endings.js";
+import { BrokenGuarantee } from "./host-operator.js";
 import type { TwoHosts } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";
 

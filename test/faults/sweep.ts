@@ -11,7 +11,7 @@ import { launchProofGuest, type ProofGuest } from "../../src/proof-guest.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { type Etcd, startEtcd } from "../fence/etcd.js";
-import { qemusOf } from "../migrate/qemus-of.js";
+import { commandLine, qemusOf } from "../migrate/qemus-of.js";
 import { runEngine } from "../run-engine.js";
 import { type FaultCase, killsEngine } from "./cases.js";
 import type { EngineLine, EngineWords } from "./engine.js";
@@ -91,14 +91,17 @@ export class Sweeper {
       }
       // What cannot be named any more, or is gone, makes room for a new guest.
       if (guest === null || lost) {
-        await this.#endGuest();
+        await this.#endGuest(inOwnProcess);
         await guest?.process.exited;
       } else this.#guest = guest;
       this.#leftNothing();
       return { verdict: lost ? "lost with its QEMU" : seen, outcome, met, why: "" };
     } catch (error) {
       const verdict = qemusOf(uuid).length > 1 ? "two" : "stuck";
-      await this.#endGuest();
+      await this.#endGuest(inOwnProcess);
+      // What this run has left is not held against the next.
+      for (const name of this.#directories())
+        rmSync(join(this.#directory, name), { recursive: true, force: true });
       return {
         verdict,
         outcome: ended?.outcome ?? "undecided",
@@ -124,7 +127,7 @@ export class Sweeper {
 
   /** Ends what is left. */
   async end(): Promise<void> {
-    await this.#endGuest();
+    await this.#endGuest(false);
     await this.#etcd?.end();
     if (this.#outside === undefined) delete process.env["TMPDIR"];
     else process.env["TMPDIR"] = this.#outside;
@@ -227,10 +230,19 @@ export class Sweeper {
     return { proof: this.#proof, guest: this.#guest };
   }
 
-  async #endGuest(): Promise<void> {
+  /**
+   * Kills what is left, as the operator to whom it was left. `enginesEnded`: the process that held it has ended, so that its
+   * files are the operator's to remove too.
+   */
+  async #endGuest(enginesEnded: boolean): Promise<void> {
     const { uuid } = this.#proof?.guest.spec ?? {};
-    if (uuid !== undefined) for (const pid of qemusOf(uuid)) process.kill(pid, "SIGKILL");
+    const pids = uuid === undefined ? [] : qemusOf(uuid);
+    const left = pids.map((pid) => commandLine(`${pid}`).join(" "));
+    for (const pid of pids) process.kill(pid, "SIGKILL");
     await this.#guest?.process.exited;
+    if (enginesEnded)
+      for (const name of this.#directories().filter((each) => left.some((words) => words.includes(each))))
+        rmSync(join(this.#directory, name), { recursive: true, force: true });
     // A QEMU that was left to a person goes with its files, as soon as whoever held it has seen its end.
     for (let looks = 0; looks < 40 && this.#directories().length > 0; looks += 1)
       await new Promise((resolve) => setTimeout(resolve, 50));
