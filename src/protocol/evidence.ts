@@ -56,3 +56,16 @@ export function conclude({ peer, protocol, postcopy, prepare, finish, seen }: Ev
   const isRefusal = seen.at === "absent" && finish === "failed" && protocol === 3 && !postcopy;
   return isRefusal ? "refused" : "unknown";
 }
+
+/** What a source's own coordinator knows when it is about to ask for Finish. */
+export interface BeforeFinish {
+  readonly concluded: Conclusion | null;
+  /** The source has given the migration up: its guest runs there again, or will. */
+  readonly isBack: boolean;
+}
+
+/**
+ * Whether the destination may still be asked to run the guest. Finish goes by name, over any connection: one that is asked
+ * late would run a guest which the source has resumed.
+ */
+export const mayFinish = ({ concluded, isBack }: BeforeFinish): boolean => concluded !== "refused" && !isBack;

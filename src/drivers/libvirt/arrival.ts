@@ -40,7 +40,7 @@ export async function arrivalAt(
   // What has been taken in post-copy can still be lost.
   const isFinal = steps.concluded !== "taken" || !mode.postcopy;
   if (steps.concluded !== null && isFinal) return steps.concluded;
-  const { prepare, finish, incomingId, idThere } = steps;
+  const { incomingId, idThere } = steps;
   const peer =
     idThere === null
       ? ({ kind: "libvirtd", incomingId } as const)
@@ -54,6 +54,8 @@ export async function arrivalAt(
     if (error instanceof LibvirtError) return { at: "unanswered" };
     throw error;
   });
+  // As they are now: Finish may have been asked while the destination answered.
+  const { prepare, finish } = steps;
   const conclusion = conclude({ ...mode, peer, prepare, finish, seen });
   if (conclusion !== "unknown") steps.concluded = conclusion;
   return conclusion;
