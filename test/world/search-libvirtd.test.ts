@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import type { Explored } from "../../src/testing/explore.js";
+import { type BrokenWindow, brokenWindows } from "../../src/testing/hosts/libvirtd-windows.js";
 import type { LibvirtdSearch } from "../../src/testing/hosts/libvirtd-world.js";
-import { brokenWindows } from "../../src/testing/hosts/libvirtd-windows.js";
 import { evidenceBreakages } from "./libvirtd-breakages.js";
 
 async function searchInThread(
@@ -26,7 +26,7 @@ const sides = [
   { libvirtd: "source", mode: "managed" },
 ] as const;
 
-const windowsOf = ({ libvirtd, mode }: (typeof sides)[number]) =>
+const windowsOf = ({ libvirtd, mode }: Pick<BrokenWindow, "libvirtd" | "mode">) =>
   brokenWindows.filter((window) => window.libvirtd === libvirtd && window.mode === mode);
 
 test.each(sides)(

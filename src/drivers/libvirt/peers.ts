@@ -3,7 +3,7 @@
 
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../../effects/ports.js";
 import { type Answer, cause, done, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
-import { mayFinish } from "../../protocol/evidence.js";
+import { asDecision, mayFinish } from "../../protocol/evidence.js";
 import { failure } from "../../protocol/failures.js";
 import type {
   Abort,
@@ -20,7 +20,7 @@ import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
-import { arrivalAt, asDecision, incomingIdAt, type Mode, type Steps } from "./arrival.js";
+import { arrivalAt, incomingIdAt, type Mode, type Steps } from "./arrival.js";
 import { whereaboutsAt } from "./decision.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 import { migrationNamedIn } from "./named-migration.js";

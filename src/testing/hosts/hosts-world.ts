@@ -5,9 +5,10 @@
 // Left out, because another search or test has it, or because nothing here depends on it: what the two sides of a migration
 // do inside of the few states that they have here (search.ts); post-copy, copied storage and fences; suspended guests; a
 // second guest, and so names; define, create and autostart, which are starts of a defined guest here; hosts that are no
-// switchoverd. Messages are not repeated one by one: each step that was sent once can be delivered at any later moment and as
-// often as the order finds it, which covers loss, delay, repetition and partitions without a fault. The source's question and
-// its answer are one move, and so is all that a daemon does as it starts. docs/decisions/0026 has the reasons.
+// switchoverd (libvirtd-world.ts). Messages are not repeated one by one: each step that was sent once can be delivered at any
+// later moment and as often as the order finds it, which covers loss, delay, repetition and partitions without a fault. The
+// source's question and its answer are one move, and so is all that a daemon does as it starts. docs/decisions/0026 has the
+// reasons.
 
 import { domainMachine } from "../../machines/domain/machine.js";
 import { conclude, mayFinish } from "../../protocol/evidence.js";

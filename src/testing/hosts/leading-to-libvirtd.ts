@@ -1,9 +1,8 @@
 // Who leads a migration to a libvirtd in the host world, and what the source concludes: its own coordinator, by the
-// product's evidence (protocol/evidence.ts), or a client, whose Confirm it obeys. src/drivers/libvirt/{peers,arrival}.ts and
-// src/daemon/outgoing.ts have the order of the effects.
+// product's evidence (protocol/evidence.ts), or a client, whose Confirm it obeys. The order of the effects is that of
+// src/drivers/libvirt/{peers,arrival}.ts and src/daemon/{peer-to-peer,outgoing}.ts.
 
-import { asDecision } from "../../drivers/libvirt/arrival.js";
-import type { Seen as SeenThere } from "../../protocol/evidence.js";
+import { asDecision, type Seen as SeenThere } from "../../protocol/evidence.js";
 import type { Change, Read, Rule, WorldMove } from "../components.js";
 import { cut, enters, type Window } from "./libvirtd-parts.js";
 import { isUp, led, source } from "./parts.js";
@@ -95,7 +94,10 @@ function settlesByEvidence(world: BesideLibvirtd, { id, own, s, d, sName }: Seen
       const conclusion =
         read(libvirtd.concluded) ??
         rules.conclude({
-          ...{ protocol: 3, postcopy: false, prepare: "done", finish: read(libvirtd.finish) },
+          protocol: 3,
+          postcopy: false,
+          prepare: "done",
+          finish: read(libvirtd.finish),
           peer: { kind: "libvirtd", incomingId: read(libvirtd.isIdKnown) ? incomingId : null },
           seen: seenThere(world, d, read),
         });

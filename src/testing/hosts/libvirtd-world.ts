@@ -62,8 +62,14 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
   const [own] = parts.migrations;
   if (own === undefined) throw new RangeError("there is no migration");
   const seen: Seen = {
-    ...{ id: 0, own, before: undefined, s: hostAt(world, 0), d: hostAt(world, 1), to: 1 },
-    ...{ sName: hostName(0), dName: hostName(1) },
+    id: 0,
+    own,
+    before: undefined,
+    s: hostAt(world, 0),
+    d: hostAt(world, 1),
+    to: 1,
+    sName: hostName(0),
+    dName: hostName(1),
   };
   const isTolerated = (guarantee: string, read: Read): boolean => {
     const entered = read(libvirtd.entered);
@@ -75,7 +81,9 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
     reads: [...rule.reads, libvirtd.entered],
     moves: (read) =>
       rule.moves(read).map((move) => ({
-        ...{ name: move.name, kind: move.kind, changes: move.changes },
+        name: move.name,
+        kind: move.kind,
+        changes: move.changes,
         harm: orTolerated(move.harm, read),
       })),
   });
@@ -129,7 +137,9 @@ function deathsOfLeader(world: BesideLibvirtd, seen: Seen): Rule[] {
       rule.moves(read).map(({ name, kind, harm, changes }) => {
         const isDaemon = changes.some(({ component }) => component === s.machine);
         return {
-          ...{ name, kind, harm },
+          name,
+          kind,
+          harm,
           changes: isDaemon ? [...changes, ...deathOfLeader(world, seen, read)] : changes,
         };
       }),
