@@ -44,7 +44,7 @@ function searchLibvirtd(faults: number): number {
     ...sides.map((side) => {
       const { libvirtd, mode } = side;
       const allowed = brokenWindows.filter((window) => window.libvirtd === libvirtd && window.mode === mode);
-      const told = `a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
+      const told = `outside of the windows with a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
       return searched(told, () => searchBesideLibvirtd({ libvirtd, mode, faults, allowed }));
     }),
   );
