@@ -1,6 +1,7 @@
 // docs/guarantees.md, from the citations: a file's opening comment that names a guarantee says how it upholds or checks it.
 
 import { readdirSync, readFileSync } from "node:fs";
+import { type BrokenWindow, brokenWindows } from "../src/testing/hosts/libvirtd-windows.js";
 import { table } from "./table.js";
 
 const guarantees: Record<string, string> = {
@@ -112,6 +113,37 @@ function testsIn(path: string, name: string): string[] {
   );
 }
 
+const sides = [
+  {
+    libvirtd: "destination",
+    mode: "peer-to-peer",
+    says: "From a switchoverd that leads by itself to a libvirtd (peer-to-peer)",
+  },
+  {
+    libvirtd: "destination",
+    mode: "managed",
+    says: "From a switchoverd to a libvirtd, led by libvirt's client",
+  },
+  {
+    libvirtd: "source",
+    mode: "managed",
+    says: "From a libvirtd to a switchoverd, led by libvirt's client or by the libvirtd itself",
+  },
+] as const;
+
+const needs = ({ faults }: BrokenWindow): string =>
+  faults === 0 ? "a request of its user" : faults === 1 ? "one fault" : `${faults} faults`;
+
+const windowLists = (): string =>
+  sides
+    .map(({ libvirtd, mode, says }) => {
+      const rows = brokenWindows
+        .filter((window) => window.libvirtd === libvirtd && window.mode === mode)
+        .map((window) => [window.guarantee, window.window, needs(window), window.says]);
+      return `### ${says}\n\n${table(["not held", "when", "it takes", "what happens"], rows)}`;
+    })
+    .join("\n\n");
+
 /** @throws Error when a guarantee is upheld or checked nowhere. */
 export function guaranteesPage(): string {
   const sections = Object.entries(guarantees).map(([guarantee, text]) => {
@@ -139,6 +171,12 @@ A source asks its destination by the migration's id who has the guest ([docs/dec
 ${table(["the destination's evidence", "its answer"], answers)}
 
 These rules, and those by which a restarted host treats its records, are pure functions that the daemon calls ([src/protocol/host-evidence.ts](../src/protocol/host-evidence.ts)). A second exhaustive search runs them with the domain machine of each host ([src/testing/hosts](../src/testing/hosts/hosts-world.ts), [docs/decisions/0026](decisions/0026-the-search-has-a-world-of-hosts.md)): daemons that restart with and without their memory, QEMUs that do not answer, full disks, requests of operators, and migrations in a row whose messages arrive late. It checks G1, G2, G3 and G5 for two migrations and two faults on two hosts. \`npm run search -- hosts\` searches more.
+
+## With a libvirtd on one side
+
+A libvirtd keeps no journal of a migration, answers no question by the migration's id, ends an incoming guest with the connection that prepared it, and resumes or ends its own guest at its client's word. So some windows stay open. The same search with a libvirtd in the place of one host finds these and no others ([src/testing/hosts/libvirtd-world.ts](../src/testing/hosts/libvirtd-world.ts), [test/world/search-libvirtd.test.ts](../test/world/search-libvirtd.test.ts), which holds the shortest trace of each): one migration, protocol 3, pre-copy, up to two faults. A source of ours that stays paused (G5) asks on, shows its guest as paused, and an operator who has looked at the libvirtd ends that with one command: \`switchover adopt\` or \`switchover release\`. Two copies run only where the libvirtd is the source; \`switchover migrate\` leads such a migration without that window, because it asks the destination before it lets a libvirtd resume.
+
+${windowLists()}
 
 ## Where libvirt ends badly
 

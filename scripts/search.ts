@@ -1,7 +1,8 @@
 // The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy] [unreduced]`, 4 faults
 // unless told. Prints the number of states and the speed, or the shortest story that breaks a guarantee, and then exits with 1.
 // `npm run search -- hosts [--hosts 2|3] [--migrations N] [--faults N]` searches what stands around the machines of one
-// migration: hosts that restart, requests of operators, migrations in a row.
+// migration: hosts that restart, requests of operators, migrations in a row; with `--peer libvirtd` one migration to or from
+// a libvirtd.
 
 import { writeFileSync } from "node:fs";
 import { BrokenGuarantee, search } from "../src/testing/index.js";

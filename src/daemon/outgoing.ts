@@ -261,6 +261,12 @@ export class Outgoing {
     await domains.keepHandleOf(this.domain, handle, more);
   }
 
+  /** Whether the source has given the migration up, also before this daemon was restarted: its guest runs here again. */
+  get isBack(): boolean {
+    const snapshot = this.#actor.getSnapshot();
+    return !snapshot.hasTag("performed") && !snapshot.hasTag("pointOfNoReturn");
+  }
+
   /** Whether a client leads the migration, and not this host itself. */
   get isLed(): boolean {
     return this.#client !== null;

@@ -88,7 +88,13 @@ export function coordinate(
   const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
   // A tunnel ends in a socket of our own.
   const reach = isTunnelled ? anywhere : reachOf(host.config);
-  const there = remoteDestination(connection, identity, { flags, parameters, calls, reach }, travelling);
+  const isBack = () => outgoing.isBack;
+  const there = remoteDestination(
+    connection,
+    identity,
+    { flags, parameters, calls, reach, isBack },
+    travelling,
+  );
   outgoing.proveBy(there.settleOver);
   const destination: DestinationPeer = {
     ...there,

@@ -1,6 +1,7 @@
 // What may be concluded about a guest that was sent to another host, and from which evidence: one pure function for every
 // path. Upholds G1: that a guest of the same uuid runs there, or that none does, proves nothing about this migration.
 
+import { type Answer, done, unknown } from "./answer.js";
 import type { Decision } from "./messages.js";
 
 /** What a host shows of a guest's uuid. `idle`: paused, and nothing is done with it. `busy`: a job is at work on it. */
@@ -56,3 +57,22 @@ export function conclude({ peer, protocol, postcopy, prepare, finish, seen }: Ev
   const isRefusal = seen.at === "absent" && finish === "failed" && protocol === 3 && !postcopy;
   return isRefusal ? "refused" : "unknown";
 }
+
+/** As a source's question. A guest that is lost was taken: it is not resumed at the source. */
+export const asDecision = (conclusion: Conclusion): Answer<Decision> => {
+  if (conclusion === "unknown") return unknown("nothing proves whether the destination has taken the guest");
+  return done(conclusion === "lost" ? "taken" : conclusion);
+};
+
+/** What a source's own coordinator knows when it is about to ask for Finish. */
+export interface BeforeFinish {
+  readonly concluded: Conclusion | null;
+  /** The source has given the migration up: its guest runs there again, or will. */
+  readonly isBack: boolean;
+}
+
+/**
+ * Whether the destination may still be asked to run the guest. Finish goes by name, over any connection: one that is asked
+ * late would run a guest which the source has resumed.
+ */
+export const mayFinish = ({ concluded, isBack }: BeforeFinish): boolean => concluded !== "refused" && !isBack;

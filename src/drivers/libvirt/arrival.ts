@@ -1,7 +1,6 @@
 // What a migration knows of its own steps at the destination, and the question whether its guest has arrived there. Upholds
 // G1 and G3: the conclusion is protocol/evidence.ts's, and one that is certain is kept.
 
-import { type Answer, done, unknown } from "../../protocol/answer.js";
 import { type Conclusion, conclude, type Evidence, type Seen } from "../../protocol/evidence.js";
 import type { Decision, Identity } from "../../protocol/messages.js";
 import type { RpcConnection } from "../libvirt-rpc/client.js";
@@ -40,7 +39,7 @@ export async function arrivalAt(
   // What has been taken in post-copy can still be lost.
   const isFinal = steps.concluded !== "taken" || !mode.postcopy;
   if (steps.concluded !== null && isFinal) return steps.concluded;
-  const { prepare, finish, incomingId, idThere } = steps;
+  const { incomingId, idThere } = steps;
   const peer =
     idThere === null
       ? ({ kind: "libvirtd", incomingId } as const)
@@ -54,16 +53,12 @@ export async function arrivalAt(
     if (error instanceof LibvirtError) return { at: "unanswered" };
     throw error;
   });
+  // As they are now: Finish may have been asked while the destination answered.
+  const { prepare, finish } = steps;
   const conclusion = conclude({ ...mode, peer, prepare, finish, seen });
   if (conclusion !== "unknown") steps.concluded = conclusion;
   return conclusion;
 }
-
-/** As a source's question. A guest that is lost was taken: it is not resumed at the source. */
-export const asDecision = (conclusion: Conclusion): Answer<Decision> => {
-  if (conclusion === "unknown") return unknown("nothing proves whether the destination has taken the guest");
-  return done(conclusion === "lost" ? "taken" : conclusion);
-};
 
 /** libvirt's id of the domain that Prepare has made, by which it is known again; null where it is not shown. */
 export async function incomingIdAt(

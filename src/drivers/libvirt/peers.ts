@@ -3,6 +3,7 @@
 
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../../effects/ports.js";
 import { type Answer, cause, done, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
+import { asDecision, mayFinish } from "../../protocol/evidence.js";
 import { failure } from "../../protocol/failures.js";
 import type {
   Abort,
@@ -19,7 +20,7 @@ import { RpcUnsentError } from "../libvirt-rpc/errors.js";
 import { errorCodes, LibvirtError } from "../libvirt-rpc/libvirt-error.js";
 import type { Domain } from "../libvirt-rpc/libvirt-types.js";
 import { remote } from "../libvirt-rpc/procedures.js";
-import { arrivalAt, asDecision, incomingIdAt, type Mode, type Steps } from "./arrival.js";
+import { arrivalAt, incomingIdAt, type Mode, type Steps } from "./arrival.js";
 import { whereaboutsAt } from "./decision.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
 import { migrationNamedIn } from "./named-migration.js";
@@ -135,11 +136,14 @@ export interface RemoteDestination extends DestinationPeer, Pick<SettlingPeer, "
   settleOver(rpc: RpcConnection, signal: AbortSignal): Promise<Answer<Decision>>;
 }
 
-/** `travelling` is what the source's steps have left there. */
+/**
+ * `travelling` is what the source's steps have left there. `isBack` tells a source's own coordinator whether the source has
+ * given the migration up.
+ */
 export function remoteDestination(
   connection: Redial,
   identity: Identity,
-  options: StepOptions & { readonly reach: Reach },
+  options: StepOptions & { readonly reach: Reach; isBack?(): boolean },
   travelling: Travelling,
 ): RemoteDestination {
   const { name, uuid } = identity;
@@ -191,6 +195,10 @@ export function remoteDestination(
         const calls = await options.calls(signal);
         const rpc = await connection.rpc(signal);
         const { uri } = travelling;
+        // Only now, when it can be sent at once: the source may have concluded by itself while this host was not reached.
+        const isBack = options.isBack?.() ?? false;
+        if (!cancelled && !mayFinish({ concluded: steps.concluded, isBack }))
+          return failed("the source has its guest again, and the destination is not asked to run it");
         const before = steps.finish;
         if (!cancelled && before === "unsent") steps.finish = "unanswered";
         try {

@@ -5,13 +5,15 @@
 // Left out, because another search or test has it, or because nothing here depends on it: what the two sides of a migration
 // do inside of the few states that they have here (search.ts); post-copy, copied storage and fences; suspended guests; a
 // second guest, and so names; define, create and autostart, which are starts of a defined guest here; hosts that are no
-// switchoverd. Messages are not repeated one by one: each step that was sent once can be delivered at any later moment and as
-// often as the order finds it, which covers loss, delay, repetition and partitions without a fault. The source's question and
-// its answer are one move, and so is all that a daemon does as it starts. docs/decisions/0026 has the reasons.
+// switchoverd (libvirtd-world.ts). Messages are not repeated one by one: each step that was sent once can be delivered at any
+// later moment and as often as the order finds it, which covers loss, delay, repetition and partitions without a fault. The
+// source's question and its answer are one move, and so is all that a daemon does as it starts. docs/decisions/0026 has the
+// reasons.
 
 import { domainMachine } from "../../machines/domain/machine.js";
+import { conclude, mayFinish } from "../../protocol/evidence.js";
 import { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
-import type { Read } from "../components.js";
+import type { Read, ValueOf } from "../components.js";
 import { type Explored, explore } from "../explore.js";
 import { PackedWorld } from "../packed-world.js";
 import { concessionRules } from "./concessions.js";
@@ -53,9 +55,9 @@ export interface HostSearch {
   readonly rules?: Partial<HostRules>;
 }
 
-const wholeRules: HostRules = {
+export const wholeRules: HostRules = {
   machine: domainMachine,
-  ...{ answerOfHost, atRestart, confirmCounts, isGoneOnWith },
+  ...{ answerOfHost, atRestart, conclude, confirmCounts, isGoneOnWith, mayFinish },
   keeps: new Set(orders),
 };
 
@@ -73,33 +75,9 @@ function hostsWorld({
   const whole = { ...wholeRules, ...rules };
   const species = new DomainSpecies(whole.machine);
   const surroundings: Surroundings = { parts, migrations, species, rules: whole };
-  const off = species.begin({ restarted: false, away: false });
-  const running = species.send(species.begin({ restarted: true, away: false }), {
-    type: "host.examined",
-    found: { left: "running" },
-  }).to;
   return new PackedWorld({
     components: allOf(parts),
-    first: [
-      ...parts.hosts.flatMap((host, at) => [
-        host.machine.becomes(at === 0 ? running : off),
-        host.qemu.becomes(qemu(at === 0 ? "running" : "absent")),
-        host.presence.becomes(presence(at === 0 ? "here" : "none")),
-        host.away.becomes(null),
-        host.defined.becomes(at === 0),
-        host.asking.becomes("nothing"),
-        host.waiting.becomes("nothing"),
-        host.orphan.becomes("none"),
-      ]),
-      ...parts.migrations.flatMap((migration) => [
-        migration.source.becomes(source("none")),
-        migration.destination.becomes(destination("none")),
-        migration.led.becomes(led.nothing),
-        migration.fate.becomes("open"),
-      ]),
-      parts.ended.becomes(false),
-      parts.damaged.becomes(false),
-    ],
+    first: firstOf(parts, species),
     rules: [
       ...parts.hosts.flatMap((_, host) => [
         ...hostRules(surroundings, host),
@@ -119,20 +97,50 @@ function hostsWorld({
   });
 }
 
-const copies = ({ hosts }: Parts, read: Read): number =>
+/** The guest runs on the first host, and nothing has happened. */
+export function firstOf(parts: Parts, species: DomainSpecies): ValueOf[] {
+  const off = species.begin({ restarted: false, away: false });
+  const running = species.send(species.begin({ restarted: true, away: false }), {
+    type: "host.examined",
+    found: { left: "running" },
+  }).to;
+  return [
+    ...parts.hosts.flatMap((host, at) => [
+      host.machine.becomes(at === 0 ? running : off),
+      host.qemu.becomes(qemu(at === 0 ? "running" : "absent")),
+      host.presence.becomes(presence(at === 0 ? "here" : "none")),
+      host.away.becomes(null),
+      host.defined.becomes(at === 0),
+      host.asking.becomes("nothing"),
+      host.waiting.becomes("nothing"),
+      host.orphan.becomes("none"),
+    ]),
+    ...parts.migrations.flatMap((migration) => [
+      migration.source.becomes(source("none")),
+      migration.destination.becomes(destination("none")),
+      migration.led.becomes(led.nothing),
+      migration.fate.becomes("open"),
+    ]),
+    parts.ended.becomes(false),
+    parts.damaged.becomes(false),
+  ];
+}
+
+export const copies = ({ hosts }: Parts, read: Read): number =>
   hosts.reduce(
     (sum, host) => sum + Number(runs(read(host.qemu))) + Number(read(host.orphan) === "running"),
     0,
   );
 
-/** When nothing more happens by itself. After damage a person may be needed, and has to find a host that says so. */
-function brokenInTheEnd(parts: Parts, read: Read): string | undefined {
+/** When nothing more happens by itself; `elsewhere` copies run on no host of the world. After damage a person may be needed, and has to find a host that says so. */
+export function brokenInTheEnd(parts: Parts, read: Read, elsewhere = 0): string | undefined {
+  const running = copies(parts, read) + elsewhere;
   const isWaiting = parts.migrations.some(
     (migration) => sourceIsOpen(read(migration.source)) || destinationIsOpen(read(migration.destination)),
   );
   const isQuarantined = parts.hosts.some((host) => read(host.machine)?.quarantined === true);
   if (read(parts.damaged)) {
-    if (copies(parts, read) === 1 || read(parts.ended) || isWaiting || isQuarantined) return undefined;
+    if (running > 0 || read(parts.ended) || isWaiting || isQuarantined) return undefined;
     // An operator resumes it. A host that has lost everything says nothing; its QEMU is there all the same.
     const isPaused = parts.hosts.some(
       (host) =>
@@ -143,5 +151,5 @@ function brokenInTheEnd(parts: Parts, read: Read): string | undefined {
     return isPaused ? undefined : "G2: no copy of the guest runs, and no host says so";
   }
   if (isWaiting) return "G5: a side of a migration waits for ever";
-  return copies(parts, read) === 1 || read(parts.ended) ? undefined : "G2: no copy of the guest runs";
+  return running > 0 || read(parts.ended) ? undefined : "G2: no copy of the guest runs";
 }

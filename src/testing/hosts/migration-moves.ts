@@ -29,7 +29,7 @@ export function migrationRules(surroundings: Surroundings, id: number): Rule[] {
   ];
 }
 
-function begins({ species, rules }: Surroundings, { id, own, before, s, sName }: Seen): Rule {
+export function begins({ species, rules }: Surroundings, { id, own, before, s, sName }: Seen): Rule {
   return {
     reads: [s.machine, own.led, s.qemu, ...(before === undefined ? [] : [before.led])],
     moves: (read) => {
@@ -56,7 +56,7 @@ function begins({ species, rules }: Surroundings, { id, own, before, s, sName }:
 }
 
 /** Prepare is delivered, now or late, once or again. */
-function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dName }: Seen): Rule {
+export function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dName }: Seen): Rule {
   return {
     reads: [d.machine, d.qemu, d.presence, own.destination, own.led, own.source],
     moves: (read) => {
@@ -108,7 +108,7 @@ function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dN
 }
 
 /** The memory goes from one QEMU to the other, whatever the daemons do meanwhile. */
-function streams({ id, own, s, d }: Seen): Rule {
+export function streams({ id, own, s, d }: Seen): Rule {
   return {
     reads: [own.source, s.qemu, d.qemu],
     moves: (read) => {

@@ -3,6 +3,7 @@
 
 import type { AnyStateMachine } from "xstate";
 import { topState } from "../../machines/shared/state-name.js";
+import type { conclude, mayFinish } from "../../protocol/evidence.js";
 import type { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Change, Read, WorldMove } from "../components.js";
 import { type MoveKind, moveKinds } from "../search-world.js";
@@ -21,6 +22,9 @@ export interface HostRules {
   readonly atRestart: typeof atRestart;
   readonly isGoneOnWith: typeof isGoneOnWith;
   readonly confirmCounts: typeof confirmCounts;
+  /** With a libvirtd as the destination. */
+  readonly conclude: typeof conclude;
+  readonly mayFinish: typeof mayFinish;
   /** Orders of the daemon that no function decides; a breakage turns one off. */
   readonly keeps: ReadonlySet<Kept>;
 }
