@@ -28,7 +28,7 @@ const assumptions = [
   "A destination's disk that is copied into is written to by nobody else meanwhile. A copy that its QEMU has said to be equal is: G4 rests on it as on the storage itself.",
 ];
 
-/** What a host answers to a settle, and from which evidence: src/daemon/migrations.ts and domain-recovery.ts. */
+/** What a host answers to a settle, and from which evidence: src/daemon/migrations/registry.ts and domain-recovery.ts. */
 const answers = [
   ["the record of taking is durable, and `cont` was answered", "taken"],
   ["the refusal is durable", "refused"],

@@ -327,7 +327,7 @@ const mutants = [
   ],
   [
     "a restarted daemon does not know what it has taken",
-    "src/daemon/migrations.ts",
+    "src/daemon/migrations/registry.ts",
     'if (known === "taken" || (known !== null && !isOther)) return known;',
     'if (known === "refused" && !isOther) return known;',
     "",

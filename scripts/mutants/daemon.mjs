@@ -1,12 +1,12 @@
 // Breakages of the daemon and its drivers: what a host answers and starts, with which evidence. Each is caught by tests over
 // state on disk, a daemon in the test's process or a table; real QEMUs only where a guest must run.
 
-const recovery = "src/daemon/domain-recovery.ts";
-const migrations = "src/daemon/migrations.ts";
-const domains = "src/daemon/domains.ts";
+const recovery = "src/daemon/domains/recovery.ts";
+const migrations = "src/daemon/migrations/registry.ts";
+const domains = "src/daemon/domains/registry.ts";
 const domainMachine = "src/machines/domain/machine.ts";
-const tokens = "src/daemon/tokens.ts";
-const outgoing = "src/daemon/outgoing.ts";
+const tokens = "src/daemon/migrations/tokens.ts";
+const outgoing = "src/daemon/migrations/outgoing.ts";
 
 const restarted = ["test/daemon/restarted-host.test.ts"];
 const late = ["test/daemon/late-evidence.test.ts"];
@@ -21,7 +21,7 @@ const images = ["test/qemu/hosts.test.ts"];
 export const daemonMutants = [
   {
     name: "start: the guard against a QEMU that was left over never refuses",
-    file: "src/daemon/domain-effects.ts",
+    file: "src/daemon/domains/effects.ts",
     within: ["recordStart"],
     find: "left !== null && isAlive(left)",
     instead: "left !== null && left.pid === 0",
@@ -29,7 +29,7 @@ export const daemonMutants = [
   },
   {
     name: "start: the guard against a QEMU that was left over refuses once",
-    file: "src/daemon/domain-effects.ts",
+    file: "src/daemon/domains/effects.ts",
     within: ["recordStart"],
     find: "domains.keepRecordOf(uuid);",
     instead: "",
@@ -249,7 +249,7 @@ export const daemonMutants = [
   },
   {
     name: "settle: the secret of the pair is not compared",
-    file: "src/daemon/incoming.ts",
+    file: "src/daemon/migrations/incoming.ts",
     within: ["isAskedBy"],
     find: "isSame(secret, this.#secret)",
     instead: "true",
@@ -265,7 +265,7 @@ export const daemonMutants = [
   },
   {
     name: "settle: any text of the same length is the secret",
-    file: "src/daemon/evidence.ts",
+    file: "src/daemon/migrations/evidence.ts",
     within: ["isSame"],
     find: "timingSafeEqual(a, b)",
     instead: "timingSafeEqual(a, a)",
@@ -273,7 +273,7 @@ export const daemonMutants = [
   },
   {
     name: "confirm: one receipt is good for all migrations of a pair",
-    file: "src/daemon/evidence.ts",
+    file: "src/daemon/migrations/evidence.ts",
     within: ["receiptOf"],
     find: "(secret: string, migrationId: string)",
     instead: '(secret: string, _: string, migrationId = "")',
@@ -320,7 +320,7 @@ export const daemonMutants = [
   },
   {
     name: "peer-to-peer: it is not noticed that the destination is this host",
-    file: "src/daemon/peer-to-peer.ts",
+    file: "src/daemon/migrations/peer-to-peer.ts",
     within: ["sameHostAs"],
     find: "uuid === config.hostUuid.toLowerCase()",
     instead: 'uuid === ""',

@@ -2,7 +2,7 @@
 // the operator's decision that ends that.
 
 import * as z from "zod/mini";
-import { standing } from "../daemon/domain-records.js";
+import { standing } from "../daemon/domains/records.js";
 import { openConnection } from "../drivers/libvirt-rpc/open.js";
 import { own } from "../drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../drivers/libvirt-rpc/procedures.js";

@@ -13,7 +13,7 @@ import { defaultLimits } from "../protocol/convergence.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
 import { defaultPolicy } from "../protocol/policy.js";
 import { describeConfigErrors, withMessages } from "./config-errors.js";
-import { systemEmulators } from "./emulators.js";
+import { systemEmulators } from "./domains/emulators.js";
 
 const run = promisify(execFile);
 const port = z.int().check(z.minimum(1), z.maximum(65_535));

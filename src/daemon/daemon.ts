@@ -11,19 +11,19 @@ import type { Fence } from "../effects/ports.js";
 import type { Served } from "../inspector/http.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
-import { autostart } from "./autostart.js";
-import { askBack } from "./away.js";
-import { compacting } from "./compacting.js";
 import type { DaemonConfig } from "./config.js";
-import { examineAll } from "./domain-recovery.js";
-import { Domains } from "./domains.js";
+import { autostart } from "./domains/autostart.js";
+import { askBack } from "./domains/away.js";
+import { JobNews } from "./domains/job-events.js";
+import { examineAll } from "./domains/recovery.js";
+import { Domains } from "./domains/registry.js";
 import type { Host } from "./host.js";
-import { JobNews } from "./job-news.js";
+import { compacting } from "./journal-compaction.js";
 import { limitsWithin, openFilesLimit, withPendingSettles } from "./limits.js";
-import { Migrations } from "./migrations.js";
-import { observing } from "./observing.js";
-import { services } from "./service.js";
-import { Tokens } from "./tokens.js";
+import { Migrations } from "./migrations/registry.js";
+import { Tokens } from "./migrations/tokens.js";
+import { observing } from "./observability.js";
+import { services } from "./rpc/services.js";
 
 export interface Daemon {
   /** Where the page and the metrics are served; null when nowhere. */

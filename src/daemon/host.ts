@@ -7,9 +7,9 @@ import type { Clock, Ids } from "../effects/ports.js";
 import type { Deadlines } from "../protocol/deadlines.js";
 import type { Policy } from "../protocol/policy.js";
 import type { DaemonConfig } from "./config.js";
-import type { Domains } from "./domains.js";
-import type { JobNews } from "./job-news.js";
-import type { Tokens } from "./tokens.js";
+import type { JobNews } from "./domains/job-events.js";
+import type { Domains } from "./domains/registry.js";
+import type { Tokens } from "./migrations/tokens.js";
 
 export interface Host {
   readonly config: DaemonConfig;

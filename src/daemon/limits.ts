@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { own } from "../drivers/libvirt-rpc/own-procedures.js";
 import type { Served, Service } from "../drivers/libvirt-rpc/service.js";
 import type { DaemonConfig } from "./config.js";
-import { no } from "./errors.js";
+import { no } from "./rpc/errors.js";
 
 type Limits = DaemonConfig["limits"];
 

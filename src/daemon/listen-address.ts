@@ -7,7 +7,7 @@ import { isIP } from "node:net";
 import type { ListenAt } from "../drivers/qemu/listen-at.js";
 import { messageOf } from "../protocol/answer.js";
 import { hostName } from "../protocol/peer-text.js";
-import { no } from "./errors.js";
+import { no } from "./rpc/errors.js";
 
 type Resolve = (name: string) => Promise<readonly LookupAddress[]>;
 

@@ -10,7 +10,7 @@ import {
   type Reach,
 } from "../protocol/peer-text.js";
 import type { DaemonConfig } from "./config.js";
-import { no } from "./errors.js";
+import { no } from "./rpc/errors.js";
 
 /** A host that tells others an address of its loopback has its peers on the same machine. */
 export function reachOf({

@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { compacting } from "../../src/daemon/compacting.js";
 import { completeConfig } from "../../src/daemon/config.js";
+import { compacting } from "../../src/daemon/journal-compaction.js";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { destinationOpened, stateOf } from "../journal/records.js";
 

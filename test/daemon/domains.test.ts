@@ -4,8 +4,8 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { Domains } from "../../src/daemon/domains.js";
-import { isSame, newSecret, receiptOf } from "../../src/daemon/evidence.js";
+import { Domains } from "../../src/daemon/domains/registry.js";
+import { isSame, newSecret, receiptOf } from "../../src/daemon/migrations/evidence.js";
 import { systemClock, systemIds } from "../../src/drivers/system.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 import { muteQemu, web, webUuid, webXml, xmlOf } from "./in-process.js";

@@ -1,8 +1,8 @@
 // What an operator sees of a guest on a host.
 
 import * as z from "zod/mini";
-import { standing } from "../../src/daemon/domain-records.js";
-import { reasons } from "../../src/daemon/managed-domain.js";
+import { reasons } from "../../src/daemon/domains/managed-domain.js";
+import { standing } from "../../src/daemon/domains/records.js";
 import type { Redial } from "../../src/drivers/libvirt/redial.js";
 import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
 import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { mayRun, systemEmulators } from "../../src/daemon/emulators.js";
+import { mayRun, systemEmulators } from "../../src/daemon/domains/emulators.js";
 import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";

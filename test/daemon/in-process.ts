@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { completeConfig } from "../../src/daemon/config.js";
 import { type Daemon, startDaemon } from "../../src/daemon/daemon.js";
-import { type DomainRecords, openDomainRecords, type Presence } from "../../src/daemon/domain-records.js";
+import { type DomainRecords, openDomainRecords, type Presence } from "../../src/daemon/domains/records.js";
 import { type FileJournal, openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";

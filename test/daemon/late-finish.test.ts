@@ -2,7 +2,7 @@
 // does not. Checks G1: Finish and the conclusion "refused, since Finish was never asked" exclude one another.
 
 import { expect, onTestFinished, test } from "vitest";
-import { no } from "../../src/daemon/errors.js";
+import { no } from "../../src/daemon/rpc/errors.js";
 import { arrivalAt, noSteps } from "../../src/drivers/libvirt/arrival.js";
 import { remoteDestination, type Travelling } from "../../src/drivers/libvirt/peers.js";
 import { Redial } from "../../src/drivers/libvirt/redial.js";

@@ -2,7 +2,7 @@
 // happens on the way is unknown.
 
 import { describe, expect, test } from "vitest";
-import { no } from "../../src/daemon/errors.js";
+import { no } from "../../src/daemon/rpc/errors.js";
 import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
 import type { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
 import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";

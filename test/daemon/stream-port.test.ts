@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { describe, expect, test, vi } from "vitest";
 import { completeConfig } from "../../src/daemon/config.js";
 import { atOneAddress } from "../../src/daemon/listen-address.js";
-import { disksAt, listenAt } from "../../src/daemon/migrate-uri.js";
+import { disksAt, listenAt } from "../../src/daemon/migrations/migration-uri.js";
 import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { twoAuthorities } from "../migrate/qemu-pki.js";

@@ -1,7 +1,7 @@
 // Tokens of orchestrators, as a host keeps them for each guest. Checks G1 against an orchestrator that was replaced.
 
 import { expect, test } from "vitest";
-import { Tokens } from "../../src/daemon/tokens.js";
+import { Tokens } from "../../src/daemon/migrations/tokens.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 

@@ -1,5 +1,5 @@
-// A daemon of the host world that comes up again and finds what is left: src/daemon/migrations.ts (`recover`) and
-// src/daemon/domain-recovery.ts by the same rules, as one move. And a QEMU that was mute then, and answers later.
+// A daemon of the host world that comes up again and finds what is left: src/daemon/migrations/registry.ts (`recover`) and
+// src/daemon/domains/recovery.ts by the same rules, as one move. And a QEMU that was mute then, and answers later.
 
 import type { Found } from "../../machines/domain/context.js";
 import type { Change, Read, Rule } from "../components.js";

@@ -1,0 +1,63 @@
+// Asks the host that has a guest to give it up, so that this one may start it; and tells another host that this one has
+// given it up. Upholds G1: the other host has recorded that the guest is away from it before this one starts anything.
+
+import { openConnection } from "../../drivers/libvirt-rpc/open.js";
+import { own } from "../../drivers/libvirt-rpc/own-procedures.js";
+import type { Clock } from "../../effects/ports.js";
+import { messageOf } from "../../protocol/answer.js";
+import { connectionUri } from "../../protocol/peer-text.js";
+import type { DaemonConfig } from "../config.js";
+import { withOwnPki } from "../own-pki.js";
+import { reachOf } from "../reach.js";
+import type { Away } from "./records.js";
+
+const askLimitMs = 5_000;
+
+/** Rejects with a clause that says why the guest is not given back. */
+export async function askBack(
+  config: DaemonConfig,
+  clock: Clock,
+  uuid: string,
+  { uri, migrationId, hostname }: Away,
+): Promise<void> {
+  const name = hostname || "that host";
+  if (uri === null) throw new Error(`${name} cannot be asked for it`);
+  const signal = AbortSignal.timeout(askLimitMs);
+  const connection = await connected(config, clock, uri, signal).catch((error: unknown) => {
+    throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });
+  });
+  try {
+    const asker = { hostname: config.hostname, uri: config.uri };
+    await connection.rpc.call(
+      own.procedures.concedeAway,
+      { migrationId, uuid, ...asker },
+      { deadlineMs: askLimitMs, signal },
+    );
+  } catch (error) {
+    throw new Error(`${name} does not give it back: ${messageOf(error)}`, { cause: error });
+  } finally {
+    void connection.close();
+  }
+}
+
+/** Rejects when the host does not answer: it asks for the guest itself then, before it starts it. */
+export async function tellConceded(
+  config: DaemonConfig,
+  clock: Clock,
+  uri: string,
+  conceded: { readonly migrationId: string; readonly uuid: string; readonly secret: string },
+): Promise<void> {
+  const signal = AbortSignal.timeout(askLimitMs);
+  const connection = await connected(config, clock, uri, signal);
+  try {
+    await connection.rpc.call(own.procedures.conceded, conceded, { deadlineMs: askLimitMs, signal });
+  } finally {
+    void connection.close();
+  }
+}
+
+/** What a peer has told, in a cookie that was kept, is read as if it had just come. */
+function connected(config: DaemonConfig, clock: Clock, uri: string, signal: AbortSignal) {
+  const at = connectionUri(uri, { ...reachOf(config), certificates: false });
+  return openConnection(withOwnPki(config, at), { clock, deadlineMs: askLimitMs, signal });
+}

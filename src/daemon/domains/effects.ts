@@ -1,0 +1,147 @@
+// Binds the domain machine to QEMU and to the records on disk, once for all domains of a process.
+
+import { fromPromise } from "xstate";
+import { filesOf } from "../../drivers/domain/build.js";
+import { parseDomain } from "../../drivers/domain/domain.js";
+import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import { answering, endProcess } from "../../drivers/qemu/answers.js";
+import { giveTo } from "../../drivers/qemu/confinement.js";
+import { handleIn, keepHandle } from "../../drivers/qemu/handle-file.js";
+import { isAlive } from "../../drivers/qemu/proc.js";
+import { QemuProcess } from "../../drivers/qemu/process.js";
+import { asRunningGuest } from "../../guests.js";
+import type { StartRequest } from "../../machines/domain/context.js";
+import { domainMachine } from "../../machines/domain/machine.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
+import { no } from "../rpc/errors.js";
+import { reasons } from "./managed-domain.js";
+import { readPresence } from "./records.js";
+import type { Domains } from "./registry.js";
+
+export type Authority = typeof domainMachine;
+
+export function bindDomains(domains: Domains): Authority {
+  const { clock, complain, hosting } = domains.options;
+  /** By uuid: starts that are under way. One that is destroyed meanwhile is waited for before its QEMU is looked for. */
+  const booting = new Map<string, Promise<unknown>>();
+
+  /** A libvirt error is kept for the request that waits; everything thrown becomes the effect's answer. */
+  const answered = async (
+    uuid: string,
+    run: () => Promise<Answer<null>>,
+    signal?: AbortSignal,
+  ): Promise<Answer<null>> => {
+    try {
+      return await run();
+    } catch (error) {
+      // What fails because nothing waits for it any more is no reason.
+      if (error instanceof LibvirtError && signal?.aborted !== true) domains.noteError(uuid, error);
+      return failed(messageOf(error));
+    }
+  };
+
+  const recordStart = ({ uuid, xml }: StartRequest) =>
+    answered(uuid, async () => {
+      const domain = parseDomain(xml);
+      const before = await domains.records.presences.read(uuid);
+      const left = before === undefined ? null : readPresence(before).handle;
+      // The machine was told that nothing of the guest is here: this is the last line (G1).
+      if (left !== null && isAlive(left)) {
+        domains.keepRecordOf(uuid);
+        throw no("OPERATION_INVALID", `a QEMU of ${domain.name} (pid ${left.pid}) still runs`);
+      }
+      const directory = domains.directoryOf(`guest-${uuid}`);
+      await domains.keep(domain, { incoming: null, handle: null, directory });
+      return nothing;
+    });
+
+  const boot = (request: StartRequest, signal: AbortSignal) => {
+    const { uuid } = request;
+    const booted = bootUnless(request, signal).finally(() => booting.delete(uuid));
+    booting.set(uuid, booted);
+    return booted;
+  };
+
+  const bootUnless = ({ uuid, xml, paused }: StartRequest, signal: AbortSignal) =>
+    answered(
+      uuid,
+      async () => {
+        const domain = parseDomain(xml);
+        const { spec, sideArgs } = await domains.build(domain);
+        const directory = domains.directoryOf(`guest-${uuid}`);
+        const all = [...sideArgs, ...(paused ? ["-S"] : [])];
+        if (hosting.user !== undefined) await giveTo(hosting.user, filesOf(domain));
+        if (signal.aborted) return failed("the domain was destroyed while it started");
+        const options = { clock, hosting, directory, sideArgs: all, signal };
+        const qemu = await QemuProcess.start(spec, options).catch((error) => {
+          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+        });
+        if (signal.aborted) {
+          await endProcess(qemu);
+          return failed("the domain was destroyed while it started");
+        }
+        await keepHandle(directory, qemu.handle);
+        const entry = await domains.enter(domain, asRunningGuest(spec, qemu));
+        entry.state = paused
+          ? { name: "paused", reason: reasons.paused.user }
+          : { name: "running", reason: reasons.running.booted };
+        domains.tell(entry, "started", "booted");
+        if (paused) domains.tell(entry, "suspended", "paused");
+        return nothing;
+      },
+      signal,
+    );
+
+  /** Ends the QEMU that this host holds of the guest, or that its record on disk names. */
+  const endQemu = (uuid: string) =>
+    answered(uuid, async () => {
+      await booting.get(uuid);
+      const { live, name } = domains.byUuid(uuid);
+      if (live !== null) return endProcess(live.guest.process);
+      const text = await domains.records.presences.read(uuid);
+      if (text === undefined) return nothing;
+      const { handle, directory } = readPresence(text);
+      const found = handle ?? (directory === null ? undefined : await handleIn(directory));
+      if (found === undefined || !isAlive(found)) return nothing;
+      return endProcess(QemuProcess.mute(found, { clock, log: domains.logOf(name) }));
+    });
+
+  const commanded = (uuid: string, command: "stop" | "cont") =>
+    answering(async () => {
+      await domains.liveOf(domains.byUuid(uuid)).guest.process.main.execute(command, {});
+      return nothing;
+    }).catch((error: unknown) => unknown(messageOf(error)));
+
+  const forgetQemu = async (uuid: string): Promise<Answer<null>> => {
+    try {
+      await domains.forgetQemu(uuid);
+    } catch (error) {
+      // Its QEMU is gone all the same; a restarted host finds that out again.
+      complain(`what is recorded of ${uuid} cannot be removed: ${messageOf(error)}`);
+    }
+    return nothing;
+  };
+
+  return domainMachine.provide({
+    actors: {
+      recordStart: fromPromise(({ input }) => recordStart(input)),
+      boot: fromPromise(({ input, signal }) => boot(input, signal)),
+      endQemu: fromPromise(({ input }) => endQemu(input)),
+      stopVcpus: fromPromise(({ input }) => commanded(input, "stop")),
+      continueVcpus: fromPromise(({ input }) => commanded(input, "cont")),
+      recordAway: fromPromise(({ input }) =>
+        answered(input, async () => {
+          await domains.recordAway(input);
+          return nothing;
+        }),
+      ),
+      forgetAway: fromPromise(({ input }) =>
+        answered(input, async () => {
+          await domains.setAway(input, null);
+          return nothing;
+        }),
+      ),
+      forgetQemu: fromPromise(({ input }) => forgetQemu(input)),
+    },
+  });
+}

@@ -1,0 +1,139 @@
+// What is being done with a domain, or was done last, as its clients see it: a migration out of this host, or into it.
+
+import { jobTypes } from "../../drivers/libvirt-rpc/constants.js";
+import type { TypedParam } from "../../drivers/libvirt-rpc/libvirt-types.js";
+import { type DiskProgress, expectedRestMs, type Progress } from "../../protocol/convergence.js";
+import type { Abort } from "../../protocol/messages.js";
+
+export interface Job {
+  /** As libvirt says it. */
+  readonly what: "migration out" | "migration in";
+  /** Milliseconds since 1970. */
+  readonly startedMs: number;
+  progress(): Progress | null;
+  abort(): Promise<Abort>;
+  /** Pauses the guest so that its migration can end: it runs on wherever it ends, as libvirt's does. */
+  suspend?(): Promise<void>;
+  /** Ends the guest here on behalf of an operator, in the middle of its migration. @throws LibvirtError */
+  destroy(): Promise<void>;
+  /**
+   * An operator decides where the other host does not: the copy here is the guest, or it is not. Absent where this host
+   * decides itself. @throws LibvirtError when nothing is undecided.
+   */
+  decide?(how: "adopted" | "released"): Promise<void>;
+}
+
+export interface FinishedJob {
+  readonly how: "completed" | "failed" | "cancelled";
+  readonly operation: Job["what"];
+  /** By libvirt's names of job statistics; times in ms, data in bytes. */
+  readonly figures: Readonly<Record<string, number>>;
+  /** Of a failed one. */
+  readonly errmsg?: string | undefined;
+}
+
+/** libvirt's numbers of what a job does (virDomainJobOperation). */
+const operations = { "migration in": 4, "migration out": 5 } as const;
+
+/** As GET_JOB_INFO answers; times in ms, data in bytes. */
+export function jobInfo(job: Job | null, nowMs: number) {
+  const progress = job?.progress() ?? null;
+  const total = BigInt(progress?.totalBytes ?? 0);
+  const remaining = BigInt(progress?.remainingBytes ?? 0);
+  const processed = BigInt(progress?.transferredBytes ?? 0);
+  const fileTotal = BigInt(progress?.disks?.totalBytes ?? 0);
+  const fileProcessed = BigInt(progress?.disks?.copiedBytes ?? 0);
+  const fileRemaining = fileTotal - fileProcessed;
+  const rest = progress === null ? null : expectedRestMs(progress);
+  return {
+    type: job === null ? jobTypes.none : progress === null ? jobTypes.unbounded : jobTypes.bounded,
+    timeElapsed: BigInt(job === null ? 0 : elapsedMs(job, nowMs)),
+    timeRemaining: BigInt(rest === null ? 0 : Math.round(rest)),
+    dataTotal: total + fileTotal,
+    dataProcessed: processed + fileProcessed,
+    dataRemaining: remaining + fileRemaining,
+    memTotal: total,
+    memProcessed: processed,
+    memRemaining: remaining,
+    ...{ fileTotal, fileProcessed, fileRemaining },
+  };
+}
+
+export const elapsedMs = ({ startedMs }: Job, nowMs: number): number => Math.max(0, nowMs - startedMs);
+
+/** By libvirt's names, of a job that is under way. */
+export function figuresOf(progress: Progress): Record<string, number> {
+  const { totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass } = progress;
+  const restMs = expectedRestMs(progress);
+  return {
+    ...(restMs !== null && totalBytes > 0 && { time_remaining: Math.round(restMs) }),
+    ...(progress.expectedDowntimeMs !== null && { downtime: progress.expectedDowntimeMs }),
+    ...memoryFigures({ totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass }),
+    ...(progress.disks !== null && diskFigures(progress, progress.disks)),
+  };
+}
+
+/** The data is the memory and the disks. */
+const diskFigures = (
+  memory: Progress,
+  { totalBytes, copiedBytes }: DiskProgress,
+): Record<string, number> => ({
+  data_total: memory.totalBytes + totalBytes,
+  data_processed: memory.transferredBytes + copiedBytes,
+  data_remaining: memory.remainingBytes + totalBytes - copiedBytes,
+  disk_total: totalBytes,
+  disk_processed: copiedBytes,
+  disk_remaining: totalBytes - copiedBytes,
+});
+
+export const memoryFigures = (
+  it: Pick<
+    Progress,
+    "totalBytes" | "transferredBytes" | "remainingBytes" | "bandwidthBytesPerSecond" | "pass"
+  >,
+): Record<string, number> => ({
+  data_total: it.totalBytes,
+  data_processed: it.transferredBytes,
+  data_remaining: it.remainingBytes,
+  memory_total: it.totalBytes,
+  memory_processed: it.transferredBytes,
+  memory_remaining: it.remainingBytes,
+  memory_bps: it.bandwidthBytesPerSecond,
+  memory_iteration: it.pass,
+});
+
+/** As GET_JOB_STATS answers of a job that is under way, by libvirt's names. */
+export function jobStats(job: Job | null, nowMs: number): { type: number; params: TypedParam[] } {
+  const { type } = jobInfo(job, nowMs);
+  if (job === null) return { type, params: [] };
+  const progress = job.progress();
+  const figures = progress === null ? {} : figuresOf(progress);
+  return {
+    type,
+    params: [operation(job.what), ...numbers({ time_elapsed: elapsedMs(job, nowMs), ...figures })],
+  };
+}
+
+/** And of one that has ended. */
+export function finishedStats({ how, operation: what, figures, errmsg }: FinishedJob) {
+  const params: TypedParam[] = [
+    operation(what),
+    ...numbers(figures),
+    { field: "success", type: "boolean", value: how === "completed" },
+    ...(errmsg === undefined ? [] : [{ field: "errmsg", type: "string", value: errmsg } as const]),
+  ];
+  return { type: jobTypes[how], params };
+}
+
+const operation = (what: Job["what"]): TypedParam => ({
+  field: "operation",
+  type: "int",
+  value: operations[what],
+});
+
+const numbers = (figures: Readonly<Record<string, number>>): TypedParam[] =>
+  Object.entries(figures).map(([field, value]) => ({
+    field,
+    type: "ullong",
+    value: BigInt(Math.max(0, Math.round(value))),
+  }));

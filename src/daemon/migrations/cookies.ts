@@ -1,0 +1,189 @@
+// The cookies of the steps, as this host writes and reads them: libvirt's sections, and one of our own.
+
+import { type Cookie, readCookie } from "../../drivers/domain/cookie/cookie.js";
+import { CookieError } from "../../drivers/domain/cookie/errors.js";
+import { type CookieFeature, cookieFeatures } from "../../drivers/domain/cookie/sections.js";
+import { writeCookie } from "../../drivers/domain/cookie/write.js";
+import type { Domain } from "../../drivers/domain/domain.js";
+import { streamWishOf } from "../../drivers/libvirt/stream-wish.js";
+import { neededCapabilities } from "../../drivers/qemu/stream-table.js";
+import type { GuestDescription, Identity, Prepared } from "../../protocol/messages.js";
+import { connectionUri, type StreamAddress, streamAddress } from "../../protocol/peer-text.js";
+import type { StreamWish } from "../../protocol/stream.js";
+import type { Host } from "../host.js";
+import { orRefuse, reachOf } from "../reach.js";
+import { no } from "../rpc/errors.js";
+import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
+import type { Outgoing } from "./outgoing.js";
+import type { StepWords } from "./request.js";
+
+type Named = Pick<Domain, "name" | "uuid">;
+
+/** What the destination reads of Begin's cookie. */
+const ofBegin: readonly CookieFeature[] = [
+  "lockstate",
+  "nbd",
+  "cpu",
+  "capabilities",
+  "memory-hotplug",
+  "cpu-hotplug",
+];
+/** What the source reads of Prepare's cookie. */
+const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
+
+/** Begin's, for the destination. */
+export async function beginCookie(
+  host: Host,
+  outgoing: Outgoing,
+  guest: GuestDescription,
+): Promise<Uint8Array> {
+  const { domain, secret } = outgoing;
+  const { live } = host.domains.byUuid(domain.uuid);
+  const disks = live === null ? undefined : await toldOfDisks(live.guest, domain.model, guest);
+  return cookie(host, outgoing.identity, domain.name, guest, {
+    ...disks,
+    ...(secret !== null && { secret }),
+  });
+}
+
+/** Prepare's, for the source; `name` is the guest's name there. */
+export const prepareCookie = (
+  host: Host,
+  identity: Identity,
+  name: string,
+  guest: GuestDescription,
+  { capabilities, storage }: Prepared,
+): Uint8Array =>
+  cookie(
+    host,
+    identity,
+    name,
+    { ...guest, capabilities },
+    { nbd: nbdTold(storage), settle: host.config.uri, journal: host.journal.identity },
+  );
+
+function cookie(
+  { config: { hostname, hostUuid } }: Host,
+  { uuid, migrationId }: Identity,
+  name: string,
+  guest: GuestDescription,
+  {
+    settle,
+    secret,
+    journal,
+    ...disks
+  }: Partial<Awaited<ReturnType<typeof toldOfDisks>>> & {
+    readonly settle?: string;
+    readonly secret?: string;
+    readonly journal?: string;
+  },
+): Uint8Array {
+  return writeCookie({
+    ...{ name, uuid, hostname, hostUuid, features: [] },
+    nbd: disks.nbd,
+    capabilities: { caps: guest.capabilities.map((it) => ({ name: it, auto: false })) },
+    switchover: {
+      version: 1,
+      migration: migrationId,
+      memory: guest.memoryBytes,
+      backings: disks.backings ?? [],
+      ...(settle !== undefined && { settle }),
+      ...(secret !== undefined && { secret }),
+      ...(journal !== undefined && { journal }),
+      ...(guest.qemuVersion !== "" && { qemu: guest.qemuVersion }),
+      ...(guest.fencingToken !== null && { fencing: guest.fencingToken }),
+    },
+  });
+}
+
+/** What a cookie says of the migration that it belongs to. */
+export interface Said {
+  readonly migrationId: string;
+  readonly receipt?: string | undefined;
+}
+
+/** The migration that a step's cookie names; null when it names none, as a libvirtd's does. @throws LibvirtError */
+export function saidIn(host: Host, bytes: Uint8Array, domain: Named): Said | null {
+  const { switchover } = read(host, bytes, domain, cookieFeatures) ?? {};
+  return switchover === undefined ? null : { migrationId: switchover.migration, receipt: switchover.receipt };
+}
+
+/** The destination's cookie of Finish: which migration has arrived, the receipt that proves it, and where it can be asked. */
+export const finishCookie = (
+  { config: { hostname, hostUuid, uri } }: Host,
+  { uuid, migrationId }: Identity,
+  name: string,
+  receipt: string | undefined,
+): Uint8Array =>
+  writeCookie({
+    ...{ name, uuid, hostname, hostUuid, features: [] },
+    switchover: {
+      version: 1,
+      migration: migrationId,
+      settle: uri,
+      backings: [],
+      ...(receipt !== undefined && { receipt }),
+    },
+  });
+
+/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+export const readBeginCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, ofBegin);
+
+export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, ofPrepare);
+
+/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+export const readFinishCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
+  read(host, bytes, domain, cookieFeatures);
+
+/** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read, or names what is out of reach. */
+export function preparedOf(host: Host, domain: Named, words: StepWords): Prepared {
+  const { uri } = words.parameters;
+  if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
+  const address = orRefuse(() => streamAddress(uri, reachOf(host.config)));
+  return preparedAt(host, domain, words, address);
+}
+
+/** The same with the address of the stream read already. */
+export function preparedAt(host: Host, domain: Named, words: StepWords, uri: StreamAddress): Prepared {
+  const { parameters } = words;
+  const reach = reachOf(host.config);
+  const known = readPrepareCookie(host, words.cookie, domain);
+  const { settle: told, journal, migration } = known?.switchover ?? {};
+  const settle =
+    told === undefined ? undefined : orRefuse(() => connectionUri(told, { ...reach, certificates: false }));
+  const storage = storageFrom(known?.nbd, parameters, uri, reach);
+  return {
+    uri,
+    capabilities: capabilitiesIn(known, streamWishOf(words)),
+    ...(settle !== undefined && { settle }),
+    ...(known !== null && {
+      peer: {
+        hostname: known.hostname,
+        ...(journal !== undefined && { journal }),
+        ...(migration !== undefined && { migrationId: migration }),
+      },
+    }),
+    ...(storage !== undefined && { storage }),
+  };
+}
+
+/** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
+export const capabilitiesIn = (known: Cookie | null, stream: StreamWish): readonly string[] =>
+  known?.capabilities?.caps.map((it) => it.name) ?? neededCapabilities(stream);
+
+function read(
+  { config: { hostUuid } }: Host,
+  bytes: Uint8Array,
+  { name, uuid }: Named,
+  reads: readonly CookieFeature[],
+): Cookie | null {
+  try {
+    return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
+  } catch (error) {
+    throw error instanceof CookieError
+      ? no("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
+      : error;
+  }
+}

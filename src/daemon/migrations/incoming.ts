@@ -1,0 +1,374 @@
+// One guest that comes into this host: the destination's machine, its QEMU, and the domain that it becomes.
+
+import { type SnapshotFrom, waitFor } from "xstate";
+import * as z from "zod/mini";
+import { filesOf } from "../../drivers/domain/build.js";
+import type { Domain } from "../../drivers/domain/domain.js";
+import { parseDomain } from "../../drivers/domain/domain.js";
+import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import { interrupted, wokenDestination } from "../../drivers/journal/story.js";
+import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import { type DestinationActor, localDestination } from "../../drivers/local-peers.js";
+import { endProcess } from "../../drivers/qemu/answers.js";
+import { QemuDestinationGuest, type Transport } from "../../drivers/qemu/destination-guest.js";
+import { type DestinationHost, findDestination, streamWish } from "../../drivers/qemu/hosts.js";
+import type { Image } from "../../drivers/qemu/images.js";
+import type { ListenAt } from "../../drivers/qemu/listen-at.js";
+import { isAlive } from "../../drivers/qemu/proc.js";
+import { type Opened, openDestination } from "../../effects/open.js";
+import type { DestinationPeer, SettlingPeer } from "../../effects/ports.js";
+import { asRunningGuest, type RunningGuest } from "../../guests.js";
+import { replyToSettle } from "../../machines/replies.js";
+import { metaIn } from "../../machines/shared/states.js";
+import { stateName } from "../../machines/shared/walk.js";
+import { messageOf } from "../../protocol/answer.js";
+import { describeFailure } from "../../protocol/failures.js";
+import type { Decision, DestinationReport, GuestDescription, Identity } from "../../protocol/messages.js";
+import type { SocketPath } from "../../protocol/peer-text.js";
+import type { StreamWish } from "../../protocol/stream.js";
+import type { Job } from "../domains/job.js";
+import { endInMigration, type ManagedDomain, reasons } from "../domains/managed-domain.js";
+import type { Host } from "../host.js";
+import { no } from "../rpc/errors.js";
+import { isSame, receiptOf } from "./evidence.js";
+
+/** What a restarted daemon needs beside what the driver needs. */
+const kept = z.object({
+  xml: z.string(),
+  /** The definition to keep at arrival; null for a transient guest. */
+  persistent: z.nullable(z.string()),
+  stream: streamWish,
+  /** Null in journals of older versions: the same as here. */
+  nameAtSource: z._default(z.nullable(z.string()), null),
+});
+type Kept = z.infer<typeof kept>;
+
+export interface Arriving {
+  readonly identity: Identity;
+  /** Of this pair of hosts; null when the source has offered none. */
+  readonly secret: string | null;
+  /** The guest's name at its source. */
+  readonly nameAtSource: string;
+  /** The connection that asked for Prepare. */
+  readonly client: RpcClient | null;
+  readonly domain: Domain;
+  readonly guest: GuestDescription;
+  readonly persistent: string | null;
+  readonly transport: Transport;
+  /** Of the disks that are copied. */
+  readonly images: readonly Image[];
+  readonly disksAt: SocketPath | ListenAt;
+  readonly stream: StreamWish;
+}
+
+type Standing = "postcopy" | "postcopyFailed";
+
+/** In post-copy: whether its memory comes; null when the guest does not run here yet. */
+function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
+  const { libvirt } = metaIn("destination", stateName(snapshot));
+  return libvirt === "postcopy" || libvirt === "postcopyFailed" ? libvirt : null;
+}
+
+/** Whether the guest cannot have run here, nor been promised to the source: a restarted machine would still refuse it. */
+function isUndecidedIn(recorded: string): boolean {
+  const { rehydratesAs } = metaIn("destination", recorded);
+  return rehydratesAs === "recovering" || rehydratesAs === "refusing";
+}
+
+const runState = ({ state }: ManagedDomain) => (state.name === "running" ? "running" : "paused");
+
+export class Incoming {
+  readonly identity: Identity;
+  readonly domain: Domain;
+  /** The guest's name in the cookies of its source. */
+  readonly nameAtSource: string;
+  readonly peer: DestinationPeer & SettlingPeer;
+  /** Resolves when the guest is a domain of this host, or gone; never rejects. */
+  readonly ended: Promise<DestinationReport>;
+  /** To post-copy. */
+  readonly mayGoOver: boolean;
+  readonly #host: Host;
+  readonly #actor: DestinationActor;
+  /** The definition to keep. */
+  readonly #persistent: string | null;
+  readonly #secret: string | null;
+  #client: RpcClient | null;
+  readonly #isDurable: () => Promise<void>;
+  readonly #guestHere: () => Promise<RunningGuest | null>;
+  #standing: Standing | null = null;
+  #following: Promise<void> = Promise.resolve();
+
+  /** Takes the job; the domain must be idle. */
+  static async begin(host: Host, arriving: Arriving, mayBegin: () => boolean): Promise<Incoming> {
+    const { identity, secret, client } = arriving;
+    const { domain, guest, persistent, transport, images, disksAt, stream } = arriving;
+    const { spec, sideArgs } = await host.domains.build(domain);
+    const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
+    const qemuHost: DestinationHost = {
+      ...{ spec, images, disksAt, sideArgs, directory, transport, stream },
+    };
+    await host.domains.keep(domain, {
+      ...{ incoming: identity.migrationId, handle: null, directory, persistent, secret },
+    });
+    if (!mayBegin())
+      throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
+    const driver = new QemuDestinationGuest({
+      ...qemuHost,
+      clock: host.clock,
+      hosting: host.hosting,
+      writes: filesOf(domain),
+    });
+    const input = { identity, guest, deadlines: host.deadlines };
+    const word: DestinationHost & Kept = {
+      ...qemuHost,
+      stream,
+      xml: domain.xml,
+      persistent,
+      nameAtSource: arriving.nameAtSource,
+    };
+    const opened = openDestination(host.surroundings, input, driver, word);
+    const process = async () => (await driver.process?.catch(() => undefined)) ?? null;
+    const qemu = { process, settleIn: () => driver.settleIn() };
+    const more = { persistent, stream, secret, client, nameAtSource: arriving.nameAtSource };
+    return new Incoming(host, identity, domain, more, opened, qemu, spec);
+  }
+
+  /** Null when it had not been begun, or its guest is not held for it any more. */
+  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Incoming | null> {
+    const found = interrupted(story, "destination");
+    if (found === null) return null;
+    const { xml, ...arriving } = kept.parse(found.opened.host);
+    const isUndecided = isUndecidedIn(found.woken.state);
+    const to = await findDestination(found.opened.host, host, { isUndecided });
+    const input = wokenDestination(found);
+    const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
+    const domain = parseDomain(xml);
+    const settleIn = async () => {
+      if (to.qemu !== null) await to.guest.settleIn();
+    };
+    const qemu = { process: async () => to.qemu, settleIn };
+    const { migrationId } = input.identity;
+    const { secret = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
+    // Its QEMU was looked for meanwhile.
+    if (!isHeld()) {
+      to.qemu?.release();
+      return null;
+    }
+    const entry = host.domains.entryFor(domain);
+    entry.authority.send({ type: "migration.recovered", migrationId, direction: "in" });
+    const more = { ...arriving, secret, client: null };
+    const incoming = new Incoming(host, input.identity, domain, more, opened, qemu, to.spec);
+    host.domains.showArriving(entry, domain, () => incoming.destroy());
+    return incoming;
+  }
+
+  private constructor(
+    host: Host,
+    identity: Identity,
+    domain: Domain,
+    {
+      persistent,
+      stream,
+      secret,
+      client,
+      nameAtSource,
+    }: Pick<Arriving, "persistent" | "stream" | "secret" | "client"> & {
+      readonly nameAtSource: string | null;
+    },
+    opened: Opened<DestinationActor>,
+    qemu: {
+      process: () => Promise<Parameters<typeof asRunningGuest>[1] | null>;
+      settleIn: () => Promise<void>;
+    },
+    spec: Parameters<typeof asRunningGuest>[0],
+  ) {
+    this.identity = identity;
+    this.domain = domain;
+    this.#host = host;
+    this.#actor = opened.actor;
+    this.#isDurable = opened.durable;
+    this.#persistent = persistent;
+    this.nameAtSource = nameAtSource ?? identity.name;
+    this.#secret = secret;
+    this.#client = client;
+    this.mayGoOver = stream.postcopy !== undefined;
+    this.#guestHere = async () => {
+      const process = await qemu.process();
+      return process && asRunningGuest(spec, process);
+    };
+    const entry = host.domains.entryFor(domain);
+    host.domains.setJob(entry, this.#job());
+    opened.actor.subscribe({ next: (snapshot) => this.#follow(standingOf(snapshot)), error: () => {} });
+    opened.actor.start();
+    this.peer = localDestination(opened);
+    this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
+      const report = output ?? { outcome: "stuck", failures: [], undone: [] };
+      await this.#following;
+      await this.#orComplain(this.#conclude(report));
+      // So that it can leave again as one that has never moved.
+      if (report.outcome === "arrived") await this.#orComplain(qemu.settleIn());
+      return report;
+    });
+  }
+
+  /**
+   * Durable before Prepare is answered, and after the story is: a restarted host that finds no story of the migration has
+   * lost it.
+   */
+  async recordBegun(): Promise<void> {
+    const { domains } = this.#host;
+    const { migrationId } = this.identity;
+    await this.#isDurable();
+    // It has ended meanwhile: there is nothing to record, and what was recorded is being removed.
+    if (this.#actor.getSnapshot().status !== "active") return;
+    await domains.keep(this.domain, {
+      ...{ incoming: migrationId, handle: null, directory: domains.directoryOf(`in-${migrationId}`) },
+      ...{ persistent: this.#persistent, secret: this.#secret, begun: true },
+    });
+  }
+
+  /** The client that led the migration is gone before the stream has begun: none will follow. */
+  abandon(): void {
+    const snapshot = this.#actor.getSnapshot();
+    const isListening = snapshot.matches({ incoming: { streaming: "listening" } });
+    if (isListening || snapshot.matches({ incoming: "preparing" }))
+      this.#actor.send({ type: "coordinator.finishCancelledAsked" });
+  }
+
+  /** A coordinator that was restarted, or has connected again, leads the migration from now on. */
+  ledBy(client: RpcClient | null): void {
+    this.#client = client;
+  }
+
+  isLedBy = (client: RpcClient | null): boolean => this.#client === client;
+
+  /** Whether the question comes from the source of this migration: a pair without a secret has nothing to show. */
+  isAskedBy = (secret: string | undefined): boolean =>
+    this.#secret === null || (secret !== undefined && isSame(secret, this.#secret));
+
+  /** What has been decided so far; null while nothing has, or while it is not certain. */
+  get decision(): Decision | null {
+    const reply = replyToSettle(this.#actor.getSnapshot());
+    return reply?.kind === "done" ? reply.value : null;
+  }
+
+  /** Proves to the source that the guest was taken; undefined without a secret. */
+  get receipt(): string | undefined {
+    return this.#secret === null ? undefined : receiptOf(this.#secret, this.identity.migrationId);
+  }
+
+  /** On behalf of an operator: refuses the guest for good, or ends it when it has been taken. */
+  async destroy(): Promise<void> {
+    this.#actor.send({ type: "operator.destroyed" });
+    const { live } = this.#host.domains.entryFor(this.domain);
+    if (live !== null) {
+      live.endsAs = "destroyed";
+      const answer = await endProcess(live.guest.process);
+      if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+    }
+    const { outcome } = await this.ended;
+    if (outcome === "arrived")
+      throw no("OPERATION_FAILED", "the guest was being taken and runs here now; destroy it again to end it");
+  }
+
+  /** Each in its turn: the guest is entered as a domain first. */
+  #follow(standing: Standing | null): void {
+    if (standing === null || standing === this.#standing) return;
+    this.#standing = standing;
+    this.#following = this.#following.then(() => this.#orComplain(this.#stand(standing)));
+  }
+
+  /** In post-copy it runs here before it has arrived. */
+  async #stand(standing: Standing): Promise<void> {
+    const entry = await this.#enter();
+    if (entry !== null) await this.#tellRuns(entry, standing);
+  }
+
+  async #conclude({ outcome, failures }: DestinationReport): Promise<void> {
+    const { domains } = this.#host;
+    const entry = domains.entryFor(this.domain);
+    const { migrationId } = this.identity;
+    // An operator has to look at it: its job stays.
+    if (outcome === "stuck") {
+      const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+      const found = { left: "unknown", why, elsewhere: true } as const;
+      return domains.migrationEnded(entry, migrationId, found, { why: "failed" });
+    }
+    if (outcome === "arrived" && (await this.#enter()) !== null) {
+      await this.#tellRuns(entry, "migrated");
+      if (entry.away !== null) await domains.setAway(entry.uuid, null);
+    }
+    const { live } = entry;
+    // What is left of a guest that was lost in post-copy runs until it needs what did not come.
+    const isBroken = outcome !== "arrived" && live !== null && isAlive(live.guest.process.handle);
+    if (isBroken) await this.#tellRuns(entry, "postcopyFailed");
+    const why = endInMigration(live);
+    const left =
+      live === null ? "nothing" : isBroken ? "broken" : outcome === "arrived" ? runState(entry) : "nothing";
+    await domains.migrationEnded(entry, migrationId, { left }, { why });
+    domains.setJob(entry, null);
+  }
+
+  /** It is a domain of this host from now on; null when its QEMU is gone. */
+  async #enter(): Promise<ManagedDomain | null> {
+    const { domains } = this.#host;
+    const entry = domains.entryFor(this.domain);
+    if (entry.live !== null) return entry;
+    const guest = await this.#guestHere();
+    if (guest === null) return null;
+    if (this.#persistent !== null) await this.#define(this.#persistent);
+    await domains.enter(this.domain, guest);
+    domains.tell(entry, "started", "migrated");
+    return entry;
+  }
+
+  async #tellRuns(entry: ManagedDomain, standing: Standing | "migrated"): Promise<void> {
+    const { domains } = this.#host;
+    const { main } = entry.live?.guest.process ?? {};
+    // A guest that waits for memory that never comes can make its QEMU mute: it is what it was.
+    const { running } = (await main?.execute("query-status", {}).catch(() => undefined)) ?? {
+      running: entry.state.name === "running",
+    };
+    const isNew = standing === "migrated" || entry.state.reason !== reasons.running[standing];
+    if (running) {
+      entry.state = { name: "running", reason: reasons.running[standing] };
+      if (isNew) domains.tell(entry, "resumed", standing);
+    } else {
+      const reason = standing === "migrated" ? "user" : standing;
+      entry.state = { name: "paused", reason: reasons.paused[reason] };
+      if (standing === "migrated") domains.tell(entry, "suspended", "paused");
+      else domains.tell(entry, "suspended", standing);
+    }
+  }
+
+  async #orComplain(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.#host.complain(`after ${this.domain.name} has come in: ${messageOf(error)}`);
+    }
+  }
+
+  /** The guest has arrived, whatever becomes of its definition. */
+  async #define(xml: string): Promise<void> {
+    const { domains, complain } = this.#host;
+    try {
+      await domains.define(domains.parse(xml));
+    } catch (error) {
+      complain(`${this.domain.name} has arrived and cannot be defined: ${messageOf(error)}`);
+    }
+  }
+
+  #job(): Job {
+    return {
+      what: "migration in",
+      startedMs: this.#host.clock.now(),
+      progress: () => null,
+      abort: async () => ({
+        accepted: false,
+        why: "cannot abort incoming migration; use virDomainDestroy instead",
+      }),
+      destroy: () => this.destroy(),
+    };
+  }
+}

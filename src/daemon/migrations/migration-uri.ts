@@ -1,0 +1,49 @@
+// Where the memory stream of a guest that comes in is received, and what the source is told of it, by libvirt's rules
+// (facts/libvirt-migration-detail.md, Prepare 1).
+
+import type { MigrateParameters } from "../../drivers/libvirt/flags.js";
+import type { ListenAt } from "../../drivers/qemu/listen-at.js";
+import { hostName, type SocketPath } from "../../protocol/peer-text.js";
+import type { DaemonConfig } from "../config.js";
+import { orRefuse, reachOf } from "../reach.js";
+import { no } from "../rpc/errors.js";
+import { disksPlace } from "./copied-storage.js";
+
+type Asked = Pick<MigrateParameters, "uri" | "listenAddress" | "disksPort" | "disksUri">;
+type Configured = Pick<DaemonConfig, "migration" | "hostname" | "unixDirectories">;
+
+/** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
+export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
+  const free = portsOf(migration);
+  const bindFor = (host: string) => orRefuse(() => hostName(listenAddress ?? migration.listen ?? host));
+  const own = orRefuse(() => hostName(migration.host ?? hostname));
+  if (uri === undefined) return { bind: bindFor(own), host: own, ports: free };
+  const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
+  if (scheme === undefined || rest === undefined)
+    throw no("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
+  if (scheme !== "tcp")
+    throw no("ARGUMENT_UNSUPPORTED", `unsupported scheme ${scheme} in migration URI ${uri}`);
+  const { bracketed, name, port } =
+    /^(?:\/\/)?(?:\[(?<bracketed>[^\]]+)\]|(?<name>[^:/?#]+))(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ??
+    {};
+  const host = bracketed ?? name;
+  if (host === undefined) throw no("INVALID_ARG", `missing host in migration URI: ${uri}`);
+  const asked = Number(port ?? 0);
+  if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
+  return { bind: bindFor(host), host: orRefuse(() => hostName(host)), ports: asked === 0 ? free : [asked] };
+}
+
+function portsOf({ ports: [lowest, highest] }: DaemonConfig["migration"]): readonly number[] {
+  return Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
+}
+
+/** And its disks: the path of a unix socket, or ports. @throws LibvirtError when it is another place. */
+export function disksAt(configured: Configured, asked: Asked): SocketPath | ListenAt {
+  const { uri: _, disksPort = 0, disksUri, ...rest } = asked;
+  const free = listenAt(configured, rest);
+  if (disksUri === undefined) return { ...free, ports: disksPort === 0 ? free.ports : [disksPort] };
+  const place = disksPlace(disksUri, reachOf(configured));
+  if ("path" in place) return place.path;
+  const { host } = place;
+  return { bind: host, host, ports: place.port === undefined ? free.ports : [place.port] };
+}

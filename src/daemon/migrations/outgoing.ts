@@ -1,0 +1,452 @@
+// One guest that leaves this host: the source's machine over the domain's QEMU, and what becomes of the domain.
+
+import { waitFor } from "xstate";
+import * as z from "zod/mini";
+import { type Domain, parseDomain } from "../../drivers/domain/domain.js";
+import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import { interrupted, wokenSource } from "../../drivers/journal/story.js";
+import { SettlePeer } from "../../drivers/libvirt/settle-peer.js";
+import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import { localSource, type SourceActor } from "../../drivers/local-peers.js";
+import { endProcess } from "../../drivers/qemu/answers.js";
+import { findSource, type SourceHost, streamWish } from "../../drivers/qemu/hosts.js";
+import { isAlive } from "../../drivers/qemu/proc.js";
+import { QemuSourceGuest, type StorageCopy } from "../../drivers/qemu/source-guest.js";
+import { endRelay, Relay, relayDirectory } from "../../drivers/relay/relay.js";
+import { type Opened, openSource } from "../../effects/open.js";
+import { pause } from "../../effects/pause.js";
+import type { SourceGuest, SourcePeer } from "../../effects/ports.js";
+import { within } from "../../effects/within.js";
+import { asRunningGuest } from "../../guests.js";
+import { askForPostcopy, type Tuned } from "../../person.js";
+import { type Answer, type Cause, messageOf } from "../../protocol/answer.js";
+import { defaultLimits, type Limits } from "../../protocol/convergence.js";
+import { describeFailure } from "../../protocol/failures.js";
+import { confirmCounts } from "../../protocol/host-evidence.js";
+import type { Identity, Prepared, SourceReport } from "../../protocol/messages.js";
+import { hostOf, type StreamAddress } from "../../protocol/peer-text.js";
+import type { StreamWish } from "../../protocol/stream.js";
+import type { Job } from "../domains/job.js";
+import {
+  endInMigration,
+  isInPostcopy,
+  isUndecided,
+  type ManagedDomain,
+  reasons,
+} from "../domains/managed-domain.js";
+import type { Host } from "../host.js";
+import { withOwnPki } from "../own-pki.js";
+import { reachOf } from "../reach.js";
+import { no } from "../rpc/errors.js";
+import type { Said } from "./cookies.js";
+import { isSame, receiptOf } from "./evidence.js";
+import { type FollowedSource, followSource, tellStanding } from "./source-job-reporter.js";
+
+/** How long Confirm waits while the source asks the destination itself. */
+const confirmLimitMs = 10_000;
+/** How long the destroy of a guest waits for its migration to end. */
+const destroyedLimitMs = 1_000;
+const nothingLeft = { left: "nothing" } as const;
+
+const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
+type Kept = z.infer<typeof kept>;
+
+export interface Leaving {
+  readonly migrationId: string;
+  /** Of this pair of hosts. */
+  readonly secret: string;
+  /** The connection that began the migration; null for one that this host leads itself. */
+  readonly client: RpcClient | null;
+  /** Under its name at the destination. */
+  readonly name: string;
+  readonly undefineSource: boolean;
+  readonly abortOnError: boolean;
+  /** Whether a stream by TCP goes through a relay. */
+  readonly relayed: boolean;
+  readonly limits: Partial<Limits>;
+  /** Null when the hosts share the guest's disks. */
+  readonly storage: StorageCopy | null;
+  readonly stream: StreamWish;
+}
+
+export class Outgoing {
+  readonly identity: Identity;
+  readonly domain: Domain;
+  readonly peer: SourcePeer;
+  /** Resolves when the domain is idle again, or gone; never rejects. */
+  readonly ended: Promise<SourceReport>;
+  readonly followed: FollowedSource;
+  /** To post-copy. */
+  readonly mayGoOver: boolean;
+  readonly #host: Host;
+  readonly #actor: SourceActor;
+  readonly #settling: SettlePeer;
+  readonly #undefineSource: boolean;
+  readonly #guest: SourceGuest;
+  readonly #secret: string | null;
+  readonly #client: RpcClient | null;
+  /** Where the destination can be asked, and by which name; null before Prepare's answer is known. */
+  #destination: { readonly hostname: string; readonly uri: string | null } | null = null;
+  /** Begun early: it is ready when the destination is. */
+  #relay: Promise<Relay | null> = Promise.resolve(null);
+
+  /** Reserves the guest, and admits the migration then. @throws LibvirtError when the domain does not run, or is not idle. */
+  static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
+    const { migrationId, secret, undefineSource } = leaving;
+    await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
+    try {
+      await host.tokens.admit(entry.uuid, migrationId);
+      return Outgoing.#open(host, entry, leaving);
+    } catch (error) {
+      await host.domains.migrationEnded(entry, migrationId, await host.domains.foundOf(entry), {
+        why: "failed",
+      });
+      throw error;
+    }
+  }
+
+  static #open(host: Host, entry: ManagedDomain, leaving: Leaving): Outgoing {
+    const { domain, guest } = host.domains.liveOf(entry);
+    const { clock, deadlines, policy } = host;
+    const identity = { migrationId: leaving.migrationId, uuid: entry.uuid, name: leaving.name };
+    const { stallMs } = host.config.migration;
+    const limits = { ...defaultLimits, stallMs, ...entry.limits, ...leaving.limits };
+    const { abortOnError, storage, stream } = leaving;
+    const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
+    const driver = new QemuSourceGuest(guest.process, { clock, ...options });
+    const settling = new SettlePeer(clock, reachOf(host.config));
+    const word: SourceHost & Kept = {
+      ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
+      ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
+    };
+    const input = { identity, limits, deadlines, policy };
+    const opened = openSource(host.surroundings, input, driver, settling, word);
+    const outgoing = new Outgoing(host, entry, domain, identity, opened, driver, settling, leaving);
+    if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
+    return outgoing;
+  }
+
+  /** Null when it had not begun, so that the guest has not been touched, or when the guest is not held for it any more. */
+  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Outgoing | null> {
+    const found = interrupted(story, "source");
+    if (found === null) return null;
+    const { xml, ...leaving } = kept.parse(found.opened.host);
+    const input = wokenSource(found);
+    const domain = parseDomain(xml);
+    const from = await findSource(found.opened.host, host);
+    const { settle } = input.woken?.memory.prepared ?? {};
+    const settleAt = settle && withOwnPki(host.config, settle);
+    const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
+    const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
+    const { migrationId } = input.identity;
+    const recorded = await host.domains.presenceOf(domain.uuid);
+    const { secret = null, peerJournal = null, begun = false } = recorded ?? {};
+    settling.prove(secret, peerJournal, input.woken?.memory.prepared?.peer?.migrationId);
+    // Its QEMU was looked for meanwhile.
+    if (!isHeld()) {
+      from.qemu?.release();
+      return null;
+    }
+    const entry = host.domains.entryFor(domain);
+    entry.authority.send({ type: "migration.recovered", migrationId, direction: "out" });
+    const intent = { departing: migrationId, secret, peerJournal, begun };
+    const removed = leaving.undefineSource ? migrationId : null;
+    if (from.qemu !== null)
+      await host.domains.enter(domain, asRunningGuest(from.spec, from.qemu), { ...intent, leaving: removed });
+    return new Outgoing(host, entry, domain, input.identity, opened, from.guest, settling, {
+      ...leaving,
+      secret,
+      client: null,
+    });
+  }
+
+  private constructor(
+    host: Host,
+    entry: ManagedDomain,
+    domain: Domain,
+    identity: Identity,
+    opened: Opened<SourceActor>,
+    guest: SourceGuest,
+    settling: SettlePeer,
+    leaving: Pick<Leaving, "undefineSource" | "stream" | "client"> & { readonly secret: string | null },
+  ) {
+    this.identity = identity;
+    this.domain = domain;
+    this.#host = host;
+    this.#actor = opened.actor;
+    this.#guest = guest;
+    this.#settling = settling;
+    this.#undefineSource = leaving.undefineSource;
+    this.#secret = leaving.secret;
+    this.#client = leaving.client;
+    this.mayGoOver = leaving.stream.postcopy !== undefined;
+    settling.through = (uri) => this.#throughRelay(uri);
+    this.peer = localSource(opened);
+    const job = this.#job();
+    host.domains.setJob(entry, job);
+    this.followed = followSource(host, entry, opened.actor, job);
+    this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
+      const report = output ?? { outcome: "stuck", failures: [], undone: [] };
+      try {
+        await this.#conclude(entry, report);
+        await this.#relay;
+        await endRelay(this.#relayDirectory);
+        await this.followed.ended(report);
+      } catch (error) {
+        host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
+      }
+      return report;
+    });
+    opened.actor.start();
+  }
+
+  async perform(prepared: Prepared, signal: AbortSignal): Promise<Answer<null>> {
+    const [relay] = await Promise.all([this.#relay, this.#learn(prepared)]);
+    const uri = (await this.#orNone(relay?.to(prepared.uri))) ?? prepared.uri;
+    const host = hostOf(prepared.uri);
+    const answer = await this.peer.perform({ ...prepared, uri, ...(host !== undefined && { host }) }, signal);
+    if (answer.kind === "done" || relay === null) return answer;
+    const why = await relay.why();
+    return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };
+  }
+
+  tune(limits: Partial<Limits>): void {
+    if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "person.tuned", limits });
+  }
+
+  goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
+
+  /** At a destination that cannot be asked by the migration's id. */
+  proveBy(prove: NonNullable<SettlePeer["proveBy"]>): void {
+    this.#settling.proveBy = prove;
+  }
+
+  /** Its coordinator has gone: what is not handed over stays, what is settles. */
+  abandon(): void {
+    if (this.#actor.getSnapshot().status === "active")
+      this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
+  }
+
+  /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
+  async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
+    if (!this.#host.config.migration.relay) return uri;
+    await endRelay(this.#relayDirectory);
+    this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
+    const relay = await this.#relay;
+    return (await this.#orNone(relay?.to(uri))) ?? uri;
+  }
+
+  get #relayDirectory(): string {
+    return relayDirectory(this.#host.config.runDirectory, this.identity.migrationId);
+  }
+
+  /** Without a relay the migration is only slower at its end. */
+  async #orNone<T>(wanted: Promise<T> | undefined): Promise<T | null> {
+    try {
+      return (await wanted) ?? null;
+    } catch (error) {
+      this.#host.complain(`there is no relay for ${this.domain.name}: ${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  /** Durable before QEMU is told to send anything: how the destination is asked, and what proves who asks. */
+  async #learn({ settle, peer }: Prepared): Promise<void> {
+    const { domains, config } = this.#host;
+    const { migrationId } = this.identity;
+    this.#settling.uri = settle && withOwnPki(config, settle);
+    this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
+    const peerJournal = peer?.journal ?? null;
+    this.#settling.prove(this.#secret, peerJournal, peer?.migrationId);
+    const { live } = domains.entryFor(this.domain);
+    if (live === null) return;
+    const leaving = this.#undefineSource ? migrationId : null;
+    const { handle } = live.guest.process;
+    const secret = this.#secret;
+    const more = { departing: migrationId, leaving, secret, peerJournal, begun: true };
+    await domains.keepHandleOf(this.domain, handle, more);
+  }
+
+  /** Whether the source has given the migration up, also before this daemon was restarted: its guest runs here again. */
+  get isBack(): boolean {
+    const snapshot = this.#actor.getSnapshot();
+    return !snapshot.hasTag("performed") && !snapshot.hasTag("pointOfNoReturn");
+  }
+
+  /** Whether a client leads the migration, and not this host itself. */
+  get isLed(): boolean {
+    return this.#client !== null;
+  }
+
+  /** Resolves when the client that leads the migration is gone. */
+  get leaderGone(): Promise<unknown> {
+    return this.#client?.closed ?? Promise.resolve();
+  }
+
+  /** @throws LibvirtError when a step belongs to another migration, or names none and is not its leader's. */
+  checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
+    const { migrationId } = this.identity;
+    if (said !== null && said.migrationId !== migrationId)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} is about the migration ${said.migrationId}; ${migrationId} is under way`,
+      );
+    if (said === null && client !== this.#client)
+      throw no(
+        "OPERATION_INVALID",
+        `${step} names no migration, and comes from a connection that did not begin this one`,
+      );
+  }
+
+  /** The secret that Begin's cookie gives to the destination; null when this migration has none. */
+  get secret(): string | null {
+    return this.#secret;
+  }
+
+  /**
+   * Confirm, which is a hint. With the destination's receipt, or from the connection that led the migration to a host which
+   * cannot be asked by id, it counts; without, the source asks the destination itself before it ends its copy (G3).
+   * @throws LibvirtError when the message belongs to another migration.
+   */
+  async confirm(
+    { cancelled, said, client }: { cancelled: boolean; said: Said | null; client: RpcClient | null },
+    signal: AbortSignal,
+  ): Promise<Answer<SourceReport>> {
+    const { migrationId } = this.identity;
+    this.checkLedBy("Confirm", said, client);
+    const receipt = this.#secret === null ? null : receiptOf(this.#secret, migrationId);
+    const isProven = receipt !== null && said?.receipt !== undefined && isSame(receipt, said.receipt);
+    // A destination that has said where it is asked can be asked.
+    const isAskable = this.#settling.uri !== undefined;
+    const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
+    const counts = cancelled || confirmCounts({ isProven, isAskable });
+    if (!counts && !isHandedOver)
+      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+    const confirm = (limited: AbortSignal) =>
+      this.peer.confirm({ cancelled: counts ? cancelled : true }, limited);
+    if (client === null || !isHandedOver) return confirm(signal);
+    return within(this.#host.clock, confirmLimitMs, signal, confirm);
+  }
+
+  async #conclude(entry: ManagedDomain, { outcome, failures }: SourceReport): Promise<void> {
+    const { domains } = this.#host;
+    const { migrationId } = this.identity;
+    switch (outcome) {
+      case "left":
+        if (this.#undefineSource || entry.definition === null)
+          await domains.migrationEnded(entry, migrationId, nothingLeft, {
+            why: "migrated",
+            undefine: this.#undefineSource,
+          });
+        else await this.#leaveDefined(entry);
+        break;
+      case "lost": {
+        // After a post-copy whose destination has lost it there is still a QEMU, for an operator to end.
+        const { live } = entry;
+        const isLeft = live !== null && isAlive(live.guest.process.handle);
+        if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
+        const why = endInMigration(live);
+        await domains.migrationEnded(entry, migrationId, isLeft ? { left: "broken" } : nothingLeft, { why });
+        break;
+      }
+      case "stayed": {
+        const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
+          ...{ running: false, status: "unknown" },
+        };
+        const before = entry.state.name;
+        entry.state = running
+          ? { name: "running", reason: reasons.running.migrationCanceled }
+          : { name: "paused", reason: reasons.paused[status === "io-error" ? "ioError" : "user"] };
+        if (running && before === "paused") domains.tell(entry, "resumed", "migrated");
+        const found = entry.live === null ? nothingLeft : ({ left: running ? "running" : "paused" } as const);
+        await domains.migrationEnded(entry, migrationId, found, { why: "failed" });
+        break;
+      }
+      case "stuck": {
+        // An operator has to look at it: its job stays.
+        const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+        const found = { left: "unknown", why, elsewhere: true } as const;
+        await domains.migrationEnded(entry, migrationId, found, { why: "failed" });
+        return;
+      }
+    }
+    domains.setJob(entry, null);
+  }
+
+  /** The guest runs elsewhere from now on: this host starts it only when that host has conceded it (G1). */
+  async #leaveDefined(entry: ManagedDomain): Promise<void> {
+    const { domains, clock } = this.#host;
+    if (entry.autostart) await domains.setAutostart(entry, false);
+    const { prepared } = this.#actor.getSnapshot().context;
+    const { hostname = "", uri = null } = this.#destination ?? {
+      hostname: prepared?.peer?.hostname,
+      uri: prepared?.settle ?? null,
+    };
+    const { migrationId } = this.identity;
+    const away = { migrationId, hostname, uri, sinceMs: clock.now() };
+    const keepsRecord = await domains.setAway(entry.uuid, away).then(
+      () => false,
+      (error: unknown) => {
+        this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        return true;
+      },
+    );
+    await domains.migrationEnded(entry, migrationId, { left: "away" }, { why: "migrated", keepsRecord });
+  }
+
+  #job(): Job {
+    return {
+      what: "migration out",
+      startedMs: this.#host.clock.now(),
+      progress: () => this.#actor.getSnapshot().context.progress,
+      abort: async () => {
+        const answer = await this.peer.abort(AbortSignal.timeout(10_000));
+        if (answer.kind !== "done") return { accepted: false, why: answer.cause.message };
+        const { accepted } = answer.value;
+        const why = "cannot abort migration in post-copy mode";
+        return !accepted && isInPostcopy(this.#host.domains.byUuid(this.domain.uuid))
+          ? { accepted, why }
+          : answer.value;
+      },
+      suspend: async () => {
+        const answer = await this.#guest.suspend(AbortSignal.timeout(10_000));
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+      },
+      destroy: async () => {
+        const { domains, clock } = this.#host;
+        const entry = domains.byUuid(this.domain.uuid);
+        const { live } = entry;
+        if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+        live.endsAs = "destroyed";
+        // The destination's host cannot say whether it has the guest: there is nobody to tell.
+        if (isUndecided(entry)) return this.#decide(entry, "released");
+        const answer = await endProcess(live.guest.process);
+        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+        // A source past its point of no return tells the destination first, which may be out of reach.
+        await Promise.race([this.ended, pause(clock, destroyedLimitMs)]);
+        domains.noteStopped(entry, "destroyed");
+      },
+      decide: (how) => this.#decide(this.#host.domains.byUuid(this.domain.uuid), how),
+    };
+  }
+
+  /** Resolves when the migration has ended on this host. @throws LibvirtError when the source's machine does not accept it. */
+  async #decide({ name }: ManagedDomain, how: "adopted" | "released"): Promise<void> {
+    const event = `operator.${how}` as const;
+    let why: string | undefined;
+    const heard = this.#actor.on("refused", (notice) => {
+      if (notice.event === event) why = notice.why;
+    });
+    this.#actor.send({ type: event });
+    heard.unsubscribe();
+    if (why !== undefined) throw no("OPERATION_INVALID", `domain '${name}' cannot be ${how}: ${why}`);
+    await this.ended;
+  }
+}
+
+/** The first failure is the story. */
+function withMore(cause: Cause, words: string): Cause {
+  const [first, ...later] = cause.failures ?? [];
+  if (first === undefined) return { ...cause, message: `${cause.message}; ${words}` };
+  return { ...cause, failures: [{ ...first, qemu: [...(first.qemu ?? []), words] }, ...later] };
+}

@@ -1,0 +1,773 @@
+// All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
+// Every form of a step (Params, fixed) comes here with the same words.
+
+import { CookieError } from "../../drivers/domain/cookie/errors.js";
+import type { Domain } from "../../drivers/domain/domain.js";
+import { memoryKiB } from "../../drivers/domain/table/system.js";
+import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import type { MigrateParameters } from "../../drivers/libvirt/flags.js";
+import { streamWishOf } from "../../drivers/libvirt/stream-wish.js";
+import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import type { RpcStream } from "../../drivers/libvirt-rpc/stream.js";
+import { QemuMuteError } from "../../drivers/qemu/process.js";
+import { endOtherRelays } from "../../drivers/relay/relay.js";
+import { pause } from "../../effects/pause.js";
+import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";
+import { type Answer, messageOf } from "../../protocol/answer.js";
+import type { Limits } from "../../protocol/convergence.js";
+import { describeFailure, type Failure } from "../../protocol/failures.js";
+import { answerOfHost } from "../../protocol/host-evidence.js";
+import type {
+  Decision,
+  GuestDescription,
+  Identity,
+  Reconnection,
+  Settled,
+  SourceReport,
+} from "../../protocol/messages.js";
+import { checkEmulator } from "../domains/emulators.js";
+import type { ManagedDomain } from "../domains/managed-domain.js";
+import type { Presence } from "../domains/records.js";
+import type { RecoveredStories, Unreadable } from "../domains/recovery.js";
+import type { Host } from "../host.js";
+import { atOneAddress } from "../listen-address.js";
+import { destinationOfClient } from "../reach.js";
+import { no } from "../rpc/errors.js";
+import {
+  beginCookie,
+  capabilitiesIn,
+  finishCookie,
+  prepareCookie,
+  preparedAt,
+  preparedOf,
+  readBeginCookie,
+  readPrepareCookie,
+  type Said,
+  saidIn,
+} from "./cookies.js";
+import { copyOf, disksThatCome } from "./copied-storage.js";
+import { checkEncrypted } from "./encryption.js";
+import { newSecret } from "./evidence.js";
+import { type Arriving, Incoming } from "./incoming.js";
+import { disksAt, listenAt } from "./migration-uri.js";
+import { Outgoing } from "./outgoing.js";
+import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
+import { keepOfPerform, performCookie } from "./perform-cookie.js";
+import { renamed, type StepWords } from "./request.js";
+import { checkMayLeave } from "./source-checks.js";
+import { endDisowned, identityIn, newestFirst, ownsItsGuest } from "./story-owner.js";
+import { oneWay, receiveTunnel } from "./tunnel.js";
+
+const empty = new Uint8Array();
+const handsNothingOver =
+  "post-copy needs a source that hands the guest over to this host itself, which a libvirtd does not";
+/** As long as the client waits. */
+const forever = new AbortController().signal;
+const settleMs = 4_000;
+
+/** A question of a source. Without a journal or a secret it comes from a host of an older version. */
+export interface Question extends Identity {
+  readonly journal?: string;
+  readonly secret?: string;
+}
+
+/** How often a mute QEMU is tried again. */
+const takeUpAgainMs = 2_000;
+
+const notKnown = (migrationId: string, why: string): LibvirtError =>
+  no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
+
+export class Migrations {
+  readonly #host: Host;
+  readonly #outgoing = new Map<string, Outgoing>();
+  readonly #incoming = new Map<string, Incoming>();
+  /** Stories that cannot be read, by migration: nothing that is asked about these can be answered. */
+  readonly #unreadable = new Map<string, Unreadable>();
+  /** By guest: stories whose QEMU does not answer. */
+  readonly #waiting = new Map<string, OpenStory>();
+  /**
+   * In post-copy a guest may have arrived before Finish is asked, and one that was refused is gone. virsh shows what
+   * Perform has said only if Finish does not complain too.
+   */
+  readonly #unfinished = new Map<string, Incoming>();
+  /** By uuid: migrations that ended before their client asked for the next step, for as long as that client is there. */
+  readonly #lately = new Map<string, SourceReport>();
+  /** Migrations under an id for which settle has been answered here: they cannot come any more. */
+  readonly #settled = new Set<string>();
+
+  /** By migration: those that are coordinated here, until both they and their sources have ended. */
+  readonly #coordinating = new Map<string, Promise<void>>();
+
+  constructor(host: Host) {
+    this.#host = host;
+    host.domains.onGivenUp = (uuid) => this.#giveUp(uuid);
+  }
+
+  /** Goes on with what the journal holds. */
+  async recover(): Promise<RecoveredStories> {
+    const { config, journal, complain } = this.#host;
+    const { stories, unreadable } = await journal.unfinished();
+    for (const { migrationId, reason, path, guest, isCertain } of unreadable) {
+      complain(`${path} cannot be read: ${reason}`);
+      const { uuid, name } = guest;
+      this.#unreadable.set(migrationId, {
+        why: reason,
+        ...(isCertain && uuid !== null && { uuid, name: name ?? undefined }),
+      });
+    }
+    const uuids = new Set<string>();
+    const doubted = new Set(
+      unreadable.flatMap(({ guest, isCertain }) => (isCertain ? (guest.uuid ?? []) : [])),
+    );
+    for (const story of newestFirst(stories)) {
+      try {
+        const { uuid: known = "" } = identityIn(story) ?? {};
+        const isDoubted = doubted.has(known);
+        doubted.add(known);
+        if (!(await ownsItsGuest(this.#host, story, isDoubted))) {
+          await endDisowned(this.#host, story);
+          continue;
+        }
+        const uuid = await this.#takeUp(story);
+        if (uuid === null) await journal.forget(story.migrationId);
+        else uuids.add(uuid);
+      } catch (error) {
+        const identity = identityIn(story);
+        if (error instanceof QemuMuteError && identity !== undefined) {
+          this.#quarantine(story, identity, error);
+          uuids.add(identity.uuid);
+          void this.#takeUpLater(story, identity);
+          continue;
+        }
+        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        this.#unreadable.set(story.migrationId, { why: messageOf(error), ...identityIn(story) });
+      }
+    }
+    const underWay = new Set([...this.#outgoing.values()].map(({ identity }) => identity.migrationId));
+    await endOtherRelays(config.runDirectory, underWay);
+    return { uuids, unreadable: this.#unreadable };
+  }
+
+  /** Returns the guest of a story that is gone on with; null when it had not begun, or its guest is not held for it any more. */
+  async #takeUp(story: OpenStory, isHeld = () => true): Promise<string | null> {
+    const incoming = await Incoming.takeUp(this.#host, story, isHeld);
+    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story, isHeld) : null;
+    if (incoming !== null) this.#keepIncoming(incoming);
+    if (outgoing !== null) {
+      this.#keepOutgoing(outgoing);
+      this.#keepCoordinating(outgoing, coordinateAgain(this.#host, outgoing, this.#cookies, story));
+    }
+    return (incoming ?? outgoing)?.identity.uuid ?? null;
+  }
+
+  /** Until its QEMU answers or ends, nothing about the migration can be answered. */
+  #quarantine({ migrationId }: OpenStory, identity: Identity, error: QemuMuteError): void {
+    const { domains, complain } = this.#host;
+    const why = `${error.message} in the migration ${migrationId}`;
+    this.#unreadable.set(migrationId, { why });
+    const entry = domains.entryFor(identity);
+    entry.authority.send({ type: "host.examined", found: { left: "unknown", why, elsewhere: true } });
+    complain(`${entry.name} is quarantined: ${why}`);
+  }
+
+  async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
+    const { clock, complain, domains } = this.#host;
+    // An operator can end the quarantine: the story has ended then, and is not gone on with.
+    const isHeld = () =>
+      !domains.isStopped && this.#waiting.get(uuid) === story && domains.quarantineOf(uuid) !== null;
+    this.#waiting.set(uuid, story);
+    for (;;) {
+      await pause(clock, takeUpAgainMs);
+      if (domains.isStopped || this.#waiting.get(uuid) !== story) return;
+      // Its QEMU is being ended, which can fail.
+      if (!isHeld()) continue;
+      try {
+        const taken = await this.#takeUp(story, isHeld);
+        // It was given up while its QEMU was being looked for.
+        if (taken === null && !isHeld()) continue;
+        this.#waiting.delete(uuid);
+        this.#unreadable.delete(story.migrationId);
+        return;
+      } catch (error) {
+        if (error instanceof QemuMuteError) continue;
+        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        return;
+      }
+    }
+  }
+
+  /** An operator has ended what was here of a guest: its story ends too, before the guest's record is removed. */
+  async #giveUp(uuid: string): Promise<void> {
+    const story = this.#waiting.get(uuid);
+    if (story !== undefined) {
+      await endDisowned(this.#host, story);
+      this.#waiting.delete(uuid);
+      this.#unreadable.delete(story.migrationId);
+    }
+    // A question about it is answered "not known" from then on, as it was while the guest was quarantined.
+    await this.#endDoubt(uuid, await this.#host.domains.presenceOf(uuid).catch(() => undefined));
+  }
+
+  /** Begin at the source: takes the job, and tells what the destination must match. */
+  async begin(entry: ManagedDomain, words: StepWords, client: RpcClient | null) {
+    const { parameters } = words;
+    await checkMayLeave(this.#host, entry, words);
+    const outgoing = await this.#depart(entry, words, client);
+    void client?.closed.then(() => outgoing.abandon());
+    const guest = valueIn(await outgoing.peer.begin(forever));
+    const xml = parameters.xml ?? outgoing.domain.xml;
+    return { xml, cookieOut: await beginCookie(this.#host, outgoing, guest), outgoing, guest };
+  }
+
+  /** Prepare at the destination: starts its QEMU, and tells where it listens. */
+  async prepare(
+    words: StepWords,
+    client: RpcClient | null,
+    tunnel?: RpcStream,
+  ): Promise<{ cookieOut: Uint8Array; uriOut: string }> {
+    const { domains, ids, config, journal } = this.#host;
+    const { parameters, flags } = words;
+    if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
+    const given = domains.parse(parameters.xml);
+    const cookie = readBeginCookie(this.#host, words.cookie, given);
+    const domain = renamed(domains, given.xml, parameters.name);
+    checkEmulator(config, domain);
+    const known = cookie?.switchover;
+    if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
+    const migrationId = known?.migration ?? ids.next();
+    const identity = { migrationId, uuid: domain.uuid, name: domain.name };
+    if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
+      throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
+    // A coordinator that was restarted asks again; a tunnel has broken with it.
+    const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
+    this.#host.tokens.check(domain.uuid, migrationId);
+    checkEncrypted(config, words);
+    const { disks, images } = disksThatCome(domain.model, words, cookie);
+    const stream = streamWishOf(words, config.migration.tls);
+    if (stream.postcopy !== undefined && known === undefined)
+      throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
+    const guest: GuestDescription = {
+      uuid: domain.uuid,
+      guestWas: flags.has("PAUSED") ? "paused" : "running",
+      qemuVersion: known?.qemu ?? "",
+      memoryBytes: known?.memory ?? bytesOf(domain),
+      capabilities: capabilitiesIn(cookie, stream),
+      disks,
+      fencingToken: known?.fencing ?? null,
+    };
+    const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
+    const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
+    const disksPlace = disksAt(config, parameters);
+    const arriving: Arriving = {
+      ...{ identity, domain, guest, persistent, transport, images, stream, client },
+      nameAtSource: given.name,
+      secret: known?.secret ?? null,
+      disksAt:
+        images.length === 0 || typeof disksPlace === "string" ? disksPlace : await atOneAddress(disksPlace),
+    };
+    const incoming = under ?? (await this.#arrive(arriving));
+    incoming.ledBy(client);
+    void client?.closed.then(() =>
+      this.#abandonUnlessLed(incoming, client, known !== undefined && flags.has("PEER2PEER")),
+    );
+    const [answer] = await Promise.all([
+      incoming.peer.prepare(guest, forever),
+      this.#orRefuse(incoming, incoming.recordBegun()),
+    ]);
+    const prepared = valueIn(answer);
+    if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
+    const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
+    return { cookieOut, uriOut: prepared.uri };
+  }
+
+  /** Perform at the source; of a peer-to-peer migration all of it. */
+  async perform(
+    entry: ManagedDomain,
+    words: StepWords,
+    destinationUri: string | null,
+    client: RpcClient,
+  ): Promise<{ cookieOut: Uint8Array }> {
+    const { parameters, flags } = words;
+    if (flags.has("PEER2PEER")) {
+      if (destinationUri === null) throw no("INVALID_ARG", "no destination URI passed");
+      await this.peerToPeer(entry, words, destinationUri);
+      return { cookieOut: empty };
+    }
+    if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
+    const outgoing = this.#outgoingOf(entry);
+    outgoing.checkLedBy("Perform", this.#saidBy(entry, words.cookie), client);
+    const prepared = await this.#orGiveUp(outgoing, () => {
+      const it = preparedOf(this.#host, entry, words);
+      if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
+      return it;
+    });
+    outgoing.tune(limitsOf(parameters));
+    valueIn(await outgoing.perform(prepared, forever));
+    return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
+  }
+
+  /**
+   * Perform of version 2, which has no Begin before it and no Confirm after it: the source settles with the destination by
+   * itself, under the id that the destination has given the migration. One that cannot be asked, such as a libvirtd, has
+   * the guest from here on, as with libvirt.
+   */
+  async performAlone(entry: ManagedDomain, words: StepWords): Promise<void> {
+    await checkMayLeave(this.#host, entry, words);
+    const { switchover: known } = readPrepareCookie(this.#host, words.cookie, entry) ?? {};
+    const prepared = preparedOf(this.#host, entry, words);
+    if (known !== undefined && (await this.#host.journal.has(known.migration)))
+      throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
+    const outgoing = await this.#depart(entry, words, null, known?.migration);
+    try {
+      valueIn(await outgoing.peer.begin(forever));
+      valueIn(await outgoing.perform(prepared, forever));
+    } catch (error) {
+      await outgoing.peer.confirm({ cancelled: true }, forever);
+      await outgoing.ended;
+      throw error;
+    }
+    if (prepared.settle !== undefined) outgoing.abandon();
+    else {
+      await outgoing.peer.confirm({ cancelled: false }, forever);
+      await outgoing.ended;
+    }
+  }
+
+  /** Finish at the destination; the domain when it runs here, and the cookie that proves it to the source. */
+  async finish(
+    name: string,
+    cancelled: boolean,
+    words: StepWords,
+    client: RpcClient,
+  ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
+    const incoming = this.#incomingOf(name, words.cookie, client);
+    valueIn(await incoming.peer.finish({ cancelled }, forever));
+    const { outcome, failures } = await incoming.ended;
+    const { identity, nameAtSource, receipt } = incoming;
+    this.#unfinished.delete(identity.migrationId);
+    if (outcome === "arrived") {
+      const entry = this.#host.domains.byUuid(identity.uuid);
+      await keepOfPerform(this.#host, entry, words, nameAtSource);
+      return { entry, cookieOut: finishCookie(this.#host, identity, nameAtSource, receipt) };
+    }
+    if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
+    if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    throw no("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
+  }
+
+  /**
+   * The incoming migration that a Finish is about: by the id in the source's cookie, over any connection; without a cookie of
+   * ours, by the name, over the connection that asked for Prepare. @throws LibvirtError
+   */
+  #incomingOf(name: string, cookie: Uint8Array, client: RpcClient): Incoming {
+    const named = [...this.#incoming.values(), ...this.#unfinished.values()].filter(
+      ({ identity }) => identity.name === name,
+    );
+    for (const incoming of named) {
+      const said = this.#saidBy({ name: incoming.nameAtSource, uuid: incoming.identity.uuid }, cookie);
+      if (said === null ? incoming.isLedBy(client) : said.migrationId === incoming.identity.migrationId)
+        return incoming;
+    }
+    const why = named.length === 0 ? "" : " of this connection";
+    throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
+  }
+
+  /** The migration that a cookie names; null when it names none, or is another guest's. @throws LibvirtError */
+  #saidBy(domain: Pick<Domain, "name" | "uuid">, cookie: Uint8Array): Said | null {
+    try {
+      return saidIn(this.#host, cookie, domain);
+    } catch (error) {
+      if (error instanceof LibvirtError && isOfAnotherGuest(error.cause)) return null;
+      throw error;
+    }
+  }
+
+  /** Confirm at the source: resolves when the domain is idle again, or gone. */
+  async confirm(
+    entry: ManagedDomain,
+    cancelled: boolean,
+    words: StepWords,
+    client: RpcClient,
+  ): Promise<void> {
+    // It ended before: the client that confirms its end has nothing left to do.
+    if (cancelled && !this.#outgoing.has(entry.uuid) && this.#lately.delete(entry.uuid)) return;
+    const outgoing = this.#outgoingOf(entry);
+    const said = this.#saidBy(outgoing.domain, words.cookie);
+    const answer = await outgoing.confirm({ cancelled, said, client }, forever);
+    const { outcome, failures } = valueIn(answer);
+    await outgoing.ended;
+    if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
+  }
+
+  /** For the migration under way, and for the next one. */
+  tune(entry: ManagedDomain, limits: Partial<Limits>): void {
+    Object.assign(entry.limits, limits);
+    this.#outgoing.get(entry.uuid)?.tune(limits);
+  }
+
+  /** An incoming guest whose record cannot be written is refused at once. */
+  async #orRefuse(incoming: Incoming, recording: Promise<void>): Promise<void> {
+    try {
+      await recording;
+    } catch (error) {
+      incoming.abandon();
+      await incoming.ended;
+      throw error;
+    }
+  }
+
+  /** libvirt's client does not confirm what Perform has refused. */
+  async #orGiveUp<T>(outgoing: Outgoing, look: () => T): Promise<T> {
+    try {
+      return look();
+    } catch (error) {
+      outgoing.abandon();
+      await outgoing.ended;
+      throw error;
+    }
+  }
+
+  /** @throws LibvirtError when it is not under way, or was begun without leave for it, or QEMU cannot. */
+  async goOver(entry: ManagedDomain): Promise<void> {
+    const outgoing = this.#outgoing.get(entry.uuid);
+    if (outgoing === undefined)
+      throw no("OPERATION_INVALID", "post-copy can only be started while outgoing migration is in progress");
+    if (!outgoing.mayGoOver)
+      throw no(
+        "OPERATION_INVALID",
+        "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag",
+      );
+    const { applied, why } = await outgoing.goOver();
+    if (!applied) throw no("OPERATION_INVALID", why);
+  }
+
+  /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
+  async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+    const output = await this.lead(entry, words, destinationUri);
+    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+  }
+
+  /** As `peerToPeer`, however it ends. @throws LibvirtError when it could not begin. */
+  async lead(
+    entry: ManagedDomain,
+    words: StepWords,
+    destinationUri: string,
+    migrationId?: string,
+  ): Promise<CoordinatorOutput> {
+    const { flags, parameters } = words;
+    const uri = destinationOfClient(this.#host.config, destinationUri);
+    await checkMayLeave(this.#host, entry, words);
+    const outgoing = await this.#depart(entry, words, null, migrationId);
+    const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
+      destinationUri: uri,
+      flags,
+      parameters,
+    });
+    this.#keepCoordinating(outgoing, coordinating);
+    const output = await coordinating;
+    if (output.kind !== "undecided") await outgoing.ended;
+    return output;
+  }
+
+  async #arrive(arriving: Arriving): Promise<Incoming> {
+    const { domains, tokens } = this.#host;
+    const { identity, domain } = arriving;
+    const { migrationId, uuid } = identity;
+    /** A source may have asked meanwhile how it ended, or an operator have destroyed it. */
+    const mayBegin = () => !this.#settled.has(migrationId);
+    const entry = await domains.arrive(domain, migrationId, async () => {
+      const begun = this.#incoming.get(migrationId);
+      if (begun === undefined) this.#settled.add(migrationId);
+      else await begun.destroy();
+    });
+    try {
+      await tokens.admit(uuid, migrationId);
+      const incoming = await Incoming.begin(this.#host, arriving, mayBegin);
+      this.#keepIncoming(incoming);
+      return incoming;
+    } catch (error) {
+      await domains.migrationEnded(entry, migrationId, { left: "nothing" }, { why: "failed" });
+      throw error;
+    }
+  }
+
+  /** A coordinator in the source's host connects again after a restart: it has some time for that. */
+  async #abandonUnlessLed(incoming: Incoming, client: RpcClient, returns: boolean): Promise<void> {
+    const { clock, deadlines } = this.#host;
+    if (returns) await pause(clock, deadlines.reconnectMs);
+    if (incoming.isLedBy(client)) incoming.abandon();
+  }
+
+  async #depart(
+    entry: ManagedDomain,
+    words: StepWords,
+    client: RpcClient | null,
+    migrationId?: string,
+  ): Promise<Outgoing> {
+    const { parameters, flags } = words;
+    const host = this.#host;
+    const { migration } = host.config;
+    const outgoing = await Outgoing.begin(host, entry, {
+      migrationId: migrationId ?? host.ids.next(),
+      secret: newSecret(host.ids),
+      client,
+      name: parameters.name ?? entry.name,
+      undefineSource: flags.has("UNDEFINE_SOURCE"),
+      abortOnError: flags.has("ABORT_ON_ERROR"),
+      // One connection goes through it.
+      relayed: migration.relay && !flags.has("TUNNELLED") && !flags.has("PARALLEL"),
+      limits: limitsOf(parameters),
+      stream: streamWishOf(words, migration.tls),
+      storage: copyOf(host.domains.liveOf(entry).domain.model, words),
+    });
+    this.#keepOutgoing(outgoing);
+    return outgoing;
+  }
+
+  readonly #cookies: Cookies = {
+    ofPerform: (outgoing, words) =>
+      performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
+    ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
+    saidIn: ({ domain }, cookie) => {
+      try {
+        return this.#saidBy(domain, cookie);
+      } catch (error) {
+        // Without the receipt the source asks.
+        this.#host.complain(`after Finish of ${domain.name}: ${messageOf(error)}`);
+        return null;
+      }
+    },
+    preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
+  };
+
+  /**
+   * As the destination: whether the guest has been taken here. A migration that never came is refused, for good, when this
+   * host's own journal proves that it never came. `undecidable` until something happens on this host: its journal is lost
+   * or cannot be read, or the guest is quarantined.
+   * @throws LibvirtError OPERATION_TIMEOUT when it is not known yet.
+   */
+  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
+    const { journal, clock, domains } = this.#host;
+    const { migrationId, uuid } = question;
+    const isUnreadable = this.#unreadable.has(migrationId) || journal.isDoubtful(migrationId);
+    const isAsked = isUnreadable || this.#incoming.has(migrationId);
+    const decided = isAsked ? null : await journal.decisionOf(migrationId);
+    const isQuarantined = domains.quarantineOf(uuid) !== null;
+    const isOtherJournal = question.journal !== undefined && question.journal !== journal.identity;
+    const answer = answerOfHost({
+      isUnreadable,
+      decided,
+      isOtherJournal,
+      // It may have come meanwhile.
+      isComing: this.#incoming.has(migrationId),
+      isQuarantined,
+    });
+    switch (answer) {
+      case "taken":
+      case "refused":
+        return answer;
+      case "askMachine":
+        return this.#askMachine(question, how);
+      case "unknown":
+        return "undecidable";
+      case "refuseForGood":
+        this.#settled.add(migrationId);
+        await journal.append({
+          kind: "tombstone",
+          migrationId,
+          side: "destination",
+          atMs: clock.now(),
+          uuid,
+        });
+        return "refused";
+    }
+  }
+
+  async #askMachine(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
+    const { migrationId, uuid, secret } = question;
+    const begun = this.#incoming.get(migrationId);
+    // A client may know what has been decided; only the source's own question makes this host decide.
+    const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
+    if (decided !== null && !begun?.isAskedBy(secret)) return decided;
+    const incoming = this.#incomingAsked(question);
+    if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
+    return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
+  }
+
+  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  async adopt(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "adopted")) return;
+    await this.#checkUnreadable(entry);
+    await this.#host.domains.adopt(entry, async (presence) => {
+      const incoming = presence?.incoming ?? null;
+      await this.#endDoubt(entry.uuid, presence, (migrationId) =>
+        migrationId === incoming ? "taken" : null,
+      );
+    });
+    this.#outgoing.delete(entry.uuid);
+  }
+
+  /** An operator says that no guest is on this host. @throws LibvirtError */
+  async release(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "released")) return;
+    await this.#host.domains.release(entry);
+  }
+
+  /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
+  async #checkUnreadable({ uuid, name }: ManagedDomain): Promise<void> {
+    const presence = await this.#host.domains.presenceOf(uuid).catch(() => undefined);
+    const migrationId = presence?.incoming ?? presence?.departing ?? null;
+    if (migrationId === null || !this.#unreadable.has(migrationId)) return;
+    if ((await this.#host.journal.find(migrationId)).kind === "story")
+      throw no(
+        "OPERATION_INVALID",
+        `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
+      );
+  }
+
+  /** Whether a migration under way is ended by what an operator says. */
+  async #decided(entry: ManagedDomain, how: "adopted" | "released"): Promise<boolean> {
+    const { job, authority } = entry;
+    if (job?.decide === undefined || !authority.getSnapshot().matches("departing")) return false;
+    await job.decide(how);
+    return true;
+  }
+
+  /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
+  async #endDoubt(
+    uuid: string,
+    presence: Presence | undefined,
+    decide: (migrationId: string) => Decision | null = () => null,
+  ): Promise<void> {
+    const { journal, domains } = this.#host;
+    const name = domains.nameOf(uuid) ?? uuid;
+    const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
+    const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
+    for (const migrationId of new Set([...named, ...unreadable])) {
+      const { kind } = await journal.find(migrationId);
+      if (kind !== "unreadable" && kind !== "absent") continue;
+      await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
+      this.#unreadable.delete(migrationId);
+    }
+  }
+
+  /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
+  #incomingAsked({ migrationId, uuid, secret }: Question): Incoming | undefined {
+    const incoming = this.#incoming.get(migrationId);
+    if (incoming === undefined) return undefined;
+    if (incoming.identity.uuid !== uuid)
+      throw no("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
+    if (!incoming.isAskedBy(secret))
+      throw no(
+        "OPERATION_DENIED",
+        `the question about ${migrationId} does not carry the secret of its source`,
+      );
+    return incoming;
+  }
+
+  /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
+  async announce(identity: Question): Promise<void> {
+    const incoming = this.#incomingAsked(identity);
+    if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
+    valueIn(await incoming.peer.announce(identity, AbortSignal.timeout(settleMs)));
+  }
+
+  /** As the destination in post-copy: listens again for a source whose connection was lost. */
+  async reconnect(identity: Question): Promise<Reconnection> {
+    const { migrationId } = identity;
+    const incoming = this.#incomingAsked(identity);
+    if (this.#unreadable.has(migrationId)) throw notKnown(migrationId, "its story cannot be read");
+    if (incoming === undefined && (await this.#host.journal.decisionOf(migrationId)) === null)
+      throw notKnown(migrationId, "this host's journal does not know it");
+    if (incoming === undefined)
+      return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
+    return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
+  }
+
+  /** Resolves when the coordinator and the source of that migration are at their ends here; at once when none is here. */
+  async coordinating(migrationId: string): Promise<void> {
+    await this.#coordinating.get(migrationId);
+  }
+
+  #keepCoordinating({ identity, ended }: Outgoing, coordinating: Promise<unknown> | null): void {
+    const { migrationId } = identity;
+    const both = Promise.all([coordinating, ended]).then(() => {
+      this.#coordinating.delete(migrationId);
+    });
+    both.catch(() => {});
+    this.#coordinating.set(migrationId, both);
+  }
+
+  #keepOutgoing(outgoing: Outgoing): void {
+    const { uuid } = outgoing.identity;
+    this.#outgoing.set(uuid, outgoing);
+    this.#lately.delete(uuid);
+    void outgoing.ended.then((report) => {
+      if (report.outcome === "stuck") return;
+      this.#outgoing.delete(uuid);
+      if (report.outcome !== "stayed" || !outgoing.isLed) return;
+      this.#lately.set(uuid, report);
+      void outgoing.leaderGone.then(() => {
+        if (this.#lately.get(uuid) === report) this.#lately.delete(uuid);
+      });
+    });
+  }
+
+  #keepIncoming(it: Incoming): void {
+    const { migrationId, name } = it.identity;
+    this.#incoming.set(migrationId, it);
+    for (const [id, { identity }] of this.#unfinished)
+      if (identity.name === name) this.#unfinished.delete(id);
+    void it.ended.then(({ outcome }) => {
+      if (outcome === "stuck") return;
+      this.#incoming.delete(migrationId);
+      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(migrationId, it);
+    });
+  }
+
+  #outgoingOf(entry: ManagedDomain): Outgoing {
+    const outgoing = this.#outgoing.get(entry.uuid);
+    const lately = outgoing === undefined ? this.#lately.get(entry.uuid) : undefined;
+    if (lately !== undefined) throw errorOf(lately.failures, `the migration ended ${lately.outcome}`);
+    if (outgoing === undefined) throw no("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
+    return outgoing;
+  }
+
+  /** What is defined at arrival. @throws LibvirtError when it is another domain's. */
+  #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
+    if (persistentXml === undefined) return xml;
+    const persistent = renamed(this.#host.domains, persistentXml, name);
+    checkEmulator(this.#host.config, persistent);
+    if (persistent.uuid !== uuid)
+      throw no(
+        "CONFIG_UNSUPPORTED",
+        `the persistent XML is of the domain ${persistent.uuid}, not of ${uuid}`,
+      );
+    return persistent.xml;
+  }
+}
+
+const isOfAnotherGuest = (error: unknown): boolean =>
+  error instanceof CookieError && (error.code === "wrong-name" || error.code === "wrong-uuid");
+
+const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
+  bandwidthMiBps === undefined ? {} : { bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps };
+
+const bytesOf = ({ model }: Domain): number => (model === undefined ? 0 : memoryKiB(model.memory) * 1024);
+
+/** @throws LibvirtError with the failures' own words. */
+function valueIn<T>(answer: Answer<T>): T {
+  if (answer.kind === "done") return answer.value;
+  const { failures = [], message, qemu = [] } = answer.cause;
+  if (failures.length > 0) throw errorOf(failures, message);
+  const words = qemu.length === 0 ? message : `${message}: ${qemu.join(" | ")}`;
+  throw no(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
+}
+
+export function errorOf(failures: readonly Failure[], otherwise: string): LibvirtError {
+  const [first] = failures;
+  if (first === undefined) return no("OPERATION_FAILED", otherwise);
+  if (first.code === "aborted") return no("OPERATION_ABORTED", "job 'migration out' canceled by client");
+  return no("OPERATION_FAILED", failures.map(describeFailure).join("; "));
+}

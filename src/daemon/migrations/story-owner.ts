@@ -1,0 +1,80 @@
+// Which stories of a restarted host still decide about their guests. A guest belongs to the migration that its record on
+// disk names: a story that an operator has given up must not touch the guest that has come back since (G1).
+
+import * as z from "zod/mini";
+import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import { hasEnded, summaryOf } from "../../drivers/journal/summary.js";
+import { handle } from "../../drivers/qemu/handle-file.js";
+import { isFinal } from "../../machines/shared/states.js";
+import { isGoneOnWith } from "../../protocol/host-evidence.js";
+import type { Identity } from "../../protocol/messages.js";
+import type { Side } from "../../protocol/steps.js";
+import type { Presence } from "../domains/records.js";
+import type { Host } from "../host.js";
+
+/** The QEMU of a story: the source's own, or the one in the directory that its destination made. */
+const whereabouts = z.object({
+  qemu: z.exactOptional(handle),
+  directory: z.exactOptional(z.string()),
+});
+
+/** The guest of a story, under its name on this host. */
+export function identityIn({ records }: OpenStory): Identity | undefined {
+  const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
+  return opened?.kind === "opened" ? opened.input.identity : undefined;
+}
+
+export const newestFirst = (stories: readonly OpenStory[]): OpenStory[] =>
+  stories.toSorted((one, other) => begunMs(other) - begunMs(one));
+const begunMs = ({ records }: OpenStory): number => records[0]?.atMs ?? 0;
+
+/** `isDoubted`: another story of the guest is newer, or cannot be read. */
+export async function ownsItsGuest(
+  { domains }: Host,
+  story: OpenStory,
+  isDoubted: boolean,
+): Promise<boolean> {
+  const identity = identityIn(story);
+  if (identity === undefined) return true;
+  // A record that cannot be read says nothing against the story.
+  const record = await domains.presenceOf(identity.uuid).catch(() => undefined);
+  return isGoneOnWith({
+    migrationId: story.migrationId,
+    recorded: record === undefined ? undefined : (record.incoming ?? record.departing),
+    isDoubted,
+    isItsQemu: record !== undefined && isQemuOf(story, record),
+  });
+}
+
+function isQemuOf({ records }: OpenStory, record: Presence): boolean {
+  return records.some((opened) => {
+    if (opened.kind !== "opened") return false;
+    const { success, data } = whereabouts.safeParse(opened.host);
+    if (!success) return false;
+    if (data.qemu === undefined) return data.directory !== undefined && data.directory === record.directory;
+    const { pid, startTicks } = data.qemu;
+    return record.handle?.pid === pid && record.handle.startTicks === startTicks;
+  });
+}
+
+/** Ends a story that does not own its guest any more. What it has decided as a destination stands. */
+export async function endDisowned({ journal, clock, complain }: Host, story: OpenStory): Promise<void> {
+  const { migrationId } = story;
+  const { states, decision } = summaryOf(migrationId, story.records);
+  const end = {
+    source: "lost",
+    destination: decision === "taken" ? "lost" : "refused",
+    coordinator: "ended",
+  };
+  const message = "the guest was given up here, or has moved on since, before the migration had ended";
+  for (const side of ["source", "destination", "coordinator"] as const satisfies Side[]) {
+    const state = states[side];
+    if (state === undefined || isFinal(side, state)) continue;
+    await journal.append({
+      ...({ kind: "state", event: "host.examined", undone: [], learned: {} } as const),
+      ...{ migrationId, side, atMs: clock.now(), state: end[side] },
+      because: [{ code: "died", step: "settle", side, message }],
+    });
+  }
+  if (!hasEnded({ states })) complain(`${story.path} is not gone on with: ${message}`);
+}

@@ -1,0 +1,39 @@
+// How the daemon says no: libvirt's codes, its own words.
+
+import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import { printable, printableLines } from "../../protocol/printable.js";
+
+/** libvirt puts a sentence before the detail, which clients and people know errors by. */
+const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
+  INTERNAL_ERROR: "internal error",
+  INVALID_ARG: "invalid argument",
+  OPERATION_FAILED: "operation failed",
+  XML_ERROR: "XML error",
+  NO_DOMAIN: "Domain not found",
+  OPERATION_INVALID: "Requested operation is not valid",
+  CONFIG_UNSUPPORTED: "unsupported configuration",
+  OPERATION_TIMEOUT: "Timed out during operation",
+  ARGUMENT_UNSUPPORTED: "argument unsupported",
+  OPERATION_ABORTED: "operation aborted",
+  OPERATION_UNSUPPORTED: "Operation not supported",
+  OPERATION_DENIED: "operation forbidden",
+  MIGRATE_UNSAFE: "Unsafe migration",
+};
+
+export function no(code: keyof typeof errorCodes, detail: string, options?: ErrorOptions): LibvirtError {
+  const sentence = sentences[code];
+  // Clients print it as it is. Faults of an XML are a line each.
+  const told = code === "XML_ERROR" ? printableLines(detail) : printable(detail);
+  return new LibvirtError(
+    {
+      code: errorCodes[code],
+      domain: errorDomains.QEMU,
+      message: sentence === undefined ? told : `${sentence}: ${told}`,
+      str1: sentence === undefined ? "%s" : `${sentence}: %s`,
+      str2: told,
+    },
+    options,
+  );
+}
+
+export const noAgent = (): LibvirtError => no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");

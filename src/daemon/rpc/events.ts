@@ -1,0 +1,114 @@
+// Who wants to hear what happens to domains, and telling them: by callback ids, or in the old form without.
+
+import { eventIds, lifecycleEvents } from "../../drivers/libvirt-rpc/constants.js";
+import { remote } from "../../drivers/libvirt-rpc/procedures.js";
+import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import { finishedStats } from "../domains/job.js";
+import type { LifecycleEvent, ManagedDomain } from "../domains/managed-domain.js";
+import type { Host } from "../host.js";
+import { no } from "./errors.js";
+import { wire } from "./wire.js";
+
+interface Callback {
+  readonly id: number;
+  readonly event: number;
+  /** Null: of all domains. */
+  readonly uuid: string | null;
+}
+
+interface Listener {
+  readonly callbacks: Callback[];
+  nextId: number;
+  /** The old form. */
+  readonly events: Set<number>;
+}
+
+/** Beside the lifecycle, a client may register for events that do not happen here. */
+const known: ReadonlySet<number> = new Set(Object.values(eventIds));
+const mostEventId = 30;
+
+export class EventClients {
+  readonly #listeners = new Map<RpcClient, Listener>();
+
+  constructor({ domains, jobs }: Host) {
+    domains.onEvent((it) => this.#tell(it));
+    jobs.listen({
+      iterated: (domain, iteration) =>
+        this.#tellCallbacks(eventIds.migrationIteration, domain, (client, callbackID) =>
+          client.send(remote.messages.domainEventCallbackMigrationIteration, {
+            callbackID,
+            dom: wire(domain),
+            iteration,
+          }),
+        ),
+      ended: (domain, job) =>
+        this.#tellCallbacks(eventIds.jobCompleted, domain, (client, callbackID) =>
+          client.send(remote.messages.domainEventCallbackJobCompleted, {
+            callbackID,
+            dom: wire(domain),
+            params: finishedStats(job).params,
+          }),
+        ),
+    });
+  }
+
+  /** The callback's id, counted from 0 for each client. */
+  register(client: RpcClient, event: number, uuid: string | null): number {
+    this.#check(event);
+    const listener = this.#of(client);
+    const id = listener.nextId++;
+    listener.callbacks.push({ id, event, uuid });
+    return id;
+  }
+
+  deregister(client: RpcClient, id: number): void {
+    const { callbacks } = this.#of(client);
+    const index = callbacks.findIndex((it) => it.id === id);
+    if (index === -1) throw no("INVALID_ARG", `domain event callback ${id} not registered`);
+    callbacks.splice(index, 1);
+  }
+
+  registerOld(client: RpcClient, event: number): void {
+    this.#check(event);
+    this.#of(client).events.add(event);
+  }
+
+  deregisterOld(client: RpcClient, event: number): void {
+    if (!this.#of(client).events.delete(event))
+      throw no("INVALID_ARG", `domain event ${event} not registered`);
+  }
+
+  #check(event: number): void {
+    if (!known.has(event) && !(event >= 0 && event < mostEventId))
+      throw no("INVALID_ARG", `unsupported event ID ${event}`);
+  }
+
+  #of(client: RpcClient): Listener {
+    let listener = this.#listeners.get(client);
+    if (listener === undefined) {
+      listener = { callbacks: [], nextId: 0, events: new Set() };
+      this.#listeners.set(client, listener);
+      void client.closed.then(() => this.#listeners.delete(client));
+    }
+    return listener;
+  }
+
+  #tell({ domain, event, detail }: LifecycleEvent): void {
+    const body = { dom: wire(domain), event: lifecycleEvents[event], detail };
+    this.#tellCallbacks(eventIds.lifecycle, domain, (client, callbackID) =>
+      client.send(remote.messages.domainEventCallbackLifecycle, { callbackID, ...body }),
+    );
+    for (const [client, { events }] of this.#listeners)
+      if (events.has(eventIds.lifecycle)) client.send(remote.messages.domainEventLifecycle, body);
+  }
+
+  #tellCallbacks(
+    event: number,
+    { uuid }: ManagedDomain,
+    send: (client: RpcClient, callbackId: number) => void,
+  ): void {
+    for (const [client, { callbacks }] of this.#listeners)
+      for (const it of callbacks)
+        if (it.event === event && (it.uuid === null || it.uuid === uuid)) send(client, it.id);
+  }
+}

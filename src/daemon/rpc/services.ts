@@ -1,0 +1,270 @@
+// libvirt's procedures, as the daemon answers them: the connection, its domains, their events.
+
+import { cpus, totalmem } from "node:os";
+import { domainStates, features } from "../../drivers/libvirt-rpc/constants.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
+import { decisions, moveEnds, own, reconnections } from "../../drivers/libvirt-rpc/own-procedures.js";
+import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
+import { type Handlers, type Service, serve, serveRemote } from "../../drivers/libvirt-rpc/service.js";
+import type { Reconnection } from "../../protocol/messages.js";
+import { isMigrationId } from "../../protocol/peer-text.js";
+import { quoted } from "../../protocol/printable.js";
+import { checkAskedBinary } from "../domains/emulators.js";
+import { isActive, type ManagedDomain, quarantineOf } from "../domains/managed-domain.js";
+import type { Standing } from "../domains/records.js";
+import type { Host } from "../host.js";
+import { hostFacts } from "../host-facts.js";
+import { Moves } from "../migrations/named-migrations.js";
+import type { Migrations } from "../migrations/registry.js";
+import { wordsOf } from "../migrations/request.js";
+import { capabilities } from "./capabilities.js";
+import { no } from "./errors.js";
+import { EventClients } from "./events.js";
+import { allOf, checkFlags } from "./flags.js";
+import { isListed, listFlags } from "./listing.js";
+import { migrateHandlers } from "./migration.js";
+import { powerHandlers } from "./power.js";
+import { statsHandlers } from "./stats.js";
+import { wire } from "./wire.js";
+
+/** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
+const libvirtVersion = 9_000_000n;
+const supported: ReadonlySet<number> = new Set([
+  features.migrationP2p,
+  features.migrationV2,
+  features.migrationV3,
+  features.migrateChangeProtection,
+  features.typedParamString,
+  features.xmlMigratable,
+  features.migrationOffline,
+  features.migrationParams,
+  features.remoteEventCallback,
+  features.remoteCloseCallback,
+]);
+
+const defineFlags = { validate: 1 };
+const createFlags = { paused: 1, validate: 16 };
+const destroyFlags = { graceful: 1 };
+/** There is nothing of the kind here, so it is removed with the definition. */
+const undefineFlags = { managedSave: 1, snapshots: 2, nvram: 4, keepNvram: 8, checkpoints: 16 };
+const messageFlags = { deprecation: 1, tainting: 2 };
+const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
+
+export function services(host: Host, migrations: Migrations): readonly Service[] {
+  const { domains } = host;
+  const moves = new Moves(host, migrations);
+  const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
+  const started = async (entry: ManagedDomain, paused: boolean) => {
+    if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
+    return domains.start(entry.definition, { paused });
+  };
+  const events = new EventClients(host);
+
+  const handlers: Handlers<typeof remote.procedures> = {
+    connectOpen: ({ name, flags }, client) => {
+      if (name !== null && !/^qemu:\/\/\/(system|session)$/.test(name))
+        throw no("NO_CONNECT", `no connection driver available for ${name}`);
+      if ((flags & 1) !== 0) client.readOnly = true;
+    },
+    connectClose: () => {},
+    connectGetType: () => ({ type: "QEMU" }),
+    connectGetVersion: async () => {
+      const [major = 0, minor = 0, micro = 0] = (await domains.factsOf("qemu-system-x86_64")).version
+        .split(".")
+        .map(Number);
+      return { hvVer: BigInt(major * 1_000_000 + minor * 1_000 + micro) };
+    },
+    connectGetLibVersion: () => ({ libVer: libvirtVersion }),
+    connectGetHostname: () => ({ hostname: host.config.hostname }),
+    connectGetUri: () => ({ uri: "qemu:///system" }),
+    connectGetCapabilities: () => ({ capabilities: capabilities(host) }),
+    nodeGetInfo: () => ({
+      model: "x86_64",
+      memory: BigInt(Math.floor(totalmem() / 1024)),
+      cpus: cpus().length,
+      mhz: cpus()[0]?.speed ?? 0,
+      nodes: 1,
+      sockets: 1,
+      cores: cpus().length,
+      threads: 1,
+    }),
+    connectSupportsFeature: ({ feature }) => ({ supported: supported.has(feature) ? 1 : 0 }),
+    connectRegisterCloseCallback: () => {},
+    connectUnregisterCloseCallback: () => {},
+    connectListAllDomains: ({ flags }) => {
+      checkFlags(flags, allOf(listFlags));
+      const found = domains.all.filter((it) => isListed(it, flags)).map(wire);
+      return { domains: found, ret: found.length };
+    },
+    connectDomainEventRegisterAny: ({ eventID }, client) => events.registerOld(client, eventID),
+    connectDomainEventDeregisterAny: ({ eventID }, client) => events.deregisterOld(client, eventID),
+    connectDomainEventCallbackRegisterAny: ({ eventID, dom }, client) => ({
+      callbackID: events.register(client, eventID, dom?.uuid ?? null),
+    }),
+    connectDomainEventCallbackDeregisterAny: ({ callbackID }, client) =>
+      events.deregister(client, callbackID),
+
+    domainLookupById: ({ id }) => ({ dom: wire(domains.byId(id)) }),
+    domainLookupByName: ({ name }) => ({ dom: wire(domains.byName(name)) }),
+    domainLookupByUuid: ({ uuid }) => ({ dom: wire(domains.byUuid(uuid)) }),
+    domainDefineXml: async ({ xml }) => {
+      return { dom: wire(await domains.define(domains.parse(xml))) };
+    },
+    domainDefineXmlFlags: async ({ xml, flags }) => {
+      checkFlags(flags, allOf(defineFlags));
+      const domain = domains.parse(xml);
+      if ((flags & defineFlags.validate) !== 0) await domains.build(domain);
+      return { dom: wire(await domains.define(domain)) };
+    },
+    domainCreate: async ({ dom }) => {
+      await started(of(dom), false);
+    },
+    domainCreateWithFlags: async ({ dom, flags }) => {
+      checkFlags(flags, allOf(createFlags));
+      return { dom: wire(await started(of(dom), (flags & createFlags.paused) !== 0)) };
+    },
+    domainCreateXml: async ({ xmlDesc, flags }) => {
+      checkFlags(flags, allOf(createFlags));
+      const paused = (flags & createFlags.paused) !== 0;
+      return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
+    },
+    domainDestroy: async ({ dom }) => {
+      await domains.destroy(of(dom));
+    },
+    domainDestroyFlags: async ({ dom, flags }) => {
+      checkFlags(flags, allOf(destroyFlags));
+      await domains.destroy(of(dom));
+    },
+    domainUndefine: async ({ dom }) => {
+      await domains.undefineRequested(of(dom));
+    },
+    domainUndefineFlags: async ({ dom, flags }) => {
+      checkFlags(flags, allOf(undefineFlags));
+      await domains.undefineRequested(of(dom));
+    },
+    domainSuspend: async ({ dom }) => {
+      await domains.suspend(of(dom));
+    },
+    domainResume: async ({ dom }) => {
+      await domains.resume(of(dom));
+    },
+    domainGetXmlDesc: ({ dom, flags }, client) => {
+      checkFlags(flags, allOf(xmlFlags));
+      // As libvirt does: these are for clients that may start the guest elsewhere.
+      if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
+        throw no("OPERATION_DENIED", "read only access prevents domainGetXmlDesc with secure or migratable");
+      const { live, arriving, definition } = of(dom);
+      const here = live ?? arriving;
+      if (here === null || (flags & xmlFlags.inactive) !== 0)
+        return { xml: (definition ?? here?.domain)?.xml ?? "" };
+      return { xml: withId(here.domain.xml, here.id) };
+    },
+    domainGetOsType: ({ dom }) => {
+      const { live, definition } = of(dom);
+      return { type: (live?.domain ?? definition)?.model?.os.type.text ?? "hvm" };
+    },
+    domainIsActive: ({ dom }) => ({ active: isActive(of(dom)) ? 1 : 0 }),
+    domainIsPersistent: ({ dom }) => ({ persistent: of(dom).definition === null ? 0 : 1 }),
+    domainHasManagedSaveImage: ({ dom, flags }) => {
+      checkFlags(flags, 0);
+      of(dom);
+      return { result: 0 };
+    },
+    /** libvirt's two kinds are about a domain that is deprecated or tainted, which none is here. */
+    domainGetMessages: ({ dom, flags }) => {
+      checkFlags(flags, allOf(messageFlags));
+      const entry = of(dom);
+      const why = quarantineOf(entry);
+      const stopped = entry.live === null ? entry.whyStopped : null;
+      const msgs = [why && `quarantined: ${why}`, stopped].filter((message) => message !== null);
+      return { msgs: flags === 0 ? msgs : [] };
+    },
+    domainGetState: ({ dom, flags }) => {
+      checkFlags(flags, 0);
+      const { state } = of(dom);
+      return { state: domainStates[state.name], reason: state.reason };
+    },
+  };
+
+  return [
+    serveRemote({
+      ...handlers,
+      ...powerHandlers(host),
+      ...statsHandlers(host),
+      ...migrateHandlers(host, migrations),
+    }),
+    serve(own, {
+      settle: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
+      facts: async ({ binary, paths }) => {
+        checkAskedBinary(host.config, binary);
+        return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
+      },
+      announce: async (it) => {
+        await migrations.announce(named(it));
+      },
+      handOver: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+      reconnect: async (it) => reconnected(await migrations.reconnect(named(it))),
+      move: async ({ migrationId, uuid, destinationUri, params, flags }) => {
+        named({ migrationId });
+        const words = wordsOf(params, new Uint8Array(), flags);
+        const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
+        return { end: moveEnds[end], why };
+      },
+      yield: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+      concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
+        named({ migrationId });
+        const entry = domains.all.find((domain) => domain.uuid === uuid);
+        if (entry === undefined && domains.hasGiven(uuid, migrationId)) return;
+        if (entry === undefined)
+          throw no(
+            "OPERATION_INVALID",
+            `${host.config.hostname} has no definition of the guest, and does not know where it is`,
+          );
+        await domains.concede(entry, { migrationId, hostname, uri, sinceMs: host.clock.now() });
+      },
+      release: async ({ uuid }) => {
+        await migrations.release(domains.byUuid(uuid));
+      },
+      adopt: async ({ uuid }) => {
+        await migrations.adopt(domains.byUuid(uuid));
+      },
+      conceded: async ({ migrationId, uuid, secret }) => {
+        named({ migrationId });
+        await domains.conceded(domains.byUuid(uuid), migrationId, secret);
+      },
+      standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
+      settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
+      yieldAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+      handOverAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+      announceAs: async (it) => {
+        await migrations.announce(named(it));
+      },
+      reconnectAs: async (it) => reconnected(await migrations.reconnect(named(it))),
+    }),
+  ];
+}
+
+/** What of a domain libvirt's own procedures cannot tell. */
+function standingOf(entry: ManagedDomain): readonly Standing[] {
+  const { name, uuid } = entry;
+  const quarantined = quarantineOf(entry);
+  if (quarantined === null && entry.away === null) return [];
+  if (entry.away === null) return [{ name, uuid, quarantined, away: null }];
+  const { secret: _, ...away } = entry.away;
+  return [{ name, uuid, quarantined, away }];
+}
+
+const reconnected = (where: Reconnection) =>
+  typeof where === "string"
+    ? { state: reconnections[where], uri: "" }
+    : { state: reconnections.listens, uri: where.uri };
+
+/** @throws LibvirtError when its id is not one. */
+function named<It extends { readonly migrationId: string }>(it: It): It {
+  if (isMigrationId(it.migrationId)) return it;
+  throw no("INVALID_ARG", `${quoted(it.migrationId)} is not the id of a migration`);
+}
+
+/** As a running domain's XML begins at libvirt. */
+const withId = (xml: string, id: number): string =>
+  xml.replace(/<domain(?=[\s>])(?:\s+id=(?:"[^"]*"|'[^']*'))?/, `<domain id="${id}"`);

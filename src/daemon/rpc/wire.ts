@@ -1,0 +1,10 @@
+// A domain as it travels in the answers of procedures.
+
+import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
+import type { ManagedDomain } from "../domains/managed-domain.js";
+
+export const wire = ({ name, uuid, live, arriving }: ManagedDomain): WireDomain => ({
+  name,
+  uuid,
+  id: (live ?? arriving)?.id ?? -1,
+});
