@@ -1,20 +1,18 @@
 // The domains of a host: one domain machine for each uuid, and what libvirt's clients see of it. Names and uuids are
 // reserved before anything is awaited. Upholds G1: no other file gives a start, a stop or a `cont` to a guest's QEMU.
 
-import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createActor } from "xstate";
-import { type BuiltQemu, binaryOf, buildQemu } from "../../drivers/domain/build.js";
+import type { BuiltQemu } from "../../drivers/domain/build.js";
 import { type Domain, parseDomain } from "../../drivers/domain/domain.js";
-import { gatherQemuFacts, type QemuFacts } from "../../drivers/domain/host-facts.js";
+import type { QemuFacts } from "../../drivers/domain/host-facts.js";
 import { DomainXmlError } from "../../drivers/domain/xml/errors.js";
 import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
 import { GuestLog } from "../../drivers/qemu/guest-log.js";
 import { brokenInPostcopy } from "../../drivers/qemu/migration-status.js";
 import type { Monitor } from "../../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../../drivers/qemu/monitor/errors.js";
-import { killByArgument } from "../../drivers/qemu/proc.js";
-import { type Hosting, type QemuHandle, QemuProcess } from "../../drivers/qemu/process.js";
+import type { Hosting, QemuHandle } from "../../drivers/qemu/process.js";
 import { apart } from "../../effects/apart.js";
 import type { Clock } from "../../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../../guests.js";
@@ -23,6 +21,8 @@ import { type Cause, messageOf } from "../../protocol/answer.js";
 import { defaultLimits } from "../../protocol/convergence.js";
 import { isSame } from "../migrations/evidence.js";
 import { no } from "../rpc/errors.js";
+import { answeringQemu, isRunningWhole } from "./adoption.js";
+import { AwayGuests } from "./away-guests.js";
 import { type Authority, bindDomains } from "./effects.js";
 import type { Job } from "./job.js";
 import {
@@ -36,14 +36,8 @@ import {
   reasons,
   type WhyStopped,
 } from "./managed-domain.js";
-import {
-  type Away,
-  type DomainRecords,
-  openDomainRecords,
-  type Presence,
-  readAway,
-  readPresence,
-} from "./records.js";
+import { QemuBuilder, removeLeft } from "./qemu-builder.js";
+import { type Away, type DomainRecords, openDomainRecords, type Presence, readPresence } from "./records.js";
 
 type Kept = Pick<Presence, "incoming" | "handle" | "directory"> & Partial<Presence>;
 
@@ -87,17 +81,14 @@ export class Domains {
   readonly #machine: Authority;
   readonly #byUuid = new Map<string, ManagedDomain>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
-  readonly #facts = new Map<string, Promise<QemuFacts>>();
+  readonly #builder: QemuBuilder;
   /** By uuid: why the guest goes, for the effect that forgets it. */
   readonly #departures = new Map<string, Departure>();
   /** By uuid: libvirt's error of the last effect that failed. */
   readonly #errors = new Map<string, LibvirtError>();
   /** Uuids of which a record of a guest is on disk. */
   readonly #recorded = new Set<string>();
-  /** By uuid: where guests have gone that this host may still define. */
-  readonly #away = new Map<string, Away>();
-  /** By uuid: the same where the record could not be written, as on a full disk. */
-  readonly #unwrittenAway = new Map<string, Away>();
+  readonly #away: AwayGuests;
   /** By uuid: the host that asks for its guest back. */
   readonly #conceded = new Map<string, Away>();
   /** By uuid: definitions that are being written. */
@@ -107,18 +98,19 @@ export class Domains {
   #stopped = false;
   #nextId = 1;
 
-  private constructor(options: DomainsOptions, records: DomainRecords) {
+  private constructor(options: DomainsOptions, records: DomainRecords, away: AwayGuests) {
     this.options = options;
     this.records = records;
+    this.#away = away;
+    this.#builder = new QemuBuilder(options);
     this.#machine = bindDomains(this);
   }
 
   /** Reads the definitions. What runs is found by `examineAll` in domain-recovery.ts. */
   static async open(options: DomainsOptions): Promise<Domains> {
     const records = await openDomainRecords(options.stateDirectory);
-    const domains = new Domains(options, records);
+    const domains = new Domains(options, records, await AwayGuests.open(records));
     const autostarted = await records.autostarts.readAll();
-    for (const [uuid, text] of await records.away.readAll()) domains.#away.set(uuid, readAway(text));
     await removeLeft(options.runDirectory);
     for (const [uuid, xml] of await records.definitions.readAll()) {
       try {
@@ -373,7 +365,7 @@ export class Domains {
 
   /** Whether the definition of a guest that is not here any more left by this offline migration, for good. */
   hasGiven(uuid: string, migrationId: string): boolean {
-    const away = this.#away.get(uuid);
+    const away = this.#away.of(uuid);
     return away?.given === true && away.migrationId === migrationId;
   }
 
@@ -417,8 +409,8 @@ export class Domains {
       if (live === null) throw no("OPERATION_INVALID", "domain is not running");
       const { handle } = live.guest.process;
       const presence = await this.presenceOf(uuid).catch(() => undefined);
-      const answering = await this.#answering(live);
-      const running = await wholeOrNone(answering);
+      const answering = await answeringQemu(live, { clock: this.options.clock, log: this.logOf(name) });
+      const running = await isRunningWhole(answering);
       await record(presence);
       if (presence?.persistent) await this.define(parseDomain(presence.persistent));
       if (entry.away !== null) await this.setAway(uuid, null);
@@ -434,21 +426,6 @@ export class Domains {
       throw error;
     }
     if (entry.job !== null) this.setJob(entry, null);
-  }
-
-  /** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
-  async #answering({ domain: { name }, guest: { process } }: Live): Promise<QemuProcess> {
-    const answers = await process.main.execute("query-status", {}).then(
-      () => true,
-      () => false,
-    );
-    if (answers) return process;
-    const options = { clock: this.options.clock, log: this.logOf(name) };
-    return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
-      throw no("OPERATION_FAILED", `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`, {
-        cause: error,
-      });
-    });
   }
 
   /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
@@ -594,27 +571,10 @@ export class Domains {
   directoryOf = (name: string): string => join(this.options.runDirectory, name);
 
   /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
-  async build(domain: Domain): Promise<BuiltQemu> {
-    const binary = binaryOf(domain.model);
-    const { kvm } = await this.factsOf(binary);
-    try {
-      return buildQemu(domain, { kvm, directory: await this.#channelDirectory() });
-    } catch (error) {
-      throw error instanceof DomainXmlError
-        ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
-        : error;
-    }
-  }
+  build = (domain: Domain): Promise<BuiltQemu> => this.#builder.build(domain);
 
-  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
-  async #channelDirectory(): Promise<string> {
-    const { runDirectory, hosting } = this.options;
-    if (hosting.user === undefined) return runDirectory;
-    const directory = join(runDirectory, "channels");
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await chown(directory, hosting.user.uid, hosting.user.gid);
-    return directory;
-  }
+  /** Asked once for each binary. */
+  factsOf = (binary: string): Promise<QemuFacts> => this.#builder.factsOf(binary);
 
   /** The QEMU of a guest ended while this host did not watch it. */
   noteGone(entry: ManagedDomain, why: Cause): void {
@@ -624,20 +584,6 @@ export class Domains {
   logOf(name: string): GuestLog | undefined {
     const { logDirectory } = this.options.hosting;
     return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
-  }
-
-  /** Asked once for each binary. */
-  factsOf(binary: string): Promise<QemuFacts> {
-    let facts = this.#facts.get(binary);
-    if (facts === undefined) {
-      const directory = this.directoryOf(`${factsPrefix}${this.#facts.size}`);
-      const { clock, hosting } = this.options;
-      const { sandbox, user } = hosting;
-      facts = gatherQemuFacts(binary, { clock, directory, hosting: { sandbox, user } });
-      this.#facts.set(binary, facts);
-      facts.catch(() => this.#facts.delete(binary));
-    }
-    return facts;
   }
 
   /** Durable: a restarted daemon looks for this QEMU. */
@@ -654,9 +600,8 @@ export class Domains {
       ...where,
       xml: domain.xml,
     } satisfies Presence;
-    // The record that stayed because this could not be written is about to be replaced.
-    const away = this.#unwrittenAway.get(domain.uuid);
-    if (away !== undefined) await this.setAway(domain.uuid, away);
+    // The record that stands for what could not be written before is about to be replaced.
+    await this.#away.catchUp(domain.uuid);
     this.#recorded.add(domain.uuid);
     await this.records.presences.write(domain.uuid, JSON.stringify(whole));
   }
@@ -800,26 +745,14 @@ export class Domains {
     this.#forgetTransient(entry);
   }
 
-  /** Durable when it resolves; null: the guest is not elsewhere. */
+  /** Durable when it resolves; null: the guest is not elsewhere. When it rejects, the guest is away all the same. */
   async setAway(uuid: string, away: Away | null): Promise<void> {
     try {
-      if (away === null) await this.records.away.remove(uuid);
-      else await this.records.away.write(uuid, JSON.stringify(away));
-      this.#unwrittenAway.delete(uuid);
-    } catch (error) {
-      if (away === null) throw error;
-      this.#unwrittenAway.set(uuid, away);
-      this.#noteAway(uuid, away);
-      throw error;
+      await this.#away.set(uuid, away);
+    } finally {
+      const entry = this.#byUuid.get(uuid);
+      if (entry !== undefined) entry.away = this.#away.of(uuid);
     }
-    this.#noteAway(uuid, away);
-  }
-
-  #noteAway(uuid: string, away: Away | null): void {
-    if (away === null) this.#away.delete(uuid);
-    else this.#away.set(uuid, away);
-    const entry = this.#byUuid.get(uuid);
-    if (entry !== undefined) entry.away = away;
   }
 
   /** The domain's place, made when it has none: it reserves the name and the uuid. */
@@ -827,7 +760,7 @@ export class Domains {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
       const { bandwidthMiBps, diskBandwidthMiBps, maxDowntimeMs } = defaultLimits;
-      const away = this.#away.get(uuid) ?? null;
+      const away = this.#away.of(uuid);
       const input = { uuid, restarted: this.#restarted, away: away !== null };
       const authority = createActor(this.#machine, { input });
       authority.start();
@@ -869,35 +802,8 @@ const isThere = (entry: ManagedDomain): boolean =>
   quarantineOf(entry) !== null ||
   entry.authority.getSnapshot().matches("starting");
 
-/** Whether the guest runs. @throws LibvirtError when QEMU has not got all of its memory. */
-async function wholeOrNone(process: QemuProcess): Promise<boolean> {
-  const { running, status } = await process.main.execute("query-status", {});
-  const { status: migration = "" } = await process.main.execute("query-migrate", {});
-  if (status === "inmigrate" || migration.startsWith("postcopy-"))
-    throw no(
-      "OPERATION_INVALID",
-      `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
-    );
-  return running;
-}
-
 /** How a guest has stopped, with QEMU's own words; null after an orderly end. */
 function sentence(how: WhyStopped, why: Cause | null): string | null {
   if (why === null || (how !== "crashed" && how !== "failed")) return null;
   return [`${how}: ${why.message}`, ...(why.qemu ?? [])].join(": ");
-}
-
-/** QEMUs that are asked for what they know, and have no guest. */
-const factsPrefix = "facts-";
-/** Where a QEMU is let in to a tunnel, which goes through this process. */
-export const tunnelPrefix = "out-";
-
-/** A daemon that was killed while it asked, or had a tunnel, has left them. */
-async function removeLeft(runDirectory: string): Promise<void> {
-  for (const name of await readdir(runDirectory)) {
-    if (![factsPrefix, tunnelPrefix].some((prefix) => name.startsWith(prefix))) continue;
-    const directory = join(runDirectory, name);
-    killByArgument(`${directory}/`);
-    await rm(directory, { recursive: true, force: true });
-  }
 }

@@ -25,7 +25,7 @@ import type { CoordinatorInput, CoordinatorOutput } from "../../machines/coordin
 import { type Answer, done, failed } from "../../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../../protocol/messages.js";
 import { anywhere, type ConnectionUri, type StreamAddress } from "../../protocol/peer-text.js";
-import { tunnelPrefix } from "../domains/registry.js";
+import { tunnelPrefix } from "../domains/qemu-builder.js";
 import type { Host } from "../host.js";
 import { withOwnPki } from "../own-pki.js";
 import { reachOf } from "../reach.js";

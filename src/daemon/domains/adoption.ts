@@ -1,0 +1,38 @@
+// What must be true of a quarantined guest's QEMU before an operator can say that it is the guest: it answers, and it has all
+// of the guest's memory.
+
+import type { GuestLog } from "../../drivers/qemu/guest-log.js";
+import { QemuProcess } from "../../drivers/qemu/process.js";
+import type { Clock } from "../../effects/ports.js";
+import { messageOf } from "../../protocol/answer.js";
+import { no } from "../rpc/errors.js";
+import type { Live } from "./managed-domain.js";
+
+/** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
+export async function answeringQemu(
+  { guest: { process } }: Live,
+  options: { readonly clock: Clock; readonly log: GuestLog | undefined },
+): Promise<QemuProcess> {
+  const answers = await process.main.execute("query-status", {}).then(
+    () => true,
+    () => false,
+  );
+  if (answers) return process;
+  return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
+    throw no("OPERATION_FAILED", `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`, {
+      cause: error,
+    });
+  });
+}
+
+/** Whether the guest runs. @throws LibvirtError when QEMU has not got all of its memory. */
+export async function isRunningWhole(process: QemuProcess): Promise<boolean> {
+  const { running, status } = await process.main.execute("query-status", {});
+  const { status: migration = "" } = await process.main.execute("query-migrate", {});
+  if (status === "inmigrate" || migration.startsWith("postcopy-"))
+    throw no(
+      "OPERATION_INVALID",
+      `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
+    );
+  return running;
+}

@@ -1,0 +1,79 @@
+// Turns a domain into the QEMU that runs it: the arguments, by what the QEMU binary can do, and the directories that it needs
+// in the daemon's run directory.
+
+import { chown, mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type BuiltQemu, binaryOf, buildQemu } from "../../drivers/domain/build.js";
+import type { Domain } from "../../drivers/domain/domain.js";
+import { gatherQemuFacts, type QemuFacts } from "../../drivers/domain/host-facts.js";
+import { DomainXmlError } from "../../drivers/domain/xml/errors.js";
+import { killByArgument } from "../../drivers/qemu/proc.js";
+import type { Hosting } from "../../drivers/qemu/process.js";
+import type { Clock } from "../../effects/ports.js";
+import { no } from "../rpc/errors.js";
+
+/** QEMUs that are asked for what they know, and have no guest. */
+const factsPrefix = "facts-";
+/** Where a QEMU is let in to a tunnel, which goes through this process. */
+export const tunnelPrefix = "out-";
+
+export interface QemuBuilderOptions {
+  readonly runDirectory: string;
+  readonly hosting: Hosting;
+  readonly clock: Clock;
+}
+
+export class QemuBuilder {
+  readonly #options: QemuBuilderOptions;
+  readonly #facts = new Map<string, Promise<QemuFacts>>();
+
+  constructor(options: QemuBuilderOptions) {
+    this.#options = options;
+  }
+
+  /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
+  async build(domain: Domain): Promise<BuiltQemu> {
+    const { kvm } = await this.factsOf(binaryOf(domain.model));
+    try {
+      return buildQemu(domain, { kvm, directory: await this.#channelDirectory() });
+    } catch (error) {
+      throw error instanceof DomainXmlError
+        ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
+        : error;
+    }
+  }
+
+  /** Asked once for each binary. */
+  factsOf(binary: string): Promise<QemuFacts> {
+    let facts = this.#facts.get(binary);
+    if (facts === undefined) {
+      const { clock, hosting, runDirectory } = this.#options;
+      const directory = join(runDirectory, `${factsPrefix}${this.#facts.size}`);
+      const { sandbox, user } = hosting;
+      facts = gatherQemuFacts(binary, { clock, directory, hosting: { sandbox, user } });
+      this.#facts.set(binary, facts);
+      facts.catch(() => this.#facts.delete(binary));
+    }
+    return facts;
+  }
+
+  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
+  async #channelDirectory(): Promise<string> {
+    const { runDirectory, hosting } = this.#options;
+    if (hosting.user === undefined) return runDirectory;
+    const directory = join(runDirectory, "channels");
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chown(directory, hosting.user.uid, hosting.user.gid);
+    return directory;
+  }
+}
+
+/** Removes what a daemon has left that was killed while it asked a QEMU, or had a tunnel. */
+export async function removeLeft(runDirectory: string): Promise<void> {
+  for (const name of await readdir(runDirectory)) {
+    if (![factsPrefix, tunnelPrefix].some((prefix) => name.startsWith(prefix))) continue;
+    const directory = join(runDirectory, name);
+    killByArgument(`${directory}/`);
+    await rm(directory, { recursive: true, force: true });
+  }
+}
