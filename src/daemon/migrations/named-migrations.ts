@@ -6,8 +6,9 @@ import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
 import { describeFailure } from "../../protocol/failures.js";
 import type { Host } from "../host.js";
 import { no } from "../rpc/errors.js";
+import { errorOf } from "./answers.js";
 import { checkTogether } from "./flag-conflicts.js";
-import { errorOf, type Migrations } from "./registry.js";
+import type { Migrations } from "./registry.js";
 import type { StepWords } from "./request.js";
 
 export interface NamedMove {

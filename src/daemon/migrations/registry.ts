@@ -14,26 +14,18 @@ import { QemuMuteError } from "../../drivers/qemu/process.js";
 import { endOtherRelays } from "../../drivers/relay/relay.js";
 import { pause } from "../../effects/pause.js";
 import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";
-import { type Answer, messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/answer.js";
 import type { Limits } from "../../protocol/convergence.js";
-import { describeFailure, type Failure } from "../../protocol/failures.js";
-import { answerOfHost } from "../../protocol/host-evidence.js";
-import type {
-  Decision,
-  GuestDescription,
-  Identity,
-  Reconnection,
-  Settled,
-  SourceReport,
-} from "../../protocol/messages.js";
+import { describeFailure } from "../../protocol/failures.js";
+import type { GuestDescription, Identity, SourceReport } from "../../protocol/messages.js";
 import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
-import type { Presence } from "../domains/records.js";
 import type { RecoveredStories, Unreadable } from "../domains/recovery.js";
 import type { Host } from "../host.js";
 import { atOneAddress } from "../listen-address.js";
 import { destinationOfClient } from "../reach.js";
 import { no } from "../rpc/errors.js";
+import { errorOf, valueIn } from "./answers.js";
 import {
   beginCookie,
   capabilitiesIn,
@@ -51,10 +43,12 @@ import { checkEncrypted } from "./encryption.js";
 import { newSecret } from "./evidence.js";
 import { type Arriving, Incoming } from "./incoming.js";
 import { disksAt, listenAt } from "./migration-uri.js";
+import { OperatorDecisions } from "./operator-decisions.js";
 import { Outgoing } from "./outgoing.js";
 import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
 import { keepOfPerform, performCookie } from "./perform-cookie.js";
 import { renamed, type StepWords } from "./request.js";
+import { Settling } from "./settling.js";
 import { checkMayLeave } from "./source-checks.js";
 import { endDisowned, identityIn, newestFirst, ownsItsGuest } from "./story-owner.js";
 import { oneWay, receiveTunnel } from "./tunnel.js";
@@ -64,19 +58,9 @@ const handsNothingOver =
   "post-copy needs a source that hands the guest over to this host itself, which a libvirtd does not";
 /** As long as the client waits. */
 const forever = new AbortController().signal;
-const settleMs = 4_000;
-
-/** A question of a source. Without a journal or a secret it comes from a host of an older version. */
-export interface Question extends Identity {
-  readonly journal?: string;
-  readonly secret?: string;
-}
 
 /** How often a mute QEMU is tried again. */
 const takeUpAgainMs = 2_000;
-
-const notKnown = (migrationId: string, why: string): LibvirtError =>
-  no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
 
 export class Migrations {
   readonly #host: Host;
@@ -99,10 +83,26 @@ export class Migrations {
   /** By migration: those that are coordinated here, until both they and their sources have ended. */
   readonly #coordinating = new Map<string, Promise<void>>();
 
+  /** What sources ask this host as the destination. */
+  readonly settling: Settling;
+  readonly #decisions: OperatorDecisions;
+
   constructor(host: Host) {
     this.#host = host;
+    const [incoming, unreadable, settled] = [this.#incoming, this.#unreadable, this.#settled];
+    this.settling = new Settling(host, { incoming, unreadable, settled });
+    this.#decisions = new OperatorDecisions(host, unreadable);
     host.domains.onGivenUp = (uuid) => this.#giveUp(uuid);
   }
+
+  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  async adopt(entry: ManagedDomain): Promise<void> {
+    await this.#decisions.adopt(entry);
+    if (!entry.authority.getSnapshot().matches("departing")) this.#outgoing.delete(entry.uuid);
+  }
+
+  /** An operator says that no guest is on this host. @throws LibvirtError */
+  release = (entry: ManagedDomain): Promise<void> => this.#decisions.release(entry);
 
   /** Goes on with what the journal holds. */
   async recover(): Promise<RecoveredStories> {
@@ -206,7 +206,7 @@ export class Migrations {
       this.#unreadable.delete(story.migrationId);
     }
     // A question about it is answered "not known" from then on, as it was while the guest was quarantined.
-    await this.#endDoubt(uuid, await this.#host.domains.presenceOf(uuid).catch(() => undefined));
+    await this.#decisions.endDoubt(uuid, await this.#host.domains.presenceOf(uuid).catch(() => undefined));
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
@@ -541,150 +541,6 @@ export class Migrations {
     preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
   };
 
-  /**
-   * As the destination: whether the guest has been taken here. A migration that never came is refused, for good, when this
-   * host's own journal proves that it never came. `undecidable` until something happens on this host: its journal is lost
-   * or cannot be read, or the guest is quarantined.
-   * @throws LibvirtError OPERATION_TIMEOUT when it is not known yet.
-   */
-  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
-    const { journal, clock, domains } = this.#host;
-    const { migrationId, uuid } = question;
-    const isUnreadable = this.#unreadable.has(migrationId) || journal.isDoubtful(migrationId);
-    const isAsked = isUnreadable || this.#incoming.has(migrationId);
-    const decided = isAsked ? null : await journal.decisionOf(migrationId);
-    const isQuarantined = domains.quarantineOf(uuid) !== null;
-    const isOtherJournal = question.journal !== undefined && question.journal !== journal.identity;
-    const answer = answerOfHost({
-      isUnreadable,
-      decided,
-      isOtherJournal,
-      // It may have come meanwhile.
-      isComing: this.#incoming.has(migrationId),
-      isQuarantined,
-    });
-    switch (answer) {
-      case "taken":
-      case "refused":
-        return answer;
-      case "askMachine":
-        return this.#askMachine(question, how);
-      case "unknown":
-        return "undecidable";
-      case "refuseForGood":
-        this.#settled.add(migrationId);
-        await journal.append({
-          kind: "tombstone",
-          migrationId,
-          side: "destination",
-          atMs: clock.now(),
-          uuid,
-        });
-        return "refused";
-    }
-  }
-
-  async #askMachine(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
-    const { migrationId, uuid, secret } = question;
-    const begun = this.#incoming.get(migrationId);
-    // A client may know what has been decided; only the source's own question makes this host decide.
-    const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
-    if (decided !== null && !begun?.isAskedBy(secret)) return decided;
-    const incoming = this.#incomingAsked(question);
-    if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
-    return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
-  }
-
-  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
-  async adopt(entry: ManagedDomain): Promise<void> {
-    if (await this.#decided(entry, "adopted")) return;
-    await this.#checkUnreadable(entry);
-    await this.#host.domains.adopt(entry, async (presence) => {
-      const incoming = presence?.incoming ?? null;
-      await this.#endDoubt(entry.uuid, presence, (migrationId) =>
-        migrationId === incoming ? "taken" : null,
-      );
-    });
-    this.#outgoing.delete(entry.uuid);
-  }
-
-  /** An operator says that no guest is on this host. @throws LibvirtError */
-  async release(entry: ManagedDomain): Promise<void> {
-    if (await this.#decided(entry, "released")) return;
-    await this.#host.domains.release(entry);
-  }
-
-  /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
-  async #checkUnreadable({ uuid, name }: ManagedDomain): Promise<void> {
-    const presence = await this.#host.domains.presenceOf(uuid).catch(() => undefined);
-    const migrationId = presence?.incoming ?? presence?.departing ?? null;
-    if (migrationId === null || !this.#unreadable.has(migrationId)) return;
-    if ((await this.#host.journal.find(migrationId)).kind === "story")
-      throw no(
-        "OPERATION_INVALID",
-        `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
-      );
-  }
-
-  /** Whether a migration under way is ended by what an operator says. */
-  async #decided(entry: ManagedDomain, how: "adopted" | "released"): Promise<boolean> {
-    const { job, authority } = entry;
-    if (job?.decide === undefined || !authority.getSnapshot().matches("departing")) return false;
-    await job.decide(how);
-    return true;
-  }
-
-  /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
-  async #endDoubt(
-    uuid: string,
-    presence: Presence | undefined,
-    decide: (migrationId: string) => Decision | null = () => null,
-  ): Promise<void> {
-    const { journal, domains } = this.#host;
-    const name = domains.nameOf(uuid) ?? uuid;
-    const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
-    const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
-    for (const migrationId of new Set([...named, ...unreadable])) {
-      const { kind } = await journal.find(migrationId);
-      if (kind !== "unreadable" && kind !== "absent") continue;
-      await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
-      this.#unreadable.delete(migrationId);
-    }
-  }
-
-  /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
-  #incomingAsked({ migrationId, uuid, secret }: Question): Incoming | undefined {
-    const incoming = this.#incoming.get(migrationId);
-    if (incoming === undefined) return undefined;
-    if (incoming.identity.uuid !== uuid)
-      throw no("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
-    if (!incoming.isAskedBy(secret))
-      throw no(
-        "OPERATION_DENIED",
-        `the question about ${migrationId} does not carry the secret of its source`,
-      );
-    return incoming;
-  }
-
-  /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
-  async announce(identity: Question): Promise<void> {
-    const incoming = this.#incomingAsked(identity);
-    if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
-    valueIn(await incoming.peer.announce(identity, AbortSignal.timeout(settleMs)));
-  }
-
-  /** As the destination in post-copy: listens again for a source whose connection was lost. */
-  async reconnect(identity: Question): Promise<Reconnection> {
-    const { migrationId } = identity;
-    const incoming = this.#incomingAsked(identity);
-    if (this.#unreadable.has(migrationId)) throw notKnown(migrationId, "its story cannot be read");
-    if (incoming === undefined && (await this.#host.journal.decisionOf(migrationId)) === null)
-      throw notKnown(migrationId, "this host's journal does not know it");
-    if (incoming === undefined)
-      return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
-    return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
-  }
-
   /** Resolves when the coordinator and the source of that migration are at their ends here; at once when none is here. */
   async coordinating(migrationId: string): Promise<void> {
     await this.#coordinating.get(migrationId);
@@ -755,19 +611,3 @@ const limitsOf = ({ bandwidthMiBps }: MigrateParameters) =>
   bandwidthMiBps === undefined ? {} : { bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps };
 
 const bytesOf = ({ model }: Domain): number => (model === undefined ? 0 : memoryKiB(model.memory) * 1024);
-
-/** @throws LibvirtError with the failures' own words. */
-function valueIn<T>(answer: Answer<T>): T {
-  if (answer.kind === "done") return answer.value;
-  const { failures = [], message, qemu = [] } = answer.cause;
-  if (failures.length > 0) throw errorOf(failures, message);
-  const words = qemu.length === 0 ? message : `${message}: ${qemu.join(" | ")}`;
-  throw no(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
-}
-
-export function errorOf(failures: readonly Failure[], otherwise: string): LibvirtError {
-  const [first] = failures;
-  if (first === undefined) return no("OPERATION_FAILED", otherwise);
-  if (first.code === "aborted") return no("OPERATION_ABORTED", "job 'migration out' canceled by client");
-  return no("OPERATION_FAILED", failures.map(describeFailure).join("; "));
-}

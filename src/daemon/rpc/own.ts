@@ -19,23 +19,25 @@ export function ownService(host: Host, migrations: Migrations): Service {
   const { domains } = host;
   const moves = new Moves(host, migrations);
   return serve(own, {
-    settle: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
+    settle: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "settle")] }),
     facts: async ({ binary, paths }) => {
       checkAskedBinary(host.config, binary);
       return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
     },
     announce: async (it) => {
-      await migrations.announce(named(it));
+      await migrations.settling.announce(named(it));
     },
-    handOver: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
-    reconnect: async (it) => reconnected(await migrations.reconnect(named(it))),
+    handOver: async (it) => ({
+      decision: decisions[await migrations.settling.settle(named(it), "handOver")],
+    }),
+    reconnect: async (it) => reconnected(await migrations.settling.reconnect(named(it))),
     move: async ({ migrationId, uuid, destinationUri, params, flags }) => {
       named({ migrationId });
       const words = wordsOf(params, new Uint8Array(), flags);
       const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
       return { end: moveEnds[end], why };
     },
-    yield: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
+    yield: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "yield")] }),
     concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
       named({ migrationId });
       const entry = domains.all.find((domain) => domain.uuid === uuid);
@@ -58,13 +60,15 @@ export function ownService(host: Host, migrations: Migrations): Service {
       await domains.conceded(domains.byUuid(uuid), migrationId, secret);
     },
     standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
-    settleAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "settle")] }),
-    yieldAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "yield")] }),
-    handOverAs: async (it) => ({ decision: decisions[await migrations.settle(named(it), "handOver")] }),
+    settleAs: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "settle")] }),
+    yieldAs: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "yield")] }),
+    handOverAs: async (it) => ({
+      decision: decisions[await migrations.settling.settle(named(it), "handOver")],
+    }),
     announceAs: async (it) => {
-      await migrations.announce(named(it));
+      await migrations.settling.announce(named(it));
     },
-    reconnectAs: async (it) => reconnected(await migrations.reconnect(named(it))),
+    reconnectAs: async (it) => reconnected(await migrations.settling.reconnect(named(it))),
   });
 }
 

@@ -1,0 +1,22 @@
+// The answers of a migration's sides as libvirt's errors.
+
+import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import type { Answer } from "../../protocol/answer.js";
+import { describeFailure, type Failure } from "../../protocol/failures.js";
+import { no } from "../rpc/errors.js";
+
+/** @throws LibvirtError with the failures' own words. */
+export function valueIn<T>(answer: Answer<T>): T {
+  if (answer.kind === "done") return answer.value;
+  const { failures = [], message, qemu = [] } = answer.cause;
+  if (failures.length > 0) throw errorOf(failures, message);
+  const words = qemu.length === 0 ? message : `${message}: ${qemu.join(" | ")}`;
+  throw no(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
+}
+
+export function errorOf(failures: readonly Failure[], otherwise: string): LibvirtError {
+  const [first] = failures;
+  if (first === undefined) return no("OPERATION_FAILED", otherwise);
+  if (first.code === "aborted") return no("OPERATION_ABORTED", "job 'migration out' canceled by client");
+  return no("OPERATION_FAILED", failures.map(describeFailure).join("; "));
+}

@@ -1,0 +1,74 @@
+// What an operator decides where this host cannot: which copy is the guest. Upholds G1: what could not be read is set aside,
+// and a question about it is answered "not known" from then on.
+
+import type { Decision } from "../../protocol/messages.js";
+import type { ManagedDomain } from "../domains/managed-domain.js";
+import type { Presence } from "../domains/records.js";
+import type { Unreadable } from "../domains/recovery.js";
+import type { Host } from "../host.js";
+import { no } from "../rpc/errors.js";
+
+export class OperatorDecisions {
+  readonly #host: Host;
+  /** Stories that cannot be read, by migration. */
+  readonly #unreadable: Map<string, Unreadable>;
+
+  constructor(host: Host, unreadable: Map<string, Unreadable>) {
+    this.#host = host;
+    this.#unreadable = unreadable;
+  }
+
+  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  async adopt(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "adopted")) return;
+    await this.#checkUnreadable(entry);
+    await this.#host.domains.adopt(entry, async (presence) => {
+      const incoming = presence?.incoming ?? null;
+      await this.endDoubt(entry.uuid, presence, (migrationId) => (migrationId === incoming ? "taken" : null));
+    });
+  }
+
+  /** An operator says that no guest is on this host. @throws LibvirtError */
+  async release(entry: ManagedDomain): Promise<void> {
+    if (await this.#decided(entry, "released")) return;
+    await this.#host.domains.release(entry);
+  }
+
+  /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
+  async #checkUnreadable({ uuid, name }: ManagedDomain): Promise<void> {
+    const presence = await this.#host.domains.presenceOf(uuid).catch(() => undefined);
+    const migrationId = presence?.incoming ?? presence?.departing ?? null;
+    if (migrationId === null || !this.#unreadable.has(migrationId)) return;
+    if ((await this.#host.journal.find(migrationId)).kind === "story")
+      throw no(
+        "OPERATION_INVALID",
+        `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
+      );
+  }
+
+  /** Whether a migration under way is ended by what an operator says. */
+  async #decided(entry: ManagedDomain, how: "adopted" | "released"): Promise<boolean> {
+    const { job, authority } = entry;
+    if (job?.decide === undefined || !authority.getSnapshot().matches("departing")) return false;
+    await job.decide(how);
+    return true;
+  }
+
+  /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
+  async endDoubt(
+    uuid: string,
+    presence: Presence | undefined,
+    decide: (migrationId: string) => Decision | null = () => null,
+  ): Promise<void> {
+    const { journal, domains } = this.#host;
+    const name = domains.nameOf(uuid) ?? uuid;
+    const named = [presence?.incoming, presence?.departing].filter((id) => id !== undefined && id !== null);
+    const unreadable = [...this.#unreadable].filter(([, found]) => found.uuid === uuid).map(([id]) => id);
+    for (const migrationId of new Set([...named, ...unreadable])) {
+      const { kind } = await journal.find(migrationId);
+      if (kind !== "unreadable" && kind !== "absent") continue;
+      await journal.setAside(migrationId, { uuid, name }, decide(migrationId));
+      this.#unreadable.delete(migrationId);
+    }
+  }
+}
