@@ -304,8 +304,8 @@ const mutants = [
   [
     "a story that goes on after its end is not read at a start",
     "src/drivers/journal/journal-directory.ts",
-    "if (kept?.hasEnded && goesOn)",
-    "if (kept === undefined && goesOn && kept)",
+    "if (kept?.hasEnded)",
+    "if (kept === undefined && kept)",
     "",
     ["test/journal/keeping.test.ts"],
   ],
@@ -327,9 +327,9 @@ const mutants = [
   ],
   [
     "a restarted daemon does not know what it has taken",
-    "src/daemon/migrations/registry.ts",
-    'if (known === "taken" || (known !== null && !isOther)) return known;',
-    'if (known === "refused" && !isOther) return known;',
+    "src/protocol/host-evidence.ts",
+    "if (host.decided !== null && !host.isComing) return host.decided;",
+    'if (host.decided === "refused") return host.decided;',
     "",
     ["test/daemon/restarted-host.test.ts"],
   ],

@@ -3,6 +3,8 @@
 
 const recovery = "src/daemon/domains/recovery.ts";
 const migrations = "src/daemon/migrations/registry.ts";
+const settling = "src/daemon/migrations/settling.ts";
+const evidence = "src/protocol/host-evidence.ts";
 const domains = "src/daemon/domains/registry.ts";
 const domainMachine = "src/machines/domain/machine.ts";
 const tokens = "src/daemon/migrations/tokens.ts";
@@ -86,18 +88,18 @@ export const daemonMutants = [
   },
   {
     name: "destroy: a guest of an unresolved migration can be started after it was destroyed here",
-    file: domains,
-    within: ["destroy"],
-    find: "quarantineOf(entry) === null ? null : await this.#awayOfQuarantined(entry)",
-    instead: "quarantineOf(entry) === null ? null : await Promise.resolve(null)",
+    file: "src/machines/domain/machine.ts",
+    within: ["ending"],
+    find: "isDone({ event }) && context.mayBeElsewhere",
+    instead: "isDone({ event }) && context.mayBeElsewhere && false",
     tests: restarted,
   },
   {
     name: "restart: an incoming QEMU that has not arrived is adopted",
-    file: recovery,
-    within: ["foundBy"],
-    find: 'if (decision === "refused" || !isForgotten) return ended(host, domain, presence);',
-    instead: "if (!isForgotten) return attached(host, entry, domain, presence);",
+    file: evidence,
+    within: ["atRestart"],
+    find: 'return decided === "refused" || !isLost ? "end" : "takenIfRunning";',
+    instead: 'return decided === "refused" || !isLost ? "attach" : "takenIfRunning";',
     tests: restarted,
   },
   {
@@ -134,19 +136,19 @@ export const daemonMutants = [
   },
   {
     name: "restart: a guest is adopted although the story of its migration cannot be read",
-    file: recovery,
-    within: ["foundBy"],
-    find: "await attached(host, entry, domain, presence, { decides: false }); return unreadableStory(migrationId, damage.why);",
-    instead: "return attached(host, entry, domain, presence);",
+    file: evidence,
+    within: ["atRestart"],
+    find: 'if (isUnreadable) return "quarantine";',
+    instead: 'if (isUnreadable) return "attach";',
     tests: late,
   },
   {
     name: "late answer: of a guest whose story cannot be read it ends the quarantine",
     file: recovery,
     within: ["foundBy"],
-    after: "if (damage !== undefined)",
+    after: 'case "quarantine":',
     find: "decides: false",
-    instead: "decides: true",
+    instead: "decides: damage !== undefined",
     tests: late,
   },
   {
@@ -162,9 +164,9 @@ export const daemonMutants = [
     name: "late answer: of a guest whose departure this host has forgotten it ends the quarantine",
     file: recovery,
     within: ["foundBy"],
-    after: "if (end === null && isForgotten)",
+    after: 'case "quarantine":',
     find: "decides: false",
-    instead: "decides: true",
+    instead: "decides: damage === undefined",
     tests: late,
   },
   {
@@ -185,9 +187,9 @@ export const daemonMutants = [
   },
   {
     name: "settle: the tombstone of a migration that never came is not written",
-    file: migrations,
+    file: settling,
     within: ["settle"],
-    find: 'await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid });',
+    find: 'await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid, });',
     instead: "void clock;",
     tests: restarted,
   },
@@ -217,34 +219,34 @@ export const daemonMutants = [
   },
   {
     name: "settle: the identity of the journal is not compared",
-    file: migrations,
-    within: ["settle", "isOther"],
+    file: settling,
+    within: ["settle", "isOtherJournal"],
     find: "question.journal !== journal.identity",
     instead: "false",
     tests: restarted,
   },
   {
     name: "settle: a refusal that was recorded after Prepare's journal was lost counts",
-    file: migrations,
-    within: ["settle"],
-    find: "(known !== null && !isOther)",
-    instead: "known !== null",
+    file: evidence,
+    within: ["answerOfHost"],
+    find: 'host.decided === "taken" && !host.isComing ? "taken" : "unknown"',
+    instead: 'host.decided !== null && !host.isComing ? host.decided : "unknown"',
     tests: restarted,
   },
   {
     name: "settle: a guest that is quarantined counts as refused",
-    file: migrations,
-    within: ["settle"],
-    find: "domains.quarantineOf(uuid) !== null ||",
-    instead: "",
+    file: settling,
+    within: ["settle", "isQuarantined"],
+    find: "domains.quarantineOf(uuid) !== null",
+    instead: "domains.quarantineOf(uuid) === undefined",
     tests: restarted,
   },
   {
     name: "settle: a migration whose story cannot be read counts as refused",
-    file: migrations,
-    within: ["settle"],
-    find: "if (this.#unreadable.has(migrationId))",
-    instead: 'if (migrationId === "")',
+    file: settling,
+    within: ["settle", "isUnreadable"],
+    find: "this.#table.unreadable.has(migrationId)",
+    instead: "false",
     tests: restarted,
   },
   {
@@ -257,7 +259,7 @@ export const daemonMutants = [
   },
   {
     name: "settle: the guest's uuid is not compared",
-    file: migrations,
+    file: settling,
     within: ["#incomingAsked"],
     find: "incoming.identity.uuid !== uuid",
     instead: 'uuid === ""',
