@@ -17,10 +17,59 @@ const ofTokens = ["test/daemon/tokens.test.ts"];
 const ofSettling = ["test/daemon/settle-peer.test.ts"];
 const ofMachine = ["test/machines/domain.test.ts"];
 const ofReceipt = ["test/daemon/receipt.test.ts"];
+const offline = ["test/daemon/offline.test.ts"];
+const operator = ["test/daemon/operator-decides.test.ts"];
 const images = ["test/qemu/hosts.test.ts"];
 
 /** @type {readonly import("./run.mjs").Mutant[]} */
 export const daemonMutants = [
+  {
+    name: "offline: a definition that has arrived is started without its source",
+    file: "src/daemon/migrations/offline.ts",
+    within: ["finish"],
+    find: "await domains.defineAway(domain, from.away)",
+    instead: "await domains.define(domain)",
+    tests: offline,
+  },
+  {
+    name: "offline: Confirm without the destination's receipt removes the definition",
+    file: "src/daemon/migrations/offline.ts",
+    within: ["confirm"],
+    find: 'isProven && flags.has("UNDEFINE_SOURCE")',
+    instead: 'flags.has("UNDEFINE_SOURCE")',
+    tests: offline,
+  },
+  {
+    name: "offline: the Confirm of a stranger is obeyed",
+    file: "src/daemon/migrations/offline.ts",
+    within: ["confirm"],
+    find: "leaving === undefined || !isOurs",
+    instead: "leaving === undefined",
+    tests: offline,
+  },
+  {
+    name: "adopt: what is adopted at the destination is not recorded as taken",
+    file: "src/daemon/migrations/operator-decisions.ts",
+    within: ["adopt"],
+    find: 'migrationId === incoming ? "taken" : null',
+    instead: 'migrationId === incoming ? null : "taken"',
+    tests: operator,
+  },
+  {
+    name: "adopt: a source whose destination cannot say is not quarantined",
+    file: "src/drivers/libvirt/settle-peer.ts",
+    find: 'if (decision === decisions.undecidable) return done("undecidable");',
+    instead: "",
+    tests: operator,
+  },
+  {
+    name: "adopt: a guest that has not got all of its memory is adopted",
+    file: "src/daemon/domains/adoption.ts",
+    within: ["isRunningWhole"],
+    find: 'status === "inmigrate" ||',
+    instead: "",
+    tests: operator,
+  },
   {
     name: "start: the guard against a QEMU that was left over never refuses",
     file: "src/daemon/domains/effects.ts",
