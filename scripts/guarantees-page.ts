@@ -28,7 +28,7 @@ const assumptions = [
   "A destination's disk that is copied into is written to by nobody else meanwhile. A copy that its QEMU has said to be equal is: G4 rests on it as on the storage itself.",
 ];
 
-/** What a host answers to a settle, and from which evidence: src/daemon/migrations/registry.ts and domain-recovery.ts. */
+/** A host's answers to settle with the evidence for each: src/daemon/migrations/settling.ts and domains/recovery.ts. */
 const answers = [
   ["the record of taking is durable, and `cont` was answered", "taken"],
   ["the refusal is durable", "refused"],

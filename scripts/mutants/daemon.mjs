@@ -27,7 +27,7 @@ export const daemonMutants = [
     name: "offline: a definition that has arrived is started without its source",
     file: "src/daemon/migrations/offline.ts",
     within: ["finish"],
-    find: "await domains.defineAway(domain, from.away)",
+    find: "await domains.defineAway(domain, from)",
     instead: "await domains.define(domain)",
     tests: offline,
   },

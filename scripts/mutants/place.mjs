@@ -7,7 +7,7 @@ import ts from "typescript";
 
 /**
  * Returns the text with `instead` in place of `find`, which is searched in what `within` names; without `find`, in place of
- * the value of that declaration or property. Undefined when there is no such place.
+ * the value of that declaration or property. Returns undefined when the file has no such place.
  * @param {string} text
  * @param {{ within?: readonly string[]; after?: string; find?: string; instead: string }} mutant
  */

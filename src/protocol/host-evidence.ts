@@ -1,5 +1,5 @@
 // The rules by which a host answers, and concludes, from what is durable on it: pure functions that the daemon calls
-// (src/daemon/{migrations,story-owner,domain-recovery,outgoing}.ts) and that the search of the host world runs. Upholds G1
+// (src/daemon/migrations/{settling,story-owner,outgoing}.ts and domains/recovery.ts) and that the search of the host world runs. Upholds G1
 // and G3: a host answers on evidence only. Not here, because it is an order of effects and no decision: what becomes durable
 // before what. The daemon's modules have that order, and src/testing/hosts/surroundings.ts names it for the search.
 

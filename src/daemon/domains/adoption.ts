@@ -1,5 +1,5 @@
-// What must be true of a quarantined guest's QEMU before an operator can say that it is the guest: it answers, and it has all
-// of the guest's memory.
+// Checks the QEMU of a quarantined guest before an operator adopts it: it must respond, and must hold all of the guest's
+// memory.
 
 import type { GuestLog } from "../../drivers/qemu/guest-log.js";
 import { QemuProcess } from "../../drivers/qemu/process.js";

@@ -5,9 +5,9 @@ import { type Away, type DomainRecords, readAway } from "./records.js";
 
 export class AwayGuests {
   readonly #store: DomainRecords["away"];
-  /** By uuid. */
+  /** The hosts that have guests of this one, keyed by domain uuid. */
   readonly #away = new Map<string, Away>();
-  /** By uuid: those whose record could not be written, as on a full disk. */
+  /** Records that could not be written, for example on a full disk; keyed by domain uuid. */
   readonly #unwritten = new Map<string, Away>();
 
   private constructor(store: DomainRecords["away"]) {

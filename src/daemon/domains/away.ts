@@ -56,7 +56,7 @@ export async function tellConceded(
   }
 }
 
-/** What a peer has told, in a cookie that was kept, is read as if it had just come. */
+/** Opens a connection to a peer. The URI came in the peer's cookie and was stored: it is validated like a new one. */
 function connected(config: DaemonConfig, clock: Clock, uri: string, signal: AbortSignal) {
   const at = connectionUri(uri, { ...reachOf(config), certificates: false });
   return openConnection(withOwnPki(config, at), { clock, deadlineMs: askLimitMs, signal });

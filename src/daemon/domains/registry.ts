@@ -106,7 +106,7 @@ export class Domains {
     this.#machine = bindDomains(this);
   }
 
-  /** Reads the definitions. What runs is found by `examineAll` in domain-recovery.ts. */
+  /** Reads the definitions. What runs is found by `examineAll` in recovery.ts. */
   static async open(options: DomainsOptions): Promise<Domains> {
     const records = await openDomainRecords(options.stateDirectory);
     const domains = new Domains(options, records, await AwayGuests.open(records));

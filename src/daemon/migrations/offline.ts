@@ -39,7 +39,7 @@ interface Coming {
   readonly nameAtSource: string;
   readonly leader: RpcClient;
   /** Which migration it is, and which host gives the guest up; null when the source has not told, as a libvirtd does not. */
-  readonly from: { readonly away: Away; readonly secret: string } | null;
+  readonly from: (Away & { readonly secret: string }) | null;
 }
 
 export class OfflineMigrations {
@@ -95,7 +95,7 @@ export class OfflineMigrations {
     const from =
       migrationId === undefined || secret === undefined
         ? null
-        : { away: { migrationId, hostname, uri, sinceMs: clock.now(), secret }, secret };
+        : { migrationId, hostname, uri, sinceMs: clock.now(), secret };
     this.#coming.set(domain.name, { domain, leader: client, nameAtSource: given.name, from });
     void client.closed.then(() => this.#forget(domain));
     // libvirt's client wants a URI here, though it leaves out the step that would use it.
@@ -117,8 +117,8 @@ export class OfflineMigrations {
     if (cancelled) throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
     const { domains } = this.#host;
     if (from === null) return { entry: await domains.define(domain), cookieOut: empty };
-    const entry = await domains.defineAway(domain, from.away);
-    const { migrationId } = from.away;
+    const entry = await domains.defineAway(domain, from);
+    const { migrationId } = from;
     const identity = { migrationId, uuid: domain.uuid, name };
     const receipt = receiptOf(from.secret, migrationId);
     return { entry, cookieOut: finishCookie(this.#host, identity, nameAtSource, receipt) };

@@ -1,5 +1,6 @@
-// What sources ask this host as their destination, by the migration's id: who has the guest, and in post-copy where to connect
-// to again. Upholds G1 and G3: a decision is durable before it is said, and absence of knowledge is no refusal.
+// Answers the questions of sources to this host as their destination, by the migration's id: who has the guest, and where a
+// post-copy that lost its connection connects again. Upholds G1 and G3: a decision is durable before the host answers with it,
+// and missing knowledge does not count as a refusal.
 
 import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
 import { answerOfHost } from "../../protocol/host-evidence.js";

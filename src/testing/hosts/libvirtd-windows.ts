@@ -159,7 +159,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     guarantee: "G5",
     window: "the client is gone",
     faults: 1,
-    says: "The client dies, or loses the source, after Perform was begun: nobody asks for Finish, or nobody confirms. The source stays paused.",
+    says: "The client dies, or loses the source, after Perform was begun: Finish is never requested, or Confirm is never sent. The source stays paused.",
     moves: [
       "migration 0 begins at A",
       "B prepares the migration",
