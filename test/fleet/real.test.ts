@@ -75,6 +75,7 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
   }
   expect(guests.map((it) => `${it.stands} ${it.why}`)).toEqual(guests.map(() => "arrived "));
   expect(guests).toHaveLength(5);
+  await fleet.settled();
   for (const [guest, hosts] of await fleet.whereAll()) {
     expect(hosts, guest).toHaveLength(1);
     expect(["h3", "h4", "h5"]).toContain(hosts[0]);
