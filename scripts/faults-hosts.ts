@@ -4,7 +4,7 @@
 
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { messageOf } from "../src/protocol/answer.js";
+import { messageOf } from "../src/protocol/effect-result.js";
 import { BrokenGuarantee } from "../test/daemon/host-operator.js";
 import { sweepFaults } from "../test/daemon/host-sweep.js";
 

@@ -3,8 +3,8 @@
 
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
 import type { virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
-import type { CopiedStorage, MigrateOptions } from "../src/migrate.js";
-import type { Limits } from "../src/protocol/convergence.js";
+import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
+import type { Limits } from "../src/protocol/convergence/limits.js";
 import type { StreamWish } from "../src/protocol/stream.js";
 
 type Leaf = string | number | boolean | undefined | readonly unknown[];

@@ -343,7 +343,7 @@ const mutants = [
   ],
   [
     "a libvirtd is let resume before its destination has answered, as libvirt does",
-    "src/remote-managed.ts",
+    "src/library/remote/managed.ts",
     "!cancelled || !mayRunThere ||",
     "!cancelled || mayRunThere ||",
     "",
@@ -351,7 +351,7 @@ const mutants = [
   ],
   [
     "the offer stays at the fence when the guest stays",
-    "src/effects/open.ts",
+    "src/effects/actors.ts",
     'output?.outcome === "stayed"',
     'output?.outcome === "stuck"',
     "",

@@ -2,8 +2,15 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { defaultLimits, type Progress } from "../src/protocol/convergence.js";
-import { checkConvergencePolicy, isConvergencePolicy } from "../src/protocol/convergence-check.js";
+import {
+  type Course,
+  describeForecast,
+  forecast,
+  forecastBefore,
+  noCourse,
+  observe,
+} from "../src/protocol/convergence/forecast.js";
+import { defaultLimits, type Progress } from "../src/protocol/convergence/limits.js";
 import {
   autoConvergePolicy,
   type ConvergencePolicy,
@@ -12,16 +19,9 @@ import {
   postcopyAfterPrecopyPolicy,
   take,
   timeoutPolicy,
-} from "../src/protocol/convergence-policy.js";
-import {
-  type Course,
-  describeForecast,
-  forecast,
-  forecastBefore,
-  noCourse,
-  observe,
-} from "../src/protocol/forecast.js";
-import { type GuestModel, playPolicy } from "../src/testing/play-policy.js";
+} from "../src/protocol/convergence/policy.js";
+import { checkConvergencePolicy, isConvergencePolicy } from "../src/protocol/convergence/validate.js";
+import { type GuestModel, playPolicy } from "../src/simulator/play-policy.js";
 
 const mebi = 2 ** 20;
 /** Its end. */

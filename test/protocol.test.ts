@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { checkLimits, expectedRestMs, hasMoved, type Progress } from "../src/protocol/convergence.js";
+import { checkLimits, expectedRestMs, hasMoved, type Progress } from "../src/protocol/convergence/limits.js";
 import { backoffMs, defaultDeadlines } from "../src/protocol/deadlines.js";
-import { MigrationError } from "../src/protocol/errors.js";
-import { failure, inTellingOrder } from "../src/protocol/failures.js";
+import { failure, inTellingOrder } from "../src/protocol/failure.js";
+import { MigrationError } from "../src/protocol/migration-error.js";
 import { judge } from "../src/protocol/outcomes.js";
 import { effects, steps } from "../src/protocol/steps.js";
 

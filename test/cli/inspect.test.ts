@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { readStoryText } from "../../src/inspector/story-text.js";
+import { readStoryText } from "../../src/inspector/story/story-text.js";
 
 function directory(): string {
   const it = mkdtempSync(join(tmpdir(), "inspect-"));

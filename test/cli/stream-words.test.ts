@@ -1,6 +1,11 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { askedStream, type StreamWords, streamOf, streamOptions } from "../../src/cli/stream-words.js";
+import {
+  askedStream,
+  type StreamWords,
+  streamOf,
+  streamOptions,
+} from "../../src/cli/options/stream-options.js";
 import { virshOptions } from "../../src/drivers/libvirt/client/virsh-options.js";
 
 const said = (words: string): StreamWords => {

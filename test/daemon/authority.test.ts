@@ -11,7 +11,7 @@ import { readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
 import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
-import { idWithToken } from "../../src/protocol/migration-token.js";
+import { idWithToken } from "../../src/protocol/fencing-token.js";
 import { flipBit, journalOf, stateAt, storyOf } from "./host-state.js";
 import { inTwoHosts, whole } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";

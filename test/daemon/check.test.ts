@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { checkBetween } from "../../src/check.js";
+import { checkBetween } from "../../src/library/preflight.js";
 import { hasLibvirtd, startLibvirtd, tiny } from "../rpc/libvirtd.js";
 import { inTwoHosts } from "./lab.js";
 

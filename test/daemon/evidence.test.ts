@@ -4,8 +4,8 @@
 import { describe, expect, test } from "vitest";
 import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { outcomes } from "../../src/protocol/outcomes.js";
-import { migrateBetween } from "../../src/remote-migration.js";
 import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "./lab.js";
 import { hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
 

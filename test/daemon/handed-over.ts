@@ -3,12 +3,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import type { QemuHandle } from "../../src/drivers/qemu/process/process.js";
-import { defaultLimits } from "../../src/protocol/convergence.js";
+import type { QemuHandle } from "../../src/drivers/qemu/process/spec.js";
+import { defaultLimits } from "../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
 import type { GuestDescription } from "../../src/protocol/messages.js";
 import { anywhere, connectionUri, streamAddress } from "../../src/protocol/peer-text.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
+import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 import { goneQemu, type HostInProcess, web, webDom, webUuid, webXml } from "./in-process.js";
 
 export const migrationId = "0f3f-a1";

@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";

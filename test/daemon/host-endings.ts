@@ -7,7 +7,7 @@ import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js"
 import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import type { CopiesWatch } from "./copies-watch.js";
 import { BrokenGuarantee, Operator } from "./host-operator.js";
 import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";

@@ -3,7 +3,7 @@
 import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import type { HostProcess, ProofDomain } from "./lab.js";
 

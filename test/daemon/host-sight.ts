@@ -8,7 +8,7 @@ import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.
 import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import type { ProofDomain } from "./lab.js";
 
 const { procedures } = remote;

@@ -1,6 +1,6 @@
 // The ways in which a guest goes from host a to host b in the sweep, slowly enough for seeded moments to fall into all phases.
 
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import type { ProofWish, TwoHosts } from "./lab.js";
 import { StepByStep } from "./step-by-step.js";
 

@@ -18,7 +18,7 @@ import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { pair } from "../rpc/pair.js";
 import { HostProcess, ProofDomain } from "./lab.js";
 import { hasVirsh } from "./virsh-lab.js";

@@ -33,12 +33,12 @@ import type { XdrValue } from "../../src/drivers/libvirt/rpc/xdr.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
 import { Monitor } from "../../src/drivers/qemu/monitor/commands.js";
 import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
-import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
-import { checkDisk, describeDisk } from "../../src/guest/disk-proof.js";
-import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "../../src/guest/firmware.js";
-import { readDiskArea } from "../../src/proof-disk.js";
-import { messageOf } from "../../src/protocol/answer.js";
-import { migrateBetween, type RemoteMigration } from "../../src/remote-migration.js";
+import { migrateBetween, type RemoteMigration } from "../../src/library/remote/migrate-between.js";
+import { checkContinuity, describeContinuity } from "../../src/proof-guest/continuity.js";
+import { readDiskArea } from "../../src/proof-guest/disk.js";
+import { checkDisk, describeDisk } from "../../src/proof-guest/disk-proof.js";
+import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "../../src/proof-guest/firmware.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 
 const { procedures } = remote;

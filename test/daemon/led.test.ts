@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../src/drivers/libvirt/client/flags.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { inTwoHosts, type TwoHosts, whole } from "./lab.js";
 
 const { procedures } = remote;

@@ -19,10 +19,10 @@ import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Around } from "../../src/effects/bind.js";
-import type { Observation } from "../../src/effects/observe.js";
-import { unknown } from "../../src/protocol/answer.js";
+import type { Observation } from "../../src/effects/trace.js";
+import { migrateBetween, migrateBetweenWith } from "../../src/library/remote/migrate-between.js";
+import { unknown } from "../../src/protocol/effect-result.js";
 import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
-import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
 

@@ -11,7 +11,7 @@ import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { type Handlers, serve, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
 import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { pair } from "../rpc/pair.js";
 import { hasVirsh } from "./virsh-lab.js";
 

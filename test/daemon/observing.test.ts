@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { StateMachine } from "xstate";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import { followInspector } from "../../src/inspector/follow.js";
-import { Hub } from "../../src/inspector/hub.js";
-import { serveInspector } from "../../src/inspector/serve.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { Hub } from "../../src/inspector/server/hub.js";
+import { serveInspector } from "../../src/inspector/server/serve.js";
+import { followInspector } from "../../src/inspector/story/remote-source.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { look, whoRunsOn } from "../inspector/browser.js";
 import { HostProcess, inTwoHosts, whole } from "./lab.js";
 

@@ -9,7 +9,7 @@ import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js"
 import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { hasLibvirtd, tiny } from "../rpc/libvirtd.js";
 import { hostOf } from "./either-host.js";

@@ -10,7 +10,7 @@ import { writeCookie } from "../../src/drivers/libvirt/cookie/write.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { findByArgument, isAlive } from "../../src/drivers/platform/procfs.js";
-import { idWithToken } from "../../src/protocol/migration-token.js";
+import { idWithToken } from "../../src/protocol/fencing-token.js";
 import { damageStory, handedOver, jobOf, migrationId, question, until } from "./handed-over.js";
 import { goneQemu, HostInProcess, muteQemu, web, webDom, webUuid, webXml, xmlOf } from "./in-process.js";
 import { noCookie } from "./step-by-step.js";

@@ -8,7 +8,7 @@ import type { errorCodes } from "../../src/drivers/libvirt/rpc/libvirt-error.js"
 import { serve, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
 import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { done } from "../../src/protocol/answer.js";
+import { done } from "../../src/protocol/effect-result.js";
 import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { pair } from "../rpc/pair.js";
 

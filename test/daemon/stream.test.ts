@@ -12,7 +12,7 @@ import { checkTogether } from "../../src/daemon/migrations/flag-conflicts.js";
 import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/client/flags.js";
 import { errorCodes } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { qemuImg } from "../migrate/disk-lab.js";
 import { twoAuthorities } from "../migrate/qemu-pki.js";
 import { hasLibvirtd } from "../rpc/libvirtd.js";

@@ -6,7 +6,7 @@ import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvir
 import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 import { Authority, hasOpenssl } from "../rpc/pki.js";
 import { freePort } from "./free-port.js";

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { Tokens } from "../../src/daemon/migrations/tokens.js";
-import { idWithToken } from "../../src/protocol/migration-token.js";
+import { idWithToken } from "../../src/protocol/fencing-token.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 
 const nowMs = 1_800_000_000_000;

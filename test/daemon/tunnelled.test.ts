@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/client/flags.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
-import { migrateBetween } from "../../src/remote-migration.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
 import { hostOf } from "./either-host.js";

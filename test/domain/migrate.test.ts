@@ -4,14 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod/mini";
 import { checkCompatibility } from "../../src/drivers/domain-xml/checks/compatibility.js";
 import { parseDomain } from "../../src/drivers/domain-xml/domain.js";
-import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
-import {
-  checkContinuity,
-  describeContinuity,
-  launchGuest,
-  migrate,
-  type RunningGuest,
-} from "../../src/index.js";
+import { launchGuest, migrate, type RunningGuest } from "../../src/index.js";
+import { checkContinuity, describeContinuity } from "../../src/proof-guest/continuity.js";
+import { buildFirmware, proofGuestOptions } from "../../src/proof-guest/firmware.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { domainXml, uuid as usualUuid } from "./domains.js";
 import { type Images, makeImages, qemuOf } from "./lab.js";

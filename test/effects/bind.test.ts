@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../../src/drivers/platform/clock.js";
+import { openDestination, openSource } from "../../src/effects/actors.js";
 import { localDestination, localSource } from "../../src/effects/in-process-peers.js";
-import { openDestination, openSource } from "../../src/effects/open.js";
 import type {
   DestinationFact,
   DestinationGuest,
@@ -12,11 +12,11 @@ import type {
   SourceGuest,
 } from "../../src/effects/ports.js";
 import { stateName } from "../../src/machines/shared/walk.js";
-import { done, unknown } from "../../src/protocol/answer.js";
-import { defaultLimits } from "../../src/protocol/convergence.js";
+import { defaultLimits } from "../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
+import { done, unknown } from "../../src/protocol/effect-result.js";
 import { anywhere, streamAddress } from "../../src/protocol/peer-text.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
+import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 
 const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
 const guest = {

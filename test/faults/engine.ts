@@ -3,11 +3,11 @@
 
 import { writeSync } from "node:fs";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
-import { migrateWith } from "../../src/migrate.js";
-import type { Migration } from "../../src/migration.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { migrateWith } from "../../src/library/local/migrate.js";
+import { recoverWith } from "../../src/library/local/recover.js";
+import type { Migration } from "../../src/library/migration-handle.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
-import { recoverWith } from "../../src/recover.js";
 import type { FaultCase } from "./cases.js";
 import { type HandedGuest, takeGuest } from "./handed-guest.js";
 import { type Injected, Injection } from "./injection.js";

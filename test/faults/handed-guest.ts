@@ -1,8 +1,9 @@
 // A guest as one process hands it to another.
 
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { type QemuHandle, QemuProcess, type QemuSpec } from "../../src/drivers/qemu/process/process.js";
-import { asRunningGuest } from "../../src/guests.js";
+import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
+import type { QemuHandle, QemuSpec } from "../../src/drivers/qemu/process/spec.js";
+import { asRunningGuest } from "../../src/library/local/running-guest.js";
 
 export interface HandedGuest {
   readonly spec: QemuSpec;

@@ -3,11 +3,11 @@
 import { randomUUID } from "node:crypto";
 import { etcdFence } from "../../src/drivers/fencing/etcd.js";
 import type { Around } from "../../src/effects/bind.js";
-import type { Observation } from "../../src/effects/observe.js";
-import type { MigrateOptions } from "../../src/migrate.js";
-import type { Migration } from "../../src/migration.js";
-import { type Answer, failed, unknown } from "../../src/protocol/answer.js";
-import type { ConvergencePolicy, Measure } from "../../src/protocol/convergence-policy.js";
+import type { Observation } from "../../src/effects/trace.js";
+import type { MigrateOptions } from "../../src/library/local/migrate.js";
+import type { Migration } from "../../src/library/migration-handle.js";
+import type { ConvergencePolicy, Measure } from "../../src/protocol/convergence/policy.js";
+import { type Answer, failed, unknown } from "../../src/protocol/effect-result.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
 

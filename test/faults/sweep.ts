@@ -3,12 +3,12 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { describeContinuity } from "../../src/guest/continuity.js";
-import type { RunningGuest } from "../../src/guests.js";
-import { migrateWith } from "../../src/migrate.js";
-import type { Migration } from "../../src/migration.js";
-import { launchProofGuest, type ProofGuest } from "../../src/proof-guest.js";
-import { messageOf } from "../../src/protocol/answer.js";
+import { migrateWith } from "../../src/library/local/migrate.js";
+import type { RunningGuest } from "../../src/library/local/running-guest.js";
+import type { Migration } from "../../src/library/migration-handle.js";
+import { describeContinuity } from "../../src/proof-guest/continuity.js";
+import { launchProofGuest, type ProofGuest } from "../../src/proof-guest/launch.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
 import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { type Etcd, startEtcd } from "../fence/etcd.js";
 import { commandLine, qemusOf } from "../migrate/qemus-of.js";

@@ -6,8 +6,8 @@ import { etcdFence, fenceByProof } from "../../src/drivers/fencing/etcd.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Clock, Fence } from "../../src/effects/ports.js";
-import { migrateWith } from "../../src/migrate.js";
-import { unknown } from "../../src/protocol/answer.js";
+import { migrateWith } from "../../src/library/local/migrate.js";
+import { unknown } from "../../src/protocol/effect-result.js";
 import { inLab } from "../migrate/lab.js";
 import { type Etcd, startEtcd } from "./etcd.js";
 

@@ -2,11 +2,11 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Conducted, type ConductOptions, conduct, EngineError } from "../../src/fleet/conduct.js";
 import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../src/fleet/drain.js";
 import { type Fleet, hostsMeant } from "../../src/fleet/fleet.js";
 import { MemoryEngine } from "../../src/fleet/memory-engine.js";
-import { admits, highestToken, idWithToken, tokenIn } from "../../src/protocol/migration-token.js";
+import { type Conducted, type ConductOptions, conduct, EngineError } from "../../src/fleet/run-drain.js";
+import { admits, highestToken, idWithToken, tokenIn } from "../../src/protocol/fencing-token.js";
 import { dice, type Faults, fleetOf, SimulatedFleet } from "./simulated-fleet.js";
 
 const limits = defaultDrainLimits;

@@ -9,12 +9,12 @@ import { expect, onTestFinished, test } from "vitest";
 import { bitsOf } from "../../src/drivers/libvirt/client/flags.js";
 import { moveEnds, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { conduct } from "../../src/fleet/conduct.js";
 import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../src/fleet/drain.js";
 import { openFileEngine } from "../../src/fleet/file-engine.js";
 import { fleetNow } from "../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../src/fleet/rpc-mover.js";
-import { idWithToken } from "../../src/protocol/migration-token.js";
+import { conduct } from "../../src/fleet/run-drain.js";
+import { idWithToken } from "../../src/protocol/fencing-token.js";
 import { drainUnderFaults } from "./fleet-faults.js";
 import { RealFleet } from "./real-fleet.js";
 

@@ -2,10 +2,10 @@
 // truth, and says when a rule is broken: a guest that runs twice or nowhere, two migrations of one guest at once, a limit.
 
 import type { Clock } from "../../src/effects/ports.js";
-import type { Mover } from "../../src/fleet/conduct.js";
 import { type DrainLimits, linkOf, type Move, type MoveEnd } from "../../src/fleet/drain.js";
 import type { Fleet, FleetGuest, FleetHost } from "../../src/fleet/fleet.js";
-import { admits } from "../../src/protocol/migration-token.js";
+import type { Mover } from "../../src/fleet/run-drain.js";
+import { admits } from "../../src/protocol/fencing-token.js";
 
 const GiB = 2 ** 30;
 

@@ -2,7 +2,7 @@
 // forgotten: a guest is never moved by an older request after a newer one has moved it, and never by two at once (G1).
 
 import { expect, test } from "vitest";
-import { admits, idWithToken, tokenIn } from "../../src/protocol/migration-token.js";
+import { admits, idWithToken, tokenIn } from "../../src/protocol/fencing-token.js";
 
 interface Request {
   readonly id: string;

@@ -1,6 +1,6 @@
 // Holds the assembler's encodings to bytes taken from the Intel manual, and its labels to their promises.
 import { describe, expect, it } from "vitest";
-import { Assembler, addressOf, at, atRegister } from "../../src/guest/assembler.js";
+import { Assembler, addressOf, at, atRegister } from "../../src/proof-guest/assembler.js";
 
 /** The code in hex, as emitted at linear address 0xf0000. */
 function assembled(bits: 16 | 32, emit: (asm: Assembler) => void): string {

@@ -6,8 +6,8 @@ import {
   type ContinuityReport,
   checkContinuity,
   describeContinuity,
-} from "../../src/guest/continuity.js";
-import { simulateProofGuest } from "../../src/guest/model.js";
+} from "../../src/proof-guest/continuity.js";
+import { simulateProofGuest } from "../../src/proof-guest/model.js";
 
 const parameters = { pages: 8, pagesPerTick: 3 };
 const ascii = (text: string) => new TextEncoder().encode(text);

@@ -17,7 +17,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
+import { migrate } from "../../src/library/local/migrate.js";
+import { launchGuest, type RunningGuest } from "../../src/library/local/running-guest.js";
+import { checkContinuity, describeContinuity } from "../../src/proof-guest/continuity.js";
+import { type ProofDisk, readDiskArea } from "../../src/proof-guest/disk.js";
 import {
   checkDisk,
   type DiskParameters,
@@ -25,13 +28,10 @@ import {
   diskAreaBytes,
   sectorOf,
   slotBytes,
-} from "../../src/guest/disk-proof.js";
-import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
-import { simulateProofGuest } from "../../src/guest/model.js";
-import { launchGuest, type RunningGuest } from "../../src/guests.js";
-import { migrate } from "../../src/migrate.js";
-import { type ProofDisk, readDiskArea } from "../../src/proof-disk.js";
-import { launchProofGuest, type ProofGuest } from "../../src/proof-guest.js";
+} from "../../src/proof-guest/disk-proof.js";
+import { buildFirmware, proofGuestOptions } from "../../src/proof-guest/firmware.js";
+import { launchProofGuest, type ProofGuest } from "../../src/proof-guest/launch.js";
+import { simulateProofGuest } from "../../src/proof-guest/model.js";
 
 const disk: DiskParameters = { slots: 8, seed: 0xfeedbeef };
 

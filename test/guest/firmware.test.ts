@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { checkContinuity } from "../../src/guest/continuity.js";
-import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
-import { simulateProofGuest } from "../../src/guest/model.js";
+import { checkContinuity } from "../../src/proof-guest/continuity.js";
+import { buildFirmware, proofGuestOptions } from "../../src/proof-guest/firmware.js";
+import { simulateProofGuest } from "../../src/proof-guest/model.js";
 
 const memoryKiB = 65544;
 const options = proofGuestOptions({ memoryKiB, workingSetMiB: 1, dirtyMiBps: 20 });

@@ -5,10 +5,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { checkContinuity } from "../../src/guest/continuity.js";
-import { buildFirmware } from "../../src/guest/firmware.js";
-import { launchGuest } from "../../src/guests.js";
-import { migrate } from "../../src/migrate.js";
+import { migrate } from "../../src/library/local/migrate.js";
+import { launchGuest } from "../../src/library/local/running-guest.js";
+import { checkContinuity } from "../../src/proof-guest/continuity.js";
+import { buildFirmware } from "../../src/proof-guest/firmware.js";
 
 const parameters = { pages: 100, pagesPerTick: 10, ticksPerSecond: 100 };
 const afterMs = 500;

@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { isRecord } from "../../src/effects/observe.js";
-import { followInspector } from "../../src/inspector/follow.js";
-import { Hub } from "../../src/inspector/hub.js";
-import { serveInspector } from "../../src/inspector/serve.js";
-import { ToldWorld } from "../../src/testing/told-world.js";
+import { isRecord } from "../../src/effects/trace.js";
+import { Hub } from "../../src/inspector/server/hub.js";
+import { serveInspector } from "../../src/inspector/server/serve.js";
+import { followInspector } from "../../src/inspector/story/remote-source.js";
+import { ToldWorld } from "../../src/simulator/traced-world.js";
 
 /** What a migration in the simulated world told of one side, as its process would see it. */
 function seenBy(side: string) {

@@ -3,16 +3,16 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Exchange, fateOf } from "../../src/inspector/exchange.js";
-import { Guarantees } from "../../src/inspector/guarantees.js";
-import { type Entry, Timeline } from "../../src/inspector/moment.js";
-import { whoRuns } from "../../src/inspector/who-runs.js";
+import { Guarantees } from "../../src/inspector/story/guarantees.js";
+import { Exchange, fateOf } from "../../src/inspector/story/message-sequence.js";
+import { type Entry, Timeline } from "../../src/inspector/story/moment.js";
+import { whoRuns } from "../../src/inspector/story/who-runs.js";
 import { destinationMachine } from "../../src/machines/destination/machine.js";
 import { metaOf, namedStatesOf, nameOf } from "../../src/machines/shared/walk.js";
 import { sourceMachine } from "../../src/machines/source/machine.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
-import { ToldWorld } from "../../src/testing/told-world.js";
-import type { WorldOptions } from "../../src/testing/world.js";
+import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
+import { ToldWorld } from "../../src/simulator/traced-world.js";
+import type { WorldOptions } from "../../src/simulator/world.js";
 
 const worlds: readonly WorldOptions[] = [
   {},

@@ -16,8 +16,8 @@ import {
   WebSocket,
   WebSocketServer,
 } from "../../packages/xstate4/index.js";
-import { bridgeToXStateInspect, type DevTools4, type Refused } from "../../src/inspector/xstate4.js";
-import { definition4, eventType4 } from "../../src/inspector/xstate4-definition.js";
+import { bridgeToXStateInspect, type DevTools4, type Refused } from "../../src/inspector/xstate4/xstate4.js";
+import { definition4, eventType4 } from "../../src/inspector/xstate4/xstate4-definition.js";
 import { coordinatorMachine } from "../../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../../src/machines/destination/machine.js";
 import { arrowsOf, nodesOf } from "../../src/machines/shared/walk.js";

@@ -18,9 +18,9 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { readStory } from "../../src/drivers/journal/story.js";
 import type { JournalRecord, StateRecord } from "../../src/effects/ports.js";
-import { defaultLimits } from "../../src/protocol/convergence.js";
+import { defaultLimits } from "../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
+import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 
 let directory: string;
 beforeEach(() => {

@@ -4,7 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type FileJournal, openFileJournal } from "../../src/drivers/journal/file-journal.js";
+import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
+import type { FileJournal } from "../../src/drivers/journal/types.js";
 import { destinationOpened, sourceOpened, stateOf, uuid } from "./records.js";
 
 let directory: string;

@@ -2,10 +2,10 @@
 
 import { crc32 } from "node:zlib";
 import type { JournalRecord, StateRecord } from "../../src/effects/ports.js";
-import { defaultLimits } from "../../src/protocol/convergence.js";
+import { defaultLimits } from "../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
-import { defaultPolicy } from "../../src/protocol/policy.js";
 import type { Side } from "../../src/protocol/steps.js";
+import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 
 export const uuid = "8a2b6c1e-0f4d-4c55-9d0a-2f1e7c9b3a10";
 const identity = (migrationId: string) => ({ migrationId, uuid, name: "web-1" });

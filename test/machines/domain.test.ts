@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { createActor, fromPromise } from "xstate";
 import { type DomainRequest, domainMachine, type Found } from "../../src/machines/domain/machine.js";
 import { statesOf } from "../../src/machines/shared/walk.js";
-import { failed, nothing } from "../../src/protocol/answer.js";
+import { failed, nothing } from "../../src/protocol/effect-result.js";
 
 type Effect =
   | "recordStart"

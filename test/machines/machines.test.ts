@@ -20,7 +20,7 @@ import {
   topOf,
 } from "../../src/machines/shared/walk.js";
 import { sourceMachine } from "../../src/machines/source/machine.js";
-import { phaseMayFollow, phases } from "../../src/protocol/phases.js";
+import { phaseMayFollow, phases } from "../../src/protocol/job-phases.js";
 import { isPeerQuestion, questionTable } from "../../src/protocol/questions.js";
 
 const sourceEvents = [

@@ -9,8 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Around } from "../../src/effects/bind.js";
-import { launchGuest, type RunningGuest } from "../../src/guests.js";
-import { type MigrateOptions, migrateWith } from "../../src/migrate.js";
+import { type MigrateOptions, migrateWith } from "../../src/library/local/migrate.js";
+import { launchGuest, type RunningGuest } from "../../src/library/local/running-guest.js";
 import { smallAgent } from "../qemu/small-agent.js";
 import { spiceClient } from "./spice-client.js";
 

@@ -3,11 +3,11 @@
 
 import { describe, expect, test } from "vitest";
 import { measureDirtyRate } from "../../src/drivers/qemu/migration/dirty-rate.js";
-import type { Observation } from "../../src/effects/observe.js";
-import type { MigrateOptions } from "../../src/migrate.js";
-import type { Migration } from "../../src/migration.js";
-import type { ProofGuestWish } from "../../src/proof-guest.js";
-import type { ConvergencePolicy, Measure } from "../../src/protocol/convergence-policy.js";
+import type { Observation } from "../../src/effects/trace.js";
+import type { MigrateOptions } from "../../src/library/local/migrate.js";
+import type { Migration } from "../../src/library/migration-handle.js";
+import type { ProofGuestWish } from "../../src/proof-guest/launch.js";
+import type { ConvergencePolicy, Measure } from "../../src/protocol/convergence/policy.js";
 import { destinationPid, inLab, type Lab } from "./lab.js";
 
 /** It writes to 6 MiB of its memory, several times while they are sent once. */

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { launchGuest } from "../../src/guests.js";
-import { migrate } from "../../src/migrate.js";
+import { migrate } from "../../src/library/local/migrate.js";
+import { launchGuest } from "../../src/library/local/running-guest.js";
 import { qemusOf } from "./qemus-of.js";
 
 const mebibyte = 2 ** 20;

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
-import type { CopiedStorage, MigrateOptions } from "../../src/migrate.js";
+import type { CopiedStorage, MigrateOptions } from "../../src/library/local/migrate.js";
 import { inLab, type Lab, objectsOf } from "./lab.js";
 
 type Format = "raw" | "qcow2";

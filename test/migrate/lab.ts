@@ -5,12 +5,12 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, vi } from "vitest";
-import type { Observation } from "../../src/effects/observe.js";
-import { describeContinuity } from "../../src/guest/continuity.js";
-import type { RunningGuest } from "../../src/guests.js";
-import { type MigrateOptions, migrate } from "../../src/migrate.js";
-import type { Migration, Outcome } from "../../src/migration.js";
-import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest.js";
+import type { Observation } from "../../src/effects/trace.js";
+import { type MigrateOptions, migrate } from "../../src/library/local/migrate.js";
+import type { RunningGuest } from "../../src/library/local/running-guest.js";
+import type { Migration, Outcome } from "../../src/library/migration-handle.js";
+import { describeContinuity } from "../../src/proof-guest/continuity.js";
+import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest/launch.js";
 import { qemusOf } from "./qemus-of.js";
 
 export interface Lab {

@@ -4,9 +4,9 @@
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { describe, expect, test, vi } from "vitest";
-import type { Observation } from "../../src/effects/observe.js";
-import type { MigrateOptions } from "../../src/migrate.js";
-import type { Migration } from "../../src/migration.js";
+import type { Observation } from "../../src/effects/trace.js";
+import type { MigrateOptions } from "../../src/library/local/migrate.js";
+import type { Migration } from "../../src/library/migration-handle.js";
 import { destinationPid, inLab, type Lab, memoryMoves } from "./lab.js";
 import { qemusOf } from "./qemus-of.js";
 

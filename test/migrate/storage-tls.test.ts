@@ -3,7 +3,7 @@
 
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import type { CopiedStorage, MigrateOptions } from "../../src/migrate.js";
+import type { CopiedStorage, MigrateOptions } from "../../src/library/local/migrate.js";
 import { hasOpenssl } from "../rpc/pki.js";
 import { expectNoCopies, qemuImg, withDisk } from "./disk-lab.js";
 import { destinationPid, objectsOf, progressedAgain, sourceReaches } from "./lab.js";

@@ -7,8 +7,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { launchGuest } from "../../src/guests.js";
-import { migrate } from "../../src/migrate.js";
+import { migrate } from "../../src/library/local/migrate.js";
+import { launchGuest } from "../../src/library/local/running-guest.js";
 import { diskMiB, expectNoCopies, qemuImg, withDisk } from "./disk-lab.js";
 import { destinationPid, progressedAgain, sourceReaches } from "./lab.js";
 

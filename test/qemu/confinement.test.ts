@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock as clock } from "../../src/drivers/platform/clock.js";
 import { sandboxArgs } from "../../src/drivers/qemu/process/confinement.js";
-import { type Hosting, QemuProcess } from "../../src/drivers/qemu/process/process.js";
+import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
+import type { Hosting } from "../../src/drivers/qemu/process/spec.js";
 import { letThrough } from "../let-through.js";
 import { secondQemu } from "../second-qemu.js";
 

@@ -2,10 +2,10 @@
 // its story: as that record is made, or as soon as it is durable.
 
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
-import { isRecord } from "../../src/effects/observe.js";
 import type { Journal, JournalRecord } from "../../src/effects/ports.js";
-import { type AdoptedGuest, adoptGuest } from "../../src/guests.js";
-import { migrate } from "../../src/migrate.js";
+import { isRecord } from "../../src/effects/trace.js";
+import { migrate } from "../../src/library/local/migrate.js";
+import { type AdoptedGuest, adoptGuest } from "../../src/library/local/running-guest.js";
 import type { StreamWish } from "../../src/protocol/stream.js";
 
 export interface EngineWords {

@@ -4,11 +4,11 @@ import { readFileSync } from "node:fs";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
 import { expect, test } from "vitest";
-import type { Observation, Observe } from "../../src/effects/observe.js";
+import type { Observation, Observe } from "../../src/effects/trace.js";
+import { ToldWorld } from "../../src/simulator/traced-world.js";
 import { createLog } from "../../src/telemetry/log.js";
 import { createMetrics } from "../../src/telemetry/metrics.js";
 import { traceIdOf, traceMigrations } from "../../src/telemetry/traces.js";
-import { ToldWorld } from "../../src/testing/told-world.js";
 
 const migrationId = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
 

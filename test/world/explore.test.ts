@@ -1,10 +1,10 @@
 // The search over small worlds that are made for it: what it finds, by which trace, and what it must not overlook.
 
 import { expect, test } from "vitest";
-import { Component, type Rule, type WorldMove } from "../../src/testing/components.js";
-import { explore } from "../../src/testing/explore.js";
-import { PackedWorld } from "../../src/testing/packed-world.js";
-import { type MoveKind, moveKinds } from "../../src/testing/search-world.js";
+import { Component, type Rule, type WorldMove } from "../../src/simulator/components.js";
+import { explore } from "../../src/simulator/explore.js";
+import { PackedWorld } from "../../src/simulator/packed-world.js";
+import { type MoveKind, moveKinds } from "../../src/simulator/search-world.js";
 
 const { calm, requested, fault } = moveKinds;
 type Edges = Readonly<Record<string, readonly (readonly [to: string, kind: MoveKind])[]>>;

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { World, type WorldOptions } from "../../src/testing/world.js";
+import { World, type WorldOptions } from "../../src/simulator/world.js";
 import { play, playUntil, takeNamed } from "./playing.js";
 import { shown } from "./shown.js";
 

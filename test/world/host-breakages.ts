@@ -4,7 +4,7 @@
 import { type AnyStateMachine, type AnyStateNodeConfig, createMachine } from "xstate";
 import { domainMachine } from "../../src/machines/domain/machine.js";
 import { answerOfHost, atRestart } from "../../src/protocol/host-evidence.js";
-import { type HostRules, type Kept, orders } from "../../src/testing/hosts/surroundings.js";
+import { type HostRules, type Kept, orders } from "../../src/simulator/hosts/surroundings.js";
 
 export interface Breakage {
   /** The smallest search that finds it; one migration and one fault unless given. */

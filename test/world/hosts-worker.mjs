@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { register } from "tsx/esm/api";
 
 register();
-const { inARow, searchHosts } = await import("../../src/testing/hosts/hosts-world.ts");
+const { inARow, searchHosts } = await import("../../src/simulator/hosts/hosts-world.ts");
 const { breakages } = await import("./host-breakages.ts");
 const { breakage, migrations, ...search } = workerData;
 const rules = breakage === undefined ? {} : breakages[breakage].rules();

@@ -1,7 +1,7 @@
 // Breakages of the rules by which a source concludes what a libvirtd has done with its guest. The search has to find each.
 
 import { conclude, mayFinish } from "../../src/protocol/evidence.js";
-import type { HostRules } from "../../src/testing/hosts/surroundings.js";
+import type { HostRules } from "../../src/simulator/hosts/surroundings.js";
 
 interface EvidenceBreakage {
   readonly mode: "peer-to-peer" | "managed";

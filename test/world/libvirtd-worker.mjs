@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { register } from "tsx/esm/api";
 
 register();
-const { searchBesideLibvirtd } = await import("../../src/testing/hosts/libvirtd-world.ts");
+const { searchBesideLibvirtd } = await import("../../src/simulator/hosts/libvirtd-world.ts");
 const { evidenceBreakages } = await import("./libvirtd-breakages.ts");
 const { breakage, ...search } = workerData;
 const rules = breakage === undefined ? {} : evidenceBreakages[breakage].rules;

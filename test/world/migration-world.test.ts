@@ -3,13 +3,13 @@
 
 import { describe, expect, test } from "vitest";
 import { destinationMachine } from "../../src/machines/destination/machine.js";
-import { explore } from "../../src/testing/explore.js";
-import { MigrationWorld } from "../../src/testing/migration-world.js";
-import { Moves } from "../../src/testing/moves.js";
-import { Successors } from "../../src/testing/search-world.js";
-import { Species } from "../../src/testing/species.js";
-import { changed, type State } from "../../src/testing/state.js";
-import { beginning, movesOf, type WorldOptions } from "../../src/testing/world.js";
+import { explore } from "../../src/simulator/explore.js";
+import { Species } from "../../src/simulator/machine-model.js";
+import { MigrationWorld } from "../../src/simulator/migration-world.js";
+import { Successors } from "../../src/simulator/search-world.js";
+import { changed, type State } from "../../src/simulator/state.js";
+import { Moves } from "../../src/simulator/transitions.js";
+import { beginning, movesOf, type WorldOptions } from "../../src/simulator/world.js";
 
 const fenced: WorldOptions = { policy: { whenUnreachable: "fence", patienceMs: 1 } };
 const worlds: [string, WorldOptions][] = [

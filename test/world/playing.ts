@@ -1,7 +1,7 @@
 // Ways to play the simulated world: by random picks, as if all were well, or by the names of moves.
 
-import type { State } from "../../src/testing/state.js";
-import { World, type WorldOptions } from "../../src/testing/world.js";
+import type { State } from "../../src/simulator/state.js";
+import { World, type WorldOptions } from "../../src/simulator/world.js";
 
 /** Plays `picks` as moves, then lets everything settle; throws with the story when a guarantee is broken. */
 export function play(faults: number, picks: readonly number[], options: WorldOptions = {}): World {

@@ -1,8 +1,8 @@
 // Checks G1 to G6 in every order of everything that can happen, with rules of a convergence policy that come due.
 
 import { expect, test } from "vitest";
-import type { ConvergencePolicy } from "../../src/protocol/convergence-policy.js";
-import { World } from "../../src/testing/world.js";
+import type { ConvergencePolicy } from "../../src/protocol/convergence/policy.js";
+import { World } from "../../src/simulator/world.js";
 import { playUntil, takeNamed } from "./playing.js";
 import { searchAll } from "./searched.js";
 

@@ -4,7 +4,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import type { Explored } from "../../src/testing/explore.js";
+import type { Explored } from "../../src/simulator/explore.js";
 import { breakages } from "./host-breakages.js";
 
 interface Search {

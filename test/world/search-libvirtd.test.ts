@@ -4,9 +4,9 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import type { Explored } from "../../src/testing/explore.js";
-import { type BrokenWindow, brokenWindows } from "../../src/testing/hosts/libvirtd-windows.js";
-import type { LibvirtdSearch } from "../../src/testing/hosts/libvirtd-world.js";
+import type { Explored } from "../../src/simulator/explore.js";
+import { type BrokenWindow, brokenWindows } from "../../src/simulator/hosts/libvirtd-windows.js";
+import type { LibvirtdSearch } from "../../src/simulator/hosts/libvirtd-world.js";
 import { evidenceBreakages } from "./libvirtd-breakages.js";
 
 async function searchInThread(

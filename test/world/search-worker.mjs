@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { register } from "tsx/esm/api";
 
 register();
-const { search } = await import("../../src/testing/search.ts");
+const { search } = await import("../../src/simulator/search.ts");
 try {
   parentPort.postMessage({ found: search(workerData) });
 } catch (error) {

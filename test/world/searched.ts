@@ -4,9 +4,9 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { expect } from "vitest";
-import type { Counterexample } from "../../src/testing/counterexample.js";
-import type { Found, SearchOptions } from "../../src/testing/search.js";
-import { BrokenGuarantee } from "../../src/testing/world.js";
+import type { Counterexample } from "../../src/simulator/counterexample.js";
+import type { Found, SearchOptions } from "../../src/simulator/search.js";
+import { BrokenGuarantee } from "../../src/simulator/world.js";
 import { shown } from "./shown.js";
 
 type Answer =

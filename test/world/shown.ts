@@ -3,7 +3,7 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BrokenGuarantee } from "../../src/testing/world.js";
+import { BrokenGuarantee } from "../../src/simulator/world.js";
 
 /** Runs the check; what breaks in it is told with where to look at it. */
 export function shown<T>(check: () => T): T {

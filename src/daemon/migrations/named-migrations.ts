@@ -3,7 +3,7 @@
 
 import type { MigrateFlag } from "../../drivers/libvirt/client/flags.js";
 import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
-import { describeFailure } from "../../protocol/failures.js";
+import { describeFailure } from "../../protocol/failure.js";
 import type { Host } from "../host.js";
 import { no } from "../rpc/errors.js";
 import { errorOf } from "./answers.js";
