@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { dhParams } from "../src/drivers/qemu/migration/dh-params.js";
 import type { MigrateOptions } from "../src/library/local/migrate.js";
 import type { Migration } from "../src/library/migration-handle.js";
-import { qemuPki } from "../test/migrate/qemu-pki.js";
+import { qemuPki } from "../test/support/qemu-pki.js";
 import { ask, type Feature, told } from "./shortest.js";
 
 export const diskMiB = 48;

@@ -17,9 +17,9 @@ import { RpcMover } from "../src/fleet/rpc-mover.js";
 import { conduct, type Mover } from "../src/fleet/run-drain.js";
 import { buildFirmware, proofGuestOptions } from "../src/proof-guest/firmware.js";
 import { idWithToken } from "../src/protocol/fencing-token.js";
-import { Postgres } from "../test/fleet/postgres.js";
-import { RealFleet } from "../test/fleet/real-fleet.js";
-import { fleetOf } from "../test/fleet/simulated-fleet.js";
+import { Postgres } from "../test/support/postgres.js";
+import { RealFleet } from "../test/support/real-fleet.js";
+import { fleetOf } from "../test/support/simulated-fleet.js";
 import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";
 

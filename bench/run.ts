@@ -11,7 +11,7 @@ import type { Observation } from "../src/effects/trace.js";
 import { migrate } from "../src/library/local/migrate.js";
 import { launchProofGuest } from "../src/proof-guest/launch.js";
 import { search } from "../src/simulator/search.js";
-import { crashAndRecover } from "../test/recovery/crash.js";
+import { crashAndRecover } from "../test/e2e/recovery/crash.js";
 import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";
 

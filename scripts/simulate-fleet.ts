@@ -5,7 +5,7 @@ import type { GuestStory } from "../src/fleet/drain.js";
 import { hostsMeant } from "../src/fleet/fleet.js";
 import { MemoryEngine } from "../src/fleet/memory-engine.js";
 import { type Conducted, conduct } from "../src/fleet/run-drain.js";
-import { dice, fleetOf, SimulatedFleet } from "../test/fleet/simulated-fleet.js";
+import { dice, fleetOf, SimulatedFleet } from "../test/support/simulated-fleet.js";
 
 const [hosts = 1_000, guests = 20_000, seed = 1] = process.argv.slice(2).map(Number);
 const crashes = 10;

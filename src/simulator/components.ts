@@ -12,7 +12,7 @@
 //   4. explore(new PackedWorld(description), { faults }). A broken guarantee comes as the names of the moves, with the packed
 //      state after each, to be played once more in a world that tells its story.
 //   5. Add a Merge where values differ in nothing that still matters, and compare with the world without it.
-// migration-world.ts is an example; test/world/explore.test.ts has the smallest ones.
+// migration-world.ts is an example; test/simulator/explore.test.ts has the smallest ones.
 
 import type { MoveKind } from "./search-world.js";
 

@@ -1,5 +1,5 @@
 // Where the guarantees do not hold with a libvirtd on one side: what the search of the host world finds, and nothing else
-// (test/world/search-libvirtd.test.ts). Each with its shortest trace, and with words for docs/guarantees.md.
+// (test/simulator/search-libvirtd.test.ts). Each with its shortest trace, and with words for docs/guarantees.md.
 
 import type { Window } from "./libvirtd-parts.js";
 import type { LibvirtdSearch } from "./libvirtd-world.js";
