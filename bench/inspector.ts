@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
 import { version } from "../src/drivers/journal/records.js";
 import { lineOf } from "../src/drivers/platform/checked-lines.js";
-import { serveInspector } from "../src/inspector/serve.js";
+import { serveInspector } from "../src/inspector/server/serve.js";
 import { median } from "./median.js";
 import { type Timed, time } from "./simulated-migration.js";
 

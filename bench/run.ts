@@ -7,11 +7,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
-import type { Observation } from "../src/effects/observe.js";
-import { migrate } from "../src/migrate.js";
-import { launchProofGuest } from "../src/proof-guest.js";
-import { search } from "../src/testing/search.js";
-import { crashAndRecover } from "../test/recovery/crash.js";
+import type { Observation } from "../src/effects/trace.js";
+import { migrate } from "../src/library/local/migrate.js";
+import { launchProofGuest } from "../src/proof-guest/launch.js";
+import { search } from "../src/simulator/search.js";
+import { crashAndRecover } from "../test/e2e/recovery/crash.js";
 import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";
 

@@ -4,8 +4,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import * as z from "zod/mini";
-import { featuresText } from "../bench/features-text.js";
-import { fleetText } from "../bench/fleet-text.js";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain-xml/schema/domain.js";
 import { rowsOf } from "../src/drivers/domain-xml/xml/doc-rows.js";
@@ -23,11 +21,13 @@ import {
   topOf,
 } from "../src/machines/shared/walk.js";
 import { sourceMachine } from "../src/machines/source/machine.js";
+import { phases } from "../src/protocol/job-phases.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
-import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
 import { failuresPage } from "./failures-page.js";
 import { featuresPage } from "./features-page.js";
+import { featuresText } from "./features-text.js";
+import { fleetText } from "./fleet-text.js";
 import { guaranteesPage } from "./guarantees-page.js";
 import { observingPage } from "./observing-page.js";
 import { table } from "./table.js";

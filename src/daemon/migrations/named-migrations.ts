@@ -1,11 +1,11 @@
 // Migrations that an orchestrator has named: one is begun once under its id, joined while it is under way, and told of when it
 // has ended, however often it is asked for and by whom. It depends on no connection.
 
-import type { Found } from "../../drivers/journal/file-journal.js";
 import { summaryOf } from "../../drivers/journal/summary.js";
+import type { Found } from "../../drivers/journal/types.js";
 import type { MigrateFlag } from "../../drivers/libvirt/client/flags.js";
 import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
-import { describeFailure } from "../../protocol/failures.js";
+import { describeFailure } from "../../protocol/failure.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { no } from "../rpc/errors.js";

@@ -3,7 +3,7 @@
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
 import { streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
 import { CookieError } from "../../drivers/libvirt/cookie/errors.js";
@@ -12,11 +12,11 @@ import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import { QemuMuteError } from "../../drivers/qemu/process/process.js";
 import { endOtherRelays } from "../../drivers/relay/relay.js";
-import { pause } from "../../effects/pause.js";
+import { pause } from "../../effects/sleep.js";
 import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";
-import { messageOf } from "../../protocol/answer.js";
-import type { Limits } from "../../protocol/convergence.js";
-import { describeFailure } from "../../protocol/failures.js";
+import type { Limits } from "../../protocol/convergence/limits.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { describeFailure } from "../../protocol/failure.js";
 import type { GuestDescription, Identity, SourceReport } from "../../protocol/messages.js";
 import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";

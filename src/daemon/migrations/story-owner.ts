@@ -2,8 +2,8 @@
 // disk names: a story that an operator has given up must not touch the guest that has come back since (G1).
 
 import * as z from "zod/mini";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { summaryOf } from "../../drivers/journal/summary.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import { handle } from "../../drivers/qemu/process/handle-file.js";
 import { hasTag, isFinal } from "../../machines/shared/states.js";
 import { isGoneOnWith } from "../../protocol/host-evidence.js";

@@ -11,11 +11,11 @@ import { lineOf } from "../platform/checked-lines.js";
 import { hasCode } from "../platform/error-code.js";
 import type { Decisions } from "./decisions.js";
 import { syncDirectory } from "./durable.js";
-import type { FileJournal, Found, OpenStory } from "./file-journal.js";
 import type { LineFile } from "./line-file.js";
 import { readStory } from "./story.js";
 import { beginStory, goOnWithStory } from "./story-file.js";
 import { hasEnded, noSummary, type Summary, summaryOf, withRecord } from "./summary.js";
+import type { FileJournal, Found, OpenStory } from "./types.js";
 import { type UnreadableStory, unreadableStory } from "./unreadable.js";
 
 const suffix = ".journal";

@@ -9,7 +9,7 @@
 //   any of them -> finishingCancelled -> confirmingCancelled -> ended
 
 import { assign, emit } from "xstate";
-import { failure, inTellingOrder } from "../../protocol/failures.js";
+import { failure, inTellingOrder } from "../../protocol/failure.js";
 import type { Heard } from "../../protocol/outcomes.js";
 import { judge } from "../../protocol/outcomes.js";
 import { freshHabits, isDone, keeping, noteThat, present, refusing } from "../shared/actions.js";

@@ -2,8 +2,8 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { pause } from "../../../effects/pause.js";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../../effects/ports.js";
+import { pause } from "../../../effects/sleep.js";
 import type { PrepareInput } from "../../../machines/destination/machine.js";
 import {
   type Answer,
@@ -13,7 +13,7 @@ import {
   failed,
   messageOf,
   nothing,
-} from "../../../protocol/answer.js";
+} from "../../../protocol/effect-result.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../../protocol/messages.js";
 import {
   anywhere,
@@ -35,7 +35,8 @@ import { answering } from "../monitor/to-result.js";
 import { giveTo } from "../process/confinement.js";
 import { endProcess } from "../process/end-process.js";
 import { keepHandle } from "../process/handle-file.js";
-import { type Hosting, identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "../process/process.js";
+import { identityOf, QemuProcess } from "../process/process.js";
+import type { Hosting, QemuHandle, QemuSpec } from "../process/spec.js";
 import { lastWords } from "../process/stderr-tail.js";
 import { dropImages, type Image, keepImages, makeImages } from "../storage/images.js";
 import { offerDisks, stopOffering } from "../storage/nbd-exports.js";

@@ -6,19 +6,13 @@ import { basename } from "node:path";
 import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../../effects/ports.js";
 import { hostName, socketPath } from "../../../protocol/address-schemas.js";
-import { cause } from "../../../protocol/answer.js";
+import { cause } from "../../../protocol/effect-result.js";
 import { isStreamWish, type StreamWish } from "../../../protocol/stream.js";
 import { isAlive } from "../../platform/procfs.js";
 import { GuestLog } from "../process/guest-log.js";
 import { handle, handleIn } from "../process/handle-file.js";
-import {
-  type Hosting,
-  QemuGoneError,
-  type QemuHandle,
-  QemuMuteError,
-  QemuProcess,
-  type QemuSpec,
-} from "../process/process.js";
+import { QemuGoneError, QemuMuteError, QemuProcess } from "../process/process.js";
+import type { Hosting, QemuHandle, QemuSpec } from "../process/spec.js";
 import { dropImages } from "../storage/images.js";
 import { goneDestination, goneSource } from "./dead-guests.js";
 import { QemuDestinationGuest } from "./destination-guest.js";

@@ -1,9 +1,9 @@
 // Reaches a monitor's unix socket that QEMU may be about to create, and opens a session on it.
 
 import { connect, type Socket } from "node:net";
-import { pause } from "../../../effects/pause.js";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { pause } from "../../../effects/sleep.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
 

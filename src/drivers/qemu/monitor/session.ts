@@ -2,9 +2,9 @@
 // It knows no command's meaning; commands.ts gives them types.
 
 import { Socket } from "node:net";
-import { apart } from "../../../effects/apart.js";
+import { apart } from "../../../effects/isolate-callback.js";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
 import {
   type DialogueLine,

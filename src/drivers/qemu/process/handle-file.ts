@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 import { findByArgument } from "../../platform/procfs.js";
 import { monitorsIn } from "./launch.js";
-import type { QemuHandle } from "./process.js";
+import type { QemuHandle } from "./spec.js";
 
 export const handle = z.object({
   pid: z.number(),

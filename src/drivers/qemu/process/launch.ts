@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { identify } from "../../platform/procfs.js";
 import { sandboxArgs } from "./confinement.js";
 import { asShell, GuestLog } from "./guest-log.js";
-import type { Hosting, QemuHandle, QemuSpec, StartOptions } from "./process.js";
+import type { Hosting, QemuHandle, QemuSpec, StartOptions } from "./spec.js";
 import { wordsIn } from "./stderr-tail.js";
 
 export interface Launched {

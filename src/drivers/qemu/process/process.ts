@@ -2,57 +2,16 @@
 // it by an embedder. Its last words are kept, and its directory goes with it (G6). It knows nothing of migration.
 
 import { rm } from "node:fs/promises";
-import { pause } from "../../../effects/pause.js";
 import type { Clock, MonitorLine } from "../../../effects/ports.js";
-import { type Cause, cause, messageOf } from "../../../protocol/answer.js";
+import { pause } from "../../../effects/sleep.js";
+import { type Cause, cause, messageOf } from "../../../protocol/effect-result.js";
 import { identify, isAlive, type ProcessIdentity } from "../../platform/procfs.js";
 import { Monitor } from "../monitor/commands.js";
 import { connectMonitor } from "../monitor/connect.js";
 import { QmpSession } from "../monitor/session.js";
-import type { Confinement } from "./confinement.js";
-import type { GuestLog } from "./guest-log.js";
 import { launch } from "./launch.js";
+import type { AttachOptions, QemuHandle, QemuSpec, StartOptions } from "./spec.js";
 import { lastWords, loggedWords } from "./stderr-tail.js";
-
-/** What QEMU is to be. `args` is its hardware, and must be the same on both sides. */
-export interface QemuSpec {
-  readonly name: string;
-  readonly uuid: string;
-  /** Default: `qemu-system-x86_64`, from PATH. */
-  readonly binary?: string;
-  readonly args: readonly string[];
-  /** Added to our own environment. */
-  readonly env?: Readonly<Record<string, string>>;
-}
-
-/** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */
-export interface QemuHandle extends ProcessIdentity {
-  /** Unix sockets of two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). */
-  readonly monitors: { readonly main: string; readonly rescue: string };
-  /** Ours, and removed with the process; null when the process is somebody else's. */
-  readonly directory: string | null;
-}
-
-/** How this host runs its QEMUs. */
-export interface Hosting extends Confinement {
-  /** Where each guest has its log. Default: there is none. */
-  readonly logDirectory?: string | undefined;
-}
-
-export interface AttachOptions {
-  readonly clock: Clock;
-  readonly log?: GuestLog | undefined;
-  readonly deadlineMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-export interface StartOptions extends Omit<AttachOptions, "log"> {
-  readonly hosting?: Hosting | undefined;
-  /** Given to QEMU after the hardware: e.g. `-S -incoming defer` and this side's serial port. */
-  readonly sideArgs?: readonly string[];
-  /** Made for the process and removed with it. Default: a new one below the system's directory for temporary files. */
-  readonly directory?: string | undefined;
-}
 
 const goneCheckMs = 20;
 const attachLimitMs = 2_000;
