@@ -3,7 +3,13 @@
 
 import { waitFor } from "xstate";
 import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
-import { interrupted, wokenCoordinator, wokenDestination, wokenSource } from "./drivers/journal/story.js";
+import {
+  fetchesMemory,
+  interrupted,
+  wokenCoordinator,
+  wokenDestination,
+  wokenSource,
+} from "./drivers/journal/story.js";
 import { localDestination, localSource } from "./drivers/local-peers.js";
 import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
 import { findDestination, findSource } from "./drivers/qemu/hosts.js";
@@ -72,7 +78,13 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
   const { input } = source.opened;
 
   const destination = interrupted(story, "destination");
-  const to = destination && (await findDestination(destination.opened.host, { clock }));
+  const to =
+    destination &&
+    (await findDestination(
+      destination.opened.host,
+      { clock },
+      { fetchesMemory: fetchesMemory(destination) },
+    ));
   const there =
     destination &&
     to &&

@@ -6,7 +6,7 @@ import { filesOf } from "../../drivers/domain/build.js";
 import type { Domain } from "../../drivers/domain/domain.js";
 import { parseDomain } from "../../drivers/domain/domain.js";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
-import { interrupted, wokenDestination } from "../../drivers/journal/story.js";
+import { fetchesMemory, interrupted, wokenDestination } from "../../drivers/journal/story.js";
 import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
 import { type DestinationActor, localDestination } from "../../drivers/local-peers.js";
 import { endProcess } from "../../drivers/qemu/answers.js";
@@ -138,8 +138,10 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const isUndecided = isUndecidedIn(found.woken.state);
-    const to = await findDestination(found.opened.host, host, { isUndecided });
+    const to = await findDestination(found.opened.host, host, {
+      isUndecided: isUndecidedIn(found.woken.state),
+      fetchesMemory: fetchesMemory(found),
+    });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);

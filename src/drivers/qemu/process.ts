@@ -9,7 +9,7 @@ import type { Confinement } from "./confinement.js";
 import type { GuestLog } from "./guest-log.js";
 import { launch } from "./launch.js";
 import { Monitor } from "./monitor/commands.js";
-import { connectMonitor } from "./monitor/connect.js";
+import { connectLater, connectMonitor, connectRescue } from "./monitor/connect.js";
 import { QmpSession } from "./monitor/session.js";
 import { identify, isAlive, type ProcessIdentity } from "./proc.js";
 import { lastWords, loggedWords } from "./words.js";
@@ -27,7 +27,10 @@ export interface QemuSpec {
 
 /** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */
 export interface QemuHandle extends ProcessIdentity {
-  /** Unix sockets of two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). */
+  /**
+   * Two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). `main` is a unix socket,
+   * and so is `rescue`, unless `<rescue>.in` and `<rescue>.out` are there: these are the pipes of QEMU's `-chardev pipe`.
+   */
   readonly monitors: { readonly main: string; readonly rescue: string };
   /** Ours, and removed with the process; null when the process is somebody else's. */
   readonly directory: string | null;
@@ -44,6 +47,14 @@ export interface AttachOptions {
   readonly log?: GuestLog | undefined;
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export interface FindOptions extends AttachOptions {
+  /**
+   * The guest runs there in post-copy, and QEMU's main loop may wait for a page that comes only when its connection has
+   * been made anew by the second monitor: the first is reached whenever it answers.
+   */
+  readonly mayWaitForPages?: boolean | undefined;
 }
 
 export interface StartOptions extends Omit<AttachOptions, "log"> {
@@ -72,6 +83,8 @@ export class QemuProcess {
     this.rescue = monitors.rescue;
     this.exited = exited;
     this.#letGo = letGo;
+    // A pipe does not end with QEMU.
+    void exited.then((why) => this.rescue.session.fail(new Error(why.message)));
   }
 
   /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
@@ -90,15 +103,16 @@ export class QemuProcess {
 
   /**
    * Finds a QEMU again that is no child of this process, or no longer. One whose main monitor is mute, because a peer
-   * that does not read blocks its migration, has that migration broken off.
+   * that does not read blocks its migration, has that migration broken off; not one that may wait for pages.
    * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
-  static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
+  static async attach(handle: QemuHandle, options: FindOptions): Promise<QemuProcess> {
     const { exited, letGo } = watched(handle, options);
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
     const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
       if (!isAlive(handle)) throw error;
+      if (options.mayWaitForPages === true) return openLater(handle, exited, once);
       await yank(handle, once).catch(() => {});
       return openMonitors(handle, exited, options);
     });
@@ -175,7 +189,7 @@ async function yank(
   { monitors }: QemuHandle,
   { clock, deadlineMs = attachLimitMs }: AttachOptions,
 ): Promise<void> {
-  const session = await connectMonitor(monitors.rescue, { clock, deadlineMs, oob: true });
+  const session = await connectRescue(monitors.rescue, { clock, deadlineMs });
   try {
     await new Monitor(session).execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
   } finally {
@@ -203,19 +217,36 @@ async function openMonitors(
   exited: Promise<Cause>,
   { clock, signal, deadlineMs = 10_000 }: AttachOptions,
 ): Promise<Monitors> {
-  const ended = new AbortController();
-  void exited.then(() => ended.abort());
-  const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
-  const open = (path: string, oob: boolean) => connectMonitor(path, { clock, deadlineMs, signal: stop, oob });
+  const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
   // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
   // switchover would wait for that thread: the main monitor goes without.
-  const [main, rescue] = await Promise.allSettled([open(monitors.main, false), open(monitors.rescue, true)]);
+  const [main, rescue] = await Promise.allSettled([
+    connectMonitor(monitors.main, { ...limits, oob: false }),
+    connectRescue(monitors.rescue, limits),
+  ]);
   if (main.status === "fulfilled" && rescue.status === "fulfilled") {
     return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
   }
   // A monitor serves one client: what was reached is let go.
   for (const it of [main, rescue]) if (it.status === "fulfilled") it.value.close();
   throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
+}
+
+/** The main monitor whenever it answers. */
+async function openLater(
+  { monitors }: QemuHandle,
+  exited: Promise<Cause>,
+  { clock, signal, deadlineMs = 10_000 }: AttachOptions,
+): Promise<Monitors> {
+  const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
+  const rescue = new Monitor(await connectRescue(monitors.rescue, limits));
+  return { main: new Monitor(connectLater(monitors.main, { clock })), rescue };
+}
+
+function orEnded(exited: Promise<Cause>, signal: AbortSignal | undefined): AbortSignal {
+  const ended = new AbortController();
+  void exited.then(() => ended.abort());
+  return signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
 }
 
 function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void {
