@@ -9,9 +9,7 @@ import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
 
 const retryMs = 2;
-/** How often a monitor is dialled whose QEMU does not answer, and how long it may take to negotiate once it has greeted. */
 const laterRetryMs = 100;
-const laterLimitMs = 5_000;
 
 /** @throws QmpConnectError with the path and the last cause: nobody listened or greeted in time, or given up. */
 export async function connectMonitor(path: string, options: SessionOptions): Promise<QmpSession> {
@@ -70,7 +68,7 @@ export function connectLater(path: string, { clock }: Pick<SessionOptions, "cloc
   const reach = async () => {
     while (!session.isClosed) {
       try {
-        return await session.begin(await dial(path), laterLimitMs);
+        return await session.begin(await dial(path));
       } catch (error) {
         if (!(error instanceof Error && "code" in error && isNotYet(error.code))) throw error;
       }

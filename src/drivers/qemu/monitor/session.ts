@@ -165,16 +165,17 @@ export class QmpSession {
   }
 
   /** Opens a session that was made by `later`, whenever QEMU answers. @throws QmpError */
-  async begin(socket: Socket, limitMs: number): Promise<void> {
+  async begin(socket: Socket): Promise<void> {
     if (this.#ended !== undefined) {
       socket.destroy();
       throw this.#ended;
     }
     this.#connect({ from: socket, to: socket });
-    await this.#negotiate(() => limitMs);
+    // QEMU may have greeted by another thread, and its main loop still hang.
+    await this.#negotiate(() => null);
   }
 
-  async #negotiate(leftMs: () => number): Promise<void> {
+  async #negotiate(leftMs: () => number | null): Promise<void> {
     const offersOob = await this.#greeted;
     const enable = this.#options.oob && offersOob ? ["oob"] : [];
     await this.#send("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs: leftMs() });
@@ -259,7 +260,12 @@ export class QmpSession {
     if (how !== undefined || this.#ended !== undefined) throw this.#unsent(command);
   }
 
-  #send(command: string, args: JsonObject, options: { limitMs: number; oob?: boolean }): Promise<Json> {
+  /** Waits without a limit when that is null. */
+  #send(
+    command: string,
+    args: JsonObject,
+    options: { limitMs: number | null; oob?: boolean },
+  ): Promise<Json> {
     if (this.#ended !== undefined) return Promise.reject(this.#unsent(command));
     const id = `${this.#tag}${this.#nextId++}`;
     const verb = options.oob === true ? "exec-oob" : "execute";
@@ -267,11 +273,15 @@ export class QmpSession {
     const text = JSON.stringify({ [verb]: command, ...(hasArguments && { arguments: args }), id });
     return new Promise((resolve, reject) => {
       const { clock } = this.#options;
-      const timer = clock.setTimeout(() => {
-        // The entry goes, so a late answer is written down as such and changes nothing.
-        this.#pending.delete(id);
-        reject(new QmpTimeoutError(command, options.limitMs, this.dialogue()));
-      }, options.limitMs);
+      const { limitMs } = options;
+      const timer =
+        limitMs === null
+          ? undefined
+          : clock.setTimeout(() => {
+              // The entry goes, so a late answer is written down as such and changes nothing.
+              this.#pending.delete(id);
+              reject(new QmpTimeoutError(command, limitMs, this.dialogue()));
+            }, limitMs);
       this.#pending.set(id, {
         command,
         settle: (answer) => {
