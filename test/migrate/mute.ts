@@ -1,9 +1,9 @@
 // Makes a QEMU in post-copy wait for a page, as a device does that reads the guest's memory: its main monitor does not
 // answer then, until the page has come.
 
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
 import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
 import { QmpTimeoutError } from "../../src/drivers/qemu/monitor/errors.js";
-import { systemClock as clock } from "../../src/drivers/system.js";
 import { commandLine } from "./qemus-of.js";
 
 /** Nobody may be connected to its main monitor. @throws Error when all of its memory is there. */

@@ -4,10 +4,10 @@ import { readFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
+import { identify, isAlive } from "../../src/drivers/platform/procfs.js";
 import { QmpCommandError, QmpTimeoutError, QmpUnsentError } from "../../src/drivers/qemu/monitor/errors.js";
-import { identify, isAlive } from "../../src/drivers/qemu/proc.js";
-import { QemuGoneError, QemuProcess } from "../../src/drivers/qemu/process.js";
-import { systemClock as clock } from "../../src/drivers/system.js";
+import { QemuGoneError, QemuProcess } from "../../src/drivers/qemu/process/process.js";
 
 const spec = () => ({
   name: "attach",
