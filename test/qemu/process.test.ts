@@ -79,12 +79,6 @@ describe("a QEMU whose main loop hangs, as in a page fault of post-copy", () => 
     expect(await answer).toMatchObject({ running: false });
     qemu.release();
   });
-
-  test("is mute when its pages are not what it may wait for", async () => {
-    started = await QemuProcess.start(spec(), { clock });
-    await hung(started);
-    await expect(QemuProcess.attach(abandoned(started), { clock })).rejects.toThrow("cannot be reached");
-  }, 30_000);
 });
 
 test("an engine is not given what an earlier one has left unread on the second monitor", async () => {
@@ -101,6 +95,20 @@ test("an engine is not given what an earlier one has left unread on the second m
   const qemu = await QemuProcess.attach(handle, { clock });
   await expect(qemu.rescue.execute("migrate-pause", {}, { oob: true })).rejects.toThrow(QmpCommandError);
   expect(await qemu.rescue.execute("query-yank", {}, { oob: true })).toMatchObject([{ id: "main" }]);
+  qemu.release();
+});
+
+test("a QEMU goes on while no engine reads its second monitor, and is found again", async () => {
+  started = await QemuProcess.start(spec(), { clock });
+  started.rescue.session.close();
+  // Far more events than a pipe holds (64 KiB).
+  for (let times = 0; times < 1_500; times += 1) {
+    await started.main.execute("cont", {});
+    await started.main.execute("stop", {});
+  }
+  const qemu = await QemuProcess.attach(abandoned(started), { clock });
+  expect(await qemu.rescue.execute("query-yank", {}, { oob: true })).toMatchObject([{ id: "main" }]);
+  expect(await qemu.main.execute("query-status", {})).toMatchObject({ running: false });
   qemu.release();
 });
 
