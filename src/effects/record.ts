@@ -1,10 +1,15 @@
-// The recorder: writes every state and every aside of an actor to the journal, in order, and lets an effect wait
-// until all that was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
+// The recorder: writes the states and asides of an actor to the journal, in order, and lets an effect wait until all that
+// was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
+//
+// A machine may try the same thing again for as long as a host is away. Each of the states that it goes round in meanwhile is
+// written once: a restarted engine goes on in the same place from any of them, so a repeated record would protect nothing,
+// and the story of a migration that waits for weeks would fill the disk. The counter of attempts is not kept across a crash.
 
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
 import type { CoordinatorMemory } from "../machines/coordinator/machine.js";
 import type { DestinationMemory } from "../machines/destination/machine.js";
 import type { Aside, Habits } from "../machines/shared/actions.js";
+import { placeOf } from "../machines/shared/states.js";
 import { stateName } from "../machines/shared/walk.js";
 import type { SourceMemory } from "../machines/source/machine.js";
 import type { Side } from "../protocol/steps.js";
@@ -12,7 +17,8 @@ import { apart } from "./apart.js";
 import type { Clock, Journal, JournalRecord, OpenedRecord } from "./ports.js";
 
 export interface Recorder {
-  /** The same machine; its actor's states are written down as they are entered, before the effects that they begin. */
+  /** The same machine; its actor's states are written down as they are entered, before the effects that they begin. A state
+   * that was written in the same stay is not written again. */
   recording<Machine extends AnyStateMachine>(machine: Machine): Machine;
   /** For `actor.on("*")`: writes down what the machine says aside. */
   readonly aside: (aside: Aside) => void;
@@ -49,6 +55,7 @@ export function createRecorder(options: {
   let written: Promise<void> = Promise.resolve();
   let lastState = "";
   let last: AnyContext | undefined;
+  let stay = stayIn("");
 
   const append = (record: JournalRecord) => {
     // A record that failed must not be followed by one that counts: the chain stays broken.
@@ -64,6 +71,12 @@ export function createRecorder(options: {
     const learned = remembered[side].filter((name) => now[name] !== before[name]);
     if (state === lastState && learned.length === 0) return;
     lastState = state;
+    const because = now.failures.slice(before.failures.length);
+    const undone = now.undone.slice(before.undone.length);
+    const place = placeOf(side, state);
+    if (place !== stay.place || learned.length + because.length + undone.length > 0) stay = stayIn(place);
+    else if (stay.states.has(state)) return;
+    stay.states.add(state);
     last = now;
     append({
       kind: "state",
@@ -72,8 +85,8 @@ export function createRecorder(options: {
       atMs: clock.now(),
       state,
       event,
-      because: now.failures.slice(before.failures.length),
-      undone: now.undone.slice(before.undone.length),
+      because,
+      undone,
       learned: Object.fromEntries(learned.map((name) => [name, now[name]])),
     });
   };
@@ -98,9 +111,20 @@ export function createRecorder(options: {
           noted(machine.transition(snapshot, event, scope), event.type)) satisfies typeof machine.transition,
       });
     },
-    aside: (aside) => append({ kind: "aside", migrationId, side, atMs: clock.now(), aside }),
+    aside: (aside) => {
+      // A peer that asks again, and is given the same answer in the same place, adds nothing to the story.
+      if (aside.type === "kept" || aside.type === "refused") {
+        const key = `${aside.type} ${aside.event} ${aside.why}`;
+        if (stay.asides.has(key)) return;
+        stay.asides.add(key);
+      }
+      append({ kind: "aside", migrationId, side, atMs: clock.now(), aside });
+    },
     durable: () => written,
   };
 }
+
+/** What has been written since the machine came to a place, or since anything durable has changed there. */
+const stayIn = (place: string) => ({ place, states: new Set<string>(), asides: new Set<string>() });
 
 type AnyContext = Habits & Readonly<Record<string, unknown>>;

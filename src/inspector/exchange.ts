@@ -62,6 +62,12 @@ export class Exchange {
     }
   }
 
+  /** A question that was asked again is not recorded again; its answer is, when the side goes on with it. */
+  #again(side: Side, answered: string, index: number, atMs: number): Message | undefined {
+    const isAsked = isPeerQuestion(answered) && questionTable[answered].from === side;
+    return isAsked ? this.#send(answered, index, atMs) : undefined;
+  }
+
   /** The state that makes the first call was told of before it. */
   #knownByState({ place, side, call }: CallSeen): Message | undefined {
     return call === 1 && isPeerQuestion(place) && questionTable[place].from === side
@@ -102,7 +108,10 @@ export class Exchange {
     index: number,
   ): void {
     const [, answered] = /^xstate\.done\.actor\.(\w+)/.exec(event) ?? [];
-    const message = answered === undefined ? undefined : this.#open.get(answered);
+    const message =
+      answered === undefined
+        ? undefined
+        : (this.#open.get(answered) ?? this.#again(side, answered, index, atMs));
     if (message !== undefined) {
       const unanswered = because.some((it) => it.code === "unanswered") || state.endsWith(".waiting");
       const answer = unanswered ? "unknown" : because.length > 0 ? "failed" : "done";

@@ -1,5 +1,6 @@
 // What is kept for those who look: the entries of the migrations that this process has seen, and who wants the next ones.
-// It costs a push into an array while nobody looks. Old progress and old lines of the monitor go first, and that is told.
+// It costs a push into an array while nobody looks. Old progress and old lines of the monitor go first, then old calls and
+// their answers, and that is told. The records stay: a machine that tries again for weeks writes no more of them.
 
 import type { Observation, Observe } from "../effects/observe.js";
 import { topState } from "../machines/shared/state-name.js";
@@ -110,7 +111,9 @@ export class Hub {
   /** Halves what is kept beside the records, from the oldest. */
   #thin(kept: Kept): void {
     const half = Math.floor(kept.entries.length / 2);
-    const older = kept.entries.slice(0, half).filter((it) => it.kind !== "line" && it.kind !== "progress");
+    const said = kept.entries.slice(0, half).filter((it) => it.kind !== "line" && it.kind !== "progress");
+    const older =
+      said.length <= half / 2 ? said : said.filter((it) => it.kind !== "call" && it.kind !== "answer");
     kept.forgotten += half - older.length;
     kept.entries.splice(0, half, ...older);
   }

@@ -100,6 +100,23 @@ test("a hub lets go of old lines first, and says how many", () => {
   expect(page?.next).toBe(306);
 });
 
+test("a hub lets go of old calls when nothing else is left, and keeps every record", () => {
+  const hub = new Hub({ mostEntries: 100 });
+  const source = { migrationId: "m", side: "source", call: 1, place: "settle" } as const;
+  for (let atMs = 0; atMs < 500; atMs += 1) {
+    if (atMs % 100 === 0)
+      hub.observe({
+        ...{ kind: "state", migrationId: "m", side: "source", atMs, state: `s${atMs}`, event: "e" },
+        ...{ because: [], undone: [], learned: {} },
+      });
+    hub.observe({ kind: "call", ...source, atMs });
+    hub.observe({ kind: "answer", ...source, atMs, answer: "unknown", says: "" });
+  }
+  const page = hub.entries("m", 0);
+  expect(page?.entries.filter((it) => it.kind === "state").length).toBe(5);
+  expect(page?.entries.length).toBeLessThanOrEqual(101);
+});
+
 test("a hub keeps what is under way, and the newest of what has ended", () => {
   const hub = new Hub({ mostEnded: 3 });
   const state = (migrationId: string, name: string) =>

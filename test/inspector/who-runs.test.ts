@@ -148,6 +148,22 @@ test.each([
   expect(exchange.messages.map((message) => message.question)).toEqual([question]);
 });
 
+test("the answer to a question that was asked again without a record is shown", () => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {} };
+  const answered = "xstate.done.actor.settle";
+  const told = [
+    ["settling.asking", "coordinator.confirmCancelledAsked"],
+    ["settling.waiting", answered],
+    ["killing.trying", answered],
+  ] as const;
+  for (const [state, event] of told) exchange.push({ kind: "state", ...at, side: "source", state, event });
+  expect(exchange.messages.map(({ question, answer }) => [question, answer])).toEqual([
+    ["settle", "unknown"],
+    ["settle", "done"],
+  ]);
+});
+
 test("an abort that the coordinator puts to the source is shown beside its Perform", () => {
   const exchange = new Exchange();
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };

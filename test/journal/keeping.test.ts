@@ -106,6 +106,34 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
+  test("can be asked for while its story is being removed", async () => {
+    const journal = await openFileJournal(directory);
+    const ids = Array.from({ length: 20 }, (_, index) => `m-${index}`);
+    for (const migrationId of ids) await arrive(journal, migrationId);
+    const compacting = journal.compact(0);
+    const isOver = compacting.then(() => true);
+    do {
+      const found = await Promise.all(ids.map((migrationId) => journal.find(migrationId)));
+      expect(found.filter(({ kind }) => kind !== "story" && kind !== "summary")).toEqual([]);
+    } while (!(await Promise.race([isOver, new Promise((resolve) => setImmediate(resolve, false))])));
+    expect((await compacting).length).toBe(ids.length);
+    for (const migrationId of ids) expect(await journal.hasArrived(migrationId)).toBe(true);
+    await journal.close();
+  });
+
+  test("has ended when the sides that have begun have, though another was opened", async () => {
+    const journal = await openFileJournal(directory);
+    await journal.append(sourceOpened("m-1"));
+    await journal.append(destinationOpened("m-1"));
+    await journal.append(stateOf("m-1", "source", "settling"));
+    await journal.close();
+    const later = await openFileJournal(directory);
+    expect((await later.unfinished()).stories.length).toBe(1);
+    await later.append(stateOf("m-1", "source", "left"));
+    expect(await later.compact(0)).toEqual(["m-1.journal"]);
+    await later.close();
+  });
+
   test("is nothing when the engine died before the first state: a start gives the story back, to be removed", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(sourceOpened("m-1"));

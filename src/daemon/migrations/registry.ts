@@ -546,12 +546,19 @@ export class Migrations {
     await this.#coordinating.get(migrationId);
   }
 
+  /** Whether a side of that migration is here and has not ended, or waits until its story or its QEMU can be read. */
+  isUnderWay(migrationId: string): boolean {
+    if (this.#incoming.has(migrationId) || this.#coordinating.has(migrationId)) return true;
+    if (this.#unreadable.has(migrationId)) return true;
+    return [...this.#outgoing.values()].some(({ identity }) => identity.migrationId === migrationId);
+  }
+
   #keepCoordinating({ identity, ended }: Outgoing, coordinating: Promise<unknown> | null): void {
     const { migrationId } = identity;
-    const both = Promise.all([coordinating, ended]).then(() => {
+    // A coordinator that broke is over too: the source ends by itself.
+    const both = Promise.allSettled([coordinating, ended]).then(() => {
       this.#coordinating.delete(migrationId);
     });
-    both.catch(() => {});
     this.#coordinating.set(migrationId, both);
   }
 
