@@ -5,7 +5,7 @@ import * as z from "zod/mini";
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { parseDomain } from "../../drivers/domain-xml/domain.js";
 import { filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
-import { interrupted, wokenDestination } from "../../drivers/journal/story.js";
+import { fetchesMemory, interrupted, wokenDestination } from "../../drivers/journal/story.js";
 import type { OpenStory } from "../../drivers/journal/types.js";
 import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { isAlive } from "../../drivers/platform/procfs.js";
@@ -142,8 +142,10 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const isUndecided = isUndecidedIn(found.woken.state);
-    const to = await findDestination(found.opened.host, host, { isUndecided });
+    const to = await findDestination(found.opened.host, host, {
+      isUndecided: isUndecidedIn(found.woken.state),
+      fetchesMemory: fetchesMemory(found),
+    });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);

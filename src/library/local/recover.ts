@@ -2,7 +2,13 @@
 // their QEMUs again, and goes on or undoes. Every decision is the machines'.
 
 import { waitFor } from "xstate";
-import { interrupted, wokenCoordinator, wokenDestination, wokenSource } from "../../drivers/journal/story.js";
+import {
+  fetchesMemory,
+  interrupted,
+  wokenCoordinator,
+  wokenDestination,
+  wokenSource,
+} from "../../drivers/journal/story.js";
 import type { FileJournal, OpenStory } from "../../drivers/journal/types.js";
 import { systemClock } from "../../drivers/platform/clock.js";
 import { QemuDestinationGuest } from "../../drivers/qemu/guest/destination-guest.js";
@@ -72,7 +78,13 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
   const { input } = source.opened;
 
   const destination = interrupted(story, "destination");
-  const to = destination && (await findDestination(destination.opened.host, { clock }));
+  const to =
+    destination &&
+    (await findDestination(
+      destination.opened.host,
+      { clock },
+      { fetchesMemory: fetchesMemory(destination) },
+    ));
   const there =
     destination &&
     to &&

@@ -33,7 +33,7 @@ export interface AdoptedGuest {
   /** `args` must be enough to start its twin elsewhere: everything but this side's own monitors and files. */
   readonly spec: QemuSpec;
   readonly pid: number;
-  /** Unix sockets of two monitors (`-mon mode=control`) that nobody else is connected to. */
+  /** Two monitors (`-mon mode=control`) that nobody else is connected to: unix sockets, or pipes for the second (`QemuHandle`). */
   readonly monitors: QemuHandle["monitors"];
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "../../support/host-process.js";
+import { makeMute } from "../../support/mute.js";
 import {
   fieldsOf,
   hasVirsh,
@@ -183,6 +184,27 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await ended;
     await until(async () => (await lab.a.virsh("list", "--all", "--name")) === "");
     expect(await lab.b.virsh("list", "--persistent", "--name")).toBe(lab.guest.name);
+  });
+
+  test("goes on when both daemons are killed with -9 after its connection has broken, although the destination's QEMU waits for memory", {
+    timeout: 120_000,
+  }, async () => {
+    const under = await slowly();
+    const { lab, cable } = under;
+    const [source] = lab.guest.pids();
+    const { ended } = await inPostcopy(under);
+    cable.cut();
+    await reaches(lab, "a", failed.a);
+    for (const side of ["a", "b"] as const) await lab[side].process.kill();
+    for (const pid of lab.guest.pids()) if (pid !== source) await makeMute(pid, 65_544 * 1024);
+    cable.mend();
+    for (const side of ["b", "a"] as const) await lab[side].process.start();
+    cable.fast();
+    await reaches(lab, "b", "running (migrated)");
+    await lab.countsAt("b");
+    await ended;
+    await until(async () => (await lab.a.virsh("list", "--all", "--name")) === "");
+    expect(lab.guest.pids()).toHaveLength(1);
   });
 
   test("goes on when virsh is killed", async () => {

@@ -8,13 +8,17 @@ import { openFileJournal } from "../../../src/drivers/journal/file-journal.js";
 import { recoverMigrations } from "../../../src/library/local/recover.js";
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import { describeContinuity } from "../../../src/proof-guest/continuity.js";
-import { launchProofGuest } from "../../../src/proof-guest/launch.js";
+import { launchProofGuest, type ProofGuestWish } from "../../../src/proof-guest/launch.js";
 import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { runEngine } from "../../support/run-engine.js";
 import type { EngineWords } from "./engine.js";
 
-export type Crash = Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream">;
+export interface Crash extends Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream" | "breaksPostcopy"> {
+  readonly guest?: ProofGuestWish;
+  /** Called after the crash. */
+  readonly meanwhile?: (guest: RunningGuest) => Promise<void>;
+}
 
 export interface Crashed {
   /** The side and the state at which the engine died; `ended …` when it was over before. */
@@ -29,9 +33,13 @@ export interface Crashed {
 }
 
 /** @throws Error when there is not one running guest that has gone on without a gap, or something is left behind. */
-export async function crashAndRecover(crash: Crash): Promise<Crashed> {
+export async function crashAndRecover({
+  guest: wish = { workingSetMiB: 4 },
+  meanwhile = async () => {},
+  ...crash
+}: Crash): Promise<Crashed> {
   const journal = mkdtempSync(join(tmpdir(), "journal-"));
-  const proof = await launchProofGuest({ workingSetMiB: 4 });
+  const proof = await launchProofGuest(wish);
   const { spec, process: qemu } = proof.guest;
   try {
     const { pid, monitors } = qemu.handle;
@@ -43,6 +51,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     const where = (await runEngine("e2e/recovery/engine.ts", words)).trim();
     if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
 
+    await meanwhile(proof.guest);
     const story: string[] = [];
     const inspected: string[] = [];
     const restartedMs = performance.now();

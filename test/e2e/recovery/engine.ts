@@ -17,10 +17,12 @@ export interface EngineWords {
   readonly when: "made" | "durable";
   readonly aborts: boolean;
   readonly stream?: StreamWish;
+  /** Goes over to post-copy, breaks its connection, and dies as that is to be made anew. */
+  readonly breaksPostcopy?: boolean;
 }
 
 const words = JSON.parse(process.argv[2] ?? "") as EngineWords;
-const { diesAt, when, aborts, stream = {} } = words;
+const { diesAt, when, aborts, stream = {}, breaksPostcopy = false } = words;
 const journal = await openFileJournal(words.journal);
 let made = -1;
 let durable = -1;
@@ -37,7 +39,7 @@ const watched: Journal = {
   },
 };
 const guest = await adoptGuest(words.guest);
-const limits = aborts ? { bandwidthMiBps: 24, maxDowntimeMs: 20 } : {};
+const limits = aborts || breaksPostcopy ? { bandwidthMiBps: 24, maxDowntimeMs: 20 } : {};
 const migration = migrate({
   guest,
   limits,
@@ -48,6 +50,12 @@ const migration = migrate({
     if (!isRecord(record)) return;
     made += 1;
     if (when === "made" && made === diesAt) die(record);
+    if (breaksPostcopy && record.kind === "state" && record.side === "source") {
+      if (record.state.startsWith("precopying")) setTimeout(() => void migration.startPostcopy(), 300);
+      if (record.state === "serving.watching")
+        void guest.process.rescue.execute("migrate-pause", {}, { oob: true });
+      if (record.state.startsWith("reconnecting")) die(record);
+    }
     if (aborts && record.kind === "state" && record.state.startsWith("precopying"))
       setTimeout(() => void migration.abort(), 20);
   },

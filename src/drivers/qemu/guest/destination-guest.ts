@@ -131,6 +131,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (qemu === undefined) return;
     this.#starting = Promise.resolve(qemu);
     this.#facts.from(qemu);
+    if (!qemu.main.session.isOpen) void this.#catchUp(qemu);
   }
 
   /** The process, once Prepare has started it. */
@@ -365,6 +366,13 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
   }
 
+  /** How far the stream is is told as soon as the main monitor answers: what QEMU said of that before was not received. */
+  async #catchUp({ main }: QemuProcess): Promise<void> {
+    await main.session.opened;
+    const { status } = await main.execute("query-migrate", {}).catch(() => ({ status: undefined }));
+    if (status !== undefined) this.#hearStatus(status);
+  }
+
   #hear(event: MonitorEvent): void {
     if (event.name === "RESUME") {
       if (this.resumedAtMicros === undefined) this.#announceLater();
@@ -372,8 +380,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       this.#tell({ type: "monitor.resumed" });
     }
     if (event.name === "STOP") this.#tell({ type: "monitor.stopped" });
-    if (event.name !== "MIGRATION") return;
-    const { status } = event.data;
+    if (event.name === "MIGRATION") this.#hearStatus(event.data.status);
+  }
+
+  #hearStatus(status: string): void {
     if (status === "active") this.#tell({ type: "monitor.active" });
     if (status === "postcopy-active") {
       this.#relistens = undefined;

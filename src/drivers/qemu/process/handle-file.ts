@@ -1,5 +1,6 @@
 // Where a destination's QEMU is, written down in its own directory, so that a restarted engine finds it there.
 
+import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod/mini";
@@ -27,7 +28,9 @@ export async function handleIn(directory: string): Promise<QemuHandle | undefine
   try {
     return handle.parse(JSON.parse(await readFile(handleFile(directory), "utf8")));
   } catch {
-    const monitors = monitorsIn(directory);
+    // An older version of this program gave QEMU a socket.
+    const older = join(directory, "rescue.sock");
+    const monitors = { ...monitorsIn(directory), ...(existsSync(older) && { rescue: older }) };
     const [identity] = findByArgument(monitors.main);
     return identity && { ...identity, monitors, directory };
   }

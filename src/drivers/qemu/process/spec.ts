@@ -18,7 +18,10 @@ export interface QemuSpec {
 
 /** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */
 export interface QemuHandle extends ProcessIdentity {
-  /** Unix sockets of two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). */
+  /**
+   * Two monitors; the second is for when the first hangs (QEMU's docs/interop/qmp-spec). `main` is a unix socket, and so is
+   * `rescue`, unless `<rescue>.in` and `<rescue>.out` exist: these are the pipes of QEMU's `-chardev pipe`.
+   */
   readonly monitors: { readonly main: string; readonly rescue: string };
   /** Ours, and removed with the process; null when the process is somebody else's. */
   readonly directory: string | null;
@@ -35,6 +38,14 @@ export interface AttachOptions {
   readonly log?: GuestLog | undefined;
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export interface FindOptions extends AttachOptions {
+  /**
+   * The guest runs there in post-copy, and QEMU's main loop may wait for a page that comes only when its connection has
+   * been made anew by the second monitor: the first is reached whenever it answers.
+   */
+  readonly mayWaitForPages?: boolean | undefined;
 }
 
 export interface StartOptions extends Omit<AttachOptions, "log"> {
