@@ -32,9 +32,9 @@ async function watched(isLookedAt: boolean): Promise<Timed> {
 }
 
 const ways: readonly { readonly what: string; readonly run: () => Promise<Timed> }[] = [
-  { what: "nobody looks", run: () => time({ journal }, many) },
-  { what: "all that is seen is kept", run: () => watched(false) },
-  { what: "a browser looks at one of them", run: () => watched(true) },
+  { what: "no inspector", run: () => time({ journal }, many) },
+  { what: "everything observed is kept", run: () => watched(false) },
+  { what: "a browser shows one of them", run: () => watched(true) },
 ];
 const timed = ways.map((): Timed[] => []);
 // The first of each warms up.

@@ -29,7 +29,7 @@ const measured = z.object({
 export function featuresText(json: string): string {
   const { machine, runs, pauses, fewRuns, copies, connections } = measured.parse(JSON.parse(json));
   const mibPerSecond = (ms: number) => Math.round((copies.diskMiB * 1000) / ms);
-  return `The same pause with each feature of the stream, over a unix socket, \`npm run bench:features\`, ${runs} runs in turn, medians, ${machine.cores} cores (${machine.model}), load ${machine.load.join(" to ")}: only the ratios of one run mean something ([all numbers](bench/results/features.json)):
+  return `The same downtime with each stream option, over a unix socket, \`npm run bench:features\`, ${runs} runs in turn, medians, ${machine.cores} cores (${machine.model}), load ${machine.load.join(" to ")}: only ratios within one run are comparable ([all numbers](../bench/results/features.json)):
 
 ${table(
   ["feature", "shortest script with it, ms", "switchover, ms", "ratio"],

@@ -14,7 +14,7 @@ const measured = z.object({
 /** Of the text of bench/results/fleet.json. */
 export function fleetText(json: string): string {
   const { machine, rounds, guests, rows, engines, memory } = measured.parse(JSON.parse(json));
-  return `Draining ${guests} guests, four at once, \`npm run bench:fleet\`, ${rounds} rounds in turn, medians, load ${machine.load.join(" to ")} ([all numbers](bench/results/fleet.json)):
+  return `Draining ${guests} guests, four at once, \`npm run bench:fleet\`, ${rounds} rounds in turn, medians, load ${machine.load.join(" to ")} ([all numbers](../bench/results/fleet.json)):
 
 ${table(
   ["", "migrations a minute", "of the machine's limit", "ms each"],
