@@ -13,6 +13,7 @@ import type { Decisions } from "./decisions.js";
 import { syncDirectory } from "./durable.js";
 import type { FileJournal, Found, OpenStory } from "./file-journal.js";
 import type { LineFile } from "./line-file.js";
+import { version } from "./records.js";
 import { readStory } from "./story.js";
 import { beginStory, goOnWithStory } from "./story-file.js";
 import { hasEnded, noSummary, type Summary, summaryOf, withRecord } from "./summary.js";
@@ -104,7 +105,7 @@ export class JournalDirectory implements FileJournal {
       const story = await this.#read(migrationId);
       if (!("records" in story)) continue;
       if (hasEnded(summaryOf(migrationId, story.records))) continue;
-      const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes));
+      const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes, story.version));
       for (const record of story.records) noteSide(record, writing.sides);
       stories.push(story);
     }
@@ -220,8 +221,7 @@ export class JournalDirectory implements FileJournal {
   async #read(migrationId: string): Promise<OpenStory | UnreadableStory> {
     const path = this.#pathOf(migrationId);
     try {
-      const { records, torn, wholeBytes } = await readStory(path);
-      return { migrationId, path, records, torn, wholeBytes };
+      return { migrationId, path, ...(await readStory(path)) };
     } catch (error) {
       const unreadable = await unreadableStory(migrationId, path, error);
       this.#unreadable.set(migrationId, unreadable);
@@ -234,7 +234,7 @@ export class JournalDirectory implements FileJournal {
     if (this.#retired.has(migrationId))
       return this.#write(
         migrationId,
-        stat(path).then(({ size }) => goOnWithStory(path, size)),
+        stat(path).then(({ size }) => goOnWithStory(path, size, version)),
       );
     const begun = beginStory(path).then((file) => {
       this.#stories.add(migrationId);
