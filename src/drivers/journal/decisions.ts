@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { entryOf, lineOf } from "../platform/checked-lines.js";
 import { JournalError, readIfThere } from "./durable.js";
 import { LineFile } from "./line-file.js";
+import { currentState } from "./older-names.js";
 import { failure, side } from "./records.js";
 import type { Summary } from "./summary.js";
 
@@ -48,7 +49,7 @@ export class Decisions {
     const torn = lines.pop() ?? "";
     const rows = lines.map((line, index) => {
       const parsed = row.safeParse(entryIn(line));
-      if (parsed.success) return parsed.data;
+      if (parsed.success) return { ...parsed.data, states: currentStates(parsed.data.states) };
       throw new JournalError(
         `${path}, line ${index + 1}: the journal is damaged. No migration can be decided from it: restore the file from a backup.`,
       );
@@ -89,6 +90,13 @@ export class Decisions {
     this.#ofGuest.set(kept.uuid, migrations);
   }
 }
+
+/** A row tells no version: names that an older version has written are replaced wherever they stand. */
+const currentStates = ({ source, destination, coordinator }: Summary["states"]): Summary["states"] => ({
+  ...(source !== undefined && { source: currentState("source", source) }),
+  ...(destination !== undefined && { destination: currentState("destination", destination) }),
+  ...(coordinator !== undefined && { coordinator: currentState("coordinator", coordinator) }),
+});
 
 function entryIn(line: string): unknown {
   try {

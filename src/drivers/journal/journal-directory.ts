@@ -12,6 +12,7 @@ import { hasCode } from "../platform/error-code.js";
 import type { Decisions } from "./decisions.js";
 import { syncDirectory } from "./durable.js";
 import type { LineFile } from "./line-file.js";
+import { version } from "./records.js";
 import { readStory } from "./story.js";
 import { beginStory, goOnWithStory } from "./story-file.js";
 import { hasEnded, noSummary, type Summary, summaryOf, withRecord } from "./summary.js";
@@ -104,7 +105,7 @@ export class JournalDirectory implements FileJournal {
       const story = await this.#read(migrationId);
       if (story === null || !("records" in story)) continue;
       if (hasEnded(summaryOf(migrationId, story.records))) continue;
-      const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes));
+      const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes, story.version));
       // A side without a state has not begun, and is not gone on with: the story ends without it.
       for (const record of story.records) if (record.kind === "state") noteSide(record, writing.sides);
       stories.push(story);
@@ -229,8 +230,7 @@ export class JournalDirectory implements FileJournal {
   async #read(migrationId: string): Promise<OpenStory | UnreadableStory | null> {
     const path = this.#pathOf(migrationId);
     try {
-      const { records, torn, wholeBytes } = await readStory(path);
-      return { migrationId, path, records, torn, wholeBytes };
+      return { migrationId, path, ...(await readStory(path)) };
     } catch (error) {
       if (!this.#stories.has(migrationId)) return null;
       const unreadable = await unreadableStory(migrationId, path, error);
@@ -244,7 +244,7 @@ export class JournalDirectory implements FileJournal {
     if (this.#retired.has(migrationId))
       return this.#write(
         migrationId,
-        stat(path).then(({ size }) => goOnWithStory(path, size)),
+        stat(path).then(({ size }) => goOnWithStory(path, size, version)),
       );
     const begun = beginStory(path).then((file) => {
       this.#stories.add(migrationId);

@@ -21,11 +21,14 @@ export async function beginStory(path: string): Promise<LineFile> {
   return file;
 }
 
-/** Goes on with a story; `wholeBytes` is what of it is whole. */
-export async function goOnWithStory(path: string, wholeBytes: number): Promise<LineFile> {
+/**
+ * Goes on with a story; `wholeBytes` is what of it is whole, `written` the version of its last records. A version that is
+ * older than this one refuses the story from then on.
+ */
+export async function goOnWithStory(path: string, wholeBytes: number, written: number): Promise<LineFile> {
   const file = await LineFile.open(path, "a", wholeBytes);
   try {
-    if (wholeBytes === 0) await file.append(lineOf({ kind: "journal", version }));
+    if (wholeBytes === 0 || written < version) await file.append(lineOf({ kind: "journal", version }));
   } catch (error) {
     await file.close();
     throw error;

@@ -10,8 +10,8 @@ import type { SourceInput, SourceMemory } from "../../machines/source/machine.js
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "../platform/checked-lines.js";
 import { JournalError } from "./durable.js";
-import { header, oldestVersion, parseRecord, version } from "./records.js";
-import { upgraded } from "./upgrade.js";
+import { header, version } from "./records.js";
+import { StoryReader, unreadableVersion } from "./story-reader.js";
 
 export { JournalError } from "./durable.js";
 
@@ -22,6 +22,8 @@ export interface Story {
   readonly torn: string | null;
   /** How much of the file is whole. */
   readonly wholeBytes: number;
+  /** The version of its last records. */
+  readonly version: number;
 }
 
 /** @throws JournalError with the line; an error of the file system when the file cannot be read. */
@@ -29,7 +31,7 @@ export async function readStory(path: string): Promise<Story> {
   const lines = (await readFile(path, "utf8")).split("\n");
   const rest = lines.pop() ?? "";
   if (lines.length === 0 && lineOf({ kind: "journal", version }).startsWith(rest)) {
-    return { records: [], torn: rest === "" ? null : rest, wholeBytes: 0 };
+    return { records: [], torn: rest === "" ? null : rest, wholeBytes: 0, version };
   }
   const entries = lines.map((line, index) => entryAt(path, index + 1, line));
   // A torn line ends before its end: one that is whole but for its line feed was damaged later.
@@ -37,19 +39,19 @@ export async function readStory(path: string): Promise<Story> {
   const [first, ...records] = entries;
   const head = header.safeParse(first);
   if (!head.success) throw new JournalError(`${path} is no journal of switchover`);
-  if (head.data.version < oldestVersion || head.data.version > version) {
-    throw new JournalError(
-      `${path} is a journal of version ${head.data.version}; this switchover reads versions ${oldestVersion} to ${version}`,
-    );
-  }
+  const wrong = unreadableVersion(head.data.version);
+  if (wrong !== null) throw new JournalError(`${path} ${wrong}`);
+  const reader = new StoryReader(head.data.version);
   return {
     wholeBytes: lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
     torn: rest === "" ? null : rest,
-    records: records.map((entry, index) => {
-      const record = parseRecord(upgraded(entry, head.data.version));
-      if (!("wrong" in record)) return record;
-      throw new JournalError(`${path}, line ${index + 2}: ${record.wrong}`);
+    records: records.flatMap((entry, index) => {
+      const record = reader.read(entry);
+      if (record !== null && "wrong" in record)
+        throw new JournalError(`${path}, line ${index + 2}: ${record.wrong}`);
+      return record ?? [];
     }),
+    version: reader.version,
   };
 }
 

@@ -1,10 +1,14 @@
 // Brings an entry of an older story to the form of today's records. The file stays as it is: a story is upgraded as it is read.
 
+import * as z from "zod/mini";
 import { defaultDeadlines } from "../../protocol/deadlines.js";
+import { currentDeadlines, currentEvent, currentState } from "./older-names.js";
+import { side } from "./records.js";
 
 /** Entries that are not records of the older version come back as they are, and are rejected as they are parsed. */
 export function upgraded(entry: unknown, version: number): unknown {
-  return version === 2 ? fromVersion2(entry) : entry;
+  const withMembers = version < 3 ? fromVersion2(entry) : entry;
+  return version < 4 ? withCurrentNames(withMembers) : withMembers;
 }
 
 /** Version 3 added copied disks, and the deadline for a lost connection in post-copy. */
@@ -19,6 +23,28 @@ function fromVersion2(entry: unknown): unknown {
   if (isObject(limits)) added["limits"] = { diskBandwidthMiBps: limits["bandwidthMiBps"], ...limits };
   if (isObject(deadlines)) added["deadlines"] = { reconnectMs: defaultDeadlines.reconnectMs, ...deadlines };
   return { ...entry, [inside]: { ...held, ...added } };
+}
+
+const named = z.looseObject({
+  side,
+  state: z.optional(z.string()),
+  event: z.optional(z.string()),
+  aside: z.optional(z.looseObject({ event: z.optional(z.string()) })),
+  input: z.optional(z.looseObject({ deadlines: z.optional(z.record(z.string(), z.unknown())) })),
+});
+
+/** Version 4 gave states, events, effects and deadlines other names. */
+function withCurrentNames(entry: unknown): unknown {
+  const read = named.safeParse(entry);
+  if (!read.success) return entry;
+  const { side: at, state, event, aside, input } = read.data;
+  return {
+    ...read.data,
+    ...(state !== undefined && { state: currentState(at, state) }),
+    ...(event !== undefined && { event: currentEvent(at, event) }),
+    ...(aside?.event !== undefined && { aside: { ...aside, event: currentEvent(at, aside.event) } }),
+    ...(input?.deadlines && { input: { ...input, deadlines: currentDeadlines(input.deadlines) } }),
+  };
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

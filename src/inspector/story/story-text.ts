@@ -2,7 +2,8 @@
 // the simulated world. Read with each line checked, in a browser too; nothing that cannot be read is passed over.
 
 import * as z from "zod/mini";
-import { header, version as journalVersion, parseRecord } from "../../drivers/journal/records.js";
+import { header, parseRecord } from "../../drivers/journal/records.js";
+import { StoryReader, unreadableVersion } from "../../drivers/journal/story-reader.js";
 import { entryOf } from "../../drivers/platform/checked-lines.js";
 import { isRecord } from "../../effects/trace.js";
 import { type Counterexample, parseCounterexample } from "../../simulator/counterexample.js";
@@ -80,22 +81,25 @@ export function readStoryText(name: string, text: string): StoryText {
     throw new StoryTextError(
       `${name} is no story: give a journal, a story file or a counterexample of switchover`,
     );
-  const wanted = isJournal ? journalVersion : storyVersion;
-  if (head.data.version !== wanted)
-    throw new StoryTextError(`${name} is of version ${head.data.version}; this page reads version ${wanted}`);
+  const wrongVersion = isJournal ? unreadableVersion(head.data.version) : unreadableStory(head.data.version);
+  if (wrongVersion !== null) throw new StoryTextError(`${name} ${wrongVersion}`);
+  const reader = new StoryReader(head.data.version);
   const torn = rest.pop() ?? "";
-  const entries = rest.map((line, index) => {
+  const entries = rest.flatMap((line, index) => {
     const said = isJournal ? entryOf(line) : parsed(line);
     if (isJournal && said === undefined)
       throw wrong(index + 2, "the checksum does not fit; the journal is damaged");
-    const entry = parseEntry(said);
-    if ("wrong" in entry) throw wrong(index + 2, entry.wrong);
-    return entry;
+    const entry = isJournal ? reader.read(said) : parseEntry(said);
+    if (entry !== null && "wrong" in entry) throw wrong(index + 2, entry.wrong);
+    return entry ?? [];
   });
   const remarks =
     torn === "" ? [] : [`${name}: the last line was not written whole; no effect had begun that rests on it`];
   return { kind: "story", entries, remarks };
 }
+
+const unreadableStory = (found: number): string | null =>
+  found === storyVersion ? null : `is of version ${found}; this page reads version ${storyVersion}`;
 
 function parsed(text: string): unknown {
   try {

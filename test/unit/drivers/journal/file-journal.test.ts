@@ -160,7 +160,7 @@ describe("a journal on disk", () => {
     const text = '{"kind":"journal","version":1}';
     const { crc32 } = await import("node:zlib");
     writeFileSync(path, `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`);
-    await expect(readStory(path)).rejects.toThrow("version 1; this switchover reads versions 2 to 3");
+    await expect(readStory(path)).rejects.toThrow(/version 1; this switchover reads versions 2 to \d+/);
     writeFileSync(path, "hello\nworld\n");
     await expect(readStory(path)).rejects.toThrow(path);
   });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openFileJournal } from "../../../../src/drivers/journal/file-journal.js";
+import { version } from "../../../../src/drivers/journal/records.js";
 import type { UnreadableStory } from "../../../../src/drivers/journal/unreadable.js";
 import type { JournalRecord } from "../../../../src/effects/ports.js";
 import {
@@ -79,9 +80,12 @@ describe("a story that cannot be read", () => {
   test("is reported when it is of a newer version, or holds a record that this version does not know", async () => {
     await written(...handedOver);
     const [head = "", ...rest] = readFileSync(path, "utf8").split("\n");
-    writeFileSync(path, [lineWith('{"kind":"journal","version":4}').trimEnd(), ...rest].join("\n"));
+    writeFileSync(
+      path,
+      [lineWith(`{"kind":"journal","version":${version + 1}}`).trimEnd(), ...rest].join("\n"),
+    );
     expect(await onlyUnreadable()).toMatchObject({
-      reason: expect.stringContaining("version 4"),
+      reason: expect.stringContaining(`version ${version + 1}`),
       guest: { uuid, name: "web-1" },
       sides: ["source"],
       isCertain: true,
@@ -123,7 +127,7 @@ describe("a story of an older version", () => {
       .map((line) =>
         line
           .slice(9)
-          .replace('"version":3', '"version":2')
+          .replace(/"version":\d+/, '"version":2')
           .replace(/"diskBandwidthMiBps":\d+,/, "")
           .replace(/"reconnectMs":\d+,/, ""),
       );
