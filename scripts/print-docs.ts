@@ -9,7 +9,7 @@ import { fleetText } from "../bench/fleet-text.js";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain/table/domain.js";
 import { rowsOf } from "../src/drivers/domain/xml/rows.js";
-import { type VirshOption, virshOptions } from "../src/drivers/libvirt/virsh-options.js";
+import { virshOptions } from "../src/drivers/libvirt/virsh-options.js";
 import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../src/machines/destination/machine.js";
 import {
@@ -282,8 +282,8 @@ ${table(["where", "values", "must be given", "both sides of a migration", "becom
 }
 
 function virshPage(): string {
-  const rows = Object.entries<VirshOption>(virshOptions).map(([option, it]) => [
-    `\`${option}\``,
+  const rows = Object.values(virshOptions).map((it) => [
+    `\`${it.option}\`${it.since === undefined ? "" : ` (since libvirt ${it.since})`}`,
     "flag" in it
       ? `flag ${it.flag}`
       : "parameter" in it

@@ -18,9 +18,10 @@ import { measureDirtyRates, readFleetFile } from "../fleet/fleet-file.js";
 import { type PlannedMove, plan } from "../fleet/plan.js";
 import { messageOf } from "../protocol/answer.js";
 import { describeForecast } from "../protocol/forecast.js";
+import { askedByWords, libvirtOf } from "../protocol/options/asked.js";
 import { printable } from "../protocol/printable.js";
 import { complain, say, sayJson } from "./print.js";
-import { streamBetween } from "./stream-words.js";
+import { askedBetween } from "./stream-words.js";
 import { badInputExitCode, type DrainWords } from "./words.js";
 
 /** The drain's exit codes, beside bad input's. */
@@ -101,16 +102,11 @@ async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<D
 
 /** @throws Error when the words do not go together. */
 function howOf(words: DrainWords): DrainHow {
-  const { bandwidth: bandwidthMiBps, copyStorageAll, copyStorageInc, unsafe } = words;
-  const { flags, parameters } = streamBetween(words);
+  const { bandwidth: bandwidthMiBps } = words;
+  askedBetween(words);
+  const { flags, parameters } = libvirtOf(askedByWords(words));
   return {
-    flags: [
-      ...usualHow.flags,
-      ...flags,
-      ...(copyStorageAll ? (["NON_SHARED_DISK"] as const) : []),
-      ...(copyStorageInc ? (["NON_SHARED_INC"] as const) : []),
-      ...(unsafe ? (["UNSAFE"] as const) : []),
-    ],
+    flags: [...usualHow.flags, ...flags],
     parameters: { ...parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
   };
 }

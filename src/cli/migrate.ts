@@ -20,7 +20,7 @@ import { checkStream, type StreamWish } from "../protocol/stream.js";
 import { convergenceOf, foretell } from "./convergence.js";
 import type { Beside } from "./inspect.js";
 import { createScreen, type Screen } from "./screen.js";
-import { streamOf } from "./stream-words.js";
+import { streamWithin } from "./stream-words.js";
 import { badInputExitCode, fenceOf, type MigrateWords } from "./words.js";
 
 /** Passes over its memory that the guest must make after the move: what is never read again is not proved. */
@@ -42,7 +42,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     convergence = convergenceOf(words);
     checkConvergencePolicy(convergence);
     checkPolicy(policy, fence !== undefined);
-    stream = streamOf(words);
+    stream = streamWithin(words, words.transport);
     checkStream(stream, words.transport);
     if (words.journal !== undefined) journal = await openJournal(words.journal);
     beside = await besideOf(words, screen);
