@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { flagNames, migrateFlags } from "../src/drivers/libvirt/flags.js";
+import { flagNames, migrateFlags } from "../src/drivers/libvirt/client/flags.js";
 import { type OptionRow, optionRows } from "../src/protocol/options/table.js";
 import { type Feature, flagRows, type OptionPath, parameterRows, type Shown } from "./features.js";
 import { table } from "./table.js";

@@ -1,7 +1,7 @@
 // The tests that show what there is here for libvirt's migration flags and typed parameters. One that has no entry is shown
 // by the tests whose names have its name, or virsh's option.
 
-import type { MigrateFlag } from "../src/drivers/libvirt/flags.js";
+import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
 import type { CopiedStorage, MigrateOptions } from "../src/migrate.js";
 import type { Limits } from "../src/protocol/convergence.js";
 import type { StreamWish } from "../src/protocol/stream.js";

@@ -4,11 +4,11 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as z from "zod/mini";
-import { type BuiltQemu, buildQemu } from "../../src/drivers/domain/build.js";
-import { parseDomain } from "../../src/drivers/domain/domain.js";
+import { parseDomain } from "../../src/drivers/domain-xml/domain.js";
+import { type BuiltQemu, buildQemu } from "../../src/drivers/domain-xml/qemu-args/build.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Json } from "../../src/drivers/qemu/monitor/codec.js";
-import { QemuProcess } from "../../src/drivers/qemu/process.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
 import { noKvm } from "./domains.js";
 import { plausibleFiles } from "./plausible.js";
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
-import { identify } from "../../src/drivers/qemu/proc.js";
+import { identify } from "../../src/drivers/platform/procfs.js";
 
 let directory: string;
 const children: ChildProcess[] = [];
