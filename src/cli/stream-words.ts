@@ -88,10 +88,10 @@ export function askedStream(words: StreamWords): AskedStream {
 export function askedBetween(words: StreamWords & { readonly offline?: boolean }): Asked {
   const [strange] = askedStream(words).strange;
   if (strange !== undefined) throw new Error(`between hosts ${strange} is not supported; leave it out`);
-  const asked = new Map(askedByWords(words));
-  if (words.offline !== true) asked.set("live", true);
-  check(asked);
-  return asked;
+  const asked = askedByWords(words);
+  const live = new Map(asked).set("live", true);
+  check(live);
+  return words.offline === true ? asked : live;
 }
 
 /** What it amounts to within one machine. @throws RangeError when words do not go together. */

@@ -3,7 +3,7 @@
 // if either is lost, the destination asks before it starts the guest.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
-import { bitsForDestination, type MigrateFlag } from "../../drivers/libvirt/client/flags.js";
+import { bitsForDestination } from "../../drivers/libvirt/client/flags.js";
 import { featuresOf, negotiateAsSource } from "../../drivers/libvirt/client/negotiation.js";
 import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
 import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
@@ -54,7 +54,7 @@ export class OfflineMigrations {
   }
 
   /** Begin at the source: what is defined, also of a guest that runs. */
-  async begin(entry: ManagedDomain, { flags, parameters }: StepWords, client: RpcClient | null) {
+  async begin(entry: ManagedDomain, { parameters }: StepWords, client: RpcClient | null) {
     const { domains, config, ids } = this.#host;
     domains.checkIdle(entry);
     if (entry.definition === null)
@@ -73,7 +73,7 @@ export class OfflineMigrations {
   }
 
   /** Prepare at the destination: remembers it for as long as the client is there. */
-  async prepare({ flags, parameters, cookie }: StepWords, client: RpcClient) {
+  async prepare({ parameters, cookie }: StepWords, client: RpcClient) {
     const { domains, config, clock } = this.#host;
     if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);

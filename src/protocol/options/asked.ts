@@ -89,6 +89,7 @@ export function askedByLibvirt({ flags, parameters }: AskedOfLibvirt): Asked {
   const asked = new Map<OptionName, OptionValue>();
   for (const { name, type, libvirt } of optionRows) {
     const { flag, as } = libvirt ?? {};
+    if (flag === undefined && as === undefined) continue;
     const value = readValue(type, as === undefined ? flag !== undefined && flags.has(flag) : parameters[as]);
     if (value === undefined) continue;
     const group = groupOf(name);

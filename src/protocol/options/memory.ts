@@ -303,6 +303,7 @@ export const memoryOptions = {
         why: "post-copy is for a guest that runs, and is to run",
         code: "ARGUMENT_UNSUPPORTED",
       },
+      { option: "offline", why: "an offline migration moves no memory", code: "ARGUMENT_UNSUPPORTED" },
       { option: "tunnelled", why: "post-copy does not go through a tunnel", code: "ARGUMENT_UNSUPPORTED" },
     ],
   },
