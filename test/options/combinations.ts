@@ -22,7 +22,7 @@ function valueFor({ name, type }: OptionRow): OptionValue {
     case "choice":
       return false;
     case "number":
-      return type.min;
+      return type.powerOfTwo === true ? type.min : type.min + 1;
     case "text":
     case "file":
       return `a-${name}`;

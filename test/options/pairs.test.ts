@@ -99,13 +99,17 @@ function expectSettings(asked: Combination, what: string): void {
           set.capabilities.find((each) => each.capability === capability)?.state,
           `${what} at the ${side}: ${capability}`,
         ).toBe(isHere);
+      if (isHere)
+        for (const [fixed, state] of Object.entries(qemu.sets ?? {}))
+          expect(parameters.get(fixed), `${what} at the ${side}: ${fixed}`).toBe(state);
       const group = groupOf(name);
       const isTuned = group === undefined || rowOf(group).qemu?.of !== "source" || side === "source";
       if (parameter !== undefined && value !== undefined && isTuned && at === side)
         expect(parameters.get(parameter), `${what} at the ${side}: ${parameter}`).toBe(
           typeof value === "number" ? value * unit : value,
         );
-      if (parameter !== undefined && group !== undefined && !asked.has(group))
+      const isElsewhere = at !== side || (group !== undefined && !asked.has(group));
+      if (parameter !== undefined && isElsewhere)
         expect(parameters.has(parameter), `${what} at the ${side}: ${parameter}`).toBe(false);
     }
   }

@@ -94,7 +94,7 @@ export const memoryOptions = {
     type: group,
     mayBeLeftOut: true,
     libvirt: { listed: "mt" },
-    qemu: { capability: "compress", of: "stream" },
+    qemu: { capability: "compress", of: "stream", until: "9.1" },
     excludes: [
       {
         option: "parallel",

@@ -107,8 +107,9 @@ export interface QemuOption {
   readonly clears?: Readonly<Record<string, string | number>>;
   /** A property of the stream, which both QEMUs must know, or of the source alone. For options that are not part of a group's setting. */
   readonly of?: "stream" | "source";
-  /** The QEMU that has it first, when that is later than 7.2; named when a QEMU lacks it. */
+  /** The QEMU that has it first, when that is later than 7.2, and the first that no longer has it; named when a QEMU lacks it. */
   readonly since?: string;
+  readonly until?: string;
 }
 
 export interface MigrationOption<

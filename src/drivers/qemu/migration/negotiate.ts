@@ -64,15 +64,13 @@ const mayBeMissing = (row: Row, { optional = [] }: Wished) =>
   row.mayBeMissing === true || optional.some((option) => option === row.option);
 
 function lackOf(
-  { capability, of, parameters, since }: Row,
+  { capability, of, parameters, age = "" }: Row,
   wished: Wished,
   side: Side,
   own: Knowledge,
   peer: readonly string[] | null,
 ): string | undefined {
-  const later = since === undefined ? "" : `, which QEMU has since ${since}`;
-  const unknownTo = (whose: Side) =>
-    `the ${whose}'s QEMU does not know the capability "${capability}"${later}`;
+  const unknownTo = (whose: Side) => `the ${whose}'s QEMU does not know the capability "${capability}"${age}`;
   if (capability !== undefined) {
     if (!own.capabilities.includes(capability)) return unknownTo(side);
     if (of === "stream" && peer !== null && !peer.includes(capability)) return unknownTo(otherOf[side]);
@@ -80,7 +78,7 @@ function lackOf(
   for (const [name, value] of Object.entries(parameters?.(wished, side) ?? {})) {
     if (value === undefined) continue;
     if (!own.parameters.includes(name))
-      return `the ${side}'s QEMU does not know the migration parameter "${name}"${later}`;
+      return `the ${side}'s QEMU does not know the migration parameter "${name}"${age}`;
     const words = own.words(name);
     if (words !== undefined && !words.includes(String(value)))
       return `the ${side}'s QEMU knows "${name}" only as ${words.join(", ")}, not as ${value}`;

@@ -46,8 +46,8 @@ export interface Row {
   readonly parameters?: (wished: Wished, side: Side) => Parameters;
   /** The same when it is not; a capability is put off anyway. */
   readonly off?: Parameters;
-  /** The first QEMU that has it, where not every one that we meet does. */
-  readonly since?: string;
+  /** Which QEMUs have it, as an end of the sentence that one lacks it. */
+  readonly age?: string;
 }
 
 const always = () => true;
@@ -86,7 +86,7 @@ export const rows: readonly Row[] = [...ours, ...memoryRows.flatMap(settingOf)];
 function settingOf(row: OptionRow): readonly Row[] {
   const { name, qemu } = row;
   if (qemu?.of === undefined) return [];
-  const { of, capability, since, sets, clears: off } = qemu;
+  const { of, capability, sets, clears: off } = qemu;
   const tuning = [
     row,
     ...memoryRows.filter((member) => groupOf(member.name) === name && member.qemu?.of === undefined),
@@ -95,6 +95,7 @@ function settingOf(row: OptionRow): readonly Row[] {
     {
       option: name,
       of,
+      age: ageOf(qemu),
       wished: ({ asked }) => asked.has(name),
       parameters: (wished, side) => ({
         ...sets,
@@ -102,9 +103,13 @@ function settingOf(row: OptionRow): readonly Row[] {
       }),
       ...(capability !== undefined && { capability }),
       ...(off && { off }),
-      ...(since !== undefined && { since }),
     },
   ];
+}
+
+function ageOf({ since, until }: NonNullable<OptionRow["qemu"]>): string {
+  if (since !== undefined) return `, which QEMU has since ${since}`;
+  return until === undefined ? "" : `, which QEMU has dropped in ${until}`;
 }
 
 type Setting = readonly [parameter: string, value: string | number];
