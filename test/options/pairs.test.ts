@@ -103,7 +103,8 @@ function expectSettings(asked: Combination, what: string): void {
         for (const [fixed, state] of Object.entries(qemu.sets ?? {}))
           expect(parameters.get(fixed), `${what} at the ${side}: ${fixed}`).toBe(state);
       const group = groupOf(name);
-      const isTuned = group === undefined || rowOf(group).qemu?.of !== "source" || side === "source";
+      const isSources = (of ?? (group === undefined ? undefined : rowOf(group).qemu?.of)) === "source";
+      const isTuned = !isSources || side === "source";
       if (parameter !== undefined && value !== undefined && isTuned && at === side)
         expect(parameters.get(parameter), `${what} at the ${side}: ${parameter}`).toBe(
           typeof value === "number" ? value * unit : value,
