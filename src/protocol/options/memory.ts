@@ -276,6 +276,35 @@ export const memoryOptions = {
       },
     ],
   },
+  /**
+   * The bandwidth that the switchover will have, in MiB/s: QEMU decides by it whether what is left fits into the downtime,
+   * instead of by its own estimate, which 0 stands for. It limits nothing.
+   */
+  switchoverBandwidthMiBps: {
+    type: mebibytesPerSecond,
+    mayBeLeftOut: true,
+    cli: {
+      words: "--available-switchover-bandwidth <MiB/s>",
+      help: "what the switchover can count on, instead of QEMU's own estimate",
+    },
+    virsh: {
+      option: "--available-switchover-bandwidth",
+      note: "in MiB/s; needs QEMU 8.2 at the source; limits nothing",
+      since: "11.1",
+    },
+    libvirt: {
+      parameter: "bandwidth.avail.switchover",
+      type: "ullong",
+      as: "availableSwitchoverBandwidthMiBps",
+    },
+    qemu: {
+      parameter: "avail-switchover-bandwidth",
+      of: "source",
+      unit: 2 ** 20,
+      clears: { "avail-switchover-bandwidth": 0 },
+      since: "8.2",
+    },
+  },
   /** Both QEMUs are made ready for a switch to post-copy; it does not switch. */
   postcopy: {
     type: group,
