@@ -94,8 +94,9 @@ const range: Rule = (asked, { name, type, atMost }, names) => {
 
 const needsMember: Rule = (asked, { name, needsMember: sentence }) => {
   if (sentence === undefined) return undefined;
-  const isNamed = membersOf(name).some(
-    ({ name: member, type }) => type.kind === "group" && asked.has(member),
+  // A list of strange members is refused by its own row.
+  const isNamed = membersOf(name).some(({ name: member, type: { kind } }) =>
+    kind === "members" ? [asked.get(member) ?? []].flat().length > 0 : kind === "group" && asked.has(member),
   );
   return isNamed ? undefined : refusal("needs", sentence, [name]);
 };
