@@ -16,16 +16,15 @@ export interface Refusal {
   readonly byClient: boolean;
 }
 
-type Rule = (asked: Asked, row: OptionRow, names: Names) => Refusal | undefined;
+type Rule = (asked: Asked, row: OptionRow, names: Names) => Refusal | readonly Refusal[] | undefined;
 
 /** Every refusal of what is asked, in the order of the table. */
 export function* refusalsOf(asked: Asked, names: Names): Generator<Refusal, undefined> {
   for (const row of optionRows)
     if (asked.has(row.name))
-      for (const rule of rules) {
-        const refusal = rule(asked, row, names);
-        if (refusal !== undefined && !isMoot(asked, refusal)) yield refusal;
-      }
+      for (const rule of rules)
+        for (const refusal of [rule(asked, row, names) ?? []].flat())
+          if (!isMoot(asked, refusal)) yield refusal;
   return undefined;
 }
 
@@ -101,26 +100,27 @@ const needsMember: Rule = (asked, { name, needsMember: sentence }) => {
   return isNamed ? undefined : refusal("needs", sentence, [name]);
 };
 
-const needs: Rule = (asked, { name, needs: all = [] }, names) => {
-  const missing = all.find(
-    ({ option, orOption, onlyWith }) =>
-      !asked.has(option) &&
-      (orOption === undefined || !asked.has(orOption)) &&
-      (onlyWith === undefined || asked.has(onlyWith)),
-  );
-  if (missing === undefined) return undefined;
-  const { option, orOption, why } = missing;
-  const needed =
-    orOption === undefined ? names.option(option) : `${names.option(option)} or ${names.option(orOption)}`;
-  return refusal("needs", `${why} (${names.option(name)} needs ${needed})`, [name, option], missing);
-};
+const needs: Rule = (asked, { name, needs: all = [] }, names) =>
+  all
+    .filter(
+      ({ option, orOption, onlyWith }) =>
+        !asked.has(option) &&
+        (orOption === undefined || !asked.has(orOption)) &&
+        (onlyWith === undefined || asked.has(onlyWith)),
+    )
+    .map((missing) => {
+      const { option, orOption, why } = missing;
+      const needed = [option, orOption ?? []].flat().map(names.option).join(" or ");
+      return refusal("needs", `${why} (${names.option(name)} needs ${needed})`, [name, option], missing);
+    });
 
-const excluded: Rule = (asked, { name }, names) => {
-  const relation = exclusions.find((each) => each.name === name && asked.has(each.option));
-  if (relation === undefined) return undefined;
-  const { option, why } = relation;
-  const message = `${why} (${names.option(name)} does not go with ${names.option(option)})`;
-  return refusal("excludes", message, [name, option], relation);
-};
+const excluded: Rule = (asked, { name }, names) =>
+  exclusions
+    .filter((relation) => relation.name === name && asked.has(relation.option))
+    .map((relation) => {
+      const { option, why } = relation;
+      const message = `${why} (${names.option(name)} does not go with ${names.option(option)})`;
+      return refusal("excludes", message, [name, option], relation);
+    });
 
 const rules: readonly Rule[] = [members, tunes, text, range, needsMember, needs, excluded];
