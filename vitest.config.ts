@@ -3,11 +3,11 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    globalSetup: "test/global-setup.ts",
+    globalSetup: "test/support/global-setup.ts",
     testTimeout: 30_000,
     unstubEnvs: true,
     // Two cores and real QEMUs: more files at once would only starve the guests.
     maxWorkers: 2,
-    reporters: ["default", "./test/count-reporter.ts"],
+    reporters: ["default", "./test/support/count-reporter.ts"],
   },
 });

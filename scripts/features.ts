@@ -2,8 +2,8 @@
 // by the tests whose names have its name, or virsh's option.
 
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
-import type { CopiedStorage, MigrateOptions } from "../src/migrate.js";
-import type { Limits } from "../src/protocol/convergence.js";
+import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
+import type { Limits } from "../src/protocol/convergence/limits.js";
 import type { StreamWish } from "../src/protocol/stream.js";
 
 type Leaf = string | number | boolean | undefined | readonly unknown[];
@@ -28,14 +28,14 @@ export interface Feature {
   readonly between?: Shown;
 }
 
-const storage = (name: string): Shown => ["migrate/storage.test.ts", name];
-const stream = (name: string): Shown => ["migrate/stream.test.ts", name];
-const postcopy = (name: string): Shown => ["migrate/postcopy.test.ts", name];
-const plain = (name: string): Shown => ["migrate/migrate.test.ts", name];
-const virsh = (name: string): Shown => ["daemon/virsh-migrate.test.ts", name];
-const disks = (name: string): Shown => ["daemon/storage.test.ts", name];
-const overThere = (name: string): Shown => ["daemon/postcopy.test.ts", name];
-const streamThere = (name: string): Shown => ["daemon/stream.test.ts", name];
+const storage = (name: string): Shown => ["e2e/local/storage.test.ts", name];
+const stream = (name: string): Shown => ["e2e/local/stream.test.ts", name];
+const postcopy = (name: string): Shown => ["e2e/local/postcopy.test.ts", name];
+const plain = (name: string): Shown => ["e2e/local/migrate.test.ts", name];
+const virsh = (name: string): Shown => ["e2e/hosts/virsh-migrate.test.ts", name];
+const disks = (name: string): Shown => ["e2e/hosts/storage.test.ts", name];
+const overThere = (name: string): Shown => ["e2e/hosts/postcopy.test.ts", name];
+const streamThere = (name: string): Shown => ["e2e/hosts/stream.test.ts", name];
 const levels = streamThere("leaves QEMU as it was when it is aborted");
 const inForce = streamThere("has both QEMUs do what is asked, there and back");
 
@@ -48,7 +48,7 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
     between: virsh("lets the source's daemon coordinate with --p2p, there and back"),
   },
   TUNNELLED: {
-    between: ["daemon/tunnelled.test.ts", "is led by virsh, there and back"],
+    between: ["e2e/hosts/tunnelled.test.ts", "is led by virsh, there and back"],
   },
   PERSIST_DEST: {
     between: virsh("keeps the definition at the destination, and gives it up at the source"),
@@ -75,12 +75,12 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
   OFFLINE: {
-    between: ["daemon/led.test.ts", "the definition moves, and the guest runs on"],
+    between: ["e2e/hosts/led.test.ts", "the definition moves, and the guest runs on"],
   },
   COMPRESSED: { shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
-    shown: ["migrate/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
-    between: ["migrate/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
+    shown: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
+    between: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
   },
   AUTO_CONVERGE: {
     note: "or a rule of `convergence`",
@@ -93,7 +93,7 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
   },
   TLS: {
     note: "of the memory and of the disks",
-    shown: ["migrate/storage-tls.test.ts", "over a unix socket"],
+    shown: ["e2e/local/storage-tls.test.ts", "over a unix socket"],
     between: streamThere("encrypts the memory by a relay, and on parallel connections"),
   },
   PARALLEL: { shown: stream("two connections"), between: inForce },
@@ -139,7 +139,7 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
   },
   graphics_uri: {
     note: "SPICE; QEMU has no word for VNC's clients",
-    shown: ["migrate/after-arrival.test.ts", "are told by the source where the guest has gone"],
+    shown: ["e2e/local/after-arrival.test.ts", "are told by the source where the guest has gone"],
   },
   migrate_disks: {
     shown: storage("a disk that the guest does not have, and one whose image cannot be made"),

@@ -1,5 +1,5 @@
 // The options of the memory stream beside its limits, as the library takes them. Their rows are options/memory.ts; what a
-// QEMU can do of them is found out by the driver (drivers/qemu/negotiate.ts).
+// QEMU can do of them is found out by the driver (drivers/qemu/migration/negotiate.ts).
 
 import { askedByStream } from "./options/asked.js";
 import { libraryNames } from "./options/names.js";
