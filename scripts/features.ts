@@ -75,7 +75,7 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
   OFFLINE: {
-    between: ["e2e/hosts/led.test.ts", "the definition moves, and the guest runs on"],
+    between: ["e2e/hosts/peer-to-peer.test.ts", "the definition moves, and the guest runs on"],
   },
   COMPRESSED: { shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
