@@ -1,19 +1,17 @@
 // docs/features.md: libvirt's migration flags and typed parameters against what there is here. What is refused between
 // hosts and why is the daemon's own table; each test that is named must be there.
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { flagNames, migrateFlags } from "../src/drivers/libvirt/client/flags.js";
-import { type VirshOption, virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
-import { type Feature, flagRows, parameterRows, type Shown } from "./features.js";
+import { type OptionRow, optionRows } from "../src/protocol/options/table.js";
+import { type Feature, flagRows, type OptionPath, parameterRows, type Shown } from "./features.js";
 import { table } from "./table.js";
 
 const refusedAll: Shown = [
   "e2e/hosts/step-forms.test.ts",
   "each flag and parameter that is refused is so with its reason",
 ];
-
-const byVirsh = Object.entries<VirshOption>(virshOptions);
-const parameterNames = Object.values(virshOptions).flatMap((it) => ("parameter" in it ? it.parameter : []));
 
 function link([file, name]: Shown): string {
   const path = `test/${file}`;
@@ -23,27 +21,71 @@ function link([file, name]: Shown): string {
   return `[${file}](../${path}): ${name.replaceAll("%s", "…")}`;
 }
 
-function row(name: string, feature: Feature | undefined, bit?: number): (string | number)[] {
-  if (feature === undefined) throw new Error(`scripts/features.ts has no row for ${name}`);
-  const [word, it] =
-    byVirsh.find(([, is]) => ("flag" in is ? is.flag : "parameter" in is ? is.parameter : "") === name) ?? [];
-  if (word === undefined || it === undefined) throw new Error(`no option of virsh stands for ${name}`);
-  const between = it.refused === undefined ? feature.between : refusedAll;
-  if (between === undefined)
-    throw new Error(`${name} works between hosts: name the test that shows it in scripts/features.ts`);
-  const shown = feature.shown === undefined ? [between] : [feature.shown, between];
-  const here =
-    "none" in feature ? feature.none : `\`${feature.option}\`${feature.note ? `: ${feature.note}` : ""}`;
-  const there = it.refused === undefined ? `yes${it.note ? `: ${it.note}` : ""}` : `refused: ${it.refused}`;
+/** Every test whose name is written out, by its file. */
+const tests: readonly Shown[] = readdirSync("test", { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".test.ts"))
+  .sort()
+  .flatMap((file) =>
+    [...readFileSync(join("test", file), "utf8").matchAll(/(?:\btest|\))\(\s*(["`])((?:(?!\1).)+)\1/g)].map(
+      ([, , name = ""]): Shown => [file, name],
+    ),
+  );
+
+function shownBy({ virsh }: OptionRow, name: string, feature: Feature | undefined): readonly Shown[] {
+  if (feature !== undefined) {
+    const between = virsh?.refused === undefined ? feature.between : refusedAll;
+    if (between === undefined)
+      throw new Error(`${name} works between hosts: name the test that shows it in scripts/features.ts`);
+    return feature.shown === undefined ? [between] : [feature.shown, between];
+  }
+  if (virsh?.refused !== undefined) return [refusedAll];
+  const named = tests.filter(([, test]) => test.includes(name) || test.includes(virsh?.option ?? name));
+  if (named.length === 0)
+    throw new Error(
+      `no test has ${name} or ${virsh?.option} in its name; write one, or name it in scripts/features.ts`,
+    );
+  return named;
+}
+
+function inProcess({ name, local }: OptionRow, note: string | undefined): string {
+  if (typeof local === "object") return local.none;
+  const option: OptionPath | undefined = local;
+  return `\`${option ?? `stream.${name}`}\`${note === undefined ? "" : `: ${note}`}`;
+}
+
+function between({ refused, note }: NonNullable<OptionRow["virsh"]>): string {
+  if (refused !== undefined) return `refused: ${refused}`;
+  return note === undefined ? "yes" : `yes: ${note}`;
+}
+
+function row(
+  name: string,
+  option: OptionRow,
+  feature: Feature | undefined,
+  bit?: number,
+): (string | number)[] {
+  const { virsh } = option;
+  if (virsh === undefined) throw new Error(`no option of virsh stands for ${name}`);
   return [
     `\`${name}\``,
     ...(bit === undefined ? [] : [bit]),
-    `\`${word}\``,
-    here,
-    there,
-    [...new Set(shown.map(link))].join("<br/>"),
+    `\`${virsh.option}\`${virsh.since === undefined ? "" : ` (since libvirt ${virsh.since})`}`,
+    inProcess(option, feature?.note),
+    between(virsh),
+    [...new Set(shownBy(option, name, feature).map(link))].join("<br/>"),
   ];
 }
+
+const flagRow = (flag: (typeof flagNames)[number]) => {
+  const option = optionRows.find(({ libvirt }) => libvirt?.flag === flag);
+  if (option === undefined) throw new Error(`no option stands for ${flag}`);
+  return row(flag, option, flagRows[flag], migrateFlags.get(flag));
+};
+
+const parameterTable = optionRows.flatMap((option) => {
+  const { parameter } = option.libvirt ?? {};
+  return parameter === undefined ? [] : [row(parameter, option, parameterRows[parameter])];
+});
 
 const columns = ["virsh's word", "in one process: option of `migrate`", "between hosts", "shown by"];
 
@@ -53,17 +95,11 @@ All of libvirt 9.0's \`VIR_MIGRATE_*\` flags and \`VIR_MIGRATE_PARAM_*\`. The em
 
 ## Flags
 
-${table(
-  ["flag", "bit", ...columns],
-  flagNames.map((it) => row(it, flagRows[it], migrateFlags[it])),
-)}
+${table(["flag", "bit", ...columns], flagNames.map(flagRow))}
 
 ## Typed parameters
 
-${table(
-  ["parameter", ...columns],
-  parameterNames.map((it) => row(it, parameterRows[it])),
-)}
+${table(["parameter", ...columns], parameterTable)}
 
 ## Around the guest
 

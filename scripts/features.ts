@@ -1,8 +1,7 @@
-// What there is here for each of libvirt's migration flags and typed parameters: the option of `migrate`, and the tests that
-// show it. A flag or a parameter without a row, and an option that `migrate` does not have, does not compile.
+// The tests that show what there is here for libvirt's migration flags and typed parameters. One that has no entry is shown
+// by the tests whose names have its name, or virsh's option.
 
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
-import type { virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
 import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
 import type { Limits } from "../src/protocol/convergence/limits.js";
 import type { StreamWish } from "../src/protocol/stream.js";
@@ -11,7 +10,7 @@ type Leaf = string | number | boolean | undefined | readonly unknown[];
 type Path<T> = {
   [K in keyof T & string]-?: NonNullable<T[K]> extends Leaf ? K : K | `${K}.${Path<NonNullable<T[K]>>}`;
 }[keyof T & string];
-type OptionPath =
+export type OptionPath =
   | keyof MigrateOptions
   | `destination.${keyof NonNullable<MigrateOptions["destination"]>}`
   | `limits.${keyof Limits}`
@@ -21,17 +20,13 @@ type OptionPath =
 /** A file of tests below `test`, and how the test's name begins there. */
 export type Shown = readonly [file: string, name: string];
 
-export type Feature = (
-  | { readonly option: OptionPath; readonly note?: string; readonly shown: Shown }
-  /** Why an embedder has no option for it. */
-  | { readonly none: string; readonly shown?: Shown }
-) & {
+/** What the table of options does not say of one: its tests, and a note on the library's option. */
+export interface Feature {
+  readonly note?: string;
+  readonly shown?: Shown;
   /** Between hosts; none when it is refused there, which one test shows of all. */
   readonly between?: Shown;
-};
-
-type Option = (typeof virshOptions)[keyof typeof virshOptions];
-export type ParameterName = Extract<Option, { readonly parameter: string }>["parameter"];
+}
 
 const storage = (name: string): Shown => ["e2e/local/storage.test.ts", name];
 const stream = (name: string): Shown => ["e2e/local/stream.test.ts", name];
@@ -43,199 +38,158 @@ const overThere = (name: string): Shown => ["e2e/hosts/postcopy.test.ts", name];
 const streamThere = (name: string): Shown => ["e2e/hosts/stream.test.ts", name];
 const levels = streamThere("leaves QEMU as it was when it is aborted");
 const inForce = streamThere("has both QEMUs do what is asked, there and back");
-const definition = "an embedder's guests have no definitions";
-const ownSocket = "both sides are on one machine, and the copies go over a socket of the migration's own";
 
-export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
+export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
   LIVE: {
-    none: "always: a guest that runs is moved while it runs",
     shown: plain("arrives over %s and comes back, counting on without a gap"),
     between: virsh("moves a paused guest without --live, and refuses a running one"),
   },
   PEER2PEER: {
-    none: "there is one process for both sides",
     between: virsh("lets the source's daemon coordinate with --p2p, there and back"),
   },
   TUNNELLED: {
-    none: "there is one process for both sides",
     between: ["e2e/hosts/tunnelled.test.ts", "is led by virsh, there and back"],
   },
   PERSIST_DEST: {
-    none: definition,
     between: virsh("keeps the definition at the destination, and gives it up at the source"),
   },
   UNDEFINE_SOURCE: {
-    none: definition,
     between: virsh("keeps the definition at the destination, and gives it up at the source"),
   },
   PAUSED: {
-    none: "pause it before: it stays so",
     shown: plain("stays paused at the destination when it was paused before"),
     between: virsh("leaves the guest paused at the destination, under another name"),
   },
   NON_SHARED_DISK: {
-    option: "storage",
     shown: storage("is whole at the destination with every write that was acknowledged"),
     between: disks("--copy-storage-all makes the %s image that is missing"),
   },
   NON_SHARED_INC: {
-    option: "storage.incremental",
     shown: storage("only what lies above a shared backing file is copied"),
     between: disks("--copy-storage-inc makes the image over the same backing file"),
   },
   CHANGE_PROTECTION: {
-    none: "nobody but the embedder changes its guests",
     between: virsh("moves a running guest, and both sides tell what it took"),
   },
   UNSAFE: {
-    none: "an embedder answers for what its two QEMUs share",
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
   OFFLINE: {
-    none: definition,
     between: ["e2e/hosts/peer-to-peer.test.ts", "the definition moves, and the guest runs on"],
   },
-  COMPRESSED: { option: "stream.compression", shown: stream("xbzrle"), between: inForce },
+  COMPRESSED: { shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
-    option: "abortOnError",
     shown: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
     between: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
   },
   AUTO_CONVERGE: {
-    option: "stream.autoConverge",
     note: "or a rule of `convergence`",
     shown: stream("auto-convergence"),
     between: inForce,
   },
-  RDMA_PIN_ALL: { none: "RDMA is not supported" },
   POSTCOPY: {
-    option: "stream.postcopy",
     shown: postcopy("a guest whose memory is still coming runs at the destination, and arrives whole"),
     between: overThere("has the guest run at the destination before its memory is there"),
   },
   TLS: {
-    option: "stream.tls",
     note: "of the memory and of the disks",
     shown: ["e2e/local/storage-tls.test.ts", "over a unix socket"],
     between: streamThere("encrypts the memory by a relay, and on parallel connections"),
   },
-  PARALLEL: { option: "stream.parallel", shown: stream("two connections"), between: inForce },
+  PARALLEL: { shown: stream("two connections"), between: inForce },
   NON_SHARED_SYNCHRONOUS_WRITES: {
-    option: "storage.synchronousWrites",
     shown: storage("with synchronous writes it arrives too"),
     between: disks("--copy-storage-inc makes the image over the same backing file"),
   },
   POSTCOPY_RESUME: {
-    none: "always: a connection that is lost in post-copy is made anew",
     shown: postcopy("a connection that breaks is made anew by the same migration"),
   },
   ZEROCOPY: {
-    option: "stream.zeroCopy",
     shown: stream("an abort, the destination's death and an arrival do so with zero-copy"),
     between: inForce,
   },
 };
 
-export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
+export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
   migrate_uri: {
-    option: "transport",
     shown: plain("arrives over %s and comes back, counting on without a gap"),
     between: virsh("goes where --migrateuri and --listen-address say"),
   },
   listen_address: {
-    none: "loopback alone",
     between: virsh("goes where --migrateuri and --listen-address say"),
   },
   destination_name: {
-    none: "the twin has the guest's name",
     between: virsh("leaves the guest paused at the destination, under another name"),
   },
   destination_xml: {
-    option: "destination.args",
     note: "QEMU's own words; `destination.sideArgs` for one side's",
     shown: plain("when the destination refuses the stream, with QEMU's own words"),
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
   persistent_xml: {
-    none: definition,
     between: virsh("keeps the definition that is asked for, or the source's own"),
   },
   bandwidth: {
-    option: "limits.bandwidthMiBps",
     shown: plain("obeys a new bandwidth and a new maximum downtime while it moves"),
     between: virsh("is watched, tuned and aborted by others while it runs"),
   },
   "bandwidth.postcopy": {
-    option: "stream.postcopy.bandwidthMiBps",
     shown: stream("post-copy made ready"),
     between: inForce,
   },
   graphics_uri: {
-    option: "graphics",
     note: "SPICE; QEMU has no word for VNC's clients",
     shown: ["e2e/local/after-arrival.test.ts", "are told by the source where the guest has gone"],
   },
   migrate_disks: {
-    option: "storage.disks",
     shown: storage("a disk that the guest does not have, and one whose image cannot be made"),
     between: disks("refuses what does not go together, and a disk that cannot be copied"),
   },
-  disks_port: { none: ownSocket, between: disks("--p2p, to the port that is asked for") },
-  disks_uri: { none: ownSocket, between: disks("--disks-uri takes the copy by a unix socket") },
+  disks_port: { between: disks("--p2p, to the port that is asked for") },
+  disks_uri: { between: disks("--disks-uri takes the copy by a unix socket") },
   compression: {
-    option: "stream.compression",
     shown: stream("zlib on parallel connections"),
     between: inForce,
   },
   "compression.mt.level": {
-    option: "stream.compression.mt.level",
     shown: stream("compression in threads"),
     between: inForce,
   },
   "compression.mt.threads": {
-    option: "stream.compression.mt.threads",
     shown: stream("compression in threads"),
     between: inForce,
   },
   "compression.mt.dthreads": {
-    option: "stream.compression.mt.decompressThreads",
     shown: stream("compression in threads"),
     between: inForce,
   },
   "compression.zlib.level": {
-    option: "stream.compression.zlib.level",
-    note: "libvirt's since 9.1; QEMU 7.2 takes it and keeps 1",
+    note: "QEMU 7.2 takes it and keeps 1",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
     between: levels,
   },
   "compression.zstd.level": {
-    option: "stream.compression.zstd.level",
     note: "as zlib's",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
     between: levels,
   },
   "compression.xbzrle.cache": {
-    option: "stream.compression.xbzrle.cacheBytes",
     shown: stream("xbzrle"),
     between: inForce,
   },
   "auto_converge.initial": {
-    option: "stream.autoConverge.initialPercent",
     shown: stream("auto-convergence"),
     between: inForce,
   },
   "auto_converge.increment": {
-    option: "stream.autoConverge.incrementPercent",
     shown: stream("auto-convergence"),
     between: inForce,
   },
   "parallel.connections": {
-    option: "stream.parallel.connections",
     shown: stream("five connections"),
     between: inForce,
   },
   "tls.destination": {
-    option: "stream.tls.hostname",
     shown: stream("for another host"),
     between: streamThere("refuses a certificate that is for another host"),
   },

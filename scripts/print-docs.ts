@@ -6,7 +6,7 @@ import type { AnyStateMachine, AnyStateNode } from "xstate";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain-xml/schema/domain.js";
 import { rowsOf } from "../src/drivers/domain-xml/xml/doc-rows.js";
-import { type VirshOption, virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
+import { virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
 import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../src/machines/destination/machine.js";
 import {
@@ -195,8 +195,8 @@ ${table(["where", "values", "must be given", "both sides of a migration", "becom
 }
 
 function virshPage(): string {
-  const rows = Object.entries<VirshOption>(virshOptions).map(([option, it]) => [
-    `\`${option}\``,
+  const rows = Object.values(virshOptions).map((it) => [
+    `\`${it.option}\`${it.since === undefined ? "" : ` (since libvirt ${it.since})`}`,
     "flag" in it
       ? `flag ${it.flag}`
       : "parameter" in it

@@ -14,7 +14,7 @@ import {
   type MigrateWords,
   type RecoverWords,
 } from "./options/command-options.js";
-import { streamOptions, streamOptionsBetween } from "./options/stream-options.js";
+import { hostOptions, streamOptions, streamOptionsBetween } from "./options/stream-options.js";
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -28,8 +28,6 @@ const count = (text: string): number => {
     throw new InvalidArgumentError("It must be a whole number of at least 1.");
   return value;
 };
-
-const list = (text: string): readonly string[] => text.split(",").filter((it) => it !== "");
 
 const etcd = () =>
   new Option("--etcd <url>", "fence: where an etcd answers; given again, the next to ask").argParser(
@@ -58,32 +56,9 @@ export function program(): Command {
     .argument("[hardware...]", "after --: QEMU arguments of a guest of yours, the same on both sides")
     .option("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
     .option("--to <uri>", "the destination's host")
-    .option("--domain <name>", "between hosts: the guest")
-    .option(
-      "--p2p",
-      "between hosts: the source's host leads, and connects to --to itself; this command may go meanwhile",
-    )
-    .option("--tunnelled", "with --p2p: the memory stream travels within that connection")
-    .option("--offline", "between hosts: move its definition alone; needs --persistent")
-    .option("--copy-storage-all", "between hosts: copy its disks; images that are missing there are made")
-    .option("--copy-storage-inc", "the same, of what lies above backing files that both hosts have")
-    .option("--copy-storage-synchronous-writes", "the guest's writes wait for their copies")
-    .option("--migrate-disks <targets>", "which disks are copied, such as vda,vdb", list)
-    .option("--disks-port <port>", "where the destination takes the copies", number)
-    .option("--disks-uri <uri>", "the same: tcp://host[:port] or unix:///path")
-    .option("--unsafe", "between hosts: also when a disk may not be the same there")
-    .option("--abort-on-error", "between hosts: give up when an I/O error of a disk stops the guest")
-    .option("--persistent", "between hosts: keep its definition at the destination")
-    .option("--persistent-xml <file>", "between hosts: the definition to keep, when it is another one")
-    .option("--undefine-source", "between hosts: remove its definition at the source")
-    .option("--suspend", "between hosts: leave it paused at the destination")
-    .option(
-      "--migrate-uri <uri>",
-      "between hosts: where the memory stream goes, such as tcp://10.0.0.2:49152",
-    )
-    .option("--listen-address <address>", "between hosts: where the destination's QEMU listens for it")
-    .option("--destination-name <name>", "between hosts: its name at the destination")
-    .option("--xml <file>", "between hosts: its XML at the destination, with other host-side paths")
+    .option("--domain <name>", "between hosts: the guest");
+  for (const option of hostOptions(number)) migrate.addOption(option);
+  migrate
     .option("--name <name>", "the guest's name", "proof")
     .option("--binary <path>", "QEMU's binary", "qemu-system-x86_64")
     .option("--memory <KiB>", "proof guest: memory; no multiple of 256", number, 65_544)
@@ -118,7 +93,7 @@ export function program(): Command {
     .addOption(
       new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
     );
-  for (const it of streamOptions(number)) migrate.addOption(it);
+  for (const option of streamOptions(number)) migrate.addOption(option);
   migrate
     .addOption(
       new Option(
@@ -260,7 +235,7 @@ export function program(): Command {
     .option("--copy-storage-inc", "the same, of what lies above backing files that both hosts have")
     .option("--unsafe", "also when a disk may not be the same there")
     .option("--json", "print one JSON object a line: events, report");
-  for (const it of streamOptionsBetween(number)) drain.addOption(it);
+  for (const option of streamOptionsBetween(number)) drain.addOption(option);
   drain
     .addHelpText(
       "after",

@@ -18,9 +18,10 @@ import { type PlannedMove, plan } from "../../fleet/plan.js";
 import type { Conducted, OpenEngine } from "../../fleet/run-drain.js";
 import { describeForecast } from "../../protocol/convergence/forecast.js";
 import { messageOf } from "../../protocol/effect-result.js";
+import { askedByWords, libvirtOf } from "../../protocol/options/asked.js";
 import { printable } from "../../protocol/printable.js";
 import { badInputExitCode, type DrainWords } from "../options/command-options.js";
-import { streamBetween } from "../options/stream-options.js";
+import { askedBetween } from "../options/stream-options.js";
 import { complain, say, sayJson } from "../print.js";
 
 /** The drain's exit codes, beside bad input's. */
@@ -101,16 +102,11 @@ async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<D
 
 /** @throws Error when the words do not go together. */
 function howOf(words: DrainWords): DrainHow {
-  const { bandwidth: bandwidthMiBps, copyStorageAll, copyStorageInc, unsafe } = words;
-  const { flags, parameters } = streamBetween(words);
+  const { bandwidth: bandwidthMiBps } = words;
+  askedBetween(words);
+  const { flags, parameters } = libvirtOf(askedByWords(words));
   return {
-    flags: [
-      ...usualHow.flags,
-      ...flags,
-      ...(copyStorageAll ? (["NON_SHARED_DISK"] as const) : []),
-      ...(copyStorageInc ? (["NON_SHARED_INC"] as const) : []),
-      ...(unsafe ? (["UNSAFE"] as const) : []),
-    ],
+    flags: [...usualHow.flags, ...flags],
     parameters: { ...parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
   };
 }

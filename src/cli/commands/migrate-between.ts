@@ -3,15 +3,16 @@
 import { readFile } from "node:fs/promises";
 import { openFileJournal } from "../../drivers/journal/file-journal.js";
 import type { FileJournal } from "../../drivers/journal/types.js";
-import type { MigrateFlag, MigrateParameters } from "../../drivers/libvirt/client/flags.js";
 import { migrateBetween, type RemoteMigration } from "../../library/remote/migrate-between.js";
 import { forecast, noCourse, observe } from "../../protocol/convergence/forecast.js";
 import { defaultLimits } from "../../protocol/convergence/limits.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
+import { libvirtOf } from "../../protocol/options/asked.js";
+import { type MigrateFlag, type MigrateParameters, optionRows } from "../../protocol/options/table.js";
 import { outcomes } from "../../protocol/outcomes.js";
 import { badInputExitCode, type MigrateWords } from "../options/command-options.js";
-import { streamBetween } from "../options/stream-options.js";
+import { askedBetween } from "../options/stream-options.js";
 import { createScreen, type Screen } from "../output.js";
 import { checkSteering, steer } from "../timed-actions.js";
 
@@ -32,8 +33,7 @@ export async function migrateBetweenCommand(
     if (words.journal !== undefined) journal = await openFileJournal(words.journal);
     migration = await migrateBetween({
       ...where,
-      flags: flagsOf(words),
-      parameters: await parametersOf(words),
+      ...(await askedOf(words)),
       ...(screen.observe && { observe: screen.observe }),
       ...(journal && { journal }),
     });
@@ -72,49 +72,23 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  streamBetween(words);
+  askedBetween(words);
   if (from === undefined || to === undefined || domain === undefined)
     throw new Error("between hosts, --from, --to and --domain are all needed");
   return { from, to, domain };
 }
 
-function flagsOf(words: MigrateWords): MigrateFlag[] {
-  const flags: readonly (readonly [MigrateFlag, true | undefined])[] = [
-    ["PEER2PEER", words.p2p],
-    ["TUNNELLED", words.tunnelled],
-    ["OFFLINE", words.offline],
-    ["NON_SHARED_DISK", words.copyStorageAll],
-    ["NON_SHARED_INC", words.copyStorageInc],
-    ["NON_SHARED_SYNCHRONOUS_WRITES", words.copyStorageSynchronousWrites],
-    ["UNSAFE", words.unsafe],
-    ["ABORT_ON_ERROR", words.abortOnError],
-    ["PERSIST_DEST", words.persistent],
-    ["UNDEFINE_SOURCE", words.undefineSource],
-    ["PAUSED", words.suspend],
-  ];
-  return [
-    ...(words.offline ? [] : (["LIVE"] as const)),
-    ...flags.flatMap(([flag, said]) => (said ? [flag] : [])),
-    ...streamBetween(words).flags,
-  ];
-}
-
-/** @throws Error when the XML cannot be read. */
-async function parametersOf(words: MigrateWords): Promise<MigrateParameters> {
-  const { migrateUri, destinationName, xml, persistentXml, listenAddress, bandwidth } = words;
-  const { migrateDisks, disksPort, disksUri } = words;
-  return {
-    ...streamBetween(words).parameters,
-    ...(migrateUri !== undefined && { uri: migrateUri }),
-    ...(destinationName !== undefined && { name: destinationName }),
-    ...(bandwidth !== 0 && { bandwidthMiBps: bandwidth }),
-    ...(listenAddress !== undefined && { listenAddress }),
-    ...(migrateDisks !== undefined && { disks: migrateDisks }),
-    ...(disksPort !== undefined && { disksPort }),
-    ...(disksUri !== undefined && { disksUri }),
-    ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
-    ...(persistentXml !== undefined && { persistentXml: await readFile(persistentXml, "utf8") }),
-  };
+/** @throws Error when a file cannot be read. */
+async function askedOf(
+  words: MigrateWords,
+): Promise<{ flags: MigrateFlag[]; parameters: MigrateParameters }> {
+  const asked = new Map(askedBetween(words));
+  if (words.bandwidth !== 0) asked.set("bandwidth", words.bandwidth);
+  for (const { name, type } of optionRows) {
+    const path = asked.get(name);
+    if (type.kind === "file" && typeof path === "string") asked.set(name, await readFile(path, "utf8"));
+  }
+  return libvirtOf(asked);
 }
 
 function showProgress(migration: RemoteMigration, screen: Screen): () => void {

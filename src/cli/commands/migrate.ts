@@ -20,7 +20,7 @@ import { checkStream, type StreamWish } from "../../protocol/stream.js";
 import { checkPolicy } from "../../protocol/unreachable-policy.js";
 import { badInputExitCode, fenceOf, type MigrateWords } from "../options/command-options.js";
 import { convergenceOf, foretell } from "../options/convergence.js";
-import { streamOf } from "../options/stream-options.js";
+import { streamWithin } from "../options/stream-options.js";
 import { createScreen, type Screen } from "../output.js";
 import type { Beside } from "./inspect.js";
 
@@ -43,7 +43,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     convergence = convergenceOf(words);
     checkConvergencePolicy(convergence);
     checkPolicy(policy, fence !== undefined);
-    stream = streamOf(words);
+    stream = streamWithin(words, words.transport);
     checkStream(stream, words.transport);
     if (words.journal !== undefined) journal = await openJournal(words.journal);
     beside = await besideOf(words, screen);

@@ -51,9 +51,6 @@ export interface DrainWords extends StreamWords {
   readonly deadline?: number;
   /** In MiB/s, of each migration; 0 for no limit. */
   readonly bandwidth: number;
-  readonly copyStorageAll?: true;
-  readonly copyStorageInc?: true;
-  readonly unsafe?: true;
   readonly json?: true;
 }
 
@@ -89,25 +86,6 @@ export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords 
   readonly from?: string;
   readonly to?: string;
   readonly domain?: string;
-  readonly p2p?: true;
-  readonly tunnelled?: true;
-  readonly offline?: true;
-  readonly copyStorageAll?: true;
-  readonly copyStorageInc?: true;
-  readonly copyStorageSynchronousWrites?: true;
-  readonly migrateDisks?: readonly string[];
-  readonly disksPort?: number;
-  readonly disksUri?: string;
-  readonly unsafe?: true;
-  readonly abortOnError?: true;
-  readonly persistent?: true;
-  readonly persistentXml?: string;
-  readonly listenAddress?: string;
-  readonly undefineSource?: true;
-  readonly suspend?: true;
-  readonly migrateUri?: string;
-  readonly destinationName?: string;
-  readonly xml?: string;
   readonly whenUnreachable: WhenUnreachable;
   readonly patience: number;
   readonly journal?: string;

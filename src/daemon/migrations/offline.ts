@@ -3,7 +3,7 @@
 // if either is lost, the destination asks before it starts the guest.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
-import { bitsForDestination, type MigrateFlag } from "../../drivers/libvirt/client/flags.js";
+import { bitsForDestination } from "../../drivers/libvirt/client/flags.js";
 import { featuresOf, negotiateAsSource } from "../../drivers/libvirt/client/negotiation.js";
 import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
 import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
@@ -54,9 +54,8 @@ export class OfflineMigrations {
   }
 
   /** Begin at the source: what is defined, also of a guest that runs. */
-  async begin(entry: ManagedDomain, { flags, parameters }: StepWords, client: RpcClient | null) {
+  async begin(entry: ManagedDomain, { parameters }: StepWords, client: RpcClient | null) {
     const { domains, config, ids } = this.#host;
-    checkFlags(flags);
     domains.checkIdle(entry);
     if (entry.definition === null)
       throw no("OPERATION_INVALID", "a transient domain has no definition to move");
@@ -74,9 +73,8 @@ export class OfflineMigrations {
   }
 
   /** Prepare at the destination: remembers it for as long as the client is there. */
-  async prepare({ flags, parameters, cookie }: StepWords, client: RpcClient) {
+  async prepare({ parameters, cookie }: StepWords, client: RpcClient) {
     const { domains, config, clock } = this.#host;
-    checkFlags(flags);
     if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);
     const { persistentXml } = parameters;
@@ -199,9 +197,4 @@ export class OfflineMigrations {
   #forget(domain: Domain): void {
     if (this.#coming.get(domain.name)?.domain === domain) this.#coming.delete(domain.name);
   }
-}
-
-function checkFlags(flags: ReadonlySet<MigrateFlag>): void {
-  if (!flags.has("PERSIST_DEST"))
-    throw no("OPERATION_INVALID", "offline migration must be specified with the persistent flag set");
 }

@@ -232,7 +232,7 @@ test("a peer whose cookie tells nothing is taken to know what is asked", () => {
 });
 
 test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
-  [["ZEROCOPY"], {}, "OPERATION_INVALID", "only available for parallel migration"],
+  [["ZEROCOPY"], {}, "OPERATION_INVALID", "works on parallel connections only"],
   [["PARALLEL", "TLS", "ZEROCOPY"], {}, "INVALID_ARG", "TLS does not"],
   [
     [],

@@ -94,13 +94,13 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
         dirtyLimit: {},
         optional: ["compression.mt", "dirtyLimit"],
       };
-      const unknown = (side: string, what: string) =>
-        `the ${side}'s QEMU does not know the capability "${what}"`;
+      const unknown = (side: string, what: string, age: string) =>
+        `the ${side}'s QEMU does not know the capability "${what}", which QEMU has ${age}`;
       expect(await into(lab, second, stream)).toMatchObject({
         kind: "arrived",
         dropped: [
-          { option: "compression.mt", why: unknown("destination", "compress") },
-          { option: "dirtyLimit", why: unknown("source", "dirty-limit") },
+          { option: "compression.mt", why: unknown("destination", "compress", "dropped in 9.1") },
+          { option: "dirtyLimit", why: unknown("source", "dirty-limit", "since 8.1") },
         ],
       });
     });

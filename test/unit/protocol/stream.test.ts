@@ -197,7 +197,7 @@ describe("the negotiation", () => {
     const why = (what: string) => `the destination's QEMU does not know the capability "${what}"`;
     const dropped = [
       { option: "comparison of the uuids", why: why("validate-uuid") },
-      { option: "compression.mt", why: why("compress") },
+      { option: "compression.mt", why: `${why("compress")}, which QEMU has dropped in 9.1` },
     ];
     const on = ["events", "return-path", "late-block-activate", "xbzrle"];
     expect(chosen(wish, "source", everything, old.capabilities)).toEqual(on);

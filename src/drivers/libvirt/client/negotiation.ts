@@ -2,12 +2,15 @@
 // a managed migration (virDomainMigrate3) and for one that the source leads or does alone (virDomainMigrateToURI3), and as
 // its daemon does when it leads one (facts/libvirt-migration-detail.md).
 
+import { type AskedOfLibvirt, askedByLibvirt } from "../../../protocol/options/asked.js";
+import { libvirtNames } from "../../../protocol/options/names.js";
+import { refusalsOf } from "../../../protocol/options/rules.js";
+import { type MigrateFlag, type MigrateParameters, optionRows } from "../../../protocol/options/table.js";
 import type { RpcConnection } from "../rpc/client.js";
 import { features } from "../rpc/constants.js";
 import { errorCodes, errorDomains, LibvirtError } from "../rpc/libvirt-error.js";
 import { remote } from "../rpc/procedures.js";
 import { own } from "../rpc/switchover-program.js";
-import type { MigrateFlag, MigrateParameters } from "./flags.js";
 
 export type Protocol = "version 3 with parameters" | "version 3" | "version 2" | "version 1";
 
@@ -34,16 +37,13 @@ export async function featuresOf(rpc: RpcConnection, signal?: AbortSignal): Prom
   return new Set((await Promise.all(ofMigration.map(has))).flat());
 }
 
-export interface Asked {
-  readonly flags: ReadonlySet<MigrateFlag>;
-  readonly parameters: MigrateParameters;
-}
+export type Asked = AskedOfLibvirt;
 
 /** @throws LibvirtError as libvirt's client does. */
 export function negotiateManaged(source: Features, destination: Features, asked: Asked): Protocol {
   const { flags, parameters } = asked;
   const both = (feature: Feature) => source.has(feature) && destination.has(feature);
-  checkExclusive(flags);
+  checkExclusive(asked);
   if (flags.has("PEER2PEER")) throw no("INVALID_ARG", "a peer-to-peer migration is led by its source");
   if (flags.has("TUNNELLED")) throw no("INVALID_ARG", "a tunnelled migration has to be peer-to-peer");
   checkOffline(flags, source, "source");
@@ -67,9 +67,10 @@ export function negotiateManaged(source: Features, destination: Features, asked:
 export function negotiateUnmanaged(
   source: Features,
   destinationUri: string,
-  { flags, parameters }: Asked,
+  asked: Asked,
 ): Exclude<Protocol, "version 1"> {
-  checkExclusive(flags);
+  const { flags, parameters } = asked;
+  checkExclusive(asked);
   checkOffline(flags, source, "source");
   if (!flags.has("PEER2PEER")) throw no("ARGUMENT_UNSUPPORTED", "QEMU has no direct migration");
   if (!source.has("migrationP2p"))
@@ -112,8 +113,12 @@ export async function checkAskedById(destination: RpcConnection, signal?: AbortS
   }
 }
 
-const ofVersion3: readonly (keyof MigrateParameters)[] = ["uri", "name", "xml", "bandwidthMiBps"];
-const ofVersion2: readonly (keyof MigrateParameters)[] = ["uri", "name", "bandwidthMiBps"];
+const carriedBy = (form: "version 2" | "version 3"): readonly (keyof MigrateParameters)[] =>
+  optionRows.flatMap(({ libvirt }) =>
+    libvirt?.fixedForms?.includes(form) === true ? (libvirt.as ?? []) : [],
+  );
+const ofVersion3 = carriedBy("version 3");
+const ofVersion2 = carriedBy("version 2");
 
 function checkParameters(
   parameters: MigrateParameters,
@@ -124,11 +129,9 @@ function checkParameters(
   if (beyond.length > 0) throw no("ARGUMENT_UNSUPPORTED", `${why}: ${beyond.join(", ")}`);
 }
 
-function checkExclusive(flags: ReadonlySet<MigrateFlag>): void {
-  if (flags.has("NON_SHARED_DISK") && flags.has("NON_SHARED_INC"))
-    throw no("INVALID_ARG", "storage is copied either in full or incrementally");
-  if (flags.has("TUNNELLED") && flags.has("PARALLEL"))
-    throw no("INVALID_ARG", "a tunnel carries one connection, and PARALLEL has several");
+function checkExclusive(asked: Asked): void {
+  for (const { byClient, code, message } of refusalsOf(askedByLibvirt(asked), libvirtNames))
+    if (byClient) throw no(code, message);
 }
 
 function checkOffline(flags: ReadonlySet<MigrateFlag>, of: Features, side: string): void {

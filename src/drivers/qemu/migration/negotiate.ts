@@ -2,7 +2,15 @@
 // sides decide alike, each from its own knowledge and the other's capabilities. No I/O.
 
 import type { Dropped } from "../../../protocol/stream.js";
-import { type Parameters, type Row, rows, type Side, type Wish } from "./option-table.js";
+import {
+  type Parameters,
+  type Row,
+  rows,
+  type Side,
+  type Wish,
+  type Wished,
+  wishedOf,
+} from "./option-table.js";
 
 /** What a QEMU knows. */
 export interface Knowledge {
@@ -33,43 +41,44 @@ export function negotiate(
   peer: readonly string[] | null,
 ): Negotiated | { readonly refused: string } {
   const negotiated = { capabilities: [] as Negotiated["capabilities"], dropped: [] as Dropped[] };
+  const wishes = wishedOf(wish);
   let off: Parameters = {};
   let on: Parameters = {};
   for (const row of rows) {
-    const wished = row.wished(wish) && (row.of !== "source" || side === "source");
-    const lack = wished ? lackOf(row, wish, side, own, peer) : undefined;
+    const wished = row.wished(wishes) && (row.of !== "source" || side === "source");
+    const lack = wished ? lackOf(row, wishes, side, own, peer) : undefined;
     if (lack !== undefined) {
-      if (!mayBeMissing(row, wish)) return { refused: `${row.option} cannot be had: ${lack}` };
+      if (!mayBeMissing(row, wishes)) return { refused: `${row.option} cannot be had: ${lack}` };
       negotiated.dropped.push({ option: row.option, why: lack });
     }
     const state = wished && lack === undefined;
     if (row.capability !== undefined && own.capabilities.includes(row.capability))
       negotiated.capabilities.push({ capability: row.capability, state });
-    if (state) on = { ...on, ...row.parameters?.(wish, side) };
+    if (state) on = { ...on, ...row.parameters?.(wishes, side) };
     else off = { ...off, ...knownOf(row.off, own) };
   }
   return { ...negotiated, parameters: { ...off, ...on }, wished: on };
 }
 
-const mayBeMissing = (row: Row, { optional = [] }: Wish) =>
-  row.mayBeMissing === true || optional.some((it) => it === row.option);
+const mayBeMissing = (row: Row, { optional = [] }: Wished) =>
+  row.mayBeMissing === true || optional.some((option) => option === row.option);
 
 function lackOf(
-  { capability, of, parameters }: Row,
-  wish: Wish,
+  { capability, of, parameters, age = "" }: Row,
+  wished: Wished,
   side: Side,
   own: Knowledge,
   peer: readonly string[] | null,
 ): string | undefined {
-  const unknownTo = (whose: Side) => `the ${whose}'s QEMU does not know the capability "${capability}"`;
+  const unknownTo = (whose: Side) => `the ${whose}'s QEMU does not know the capability "${capability}"${age}`;
   if (capability !== undefined) {
     if (!own.capabilities.includes(capability)) return unknownTo(side);
     if (of === "stream" && peer !== null && !peer.includes(capability)) return unknownTo(otherOf[side]);
   }
-  for (const [name, value] of Object.entries(parameters?.(wish, side) ?? {})) {
+  for (const [name, value] of Object.entries(parameters?.(wished, side) ?? {})) {
     if (value === undefined) continue;
     if (!own.parameters.includes(name))
-      return `the ${side}'s QEMU does not know the migration parameter "${name}"`;
+      return `the ${side}'s QEMU does not know the migration parameter "${name}"${age}`;
     const words = own.words(name);
     if (words !== undefined && !words.includes(String(value)))
       return `the ${side}'s QEMU knows "${name}" only as ${words.join(", ")}, not as ${value}`;

@@ -1,8 +1,14 @@
-// Every migration capability of QEMU that we set, and the parameters beside it: one row for each option. Who decides
-// from it is negotiate.ts.
+// Every migration capability of QEMU that we set, and the parameters beside it: one row for each option, made from the table
+// of migration options, behind those that no caller chooses. Who decides from it is negotiate.ts.
 
-import { defaultConnections, type StreamWish } from "../../../protocol/stream.js";
+import type { OptionValue } from "../../../protocol/options/asked.js";
+import { type Asked, askedByStream } from "../../../protocol/options/asked.js";
+import { tlsId } from "../../../protocol/options/memory.js";
+import { groupOf, memoryRows, type OptionName, type OptionRow } from "../../../protocol/options/table.js";
+import type { StreamWish } from "../../../protocol/stream.js";
 import type { CommandArguments } from "../monitor/commands.js";
+
+export { tlsId };
 
 export type Parameters = CommandArguments<"migrate-set-parameters">;
 export type Side = "source" | "destination";
@@ -15,29 +21,38 @@ export interface Wish extends StreamWish {
   readonly host?: string | undefined;
 }
 
+/** The same by the rows of its options. */
+export interface Wished extends Pick<Wish, "pauseBeforeSwitchover" | "host" | "optional"> {
+  readonly asked: Asked;
+}
+
+export const wishedOf = (wish: Wish): Wished => ({
+  asked: askedByStream(wish),
+  ...(wish.pauseBeforeSwitchover !== undefined && { pauseBeforeSwitchover: wish.pauseBeforeSwitchover }),
+  ...(wish.optional && { optional: wish.optional }),
+  host: wish.host,
+});
+
 export interface Row {
   /** As a person names it. */
   readonly option: string;
-  readonly wished: (wish: Wish) => boolean;
+  readonly wished: (wished: Wished) => boolean;
   readonly capability?: string;
   /** Whose affair it is: a change of the stream is both sides', and both have to know it; or one side's alone, or each side's. */
   readonly of: "stream" | "each" | "source";
   /** Left out, with a word, where a QEMU does not know it; what a person wishes is refused then. */
   readonly mayBeMissing?: true;
   /** Beside the capability, when it is wished. */
-  readonly parameters?: (wish: Wish, side: Side) => Parameters;
+  readonly parameters?: (wished: Wished, side: Side) => Parameters;
   /** The same when it is not; a capability is put off anyway. */
   readonly off?: Parameters;
+  /** Which QEMUs have it, as an end of the sentence that one lacks it. */
+  readonly age?: string;
 }
 
-export const tlsId = "switchover-migration-tls";
-
 const always = () => true;
-const bytesPerSecond = (mibPerSecond: number | undefined) =>
-  mibPerSecond === undefined ? undefined : mibPerSecond * 2 ** 20;
-const atSource = (side: Side, parameters: Parameters): Parameters => (side === "source" ? parameters : {});
 
-export const rows: readonly Row[] = [
+const ours: readonly Row[] = [
   // Without it the switchover would have to be polled.
   { option: "events", wished: always, capability: "events", of: "each" },
   // Without it a destination that cannot load the stream leaves nobody running (QEMU 7.2: 7 of 12 failures).
@@ -59,110 +74,67 @@ export const rows: readonly Row[] = [
   {
     // Only when there is something to do in it (docs/decisions/0004).
     option: "pauseBeforeSwitchover",
-    wished: (it) => it.pauseBeforeSwitchover === true,
+    wished: ({ pauseBeforeSwitchover }) => pauseBeforeSwitchover === true,
     capability: "pause-before-switchover",
     of: "source",
   },
-  {
-    option: "parallel",
-    wished: (it) => it.parallel !== undefined,
-    capability: "multifd",
-    of: "stream",
-    // Both sides must say the same, whatever they were set to before.
-    parameters: ({ parallel }) => ({ "multifd-channels": parallel?.connections ?? defaultConnections }),
-  },
-  {
-    option: "compression.zlib",
-    wished: (it) => it.compression?.zlib !== undefined,
-    of: "stream",
-    parameters: ({ compression }, side) => ({
-      "multifd-compression": "zlib",
-      ...atSource(side, { "multifd-zlib-level": compression?.zlib?.level }),
-    }),
-    off: { "multifd-compression": "none" },
-  },
-  {
-    option: "compression.zstd",
-    wished: (it) => it.compression?.zstd !== undefined,
-    of: "stream",
-    parameters: ({ compression }, side) => ({
-      "multifd-compression": "zstd",
-      ...atSource(side, { "multifd-zstd-level": compression?.zstd?.level }),
-    }),
-    off: { "multifd-compression": "none" },
-  },
-  {
-    option: "compression.xbzrle",
-    wished: (it) => it.compression?.xbzrle !== undefined,
-    capability: "xbzrle",
-    of: "stream",
-    parameters: ({ compression }, side) =>
-      atSource(side, { "xbzrle-cache-size": compression?.xbzrle?.cacheBytes }),
-  },
-  {
-    option: "compression.mt",
-    wished: (it) => it.compression?.mt !== undefined,
-    capability: "compress",
-    of: "stream",
-    parameters: ({ compression }, side) =>
-      side === "source"
-        ? { "compress-level": compression?.mt?.level, "compress-threads": compression?.mt?.threads }
-        : { "decompress-threads": compression?.mt?.decompressThreads },
-  },
-  {
-    option: "autoConverge",
-    wished: (it) => it.autoConverge !== undefined,
-    capability: "auto-converge",
-    of: "source",
-    parameters: ({ autoConverge }) => ({
-      "cpu-throttle-initial": autoConverge?.initialPercent,
-      "cpu-throttle-increment": autoConverge?.incrementPercent,
-      "max-cpu-throttle": autoConverge?.maxPercent,
-    }),
-  },
-  {
-    option: "dirtyLimit",
-    wished: (it) => it.dirtyLimit !== undefined,
-    capability: "dirty-limit",
-    of: "source",
-    parameters: ({ dirtyLimit }) => ({
-      "vcpu-dirty-limit": dirtyLimit?.mibPerSecond,
-      "x-vcpu-dirty-limit-period": dirtyLimit?.periodMs,
-    }),
-  },
-  {
-    option: "zeroCopy",
-    wished: (it) => it.zeroCopy === true,
-    capability: "zero-copy-send",
-    of: "source",
-  },
-  {
-    option: "postcopy",
-    wished: (it) => it.postcopy !== undefined,
-    capability: "postcopy-ram",
-    of: "stream",
-    parameters: ({ postcopy }, side) =>
-      atSource(side, { "max-postcopy-bandwidth": bytesPerSecond(postcopy?.bandwidthMiBps) }),
-  },
-  {
-    option: "postcopy.preempt",
-    wished: (it) => it.postcopy?.preempt === true,
-    capability: "postcopy-preempt",
-    of: "stream",
-  },
-  {
-    // Never tls-authz: QEMU shows an absent one as "", and looks for an object of that name when it is set to that.
-    option: "tls",
-    wished: (it) => it.tls !== undefined,
-    of: "stream",
-    parameters: ({ tls, host = "" }, side) => ({
-      "tls-creds": tlsId,
-      ...atSource(side, { "tls-hostname": tls?.hostname ?? host }),
-    }),
-    off: { "tls-creds": "", "tls-hostname": "" },
-  },
 ];
 
+export const rows: readonly Row[] = [...ours, ...memoryRows.flatMap(settingOf)];
+
+/** A row of QEMU's settings for an option that is one by itself; what tunes a group is part of the group's. */
+function settingOf(row: OptionRow): readonly Row[] {
+  const { name, qemu } = row;
+  if (qemu?.of === undefined) return [];
+  const { of, capability, sets, clears: off } = qemu;
+  const tuning = [
+    row,
+    ...memoryRows.filter((member) => groupOf(member.name) === name && member.qemu?.of === undefined),
+  ];
+  return [
+    {
+      option: name,
+      of,
+      age: ageOf(qemu),
+      wished: ({ asked }) => asked.has(name),
+      parameters: (wished, side) => ({
+        ...sets,
+        ...Object.fromEntries(tuning.flatMap((option) => parameterOf(option, wished, side))),
+      }),
+      ...(capability !== undefined && { capability }),
+      ...(off && { off }),
+    },
+  ];
+}
+
+function ageOf({ since, until }: NonNullable<OptionRow["qemu"]>): string {
+  if (since !== undefined) return `, which QEMU has since ${since}`;
+  return until === undefined ? "" : `, which QEMU has dropped in ${until}`;
+}
+
+type Setting = readonly [parameter: string, value: string | number];
+
+function parameterOf(
+  { name, qemu = {} }: OptionRow,
+  { asked, host }: Wished,
+  side: Side,
+): readonly Setting[] {
+  const { parameter, at = side, unit = 1, defaultsToHost } = qemu;
+  if (parameter === undefined || at !== side) return [];
+  const value = asked.get(name) ?? qemu.default ?? (defaultsToHost === true ? (host ?? "") : undefined);
+  return value === undefined ? [] : [[parameter, inQemu(name, value, unit)]];
+}
+
+function inQemu(name: OptionName, value: OptionValue, unit: number): string | number {
+  if (typeof value === "number") return value * unit;
+  if (typeof value === "string") return value;
+  throw new TypeError(`QEMU's parameter of ${name} is neither a number nor a text`);
+}
+
 /** What no QEMU may lack that is to do this. */
-export const neededCapabilities = (wish: Wish): readonly string[] =>
-  rows.flatMap((it) => (it.wished(wish) && it.mayBeMissing !== true ? (it.capability ?? []) : []));
+export function neededCapabilities(wish: Wish): readonly string[] {
+  const wished = wishedOf(wish);
+  return rows.flatMap((row) =>
+    row.wished(wished) && row.mayBeMissing !== true ? (row.capability ?? []) : [],
+  );
+}

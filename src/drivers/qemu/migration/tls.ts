@@ -4,7 +4,8 @@
 import { access, constants, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../../protocol/effect-result.js";
-import { defaultTlsCredentials, type TlsWish } from "../../../protocol/stream.js";
+import { defaultTlsCredentials } from "../../../protocol/options/memory.js";
+import type { TlsWish } from "../../../protocol/stream.js";
 import type { Monitor } from "../monitor/commands.js";
 import { QmpCommandError } from "../monitor/errors.js";
 import { dhParams } from "./dh-params.js";

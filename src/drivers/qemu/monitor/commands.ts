@@ -3,6 +3,7 @@
 
 import * as z from "zod/mini";
 import { hostName, socketPath, streamAddress } from "../../../protocol/address-schemas.js";
+import { memoryRows, type OptionParameters } from "../../../protocol/options/table.js";
 import type { Json } from "./codec.js";
 import { QmpProtocolError } from "./errors.js";
 import type { QmpSession, RawEvent } from "./session.js";
@@ -34,26 +35,29 @@ const blockJob = z.looseObject({ device: z.string() });
 const migrationParameters = {
   "max-bandwidth": z.optional(z.number()),
   "downtime-limit": z.optional(z.number()),
-  "multifd-channels": z.optional(z.number()),
   "multifd-compression": z.optional(z.string()),
-  "multifd-zlib-level": z.optional(z.number()),
-  "multifd-zstd-level": z.optional(z.number()),
-  "xbzrle-cache-size": z.optional(z.number()),
-  "compress-level": z.optional(z.number()),
-  "compress-threads": z.optional(z.number()),
-  "decompress-threads": z.optional(z.number()),
-  "cpu-throttle-initial": z.optional(z.number()),
-  "cpu-throttle-increment": z.optional(z.number()),
-  "max-cpu-throttle": z.optional(z.number()),
-  "vcpu-dirty-limit": z.optional(z.number()),
-  "x-vcpu-dirty-limit-period": z.optional(z.number()),
-  "max-postcopy-bandwidth": z.optional(z.number()),
   "tls-creds": z.optional(z.string()),
-  "tls-hostname": z.optional(z.string()),
-} as const;
+  ...parametersOfOptions(),
+};
 export const migrationParameterNames = Object.keys(
   migrationParameters,
 ) as (keyof typeof migrationParameters)[];
+
+type ParametersOfOptions = {
+  readonly [Name in keyof OptionParameters]: z.ZodMiniOptional<
+    OptionParameters[Name] extends number ? z.ZodMiniNumber<number> : z.ZodMiniString<string>
+  >;
+};
+
+/** Those that options of a migration set. */
+function parametersOfOptions(): ParametersOfOptions {
+  const schemas = memoryRows.flatMap(({ type, qemu = {} }) => {
+    if (qemu.parameter === undefined) return [];
+    return [[qemu.parameter, z.optional(type.kind === "number" ? z.number() : z.string())]];
+  });
+  // The type and the value are made from the same rows.
+  return Object.fromEntries(schemas) as ParametersOfOptions;
+}
 
 export const commands = {
   "query-status": {

@@ -5,6 +5,7 @@ import { systemClock } from "../../../../src/drivers/platform/clock.js";
 import { neededCapabilities } from "../../../../src/drivers/qemu/migration/option-table.js";
 import { commands, events } from "../../../../src/drivers/qemu/monitor/commands.js";
 import { QemuProcess } from "../../../../src/drivers/qemu/process/process.js";
+import { groupOf, memoryRows, rowOf } from "../../../../src/protocol/options/table.js";
 import { secondQemu } from "../../../support/second-qemu.js";
 
 const schemaType = z.looseObject({
@@ -102,15 +103,14 @@ const shapeOf = (type: z.ZodMiniType) => z.toJSONSchema(type, { io: "input" }) a
 /** What not every QEMU has: it is asked for before it is used. */
 const notEverywhere = [
   "migrate-incoming.exit-on-error",
-  ...[
-    "compress-level",
-    "compress-threads",
-    "decompress-threads",
-    "vcpu-dirty-limit",
-    "x-vcpu-dirty-limit-period",
-  ].flatMap((it) =>
-    ["migrate-set-parameters", "query-migrate-parameters's answer"].map((at) => `${at}.${it}`),
-  ),
+  ...memoryRows.flatMap(({ name, qemu }) => {
+    const group = groupOf(name);
+    const { since, until } = (qemu?.of === undefined && group !== undefined ? rowOf(group).qemu : qemu) ?? {};
+    if (qemu?.parameter === undefined || (since === undefined && until === undefined)) return [];
+    return ["migrate-set-parameters", "query-migrate-parameters's answer"].map(
+      (at) => `${at}.${qemu.parameter}`,
+    );
+  }),
 ].map((it) => `${it}: QEMU has no such member`);
 const missed = new Map<string, Set<string>>();
 const binaries = ["qemu-system-x86_64", ...(secondQemu === null ? [] : [secondQemu])];
