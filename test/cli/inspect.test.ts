@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { readStoryText } from "../../src/inspector/story-text.js";
+import { programArguments } from "../support/programs.js";
 
 function directory(): string {
   const it = mkdtempSync(join(tmpdir(), "inspect-"));
@@ -15,7 +16,7 @@ function directory(): string {
 }
 
 function switchover(...words: readonly string[]) {
-  const child: ChildProcess = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
+  const child: ChildProcess = spawn(process.execPath, [...programArguments("switchover"), ...words], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));

@@ -12,6 +12,7 @@ import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
+import { programArguments } from "../support/programs.js";
 import { flipBit, journalOf, stateAt, storyOf } from "./host-state.js";
 import { inTwoHosts, whole } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";
@@ -572,15 +573,7 @@ describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
     await lab.b.process.kill();
     expect(await refusal(lab.a.virsh("start", name))).toContain("switchover release");
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
-    execFileSync(process.execPath, [
-      "--import",
-      "tsx",
-      "src/cli/main.ts",
-      "release",
-      name,
-      "--at",
-      lab.a.uri,
-    ]);
+    execFileSync(process.execPath, [...programArguments("switchover"), "release", name, "--at", lab.a.uri]);
     await lab.a.virsh("start", name);
     expect(lab.guest.pids()).toHaveLength(1);
     expect(uuid).not.toBe("");

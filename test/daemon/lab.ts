@@ -40,6 +40,7 @@ import { readDiskArea } from "../../src/proof-disk.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { migrateBetween, type RemoteMigration } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
+import { programArguments } from "../support/programs.js";
 
 const { procedures } = remote;
 
@@ -132,7 +133,7 @@ export class HostProcess {
     name: string,
     more: Partial<ConfigInput> = {},
     namespace?: string,
-    program: readonly string[] = ["--import", "tsx", "src/cli/daemon.ts"],
+    program: readonly string[] = programArguments("switchoverd"),
   ) {
     this.#namespace = namespace;
     this.#program = program;
@@ -219,7 +220,7 @@ export class HostProcess {
   }
 }
 
-/** A relay takes a second to start here, where it is TypeScript: only what is about failures or about relays has one. */
+/** Only tests of failures or of relays have a relay: it is one more process for each migration. */
 export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boolean }) => ({
   ...{ listen: at, host: at, relay },
   stallMs: 1_500,
@@ -470,7 +471,7 @@ export class TwoHosts {
     writeFileSync(path, this.guest.xml("b"));
     const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
     const definition = ["--xml", path, "--persistent", "--undefine-source"];
-    const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, ...definition, ...words];
+    const all = [...programArguments("switchover"), "migrate", ...where, ...definition, ...words];
     const namespace = this.cable?.namespace("a");
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
     const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];

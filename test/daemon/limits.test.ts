@@ -15,6 +15,7 @@ import { serve } from "../../src/drivers/libvirt-rpc/service.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { gate, pair, temporaryDirectory, until } from "../rpc/pair.js";
 import { Authority, hasOpenssl } from "../rpc/pki.js";
+import { programArguments } from "../support/programs.js";
 import { freePort } from "./free-port.js";
 
 const hostUuid = "6d0d7d25-3a0c-4a8e-9d0a-0f0a3c1b2e4d";
@@ -96,7 +97,7 @@ test.skipIf(!hasOpenssl)(
     };
     const path = join(directory, "switchoverd.json");
     writeFileSync(path, JSON.stringify(config));
-    const words = `ulimit -n 200; exec ${process.execPath} --import tsx src/cli/daemon.ts --config ${path}`;
+    const words = `ulimit -n 200; exec ${process.execPath} ${programArguments("switchoverd").join(" ")} --config ${path}`;
     const daemon = spawn("sh", ["-c", words], { stdio: ["ignore", "pipe", "pipe"] });
     onTestFinished(() => void daemon.kill("SIGKILL"));
     let said = "";

@@ -12,6 +12,7 @@ import { Hub } from "../../src/inspector/hub.js";
 import { serveInspector } from "../../src/inspector/serve.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { look, whoRunsOn } from "../inspector/browser.js";
+import { programArguments } from "../support/programs.js";
 import { HostProcess, inTwoHosts, whole } from "./lab.js";
 
 const answerAt = (socketPath: string, path: string): Promise<string> =>
@@ -136,7 +137,9 @@ test("a daemon that was restarted in the middle goes on counting, under the gues
 
 test("with --log json, a daemon tells its story in lines of JSON", async () => {
   const host = new HostProcess("logs", { http: { host: "127.0.0.1", port: 39_177 } }, undefined, [
-    ...["--import", "tsx", "src/cli/daemon.ts", "--log", "json"],
+    ...programArguments("switchoverd"),
+    "--log",
+    "json",
   ]);
   onTestFinished(() => host.remove());
   await host.start();

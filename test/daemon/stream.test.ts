@@ -17,6 +17,7 @@ import { qemuImg } from "../migrate/disk-lab.js";
 import { twoAuthorities } from "../migrate/qemu-pki.js";
 import { hasLibvirtd } from "../rpc/libvirtd.js";
 import { hasOpenssl } from "../rpc/pki.js";
+import { programArguments } from "../support/programs.js";
 import { hostOf } from "./either-host.js";
 import { freePort } from "./free-port.js";
 import { inTwoHosts, ProofDomain, type ProofWish, streams } from "./lab.js";
@@ -55,7 +56,7 @@ const levelKept = (guest: ProofDomain, parameter: "multifd-zlib-level" | "multif
   });
 
 const ours = async (...words: string[]): Promise<string> => {
-  await promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words]);
+  await promisify(execFile)(process.execPath, [...programArguments("switchover"), ...words]);
   return "";
 };
 

@@ -277,7 +277,7 @@ async function judge(
 }
 
 async function linesOf(words: EngineWords): Promise<EngineLine[]> {
-  const out = await runEngine("faults/engine.ts", words);
+  const out = await runEngine("fault-engine", words);
   return out
     .split("\n")
     .filter((it) => it !== "")

@@ -10,6 +10,7 @@ import * as z from "zod/mini";
 import { readStory } from "../../src/drivers/journal/story.js";
 import { isFinal } from "../../src/machines/shared/states.js";
 import { commandLine } from "../migrate/qemus-of.js";
+import { programArguments } from "../support/programs.js";
 import { Postgres } from "./postgres.js";
 import { RealFleet } from "./real-fleet.js";
 import { dice } from "./simulated-fleet.js";
@@ -161,9 +162,7 @@ class Sweep {
       const child = spawn(
         process.execPath,
         [
-          "--import",
-          "tsx",
-          "src/cli/main.ts",
+          ...programArguments("switchover"),
           "drain",
           ...words,
           ...each.flatMap(([name, it]) => [`--${name}`, `${it}`]),

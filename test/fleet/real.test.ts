@@ -15,6 +15,7 @@ import { openFileEngine } from "../../src/fleet/file-engine.js";
 import { fleetNow } from "../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../src/fleet/rpc-mover.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
+import { programArguments } from "../support/programs.js";
 import { drainUnderFaults } from "./fleet-faults.js";
 import { RealFleet } from "./real-fleet.js";
 
@@ -138,7 +139,7 @@ test("the command says what it would do, does it, and tells each guest's story",
   const drain = async (...words: string[]) => {
     const child = spawn(
       process.execPath,
-      ["--import", "tsx", "src/cli/main.ts", "drain", ...words, "--log", log],
+      [...programArguments("switchover"), "drain", ...words, "--log", log],
       {
         stdio: ["ignore", "pipe", "pipe"],
       },

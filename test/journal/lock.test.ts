@@ -5,10 +5,10 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
 import { identify } from "../../src/drivers/qemu/proc.js";
+import { programArguments } from "../support/programs.js";
 
 let directory: string;
 const children: ChildProcess[] = [];
@@ -20,7 +20,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-const holder = ["--import", "tsx", fileURLToPath(new URL("./holder.ts", import.meta.url))];
+const holder = programArguments("journal-holder");
 /** Starts another process that opens the journal, below `within`; the answer is its first line. */
 async function opener(...within: readonly string[]): Promise<{ child: ChildProcess; says: string }> {
   const [program = process.execPath, ...words] = [...within, process.execPath, ...holder, directory];

@@ -40,7 +40,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     qemu.rescue.session.close();
     const sideArgs = proof.nextSide("destination");
     const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
-    const where = (await runEngine("recovery/engine.ts", words)).trim();
+    const where = (await runEngine("recovery-engine", words)).trim();
     if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
 
     const story: string[] = [];
