@@ -7,10 +7,11 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
 import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
+import { decisions, moveEnds, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
 import { idWithToken } from "../../src/protocol/migration-token.js";
+import { sourceOpened } from "../journal/records.js";
 import { damageStory, handedOver, jobOf, migrationId, question, until } from "./handed-over.js";
 import { goneQemu, HostInProcess, muteQemu, web, webDom, webUuid, webXml, xmlOf } from "./in-process.js";
 import { noCookie } from "./step-by-step.js";
@@ -115,6 +116,23 @@ describe("a restarted host", () => {
 });
 
 describe("a restarted source", () => {
+  test("begins a named migration anew whose story had not begun when the host died", {
+    timeout,
+  }, async () => {
+    const host = new HostInProcess();
+    await host.inJournal((journal) => journal.append(sourceOpened(migrationId)));
+    await host.start();
+    const asked = {
+      migrationId,
+      uuid: webUuid,
+      destinationUri: "qemu+unix:///system?socket=/none",
+      params: [],
+    };
+    const ended = await (await host.rpc()).call(own.procedures.move, { ...asked, flags });
+    // The guest is not there any more: without the story, that is the answer.
+    expect(ended).toMatchObject({ end: moveEnds.away });
+  });
+
   test("settles at the address that Prepare's answer has told, and its guest is away from then on", {
     timeout,
   }, async () => {

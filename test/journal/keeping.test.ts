@@ -106,6 +106,21 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
+  test("is nothing when the engine died before the first state: a start gives the story back, to be removed", async () => {
+    const journal = await openFileJournal(directory);
+    await journal.append(sourceOpened("m-1"));
+    await journal.close();
+    const later = await openFileJournal(directory);
+    const { stories } = await later.unfinished();
+    expect(stories.map(({ migrationId }) => migrationId)).toEqual(["m-1"]);
+    await later.forget("m-1");
+    expect(await later.has("m-1")).toBe(false);
+    await later.close();
+    const last = await openFileJournal(directory);
+    expect(await last.has("m-1")).toBe(false);
+    await last.close();
+  });
+
   test("is read again at a start when a side of an ended migration has gone on", async () => {
     const journal = await openFileJournal(directory);
     // Several at once: the summaries of those that have ended are still being written as the others go on.

@@ -60,8 +60,12 @@ export function withRecord(summary: Summary, record: JournalRecord): Summary {
 export const summaryOf = (migrationId: string, records: readonly JournalRecord[]): Summary =>
   records.reduce(withRecord, noSummary(migrationId));
 
-/** Whether every side is at its end, and requires no operator. A side without a state has done nothing. */
+/**
+ * Whether every side is at its end, and requires no operator. A side without a state has done nothing; a story without any
+ * state has not begun, and a start removes it, so that the same migration can be asked for again.
+ */
 export const hasEnded = ({ states }: Pick<Summary, "states">): boolean =>
+  Object.keys(states).length > 0 &&
   sides.every((side) => {
     const state = states[side];
     return state === undefined || (isFinal(side, state) && !hasTag(side, state, "needsOperator"));
