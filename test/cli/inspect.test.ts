@@ -33,7 +33,7 @@ const urlIn = (said: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+\/
 test("a migration is served while it runs and stays until Ctrl-C, and its story is saved", async () => {
   const path = join(directory(), "a.story");
   const run = switchover("migrate", "--inspect", "--save-story", path, "--bandwidth", "64");
-  await expect.poll(() => run.said, { timeout: 20_000 }).toContain("is still there; Ctrl-C ends");
+  await expect.poll(() => run.said).toContain("is still there; Ctrl-C ends");
   const url = urlIn(run.said) ?? "";
   expect((await fetch(url)).status).toBe(200);
   run.child.kill("SIGINT");
@@ -51,7 +51,7 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
   expect(readFileSync(page, "utf8")).toContain('"name":"a.story"');
 
   const served = switchover("inspect", path);
-  await expect.poll(() => urlIn(served.said), { timeout: 10_000 }).toBeDefined();
+  await expect.poll(() => urlIn(served.said)).toBeDefined();
   const given = await (await fetch(`${urlIn(served.said)}api/stories`)).json();
   expect(given).toMatchObject({ live: false, stories: [{ name: "a.story" }] });
   served.child.kill("SIGTERM");

@@ -6,6 +6,7 @@ import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { outcomes } from "../../src/protocol/outcomes.js";
 import { migrateBetween } from "../../src/remote-migration.js";
+import { testLimitMs } from "../support/patience.js";
 import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "./lab.js";
 import { hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";
 
@@ -83,7 +84,7 @@ describe("a migration to the host that the guest is on", () => {
 describe.skipIf(noCable !== undefined)("a guest that is lost in post-copy", () => {
   test.each([[[]], [["--p2p"]]] as const)(
     "is reported as lost by the command, with %j, though what is left of it runs at the destination",
-    { timeout: 120_000 },
+    { timeout: testLimitMs },
     async (mode) => {
       const cable = new Cable();
       await inTwoHosts({ cable, guest: { workingSetMiB: 24, dirtyMiBps: 24 } }, async (lab) => {

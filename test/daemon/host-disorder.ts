@@ -9,6 +9,7 @@ import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { commandLine } from "../migrate/qemus-of.js";
+import { patienceMs } from "../support/patience.js";
 import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
 import { BrokenGuarantee } from "./host-operator.js";
@@ -18,7 +19,7 @@ import { strays } from "./strays.js";
 
 const { procedures } = remote;
 
-const patient = { deadlineMs: 15_000 };
+const patient = { deadlineMs: patienceMs };
 const hangMs = 2_000;
 const fullMs = 1_500;
 /** No migration takes longer by itself, with each deadline of the machines passed. */

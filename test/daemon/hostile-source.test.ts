@@ -10,12 +10,13 @@ import { Redial } from "../../src/drivers/libvirt/redial.js";
 import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
 import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
 import { systemClock } from "../../src/drivers/system.js";
+import { testLimitMs } from "../support/patience.js";
 import { HostProcess, ProofDomain } from "./lab.js";
 
 const { procedures } = remote;
 
 test("a guest that comes in names no emulator, socket, listening address or migration that this host does not allow", {
-  timeout: 90_000,
+  timeout: testLimitMs,
 }, async () => {
   const guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
   onTestFinished(() => guest.remove());

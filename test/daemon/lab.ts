@@ -40,6 +40,7 @@ import { readDiskArea } from "../../src/proof-disk.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { migrateBetween, type RemoteMigration } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
+import { patienceMs } from "../support/patience.js";
 import { programArguments } from "../support/programs.js";
 
 const { procedures } = remote;
@@ -297,7 +298,7 @@ export class ProofDomain {
   /** Asks its QEMU of that side, which is watched. */
   async asked<T>(side: string, ask: (monitor: Monitor) => Promise<T>): Promise<T> {
     const path = join(this.#directory, `${side}.qemu.sock`);
-    const session = await connectMonitor(path, { clock: systemClock, deadlineMs: 5_000, oob: false });
+    const session = await connectMonitor(path, { clock: systemClock, deadlineMs: patienceMs, oob: false });
     try {
       return await ask(new Monitor(session));
     } finally {
@@ -359,7 +360,7 @@ export class ProofDomain {
   async countsAnywhere(more = 512): Promise<void> {
     const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
     const enough = size() + more;
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (size() < enough) {
       if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -379,7 +380,7 @@ export class ProofDomain {
     const path = join(this.#directory, `${side}.serial`);
     const size = () => (existsSync(path) ? readFileSync(path).length : 0);
     const enough = size() + more;
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (size() < enough) {
       if (Date.now() > endMs) throw new Error(`${this.name} does not count on at ${side}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -540,7 +541,7 @@ export class TwoHosts {
   /** Waits until the job at that side is so. */
   async jobAt(side: Side, isSo: (job: JobInfo) => boolean): Promise<void> {
     const rpc = await this.rpc(side);
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (!isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }))) {
       if (Date.now() > endMs) throw new Error(`the job at ${side} has not come so far`);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -559,7 +560,7 @@ export class TwoHosts {
 
   /** Waits until one QEMU is left and neither side has a job; the side that has the guest. */
   async settles(): Promise<Side> {
-    const endMs = Date.now() + 30_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const at = await this.#whoHasIt();
       if (at !== null && this.guest.pids().length === 1) return at;
@@ -607,7 +608,7 @@ export class TwoHosts {
 
   /** Waits until there is no more than the one QEMU's own directory (G6): a QEMU's goes just after its process. */
   async #leavesNothing(): Promise<void> {
-    const endMs = Date.now() + 5_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const left = Object.values(this.hosts).flatMap(({ directory }) => readdirSync(join(directory, "run")));
       if (left.length === 1) return;

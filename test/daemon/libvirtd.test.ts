@@ -25,7 +25,7 @@ import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { migrateBetween, migrateBetweenWith } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";
-
+import { patienceMs } from "../support/patience.js";
 import { hostOf, type Peer } from "./either-host.js";
 import { HostProcess } from "./lab.js";
 import { swallowing } from "./swallowing.js";
@@ -272,7 +272,7 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
           ...{ dom, dconnuri: way.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
           flags: bitsOf(["LIVE", "PEER2PEER"]),
         },
-        { deadlineMs: 60_000 },
+        { deadlineMs: patienceMs },
       )
       .catch(() => {});
     await way.swallowed;

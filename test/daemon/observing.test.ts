@@ -49,17 +49,13 @@ test("a migration between them is counted, traced and drawn", async () => {
       expect(await answerAt(at.a, "/metrics")).toContain('switchover_domains{state="running"} 1');
       await lab.peerToPeer("a", "b");
       await lab.runsAt("b");
-      await expect
-        .poll(() => whoRunsOn(page), { timeout: 10_000 })
-        .toContain("The destination runs the guest.");
+      await expect.poll(() => whoRunsOn(page)).toContain("The destination runs the guest.");
       for (const [side, end] of [
         ["source", "left"],
         ["coordinator", "ended"],
         ["destination", "arrived"],
       ])
-        await expect
-          .poll(() => page.getByTestId(`state-${side}`).textContent(), { timeout: 10_000 })
-          .toBe(end);
+        await expect.poll(() => page.getByTestId(`state-${side}`).textContent()).toBe(end);
       const [from, to] = [await answerAt(at.a, "/metrics"), await answerAt(at.b, "/metrics")];
       expect(from).toContain('switchover_migrations_ended_total{side="source",outcome="left"} 1');
       expect(from).toContain('switchover_migrations_in_progress{side="source"} 0');

@@ -4,11 +4,12 @@ import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
 import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
+import { testLimitMs } from "../support/patience.js";
 import { inTwoHosts } from "./lab.js";
 import { StepByStep } from "./step-by-step.js";
 
 test("a Confirm with a receipt that is not the destination's makes the source ask before it ends its copy", {
-  timeout: 90_000,
+  timeout: testLimitMs,
 }, async () => {
   await inTwoHosts({}, async (lab) => {
     const steps = await StepByStep.over(lab);

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { capabilitiesIn } from "../../src/daemon/migrations/cookies.js";
 import { checkTogether } from "../../src/daemon/migrations/flag-conflicts.js";
 import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/flags.js";
@@ -26,8 +26,6 @@ import { fieldsOf, hasVirsh, until, type VirshHost, VirshLab } from "./virsh-lab
 const { procedures } = remote;
 /** Of DOMAIN_GET_XML_DESC. */
 const migratable = 8;
-vi.setConfig({ testTimeout: 60_000 });
-
 interface InForce {
   readonly on: readonly string[];
   readonly [parameter: string]: unknown;

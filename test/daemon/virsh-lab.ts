@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
+import { patienceMs } from "../support/patience.js";
 import { freePort } from "./free-port.js";
 import { type Cable, HostProcess, ProofDomain, type ProofWish, streams } from "./lab.js";
 
@@ -15,7 +16,6 @@ export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
 
 const run = promisify(execFile);
-const waitMs = 20_000;
 
 export interface VirshHost {
   readonly process: HostProcess;
@@ -157,7 +157,7 @@ export class Listening {
 }
 
 export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + waitMs;
+  const endMs = Date.now() + patienceMs;
   while (!(await isSo())) {
     if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

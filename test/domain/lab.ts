@@ -9,6 +9,7 @@ import { parseDomain } from "../../src/drivers/domain/domain.js";
 import type { Json } from "../../src/drivers/qemu/monitor/codec.js";
 import { QemuProcess } from "../../src/drivers/qemu/process.js";
 import { systemClock } from "../../src/drivers/system.js";
+import { patienceMs } from "../support/patience.js";
 import { noKvm } from "./domains.js";
 import { plausibleFiles } from "./plausible.js";
 
@@ -77,7 +78,7 @@ export async function asking<T>(
   const qemu = await QemuProcess.start(spec, { clock: systemClock, sideArgs: [...sideArgs, "-S"] });
   try {
     return await questions(async (type, command, args = {}) =>
-      z.parse(type, await qemu.main.session.execute(command, args, { limitMs: 5_000, oob: false })),
+      z.parse(type, await qemu.main.session.execute(command, args, { limitMs: patienceMs, oob: false })),
     );
   } finally {
     qemu.signal("SIGKILL");

@@ -13,6 +13,7 @@ import {
   type RunningGuest,
 } from "../../src/index.js";
 import { qemusOf } from "../migrate/qemus-of.js";
+import { patienceMs } from "../support/patience.js";
 import { domainXml, uuid as usualUuid } from "./domains.js";
 import { type Images, makeImages, qemuOf } from "./lab.js";
 
@@ -61,7 +62,11 @@ async function untilWritten(side: string, more: number): Promise<void> {
 
 const children = z.array(z.looseObject({ name: z.string(), type: z.string() }));
 async function hardwareOf({ process: { main } }: RunningGuest): Promise<string[]> {
-  const answer = await main.session.execute("qom-list", { path: "/machine/peripheral" }, { limitMs: 5_000 });
+  const answer = await main.session.execute(
+    "qom-list",
+    { path: "/machine/peripheral" },
+    { limitMs: patienceMs },
+  );
   return z.parse(children, answer).map(({ name, type }) => `${name} ${type}`);
 }
 

@@ -10,6 +10,7 @@ import * as z from "zod/mini";
 import { readStory } from "../../src/drivers/journal/story.js";
 import { isFinal } from "../../src/machines/shared/states.js";
 import { commandLine } from "../migrate/qemus-of.js";
+import { patienceMs } from "../support/patience.js";
 import { programArguments } from "../support/programs.js";
 import { Postgres } from "./postgres.js";
 import { RealFleet } from "./real-fleet.js";
@@ -287,7 +288,7 @@ class Sweep {
 
   /** Once the hosts have looked after what was left. */
   async #settled(): Promise<ReadonlyMap<string, readonly string[]>> {
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const where = await this.#fleet.whereAll();
       const isWhole = this.#fleet.guests.every((it) => it.pids().length === where.get(it.uuid)?.length);

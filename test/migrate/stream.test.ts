@@ -9,6 +9,7 @@ import type { RunningGuest } from "../../src/guests.js";
 import type { Migration } from "../../src/migration.js";
 import type { StreamWish } from "../../src/protocol/stream.js";
 import { hasOpenssl } from "../rpc/pki.js";
+import { patienceMs } from "../support/patience.js";
 import { destinationPid, inLab, type Lab, objectsOf } from "./lab.js";
 import { twoAuthorities } from "./qemu-pki.js";
 
@@ -201,7 +202,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
       // Twice: a leftover is replaced.
       for (let time = 0; time < 2; time += 1) await addTlsCredentials(main, "a", credentialsHere, own);
       const where = { path: "/objects/a", property: "dir" };
-      expect(await main.session.execute("qom-get", where, { limitMs: 1000 })).toBe(own);
+      expect(await main.session.execute("qom-get", where, { limitMs: patienceMs })).toBe(own);
       expect(readFileSync(join(own, "dh-params.pem"), "utf8")).toContain("BEGIN DH PARAMETERS");
       await removeTlsCredentials(main, "a");
       await removeTlsCredentials(main, "a");

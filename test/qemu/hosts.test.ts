@@ -11,8 +11,8 @@ import { QemuMuteError } from "../../src/drivers/qemu/process.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { goneQemu, muteQemu, web } from "../daemon/in-process.js";
 import { temporaryDirectory } from "../rpc/pair.js";
+import { testLimitMs } from "../support/patience.js";
 
-const timeout = 60_000;
 const here = { clock: systemClock };
 const disks = [{ name: "disk", capacityBytes: 2 ** 20 }];
 const base = { spec: { ...web, args: [] }, stream: {} };
@@ -51,7 +51,7 @@ test("an image that was there before the guest came is not removed", async () =>
 });
 
 test("a destination's QEMU that lives and does not answer is neither gone nor to be ended", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const handle = await muteQemu();
   const host = destination();
@@ -65,7 +65,7 @@ test("a destination's QEMU that lives and does not answer is neither gone nor to
 });
 
 test("a source's QEMU that lives and does not answer is not gone, and one that has ended is", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const options = { pauseBeforeSwitchover: false, abortOnError: false, storage: null };
   const qemu = await muteQemu();

@@ -6,6 +6,7 @@ import { QemuProcess } from "../../src/drivers/qemu/process.js";
 import { neededCapabilities } from "../../src/drivers/qemu/stream-table.js";
 import { systemClock } from "../../src/drivers/system.js";
 import { secondQemu } from "../second-qemu.js";
+import { patienceMs } from "../support/patience.js";
 
 const schemaType = z.looseObject({
   name: z.string(),
@@ -131,7 +132,7 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
       args: ["-machine", "none", "-nodefaults", "-display", "none", "-S"],
     };
     qemu = await QemuProcess.start(spec, { clock: systemClock });
-    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: 5000 });
+    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: patienceMs });
     for (const it of z.array(schemaType).parse(raw)) schema.set(it.name, it);
   });
   afterAll(async () => {

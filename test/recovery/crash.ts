@@ -12,6 +12,7 @@ import type { OutcomeKind } from "../../src/protocol/outcomes.js";
 import { recoverMigrations } from "../../src/recover.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { runEngine } from "../run-engine.js";
+import { patienceMs } from "../support/patience.js";
 import type { EngineWords } from "./engine.js";
 
 export type Crash = Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream">;
@@ -64,7 +65,7 @@ export async function crashAndRecover(crash: Crash): Promise<Crashed> {
     const left = qemusOf(spec.uuid);
     if (left.length !== 1 || left[0] !== running)
       throw new Error(`QEMUs ${left} are left, and ${running} should be: ${outcome?.error?.message}`);
-    await proof.waitForPasses(1, 20_000);
+    await proof.waitForPasses(1, patienceMs);
     const report = await proof.check();
     if (!report.ok) throw new Error(describeContinuity(report));
     if (outcome !== null && outcome.guest !== null) await checkSettings(outcome.guest);
@@ -93,7 +94,7 @@ async function checkSettings({ process: { main } }: RunningGuest): Promise<void>
     "query-migrate-parameters",
     {},
   );
-  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: 1000 });
+  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: patienceMs });
   const left = [
     ...on.map((it) => it.capability),
     ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),

@@ -1,5 +1,5 @@
-// The programs that tests start as processes of their own: switchoverd, switchover, and engines that may kill themselves. Each
-// is bundled into one file once per run, so that a start costs no more than it does for a user; stack traces show the sources.
+// The programs that tests start as processes or threads of their own: switchoverd, switchover, engines that may kill
+// themselves, searches. Each is bundled into one file once per run, so that a start costs no more than it does for a user; stack traces show the sources.
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -17,6 +17,9 @@ const sources = {
   "fault-engine": "test/faults/engine.ts",
   "recovery-engine": "test/recovery/engine.ts",
   "journal-holder": "test/journal/holder.ts",
+  "search-worker": "test/world/search-worker.ts",
+  "hosts-worker": "test/world/hosts-worker.ts",
+  "libvirtd-worker": "test/world/libvirtd-worker.ts",
 } as const;
 export type Program = keyof typeof sources;
 
@@ -64,12 +67,18 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Node's arguments that start the program. Without a global setup, as in a benchmark, the first call builds the programs. */
-export function programArguments(program: Program): readonly string[] {
+/** Node's arguments that start the program. */
+export const programArguments = (program: Program): readonly string[] => [
+  "--enable-source-maps",
+  programPath(program),
+];
+
+/** The program's file. Without a global setup, as in a benchmark, the first call builds the programs. */
+export function programPath(program: Program): string {
   let directory = process.env[variable];
   if (directory === undefined) {
     process.once("exit", buildPrograms());
     directory = process.env[variable] ?? "";
   }
-  return ["--enable-source-maps", join(directory, `${program}.js`)];
+  return join(directory, `${program}.js`);
 }
