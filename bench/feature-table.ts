@@ -3,7 +3,7 @@
 import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { dhParams } from "../src/drivers/qemu/dh-params.js";
+import { dhParams } from "../src/drivers/qemu/migration/dh-params.js";
 import type { MigrateOptions } from "../src/migrate.js";
 import type { Migration } from "../src/migration.js";
 import { qemuPki } from "../test/migrate/qemu-pki.js";

@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../src/drivers/system.js";
+import { systemClock } from "../src/drivers/platform/clock.js";
 import { conduct, type Mover } from "../src/fleet/conduct.js";
 import { openDbosEngine } from "../src/fleet/dbos-runner.js";
 import { Drain, type DrainWish, type Move, type Wanted } from "../src/fleet/drain.js";

@@ -1,7 +1,7 @@
 // Migrations of simulated guests in this process: the machines, the coordinator and the journal are the real ones.
 
-import { type DestinationActor, localDestination, localSource } from "../src/drivers/local-peers.js";
-import { systemClock, systemIds } from "../src/drivers/system.js";
+import { systemClock, systemIds } from "../src/drivers/platform/clock.js";
+import { type DestinationActor, localDestination, localSource } from "../src/effects/in-process-peers.js";
 import type { Observe } from "../src/effects/observe.js";
 import { openCoordinator, openDestination, openSource } from "../src/effects/open.js";
 import type { Journal } from "../src/effects/ports.js";

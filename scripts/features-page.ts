@@ -2,8 +2,8 @@
 // hosts and why is the daemon's own table; each test that is named must be there.
 
 import { readFileSync } from "node:fs";
-import { flagNames, migrateFlags } from "../src/drivers/libvirt/flags.js";
-import { type VirshOption, virshOptions } from "../src/drivers/libvirt/virsh-options.js";
+import { flagNames, migrateFlags } from "../src/drivers/libvirt/client/flags.js";
+import { type VirshOption, virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
 import { type Feature, flagRows, parameterRows, type Shown } from "./features.js";
 import { table } from "./table.js";
 

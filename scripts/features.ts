@@ -1,8 +1,8 @@
 // What there is here for each of libvirt's migration flags and typed parameters: the option of `migrate`, and the tests that
 // show it. A flag or a parameter without a row, and an option that `migrate` does not have, does not compile.
 
-import type { MigrateFlag } from "../src/drivers/libvirt/flags.js";
-import type { virshOptions } from "../src/drivers/libvirt/virsh-options.js";
+import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
+import type { virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
 import type { CopiedStorage, MigrateOptions } from "../src/migrate.js";
 import type { Limits } from "../src/protocol/convergence.js";
 import type { StreamWish } from "../src/protocol/stream.js";

@@ -207,7 +207,7 @@ const mutants = [
   ],
   [
     "an abort is said to be obeyed before that is durable",
-    "src/drivers/local-peers.ts",
+    "src/effects/in-process-peers.ts",
     "await unlessBroken(durable());",
     "",
     "",
@@ -215,7 +215,7 @@ const mutants = [
   ],
   [
     "the destination's QEMU is started running",
-    "src/drivers/qemu/destination-guest.ts",
+    "src/drivers/qemu/guest/destination-guest.ts",
     '"-S", ',
     "",
     "",
@@ -223,7 +223,7 @@ const mutants = [
   ],
   [
     "another process that has the guest's old pid is taken for it",
-    "src/drivers/qemu/proc.ts",
+    "src/drivers/platform/procfs.ts",
     "identify(pid)?.startTicks === startTicks",
     "identify(pid) !== undefined && startTicks > 0",
     "",
@@ -231,7 +231,7 @@ const mutants = [
   ],
   [
     "a journal's damaged line is read as if it were whole",
-    "src/drivers/journal/lines.ts",
+    "src/drivers/platform/checked-lines.ts",
     "line.slice(0, 8) === checksum(text)",
     "line.slice(0, 8).length === 8",
     "",
@@ -271,7 +271,7 @@ const mutants = [
   ],
   [
     "a journal directory is not locked",
-    "src/drivers/journal/lock.ts",
+    "src/drivers/platform/file-lock.ts",
     'else if (code === isHeldCode && stderr === "") resolve(false);',
     "else if (code === isHeldCode) resolve(true);",
     "",

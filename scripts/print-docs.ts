@@ -7,9 +7,9 @@ import * as z from "zod/mini";
 import { featuresText } from "../bench/features-text.js";
 import { fleetText } from "../bench/fleet-text.js";
 import { program } from "../src/cli/program.js";
-import { domain } from "../src/drivers/domain/table/domain.js";
-import { rowsOf } from "../src/drivers/domain/xml/rows.js";
-import { type VirshOption, virshOptions } from "../src/drivers/libvirt/virsh-options.js";
+import { domain } from "../src/drivers/domain-xml/schema/domain.js";
+import { rowsOf } from "../src/drivers/domain-xml/xml/doc-rows.js";
+import { type VirshOption, virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
 import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../src/machines/destination/machine.js";
 import {

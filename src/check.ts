@@ -1,18 +1,18 @@
 // `checkBetween`: whether a guest can move from one host to another, and every reason why not, without moving it.
 
 import * as z from "zod/mini";
-import { neededPaths } from "./drivers/domain/arrival.js";
-import { binaryOf } from "./drivers/domain/build.js";
-import { checkCompatibility } from "./drivers/domain/compatibility.js";
-import { type Domain, parseDomain } from "./drivers/domain/domain.js";
-import type { HostFacts } from "./drivers/domain/host-facts.js";
-import type { Incompatibility } from "./drivers/domain/incompatibility.js";
-import type { RpcConnection } from "./drivers/libvirt-rpc/client.js";
-import { errorCodes, LibvirtError } from "./drivers/libvirt-rpc/libvirt-error.js";
-import { openConnection } from "./drivers/libvirt-rpc/open.js";
-import { own } from "./drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "./drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "./drivers/system.js";
+import { checkCompatibility } from "./drivers/domain-xml/checks/compatibility.js";
+import { neededPaths } from "./drivers/domain-xml/checks/destination.js";
+import type { HostFacts } from "./drivers/domain-xml/checks/host-facts.js";
+import type { Incompatibility } from "./drivers/domain-xml/checks/incompatibility.js";
+import { type Domain, parseDomain } from "./drivers/domain-xml/domain.js";
+import { binaryOf } from "./drivers/domain-xml/qemu-args/build.js";
+import type { RpcConnection } from "./drivers/libvirt/rpc/client.js";
+import { errorCodes, LibvirtError } from "./drivers/libvirt/rpc/libvirt-error.js";
+import { openConnection } from "./drivers/libvirt/rpc/open.js";
+import { remote } from "./drivers/libvirt/rpc/procedures.js";
+import { own } from "./drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "./drivers/platform/clock.js";
 import type { Clock } from "./effects/ports.js";
 
 export interface CheckOptions {

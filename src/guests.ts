@@ -1,8 +1,8 @@
 // The guests that an embedder starts and gets back: a QEMU of ours, with what is needed to start its twin elsewhere.
 
-import { endProcess } from "./drivers/qemu/answers.js";
-import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./drivers/qemu/process.js";
-import { systemClock } from "./drivers/system.js";
+import { systemClock } from "./drivers/platform/clock.js";
+import { endProcess } from "./drivers/qemu/process/end-process.js";
+import { identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "./drivers/qemu/process/process.js";
 
 /** A guest that runs in a QEMU that we hold the monitors of. */
 export interface RunningGuest {

@@ -1,8 +1,8 @@
 // The public library.
 
 export { type Checked, type CheckOptions, checkBetween } from "./check.js";
-export type { Incompatibility, IncompatibilityCode } from "./drivers/domain/incompatibility.js";
-export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/etcd-fence.js";
+export type { Incompatibility, IncompatibilityCode } from "./drivers/domain-xml/checks/incompatibility.js";
+export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/fencing/etcd.js";
 export { JournalWriteError } from "./drivers/journal/durable.js";
 export {
   type FileJournal,
@@ -13,11 +13,11 @@ export {
 export { JournalError, readStory, type Story } from "./drivers/journal/story.js";
 export type { Summary } from "./drivers/journal/summary.js";
 export type { UnreadableStory } from "./drivers/journal/unreadable.js";
-export type { Launcher, LaunchRequest, SyncTime } from "./drivers/qemu/destination-guest.js";
-export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/dirty-rate.js";
-export type { GraphicsWish } from "./drivers/qemu/graphics.js";
+export type { Launcher, LaunchRequest, SyncTime } from "./drivers/qemu/guest/destination-guest.js";
+export type { GraphicsWish } from "./drivers/qemu/guest/graphics.js";
+export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/migration/dirty-rate.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
-export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process.js";
+export type { QemuHandle, QemuProcess, QemuSpec } from "./drivers/qemu/process/process.js";
 export type { Inspect, Observation, Observe } from "./effects/observe.js";
 export type { Clock, Fence, Ids, Journal, JournalRecord } from "./effects/ports.js";
 export {

@@ -5,14 +5,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "xstate";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
-import { type DestinationActor, localDestination, localSource } from "./drivers/local-peers.js";
-import { type Launcher, QemuDestinationGuest, type SyncTime } from "./drivers/qemu/destination-guest.js";
-import { checkGraphics, type GraphicsWish } from "./drivers/qemu/graphics.js";
-import type { DestinationHost, SourceHost } from "./drivers/qemu/hosts.js";
-import type { Image } from "./drivers/qemu/images.js";
-import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/source-guest.js";
-import { systemClock, systemIds } from "./drivers/system.js";
+import { systemClock, systemIds } from "./drivers/platform/clock.js";
+import {
+  type Launcher,
+  QemuDestinationGuest,
+  type SyncTime,
+} from "./drivers/qemu/guest/destination-guest.js";
+import { checkGraphics, type GraphicsWish } from "./drivers/qemu/guest/graphics.js";
+import type { DestinationHost, SourceHost } from "./drivers/qemu/guest/recovery-records.js";
+import { QemuSourceGuest, type StorageCopy } from "./drivers/qemu/guest/source-guest.js";
+import type { Image } from "./drivers/qemu/storage/images.js";
 import type { Around } from "./effects/bind.js";
+import { type DestinationActor, localDestination, localSource } from "./effects/in-process-peers.js";
 import type { Inspect, Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource } from "./effects/open.js";
 import type { Clock, Fence, Ids, Journal } from "./effects/ports.js";

@@ -1,7 +1,7 @@
 // One migration as its user holds it: the handle over the three actors. It decides nothing.
 
 import { waitFor } from "xstate";
-import type { DestinationActor, SourceActor } from "./drivers/local-peers.js";
+import type { DestinationActor, SourceActor } from "./effects/in-process-peers.js";
 import type { openCoordinator } from "./effects/open.js";
 import type { RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator/machine.js";

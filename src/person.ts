@@ -1,7 +1,7 @@
 // What a person asks of a source that is under way, and what its machine says to it.
 
 import { waitFor } from "xstate";
-import type { SourceActor } from "./drivers/local-peers.js";
+import type { SourceActor } from "./effects/in-process-peers.js";
 import type { Aside } from "./machines/shared/actions.js";
 import { stateName } from "./machines/shared/walk.js";
 

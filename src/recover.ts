@@ -4,12 +4,12 @@
 import { waitFor } from "xstate";
 import type { FileJournal, OpenStory } from "./drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator, wokenDestination, wokenSource } from "./drivers/journal/story.js";
-import { localDestination, localSource } from "./drivers/local-peers.js";
-import { QemuDestinationGuest } from "./drivers/qemu/destination-guest.js";
-import { findDestination, findSource } from "./drivers/qemu/hosts.js";
-import { QemuSourceGuest } from "./drivers/qemu/source-guest.js";
-import { systemClock } from "./drivers/system.js";
+import { systemClock } from "./drivers/platform/clock.js";
+import { QemuDestinationGuest } from "./drivers/qemu/guest/destination-guest.js";
+import { findDestination, findSource } from "./drivers/qemu/guest/recovery-records.js";
+import { QemuSourceGuest } from "./drivers/qemu/guest/source-guest.js";
 import type { Around } from "./effects/bind.js";
+import { localDestination, localSource } from "./effects/in-process-peers.js";
 import type { Inspect, Observe } from "./effects/observe.js";
 import { openCoordinator, openDestination, openSource, type Surroundings } from "./effects/open.js";
 import type { Clock, Fence } from "./effects/ports.js";

@@ -3,14 +3,14 @@
 
 import { waitFor } from "xstate";
 import { memoryJournal } from "./drivers/journal/memory-journal.js";
-import { noSteps } from "./drivers/libvirt/arrival.js";
-import { migrationNamedIn } from "./drivers/libvirt/named-migration.js";
-import { checkAskedById, featuresOf, negotiateManaged } from "./drivers/libvirt/negotiation.js";
-import { checkOtherHost } from "./drivers/libvirt/other-host.js";
-import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/peers.js";
-import type { Redial } from "./drivers/libvirt/redial.js";
-import { stepCalls } from "./drivers/libvirt/step-calls.js";
-import { RpcConnectError } from "./drivers/libvirt-rpc/errors.js";
+import { noSteps } from "./drivers/libvirt/client/arrival.js";
+import { migrationNamedIn } from "./drivers/libvirt/client/named-migration.js";
+import { checkAskedById, featuresOf, negotiateManaged } from "./drivers/libvirt/client/negotiation.js";
+import { checkOtherHost } from "./drivers/libvirt/client/other-host.js";
+import { remoteDestination, remoteSource, type Travelling } from "./drivers/libvirt/client/peers.js";
+import { stepCalls } from "./drivers/libvirt/client/protocol-calls.js";
+import type { Redial } from "./drivers/libvirt/client/reconnecting-client.js";
+import { RpcConnectError } from "./drivers/libvirt/rpc/errors.js";
 import type { Around } from "./effects/bind.js";
 import type { Inspect, Observation, Observe } from "./effects/observe.js";
 import { openCoordinator } from "./effects/open.js";

@@ -1,11 +1,11 @@
 // `migrateBetween`: a migration between two hosts by libvirt's procedures, coordinated from here (managed) or led by the
 // source's host (peer-to-peer).
 
-import type { MigrateFlag, MigrateParameters } from "./drivers/libvirt/flags.js";
-import { progressOf } from "./drivers/libvirt/progress.js";
-import { Redial } from "./drivers/libvirt/redial.js";
-import { remote } from "./drivers/libvirt-rpc/procedures.js";
-import { systemClock, systemIds } from "./drivers/system.js";
+import type { MigrateFlag, MigrateParameters } from "./drivers/libvirt/client/flags.js";
+import { progressOf } from "./drivers/libvirt/client/progress.js";
+import { Redial } from "./drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "./drivers/libvirt/rpc/procedures.js";
+import { systemClock, systemIds } from "./drivers/platform/clock.js";
 import type { Around } from "./effects/bind.js";
 import type { Inspect, Observe } from "./effects/observe.js";
 import type { Clock, Ids, Journal } from "./effects/ports.js";

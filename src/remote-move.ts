@@ -1,8 +1,8 @@
 // A guest that is to move between two hosts, and who leads it there.
 
-import type { Asked } from "./drivers/libvirt/negotiation.js";
-import type { Redial } from "./drivers/libvirt/redial.js";
-import type { Domain } from "./drivers/libvirt-rpc/libvirt-types.js";
+import type { Asked } from "./drivers/libvirt/client/negotiation.js";
+import type { Redial } from "./drivers/libvirt/client/reconnecting-client.js";
+import type { Domain } from "./drivers/libvirt/rpc/libvirt-types.js";
 import type { Clock } from "./effects/ports.js";
 import type { MigrationError } from "./protocol/errors.js";
 import type { Abort } from "./protocol/messages.js";

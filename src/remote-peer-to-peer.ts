@@ -2,15 +2,15 @@
 // again after a broken connection; of a libvirtd the client concludes from what both hosts show. The client decides nothing:
 // the hosts go on without it.
 
-import { seenAt, whereaboutsAt } from "./drivers/libvirt/decision.js";
-import { bitsOf, toParameters } from "./drivers/libvirt/flags.js";
-import { featuresOf, negotiateUnmanaged } from "./drivers/libvirt/negotiation.js";
-import { abortAt } from "./drivers/libvirt/peers.js";
-import type { Redial } from "./drivers/libvirt/redial.js";
-import { performPeerToPeer } from "./drivers/libvirt/step-calls.js";
-import type { RpcConnection } from "./drivers/libvirt-rpc/client.js";
-import { errorCodes, errorDomains, LibvirtError } from "./drivers/libvirt-rpc/libvirt-error.js";
-import { moveEnds, own } from "./drivers/libvirt-rpc/own-procedures.js";
+import { bitsOf, toParameters } from "./drivers/libvirt/client/flags.js";
+import { seenAt, whereaboutsAt } from "./drivers/libvirt/client/locate-domain.js";
+import { featuresOf, negotiateUnmanaged } from "./drivers/libvirt/client/negotiation.js";
+import { abortAt } from "./drivers/libvirt/client/peers.js";
+import { performPeerToPeer } from "./drivers/libvirt/client/protocol-calls.js";
+import type { Redial } from "./drivers/libvirt/client/reconnecting-client.js";
+import type { RpcConnection } from "./drivers/libvirt/rpc/client.js";
+import { errorCodes, errorDomains, LibvirtError } from "./drivers/libvirt/rpc/libvirt-error.js";
+import { moveEnds, own } from "./drivers/libvirt/rpc/switchover-program.js";
 import { pause } from "./effects/pause.js";
 import { cause, messageOf } from "./protocol/answer.js";
 import { MigrationError } from "./protocol/errors.js";

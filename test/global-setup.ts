@@ -4,7 +4,7 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findByArgument } from "../src/drivers/qemu/proc.js";
+import { findByArgument } from "../src/drivers/platform/procfs.js";
 import { buildPrograms } from "./support/programs.js";
 
 export default function setup(): () => void {

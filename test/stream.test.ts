@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Knowledge, negotiate } from "../src/drivers/qemu/negotiate.js";
-import { rows } from "../src/drivers/qemu/stream-table.js";
+import { type Knowledge, negotiate } from "../src/drivers/qemu/migration/negotiate.js";
+import { rows } from "../src/drivers/qemu/migration/option-table.js";
 import { checkStream, type StreamWish } from "../src/protocol/stream.js";
 
 const over = (transport: "unix" | "tcp", wish: object) => () => checkStream(wish as StreamWish, transport);

@@ -57,7 +57,7 @@ export const daemonMutants = [
   },
   {
     name: "adopt: a source whose destination cannot say is not quarantined",
-    file: "src/drivers/libvirt/settle-peer.ts",
+    file: "src/drivers/libvirt/client/settle-peer.ts",
     find: 'if (decision === decisions.undecidable) return done("undecidable");',
     instead: "",
     tests: operator,
@@ -169,7 +169,7 @@ export const daemonMutants = [
   },
   {
     name: "restart: a QEMU of a migration that does not answer counts as gone",
-    file: "src/drivers/qemu/hosts.ts",
+    file: "src/drivers/qemu/guest/recovery-records.ts",
     within: ["attach"],
     find: "throw isAlive(wanted) ? new QemuMuteError(wanted, { cause: error }) : error;",
     instead: "return new QemuGoneError(cause(String(error)));",
@@ -244,7 +244,7 @@ export const daemonMutants = [
   },
   {
     name: "settle: an answer that is not known counts as refused",
-    file: "src/drivers/libvirt/settle-peer.ts",
+    file: "src/drivers/libvirt/client/settle-peer.ts",
     within: ["#decided"],
     find: "if (decision === decisions.refused)",
     instead: "if (decision !== decisions.taken)",
@@ -252,7 +252,7 @@ export const daemonMutants = [
   },
   {
     name: "settle: a host that does not know the question counts as one that refused",
-    file: "src/drivers/libvirt/settle-peer.ts",
+    file: "src/drivers/libvirt/client/settle-peer.ts",
     within: ["#decided"],
     find: "this.proveBy?.(rpc, signal) ?? unproved",
     instead: 'this.proveBy?.(rpc, signal) ?? (unproved && done("refused"))',
@@ -356,7 +356,7 @@ export const daemonMutants = [
   },
   {
     name: "in one process: a destination says how it ended before that is durable",
-    file: "src/drivers/local-peers.ts",
+    file: "src/effects/in-process-peers.ts",
     within: ["localDestination", "reply"],
     find: "await unlessBroken(durable());",
     instead: "void durable;",
@@ -418,7 +418,7 @@ export const daemonMutants = [
   },
   {
     name: "storage: the image of an incoming guest stays when its QEMU is gone",
-    file: "src/drivers/qemu/hosts.ts",
+    file: "src/drivers/qemu/guest/recovery-records.ts",
     within: ["findDestination"],
     find: "dropImages(rest.images, basename(directory));",
     instead: "void dropImages;",
@@ -426,7 +426,7 @@ export const daemonMutants = [
   },
   {
     name: "storage: the image of a guest that was taken is removed with its QEMU",
-    file: "src/drivers/qemu/images.ts",
+    file: "src/drivers/qemu/storage/images.ts",
     within: ["keepImages"],
     find: "rmSync(mark(path, tag), { force: true });",
     instead: "mark(path, tag);",
@@ -434,7 +434,7 @@ export const daemonMutants = [
   },
   {
     name: "storage: an image that was there before the guest came is removed",
-    file: "src/drivers/qemu/images.ts",
+    file: "src/drivers/qemu/storage/images.ts",
     within: ["dropImages"],
     find: "if (made === undefined) continue;",
     instead: "if (made === undefined) rmSync(path, { force: true });",

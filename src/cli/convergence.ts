@@ -1,6 +1,6 @@
 // What the command says about convergence, in virsh's words, as a policy; and what a guest's dirty rate lets expect.
 
-import { measureDirtyRate } from "../drivers/qemu/dirty-rate.js";
+import { measureDirtyRate } from "../drivers/qemu/migration/dirty-rate.js";
 import type { RunningGuest } from "../guests.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import {

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { MultiBar, type SingleBar } from "cli-progress";
-import { systemClock } from "../drivers/system.js";
+import { systemClock } from "../drivers/platform/clock.js";
 import type { Conducted, OpenEngine } from "../fleet/conduct.js";
 import {
   type Drain,

@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { type FileJournal, openFileJournal } from "../drivers/journal/file-journal.js";
-import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/client/flags.js";
 import { messageOf } from "../protocol/answer.js";
 import { defaultLimits } from "../protocol/convergence.js";
 import { describeFailure } from "../protocol/failures.js";

@@ -3,10 +3,10 @@
 
 import * as z from "zod/mini";
 import { standing } from "../daemon/domains/records.js";
-import { openConnection } from "../drivers/libvirt-rpc/open.js";
-import { own } from "../drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../drivers/system.js";
+import { openConnection } from "../drivers/libvirt/rpc/open.js";
+import { remote } from "../drivers/libvirt/rpc/procedures.js";
+import { own } from "../drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "../drivers/platform/clock.js";
 import { messageOf } from "../protocol/answer.js";
 import { anywhere, connectionUri } from "../protocol/peer-text.js";
 import { createScreen } from "./screen.js";

@@ -1,8 +1,8 @@
 // The words of the command line for the memory stream: virsh's where virsh has one. What they amount to is a StreamWish.
 
 import { Option } from "commander";
-import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
-import { given, streamWishOf } from "../drivers/libvirt/stream-wish.js";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/client/flags.js";
+import { given, streamWishOf } from "../drivers/libvirt/client/stream-options.js";
 import {
   checkStream,
   defaultTlsCredentials,

@@ -15,7 +15,7 @@ interface FenceWords {
 export const fenceOf = async ({ etcd = [] }: FenceWords): Promise<Fence | undefined> => {
   const [first, ...others] = etcd;
   if (first === undefined) return undefined;
-  const { etcdFence } = await import("../drivers/etcd-fence.js");
+  const { etcdFence } = await import("../drivers/fencing/etcd.js");
   return etcdFence({ endpoints: [first, ...others] });
 };
 

@@ -2,10 +2,10 @@
 
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { etcdFence } from "../drivers/etcd-fence.js";
+import { etcdFence } from "../drivers/fencing/etcd.js";
 import { openFileJournal } from "../drivers/journal/file-journal.js";
-import { RpcServer } from "../drivers/libvirt-rpc/server.js";
-import { systemClock, systemIds } from "../drivers/system.js";
+import { RpcServer } from "../drivers/libvirt/rpc/server.js";
+import { systemClock, systemIds } from "../drivers/platform/clock.js";
 import type { Observe } from "../effects/observe.js";
 import type { Fence } from "../effects/ports.js";
 import type { Served } from "../inspector/http.js";

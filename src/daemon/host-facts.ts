@@ -1,7 +1,7 @@
 // What this host has to offer a guest, or to keep it back with.
 
 import { cpus } from "node:os";
-import { type HostFacts, pathFacts } from "../drivers/domain/host-facts.js";
+import { type HostFacts, pathFacts } from "../drivers/domain-xml/checks/host-facts.js";
 import type { Host } from "./host.js";
 
 /** @throws Error with QEMU's words when that binary cannot be run. */

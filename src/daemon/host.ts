@@ -1,7 +1,7 @@
 // What all migrations of one daemon share.
 
 import type { FileJournal } from "../drivers/journal/file-journal.js";
-import type { Hosting } from "../drivers/qemu/process.js";
+import type { Hosting } from "../drivers/qemu/process/process.js";
 import type { Surroundings } from "../effects/open.js";
 import type { Clock, Ids } from "../effects/ports.js";
 import type { Deadlines } from "../protocol/deadlines.js";

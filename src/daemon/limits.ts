@@ -1,8 +1,8 @@
 // The limits of a daemon's clients: what the configuration allows, within what the system allows the process.
 
 import { readFile } from "node:fs/promises";
-import { own } from "../drivers/libvirt-rpc/own-procedures.js";
-import type { Served, Service } from "../drivers/libvirt-rpc/service.js";
+import type { Served, Service } from "../drivers/libvirt/rpc/service.js";
+import { own } from "../drivers/libvirt/rpc/switchover-program.js";
 import type { DaemonConfig } from "./config.js";
 import { no } from "./rpc/errors.js";
 

@@ -4,7 +4,7 @@
 import type { LookupAddress } from "node:dns";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import type { ListenAt } from "../drivers/qemu/listen-at.js";
+import type { ListenAt } from "../drivers/qemu/migration/listen-address.js";
 import { messageOf } from "../protocol/answer.js";
 import { hostName } from "../protocol/peer-text.js";
 import { no } from "./rpc/errors.js";

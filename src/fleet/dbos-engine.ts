@@ -1,7 +1,7 @@
 // A drain on DBOS Transact: each event is a step of a durable workflow in PostgreSQL. It needs nothing of DBOS here but what it
 // is given, so that nothing is installed for those who do not use it (docs/decisions/0018).
 
-import { systemClock } from "../drivers/system.js";
+import { systemClock } from "../drivers/platform/clock.js";
 import { pause } from "../effects/pause.js";
 import { type DrainEngine, EngineError } from "./conduct.js";
 import type { DrainEvent } from "./drain.js";

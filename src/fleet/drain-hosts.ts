@@ -1,7 +1,7 @@
 // Empties hosts of a fleet that a file describes, by their switchoverds.
 
 import { randomBytes } from "node:crypto";
-import { systemClock } from "../drivers/system.js";
+import { systemClock } from "../drivers/platform/clock.js";
 import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./conduct.js";
 import { type DrainEvent, type DrainHow, type DrainLimits, defaultDrainLimits, usualHow } from "./drain.js";
 import { hostsMeant } from "./fleet.js";

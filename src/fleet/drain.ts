@@ -1,7 +1,7 @@
 // Emptying hosts, as decisions: what has happened is a list of events, and from it follows which guests are to be moved next.
 // No I/O, no clock; whoever conducts makes each decision durable before it acts on it, so that another can go on from there.
 
-import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/flags.js";
+import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/client/flags.js";
 import { type Fleet, type FleetGuest, type FleetHost, HostLoad } from "./fleet.js";
 import { mayTake, type Placement, spread } from "./placement.js";
 

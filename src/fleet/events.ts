@@ -1,7 +1,7 @@
 // The form of a drain's events where they are kept, checked when they are read.
 
 import * as z from "zod/mini";
-import { areParameters, flagNames, type MigrateParameters } from "../drivers/libvirt/flags.js";
+import { areParameters, flagNames, type MigrateParameters } from "../drivers/libvirt/client/flags.js";
 import type { DrainEvent } from "./drain.js";
 
 const host = z.object({

@@ -3,9 +3,9 @@
 
 import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { entryOf, lineOf } from "../drivers/journal/lines.js";
-import { lock } from "../drivers/journal/lock.js";
-import { systemClock } from "../drivers/system.js";
+import { entryOf, lineOf } from "../drivers/platform/checked-lines.js";
+import { systemClock } from "../drivers/platform/clock.js";
+import { lock } from "../drivers/platform/file-lock.js";
 import { messageOf } from "../protocol/answer.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
 import type { DrainEvent } from "./drain.js";

@@ -2,8 +2,8 @@
 
 import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
-import { Redial } from "../drivers/libvirt/redial.js";
-import { remote } from "../drivers/libvirt-rpc/procedures.js";
+import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../drivers/libvirt/rpc/procedures.js";
 import { pause } from "../effects/pause.js";
 import type { Clock } from "../effects/ports.js";
 import { messageOf } from "../protocol/answer.js";

@@ -1,10 +1,10 @@
 // Moves guests between switchoverds: each migration is the source's daemon's own, under the id that it is asked for by. A lost
 // connection changes nothing about it; it is asked for again.
 
-import { bitsOf, toParameters } from "../drivers/libvirt/flags.js";
-import { Redial } from "../drivers/libvirt/redial.js";
-import { moveEnds, own } from "../drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../drivers/libvirt-rpc/procedures.js";
+import { bitsOf, toParameters } from "../drivers/libvirt/client/flags.js";
+import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../drivers/libvirt/rpc/procedures.js";
+import { moveEnds, own } from "../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../effects/ports.js";
 import type { Mover } from "./conduct.js";
 import { type DrainHow, type Move, type MoveEnd, usualHow } from "./drain.js";

@@ -4,7 +4,7 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { listenUnix } from "../drivers/libvirt-rpc/listen.js";
+import { listenUnixSocket } from "../drivers/platform/listen.js";
 
 /** Answers what is asked of one path. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
@@ -38,7 +38,7 @@ export async function serveHttp(
   const unix =
     socket === undefined
       ? null
-      : await listenUnix({ path: socket }, (it) => void server.emit("connection", it));
+      : await listenUnixSocket({ path: socket }, (it) => void server.emit("connection", it));
   if (unix === null)
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);

@@ -2,8 +2,8 @@
 // the simulated world. Read with each line checked, in a browser too; nothing that cannot be read is passed over.
 
 import * as z from "zod/mini";
-import { entryOf } from "../drivers/journal/lines.js";
 import { header, version as journalVersion, parseRecord } from "../drivers/journal/records.js";
+import { entryOf } from "../drivers/platform/checked-lines.js";
 import { isRecord } from "../effects/observe.js";
 import { type Counterexample, parseCounterexample } from "../testing/counterexample.js";
 import type { Entry } from "./moment.js";

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { askedStream, type StreamWords, streamOf, streamOptions } from "../../src/cli/stream-words.js";
-import { virshOptions } from "../../src/drivers/libvirt/virsh-options.js";
+import { virshOptions } from "../../src/drivers/libvirt/client/virsh-options.js";
 
 const said = (words: string): StreamWords => {
   const command = new Command();

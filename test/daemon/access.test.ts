@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { completeConfig } from "../../src/daemon/config.js";
 import { startDaemon } from "../../src/daemon/daemon.js";
-import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { qemu, remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import type { Procedure } from "../../src/drivers/libvirt-rpc/program.js";
-import { nothing } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { qemu, remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import type { Procedure } from "../../src/drivers/libvirt/rpc/program.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { nothing } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 
 /** Written out once more, so that a procedure which moves into another class fails here until it is meant. */

@@ -4,7 +4,7 @@
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { inTwoHosts, type TwoHosts } from "./lab.js";
 
 const { procedures } = remote;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Domains } from "../../src/daemon/domains/registry.js";
 import { isSame, newSecret, receiptOf } from "../../src/daemon/migrations/evidence.js";
-import { systemClock, systemIds } from "../../src/drivers/system.js";
+import { systemClock, systemIds } from "../../src/drivers/platform/clock.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 import { muteQemu, web, webUuid, webXml, xmlOf } from "./in-process.js";
 

@@ -2,8 +2,8 @@
 
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { LibvirtdOptions } from "../rpc/launch-libvirtd.js";
 import { startLibvirtd } from "../rpc/libvirtd.js";
 import { HostProcess } from "./lab.js";

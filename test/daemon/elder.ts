@@ -2,10 +2,10 @@
 // which procedures it is asked.
 
 import { connect } from "node:net";
-import { features } from "../../src/drivers/libvirt-rpc/constants.js";
-import { encodeFrame, type Frame, FrameSplitter } from "../../src/drivers/libvirt-rpc/frame.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { decode } from "../../src/drivers/libvirt-rpc/xdr.js";
+import { features } from "../../src/drivers/libvirt/rpc/constants.js";
+import { encodeFrame, type Frame, FrameSplitter } from "../../src/drivers/libvirt/rpc/frame.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { decode } from "../../src/drivers/libvirt/rpc/xdr.js";
 import { rawServer } from "../rpc/pair.js";
 
 type Feature = keyof typeof features;

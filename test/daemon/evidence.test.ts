@@ -2,8 +2,8 @@
 // that success is reported on evidence of this migration only (docs/guarantees.md).
 
 import { describe, expect, test } from "vitest";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { outcomes } from "../../src/protocol/outcomes.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { testLimitMs } from "../support/patience.js";

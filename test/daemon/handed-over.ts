@@ -2,8 +2,8 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import type { QemuHandle } from "../../src/drivers/qemu/process.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import type { QemuHandle } from "../../src/drivers/qemu/process/process.js";
 import { defaultLimits } from "../../src/protocol/convergence.js";
 import { defaultDeadlines } from "../../src/protocol/deadlines.js";
 import type { GuestDescription } from "../../src/protocol/messages.js";

@@ -5,8 +5,8 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { patienceMs } from "../support/patience.js";

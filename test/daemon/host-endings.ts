@@ -3,10 +3,10 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { patienceMs } from "../support/patience.js";
 import type { CopiesWatch } from "./copies-watch.js";

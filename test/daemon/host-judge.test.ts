@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import { patienceMs, testLimitMs } from "../support/patience.js";
 import { CopiesWatch } from "./copies-watch.js";

@@ -1,8 +1,8 @@
 // The operator of the sweep between hosts: ends or adopts what is quarantined, one command for each host.
 
-import type { Redial } from "../../src/drivers/libvirt/redial.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import { commandLine } from "../migrate/qemus-of.js";
 import type { HostProcess, ProofDomain } from "./lab.js";

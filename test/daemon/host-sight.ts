@@ -3,11 +3,11 @@
 import * as z from "zod/mini";
 import { reasons } from "../../src/daemon/domains/managed-domain.js";
 import { standing } from "../../src/daemon/domains/records.js";
-import type { Redial } from "../../src/drivers/libvirt/redial.js";
-import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { messageOf } from "../../src/protocol/answer.js";
 import type { ProofDomain } from "./lab.js";
 

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import type { TwoHosts } from "./lab.js";
 
 const { procedures } = remote;

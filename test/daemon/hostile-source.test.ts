@@ -5,11 +5,11 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { mayRun, systemEmulators } from "../../src/daemon/domains/emulators.js";
-import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { bitsOf, type MigrateParameters, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { testLimitMs } from "../support/patience.js";
 import { HostProcess, ProofDomain } from "./lab.js";
 

@@ -11,10 +11,10 @@ import { completeConfig } from "../../src/daemon/config.js";
 import { type Daemon, startDaemon } from "../../src/daemon/daemon.js";
 import { type DomainRecords, openDomainRecords, type Presence } from "../../src/daemon/domains/records.js";
 import { type FileJournal, openFileJournal } from "../../src/drivers/journal/file-journal.js";
-import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { identityOf, type QemuHandle } from "../../src/drivers/qemu/process.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { identityOf, type QemuHandle } from "../../src/drivers/qemu/process/process.js";
 import { fakeQemu } from "../qemu/fake-qemu.js";
 import { rawServer, temporaryDirectory } from "../rpc/pair.js";
 

@@ -22,17 +22,17 @@ import {
   type MigrateFlag,
   type MigrateParameters,
   toParameters,
-} from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
-import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
-import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import type { XdrValue } from "../../src/drivers/libvirt-rpc/xdr.js";
+} from "../../src/drivers/libvirt/client/flags.js";
+import { stepCalls } from "../../src/drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import type { XdrValue } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { Monitor } from "../../src/drivers/qemu/monitor/commands.js";
 import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
-import { systemClock } from "../../src/drivers/system.js";
 import { checkContinuity, describeContinuity } from "../../src/guest/continuity.js";
 import { checkDisk, describeDisk } from "../../src/guest/disk-proof.js";
 import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "../../src/guest/firmware.js";

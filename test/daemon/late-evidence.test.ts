@@ -2,7 +2,7 @@
 // over state on disk, with the daemon in this process.
 
 import { expect, test } from "vitest";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { testLimitMs } from "../support/patience.js";
 import { damageStory, handedOver, jobOf, migrationId, until } from "./handed-over.js";
 import { HostInProcess, lateQemu, webDom } from "./in-process.js";

@@ -3,12 +3,12 @@
 
 import { expect, onTestFinished, test } from "vitest";
 import { no } from "../../src/daemon/rpc/errors.js";
-import { arrivalAt, noSteps } from "../../src/drivers/libvirt/arrival.js";
-import { remoteDestination, type Travelling } from "../../src/drivers/libvirt/peers.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
-import { serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { arrivalAt, noSteps } from "../../src/drivers/libvirt/client/arrival.js";
+import { remoteDestination, type Travelling } from "../../src/drivers/libvirt/client/peers.js";
+import { stepCalls } from "../../src/drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { anywhere } from "../../src/protocol/peer-text.js";
 import { pair } from "../rpc/pair.js";
 

@@ -1,8 +1,8 @@
 // `migrateBetween` where the source's host leads (peer-to-peer), and where only a definition moves.
 
 import { describe, expect, test } from "vitest";
-import type { MigrateFlag } from "../../src/drivers/libvirt/flags.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { MigrateFlag } from "../../src/drivers/libvirt/client/flags.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { inTwoHosts, type TwoHosts, whole } from "./lab.js";
 

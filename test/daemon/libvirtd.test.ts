@@ -5,19 +5,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { arrivalAt, noSteps } from "../../src/drivers/libvirt/arrival.js";
+import { arrivalAt, noSteps } from "../../src/drivers/libvirt/client/arrival.js";
 import {
   bitsOf,
   type MigrateFlag,
   type MigrateParameters,
   toParameters,
-} from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+} from "../../src/drivers/libvirt/client/flags.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { SettlePeer } from "../../src/drivers/libvirt/client/settle-peer.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Observation } from "../../src/effects/observe.js";
 import { unknown } from "../../src/protocol/answer.js";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { StateMachine } from "xstate";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { followInspector } from "../../src/inspector/follow.js";
 import { Hub } from "../../src/inspector/hub.js";
 import { serveInspector } from "../../src/inspector/serve.js";

@@ -2,10 +2,10 @@
 // offline migration breaks off between Begin and Confirm: with two real daemons and real QEMU.
 
 import { describe, expect, test } from "vitest";
-import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
-import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { testLimitMs } from "../support/patience.js";
 import { stateAt } from "./host-state.js";
 import { inTwoHosts, type Side, type TwoHosts } from "./lab.js";

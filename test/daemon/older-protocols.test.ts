@@ -3,12 +3,12 @@
 
 import { randomUUID } from "node:crypto";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { stepCalls } from "../../src/drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { hasLibvirtd, tiny } from "../rpc/libvirtd.js";

@@ -4,9 +4,9 @@
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { testLimitMs } from "../support/patience.js";
 import { flipBit, journalOf, stateAt, storyOf } from "./host-state.js";
 import { inTwoHosts, type TwoHosts } from "./lab.js";

@@ -1,9 +1,9 @@
 // A migration that would lead to the host on which the guest runs, with that host's daemon in this process. Checks G1.
 
 import { expect, test } from "vitest";
-import { bitsOf } from "../../src/drivers/libvirt/flags.js";
-import { domainStates } from "../../src/drivers/libvirt-rpc/constants.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { bitsOf } from "../../src/drivers/libvirt/client/flags.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { testLimitMs } from "../support/patience.js";
 import { HostInProcess, webDom, webXml } from "./in-process.js";
 import { noCookie } from "./step-by-step.js";

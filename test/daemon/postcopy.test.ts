@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { findByArgument, isAlive } from "../../src/drivers/qemu/proc.js";
+import { findByArgument, isAlive } from "../../src/drivers/platform/procfs.js";
 import { patienceMs, testLimitMs } from "../support/patience.js";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "./lab.js";
 import { fieldsOf, hasVirsh, Listening, refusal, until, type VirshHost, VirshLab } from "./virsh-lab.js";

@@ -2,8 +2,8 @@
 
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
-import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
-import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
+import { readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
+import { writeCookie } from "../../src/drivers/libvirt/cookie/write.js";
 import { testLimitMs } from "../support/patience.js";
 import { inTwoHosts } from "./lab.js";
 import { StepByStep } from "./step-by-step.js";

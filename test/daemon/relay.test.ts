@@ -1,8 +1,8 @@
 // The relay between a source's QEMU and the destination's port: it is there for the migration, and for nothing else.
 
 import { describe, expect, test } from "vitest";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { findByArgument } from "../../src/drivers/qemu/proc.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { findByArgument } from "../../src/drivers/platform/procfs.js";
 import { inTwoHosts, streams, type TwoHosts } from "./lab.js";
 
 /** Less than the guest dirties: it moves for as long as nobody lets it go faster. */

@@ -3,11 +3,11 @@
 
 import { describe, expect, test } from "vitest";
 import { no } from "../../src/daemon/rpc/errors.js";
-import { SettlePeer } from "../../src/drivers/libvirt/settle-peer.js";
-import type { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { serve, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { SettlePeer } from "../../src/drivers/libvirt/client/settle-peer.js";
+import type { errorCodes } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { serve, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { done } from "../../src/protocol/answer.js";
 import { anywhere, connectionUri } from "../../src/protocol/peer-text.js";
 import { pair } from "../rpc/pair.js";

@@ -4,10 +4,10 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
-import { bitsOf, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { testLimitMs } from "../support/patience.js";
 import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "./host-faults.js";
 import { inTwoHosts, noCable } from "./lab.js";

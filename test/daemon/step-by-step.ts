@@ -1,8 +1,8 @@
 // A managed migration from a to b, one libvirt procedure at a time, over connections of the test's own.
 
-import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
-import type { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { type TwoHosts, whole } from "./lab.js";
 
 const { procedures } = remote;

@@ -1,11 +1,11 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { bitsOf, type MigrateFlag } from "../../src/drivers/libvirt/flags.js";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { stepCalls } from "../../src/drivers/libvirt/step-calls.js";
-import { refusedFlags, refusedParameters } from "../../src/drivers/libvirt/virsh-options.js";
-import { errorCodes } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { bitsOf, type MigrateFlag } from "../../src/drivers/libvirt/client/flags.js";
+import { stepCalls } from "../../src/drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { refusedFlags, refusedParameters } from "../../src/drivers/libvirt/client/virsh-options.js";
+import { errorCodes } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { until, VirshLab } from "./virsh-lab.js";
 
 const { procedures } = remote;

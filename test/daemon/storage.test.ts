@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { MigrateFlag } from "../../src/drivers/libvirt/flags.js";
+import type { MigrateFlag } from "../../src/drivers/libvirt/client/flags.js";
 import { freePort } from "./free-port.js";
 import { inTwoHosts, type TwoHosts } from "./lab.js";
 import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "./virsh-lab.js";

@@ -1,7 +1,7 @@
 // The calls of a migration that has ended, replayed over connections of their own: none of them changes anything.
 
-import { readCookie } from "../../src/drivers/domain/cookie/cookie.js";
-import { decisions, own } from "../../src/drivers/libvirt-rpc/own-procedures.js";
+import { readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
+import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { BrokenGuarantee } from "./host-operator.js";
 import type { TwoHosts } from "./lab.js";
 import { noCookie, StepByStep } from "./step-by-step.js";

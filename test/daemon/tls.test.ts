@@ -2,10 +2,10 @@
 
 import { connect as connectTls } from "node:tls";
 import { describe, expect, test, vi } from "vitest";
-import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/flags.js";
-import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 import { Authority, hasOpenssl } from "../rpc/pki.js";

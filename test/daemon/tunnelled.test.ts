@@ -4,8 +4,8 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/flags.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+import type { MigrateFlag, MigrateParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { migrateBetween } from "../../src/remote-migration.js";
 import { qemusOf } from "../migrate/qemus-of.js";
 import { tiny as bare, hasLibvirtd } from "../rpc/libvirtd.js";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type VirshOption, virshOptions } from "../../src/drivers/libvirt/virsh-options.js";
+import { type VirshOption, virshOptions } from "../../src/drivers/libvirt/client/virsh-options.js";
 import { hasVirsh, migrationRefusal, refusal, VirshLab, virshHelp } from "./virsh-lab.js";
 
 /** A value that virsh itself accepts. */

@@ -1,8 +1,8 @@
 // Models of any element that a table describes, made from the table itself.
 
 import fc from "fast-check";
-import type { ElementType, Field, Fields } from "../../src/drivers/domain/xml/table.js";
-import type { Value } from "../../src/drivers/domain/xml/values.js";
+import type { ElementType, Field, Fields } from "../../src/drivers/domain-xml/xml/table.js";
+import type { Value } from "../../src/drivers/domain-xml/xml/values.js";
 
 export const textOf = ({ range, looks, parse }: Value<unknown>): fc.Arbitrary<unknown> => {
   if (range !== undefined) return fc.integer({ min: range[0], max: range[1] });

@@ -1,9 +1,9 @@
 import type { Element } from "@xmldom/xmldom";
 import { describe, expect, test } from "vitest";
-import { domain } from "../../src/drivers/domain/table/domain.js";
-import { parseXml } from "../../src/drivers/domain/xml/parse.js";
-import { childrenOf } from "../../src/drivers/domain/xml/read.js";
-import type { ElementType } from "../../src/drivers/domain/xml/table.js";
+import { domain } from "../../src/drivers/domain-xml/schema/domain.js";
+import { parseXml } from "../../src/drivers/domain-xml/xml/parse.js";
+import { childrenOf } from "../../src/drivers/domain-xml/xml/read.js";
+import type { ElementType } from "../../src/drivers/domain-xml/xml/table.js";
 import { cases } from "./cases/all.js";
 import { build, words } from "./domains.js";
 

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Cookie, type Expected, readCookie } from "../../src/drivers/domain/cookie/cookie.js";
-import { CookieError } from "../../src/drivers/domain/cookie/errors.js";
-import * as sections from "../../src/drivers/domain/cookie/sections.js";
-import { writeCookie } from "../../src/drivers/domain/cookie/write.js";
-import { parseXml, printXml } from "../../src/drivers/domain/xml/parse.js";
-import { someText } from "../../src/drivers/domain/xml/values.js";
+import { parseXml, printXml } from "../../src/drivers/domain-xml/xml/parse.js";
+import { someText } from "../../src/drivers/domain-xml/xml/values.js";
+import { type Cookie, type Expected, readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
+import { CookieError } from "../../src/drivers/libvirt/cookie/errors.js";
+import * as sections from "../../src/drivers/libvirt/cookie/sections.js";
+import { writeCookie } from "../../src/drivers/libvirt/cookie/write.js";
 import { modelOf, textOf } from "./arbitrary.js";
 import { uuid } from "./domains.js";
 import { xmlTree } from "./trees.js";

@@ -1,8 +1,8 @@
 // Domains for tests: short to write, complete when they are read.
 
-import { type BuiltQemu, buildQemu } from "../../src/drivers/domain/build.js";
-import { type Domain, parseDomain } from "../../src/drivers/domain/domain.js";
-import { DomainXmlError, type Refusal } from "../../src/drivers/domain/xml/errors.js";
+import { type Domain, parseDomain } from "../../src/drivers/domain-xml/domain.js";
+import { type BuiltQemu, buildQemu } from "../../src/drivers/domain-xml/qemu-args/build.js";
+import { DomainXmlError, type Refusal } from "../../src/drivers/domain-xml/xml/errors.js";
 
 export const uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
 

@@ -2,16 +2,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { checkCompatibility } from "../../src/drivers/domain/compatibility.js";
-import { parseDomain } from "../../src/drivers/domain/domain.js";
+import { checkCompatibility } from "../../src/drivers/domain-xml/checks/compatibility.js";
 import {
   gatherQemuFacts,
   type HostFacts,
   type PathFact,
   pathFacts,
-} from "../../src/drivers/domain/host-facts.js";
-import type { Move } from "../../src/drivers/domain/incompatibility.js";
-import { systemClock } from "../../src/drivers/system.js";
+} from "../../src/drivers/domain-xml/checks/host-facts.js";
+import type { Move } from "../../src/drivers/domain-xml/checks/incompatibility.js";
+import { parseDomain } from "../../src/drivers/domain-xml/domain.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { cases } from "./cases/all.js";
 import { bare, uuid } from "./domains.js";
 

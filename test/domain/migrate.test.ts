@@ -2,8 +2,8 @@ import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod/mini";
-import { checkCompatibility } from "../../src/drivers/domain/compatibility.js";
-import { parseDomain } from "../../src/drivers/domain/domain.js";
+import { checkCompatibility } from "../../src/drivers/domain-xml/checks/compatibility.js";
+import { parseDomain } from "../../src/drivers/domain-xml/domain.js";
 import { buildFirmware, proofGuestOptions } from "../../src/guest/firmware.js";
 import {
   checkContinuity,

@@ -2,7 +2,7 @@
 
 import type { Element } from "@xmldom/xmldom";
 import fc from "fast-check";
-import { anyText } from "../../src/drivers/domain/xml/values.js";
+import { anyText } from "../../src/drivers/domain-xml/xml/values.js";
 
 const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((it) => !it.startsWith("xml"));
 const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((it) => anyText.looks.test(it));

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseDomain } from "../../src/drivers/domain/domain.js";
-import { DomainXmlError } from "../../src/drivers/domain/xml/errors.js";
-import { parseXml, printXml } from "../../src/drivers/domain/xml/parse.js";
+import { parseDomain } from "../../src/drivers/domain-xml/domain.js";
+import { DomainXmlError } from "../../src/drivers/domain-xml/xml/errors.js";
+import { parseXml, printXml } from "../../src/drivers/domain-xml/xml/parse.js";
 import { domainXml } from "./domains.js";
 import { structureOf, xmlTree } from "./trees.js";
 

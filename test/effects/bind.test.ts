@@ -1,8 +1,8 @@
 // Checks G3 and G5 where effects enter: the journal is first, every effect ends, and what is said is durable.
 
 import { describe, expect, test } from "vitest";
-import { localDestination, localSource } from "../../src/drivers/local-peers.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { localDestination, localSource } from "../../src/effects/in-process-peers.js";
 import { openDestination, openSource } from "../../src/effects/open.js";
 import type {
   DestinationFact,

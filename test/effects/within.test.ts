@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import * as z from "zod/mini";
-import { systemClock } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { within } from "../../src/effects/within.js";
 
 const collect = (): void => {

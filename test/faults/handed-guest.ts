@@ -1,7 +1,7 @@
 // A guest as one process hands it to another.
 
-import { type QemuHandle, QemuProcess, type QemuSpec } from "../../src/drivers/qemu/process.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { type QemuHandle, QemuProcess, type QemuSpec } from "../../src/drivers/qemu/process/process.js";
 import { asRunningGuest } from "../../src/guests.js";
 
 export interface HandedGuest {

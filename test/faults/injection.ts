@@ -1,7 +1,7 @@
 // Puts faults in at their places, each once, in the engine of this process.
 
 import { randomUUID } from "node:crypto";
-import { etcdFence } from "../../src/drivers/etcd-fence.js";
+import { etcdFence } from "../../src/drivers/fencing/etcd.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";

@@ -2,8 +2,8 @@
 
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { etcdFence, fenceByProof } from "../../src/drivers/etcd-fence.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { etcdFence, fenceByProof } from "../../src/drivers/fencing/etcd.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Around } from "../../src/effects/bind.js";
 import type { Clock, Fence } from "../../src/effects/ports.js";
 import { migrateWith } from "../../src/migrate.js";

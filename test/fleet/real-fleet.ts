@@ -1,9 +1,9 @@
 // A fleet of real switchoverds and small real guests on this machine, each guest counting; and what must hold of it.
 
 import { randomUUID } from "node:crypto";
-import { Redial } from "../../src/drivers/libvirt/redial.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { pause } from "../../src/effects/pause.js";
 import type { FleetFile } from "../../src/fleet/fleet-file.js";
 import { HostProcess, ProofDomain, type ProofWish, streams } from "../daemon/lab.js";

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openFileJournal } from "../../src/drivers/journal/file-journal.js";
-import { identify } from "../../src/drivers/qemu/proc.js";
+import { identify } from "../../src/drivers/platform/procfs.js";
 import { patienceMs } from "../support/patience.js";
 import { programArguments } from "../support/programs.js";
 

@@ -2,7 +2,7 @@
 // peer that dies while one is taken.
 
 import { describe, expect, test } from "vitest";
-import { measureDirtyRate } from "../../src/drivers/qemu/dirty-rate.js";
+import { measureDirtyRate } from "../../src/drivers/qemu/migration/dirty-rate.js";
 import type { Observation } from "../../src/effects/observe.js";
 import type { MigrateOptions } from "../../src/migrate.js";
 import type { Migration } from "../../src/migration.js";

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { addTlsCredentials, removeTlsCredentials } from "../../src/drivers/qemu/tls.js";
+import { addTlsCredentials, removeTlsCredentials } from "../../src/drivers/qemu/migration/tls.js";
 import type { RunningGuest } from "../../src/guests.js";
 import type { Migration } from "../../src/migration.js";
 import type { StreamWish } from "../../src/protocol/stream.js";

@@ -5,9 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { sandboxArgs } from "../../src/drivers/qemu/confinement.js";
-import { type Hosting, QemuProcess } from "../../src/drivers/qemu/process.js";
-import { systemClock as clock } from "../../src/drivers/system.js";
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
+import { sandboxArgs } from "../../src/drivers/qemu/process/confinement.js";
+import { type Hosting, QemuProcess } from "../../src/drivers/qemu/process/process.js";
 import { letThrough } from "../let-through.js";
 import { secondQemu } from "../second-qemu.js";
 

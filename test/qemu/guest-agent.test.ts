@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { syncTime } from "../../src/drivers/qemu/guest-agent.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { syncTime } from "../../src/drivers/qemu/guest/guest-agent.js";
 import { patienceMs } from "../support/patience.js";
 import { smallAgent } from "./small-agent.js";
 

@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { GuestLog, logFileOf } from "../../src/drivers/qemu/guest-log.js";
-import { QemuProcess } from "../../src/drivers/qemu/process.js";
-import { systemClock as clock } from "../../src/drivers/system.js";
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
+import { GuestLog, logFileOf } from "../../src/drivers/qemu/process/guest-log.js";
+import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
 
 function directory(): string {
   const made = mkdtempSync(join(tmpdir(), "log-"));

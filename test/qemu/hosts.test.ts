@@ -3,12 +3,12 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { keepHandle } from "../../src/drivers/qemu/handle-file.js";
-import { findDestination, findSource } from "../../src/drivers/qemu/hosts.js";
-import { type Image, keepImages, makeImages } from "../../src/drivers/qemu/images.js";
-import { isAlive } from "../../src/drivers/qemu/proc.js";
-import { QemuMuteError } from "../../src/drivers/qemu/process.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { isAlive } from "../../src/drivers/platform/procfs.js";
+import { findDestination, findSource } from "../../src/drivers/qemu/guest/recovery-records.js";
+import { keepHandle } from "../../src/drivers/qemu/process/handle-file.js";
+import { QemuMuteError } from "../../src/drivers/qemu/process/process.js";
+import { type Image, keepImages, makeImages } from "../../src/drivers/qemu/storage/images.js";
 import { goneQemu, muteQemu, web } from "../daemon/in-process.js";
 import { temporaryDirectory } from "../rpc/pair.js";
 import { testLimitMs } from "../support/patience.js";

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { decode, LineSplitter } from "../../src/drivers/qemu/monitor/codec.js";
 import { Monitor } from "../../src/drivers/qemu/monitor/commands.js";
 import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
@@ -12,7 +13,6 @@ import {
   QmpUnsentError,
 } from "../../src/drivers/qemu/monitor/errors.js";
 import type { RawEvent } from "../../src/drivers/qemu/monitor/session.js";
-import { systemClock } from "../../src/drivers/system.js";
 import { patienceMs } from "../support/patience.js";
 import { uncaughtDuring } from "../uncaught.js";
 import { type FakeQemu, fakeQemu, greeting, type Received } from "./fake-qemu.js";

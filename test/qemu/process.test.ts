@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
-import { identify, isAlive } from "../../src/drivers/qemu/proc.js";
-import { QemuGoneError, QemuProcess } from "../../src/drivers/qemu/process.js";
-import { systemClock as clock } from "../../src/drivers/system.js";
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
+import { identify, isAlive } from "../../src/drivers/platform/procfs.js";
+import { QemuGoneError, QemuProcess } from "../../src/drivers/qemu/process/process.js";
 
 const spec = () => ({
   name: "attach",

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod/mini";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { neededCapabilities } from "../../src/drivers/qemu/migration/option-table.js";
 import { commands, events } from "../../src/drivers/qemu/monitor/commands.js";
-import { QemuProcess } from "../../src/drivers/qemu/process.js";
-import { neededCapabilities } from "../../src/drivers/qemu/stream-table.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
 import { secondQemu } from "../second-qemu.js";
 import { patienceMs } from "../support/patience.js";
 

@@ -1,22 +1,22 @@
 import type { Socket } from "node:net";
 import { describe, expect, test } from "vitest";
-import { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
+import { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
 import {
   RpcDisconnectedError,
   RpcGivenUpError,
   RpcProtocolError,
   RpcTimeoutError,
   RpcUnsentError,
-} from "../../src/drivers/libvirt-rpc/errors.js";
-import { encodeFrame, type Frame, FrameSplitter } from "../../src/drivers/libvirt-rpc/frame.js";
-import { Keepalive, ping, pong } from "../../src/drivers/libvirt-rpc/keepalive.js";
-import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { qemu, remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { message, ownProgram, procedure, program } from "../../src/drivers/libvirt-rpc/program.js";
-import { type RpcClient, serve, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { nothing, string, uint } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { struct } from "../../src/drivers/libvirt-rpc/xdr-compound.js";
-import { systemClock } from "../../src/drivers/system.js";
+} from "../../src/drivers/libvirt/rpc/errors.js";
+import { encodeFrame, type Frame, FrameSplitter } from "../../src/drivers/libvirt/rpc/frame.js";
+import { Keepalive, ping, pong } from "../../src/drivers/libvirt/rpc/keepalive.js";
+import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { qemu, remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { message, ownProgram, procedure, program } from "../../src/drivers/libvirt/rpc/program.js";
+import { type RpcClient, serve, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { nothing, string, uint } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { struct } from "../../src/drivers/libvirt/rpc/xdr-compound.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Clock } from "../../src/effects/ports.js";
 import { uncaughtDuring } from "../uncaught.js";
 import { dialled, gate, pair, rawServer, until } from "./pair.js";

@@ -5,14 +5,14 @@ import {
   eventIds,
   features,
   lifecycleEvents,
-} from "../../src/drivers/libvirt-rpc/constants.js";
-import { FrameSplitter, type Header } from "../../src/drivers/libvirt-rpc/frame.js";
-import { ping, pong } from "../../src/drivers/libvirt-rpc/keepalive.js";
-import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { procedure, program } from "../../src/drivers/libvirt-rpc/program.js";
-import { serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { nothing } from "../../src/drivers/libvirt-rpc/xdr.js";
+} from "../../src/drivers/libvirt/rpc/constants.js";
+import { FrameSplitter, type Header } from "../../src/drivers/libvirt/rpc/frame.js";
+import { ping, pong } from "../../src/drivers/libvirt/rpc/keepalive.js";
+import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { procedure, program } from "../../src/drivers/libvirt/rpc/program.js";
+import { serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { nothing } from "../../src/drivers/libvirt/rpc/xdr.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "./libvirtd.js";
 import { pair, rawServer, until } from "./pair.js";
 

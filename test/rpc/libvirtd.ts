@@ -1,8 +1,8 @@
 // Real libvirtds for tests, each ended with its test.
 
 import { onTestFinished } from "vitest";
-import { type OpenConnection, type OpenOptions, openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { type OpenConnection, type OpenOptions, openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { type Libvirtd, type LibvirtdOptions, launchLibvirtd } from "./launch-libvirtd.js";
 
 export { hasLibvirtd } from "./launch-libvirtd.js";

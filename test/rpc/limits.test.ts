@@ -2,15 +2,15 @@
 
 import { connect as connectTcp, type Socket } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { message, ownProgram, procedure, program } from "../../src/drivers/libvirt-rpc/program.js";
-import { RpcServer, type ServerOptions } from "../../src/drivers/libvirt-rpc/server.js";
-import { serve, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { sparingLog } from "../../src/drivers/libvirt-rpc/sparing-log.js";
-import { nothing, opaque, uint } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { struct } from "../../src/drivers/libvirt-rpc/xdr-compound.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { message, ownProgram, procedure, program } from "../../src/drivers/libvirt/rpc/program.js";
+import { RpcServer, type ServerOptions } from "../../src/drivers/libvirt/rpc/server.js";
+import { serve, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { sparingLog } from "../../src/drivers/libvirt/rpc/sparing-log.js";
+import { nothing, opaque, uint } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { struct } from "../../src/drivers/libvirt/rpc/xdr-compound.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { patienceMs } from "../support/patience.js";
 import { pair, temporaryDirectory, until } from "./pair.js";
 import { Authority, hasOpenssl } from "./pki.js";

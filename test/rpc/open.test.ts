@@ -1,12 +1,12 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { RpcConnectError } from "../../src/drivers/libvirt-rpc/errors.js";
-import { LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { openConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import type { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { RpcServer } from "../../src/drivers/libvirt-rpc/server.js";
-import { type Handlers, serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import { parseUri, type UriSurroundings } from "../../src/drivers/libvirt-rpc/uri.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { RpcConnectError } from "../../src/drivers/libvirt/rpc/errors.js";
+import { LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { openConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import type { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { RpcServer } from "../../src/drivers/libvirt/rpc/server.js";
+import { type Handlers, serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import { parseUri, type UriSurroundings } from "../../src/drivers/libvirt/rpc/uri.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { pair, rawServer } from "./pair.js";
 
 const root: UriSurroundings = { readOnly: false, sessionDirectory: undefined };

@@ -5,9 +5,9 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
-import { RpcServer, type ServerOptions } from "../../src/drivers/libvirt-rpc/server.js";
-import { systemClock } from "../../src/drivers/system.js";
+import { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { RpcServer, type ServerOptions } from "../../src/drivers/libvirt/rpc/server.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), "rpc-"));

@@ -2,19 +2,19 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { finished } from "node:stream/promises";
 import { describe, expect, test } from "vitest";
-import { RpcConnection } from "../../src/drivers/libvirt-rpc/client.js";
+import { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
 import {
   RpcDisconnectedError,
   RpcStreamAbortedError,
   RpcTimeoutError,
-} from "../../src/drivers/libvirt-rpc/errors.js";
-import { encodeFrame, type Frame, FrameSplitter, type Header } from "../../src/drivers/libvirt-rpc/frame.js";
-import { LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { opensStream, ownProgram, procedure, program } from "../../src/drivers/libvirt-rpc/program.js";
-import { type Handlers, serve } from "../../src/drivers/libvirt-rpc/service.js";
-import type { RpcStream } from "../../src/drivers/libvirt-rpc/stream.js";
-import { nothing } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { systemClock } from "../../src/drivers/system.js";
+} from "../../src/drivers/libvirt/rpc/errors.js";
+import { encodeFrame, type Frame, FrameSplitter, type Header } from "../../src/drivers/libvirt/rpc/frame.js";
+import { LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { opensStream, ownProgram, procedure, program } from "../../src/drivers/libvirt/rpc/program.js";
+import { type Handlers, serve } from "../../src/drivers/libvirt/rpc/service.js";
+import type { RpcStream } from "../../src/drivers/libvirt/rpc/stream.js";
+import { nothing } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
 import { dialled, gate, pair, rawServer, until } from "./pair.js";
 
 const mebibyte = 1024 * 1024;

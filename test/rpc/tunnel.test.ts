@@ -1,11 +1,11 @@
 import { pipeline } from "node:stream/promises";
 import { describe, expect, test } from "vitest";
-import { domainStates, jobTypes } from "../../src/drivers/libvirt-rpc/constants.js";
-import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import type { OpenConnection } from "../../src/drivers/libvirt-rpc/open.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import { serveRemote } from "../../src/drivers/libvirt-rpc/service.js";
-import type { RpcStream } from "../../src/drivers/libvirt-rpc/stream.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.js";
+import { errorCodes, errorDomains, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import type { OpenConnection } from "../../src/drivers/libvirt/rpc/open.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { serveRemote } from "../../src/drivers/libvirt/rpc/service.js";
+import type { RpcStream } from "../../src/drivers/libvirt/rpc/stream.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "./libvirtd.js";
 import { pair } from "./pair.js";
 

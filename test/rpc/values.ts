@@ -2,8 +2,8 @@
 // every wish out of drawn numbers.
 
 import fc, { type GeneratorValue } from "fast-check";
-import type { Xdr } from "../../src/drivers/libvirt-rpc/xdr.js";
-import { XdrReader } from "../../src/drivers/libvirt-rpc/xdr-bytes.js";
+import type { Xdr } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { XdrReader } from "../../src/drivers/libvirt/rpc/xdr-bytes.js";
 
 const characters = ["a", "z", "-", "ü", "€", "🖥", "\ufeff"].map((it) => Buffer.from(it));
 const longestDrawn = 9;

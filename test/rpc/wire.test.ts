@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { RpcProtocolError } from "../../src/drivers/libvirt-rpc/errors.js";
-import { encodeFrame, FrameSplitter, type Header } from "../../src/drivers/libvirt-rpc/frame.js";
-import { ping, pong } from "../../src/drivers/libvirt-rpc/keepalive.js";
-import { errorStruct, LibvirtError } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
-import { migrateParams } from "../../src/drivers/libvirt-rpc/libvirt-types.js";
-import { remote } from "../../src/drivers/libvirt-rpc/procedures.js";
-import type { Message, Procedure } from "../../src/drivers/libvirt-rpc/program.js";
-import { decode, encode, type Xdr } from "../../src/drivers/libvirt-rpc/xdr.js";
+import { RpcProtocolError } from "../../src/drivers/libvirt/rpc/errors.js";
+import { encodeFrame, FrameSplitter, type Header } from "../../src/drivers/libvirt/rpc/frame.js";
+import { ping, pong } from "../../src/drivers/libvirt/rpc/keepalive.js";
+import { errorStruct, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { migrateParams } from "../../src/drivers/libvirt/rpc/libvirt-types.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import type { Message, Procedure } from "../../src/drivers/libvirt/rpc/program.js";
+import { decode, encode, type Xdr } from "../../src/drivers/libvirt/rpc/xdr.js";
 
 /** Groups of hexadecimal digits, and words in quotes. */
 const bytesOf = (text: string): Buffer =>

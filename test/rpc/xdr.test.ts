@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { errorStruct } from "../../src/drivers/libvirt-rpc/libvirt-error.js";
+import { errorStruct } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
 import {
   characters,
   domainList,
   migrateParams,
   type TypedParam,
   uuid,
-} from "../../src/drivers/libvirt-rpc/libvirt-types.js";
-import { qemu, remote } from "../../src/drivers/libvirt-rpc/procedures.js";
+} from "../../src/drivers/libvirt/rpc/libvirt-types.js";
+import { qemu, remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import {
   bool,
   decode,
@@ -26,9 +26,9 @@ import {
   ushort,
   words,
   type Xdr,
-} from "../../src/drivers/libvirt-rpc/xdr.js";
-import { XdrError, XdrReader } from "../../src/drivers/libvirt-rpc/xdr-bytes.js";
-import { array, optional, struct } from "../../src/drivers/libvirt-rpc/xdr-compound.js";
+} from "../../src/drivers/libvirt/rpc/xdr.js";
+import { XdrError, XdrReader } from "../../src/drivers/libvirt/rpc/xdr-bytes.js";
+import { array, optional, struct } from "../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { valuesOf } from "./values.js";
 
 const types: readonly (readonly [string, Xdr<unknown>])[] = [

@@ -1,8 +1,8 @@
 // Checks the QEMU of a quarantined guest before an operator adopts it: it must respond, and must hold all of the guest's
 // memory.
 
-import type { GuestLog } from "../../drivers/qemu/guest-log.js";
-import { QemuProcess } from "../../drivers/qemu/process.js";
+import type { GuestLog } from "../../drivers/qemu/process/guest-log.js";
+import { QemuProcess } from "../../drivers/qemu/process/process.js";
 import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
 import { no } from "../rpc/errors.js";

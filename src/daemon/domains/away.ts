@@ -1,8 +1,8 @@
 // Asks the host that has a guest to give it up, so that this one may start it; and tells another host that this one has
 // given it up. Upholds G1: the other host has recorded that the guest is away from it before this one starts anything.
 
-import { openConnection } from "../../drivers/libvirt-rpc/open.js";
-import { own } from "../../drivers/libvirt-rpc/own-procedures.js";
+import { openConnection } from "../../drivers/libvirt/rpc/open.js";
+import { own } from "../../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/answer.js";
 import { connectionUri } from "../../protocol/peer-text.js";

@@ -1,14 +1,15 @@
 // Binds the domain machine to QEMU and to the records on disk, once for all domains of a process.
 
 import { fromPromise } from "xstate";
-import { filesOf } from "../../drivers/domain/build.js";
-import { parseDomain } from "../../drivers/domain/domain.js";
-import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
-import { answering, endProcess } from "../../drivers/qemu/answers.js";
-import { giveTo } from "../../drivers/qemu/confinement.js";
-import { handleIn, keepHandle } from "../../drivers/qemu/handle-file.js";
-import { isAlive } from "../../drivers/qemu/proc.js";
-import { QemuProcess } from "../../drivers/qemu/process.js";
+import { parseDomain } from "../../drivers/domain-xml/domain.js";
+import { filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
+import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
+import { isAlive } from "../../drivers/platform/procfs.js";
+import { answering } from "../../drivers/qemu/monitor/to-result.js";
+import { giveTo } from "../../drivers/qemu/process/confinement.js";
+import { endProcess } from "../../drivers/qemu/process/end-process.js";
+import { handleIn, keepHandle } from "../../drivers/qemu/process/handle-file.js";
+import { QemuProcess } from "../../drivers/qemu/process/process.js";
 import { asRunningGuest } from "../../guests.js";
 import type { StartRequest } from "../../machines/domain/context.js";
 import { domainMachine } from "../../machines/domain/machine.js";

@@ -1,7 +1,7 @@
 // Which QEMUs a guest that another host sends may name as its emulator. It would be run with this daemon's privileges: a
 // peer chooses among those that this host has been configured for. A definition that is made here may name any.
 
-import type { Domain } from "../../drivers/domain/domain.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { isIn } from "../../protocol/peer-text.js";
 import { quoted } from "../../protocol/printable.js";
 import type { DaemonConfig } from "../config.js";

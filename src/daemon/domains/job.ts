@@ -1,7 +1,7 @@
 // What is being done with a domain, or was done last, as its clients see it: a migration out of this host, or into it.
 
-import { jobTypes } from "../../drivers/libvirt-rpc/constants.js";
-import type { TypedParam } from "../../drivers/libvirt-rpc/libvirt-types.js";
+import { jobTypes } from "../../drivers/libvirt/rpc/constants.js";
+import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import { type DiskProgress, expectedRestMs, type Progress } from "../../protocol/convergence.js";
 import type { Abort } from "../../protocol/messages.js";
 

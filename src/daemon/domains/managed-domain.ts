@@ -1,8 +1,8 @@
 // A domain as the daemon has it, and libvirt's numbers for what it is in and what happens to it.
 
 import type { ActorRefFrom } from "xstate";
-import type { Domain } from "../../drivers/domain/domain.js";
-import type { domainStates, lifecycleEvents } from "../../drivers/libvirt-rpc/constants.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import type { domainStates, lifecycleEvents } from "../../drivers/libvirt/rpc/constants.js";
 import type { RunningGuest } from "../../guests.js";
 import type { domainMachine } from "../../machines/domain/machine.js";
 import type { Cause } from "../../protocol/answer.js";

@@ -3,12 +3,12 @@
 
 import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type BuiltQemu, binaryOf, buildQemu } from "../../drivers/domain/build.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import { gatherQemuFacts, type QemuFacts } from "../../drivers/domain/host-facts.js";
-import { DomainXmlError } from "../../drivers/domain/xml/errors.js";
-import { killByArgument } from "../../drivers/qemu/proc.js";
-import type { Hosting } from "../../drivers/qemu/process.js";
+import { gatherQemuFacts, type QemuFacts } from "../../drivers/domain-xml/checks/host-facts.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { type BuiltQemu, binaryOf, buildQemu } from "../../drivers/domain-xml/qemu-args/build.js";
+import { DomainXmlError } from "../../drivers/domain-xml/xml/errors.js";
+import { killByArgument } from "../../drivers/platform/procfs.js";
+import type { Hosting } from "../../drivers/qemu/process/process.js";
 import type { Clock } from "../../effects/ports.js";
 import { no } from "../rpc/errors.js";
 

@@ -3,8 +3,8 @@
 
 import { join } from "node:path";
 import * as z from "zod/mini";
-import { handle } from "../../drivers/qemu/handle-file.js";
-import { FileStore } from "./file-store.js";
+import { FileStore } from "../../drivers/platform/file-store.js";
+import { handle } from "../../drivers/qemu/process/handle-file.js";
 
 const presence = z.object({
   xml: z.string(),

@@ -1,11 +1,11 @@
 // What a restarted host holds of its guests: each is attached again, proven gone, or quarantined with the reason, before
 // the host answers any question about it. Upholds G1 and G3: what cannot be read counts neither as running nor as gone.
 
-import { type Domain, parseDomain } from "../../drivers/domain/domain.js";
-import { endProcess } from "../../drivers/qemu/answers.js";
-import { handleIn } from "../../drivers/qemu/handle-file.js";
-import { isAlive } from "../../drivers/qemu/proc.js";
-import { QemuGoneError, type QemuHandle, QemuProcess } from "../../drivers/qemu/process.js";
+import { type Domain, parseDomain } from "../../drivers/domain-xml/domain.js";
+import { isAlive } from "../../drivers/platform/procfs.js";
+import { endProcess } from "../../drivers/qemu/process/end-process.js";
+import { handleIn } from "../../drivers/qemu/process/handle-file.js";
+import { QemuGoneError, type QemuHandle, QemuProcess } from "../../drivers/qemu/process/process.js";
 import { pause } from "../../effects/pause.js";
 import { asRunningGuest } from "../../guests.js";
 import type { Found } from "../../machines/domain/machine.js";

@@ -3,16 +3,16 @@
 
 import { join } from "node:path";
 import { createActor } from "xstate";
-import type { BuiltQemu } from "../../drivers/domain/build.js";
-import { type Domain, parseDomain } from "../../drivers/domain/domain.js";
-import type { QemuFacts } from "../../drivers/domain/host-facts.js";
-import { DomainXmlError } from "../../drivers/domain/xml/errors.js";
-import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
-import { GuestLog } from "../../drivers/qemu/guest-log.js";
-import { brokenInPostcopy } from "../../drivers/qemu/migration-status.js";
+import type { QemuFacts } from "../../drivers/domain-xml/checks/host-facts.js";
+import { type Domain, parseDomain } from "../../drivers/domain-xml/domain.js";
+import type { BuiltQemu } from "../../drivers/domain-xml/qemu-args/build.js";
+import { DomainXmlError } from "../../drivers/domain-xml/xml/errors.js";
+import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
+import { brokenInPostcopy } from "../../drivers/qemu/migration/migration-status.js";
 import type { Monitor } from "../../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../../drivers/qemu/monitor/errors.js";
-import type { Hosting, QemuHandle } from "../../drivers/qemu/process.js";
+import { GuestLog } from "../../drivers/qemu/process/guest-log.js";
+import type { Hosting, QemuHandle } from "../../drivers/qemu/process/process.js";
 import { apart } from "../../effects/apart.js";
 import type { Clock } from "../../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../../guests.js";

@@ -1,6 +1,6 @@
 // The answers of a migration's sides as libvirt's errors.
 
-import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import type { Answer } from "../../protocol/answer.js";
 import { describeFailure, type Failure } from "../../protocol/failures.js";
 import { no } from "../rpc/errors.js";

@@ -1,12 +1,12 @@
 // The cookies of the steps, as this host writes and reads them: libvirt's sections, and one of our own.
 
-import { type Cookie, readCookie } from "../../drivers/domain/cookie/cookie.js";
-import { CookieError } from "../../drivers/domain/cookie/errors.js";
-import { type CookieFeature, cookieFeatures } from "../../drivers/domain/cookie/sections.js";
-import { writeCookie } from "../../drivers/domain/cookie/write.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import { streamWishOf } from "../../drivers/libvirt/stream-wish.js";
-import { neededCapabilities } from "../../drivers/qemu/stream-table.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
+import { type Cookie, readCookie } from "../../drivers/libvirt/cookie/cookie.js";
+import { CookieError } from "../../drivers/libvirt/cookie/errors.js";
+import { type CookieFeature, cookieFeatures } from "../../drivers/libvirt/cookie/sections.js";
+import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
+import { neededCapabilities } from "../../drivers/qemu/migration/option-table.js";
 import type { GuestDescription, Identity, Prepared } from "../../protocol/messages.js";
 import { connectionUri, type StreamAddress, streamAddress } from "../../protocol/peer-text.js";
 import type { StreamWish } from "../../protocol/stream.js";

@@ -2,14 +2,14 @@
 // where their copies are taken. Facts: facts/libvirt-migration-detail.md, Begin 4 to 6 and Prepare 6.
 
 import { statSync } from "node:fs";
-import type { Cookie } from "../../drivers/domain/cookie/cookie.js";
-import { diskId } from "../../drivers/domain/hardware.js";
-import type { Disk } from "../../drivers/domain/table/disk.js";
-import type { DomainModel } from "../../drivers/domain/table/domain.js";
-import type { MigrateParameters } from "../../drivers/libvirt/flags.js";
-import { type BlockDevice, blockDevices } from "../../drivers/qemu/block-devices.js";
-import type { Image } from "../../drivers/qemu/images.js";
-import type { StorageCopy } from "../../drivers/qemu/source-guest.js";
+import { diskId } from "../../drivers/domain-xml/schema/derived-properties.js";
+import type { Disk } from "../../drivers/domain-xml/schema/disk.js";
+import type { DomainModel } from "../../drivers/domain-xml/schema/domain.js";
+import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
+import type { Cookie } from "../../drivers/libvirt/cookie/cookie.js";
+import type { StorageCopy } from "../../drivers/qemu/guest/source-guest.js";
+import { type BlockDevice, blockDevices } from "../../drivers/qemu/storage/block-devices.js";
+import type { Image } from "../../drivers/qemu/storage/images.js";
 import type { RunningGuest } from "../../guests.js";
 import type { CopiedDisk, GuestDescription } from "../../protocol/messages.js";
 import {

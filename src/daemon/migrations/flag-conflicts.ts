@@ -1,7 +1,7 @@
 // What libvirt does not let be asked for together, whatever the guest is, with its codes: checked by each side, at each
 // step that a client asks. Facts: facts/libvirt-migration-detail.md, Prepare 2 and Begin 4.
 
-import { streamRefusal, streamWishOf } from "../../drivers/libvirt/stream-wish.js";
+import { streamRefusal, streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
 import { messageOf } from "../../protocol/answer.js";
 import { checkStream } from "../../protocol/stream.js";
 import { no } from "../rpc/errors.js";

@@ -2,19 +2,23 @@
 
 import { type SnapshotFrom, waitFor } from "xstate";
 import * as z from "zod/mini";
-import { filesOf } from "../../drivers/domain/build.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import { parseDomain } from "../../drivers/domain/domain.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { parseDomain } from "../../drivers/domain-xml/domain.js";
+import { filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { interrupted, wokenDestination } from "../../drivers/journal/story.js";
-import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
-import { type DestinationActor, localDestination } from "../../drivers/local-peers.js";
-import { endProcess } from "../../drivers/qemu/answers.js";
-import { QemuDestinationGuest, type Transport } from "../../drivers/qemu/destination-guest.js";
-import { type DestinationHost, findDestination, streamWish } from "../../drivers/qemu/hosts.js";
-import type { Image } from "../../drivers/qemu/images.js";
-import type { ListenAt } from "../../drivers/qemu/listen-at.js";
-import { isAlive } from "../../drivers/qemu/proc.js";
+import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
+import { isAlive } from "../../drivers/platform/procfs.js";
+import { QemuDestinationGuest, type Transport } from "../../drivers/qemu/guest/destination-guest.js";
+import {
+  type DestinationHost,
+  findDestination,
+  streamWish,
+} from "../../drivers/qemu/guest/recovery-records.js";
+import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
+import { endProcess } from "../../drivers/qemu/process/end-process.js";
+import type { Image } from "../../drivers/qemu/storage/images.js";
+import { type DestinationActor, localDestination } from "../../effects/in-process-peers.js";
 import { type Opened, openDestination } from "../../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../../effects/ports.js";
 import { asRunningGuest, type RunningGuest } from "../../guests.js";

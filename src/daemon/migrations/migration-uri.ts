@@ -1,8 +1,8 @@
 // Where the memory stream of a guest that comes in is received, and what the source is told of it, by libvirt's rules
 // (facts/libvirt-migration-detail.md, Prepare 1).
 
-import type { MigrateParameters } from "../../drivers/libvirt/flags.js";
-import type { ListenAt } from "../../drivers/qemu/listen-at.js";
+import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
+import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
 import { hostName, type SocketPath } from "../../protocol/peer-text.js";
 import type { DaemonConfig } from "../config.js";
 import { orRefuse, reachOf } from "../reach.js";

@@ -1,8 +1,8 @@
 // Migrations that an orchestrator has named: one is begun once under its id, joined while it is under way, and told of when it
 // has ended, however often it is asked for and by whom. It depends on no connection.
 
-import type { MigrateFlag } from "../../drivers/libvirt/flags.js";
-import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import type { MigrateFlag } from "../../drivers/libvirt/client/flags.js";
+import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { describeFailure } from "../../protocol/failures.js";
 import type { Host } from "../host.js";
 import { no } from "../rpc/errors.js";

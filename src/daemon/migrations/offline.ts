@@ -2,13 +2,13 @@
 // started only when the source has given the guest up, durably. The source does that in Confirm and tells the destination;
 // if either is lost, the destination asks before it starts the guest.
 
-import { writeCookie } from "../../drivers/domain/cookie/write.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import { bitsForDestination, type MigrateFlag } from "../../drivers/libvirt/flags.js";
-import { featuresOf, negotiateAsSource } from "../../drivers/libvirt/negotiation.js";
-import { Redial } from "../../drivers/libvirt/redial.js";
-import { stepCalls } from "../../drivers/libvirt/step-calls.js";
-import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { bitsForDestination, type MigrateFlag } from "../../drivers/libvirt/client/flags.js";
+import { featuresOf, negotiateAsSource } from "../../drivers/libvirt/client/negotiation.js";
+import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
+import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
+import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { messageOf } from "../../protocol/answer.js";
 import { tellConceded } from "../domains/away.js";
 import { checkEmulator } from "../domains/emulators.js";

@@ -2,17 +2,17 @@
 
 import { waitFor } from "xstate";
 import * as z from "zod/mini";
-import { type Domain, parseDomain } from "../../drivers/domain/domain.js";
+import { type Domain, parseDomain } from "../../drivers/domain-xml/domain.js";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { interrupted, wokenSource } from "../../drivers/journal/story.js";
-import { SettlePeer } from "../../drivers/libvirt/settle-peer.js";
-import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
-import { localSource, type SourceActor } from "../../drivers/local-peers.js";
-import { endProcess } from "../../drivers/qemu/answers.js";
-import { findSource, type SourceHost, streamWish } from "../../drivers/qemu/hosts.js";
-import { isAlive } from "../../drivers/qemu/proc.js";
-import { QemuSourceGuest, type StorageCopy } from "../../drivers/qemu/source-guest.js";
+import { SettlePeer } from "../../drivers/libvirt/client/settle-peer.js";
+import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
+import { isAlive } from "../../drivers/platform/procfs.js";
+import { findSource, type SourceHost, streamWish } from "../../drivers/qemu/guest/recovery-records.js";
+import { QemuSourceGuest, type StorageCopy } from "../../drivers/qemu/guest/source-guest.js";
+import { endProcess } from "../../drivers/qemu/process/end-process.js";
 import { endRelay, Relay, relayDirectory } from "../../drivers/relay/relay.js";
+import { localSource, type SourceActor } from "../../effects/in-process-peers.js";
 import { type Opened, openSource } from "../../effects/open.js";
 import { pause } from "../../effects/pause.js";
 import type { SourceGuest, SourcePeer } from "../../effects/ports.js";

@@ -5,23 +5,23 @@ import { waitFor } from "xstate";
 import * as z from "zod/mini";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator } from "../../drivers/journal/story.js";
-import { noSteps, type Steps } from "../../drivers/libvirt/arrival.js";
+import { noSteps, type Steps } from "../../drivers/libvirt/client/arrival.js";
 import {
   areParameters,
   bitsOf,
   flagsOf,
   type MigrateFlag,
   type MigrateParameters,
-} from "../../drivers/libvirt/flags.js";
-import { checkAskedById, featuresOf, negotiateAsSource } from "../../drivers/libvirt/negotiation.js";
-import { hostUuidAt, sameHost } from "../../drivers/libvirt/other-host.js";
-import { remoteDestination, type Travelling } from "../../drivers/libvirt/peers.js";
-import { Redial } from "../../drivers/libvirt/redial.js";
-import { type StepCalls, stepCalls } from "../../drivers/libvirt/step-calls.js";
-import { connectionUri } from "../../drivers/peer-text.js";
+} from "../../drivers/libvirt/client/flags.js";
+import { checkAskedById, featuresOf, negotiateAsSource } from "../../drivers/libvirt/client/negotiation.js";
+import { hostUuidAt, sameHost } from "../../drivers/libvirt/client/other-host.js";
+import { remoteDestination, type Travelling } from "../../drivers/libvirt/client/peers.js";
+import { type StepCalls, stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
+import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
 import { openCoordinator } from "../../effects/open.js";
 import type { DestinationPeer, SourcePeer } from "../../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../../machines/coordinator/machine.js";
+import { connectionUri } from "../../protocol/address-schemas.js";
 import { type Answer, done, failed } from "../../protocol/answer.js";
 import type { GuestDescription, Prepared } from "../../protocol/messages.js";
 import { anywhere, type ConnectionUri, type StreamAddress } from "../../protocol/peer-text.js";

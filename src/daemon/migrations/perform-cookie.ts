@@ -1,9 +1,9 @@
 // What the source tells in Perform's cookie for the destination to keep: how much was moved and how long it took, and the
 // definition when it is another one than what runs. It is never a reason to fail: the guest has been handed over.
 
-import { type Cookie, readCookie } from "../../drivers/domain/cookie/cookie.js";
-import { cookieFeatures } from "../../drivers/domain/cookie/sections.js";
-import { writeCookie } from "../../drivers/domain/cookie/write.js";
+import { type Cookie, readCookie } from "../../drivers/libvirt/cookie/cookie.js";
+import { cookieFeatures } from "../../drivers/libvirt/cookie/sections.js";
+import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
 import { messageOf } from "../../protocol/answer.js";
 import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";

@@ -1,16 +1,16 @@
 // All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
 // Every form of a step (Params, fixed) comes here with the same words.
 
-import { CookieError } from "../../drivers/domain/cookie/errors.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import { memoryKiB } from "../../drivers/domain/table/system.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
-import type { MigrateParameters } from "../../drivers/libvirt/flags.js";
-import { streamWishOf } from "../../drivers/libvirt/stream-wish.js";
-import { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
-import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
-import type { RpcStream } from "../../drivers/libvirt-rpc/stream.js";
-import { QemuMuteError } from "../../drivers/qemu/process.js";
+import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
+import { streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
+import { CookieError } from "../../drivers/libvirt/cookie/errors.js";
+import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
+import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
+import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
+import { QemuMuteError } from "../../drivers/qemu/process/process.js";
 import { endOtherRelays } from "../../drivers/relay/relay.js";
 import { pause } from "../../effects/pause.js";
 import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";

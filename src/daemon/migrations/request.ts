@@ -1,15 +1,15 @@
 // The words of a step, whatever the form of the call that brings them: read, and what is not supported refused by name.
 
-import type { Domain } from "../../drivers/domain/domain.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
 import {
   flagsOf,
   isWrong,
   type MigrateFlag,
   type MigrateParameters,
   parametersOf,
-} from "../../drivers/libvirt/flags.js";
-import { refusedFlags, refusedParameters } from "../../drivers/libvirt/virsh-options.js";
-import type { TypedParam } from "../../drivers/libvirt-rpc/libvirt-types.js";
+} from "../../drivers/libvirt/client/flags.js";
+import { refusedFlags, refusedParameters } from "../../drivers/libvirt/client/virsh-options.js";
+import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { Domains } from "../domains/registry.js";
 import { no } from "../rpc/errors.js";
 

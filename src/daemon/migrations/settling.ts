@@ -2,7 +2,7 @@
 // post-copy that lost its connection connects again. Upholds G1 and G3: a decision is durable before the host answers with it,
 // and missing knowledge does not count as a refusal.
 
-import type { LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { answerOfHost } from "../../protocol/host-evidence.js";
 import type { Identity, Reconnection, Settled } from "../../protocol/messages.js";
 import type { Unreadable } from "../domains/recovery.js";

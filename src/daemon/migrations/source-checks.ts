@@ -1,10 +1,13 @@
 // Whether a guest may leave as it is asked: asked in Begin, before anything is touched. The same guest hardware, and disks
 // that the other host sees as this one does, which UNSAFE waives.
 
-import { binaryOf } from "../../drivers/domain/build.js";
-import { checkCompatibility } from "../../drivers/domain/compatibility.js";
-import type { Domain } from "../../drivers/domain/domain.js";
-import type { Incompatibility, IncompatibilityCode } from "../../drivers/domain/incompatibility.js";
+import { checkCompatibility } from "../../drivers/domain-xml/checks/compatibility.js";
+import type {
+  Incompatibility,
+  IncompatibilityCode,
+} from "../../drivers/domain-xml/checks/incompatibility.js";
+import type { Domain } from "../../drivers/domain-xml/domain.js";
+import { binaryOf } from "../../drivers/domain-xml/qemu-args/build.js";
 import { isBrokenInPostcopy, type ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { hostFacts } from "../host-facts.js";

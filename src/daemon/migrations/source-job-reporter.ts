@@ -2,7 +2,7 @@
 // when the memory is over there. It changes nothing about the migration.
 
 import type { SnapshotFrom } from "xstate";
-import type { SourceActor } from "../../drivers/local-peers.js";
+import type { SourceActor } from "../../effects/in-process-peers.js";
 import type { Clock } from "../../effects/ports.js";
 import { topState } from "../../machines/shared/state-name.js";
 import { metaIn } from "../../machines/shared/states.js";

@@ -4,7 +4,7 @@
 import * as z from "zod/mini";
 import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { hasEnded, summaryOf } from "../../drivers/journal/summary.js";
-import { handle } from "../../drivers/qemu/handle-file.js";
+import { handle } from "../../drivers/qemu/process/handle-file.js";
 import { isFinal } from "../../machines/shared/states.js";
 import { isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Identity } from "../../protocol/messages.js";

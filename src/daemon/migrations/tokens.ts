@@ -1,9 +1,9 @@
 // The newest migration that each guest was ever moved by here, as far as its id carries a token. Upholds G1 against
 // orchestrators: one that was replaced, and does not know it, can move nothing any more.
 
+import { FileStore } from "../../drivers/platform/file-store.js";
 import type { Clock } from "../../effects/ports.js";
 import { admits, tokenIn } from "../../protocol/migration-token.js";
-import { FileStore } from "../domains/file-store.js";
 import { no } from "../rpc/errors.js";
 
 /** Clocks of hosts and orchestrators differ by this at most. */

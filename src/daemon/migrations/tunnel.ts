@@ -5,9 +5,9 @@ import { mkdir, rm } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { Redial } from "../../drivers/libvirt/redial.js";
-import { prepareTunnel, type StepCalls } from "../../drivers/libvirt/step-calls.js";
-import type { RpcStream } from "../../drivers/libvirt-rpc/stream.js";
+import { prepareTunnel, type StepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
+import type { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
+import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 
 export const oneWay =

@@ -1,7 +1,7 @@
 // The host as libvirt's clients want to know it: enough for virsh, virt-manager and their like to see what can run here.
 
 import { DOMImplementation } from "@xmldom/xmldom";
-import { printXml } from "../../drivers/domain/xml/parse.js";
+import { printXml } from "../../drivers/domain-xml/xml/parse.js";
 import type { Host } from "../host.js";
 
 export function capabilities({ config }: Host): string {

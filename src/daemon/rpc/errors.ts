@@ -1,6 +1,6 @@
 // How the daemon says no: libvirt's codes, its own words.
 
-import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt-rpc/libvirt-error.js";
+import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { printable, printableLines } from "../../protocol/printable.js";
 
 /** libvirt puts a sentence before the detail, which clients and people know errors by. */

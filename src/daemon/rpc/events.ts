@@ -1,8 +1,8 @@
 // Who wants to hear what happens to domains, and telling them: by callback ids, or in the old form without.
 
-import { eventIds, lifecycleEvents } from "../../drivers/libvirt-rpc/constants.js";
-import { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import type { RpcClient } from "../../drivers/libvirt-rpc/service.js";
+import { eventIds, lifecycleEvents } from "../../drivers/libvirt/rpc/constants.js";
+import { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { finishedStats } from "../domains/job.js";
 import type { LifecycleEvent, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";

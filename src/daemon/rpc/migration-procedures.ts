@@ -1,11 +1,11 @@
 // The steps in each form that libvirt's clients know: version 3 with extensible parameters, version 3 fixed, and version 2.
 // Every form comes down to the same five functions.
 
-import { version2NeedsIds } from "../../drivers/libvirt/negotiation.js";
-import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
-import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import type { Handlers, RpcClient } from "../../drivers/libvirt-rpc/service.js";
-import type { RpcStream } from "../../drivers/libvirt-rpc/stream.js";
+import { version2NeedsIds } from "../../drivers/libvirt/client/negotiation.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
+import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import type { Handlers, RpcClient } from "../../drivers/libvirt/rpc/service.js";
+import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import type { Host } from "../host.js";
 import { readPrepareCookie } from "../migrations/cookies.js";
 import { checkTogether } from "../migrations/flag-conflicts.js";

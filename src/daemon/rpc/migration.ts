@@ -1,8 +1,8 @@
 // libvirt's procedures of migration: the steps, and what is asked or changed while one is under way.
 
-import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
-import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import type { Handlers } from "../../drivers/libvirt-rpc/service.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
+import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
 import { checkLimits, type Limits } from "../../protocol/convergence.js";
 import { finishedStats, jobInfo, jobStats } from "../domains/job.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";

@@ -1,7 +1,7 @@
 // What a switchoverd is asked beside libvirt's own procedures: by sources that settle, by orchestrators, by operators.
 
-import { decisions, moveEnds, own, reconnections } from "../../drivers/libvirt-rpc/own-procedures.js";
-import { type Service, serve } from "../../drivers/libvirt-rpc/service.js";
+import { type Service, serve } from "../../drivers/libvirt/rpc/service.js";
+import { decisions, moveEnds, own, reconnections } from "../../drivers/libvirt/rpc/switchover-program.js";
 import type { Reconnection } from "../../protocol/messages.js";
 import { isMigrationId } from "../../protocol/peer-text.js";
 import { quoted } from "../../protocol/printable.js";

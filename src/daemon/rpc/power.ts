@@ -1,8 +1,8 @@
 // libvirt's procedures that press a guest's buttons, and that say whether it is started with the host.
 
-import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
-import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import type { Handlers } from "../../drivers/libvirt-rpc/service.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
+import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
 import type { Host } from "../host.js";
 import { no, noAgent } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";

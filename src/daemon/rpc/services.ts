@@ -1,10 +1,10 @@
 // libvirt's procedures, as the daemon answers them: the connection, its domains, their events.
 
 import { cpus, totalmem } from "node:os";
-import { domainStates, features } from "../../drivers/libvirt-rpc/constants.js";
-import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
-import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import { type Handlers, type Service, serveRemote } from "../../drivers/libvirt-rpc/service.js";
+import { domainStates, features } from "../../drivers/libvirt/rpc/constants.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
+import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import { type Handlers, type Service, serveRemote } from "../../drivers/libvirt/rpc/service.js";
 import { isActive, type ManagedDomain, quarantineOf } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import type { Migrations } from "../migrations/registry.js";

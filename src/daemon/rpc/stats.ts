@@ -1,12 +1,12 @@
 // libvirt's procedures that tell figures of a domain: what QEMU and Linux do not tell is left out, as libvirt does.
 
-import { memoryKiB } from "../../drivers/domain/table/system.js";
-import { domainStates } from "../../drivers/libvirt-rpc/constants.js";
-import type { TypedParam, Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
-import type { remote } from "../../drivers/libvirt-rpc/procedures.js";
-import type { Handlers } from "../../drivers/libvirt-rpc/service.js";
-import { beginDirtyRate } from "../../drivers/qemu/dirty-rate.js";
-import { cpuTimes, residentKiB } from "../../drivers/qemu/proc.js";
+import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
+import { domainStates } from "../../drivers/libvirt/rpc/constants.js";
+import type { TypedParam, Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
+import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
+import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
+import { cpuTimes, residentKiB } from "../../drivers/platform/procfs.js";
+import { beginDirtyRate } from "../../drivers/qemu/migration/dirty-rate.js";
 import { messageOf } from "../../protocol/answer.js";
 import type { Live, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";

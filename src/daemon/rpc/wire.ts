@@ -1,6 +1,6 @@
 // A domain as it travels in the answers of procedures.
 
-import type { Domain as WireDomain } from "../../drivers/libvirt-rpc/libvirt-types.js";
+import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 
 export const wire = ({ name, uuid, live, arriving }: ManagedDomain): WireDomain => ({

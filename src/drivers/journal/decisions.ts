@@ -3,9 +3,9 @@
 // story was removed.
 
 import * as z from "zod/mini";
+import { entryOf, lineOf } from "../platform/checked-lines.js";
 import { JournalError, readIfThere } from "./durable.js";
 import { LineFile } from "./line-file.js";
-import { entryOf, lineOf } from "./lines.js";
 import { failure, side } from "./records.js";
 import type { Summary } from "./summary.js";
 

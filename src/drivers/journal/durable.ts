@@ -2,6 +2,7 @@
 
 import { open, readFile, rename, unlink } from "node:fs/promises";
 import { messageOf } from "../../protocol/answer.js";
+import { hasCode } from "../platform/error-code.js";
 
 /** A journal that cannot be read: not ours, of another version, or damaged before its end. */
 export class JournalError extends Error {
@@ -20,9 +21,6 @@ export class JournalWriteError extends JournalError {
     this.kind = ["ENOSPC", "EDQUOT"].some((code) => hasCode(cause, code)) ? "diskFull" : "failed";
   }
 }
-
-export const hasCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && "code" in error && error.code === code;
 
 /** Null when the file does not exist. */
 export async function readIfThere(path: string): Promise<string | null> {

@@ -2,10 +2,10 @@
 
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
+import { connectionUri, hostName, streamAddress } from "../../protocol/address-schemas.js";
 import { isConvergencePolicy } from "../../protocol/convergence-check.js";
 import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
 import type { Failure } from "../../protocol/failures.js";
-import { connectionUri, hostName, streamAddress } from "../peer-text.js";
 
 /** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
 export const version = 3;

@@ -2,9 +2,9 @@
 
 import { unlink } from "node:fs/promises";
 import { dirname } from "node:path";
+import { lineOf } from "../platform/checked-lines.js";
 import { JournalWriteError, syncDirectory } from "./durable.js";
 import { LineFile } from "./line-file.js";
-import { lineOf } from "./lines.js";
 import { version } from "./records.js";
 
 /** @throws JournalWriteError, with EEXIST when the story has begun already; nothing is left of a story that did not begin. */

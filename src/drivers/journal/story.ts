@@ -7,8 +7,8 @@ import type { DestinationInput, DestinationMemory } from "../../machines/destina
 import type { Woken } from "../../machines/shared/actions.js";
 import type { SourceInput, SourceMemory } from "../../machines/source/machine.js";
 import type { Side } from "../../protocol/steps.js";
+import { entryOf, lineOf } from "../platform/checked-lines.js";
 import { JournalError } from "./durable.js";
-import { entryOf, lineOf } from "./lines.js";
 import { header, oldestVersion, parseRecord, version } from "./records.js";
 import { upgraded } from "./upgrade.js";
 

@@ -5,8 +5,8 @@ import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
 import { messageOf } from "../../protocol/answer.js";
 import type { Side } from "../../protocol/steps.js";
+import { entryOf } from "../platform/checked-lines.js";
 import { JournalError } from "./durable.js";
-import { entryOf } from "./lines.js";
 
 /** What can still be read of a damaged story. */
 interface Remains {

@@ -9,7 +9,7 @@ import type { Readable, Writable } from "node:stream";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
-import { killByArgument } from "../qemu/proc.js";
+import { killByArgument } from "../platform/procfs.js";
 
 const lastWordsMs = 100;
 const program = fileURLToPath(new URL(`./relay-process${extname(import.meta.url)}`, import.meta.url));

@@ -1,4 +1,4 @@
-// In a browser, what drivers/journal/lines.ts wants of node:zlib.
+// In a browser, what drivers/platform/checked-lines.ts wants of node:zlib.
 
 import { str } from "crc-32";
 

@@ -2,7 +2,7 @@
 // real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json, machine.json, machine-target.json, qom.json.
 
 import * as z from "zod/mini";
-import { hostName, socketPath, streamAddress } from "../../peer-text.js";
+import { hostName, socketPath, streamAddress } from "../../../protocol/address-schemas.js";
 import type { Json } from "./codec.js";
 import { QmpProtocolError } from "./errors.js";
 import type { QmpSession, RawEvent } from "./session.js";

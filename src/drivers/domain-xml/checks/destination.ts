@@ -1,0 +1,147 @@
+// Why a guest cannot arrive: what the destination's QEMU does not know, what its host lacks, and who is there already.
+
+import { commandLine } from "../qemu-args/build.js";
+import type { NeededFile } from "../qemu-args/command-line.js";
+import type { DomainModel } from "../schema/domain.js";
+import { placeIn } from "../xml/read.js";
+import type { CpuModelFact, HostFacts } from "./host-facts.js";
+import { type Incompatibility, type IncompatibilityCode, type Move, machineName } from "./incompatibility.js";
+
+interface Models {
+  readonly source: DomainModel;
+  readonly destination: DomainModel;
+}
+
+/** What has to be at the destination before the guest can come. */
+export const neededPaths = (model: DomainModel): readonly string[] =>
+  commandLine(model, { kvm: { works: true }, directory: "/" }).files.map(({ path }) => path);
+
+export function arrival(models: Models, move: Move): Incompatibility[] {
+  const { destination: model } = models;
+  // Whether that host has KVM is asked below; a directory it will have.
+  const line = commandLine(model, { kvm: { works: true }, directory: "/" });
+  const refused = line.refusals.map(({ path, what, next, ...place }): Incompatibility => {
+    const destination = { line: place.line, column: place.column };
+    return { code: "unsupported", path, source: undefined, destination, what, next };
+  });
+  const host = move.destinationHost;
+  if (host === undefined) return refused;
+  return [
+    ...refused,
+    ...identityReasons(move, model, host),
+    ...machineReasons(models, move, host),
+    ...cpuReasons(models, move, host),
+    ...line.drivers
+      .filter(({ driver }) => !host.qemu.devices.includes(driver))
+      .map(({ driver, in: part }) => {
+        const what = `the QEMU of ${host.hostname} has no device ${driver}`;
+        return there("device-unknown", part, undefined, what, "use another model, or another QEMU");
+      }),
+    ...line.files.flatMap((it) => fileReasons(it, move, host)),
+  ];
+}
+
+function there(
+  code: IncompatibilityCode,
+  part: object,
+  key: string | undefined,
+  what: string,
+  next: string,
+): Incompatibility {
+  const { path, line, column } = placeIn(part, key);
+  return { code, path, source: undefined, destination: { line, column }, what, next };
+}
+
+function identityReasons({ source, destination = source }: Move, model: DomainModel, host: HostFacts) {
+  const { name, uuid } = destination;
+  const reasons: Incompatibility[] = [];
+  const on = `on ${host.hostname}`;
+  if (host.guests.some((it) => it.uuid === uuid)) {
+    const next = "end or remove that one first";
+    reasons.push(there("uuid-taken", model, "uuid", `a guest ${uuid} is ${on} already`, next));
+  }
+  const namesake = host.guests.find((it) => it.name === name && it.uuid !== uuid);
+  if (namesake !== undefined) {
+    const next = "give the guest another name at the destination";
+    reasons.push(there("name-taken", model, "name", `the guest ${namesake.uuid} has that name ${on}`, next));
+  }
+  return reasons;
+}
+
+function machineReasons({ source, destination: model }: Models, { sourceHost }: Move, host: HostFacts) {
+  const { machines, kvm, version } = host.qemu;
+  const { type } = model.os;
+  const name = machineName(type.machine, host);
+  const known = machines.find((it) => it.name === name);
+  const reasons: Incompatibility[] = [];
+  if (known === undefined) {
+    const what = `QEMU ${version} of ${host.hostname} has no machine ${type.machine}`;
+    reasons.push(
+      there("machine-unknown", type, "machine", what, "use a QEMU that is as new as the source's"),
+    );
+  }
+  const before = machineName(source.os.type.machine, sourceHost);
+  if (sourceHost !== undefined && source.os.type.machine === type.machine && before !== name) {
+    const what = `${type.machine} is ${before} on ${sourceHost.hostname}, and ${name} on ${host.hostname}`;
+    reasons.push(there("machine-differs", type, "machine", what, `name the machine at both: ${before}`));
+  }
+  const cpus = model.vcpu?.text ?? 1;
+  if (known !== undefined && cpus > known.mostCpus) {
+    const what = `${cpus} CPUs, where ${known.name} has ${known.mostCpus} at most`;
+    reasons.push(there("too-many-cpus", model, "vcpu", what, "use a machine that has more"));
+  }
+  if (model.type === "kvm" && !kvm.works) {
+    const what = `${host.hostname} has no KVM: ${kvm.why}`;
+    reasons.push(there("no-kvm", model, "type", what, "choose a host with KVM"));
+  }
+  return reasons;
+}
+
+function cpuReasons(
+  { destination: model }: Models,
+  { sourceHost }: Move,
+  host: HostFacts,
+): Incompatibility[] {
+  const { cpu } = model;
+  const next = "use a CPU model that both hosts have, by name";
+  if (cpu?.mode === "maximum" || cpu?.mode === "host-passthrough") {
+    if (sourceHost === undefined) return [];
+    const its = (it: HostFacts) => (cpu.mode === "maximum" ? `QEMU ${it.qemu.version}` : it.processor);
+    if (its(sourceHost) === its(host)) return [];
+    const what = `it is what ${its(sourceHost)} has at the source, and what ${its(host)} has at the destination`;
+    return [there("cpu-differs", cpu, "mode", what, next)];
+  }
+  const name = cpu?.model?.text ?? "qemu64";
+  const models = (it: HostFacts): readonly CpuModelFact[] =>
+    it.qemu.cpuModels[model.type === "kvm" ? "kvm" : "tcg"];
+  const part = cpu?.model ?? model;
+  const known = models(host).find((it) => it.name === name);
+  if (known === undefined) {
+    if (models(host).length === 0) return [];
+    return [
+      there("cpu-unknown", part, undefined, `the QEMU of ${host.hostname} has no CPU model ${name}`, next),
+    ];
+  }
+  const off = (cpu?.features ?? []).filter((it) => it.policy === "disable" || it.policy === "forbid");
+  const before = sourceHost && models(sourceHost).find((it) => it.name === name)?.unavailable;
+  // Where the source lacks it too, the guest has never had it; what is not asked for is not missed.
+  const lost = known.unavailable.filter(
+    (it) => !(before ?? []).includes(it) && !off.some(({ name: feature }) => feature === it),
+  );
+  const strict = cpu?.mode === "custom" && cpu.check === "full";
+  if (lost.length === 0 || (before === undefined && !strict)) return [];
+  return [there("cpu-differs", part, undefined, `${host.hostname} lacks its ${lost.join(", ")}`, next)];
+}
+
+const missingFile = { disk: "disk-missing", firmware: "firmware-missing", kernel: "kernel-missing" } as const;
+
+function fileReasons(
+  { path, kind, in: part, key, target }: NeededFile,
+  { copiedDisks = [] }: Move,
+  host: HostFacts,
+) {
+  // What is copied is made there.
+  if (host.paths[path] !== null || (target !== undefined && copiedDisks.includes(target))) return [];
+  const next = `put it there, or give the destination's XML a path that ${host.hostname} has`;
+  return [there(missingFile[kind], part, key, `${path} is not on ${host.hostname}`, next)];
+}

@@ -1,0 +1,60 @@
+// Why a guest cannot leave: what ties it to its host, and disks that another host would not see, or not as they are.
+
+import { cacheMode } from "../qemu-args/block-nodes.js";
+import type { Disk } from "../schema/disk.js";
+import type { DomainModel } from "../schema/domain.js";
+import { placeIn } from "../xml/read.js";
+import type { Incompatibility, IncompatibilityCode, Move } from "./incompatibility.js";
+
+export function departure(model: DomainModel, move: Move): Incompatibility[] {
+  const disks = move.sameHost === true ? [] : model.devices.disks;
+  return [...cpuReasons(model), ...disks.flatMap((it) => diskReasons(it, move))];
+}
+
+const atSource = (
+  code: IncompatibilityCode,
+  part: object,
+  key: string | undefined,
+  what: string,
+  next: string,
+): Incompatibility => {
+  const { path, line, column } = placeIn(part, key);
+  return { code, path, source: { line, column }, destination: undefined, what, next };
+};
+
+function cpuReasons({ cpu }: DomainModel): Incompatibility[] {
+  if (cpu === undefined) return [];
+  const fixed = cpu.features.filter(
+    ({ name, policy }) => name === "invtsc" && (policy === "require" || policy === "force"),
+  );
+  const why = "a time stamp counter that never changes its rate would do so on another host";
+  const reasons = fixed.map((it) => atSource("cpu-unmigratable", it, undefined, why, "remove the feature"));
+  if (cpu.mode !== "host-passthrough" || cpu.migratable !== false) return reasons;
+  return [
+    ...reasons,
+    atSource(
+      "cpu-unmigratable",
+      cpu,
+      "migratable",
+      "a CPU with features that cannot move",
+      'use migratable="on"',
+    ),
+  ];
+}
+
+/** A disk that is empty, read-only or copied moves with the guest whatever its cache. */
+function diskReasons(disk: Disk, { sourceHost, copiedDisks = [] }: Move): Incompatibility[] {
+  const { source, readonly, device, target } = disk;
+  if (source === undefined || readonly || device === "cdrom" || copiedDisks.includes(target.dev)) return [];
+  const path = disk.type === "file" ? disk.source?.file : undefined;
+  const storage = path === undefined ? undefined : sourceHost?.paths[path]?.storage;
+  if (storage === "local") {
+    const next = "put it on storage that both hosts have, or have the migration copy it";
+    return [atSource("disk-local", source, "file", `${path} is on a file system of this host alone`, next)];
+  }
+  const mode = cacheMode(disk);
+  if (storage === "cluster" || mode === "none" || mode === "directsync") return [];
+  const what = `this host caches the disk (${mode ?? "QEMU's default, writeback"}), and the other would not know`;
+  const next = 'use cache="none" or "directsync", or have the migration copy it';
+  return [atSource("disk-unsafe", disk.driver ?? disk, disk.driver && "cache", what, next)];
+}

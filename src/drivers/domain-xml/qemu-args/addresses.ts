@@ -1,0 +1,79 @@
+// Addresses as QEMU's arguments, and every reason why one of them cannot be.
+
+import type { PciAddress } from "../schema/address.js";
+import { machineSlots, pciDevices, southBridgeUsb } from "../schema/assign-addresses.js";
+import { controllerAt, controllerId, familyOf, isBuiltIn, rootBus } from "../schema/derived-properties.js";
+import type { DomainModel } from "../schema/domain.js";
+import type { CommandLine } from "./command-line.js";
+
+/** The `-device` properties of a place on PCI. */
+export function onPci(
+  line: CommandLine,
+  model: DomainModel,
+  device: { readonly address?: { type: string } },
+) {
+  const { address } = device;
+  if (!isPci(address)) {
+    if (address !== undefined) line.conflict(address, "type", "the device sits on PCI", 'use type="pci"');
+    else
+      line.conflict(
+        device,
+        undefined,
+        "there is no room for it on its bus",
+        "give it an <address> elsewhere",
+      );
+    return {};
+  }
+  const { bus, slot, function: unit, multifunction } = address;
+  const controller = bus === 0 ? undefined : controllerAt(model, "pci", bus);
+  if (bus !== 0 && controller === undefined) {
+    line.conflict(
+      address,
+      "bus",
+      `there is no PCI controller ${bus}`,
+      `add <controller type="pci" index="${bus}">`,
+    );
+  }
+  const family = familyOf(model);
+  const hexOf = (value: number) => `0x${value.toString(16)}`;
+  return {
+    bus: controller === undefined ? rootBus(family) : controllerId(controller, family),
+    addr: unit === 0 ? hexOf(slot) : `${hexOf(slot)}.${hexOf(unit)}`,
+    multifunction: multifunction === true ? true : undefined,
+  };
+}
+
+const isPci = (address: { readonly type: string } | undefined): address is PciAddress =>
+  address?.type === "pci";
+
+/** Two devices in one place, and devices in the machine's own places. */
+export function checkPci(line: CommandLine, model: DomainModel): void {
+  const family = familyOf(model);
+  const builtIn = model.devices.controllers.filter((it) => it.type !== "pci" && isBuiltIn(it, family));
+  const taken = new Set<string>();
+  for (const { address } of pciDevices(model)) {
+    if (!isPci(address)) continue;
+    const { bus, slot, function: unit } = address;
+    const place = `${bus}:${slot}.${unit}`;
+    const own = bus === 0 && machineSlots[family].includes(slot);
+    if (own && !(address === southBridgeUsb(model)?.address && place === "0:1.2")) {
+      line.conflict(
+        address,
+        "slot",
+        `slot ${slot} is the machine's own`,
+        "choose another, or leave out the address",
+      );
+    } else if (taken.has(place)) {
+      line.conflict(address, "slot", "another device is there", "choose another, or leave out the address");
+    }
+    taken.add(place);
+  }
+  for (const it of builtIn) {
+    const expected = it.type === "ide" ? "0:1.1" : "0:31.2";
+    if (it.address === undefined) continue;
+    const { bus, slot, function: unit } = it.address;
+    if (`${bus}:${slot}.${unit}` !== expected) {
+      line.conflict(it.address, "slot", "the machine has this controller elsewhere", "leave out the address");
+    }
+  }
+}

@@ -1,0 +1,93 @@
+// Firmware, a kernel booted without one's own loader, and the order in which devices are tried.
+
+import { disksInOrder } from "../schema/derived-properties.js";
+import type { DomainModel } from "../schema/domain.js";
+import type { CommandLine } from "./command-line.js";
+
+export function addBoot(line: CommandLine, { os }: DomainModel): void {
+  const { bootmenu, bios, kernel, initrd, cmdline } = os;
+  line.hardware(
+    "-boot",
+    [
+      ...(bootmenu === undefined ? [] : [`menu=${bootmenu.enable ? "on" : "off"}`]),
+      ...(bootmenu?.timeout === undefined ? [] : [`splash-time=${bootmenu.timeout}`]),
+      ...(bios === undefined ? [] : [`reboot-timeout=${bios.rebootTimeout}`]),
+      "strict=on",
+    ].join(","),
+  );
+  addFirmware(line, os);
+  for (const [option, it] of [
+    ["-kernel", kernel],
+    ["-initrd", initrd],
+  ] as const) {
+    if (it === undefined) continue;
+    line.host(option, it.text);
+    line.needs({ path: it.text, kind: "kernel", in: it, key: "text" });
+  }
+  if (cmdline !== undefined) line.hardware("-append", cmdline.text);
+  if (kernel === undefined) {
+    for (const it of [initrd, cmdline]) {
+      if (it !== undefined)
+        line.conflict(it, undefined, "it belongs to a kernel", "give <kernel>, or remove it");
+    }
+  }
+}
+
+function addFirmware(line: CommandLine, { loader, nvram }: DomainModel["os"]): void {
+  if (loader?.type === "rom") line.host("-bios", loader.text);
+  if (loader?.type === "pflash") addFlash(line, "pflash0", loader.text, true);
+  if (nvram !== undefined) addFlash(line, "pflash1", nvram.text, false);
+  if (nvram !== undefined && loader?.type !== "pflash") {
+    line.conflict(nvram, undefined, "it belongs to a firmware in flash", 'give <loader type="pflash">');
+  }
+  if (loader?.readonly === false) {
+    line.unsupported(
+      loader,
+      "readonly",
+      "a loader that the guest can write",
+      'use readonly="yes" and <nvram>',
+    );
+  }
+  for (const it of [loader, nvram]) {
+    if (it !== undefined) line.needs({ path: it.text, kind: "firmware", in: it, key: "text" });
+  }
+}
+
+function addFlash(line: CommandLine, name: string, filename: string, readOnly: boolean): void {
+  const storage = `${name}-storage`;
+  const common = { "auto-read-only": true, discard: "unmap" };
+  line.blockNode({ driver: "file", filename, "node-name": storage, ...common });
+  line.blockNode({ "node-name": `${name}-format`, "read-only": readOnly, driver: "raw", file: storage });
+}
+
+/** Of each device that is booted from, its place in the order; refuses an order that is none. */
+export function bootOrder(line: CommandLine, { os, devices }: DomainModel): ReadonlyMap<object, number> {
+  const own = [...devices.disks, ...devices.interfaces].flatMap((it) =>
+    it.boot === undefined ? [] : [{ device: it, boot: it.boot }],
+  );
+  const order = new Map<object, number>();
+  for (const { device, boot } of own) {
+    if ([...order.values()].includes(boot.order)) {
+      line.conflict(boot, "order", `another device is ${boot.order} already`, "give each its own number");
+    }
+    order.set(device, boot.order);
+  }
+  const [kind] = os.boots;
+  if (own.length > 0) {
+    const next = "remove these, or the devices' own <boot order>";
+    if (kind !== undefined) line.conflict(kind, undefined, "devices have an order of their own", next);
+    return order;
+  }
+  const disks = disksInOrder(devices.disks);
+  const first = {
+    hd: disks.find((it) => it.device === "disk"),
+    cdrom: disks.find((it) => it.device === "cdrom"),
+    network: devices.interfaces[0],
+  };
+  const kinds = os.boots.length === 0 ? (["hd"] as const) : os.boots.map((it) => it.dev);
+  for (const [index, it] of kinds.entries()) {
+    const device = first[it];
+    if (device !== undefined && !order.has(device)) order.set(device, index + 1);
+  }
+  return order;
+}

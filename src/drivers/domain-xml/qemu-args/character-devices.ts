@@ -1,0 +1,129 @@
+// Serial ports, consoles and channels.
+
+import { join } from "node:path";
+import type { Backend, Channel, Console } from "../schema/character.js";
+import { controllerAt, controllerId, familyOf, idOf } from "../schema/derived-properties.js";
+import type { DomainModel } from "../schema/domain.js";
+import { type CommandLine, onOff, options } from "./command-line.js";
+
+/** Of a unix socket's path, in bytes (unix(7)). */
+const longestPath = 107;
+
+/** @param directory where the sockets of channels are made that have no path of their own. */
+export function addCharacters(line: CommandLine, model: DomainModel, directory: string | undefined): void {
+  const { serials, consoles, channels } = model.devices;
+  for (const [index, it] of serials.entries()) {
+    if (it.target?.port !== undefined && it.target.port !== index) {
+      line.conflict(it.target, "port", `it is serial port ${index} by its place`, "give it that port");
+    }
+    if (index > 3) line.unsupported(it, undefined, "a fifth serial port", "a PC has four");
+    const chardev = `charserial${index}`;
+    line.host("-chardev", backendOf(line, it, chardev));
+    line.device(it, "isa-serial", { id: idOf(it, `serial${index}`), chardev, index });
+  }
+  for (const [index, it] of consoles.entries()) addConsole(line, model, it, index);
+  for (const [index, it] of channels.entries()) addChannel(line, model, it, index, directory);
+  checkPorts(line, model);
+}
+
+/** QEMU finds a port by its name, and by its number on a controller. */
+function checkPorts(line: CommandLine, { devices: { consoles, channels } }: DomainModel): void {
+  const taken = new Set<string>();
+  const take = (part: object, key: string, what: string) => {
+    if (taken.has(what)) line.conflict(part, key, `another port is ${what}`, "give each its own");
+    taken.add(what);
+  };
+  for (const it of [...consoles, ...channels]) {
+    if (it.address !== undefined)
+      take(it.address, "port", `port ${it.address.port} of controller ${it.address.controller}`);
+  }
+  for (const { target } of channels) take(target, "name", `named ${target.name}`);
+}
+
+function addConsole(line: CommandLine, model: DomainModel, it: Console, index: number): void {
+  if (it.target?.type === "virtio") {
+    const chardev = `charconsole${index}`;
+    line.host("-chardev", backendOf(line, it, chardev));
+    line.device(it, "virtconsole", { id: idOf(it, `console${index}`), chardev, ...onPort(line, model, it) });
+    return;
+  }
+  const [serial] = model.devices.serials;
+  if (index > 0) {
+    line.unsupported(it, undefined, "a second console on a serial port", 'use <target type="virtio">');
+  } else if (serial?.type !== it.type) {
+    line.conflict(it, "type", "the first console is the first serial port", "give both the same type");
+  }
+}
+
+function addChannel(
+  line: CommandLine,
+  model: DomainModel,
+  it: Channel,
+  index: number,
+  directory: string | undefined,
+): void {
+  const chardev = `charchannel${index}`;
+  const { name } = it.target;
+  const path = directory === undefined ? undefined : join(directory, name);
+  line.host("-chardev", backendOf(line, it, chardev, path));
+  line.device(it, "virtserialport", {
+    id: idOf(it, `channel${index}`),
+    chardev,
+    name,
+    ...onPort(line, model, it),
+  });
+}
+
+function onPort(line: CommandLine, model: DomainModel, it: Console | Channel) {
+  const { controller = 0, port: nr = 1 } = it.address ?? {};
+  const bus = controllerAt(model, "virtio-serial", controller);
+  if (bus === undefined) {
+    line.conflict(
+      it.address ?? it,
+      "controller",
+      `there is no virtio-serial controller ${controller}`,
+      "add it",
+    );
+    return {};
+  }
+  if (bus.type === "virtio-serial" && nr >= (bus.ports ?? 31)) {
+    line.conflict(
+      it.address ?? it,
+      "port",
+      "the controller has no such port",
+      "raise the controller's ports",
+    );
+  }
+  return { bus: `${controllerId(bus, familyOf(model))}.0`, nr };
+}
+
+function backendOf(line: CommandLine, it: Backend, id: string, ownPath?: string): string {
+  switch (it.type) {
+    case "pty":
+    case "null":
+      return options(it.type, { id });
+    case "file":
+      return options("file", { id, path: it.source.path, append: onOff(it.source.append) });
+    case "unix": {
+      const { mode = "bind", path = ownPath } = it.source ?? {};
+      if (path === undefined) {
+        line.missing(it.source ?? it, it.source === undefined ? "source" : "path", "give <source path>");
+      } else if (Buffer.byteLength(path) > longestPath) {
+        line.unsupported(
+          it.source ?? it,
+          "path",
+          `${path} is too long for a unix socket`,
+          "choose a shorter one",
+        );
+      }
+      return options("socket", { id, path, ...listening(mode) });
+    }
+    case "tcp": {
+      const { mode, host, service: port } = it.source;
+      const telnet = it.protocol?.type === "telnet" ? "on" : undefined;
+      return options("socket", { id, host, port, telnet, ...listening(mode) });
+    }
+  }
+}
+
+const listening = (mode: "bind" | "connect") => (mode === "bind" ? { server: "on", wait: "off" } : {});

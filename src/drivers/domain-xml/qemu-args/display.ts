@@ -1,0 +1,124 @@
+// What the guest shows and is told by hand: VNC, the video card, input devices.
+
+import { controllerAt, controllerId, familyOf, idOf, inputBus } from "../schema/derived-properties.js";
+import type { Graphics, Input, Video } from "../schema/device.js";
+import type { DomainModel } from "../schema/domain.js";
+import { onPci } from "./addresses.js";
+import { type CommandLine, escaped, options } from "./command-line.js";
+
+export function addDisplay(line: CommandLine, model: DomainModel): void {
+  const { graphics, videos, inputs } = model.devices;
+  for (const [index, it] of graphics.entries()) {
+    if (index > 0) line.unsupported(it, undefined, "a second display", "keep one");
+    else line.host("-vnc", vncOf(line, it));
+  }
+  for (const [index, it] of videos.entries()) {
+    if (index > 0) line.unsupported(it, undefined, "a second video card", "keep one");
+    else addVideo(line, model, it);
+  }
+  const places = new Set<string>();
+  for (const [index, it] of inputs.entries()) addInput(line, model, it, index, places);
+}
+
+const firstPort = 5900;
+
+function vncOf(line: CommandLine, it: Graphics): string {
+  const [listen, second] = it.listens;
+  if (second !== undefined) line.unsupported(second, undefined, "a second place to listen", "keep one");
+  const socket = it.socket ?? (listen?.type === "socket" ? listen.socket : undefined);
+  const rest = {
+    share: it.sharePolicy,
+    websocket: it.websocket === -1 ? "on" : it.websocket,
+  };
+  if (socket !== undefined) return options(`unix:${escaped(socket)}`, rest);
+  if (listen?.type === "none") return options("none", rest);
+  const given = (listen?.type === "address" ? listen.address : undefined) ?? it.listen ?? "127.0.0.1";
+  const host = given.includes(":") ? `[${given}]` : given;
+  const { port = -1, autoport = port === -1 } = it;
+  if (!autoport && port < firstPort) {
+    line.unsupported(
+      it,
+      "port",
+      `QEMU's VNC ports begin at ${firstPort}`,
+      'choose a higher one, or autoport="yes"',
+    );
+  }
+  if (autoport) return options(`${escaped(host)}:0`, { to: 99, ...rest });
+  return options(`${escaped(host)}:${port - firstPort}`, rest);
+}
+
+function addVideo(line: CommandLine, model: DomainModel, it: Video): void {
+  if (it.model.type === "none") return;
+  const [driver, properties] = cardOf(line, it.model);
+  line.device(it, driver, { id: idOf(it, "video0"), ...onPci(line, model, it), ...properties });
+}
+
+type Card = Exclude<Video["model"], { type: "none" }>;
+
+function cardOf(line: CommandLine, card: Card): [driver: string, Readonly<Record<string, string | number>>] {
+  const mib = (kib: number | undefined, key: string, otherwise: number) => {
+    const size = (kib ?? otherwise) / 1024;
+    if (kib !== undefined && (size < 1 || !Number.isInteger(Math.log2(size)))) {
+      line.unsupported(card, key, "a size that is no power of two MiB", "choose 1024, 2048, 4096 …");
+    }
+    return size;
+  };
+  switch (card.type) {
+    case "vga":
+      return ["VGA", { vgamem_mb: mib(card.vram, "vram", 16_384) }];
+    case "cirrus":
+      return ["cirrus-vga", {}];
+    case "virtio":
+      return ["virtio-vga", { max_outputs: card.heads ?? 1 }];
+    case "bochs":
+      return ["bochs-display", { vgamem: mib(card.vram, "vram", 16_384) * 2 ** 20 }];
+    case "qxl":
+      return [
+        "qxl-vga",
+        {
+          max_outputs: card.heads ?? 1,
+          ram_size: mib(card.ram, "ram", 65_536) * 2 ** 20,
+          vram_size: mib(card.vram, "vram", 65_536) * 2 ** 20,
+          vram64_size_mb: card.vram64 === undefined ? 0 : mib(card.vram64, "vram64", 0),
+          vgamem_mb: mib(card.vgamem, "vgamem", 16_384),
+        },
+      ];
+  }
+}
+
+const names = {
+  usb: { tablet: "usb-tablet", mouse: "usb-mouse", keyboard: "usb-kbd" },
+  virtio: { tablet: "virtio-tablet-pci", mouse: "virtio-mouse-pci", keyboard: "virtio-keyboard-pci" },
+} as const;
+
+function addInput(
+  line: CommandLine,
+  model: DomainModel,
+  it: Input,
+  index: number,
+  places: Set<string>,
+): void {
+  const bus = inputBus(it);
+  if (bus === "ps2") {
+    if (it.type === "tablet") line.unsupported(it, "bus", "a tablet on PS/2", "use bus usb or virtio");
+    if (it.address !== undefined) line.conflict(it.address, undefined, "PS/2 has no address", "remove it");
+    return;
+  }
+  const place = bus === "virtio" ? onPci(line, model, it) : onUsb(line, model, it, places);
+  line.device(it, names[bus][it.type], { id: idOf(it, `input${index}`), ...place });
+}
+
+function onUsb(line: CommandLine, model: DomainModel, it: Input, places: Set<string>) {
+  const { address } = it;
+  if (address?.type !== "usb") {
+    line.conflict(it, "address", "there is no free USB port for it", "add ports or a USB controller");
+    return {};
+  }
+  const controller = controllerAt(model, "usb", address.bus);
+  const place = `${address.bus} ${address.port}`;
+  if (controller === undefined) line.conflict(address, "bus", "there is no such USB controller", "add it");
+  if (places.has(place)) line.conflict(address, "port", "another device is there", "choose another port");
+  places.add(place);
+  const on = controller === undefined ? "usb" : controllerId(controller, familyOf(model));
+  return { bus: `${on}.0`, port: address.port };
+}

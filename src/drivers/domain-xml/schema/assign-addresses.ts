@@ -1,0 +1,185 @@
+// Chooses an address for every device that has none, in libvirt's order and by its rules, so that one definition gives
+// the same hardware on both sides. On a q35 it keeps to the root bus, where libvirt would make a root port for each.
+
+import type { DiskAddress, PciAddress } from "./address.js";
+import {
+  busOf,
+  controllerAt,
+  diskNumber,
+  disksInOrder,
+  type Family,
+  familyOf,
+  inputBus,
+  isBuiltIn,
+  isUsbCompanion,
+  usbModel,
+} from "./derived-properties.js";
+import type { Controller } from "./device.js";
+import type { Disk } from "./disk.js";
+import type { DomainModel } from "./domain.js";
+
+export type PlacedAddress =
+  | DiskAddress
+  | { type: "usb"; bus: number; port: string }
+  | { type: "virtio-serial"; controller: number; bus: number; port: number };
+
+/** A device that has no address yet, and the one that was chosen. */
+export interface Placed {
+  readonly device: object;
+  readonly address: PlacedAddress;
+}
+
+interface OnPci {
+  readonly address?: PciAddress | Exclude<PlacedAddress, PciAddress>;
+}
+
+/** All devices that sit on PCI, in the order in which libvirt places them. */
+export function pciDevices(model: DomainModel): readonly OnPci[] {
+  const { devices } = model;
+  const family = familyOf(model);
+  const balloon = devices.memballoon;
+  return [
+    ...devices.videos.filter((it) => it.model.type !== "none"),
+    ...devices.interfaces,
+    ...devices.controllers.filter((it) => !isBuiltIn(it, family)),
+    ...disksInOrder(devices.disks).filter((it) => busOf(it) === "virtio"),
+    ...(balloon === undefined || balloon.model === "none" ? [] : [balloon]),
+    ...devices.rngs,
+    ...devices.inputs.filter((it) => inputBus(it) === "virtio"),
+  ];
+}
+
+/** Slots of the root bus that the machine keeps for itself. */
+export const machineSlots: Readonly<Record<Family, readonly number[]>> = { i440fx: [0, 1], q35: [0, 31] };
+/** The USB controller that is a function of the i440fx's south bridge. */
+export const southBridgeUsb = ({ os, devices }: DomainModel): Controller | undefined =>
+  devices.controllers.find(
+    (it) =>
+      it.type === "usb" &&
+      it.index === 0 &&
+      familyOf({ os }) === "i440fx" &&
+      usbModel(it, "i440fx").startsWith("piix"),
+  );
+
+const pci = (slot: number, more: Partial<PciAddress> = {}): PciAddress => ({
+  type: "pci",
+  domain: 0,
+  bus: 0,
+  slot,
+  function: 0,
+  ...more,
+});
+
+function placeOnPci(model: DomainModel): Placed[] {
+  const family = familyOf(model);
+  const all = pciDevices(model);
+  const bridged = southBridgeUsb(model);
+  const taken = new Set(machineSlots[family]);
+  for (const { address } of all) if (address?.type === "pci" && address.bus === 0) taken.add(address.slot);
+  return all
+    .filter((it) => it.address === undefined)
+    .flatMap((device) => {
+      if (device === bridged) return [{ device, address: pci(1, { function: 2 }) }];
+      const slot = Array.from({ length: 32 }, (_, it) => it).find((it) => !taken.has(it));
+      if (slot === undefined) return [];
+      taken.add(slot);
+      return [{ device, address: pci(slot) }];
+    });
+}
+
+/** How many disks a controller of that bus has room for. */
+export const unitsOf = { scsi: 7, sata: 6 } as const;
+
+function driveOf(disk: Disk): DiskAddress | undefined {
+  const bus = busOf(disk);
+  const number = diskNumber(disk);
+  const drive = { type: "drive", bus: 0, target: 0 } as const;
+  if (bus === "virtio") return undefined;
+  if (bus === "ide")
+    return {
+      ...drive,
+      controller: Math.floor(number / 4),
+      bus: Math.floor((number % 4) / 2),
+      unit: number % 2,
+    };
+  return { ...drive, controller: Math.floor(number / unitsOf[bus]), unit: number % unitsOf[bus] };
+}
+
+const placeDrives = ({ devices }: DomainModel): Placed[] =>
+  devices.disks.flatMap((device) => {
+    const address = device.address === undefined ? driveOf(device) : undefined;
+    return address === undefined ? [] : [{ device, address }];
+  });
+
+function placePorts({ devices }: DomainModel): Placed[] {
+  const consoles = devices.consoles.filter((it) => it.target?.type === "virtio");
+  const all = [...consoles, ...devices.channels];
+  const taken = new Set(all.flatMap(({ address }) => (address?.controller === 0 ? [address.port] : [])));
+  return all
+    .filter((it) => it.address === undefined)
+    .map((device) => {
+      // Port 0 is for a console (virtio-serial's multiport rules).
+      let port = consoles.some((it) => it === device) ? 0 : 1;
+      while (taken.has(port)) port++;
+      taken.add(port);
+      return { device, address: { type: "virtio-serial", controller: 0, bus: 0, port } };
+    });
+}
+
+/** Of QEMU's controllers. */
+export function usbPorts(it: Extract<Controller, { type: "usb" }>, family: Family): number {
+  const model = usbModel(it, family);
+  if (model.endsWith("xhci")) return it.ports ?? 4;
+  return model.includes("ehci") ? 6 : 2;
+}
+
+function placeOnUsb(model: DomainModel): Placed[] {
+  const all = model.devices.inputs.filter((it) => inputBus(it) === "usb");
+  const taken = new Set(
+    all.flatMap(({ address: it }) => (it?.type === "usb" ? [`${it.bus} ${it.port}`] : [])),
+  );
+  const free = model.devices.controllers.flatMap((it) =>
+    it.type === "usb" && !isUsbCompanion(it) && it.model !== "none"
+      ? Array.from({ length: usbPorts(it, familyOf(model)) }, (_, port) => ({
+          bus: it.index,
+          port: `${port + 1}`,
+        }))
+      : [],
+  );
+  return all
+    .filter((it) => it.address === undefined)
+    .flatMap((device) => {
+      const place = free.find((it) => !taken.has(`${it.bus} ${it.port}`));
+      if (place === undefined) return [];
+      taken.add(`${place.bus} ${place.port}`);
+      return [{ device, address: { type: "usb", ...place } as const }];
+    });
+}
+
+/** A device for which there is no room gets none; it is refused when QEMU is to be started. */
+export const chooseAddresses = (model: DomainModel): Placed[] => [
+  ...placeOnPci(model),
+  ...placeDrives(model),
+  ...placePorts(model),
+  ...placeOnUsb(model),
+];
+
+/** The controllers that libvirt would add: the USB one that every domain has, and those that others sit on. */
+export function missingControllers(model: DomainModel): readonly Controller[] {
+  const { devices } = model;
+  const family = familyOf(model);
+  const absent = (it: Controller) => controllerAt(model, it.type, it.index) === undefined;
+  const upTo = (bus: "scsi" | "sata") => {
+    const used = devices.disks.map((it) => (busOf(it) === bus ? (it.address ?? driveOf(it)) : undefined));
+    const highest = Math.max(-1, ...used.map((it) => (it?.type === "drive" ? it.controller : -1)));
+    return Array.from({ length: highest + 1 }, (_, index) => index);
+  };
+  const usb = { type: "usb", index: 0, model: usbModel({}, family) } as const;
+  const ports = [...devices.channels, ...devices.consoles.filter((it) => it.target?.type === "virtio")];
+  return [
+    ...(devices.controllers.some((it) => it.type === "usb") ? [] : [usb]),
+    ...upTo("scsi").map((index) => ({ type: "scsi", index, model: "lsilogic" }) as const),
+    ...upTo("sata").map((index) => ({ type: "sata", index }) as const),
+    ...(ports.length > 0 ? [{ type: "virtio-serial", index: 0 } as const] : []),
+  ].filter(absent);
+}

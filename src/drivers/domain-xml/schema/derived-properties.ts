@@ -1,0 +1,82 @@
+// What follows from a domain's model without being said in it: the machine's family, a disk's bus and number, a
+// controller's model, and what libvirt calls each device. Facts: libvirt's qemu_alias.c and domain_conf.c.
+
+import { isOfPerson } from "./address.js";
+import type { Controller, Input } from "./device.js";
+import type { Disk } from "./disk.js";
+import type { DomainModel } from "./domain.js";
+
+/** Which built-in devices and buses a machine has. */
+export type Family = "i440fx" | "q35";
+export const familyOf = ({ os }: Pick<DomainModel, "os">): Family =>
+  os.type.machine.includes("q35") ? "q35" : "i440fx";
+
+/** Of PCI: the machine's own. */
+export const rootBus = (family: Family): string => (family === "q35" ? "pcie.0" : "pci.0");
+
+const busOfPrefix = { vd: "virtio", sd: "scsi", hd: "ide" } as const;
+export type Bus = "virtio" | "scsi" | "ide" | "sata";
+export function busOf({ target: { dev, bus } }: Disk): Bus {
+  if (bus !== undefined) return bus;
+  return dev.startsWith("vd") ? busOfPrefix.vd : dev.startsWith("sd") ? busOfPrefix.sd : busOfPrefix.hd;
+}
+
+/** vda is 0, vdz is 25, vdaa is 26. */
+export const diskNumber = ({ target }: Disk): number =>
+  [...target.dev.slice(2)].reduce((sum, it) => sum * 26 + (it.codePointAt(0) ?? 0) - 96, 0) - 1;
+
+/** Bus by bus as they first appear, then by letter: the order in which they are numbered and booted. */
+export function disksInOrder(disks: readonly Disk[]): readonly Disk[] {
+  const buses = [...new Set(disks.map(busOf))];
+  return disks.toSorted(
+    (a, b) => buses.indexOf(busOf(a)) - buses.indexOf(busOf(b)) || diskNumber(a) - diskNumber(b),
+  );
+}
+
+export const inputBus = ({ type, bus }: Input) => bus ?? (type === "tablet" ? "usb" : "ps2");
+
+type Usb = Extract<Controller, { type: "usb" }>;
+export const usbModel = ({ model }: Pick<Usb, "model">, family: Family) =>
+  model ?? (family === "q35" ? "qemu-xhci" : "piix3-uhci");
+
+/** Several functions of one USB controller share its index; one of them is its bus. */
+export const isUsbCompanion = (it: Controller): boolean =>
+  it.type === "usb" && it.model?.startsWith("ich9-uhci") === true;
+
+/** Built into the machine: it has its place, and needs no argument. */
+export const isBuiltIn = (it: Controller, family: Family): boolean =>
+  (it.type === "pci" && it.model.endsWith("-root")) ||
+  (it.type === "ide" && it.index === 0) ||
+  (it.type === "sata" && it.index === 0 && family === "q35") ||
+  (it.type === "usb" && it.model === "none");
+
+/** What a person calls the device, else what libvirt would. */
+export const idOf = (device: { readonly alias?: { readonly name: string } }, otherwise: string): string =>
+  device.alias !== undefined && isOfPerson(device.alias.name) ? device.alias.name : otherwise;
+
+export function controllerId(it: Controller, family: Family): string {
+  if (it.type === "pci") return it.index === 0 ? rootBus(family) : idOf(it, `pci.${it.index}`);
+  if (it.type === "usb" && it.index === 0) return idOf(it, "usb");
+  return idOf(it, `${it.type}${it.index}`);
+}
+
+/** The controller of that type and index, by which addresses name it. */
+export const controllerAt = (
+  { devices }: DomainModel,
+  type: Controller["type"],
+  index: number,
+): Controller | undefined =>
+  devices.controllers.find((it) => it.type === type && it.index === index && !isUsbCompanion(it));
+
+/** What QEMU's device of a disk is called, by which its export is named. */
+export function diskId(model: DomainModel, disk: Disk): string {
+  const { address } = disk;
+  const kind = busOf(disk);
+  if (kind === "virtio") return idOf(disk, `virtio-disk${diskNumber(disk)}`);
+  if (address?.type !== "drive") return idOf(disk, disk.target.dev);
+  const { controller, bus, target, unit } = address;
+  if (kind !== "scsi") return idOf(disk, `${kind}${controller}-${bus}-${unit}`);
+  const it = controllerAt(model, "scsi", controller);
+  const isWide = it?.type === "scsi" && it.model === "virtio-scsi";
+  return idOf(disk, `scsi${[controller, bus, ...(isWide ? [target] : []), unit].join("-")}`);
+}

@@ -1,0 +1,133 @@
+// The destination as a source on another host reaches it, to settle: a connection of its own for each question, so that
+// it depends on nothing that may have broken. Upholds G2: it is asked until it has answered.
+
+import type { Clock, SettlingPeer } from "../../../effects/ports.js";
+import { type Answer, done, messageOf, nothing, unknown } from "../../../protocol/answer.js";
+import type { Decision, Identity, Reconnection, Settled } from "../../../protocol/messages.js";
+import {
+  type ConnectionUri,
+  type Reach,
+  type StreamAddress,
+  streamAddress,
+} from "../../../protocol/peer-text.js";
+import type { RpcConnection } from "../rpc/client.js";
+import { errorCodes, LibvirtError } from "../rpc/libvirt-error.js";
+import { openConnection } from "../rpc/open.js";
+import { decisions, own, reconnections } from "../rpc/switchover-program.js";
+
+const answerMs = 4_500;
+
+export class SettlePeer implements SettlingPeer {
+  readonly #clock: Clock;
+  readonly #reach: Reach;
+  /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
+  uri: ConnectionUri | undefined;
+
+  #proof: { readonly secret: string; readonly journal: string } | null = null;
+  #idThere: string | undefined;
+
+  /**
+   * What shows the destination that its own source asks, and which of its journals was asked for Prepare. Null where the
+   * destination has told no journal: a host of an older version, which knows the questions without them. `idThere` is the
+   * id under which the destination knows the migration, where it is not the source's.
+   */
+  prove(secret: string | null, journal: string | null, idThere?: string): void {
+    this.#idThere = idThere;
+    this.#proof = journal === null ? null : { secret: secret ?? "", journal };
+  }
+
+  /**
+   * What this host's own coordinator can prove about a destination that does not know the question, such as a libvirtd.
+   * Undefined where a client has coordinated: then nothing is proved.
+   */
+  proveBy: ((rpc: RpcConnection, signal: AbortSignal) => Promise<Answer<Decision>>) | undefined;
+
+  /** Where a post-copy that connects again is led instead. */
+  through: (uri: StreamAddress) => Promise<StreamAddress> = async (uri) => uri;
+
+  /** `reach` is that of the addresses at which the destination listens again. */
+  constructor(clock: Clock, reach: Reach, uri?: ConnectionUri) {
+    this.#clock = clock;
+    this.#reach = reach;
+    this.uri = uri;
+  }
+
+  settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
+    this.#ask(signal, (rpc) => this.#decided(rpc, "settle", identity, signal));
+
+  yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
+    this.#ask(signal, (rpc) => this.#decided(rpc, "yield", identity, signal));
+
+  announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
+    this.#ask(signal, async (rpc) => {
+      const options = { deadlineMs: answerMs, signal };
+      const asked = this.#asKnownThere(identity);
+      if (this.#proof === null) await rpc.call(own.procedures.announce, asked, options);
+      else await rpc.call(own.procedures.announceAs, { ...asked, ...this.#proof }, options);
+      return nothing;
+    });
+
+  handOver = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
+    this.#ask(signal, (rpc) => this.#decided(rpc, "handOver", identity, signal));
+
+  reconnect = (identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>> =>
+    this.#ask<Reconnection>(signal, async (rpc) => {
+      const options = { deadlineMs: answerMs, signal };
+      const asked = this.#asKnownThere(identity);
+      const { state, uri } = await (this.#proof === null
+        ? rpc.call(own.procedures.reconnect, asked, options)
+        : rpc.call(own.procedures.reconnectAs, { ...asked, ...this.#proof }, options));
+      if (state === reconnections.listens)
+        return done({ uri: await this.through(streamAddress(uri, this.#reach)) });
+      if (state === reconnections.whole) return done("whole");
+      if (state === reconnections.arrived) return done("arrived");
+      if (state === reconnections.lost) return done("lost");
+      return unknown(`the destination's answer ${state} is not known`);
+    });
+
+  #asKnownThere = (identity: Identity): Identity => ({
+    ...identity,
+    migrationId: this.#idThere ?? identity.migrationId,
+  });
+
+  async #ask<T>(
+    signal: AbortSignal,
+    question: (rpc: RpcConnection) => Promise<Answer<T>>,
+  ): Promise<Answer<T>> {
+    if (this.uri === undefined) return unknown("the destination has not said where it can be asked");
+    try {
+      const options = { clock: this.#clock, deadlineMs: answerMs, signal };
+      const connection = await openConnection(this.uri, options);
+      try {
+        return await question(connection.rpc);
+      } finally {
+        void connection.close();
+      }
+    } catch (error) {
+      return unknown(messageOf(error));
+    }
+  }
+
+  async #decided(
+    rpc: RpcConnection,
+    what: "settle" | "yield" | "handOver",
+    identity: Identity,
+    signal: AbortSignal,
+  ): Promise<Answer<Settled>> {
+    const options = { deadlineMs: answerMs, signal };
+    const asked = this.#asKnownThere(identity);
+    try {
+      const { decision } = await (this.#proof === null
+        ? rpc.call(own.procedures[what], asked, options)
+        : rpc.call(own.procedures[`${what}As`], { ...asked, ...this.#proof }, options));
+      if (decision === decisions.taken) return done("taken");
+      if (decision === decisions.refused) return done("refused");
+      if (decision === decisions.undecidable) return done("undecidable");
+      return unknown(`the destination's answer ${decision} is not known`);
+    } catch (error) {
+      if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
+      const unproved = unknown("the destination cannot be asked by the migration's id");
+      return this.proveBy?.(rpc, signal) ?? unproved;
+    }
+  }
+}

@@ -1,0 +1,161 @@
+// libvirt's migration cookie: what the sides tell one another from step to step. Its head is checked as libvirt does;
+// what is optional is never a reason to fail, since a migration must not be lost over a statistic.
+
+import type { Element } from "@xmldom/xmldom";
+import { DomainXmlError, describeRefusal, type Refusal } from "../../domain-xml/xml/errors.js";
+import { parseXml, printXml } from "../../domain-xml/xml/parse.js";
+import { childrenOf, readElement } from "../../domain-xml/xml/read.js";
+import type { ElementType } from "../../domain-xml/xml/table.js";
+import { CookieError } from "./errors.js";
+import type { CookieFeature } from "./sections.js";
+import * as sections from "./sections.js";
+
+export interface Cookie {
+  /** By which the sender knows the guest: its name before the migration. */
+  readonly name: string;
+  readonly uuid: string;
+  /** Of the sender. */
+  readonly hostname: string;
+  readonly hostUuid: string;
+  /** What the receiver must understand. */
+  readonly features: readonly CookieFeature[];
+  readonly graphics?: sections.CookieGraphics | undefined;
+  readonly lockstate?: sections.CookieLockstate | undefined;
+  /** The definition that the destination is to keep, as `<domain>` XML. */
+  readonly persistent?: string | undefined;
+  readonly network?: sections.CookieNetwork | undefined;
+  readonly nbd?: sections.CookieNbd | undefined;
+  /** By libvirt's names of job statistics, and `started`, `stopped`, `sent` (ms since 1970), `delta` (ms). */
+  readonly statistics?: Readonly<Record<string, number>> | undefined;
+  /** As `<cpu>` XML. */
+  readonly cpu?: string | undefined;
+  readonly capabilities?: sections.CookieCapabilities | undefined;
+  readonly blockDirtyBitmaps?: sections.CookieBitmaps | undefined;
+  readonly switchover?: sections.CookieSwitchover | undefined;
+  /** Sections that we do not know, as XML. */
+  readonly others?: readonly string[] | undefined;
+}
+
+/** What the receiver of a cookie knows already. */
+export interface Expected {
+  readonly name: string;
+  readonly uuid: string;
+  /** Our own host's: a cookie from it is refused. */
+  readonly hostUuid: string;
+  /** The features that this step understands. */
+  readonly reads: readonly CookieFeature[];
+}
+
+export interface ReadCookie {
+  readonly cookie: Cookie;
+  /** What could not be read or was not known, one sentence each. */
+  readonly ignored: readonly string[];
+}
+
+const rootName = "qemu-migration";
+/** Of a section, where it is not the section's own name. */
+const featureOf: Readonly<Record<string, CookieFeature>> = {
+  domain: "persistent",
+  blockDirtyBitmaps: "block-dirty-bitmaps",
+};
+
+/** Null for an empty cookie, which is allowed everywhere. @throws CookieError */
+export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | null {
+  if (bytes.length === 0) return null;
+  const root = parse(bytes);
+  const children = childrenOf(root);
+  const head = readHead(root, expected);
+  const ignored: string[] = [];
+  const first = (name: string) => children.find((it) => it.localName === name && it.namespaceURI === null);
+  const isOfThisVersion = first("switchover")?.getAttribute("version") === "1";
+  const ignore = (name: string, refusal: Refusal) => {
+    const feature = featureOf[name] ?? name;
+    // Our own section is evidence; one of a later version is that of a host which knows more, and is ignored.
+    const isNeeded = name === "switchover" ? isOfThisVersion : head.features.some((it) => it === feature);
+    const fatal = refusal.code !== "unsupported" && isNeeded;
+    if (fatal)
+      throw new CookieError("malformed", `${feature} must be understood, and cannot: ${refusal.what}`);
+    ignored.push(describeRefusal(refusal));
+  };
+  const read = <T>(name: string, type: ElementType<T>): T | undefined => {
+    const element = first(name);
+    return element && readElement(type, element, `${rootName}/${name}`, (it) => ignore(name, it));
+  };
+  const raw = (name: string) => {
+    const element = first(name);
+    return element && printXml(element);
+  };
+  const cookie: Cookie = {
+    ...head,
+    graphics: read("graphics", sections.graphics),
+    lockstate: read("lockstate", sections.lockstate),
+    persistent: raw("domain"),
+    network: read("network", sections.network),
+    nbd: read("nbd", sections.nbd),
+    statistics: statisticsOf(first("statistics")),
+    cpu: raw("cpu"),
+    capabilities: read("capabilities", sections.capabilities),
+    blockDirtyBitmaps: read("blockDirtyBitmaps", sections.blockDirtyBitmaps),
+    switchover: read("switchover", sections.switchover),
+  };
+  const others = children.filter(
+    (it) => it.namespaceURI !== null || !sections.sectionNames.includes(it.localName ?? ""),
+  );
+  ignored.push(...others.map((it) => `the section <${it.tagName}> is not known here`));
+  return { cookie: { ...cookie, others: others.map(printXml) }, ignored };
+}
+
+function parse(bytes: Uint8Array): Element {
+  if (bytes.at(-1) !== 0) throw new CookieError("not-terminated", "it does not end with a NUL");
+  try {
+    const root = parseXml(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, -1)));
+    if (root.tagName === rootName) return root;
+    throw new CookieError("malformed", `its root is <${root.tagName}>, not <${rootName}>`);
+  } catch (error) {
+    if (error instanceof CookieError) throw error;
+    const why = error instanceof DomainXmlError ? error.message : "it is not UTF-8";
+    throw new CookieError("malformed", why, { cause: error });
+  }
+}
+
+type Head = Pick<Cookie, "name" | "uuid" | "hostname" | "hostUuid" | "features">;
+
+function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Head {
+  // What else is in the cookie is read later: only what the head itself lacks counts.
+  const head = readElement(sections.header, root, rootName, () => {});
+  const missing = (["name", "uuid", "hostname", "hostuuid"] as const).find((it) => head?.[it] === undefined);
+  if (
+    head?.name === undefined ||
+    head.uuid === undefined ||
+    head.hostname === undefined ||
+    head.hostuuid === undefined
+  ) {
+    throw new CookieError("malformed", `its <${missing}> is missing or cannot be read`);
+  }
+  if (head.name.text !== name) {
+    throw new CookieError("wrong-name", `it is about the guest "${head.name.text}", not "${name}"`);
+  }
+  if (head.uuid.text !== uuid)
+    throw new CookieError("wrong-uuid", `it is about ${head.uuid.text}, not ${uuid}`);
+  if (head.hostuuid.text === hostUuid) {
+    throw new CookieError("same-host", `it comes from this host itself (${hostUuid})`);
+  }
+  const features = head.features.map((it) => {
+    const feature = reads.find((known) => known === it.name);
+    if (feature === undefined)
+      throw new CookieError("feature", `it wants "${it.name}", which this step does not read`);
+    return feature;
+  });
+  return { name, uuid, hostname: head.hostname.text, hostUuid: head.hostuuid.text, features };
+}
+
+/** Numbers that cannot be read are left out: a newer libvirt may count in its own way. */
+function statisticsOf(element: Element | undefined): Record<string, number> | undefined {
+  if (element === undefined) return undefined;
+  const counted = childrenOf(element).flatMap((it) => {
+    const text = it.textContent?.trim() ?? "";
+    const value = /^-?\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    return Number.isSafeInteger(value) ? [[it.localName ?? "", value] as const] : [];
+  });
+  return Object.fromEntries(counted);
+}

@@ -1,0 +1,207 @@
+// One client of a server: its calls, at most so many at once, each answered when its handler is done; urgent ones at
+// once. Whatever a client sends or does not read, it harms nobody but itself.
+
+import type { Duplex } from "node:stream";
+import { apart } from "../../../effects/apart.js";
+import type { Clock } from "../../../effects/ports.js";
+import { messageOf } from "../../../protocol/answer.js";
+import { Channel } from "./channel.js";
+import { type RpcDisconnectedError, RpcProtocolError } from "./errors.js";
+import type { Frame, Header } from "./frame.js";
+import type { KeepaliveTimes } from "./keepalive.js";
+import { errorCodes, errorDomains, errorStruct, LibvirtError, rpcError } from "./libvirt-error.js";
+import type { Message, Procedure } from "./program.js";
+import type { ClientIdentity, RpcClient, Served, Service } from "./service.js";
+import { decode, encode } from "./xdr.js";
+import { XdrError } from "./xdr-bytes.js";
+
+export interface ServingOptions {
+  readonly clock: Clock;
+  readonly services: readonly Service[];
+  /** Calls of one client that run at once, urgent ones aside. Default: 5. */
+  readonly maxClientRequests?: number;
+  /** Events, replies and pings that may wait for one client that does not read. Default: 65,536, and 64 MiB in any case. */
+  readonly maxQueuedMessages?: number;
+  /** For clients that ask for it; null: nobody is pinged. Default: libvirt's own, 5 s and 5 times. */
+  readonly keepalive?: KeepaliveTimes | null;
+  /** Told what a handler threw that was no LibvirtError: a bug, which the client sees as an internal error. */
+  readonly onError?: (error: unknown, procedure: string) => void;
+}
+
+interface Call {
+  readonly header: Header;
+  readonly body: Uint8Array;
+  /** Or why there is nothing to call. */
+  readonly served: Served | string;
+}
+
+const isUrgent = ({ served }: Call): boolean => typeof served === "string" || served.procedure.urgent;
+
+const usualRequests = 5;
+const usualKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
+/** So many calls, as a multiple of those that may run, and so many bytes are taken in before reading stops. */
+const mostAhead = 4;
+const mostWaitingBytes = 1024 * 1024;
+
+/** What a read-only connection may call; a class that is not named here is refused. */
+const readable: ReadonlySet<string> = new Set(["read", "own"]);
+
+const readOnlyRefusal = (name: string): LibvirtError =>
+  new LibvirtError({
+    code: errorCodes.OPERATION_DENIED,
+    domain: errorDomains.RPC,
+    message: `operation forbidden: read only access prevents ${name}`,
+  });
+
+export class ServerClient implements RpcClient {
+  readonly id: number;
+  readonly identity: ClientIdentity;
+  readOnly: boolean;
+  readonly closed: Promise<RpcDisconnectedError>;
+  readonly #options: ServingOptions;
+  readonly #channel: Channel;
+  readonly #most: number;
+  /** Until the reply has left us. */
+  readonly #running = new Set<Call>();
+  readonly #waiting: Call[] = [];
+  #ordinary = 0;
+  #idle: (() => void) | undefined;
+
+  constructor(socket: Duplex, who: Pick<RpcClient, "id" | "identity" | "readOnly">, options: ServingOptions) {
+    this.id = who.id;
+    this.identity = who.identity;
+    this.readOnly = who.readOnly;
+    this.#options = options;
+    this.#most = options.maxClientRequests ?? usualRequests;
+    let close: (why: RpcDisconnectedError) => void = () => {};
+    this.closed = new Promise((resolve) => {
+      close = resolve;
+    });
+    this.#channel = new Channel(socket, options.clock, {
+      role: "server",
+      ...(options.maxQueuedMessages !== undefined && { maxQueuedMessages: options.maxQueuedMessages }),
+      receive: (frame) => this.#receive(frame),
+      ended: (why) => {
+        this.#waiting.length = 0;
+        close(why);
+      },
+    });
+  }
+
+  send<T>(message: Message<T>, body: T): void {
+    const { number: program, version } = message.program;
+    this.#channel.send(
+      { program, version, procedure: message.number, type: "message", serial: 0, status: "ok" },
+      encode(message.body, body),
+    );
+  }
+
+  startKeepalive(): boolean {
+    const { keepalive = usualKeepalive } = this.#options;
+    if (keepalive !== null) this.#channel.startKeepalive(keepalive);
+    return keepalive !== null;
+  }
+
+  close(why: string): void {
+    this.#channel.end(why);
+  }
+
+  /** Takes no call any more; resolves when those that run are answered. */
+  async drain(): Promise<void> {
+    this.#channel.holdReading("draining", true);
+    this.#waiting.length = 0;
+    if (this.#running.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve;
+    });
+  }
+
+  #receive({ header, body }: Frame): void {
+    const { type } = header;
+    if (type !== "call" && type !== "callWithFds") throw new RpcProtocolError(`a client sends no ${type}`);
+    this.#waiting.push({ header, body, served: this.#servedBy(header) });
+    this.#advance();
+  }
+
+  #servedBy({ program, version, procedure, type, status }: Header): Served | string {
+    const service = this.#options.services.find((it) => it.program === program && it.version === version);
+    if (service === undefined) return `Cannot find program ${program} version ${version}`;
+    // Never negotiated, and Node could not receive them.
+    if (type === "callWithFds") return "Unexpected message type 4";
+    if (status !== "ok") return `Unexpected message status ${status}`;
+    return service.served.get(procedure) ?? `unknown procedure: ${procedure}`;
+  }
+
+  #advance(): void {
+    for (const call of [...this.#waiting]) {
+      if (!isUrgent(call) && this.#ordinary >= this.#most) continue;
+      this.#waiting.splice(this.#waiting.indexOf(call), 1);
+      void this.#run(call);
+    }
+    const waitingBytes = this.#waiting.reduce((sum, { body }) => sum + body.length, 0);
+    const inFlight = this.#running.size + this.#waiting.length;
+    this.#channel.holdReading(this, inFlight >= mostAhead * this.#most || waitingBytes > mostWaitingBytes);
+  }
+
+  async #run(call: Call): Promise<void> {
+    const ordinary = isUrgent(call) ? 0 : 1;
+    this.#running.add(call);
+    this.#ordinary += ordinary;
+    await this.#answer(call);
+    this.#running.delete(call);
+    this.#ordinary -= ordinary;
+    this.#advance();
+    if (this.#running.size === 0) this.#idle?.();
+  }
+
+  async #answer({ header, body, served }: Call): Promise<void> {
+    if (typeof served === "string") {
+      await this.#refuse(header, rpcError(served));
+      return;
+    }
+    const { procedure, handle } = served;
+    // Before the arguments are read, so that nothing of what such a client sends is parsed.
+    if (this.readOnly && !readable.has(procedure.access)) {
+      await this.#refuse(header, readOnlyRefusal(procedure.name));
+      return;
+    }
+    const stream = procedure.stream ? this.#channel.openStream(header) : undefined;
+    try {
+      const ret = await handle(argsOf(procedure, body), this, stream);
+      const sent = this.#reply(header, "ok", encode(procedure.ret, ret));
+      stream?.opened();
+      await sent;
+    } catch (error) {
+      const no = this.#noFor(error, procedure.name);
+      stream?.neverOpened(no);
+      await this.#refuse(header, no);
+    }
+  }
+
+  #noFor(error: unknown, procedure: string): LibvirtError {
+    if (error instanceof LibvirtError) return error;
+    apart(() => this.#options.onError?.(error, procedure));
+    const message = `internal error: ${messageOf(error)}`;
+    return new LibvirtError({ code: errorCodes.INTERNAL_ERROR, domain: errorDomains.RPC, message });
+  }
+
+  #refuse(header: Header, no: LibvirtError): Promise<void> {
+    return this.#reply(header, "error", encode(errorStruct, no.toWire()));
+  }
+
+  /** Resolves when the reply has left us, or never will. */
+  #reply(header: Header, status: "ok" | "error", body: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      this.#channel.send({ ...header, type: "reply", status }, body, () => resolve());
+    });
+  }
+}
+
+function argsOf<A>({ args }: Procedure<A, unknown>, body: Uint8Array): A {
+  try {
+    return decode(args, body);
+  } catch (error) {
+    if (!(error instanceof XdrError)) throw error;
+    throw rpcError("Unable to decode message payload", { cause: error });
+  }
+}

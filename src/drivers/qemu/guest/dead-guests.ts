@@ -1,0 +1,57 @@
+// The two guests whose QEMU was not there any more when a restarted engine looked for it: its death is all they tell.
+
+import type { DestinationGuest, SourceGuest } from "../../../effects/ports.js";
+import { type Answer, type Cause, failed, nothing, unknown } from "../../../protocol/answer.js";
+
+const tellsDeath =
+  (cause: Cause) =>
+  (listener: (fact: { type: "process.exited"; cause: Cause }) => void): (() => void) => {
+    let told = true;
+    // In a later turn, as a monitor would: the machine that watches is still being begun.
+    queueMicrotask(() => told && listener({ type: "process.exited", cause }));
+    return () => {
+      told = false;
+    };
+  };
+
+/** No answer: its death is heard instead. */
+const silence = (signal: AbortSignal): Promise<Answer<never>> =>
+  new Promise((resolve) =>
+    signal.addEventListener("abort", () => resolve(unknown("QEMU is gone")), { once: true }),
+  );
+
+export function goneSource(cause: Cause): SourceGuest {
+  const gone = async (): Promise<Answer<never>> => failed(cause.message, cause.qemu);
+  return {
+    watch: tellsDeath(cause),
+    describe: silence,
+    inquire: (_, signal) => silence(signal),
+    mirror: gone,
+    endMirrors: gone,
+    unmirror: gone,
+    startPostcopy: gone,
+    breakStream: gone,
+    resumeStream: gone,
+    start: gone,
+    tune: gone,
+    throttle: gone,
+    suspend: gone,
+    continue: gone,
+    cancel: gone,
+    rescue: gone,
+    restore: gone,
+    kill: async () => nothing,
+  };
+}
+
+export function goneDestination(cause: Cause): DestinationGuest {
+  const gone = async (): Promise<Answer<never>> => failed(cause.message, cause.qemu);
+  return {
+    watch: tellsDeath(cause),
+    prepare: gone,
+    inquire: silence,
+    relisten: gone,
+    resume: gone,
+    kill: async () => nothing,
+  };
+}

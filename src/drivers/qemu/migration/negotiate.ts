@@ -1,0 +1,81 @@
+// What is set of what is wished, decided from what the two QEMUs say of themselves, and never from their versions. Both
+// sides decide alike, each from its own knowledge and the other's capabilities. No I/O.
+
+import type { Dropped } from "../../../protocol/stream.js";
+import { type Parameters, type Row, rows, type Side, type Wish } from "./option-table.js";
+
+/** What a QEMU knows. */
+export interface Knowledge {
+  readonly capabilities: readonly string[];
+  readonly parameters: readonly string[];
+  /** The words that a parameter may be; undefined when it may be any, or was not asked. */
+  readonly words: (parameter: string) => readonly string[] | undefined;
+}
+
+export interface Negotiated {
+  readonly capabilities: { readonly capability: string; readonly state: boolean }[];
+  readonly parameters: Parameters;
+  /** Those of the parameters that are not only put off. */
+  readonly wished: Parameters;
+  readonly dropped: readonly Dropped[];
+}
+
+const otherOf = { source: "destination", destination: "source" } as const;
+
+/**
+ * Everything that we know to set is set, or put off, whatever it was. Null for the other side's capabilities: it has not
+ * been heard yet, and what it lacks will be found later.
+ */
+export function negotiate(
+  wish: Wish,
+  side: Side,
+  own: Knowledge,
+  peer: readonly string[] | null,
+): Negotiated | { readonly refused: string } {
+  const negotiated = { capabilities: [] as Negotiated["capabilities"], dropped: [] as Dropped[] };
+  let off: Parameters = {};
+  let on: Parameters = {};
+  for (const row of rows) {
+    const wished = row.wished(wish) && (row.of !== "source" || side === "source");
+    const lack = wished ? lackOf(row, wish, side, own, peer) : undefined;
+    if (lack !== undefined) {
+      if (!mayBeMissing(row, wish)) return { refused: `${row.option} cannot be had: ${lack}` };
+      negotiated.dropped.push({ option: row.option, why: lack });
+    }
+    const state = wished && lack === undefined;
+    if (row.capability !== undefined && own.capabilities.includes(row.capability))
+      negotiated.capabilities.push({ capability: row.capability, state });
+    if (state) on = { ...on, ...row.parameters?.(wish, side) };
+    else off = { ...off, ...knownOf(row.off, own) };
+  }
+  return { ...negotiated, parameters: { ...off, ...on }, wished: on };
+}
+
+const mayBeMissing = (row: Row, { optional = [] }: Wish) =>
+  row.mayBeMissing === true || optional.some((it) => it === row.option);
+
+function lackOf(
+  { capability, of, parameters }: Row,
+  wish: Wish,
+  side: Side,
+  own: Knowledge,
+  peer: readonly string[] | null,
+): string | undefined {
+  const unknownTo = (whose: Side) => `the ${whose}'s QEMU does not know the capability "${capability}"`;
+  if (capability !== undefined) {
+    if (!own.capabilities.includes(capability)) return unknownTo(side);
+    if (of === "stream" && peer !== null && !peer.includes(capability)) return unknownTo(otherOf[side]);
+  }
+  for (const [name, value] of Object.entries(parameters?.(wish, side) ?? {})) {
+    if (value === undefined) continue;
+    if (!own.parameters.includes(name))
+      return `the ${side}'s QEMU does not know the migration parameter "${name}"`;
+    const words = own.words(name);
+    if (words !== undefined && !words.includes(String(value)))
+      return `the ${side}'s QEMU knows "${name}" only as ${words.join(", ")}, not as ${value}`;
+  }
+  return undefined;
+}
+
+const knownOf = (parameters: Parameters | undefined, own: Knowledge): Parameters =>
+  Object.fromEntries(Object.entries(parameters ?? {}).filter(([name]) => own.parameters.includes(name)));

@@ -1,0 +1,28 @@
+// What a destination's QEMU was set to before us, written down in its own directory, so that a restarted engine can put it
+// back. Of a source the journal knows it.
+
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod/mini";
+import type { Settings } from "../../../protocol/messages.js";
+
+const settings = z.object({
+  capabilities: z.record(z.string(), z.boolean()),
+  parameters: z.record(z.string(), z.union([z.number(), z.string()])),
+});
+const settingsFile = (directory: string) => join(directory, "settings.json");
+
+export async function keepSettings(directory: string, it: Settings): Promise<void> {
+  const path = settingsFile(directory);
+  await writeFile(`${path}.new`, JSON.stringify(it), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+/** Undefined when we died before anything was set. */
+export async function settingsIn(directory: string): Promise<Settings | undefined> {
+  try {
+    return settings.parse(JSON.parse(await readFile(settingsFile(directory), "utf8")));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,30 @@
+// Ends a QEMU process for certain, whether its monitor still responds or not.
+
+import { type Answer, nothing, unknown } from "../../../protocol/answer.js";
+import type { QemuProcess } from "./process.js";
+
+const quitLimitMs = 1_000;
+const exitLimitMs = 5_000;
+
+/** Ends the process for certain: asks it to quit, then kills it; `unknown` when the kernel does not end it either. */
+export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
+  const quitting = qemu.main.execute("quit", {}, { limitMs: quitLimitMs }).then(
+    () => "asked" as const,
+    () => "deaf" as const,
+  );
+  const first = await Promise.race([qemu.exited.then(() => "ended" as const), quitting]);
+  if (first === "asked" && (await endsWithin(qemu, quitLimitMs))) return nothing;
+  if (first !== "ended") qemu.signal("SIGKILL");
+  if (await endsWithin(qemu, exitLimitMs)) return nothing;
+  return unknown(`QEMU (pid ${qemu.pid}) did not end within ${exitLimitMs} ms of SIGKILL`);
+}
+
+async function endsWithin(qemu: QemuProcess, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
+  });
+  const ended = await Promise.race([qemu.exited.then(() => true), late]);
+  clearTimeout(timer);
+  return ended;
+}

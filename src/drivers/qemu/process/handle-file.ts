@@ -1,0 +1,34 @@
+// Where a destination's QEMU is, written down in its own directory, so that a restarted engine finds it there.
+
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod/mini";
+import { findByArgument } from "../../platform/procfs.js";
+import { monitorsIn } from "./launch.js";
+import type { QemuHandle } from "./process.js";
+
+export const handle = z.object({
+  pid: z.number(),
+  startTicks: z.number(),
+  monitors: z.object({ main: z.string(), rescue: z.string() }),
+  directory: z.nullable(z.string()),
+});
+const handleFile = (directory: string) => join(directory, "qemu.json");
+
+/** Beside QEMU's sockets, so that it goes with them. */
+export async function keepHandle(directory: string, it: QemuHandle): Promise<void> {
+  const path = handleFile(directory);
+  await writeFile(`${path}.new`, JSON.stringify(it), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+/** We may have died after we had started QEMU and before we could write down where: then its command line tells. */
+export async function handleIn(directory: string): Promise<QemuHandle | undefined> {
+  try {
+    return handle.parse(JSON.parse(await readFile(handleFile(directory), "utf8")));
+  } catch {
+    const monitors = monitorsIn(directory);
+    const [identity] = findByArgument(monitors.main);
+    return identity && { ...identity, monitors, directory };
+  }
+}

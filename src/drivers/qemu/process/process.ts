@@ -1,0 +1,259 @@
+// One QEMU process with its two monitors, whether we have started it, found it again after a crash of ours, or been given
+// it by an embedder. Its last words are kept, and its directory goes with it (G6). It knows nothing of migration.
+
+import { rm } from "node:fs/promises";
+import { pause } from "../../../effects/pause.js";
+import type { Clock, MonitorLine } from "../../../effects/ports.js";
+import { type Cause, cause, messageOf } from "../../../protocol/answer.js";
+import { identify, isAlive, type ProcessIdentity } from "../../platform/procfs.js";
+import { Monitor } from "../monitor/commands.js";
+import { connectMonitor } from "../monitor/connect.js";
+import { QmpSession } from "../monitor/session.js";
+import type { Confinement } from "./confinement.js";
+import type { GuestLog } from "./guest-log.js";
+import { launch } from "./launch.js";
+import { lastWords, loggedWords } from "./stderr-tail.js";
+
+/** What QEMU is to be. `args` is its hardware, and must be the same on both sides. */
+export interface QemuSpec {
+  readonly name: string;
+  readonly uuid: string;
+  /** Default: `qemu-system-x86_64`, from PATH. */
+  readonly binary?: string;
+  readonly args: readonly string[];
+  /** Added to our own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */
+export interface QemuHandle extends ProcessIdentity {
+  /** Unix sockets of two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). */
+  readonly monitors: { readonly main: string; readonly rescue: string };
+  /** Ours, and removed with the process; null when the process is somebody else's. */
+  readonly directory: string | null;
+}
+
+/** How this host runs its QEMUs. */
+export interface Hosting extends Confinement {
+  /** Where each guest has its log. Default: there is none. */
+  readonly logDirectory?: string | undefined;
+}
+
+export interface AttachOptions {
+  readonly clock: Clock;
+  readonly log?: GuestLog | undefined;
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface StartOptions extends Omit<AttachOptions, "log"> {
+  readonly hosting?: Hosting | undefined;
+  /** Given to QEMU after the hardware: e.g. `-S -incoming defer` and this side's serial port. */
+  readonly sideArgs?: readonly string[];
+  /** Made for the process and removed with it. Default: a new one below the system's directory for temporary files. */
+  readonly directory?: string | undefined;
+}
+
+const goneCheckMs = 20;
+const attachLimitMs = 2_000;
+
+export class QemuProcess {
+  readonly handle: QemuHandle;
+  readonly main: Monitor;
+  /** Kept open from the start, with out-of-band execution, for when the main monitor hangs (facts/qemu.md). */
+  readonly rescue: Monitor;
+  /** Resolves when the process is reaped and its directory removed; never rejects. */
+  readonly exited: Promise<Cause>;
+  readonly #letGo: () => void;
+
+  private constructor(handle: QemuHandle, monitors: Monitors, exited: Promise<Cause>, letGo: () => void) {
+    this.handle = handle;
+    this.main = monitors.main;
+    this.rescue = monitors.rescue;
+    this.exited = exited;
+    this.#letGo = letGo;
+  }
+
+  /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
+  static async start(spec: QemuSpec, options: StartOptions): Promise<QemuProcess> {
+    const { handle, ended, letGo, log } = await launch(spec, options);
+    const exited = ended.then((how) => remains(handle, how, { ...options, log }));
+    try {
+      return new QemuProcess(handle, await openMonitors(handle, exited, options), exited, letGo);
+    } catch (error) {
+      signalProcess(handle, "SIGKILL");
+      const why = await exited;
+      const words = why.qemu?.join(" | ") ?? messageOf(error);
+      throw new Error(`QEMU did not come up: ${words}`, { cause: error });
+    }
+  }
+
+  /**
+   * Finds a QEMU again that is no child of this process, or no longer. One whose main monitor is mute, because a peer
+   * that does not read blocks its migration, has that migration broken off.
+   * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
+   */
+  static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
+    const { exited, letGo } = watched(handle, options);
+    if (!isAlive(handle)) throw new QemuGoneError(await exited);
+    const once = { ...options, deadlineMs: attachLimitMs };
+    const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
+      if (!isAlive(handle)) throw error;
+      await yank(handle, once).catch(() => {});
+      return openMonitors(handle, exited, options);
+    });
+    try {
+      return new QemuProcess(handle, await attaching, exited, letGo);
+    } catch (error) {
+      // One that is dying resets its connections first.
+      const died = exited.then((why) => new QemuGoneError(why));
+      const late = new Promise<unknown>((resolve) =>
+        options.clock.setTimeout(() => resolve(error), attachLimitMs),
+      );
+      const why = await Promise.race([died, late]);
+      // A process that cannot be reached is not watched any more: the next attempt watches it anew.
+      letGo();
+      throw why;
+    }
+  }
+
+  /** One that lives and does not answer: it can be signalled, and each command to it fails. */
+  static mute(handle: QemuHandle, { clock, log }: Pick<AttachOptions, "clock" | "log">): QemuProcess {
+    const { exited, letGo } = watched(handle, { clock, log });
+    const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
+    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, letGo);
+  }
+
+  /** Tells the dialogue with both monitors until the returned function is called. */
+  overhear(listener: (line: MonitorLine) => void): () => void {
+    const stops = (["main", "rescue"] as const).map((monitor) =>
+      this[monitor].session.overhear((line) => listener({ monitor, ...line })),
+    );
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  get pid(): number {
+    return this.handle.pid;
+  }
+
+  /** Hangs up its monitors, and does not hold this process any more: the guest runs on, for somebody to attach to. */
+  release(): void {
+    this.main.session.close();
+    this.rescue.session.close();
+    this.#letGo();
+  }
+
+  /** Without effect when the process has ended. */
+  signal(signal: NodeJS.Signals): void {
+    signalProcess(this.handle, signal);
+  }
+}
+
+/** The process lives, and its monitors do not answer: what its guest does is not known. */
+export class QemuMuteError extends Error {
+  override readonly name = "QemuMuteError";
+  constructor(
+    readonly handle: QemuHandle,
+    options: ErrorOptions,
+  ) {
+    super(`QEMU (pid ${handle.pid}) does not answer`, options);
+  }
+}
+
+/** The process is not there any more; `cause` has its last words. */
+export class QemuGoneError extends Error {
+  override readonly name = "QemuGoneError";
+  constructor(readonly why: Cause) {
+    super(why.message);
+  }
+}
+
+/** Breaks the connection of QEMU's migration from outside, by its second monitor. */
+async function yank(
+  { monitors }: QemuHandle,
+  { clock, deadlineMs = attachLimitMs }: AttachOptions,
+): Promise<void> {
+  const session = await connectMonitor(monitors.rescue, { clock, deadlineMs, oob: true });
+  try {
+    await new Monitor(session).execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
+  } finally {
+    session.close();
+  }
+}
+
+/** One that is no child of this process. */
+function watched(handle: QemuHandle, options: Pick<AttachOptions, "clock" | "log">) {
+  const watch = { on: true };
+  const exited = goneness(handle, options.clock, watch).then((how) => remains(handle, how, options));
+  const letGo = () => {
+    watch.on = false;
+  };
+  return { exited, letGo };
+}
+
+interface Monitors {
+  readonly main: Monitor;
+  readonly rescue: Monitor;
+}
+
+async function openMonitors(
+  { monitors }: QemuHandle,
+  exited: Promise<Cause>,
+  { clock, signal, deadlineMs = 10_000 }: AttachOptions,
+): Promise<Monitors> {
+  const ended = new AbortController();
+  void exited.then(() => ended.abort());
+  const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
+  const open = (path: string, oob: boolean) => connectMonitor(path, { clock, deadlineMs, signal: stop, oob });
+  // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
+  // switchover would wait for that thread: the main monitor goes without.
+  const [main, rescue] = await Promise.allSettled([open(monitors.main, false), open(monitors.rescue, true)]);
+  if (main.status === "fulfilled" && rescue.status === "fulfilled") {
+    return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
+  }
+  // A monitor serves one client: what was reached is let go.
+  for (const it of [main, rescue]) if (it.status === "fulfilled") it.value.close();
+  throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
+}
+
+function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void {
+  if (!isAlive(identity)) return;
+  try {
+    process.kill(identity.pid, signal);
+  } catch (error) {
+    // It has ended since.
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+  }
+}
+
+/** Resolves when a process that is no child of ours is gone; never once it is not watched any more. */
+async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: boolean }): Promise<string> {
+  while (isAlive(identity)) {
+    await pause(clock, goneCheckMs);
+    if (!watch.on) await new Promise(() => {});
+  }
+  return `QEMU (pid ${identity.pid}) has ended`;
+}
+
+/** What the process has left: its last words, which are kept, and its directory, which goes. */
+async function remains(
+  { directory }: QemuHandle,
+  how: string,
+  { clock, log }: Pick<AttachOptions, "clock" | "log">,
+): Promise<Cause> {
+  const words = directory === null ? [] : await lastWords(directory);
+  const logged = directory === null ? [] : await lastWords(directory, loggedWords);
+  await log?.write(clock.now(), ...logged.map((line) => `stderr: ${line}`), how);
+  if (directory === null) return cause(how);
+  await rm(directory, { recursive: true, force: true });
+  return cause(how, words);
+}
+
+/** The identity of a process that runs. @throws Error when there is none. */
+export function identityOf(pid: number): ProcessIdentity {
+  const identity = identify(pid);
+  if (identity === undefined) throw new Error(`there is no process ${pid}`);
+  return identity;
+}

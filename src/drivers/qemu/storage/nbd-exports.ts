@@ -1,0 +1,75 @@
+// The disks of a QEMU that waits for its guest, exported over NBD so that the source can copy into them.
+
+import type { CopiedDisk } from "../../../protocol/messages.js";
+import { type SocketPath, type StreamAddress, tcpAddress, unixAddress } from "../../../protocol/peer-text.js";
+import { atFirstFree, type ListenAt } from "../migration/listen-address.js";
+import type { Monitor } from "../monitor/commands.js";
+import { QmpCommandError } from "../monitor/errors.js";
+import { blockDevices, exportName } from "./block-devices.js";
+
+/**
+ * `at`: a path for a unix socket, or ports; `tls`: the id of credentials that this QEMU has already. The answer is where
+ * the source connects to, or why it cannot be.
+ */
+export async function offerDisks(
+  monitor: Monitor,
+  disks: readonly CopiedDisk[],
+  at: SocketPath | ListenAt,
+  tls: string | undefined,
+): Promise<StreamAddress | { readonly refused: string }> {
+  const devices = new Map((await blockDevices(monitor)).map((it) => [it.name, it]));
+  const nodes = new Map<string, string>();
+  for (const { name, capacityBytes } of disks) {
+    const here = devices.get(name);
+    if (here === undefined) return { refused: `the destination has no disk "${name}" to copy into` };
+    if (here.readOnly) return { refused: `the destination's disk "${name}" is read-only` };
+    if (here.capacityBytes !== capacityBytes)
+      return {
+        refused: `the destination's disk "${name}" has ${here.capacityBytes} bytes, the guest's has ${capacityBytes}: give it an image of the same size, or none`,
+      };
+    nodes.set(name, here.node);
+  }
+  const uri = await startServer(monitor, at, tls);
+  for (const [name, node] of nodes) {
+    await monitor.execute("block-export-add", {
+      type: "nbd",
+      id: exportId(name),
+      "node-name": node,
+      name: exportName(name),
+      writable: true,
+    });
+  }
+  return uri;
+}
+
+/** An id of QEMU begins with a letter and has no slash in it. */
+const exportId = (disk: string): string => `switchover-${disk.replaceAll(/[^\w.-]/g, "-")}`;
+
+async function startServer(
+  monitor: Monitor,
+  at: SocketPath | ListenAt,
+  tls: string | undefined,
+): Promise<StreamAddress> {
+  if (typeof at === "string") {
+    const addr = { type: "unix", data: { path: at } } as const;
+    await monitor.execute("nbd-server-start", { addr, "tls-creds": tls });
+    return unixAddress(at);
+  }
+  const port = await atFirstFree(at, (it) =>
+    monitor.execute("nbd-server-start", {
+      addr: { type: "inet", data: { host: at.bind, port: String(it) } },
+      "tls-creds": tls,
+    }),
+  );
+  return tcpAddress(at.host, port);
+}
+
+/** Before the guest runs here: nobody else writes to its disks any more. May be repeated. */
+export async function stopOffering(monitor: Monitor): Promise<void> {
+  try {
+    await monitor.execute("nbd-server-stop", {});
+  } catch (error) {
+    // It was stopped already.
+    if (!(error instanceof QmpCommandError)) throw error;
+  }
+}

@@ -1,0 +1,149 @@
+// Both sides in one process: the peers as plain calls on the actors. A question is put as an event, and answered as
+// soon as the state decides it and is durable: what has been said is not forgotten in a crash (G3).
+
+import type { Actor } from "xstate";
+import type { destinationMachine } from "../machines/destination/machine.js";
+import {
+  type DestinationReply,
+  type DestinationSnapshot,
+  destinationReplies,
+  replyToAbort,
+  replyToBegin,
+  replyToConfirm,
+  replyToPerform,
+  replyToPrepare,
+  type SourceSnapshot,
+} from "../machines/replies.js";
+import type { sourceMachine } from "../machines/source/machine.js";
+import { type Answer, failed, unknown } from "../protocol/answer.js";
+import type { GuestDescription } from "../protocol/messages.js";
+import { questionTable } from "../protocol/questions.js";
+import type { Opened } from "./open.js";
+import type { DestinationPeer, SettlingPeer, SourcePeer } from "./ports.js";
+
+export type SourceActor = Actor<typeof sourceMachine>;
+export type DestinationActor = Actor<typeof destinationMachine>;
+
+export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer {
+  const reply = async <T>(
+    read: (snapshot: SourceSnapshot) => Answer<T> | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer<T>> => {
+    const answer = await replyOf(actor, read, signal);
+    await unlessBroken(durable());
+    return answer;
+  };
+  return {
+    begin: (signal) => reply(replyToBegin, signal),
+    perform: (prepared, signal) => {
+      put(actor, { type: questionTable.askPerform.event, prepared });
+      // Said at once, since the guest is paused: QEMU itself keeps that it is completed.
+      return replyOf(actor, replyToPerform, signal);
+    },
+    abort: (signal) => {
+      put(actor, { type: questionTable.askAbort.event });
+      return reply(replyToAbort, signal);
+    },
+    confirm: ({ cancelled }, signal) => {
+      put(actor, { type: questionTable[cancelled ? "askConfirmCancelled" : "askConfirm"].event });
+      return reply(replyToConfirm, signal);
+    },
+  };
+}
+
+/**
+ * `start` begins the destination's machine; it is called once, by the first Prepare. After a crash there is the actor that
+ * was taken up again instead, or null when there was none before it.
+ */
+export function localDestination(
+  start: ((guest: GuestDescription) => Opened<DestinationActor>) | Opened<DestinationActor> | null,
+): DestinationPeer & SettlingPeer {
+  let opened = typeof start === "function" ? null : start;
+  const reply = async <T>(
+    { actor, durable }: Opened<DestinationActor>,
+    read: (snapshot: DestinationSnapshot) => Answer<T> | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer<T>> => {
+    const answer = await replyOf(actor, read, signal);
+    await unlessBroken(durable());
+    return answer;
+  };
+  const ask = <T>(
+    question: keyof typeof destinationReplies,
+    { read, unprepared }: DestinationReply<T>,
+    signal: AbortSignal,
+  ): Promise<Answer<T>> => {
+    if (opened === null) return Promise.resolve(unprepared);
+    put(opened.actor, { type: questionTable[question].event });
+    return reply(opened, read, signal);
+  };
+  const {
+    askFinish,
+    askFinishCancelled,
+    settle,
+    announce,
+    handOver,
+    reconnect,
+    yield: yields,
+  } = destinationReplies;
+  return {
+    prepare: (guest, signal) => {
+      if (typeof start === "function") opened ??= start(guest);
+      if (opened !== null) return reply(opened, replyToPrepare, signal);
+      return Promise.resolve(failed("it had not begun when the engine was restarted"));
+    },
+    finish: ({ cancelled }, signal) =>
+      cancelled ? ask("askFinishCancelled", askFinishCancelled, signal) : ask("askFinish", askFinish, signal),
+    settle: (_, signal) => ask("settle", settle, signal),
+    announce: (_, signal) => ask("announce", announce, signal),
+    handOver: (_, signal) => ask("handOver", handOver, signal),
+    reconnect: (_, signal) => ask("reconnect", reconnect, signal),
+    yield: (_, signal) => ask("yield", yields, signal),
+  };
+}
+
+/** A journal that fails has been told of already, by the effect that needed it. */
+const unlessBroken = (durable: Promise<void>): Promise<void> => durable.catch(() => {});
+
+/** A machine that has ended needs no question: its answer follows from its last state. */
+function put<Event>(
+  actor: { getSnapshot(): { status: string }; send(event: Event): void },
+  event: Event,
+): void {
+  if (actor.getSnapshot().status === "active") actor.send(event);
+}
+
+interface Watched<Snapshot> {
+  getSnapshot(): Snapshot;
+  subscribe(observer: { next(): void; complete(): void; error(error: unknown): void }): {
+    unsubscribe(): void;
+  };
+}
+
+/** Waits until `read` finds an answer in the actor's state; `unknown` when nobody waits any more. */
+function replyOf<Snapshot, T>(
+  actor: Watched<Snapshot>,
+  read: (snapshot: Snapshot) => Answer<T> | undefined,
+  signal: AbortSignal,
+): Promise<Answer<T>> {
+  const now = read(actor.getSnapshot());
+  if (now !== undefined) return Promise.resolve(now);
+  return new Promise((resolve) => {
+    const end = (answer: Answer<T>) => {
+      subscription.unsubscribe();
+      signal.removeEventListener("abort", abandon);
+      resolve(answer);
+    };
+    const abandon = () => end(unknown("nobody waits for it any more"));
+    const look = () => {
+      const answer = read(actor.getSnapshot());
+      if (answer !== undefined) end(answer);
+    };
+    const subscription = actor.subscribe({
+      next: look,
+      complete: look,
+      error: (error) => end(unknown(`the machine broke: ${String(error)}`)),
+    });
+    signal.addEventListener("abort", abandon);
+  });
+}
