@@ -7,7 +7,7 @@ import type { RunningGuest } from "./guests.js";
 import type { CoordinatorOutput } from "./machines/coordinator/machine.js";
 import { stateName } from "./machines/shared/walk.js";
 import { forecastOf } from "./machines/source/setup.js";
-import { askForPostcopy, firstAside, type Tuned } from "./person.js";
+import { askForLimits, askForPostcopy, firstAside, type Tuned } from "./person.js";
 import { createFeed } from "./progress-feed.js";
 import { checkLimits, type Limits, type Progress } from "./protocol/convergence.js";
 import { MigrationError } from "./protocol/errors.js";
@@ -128,23 +128,7 @@ export function conduct(parts: Parts): Migration {
 
   const tune = (changed: Partial<Limits>): Promise<Tuned> => {
     checkLimits(changed);
-    if (source.getSnapshot().status !== "active") {
-      return Promise.resolve({ applied: false, why: "the migration has ended" });
-    }
-    const heard = firstAside(
-      source,
-      (it) => it.type === "tuned" || (it.type === "refused" && it.event === "person.tuned"),
-    );
-    source.send({ type: "person.tuned", limits: changed });
-    // Before the stream has begun QEMU is told with everything else.
-    if (["begun", "starting"].includes(stateName(source.getSnapshot()))) {
-      return Promise.resolve({ applied: true, why: "used from the start" });
-    }
-    return heard.then((it) =>
-      it?.type === "tuned"
-        ? { applied: true, why: "QEMU has been told" }
-        : { applied: false, why: it?.type === "refused" ? it.why : "the migration has ended" },
-    );
+    return askForLimits(source, changed);
   };
 
   const abort = async (): Promise<Abort> => {

@@ -18,7 +18,7 @@ import { pause } from "../../effects/pause.js";
 import type { SourceGuest, SourcePeer } from "../../effects/ports.js";
 import { within, withLimit } from "../../effects/within.js";
 import { asRunningGuest } from "../../guests.js";
-import { askForPostcopy, type Tuned } from "../../person.js";
+import { askForLimits, askForPostcopy, type Tuned } from "../../person.js";
 import { type Answer, type Cause, messageOf } from "../../protocol/answer.js";
 import { defaultLimits, type Limits } from "../../protocol/convergence.js";
 import { describeFailure } from "../../protocol/failures.js";
@@ -212,9 +212,7 @@ export class Outgoing {
     return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };
   }
 
-  tune(limits: Partial<Limits>): void {
-    if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "person.tuned", limits });
-  }
+  tune = (limits: Partial<Limits>): Promise<Tuned> => askForLimits(this.#actor, limits);
 
   goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
