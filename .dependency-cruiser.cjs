@@ -11,14 +11,14 @@ module.exports = {
     ring("machines", "^src/machines/", "^src/(protocol|machines)/"),
     ring("effects", "^src/effects/", "^src/(protocol|machines|effects)/"),
     ring("drivers", "^src/drivers/", "^src/(protocol|machines|effects|drivers)/"),
-    ring("testing", "^src/testing/", "^src/(protocol|machines|effects|testing)/"),
+    ring("simulator", "^src/simulator/", "^src/(protocol|machines|effects|simulator)/"),
     {
       name: "the simulated world is for tests, and for the inspector, which shows it",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(testing|inspector)/" },
-      to: { path: "^src/testing/" },
+      from: { path: "^src/", pathNot: "^src/(simulator|inspector)/" },
+      to: { path: "^src/simulator/" },
     },
-    ring("guest", "^src/guest/", "^src/guest/"),
+    ring("proof-guest", "^src/proof-guest/", "^src/(proof-guest/|library/local/running-guest)"),
     {
       name: "protocol is plain: data, plain decisions and the schemas of its data",
       severity: "error",
@@ -32,10 +32,22 @@ module.exports = {
       to: { dependencyTypes: ["core"] },
     },
     {
+      name: "benchmarks stand alone: scripts print their results, and measure nothing themselves",
+      severity: "error",
+      from: { path: "^scripts/" },
+      to: { path: "^bench/" },
+    },
+    {
+      name: "benchmarks use no scripts",
+      severity: "error",
+      from: { path: "^bench/" },
+      to: { path: "^scripts/" },
+    },
+    {
       name: "no circles",
       severity: "error",
       from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+      to: { circular: true },
     },
   ],
   options: {

@@ -5,7 +5,7 @@ import { patienceMs, testLimitMs } from "./test/support/patience.js";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    globalSetup: "test/global-setup.ts",
+    globalSetup: "test/support/global-setup.ts",
     testTimeout: testLimitMs,
     hookTimeout: testLimitMs,
     expect: { poll: { timeout: patienceMs } },
@@ -13,6 +13,6 @@ export default defineConfig({
     // Two cores: most files wait for guests and deadlines, and a search keeps one core busy.
     maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
-    reporters: ["default", "./test/count-reporter.ts"],
+    reporters: ["default", "./test/support/count-reporter.ts"],
   },
 });

@@ -1,8 +1,8 @@
 // How the time of a large guest's memory grows with the connections: written once and then paused, so that each way sends
 // the same. From the state `starting` to `handedOver`, of one guest that moves on and on.
 
-import { migrate } from "../src/migrate.js";
-import { launchProofGuest } from "../src/proof-guest.js";
+import { migrate } from "../src/library/local/migrate.js";
+import { launchProofGuest } from "../src/proof-guest/launch.js";
 import { stateTimes } from "./feature-copies.js";
 import { median } from "./median.js";
 

@@ -3,9 +3,9 @@
 import { rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { migrate } from "../src/migrate.js";
-import { diskSideArgs } from "../src/proof-disk.js";
-import { launchProofGuest } from "../src/proof-guest.js";
+import { migrate } from "../src/library/local/migrate.js";
+import { diskSideArgs } from "../src/proof-guest/disk.js";
+import { launchProofGuest } from "../src/proof-guest/launch.js";
 import { diskMiB, featureTable, type Measured, makeImage } from "./feature-table.js";
 import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";

@@ -4,9 +4,9 @@ import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { dhParams } from "../src/drivers/qemu/migration/dh-params.js";
-import type { MigrateOptions } from "../src/migrate.js";
-import type { Migration } from "../src/migration.js";
-import { qemuPki } from "../test/migrate/qemu-pki.js";
+import type { MigrateOptions } from "../src/library/local/migrate.js";
+import type { Migration } from "../src/library/migration-handle.js";
+import { qemuPki } from "../test/support/qemu-pki.js";
 import { ask, type Feature, told } from "./shortest.js";
 
 export const diskMiB = 48;

@@ -1,6 +1,6 @@
 // Measures what each feature costs, against QEMU driven by the shortest script with the same feature, in turn on one
-// machine: the guest's pause, the copying of a disk, the time of memory over several connections. Prints tables and writes
-// bench/results/features.json. `npm run bench:features [runs]`.
+// machine: the guest's pause, the copying of a disk, the time of memory over several connections. Prints the figures and
+// writes bench/results/features.json. `npm run bench:features [runs]`.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { measureConnections } from "./feature-connections.js";
 import { measureCopies } from "./feature-copies.js";
 import { measurePauses } from "./feature-pauses.js";
-import { featuresText } from "./features-text.js";
 
 const runs = Number(process.argv[2] ?? 9);
 const fewRuns = 5;
@@ -34,4 +33,5 @@ const measured = {
 const text = JSON.stringify(measured, (_, it) => (typeof it === "number" ? rounded(it) : it), 2);
 mkdirSync("bench/results", { recursive: true });
 writeFileSync("bench/results/features.json", `${text}\n`);
-console.log(featuresText(text));
+console.log(text);
+console.log("bench/results/features.json is written; `npm run docs` prints its tables.");

@@ -8,8 +8,8 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HostProcess, streams } from "../test/daemon/lab.js";
-import { launchLibvirtd } from "../test/rpc/launch-libvirtd.js";
+import { HostProcess, streams } from "../test/support/host-process.js";
+import { launchLibvirtd } from "../test/support/launch-libvirtd.js";
 import { median } from "./median.js";
 
 const runs = Number(process.argv[2] ?? 20);

@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
 import { version } from "../src/drivers/journal/records.js";
 import { lineOf } from "../src/drivers/platform/checked-lines.js";
-import { serveInspector } from "../src/inspector/serve.js";
+import { serveInspector } from "../src/inspector/server/serve.js";
 import { median } from "./median.js";
 import { type Timed, time } from "./simulated-migration.js";
 
@@ -32,9 +32,9 @@ async function watched(isLookedAt: boolean): Promise<Timed> {
 }
 
 const ways: readonly { readonly what: string; readonly run: () => Promise<Timed> }[] = [
-  { what: "nobody looks", run: () => time({ journal }, many) },
-  { what: "all that is seen is kept", run: () => watched(false) },
-  { what: "a browser looks at one of them", run: () => watched(true) },
+  { what: "no inspector", run: () => time({ journal }, many) },
+  { what: "everything observed is kept", run: () => watched(false) },
+  { what: "a browser shows one of them", run: () => watched(true) },
 ];
 const timed = ways.map((): Timed[] => []);
 // The first of each warms up.

@@ -7,11 +7,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFileJournal } from "../src/drivers/journal/file-journal.js";
-import type { Observation } from "../src/effects/observe.js";
-import { migrate } from "../src/migrate.js";
-import { launchProofGuest } from "../src/proof-guest.js";
-import { search } from "../src/testing/search.js";
-import { crashAndRecover } from "../test/recovery/crash.js";
+import type { Observation } from "../src/effects/trace.js";
+import { migrate } from "../src/library/local/migrate.js";
+import { launchProofGuest } from "../src/proof-guest/launch.js";
+import { search } from "../src/simulator/search.js";
+import { crashAndRecover } from "../test/e2e/recovery/crash.js";
 import { median } from "./median.js";
 import { bareQemu, shortest } from "./shortest.js";
 
@@ -165,18 +165,19 @@ const start = await startUp();
 rmSync(directory, { recursive: true, force: true });
 
 const rows = [
-  { what: "pause, shortest script, unix", ms: warm(bare.pauses) },
-  { what: "pause, shortest script with pause-before-switchover, unix", ms: warm(barePausing.pauses) },
-  { what: "pause, switchover, unix", ms: warm(unix.pauses) },
-  { what: "pause, switchover, tcp", ms: warm(tcp.pauses) },
+  { what: "downtime, shortest script, unix", ms: warm(bare.pauses) },
+  { what: "downtime, shortest script with pause-before-switchover, unix", ms: warm(barePausing.pauses) },
+  { what: "downtime, switchover, unix", ms: warm(unix.pauses) },
+  { what: "downtime, switchover, tcp", ms: warm(tcp.pauses) },
   { what: "wall time beyond QEMU's total and the process start", ms: warm(unix.shares) },
   { what: "start of the command to the first monitor command", ms: median(start) },
   { what: "one durable append to the journal", ms: median(append) },
   { what: "recovery after kill -9 around the switchover, from restart to outcome", ms: median(recovery) },
 ].map((row) => ({ ...row, ms: Math.round(row.ms * 100) / 100 }));
 const ratios = {
-  "pause against the shortest script (aim 1.25)": warm(unix.pauses) / warm(bare.pauses),
-  "pause against the same script with pause-before-switchover": warm(unix.pauses) / warm(barePausing.pauses),
+  "downtime against the shortest script (aim 1.25)": warm(unix.pauses) / warm(bare.pauses),
+  "downtime against the same script with pause-before-switchover":
+    warm(unix.pauses) / warm(barePausing.pauses),
 };
 console.table(rows);
 console.table(

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DestinationFact, DestinationGuest, SourceFact, SourceGuest } from "../src/effects/ports.js";
-import { done, nothing } from "../src/protocol/answer.js";
+import { done, nothing } from "../src/protocol/effect-result.js";
 import { anywhere, streamAddress } from "../src/protocol/peer-text.js";
 
 const passMs = 100;

@@ -1,14 +1,14 @@
 // Migrations of simulated guests in this process: the machines, the coordinator and the journal are the real ones.
 
 import { systemClock, systemIds } from "../src/drivers/platform/clock.js";
+import { openCoordinator, openDestination, openSource } from "../src/effects/actors.js";
 import { type DestinationActor, localDestination, localSource } from "../src/effects/in-process-peers.js";
-import type { Observe } from "../src/effects/observe.js";
-import { openCoordinator, openDestination, openSource } from "../src/effects/open.js";
 import type { Journal } from "../src/effects/ports.js";
-import { conduct } from "../src/migration.js";
-import { defaultLimits } from "../src/protocol/convergence.js";
+import type { Observe } from "../src/effects/trace.js";
+import { conduct } from "../src/library/migration-handle.js";
+import { defaultLimits } from "../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../src/protocol/deadlines.js";
-import { defaultPolicy } from "../src/protocol/policy.js";
+import { defaultPolicy } from "../src/protocol/unreachable-policy.js";
 import { median } from "./median.js";
 import { simulateGuest } from "./simulated-guest.js";
 

@@ -6,8 +6,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Postgres } from "../test/fleet/postgres.js";
-import { RealFleet } from "../test/fleet/real-fleet.js";
+import { Postgres } from "../test/support/postgres.js";
+import { RealFleet } from "../test/support/real-fleet.js";
 
 const hosts = Array.from({ length: 8 }, (_, index) => `h${index}`);
 const homes = Array.from({ length: 24 }, (_, index) => hosts[index % hosts.length] ?? "");

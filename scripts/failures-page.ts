@@ -1,14 +1,14 @@
 // docs/failures.md: what becomes of the guest when each step and each effect fails, from the step table and from the
 // simulated world, in which the real machines play each failure to its end.
 
-import { nextStep } from "../src/protocol/errors.js";
-import { describeFailure, failure } from "../src/protocol/failures.js";
+import { describeFailure, failure } from "../src/protocol/failure.js";
+import { nextStep } from "../src/protocol/migration-error.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
 import { type EffectName, effects, steps } from "../src/protocol/steps.js";
-import { MigrationWorld } from "../src/testing/migration-world.js";
-import { changed, type State } from "../src/testing/state.js";
-import { StateTable } from "../src/testing/state-table.js";
-import { beginning, movesOf, World, type WorldOptions } from "../src/testing/world.js";
+import { MigrationWorld } from "../src/simulator/migration-world.js";
+import { changed, type State } from "../src/simulator/state.js";
+import { StateTable } from "../src/simulator/state-table.js";
+import { beginning, movesOf, World, type WorldOptions } from "../src/simulator/world.js";
 import { table } from "./table.js";
 
 const names = Object.keys(effects) as EffectName[];

@@ -1,8 +1,8 @@
 // Drains of a real fleet under faults as a command: `npm run faults:fleet [runs] [first seed]`, 10 unless told. Each run has 8
 // switchoverds, 24 guests and a PostgreSQL of its own. Ends with 1 when something did not hold.
 
-import { messageOf } from "../src/protocol/answer.js";
-import { drainUnderFaults, harmsOf } from "../test/fleet/fleet-faults.js";
+import { messageOf } from "../src/protocol/effect-result.js";
+import { drainUnderFaults, harmsOf } from "../test/e2e/fleet/fleet-faults.js";
 
 const [runs = 10, first = 0] = process.argv.slice(2).map(Number);
 let broken = 0;

@@ -4,9 +4,9 @@
 
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { messageOf } from "../src/protocol/answer.js";
-import { BrokenGuarantee } from "../test/daemon/host-operator.js";
-import { sweepFaults } from "../test/daemon/host-sweep.js";
+import { messageOf } from "../src/protocol/effect-result.js";
+import { BrokenGuarantee } from "../test/e2e/hosts/host-operator.js";
+import { sweepFaults } from "../test/e2e/hosts/host-sweep.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -2,8 +2,8 @@
 // in faults.json, and ends with 1 when a guest was stuck or doubled.
 
 import { writeFileSync } from "node:fs";
-import { caseOf, describeCase } from "../test/faults/cases.js";
-import { Sweeper, type SweepResult, type Verdict } from "../test/faults/sweep.js";
+import { caseOf, describeCase } from "../test/e2e/faults/cases.js";
+import { Sweeper, type SweepResult, type Verdict } from "../test/e2e/faults/sweep.js";
 
 const runs = Number(process.argv[2] ?? 300);
 const first = Number(process.argv[3] ?? 0);

@@ -8,7 +8,7 @@ import { type Feature, flagRows, parameterRows, type Shown } from "./features.js
 import { table } from "./table.js";
 
 const refusedAll: Shown = [
-  "daemon/step-forms.test.ts",
+  "e2e/hosts/step-forms.test.ts",
   "each flag and parameter that is refused is so with its reason",
 ];
 

@@ -3,8 +3,8 @@
 
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
 import type { virshOptions } from "../src/drivers/libvirt/client/virsh-options.js";
-import type { CopiedStorage, MigrateOptions } from "../src/migrate.js";
-import type { Limits } from "../src/protocol/convergence.js";
+import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
+import type { Limits } from "../src/protocol/convergence/limits.js";
 import type { StreamWish } from "../src/protocol/stream.js";
 
 type Leaf = string | number | boolean | undefined | readonly unknown[];
@@ -33,14 +33,14 @@ export type Feature = (
 type Option = (typeof virshOptions)[keyof typeof virshOptions];
 export type ParameterName = Extract<Option, { readonly parameter: string }>["parameter"];
 
-const storage = (name: string): Shown => ["migrate/storage.test.ts", name];
-const stream = (name: string): Shown => ["migrate/stream.test.ts", name];
-const postcopy = (name: string): Shown => ["migrate/postcopy.test.ts", name];
-const plain = (name: string): Shown => ["migrate/migrate.test.ts", name];
-const virsh = (name: string): Shown => ["daemon/virsh-migrate.test.ts", name];
-const disks = (name: string): Shown => ["daemon/storage.test.ts", name];
-const overThere = (name: string): Shown => ["daemon/postcopy.test.ts", name];
-const streamThere = (name: string): Shown => ["daemon/stream.test.ts", name];
+const storage = (name: string): Shown => ["e2e/local/storage.test.ts", name];
+const stream = (name: string): Shown => ["e2e/local/stream.test.ts", name];
+const postcopy = (name: string): Shown => ["e2e/local/postcopy.test.ts", name];
+const plain = (name: string): Shown => ["e2e/local/migrate.test.ts", name];
+const virsh = (name: string): Shown => ["e2e/hosts/virsh-migrate.test.ts", name];
+const disks = (name: string): Shown => ["e2e/hosts/storage.test.ts", name];
+const overThere = (name: string): Shown => ["e2e/hosts/postcopy.test.ts", name];
+const streamThere = (name: string): Shown => ["e2e/hosts/stream.test.ts", name];
 const levels = streamThere("leaves QEMU as it was when it is aborted");
 const inForce = streamThere("has both QEMUs do what is asked, there and back");
 const definition = "an embedder's guests have no definitions";
@@ -58,7 +58,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   },
   TUNNELLED: {
     none: "there is one process for both sides",
-    between: ["daemon/tunnelled.test.ts", "is led by virsh, there and back"],
+    between: ["e2e/hosts/tunnelled.test.ts", "is led by virsh, there and back"],
   },
   PERSIST_DEST: {
     none: definition,
@@ -93,13 +93,13 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   },
   OFFLINE: {
     none: definition,
-    between: ["daemon/led.test.ts", "the definition moves, and the guest runs on"],
+    between: ["e2e/hosts/peer-to-peer.test.ts", "the definition moves, and the guest runs on"],
   },
   COMPRESSED: { option: "stream.compression", shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
     option: "abortOnError",
-    shown: ["migrate/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
-    between: ["migrate/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
+    shown: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
+    between: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
   },
   AUTO_CONVERGE: {
     option: "stream.autoConverge",
@@ -116,7 +116,7 @@ export const flagRows: Readonly<Record<MigrateFlag, Feature>> = {
   TLS: {
     option: "stream.tls",
     note: "of the memory and of the disks",
-    shown: ["migrate/storage-tls.test.ts", "over a unix socket"],
+    shown: ["e2e/local/storage-tls.test.ts", "over a unix socket"],
     between: streamThere("encrypts the memory by a relay, and on parallel connections"),
   },
   PARALLEL: { option: "stream.parallel", shown: stream("two connections"), between: inForce },
@@ -173,7 +173,7 @@ export const parameterRows: Readonly<Record<ParameterName, Feature>> = {
   graphics_uri: {
     option: "graphics",
     note: "SPICE; QEMU has no word for VNC's clients",
-    shown: ["migrate/after-arrival.test.ts", "are told by the source where the guest has gone"],
+    shown: ["e2e/local/after-arrival.test.ts", "are told by the source where the guest has gone"],
   },
   migrate_disks: {
     option: "storage.disks",

@@ -1,7 +1,7 @@
 // docs/guarantees.md, from the citations: a file's opening comment that names a guarantee says how it upholds or checks it.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { type BrokenWindow, brokenWindows } from "../src/testing/hosts/libvirtd-windows.js";
+import { type BrokenWindow, brokenWindows } from "../src/simulator/hosts/libvirtd-windows.js";
 import { table } from "./table.js";
 
 const guarantees: Record<string, string> = {
@@ -147,16 +147,16 @@ const windowLists = (): string =>
 /** @throws Error when a guarantee is upheld or checked nowhere. */
 export function guaranteesPage(): string {
   const sections = Object.entries(guarantees).map(([guarantee, text]) => {
-    const code = citations("src", guarantee).filter(([path]) => !path?.includes("src/testing/"));
+    const code = citations("src", guarantee).filter(([path]) => !path?.includes("src/simulator/"));
     const checks = citations("test", guarantee);
     if (code.length === 0 || checks.length === 0)
       throw new Error(`${guarantee} is cited by no code or by no test`);
     return `## ${guarantee}: ${text}\n\n${table(["upheld by", "how"], code)}\n\n${table(["checked by", "how"], checks)}`;
   });
-  const weak = testsIn("test/world/guarantees.test.ts", "libvirt's weak places end well here");
+  const weak = testsIn("test/simulator/guarantees.test.ts", "libvirt's weak places end well here");
   return `# The guarantees
 
-They are checked four ways by the same checkers ([src/testing/state.ts](../src/testing/state.ts) in the simulated world, an outsider's look at processes and serial streams on real QEMU): an exhaustive search of the composed machines, seeded plays, a sweep of faults over the step table on real QEMU, and engines killed at every record of their journal. \`npm run mutants\` breaks the code on purpose and fails if no checker notices.
+They are checked four ways by the same checkers ([src/simulator/state.ts](../src/simulator/state.ts) in the simulated world, an outsider's look at processes and serial streams on real QEMU): an exhaustive search of the composed machines, seeded plays, a sweep of faults over the step table on real QEMU, and engines killed at every record of their journal. \`npm run mutants\` breaks the code on purpose and fails if no checker notices.
 
 ## They hold under
 
@@ -170,17 +170,17 @@ A source asks its destination by the migration's id who has the guest ([docs/dec
 
 ${table(["the destination's evidence", "its answer"], answers)}
 
-These rules, and those by which a restarted host treats its records, are pure functions that the daemon calls ([src/protocol/host-evidence.ts](../src/protocol/host-evidence.ts)). A second exhaustive search runs them with the domain machine of each host ([src/testing/hosts](../src/testing/hosts/hosts-world.ts), [docs/decisions/0026](decisions/0026-the-search-has-a-world-of-hosts.md)): daemons that restart with and without their memory, QEMUs that do not answer, full disks, requests of operators, and migrations in a row whose messages arrive late. It checks G1, G2, G3 and G5 for two migrations and two faults on two hosts. \`npm run search -- hosts\` searches more.
+These rules, and those by which a restarted host treats its records, are pure functions that the daemon calls ([src/protocol/host-evidence.ts](../src/protocol/host-evidence.ts)). A second exhaustive search runs them with the domain machine of each host ([src/simulator/hosts](../src/simulator/hosts/hosts-world.ts), [docs/decisions/0026](decisions/0026-the-search-has-a-world-of-hosts.md)): daemons that restart with and without their memory, QEMUs that do not answer, full disks, requests of operators, and migrations in a row whose messages arrive late. It checks G1, G2, G3 and G5 for two migrations and two faults on two hosts. \`npm run search -- hosts\` searches more.
 
 ## With a libvirtd on one side
 
-A libvirtd keeps no journal of a migration, answers no question by the migration's id, ends an incoming guest with the connection that prepared it, and resumes or ends its own guest at its client's word. So some windows stay open. The same search with a libvirtd in the place of one host finds these and no others ([src/testing/hosts/libvirtd-world.ts](../src/testing/hosts/libvirtd-world.ts), [test/world/search-libvirtd.test.ts](../test/world/search-libvirtd.test.ts), which holds the shortest trace of each): one migration, protocol 3, pre-copy, up to two faults. A source of ours that stays paused (G5) asks on, shows its guest as paused, and an operator who has looked at the libvirtd ends that with one command: \`switchover adopt\` or \`switchover release\`. Two copies run only where the libvirtd is the source; \`switchover migrate\` leads such a migration without that window, because it asks the destination before it lets a libvirtd resume.
+A libvirtd keeps no journal of a migration, answers no question by the migration's id, ends an incoming guest with the connection that prepared it, and resumes or ends its own guest at its client's word. So some windows stay open. The same search with a libvirtd in the place of one host finds these and no others ([src/simulator/hosts/libvirtd-world.ts](../src/simulator/hosts/libvirtd-world.ts), [test/simulator/search-libvirtd.test.ts](../test/simulator/search-libvirtd.test.ts), which holds the shortest trace of each): one migration, protocol 3, pre-copy, up to two faults. A source of ours that stays paused (G5) asks on, shows its guest as paused, and an operator who has looked at the libvirtd ends that with one command: \`switchover adopt\` or \`switchover release\`. Two copies run only where the libvirtd is the source; \`switchover migrate\` leads such a migration without that window, because it asks the destination before it lets a libvirtd resume.
 
 ${windowLists()}
 
 ## Where libvirt ends badly
 
-Each is a test of [test/world/guarantees.test.ts](../test/world/guarantees.test.ts); that an error carries the destination's own cause is one of [test/migrate/migrate.test.ts](../test/migrate/migrate.test.ts).
+Each is a test of [test/simulator/guarantees.test.ts](../test/simulator/guarantees.test.ts); that an error carries the destination's own cause is one of [test/e2e/local/migrate.test.ts](../test/e2e/local/migrate.test.ts).
 
 ${weak.map((it) => `- ${it}`).join("\n")}
 `;

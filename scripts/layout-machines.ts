@@ -2,7 +2,7 @@
 
 import elk, { type ElkExtendedEdge, type ElkNode } from "elkjs/lib/elk.bundled.js";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
-import { type Chart, type ChartEdge, type ChartState, eventName } from "../src/inspector/chart.js";
+import { type Chart, type ChartEdge, type ChartState, eventName } from "../src/inspector/story/chart.js";
 import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../src/machines/destination/machine.js";
 import { arrowsOf, isGroup, metaOf, nameOf, nodesOf, tagsOf } from "../src/machines/shared/walk.js";

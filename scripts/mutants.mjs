@@ -15,8 +15,8 @@ const refusal = "src/machines/destination/refusal.ts";
 const destinationSetup = "src/machines/destination/setup.ts";
 const coordinator = "src/machines/coordinator/machine.ts";
 
-const world = ["test/machines", "test/world/guarantees.test.ts", "test/world"];
-const features = ["test/machines", "test/world/search-features.test.ts"];
+const world = ["test/unit/machines", "test/simulator/guarantees.test.ts", "test/simulator"];
+const features = ["test/unit/machines", "test/simulator/search-features.test.ts"];
 
 /**
  * Name, file, words, what stands there instead; the words that stand before it, or `declaration =` in which it is; and the
@@ -161,7 +161,7 @@ const mutants = [
     '"process.exited": { target: "#source.rollback.losing", actions: "noteDied" },',
     '"process.exited": { target: "#source.handover.yielding", actions: "noteDied" },',
     "recovering =",
-    ["test/machines/machines.test.ts"],
+    ["test/unit/machines/machines.test.ts"],
   ],
   [
     "a destination runs a guest that it has not claimed at the fence",
@@ -187,7 +187,7 @@ const mutants = [
     'meta: { rehydratesAs: "refusing" },',
     'meta: { rehydratesAs: "refusing" }, tags: ["refused"],',
     "endingUnrecorded =",
-    ["test/machines"],
+    ["test/unit/machines"],
   ],
   [
     "an effect starts before its record is durable",
@@ -195,7 +195,7 @@ const mutants = [
     "await recorder.durable();",
     "void recorder.durable();",
     "",
-    ["test/effects"],
+    ["test/unit/effects"],
   ],
   [
     "a guest is run although its decision could not be recorded",
@@ -203,7 +203,7 @@ const mutants = [
     'withoutJournal: "refused",',
     'withoutJournal: "goes on",',
     "  take: {",
-    ["test/effects"],
+    ["test/unit/effects"],
   ],
   [
     "an abort is said to be obeyed before that is durable",
@@ -211,7 +211,7 @@ const mutants = [
     "await unlessBroken(durable());",
     "",
     "",
-    ["test/effects"],
+    ["test/unit/effects"],
   ],
   [
     "the destination's QEMU is started running",
@@ -219,7 +219,7 @@ const mutants = [
     '"-S", ',
     "",
     "",
-    ["test/migrate/migrate.test.ts"],
+    ["test/e2e/local/migrate.test.ts"],
   ],
   [
     "another process that has the guest's old pid is taken for it",
@@ -227,7 +227,7 @@ const mutants = [
     "identify(pid)?.startTicks === startTicks",
     "identify(pid) !== undefined && startTicks > 0",
     "",
-    ["test/qemu/process.test.ts"],
+    ["test/unit/drivers/qemu/process.test.ts"],
   ],
   [
     "a journal's damaged line is read as if it were whole",
@@ -235,7 +235,7 @@ const mutants = [
     "line.slice(0, 8) === checksum(text)",
     "line.slice(0, 8).length === 8",
     "",
-    ["test/journal"],
+    ["test/unit/drivers/journal"],
   ],
   [
     "a story's damaged last line is cut off as if it had been torn",
@@ -243,7 +243,7 @@ const mutants = [
     "if (entryOf(rest.slice(0, -1)) !== undefined) throw damaged(path, lines.length + 1);",
     "",
     "",
-    ["test/journal/unreadable.test.ts"],
+    ["test/unit/drivers/journal/unreadable.test.ts"],
   ],
   [
     "a story that cannot be read counts as absent",
@@ -251,7 +251,7 @@ const mutants = [
     "if (unreadable !== undefined) throw unreadable;\n    return this.#current",
     "return this.#current",
     "",
-    ["test/journal/unreadable.test.ts"],
+    ["test/unit/drivers/journal/unreadable.test.ts"],
   ],
   [
     "a directory of a newer format is opened",
@@ -259,7 +259,7 @@ const mutants = [
     "if (Number(text) > directoryVersion)",
     "if (Number(text) > 1_000)",
     "",
-    ["test/journal/identity.test.ts"],
+    ["test/unit/drivers/journal/identity.test.ts"],
   ],
   [
     "a journal has another identity at each start",
@@ -267,7 +267,7 @@ const mutants = [
     "if (text === null) {",
     'if (text !== "") {',
     "",
-    ["test/journal/identity.test.ts"],
+    ["test/unit/drivers/journal/identity.test.ts"],
   ],
   [
     "a journal directory is not locked",
@@ -275,7 +275,7 @@ const mutants = [
     'else if (code === isHeldCode && stderr === "") resolve(false);',
     "else if (code === isHeldCode) resolve(true);",
     "",
-    ["test/journal/lock.test.ts"],
+    ["test/unit/drivers/journal/lock.test.ts"],
   ],
   [
     "a failed write lets what is queued behind it count",
@@ -283,7 +283,7 @@ const mutants = [
     "[...now, ...behind]",
     "now",
     "",
-    ["test/journal/failing-disk.test.ts"],
+    ["test/unit/drivers/journal/failing-disk.test.ts"],
   ],
   [
     "what is left of a failed write stays in the file",
@@ -291,7 +291,7 @@ const mutants = [
     "if (this.#isDirty) await this.#takeBack();",
     "",
     "",
-    ["test/journal/failing-disk.test.ts"],
+    ["test/unit/drivers/journal/failing-disk.test.ts"],
   ],
   [
     "a destination that is stuck after it took the guest has not taken it",
@@ -299,7 +299,7 @@ const mutants = [
     '(side === "destination" ? decisionIn(record.state) : null) ?? known.decision',
     'side === "destination" ? decisionIn(record.state) : known.decision',
     "",
-    ["test/journal/keeping.test.ts"],
+    ["test/unit/drivers/journal/keeping.test.ts"],
   ],
   [
     "a story that goes on after its end is not read at a start",
@@ -307,7 +307,7 @@ const mutants = [
     "if (kept?.hasEnded)",
     "if (kept === undefined && kept)",
     "",
-    ["test/journal/keeping.test.ts"],
+    ["test/unit/drivers/journal/keeping.test.ts"],
   ],
   [
     "a record is said to be durable when it is only written",
@@ -315,7 +315,7 @@ const mutants = [
     "await this.#file.appendFile(bytes);\n      await this.#file.datasync();",
     "await this.#file.appendFile(bytes);",
     "",
-    ["test/journal"],
+    ["test/unit/drivers/journal"],
   ],
   [
     "what was taken is forgotten with its story",
@@ -323,7 +323,7 @@ const mutants = [
     "await this.#file.append(lineOf(kept));",
     'if (kept.decision === "refused") await this.#file.append(lineOf(kept));',
     "",
-    ["test/journal"],
+    ["test/unit/drivers/journal"],
   ],
   [
     "a restarted daemon does not know what it has taken",
@@ -331,7 +331,7 @@ const mutants = [
     "if (host.decided !== null && !host.isComing) return host.decided;",
     'if (host.decided === "refused") return host.decided;',
     "",
-    ["test/daemon/restarted-host.test.ts"],
+    ["test/e2e/hosts/restarted-host.test.ts"],
   ],
   [
     "two Prepares of one guest at once are both obeyed",
@@ -339,23 +339,23 @@ const mutants = [
     '...whileJob("migration in"),',
     '...whileJob("migration in"), "peer.prepareRequested": { actions: "reserve" },',
     "",
-    ["test/machines/domain.test.ts"],
+    ["test/unit/machines/domain.test.ts"],
   ],
   [
     "a libvirtd is let resume before its destination has answered, as libvirt does",
-    "src/remote-managed.ts",
+    "src/library/remote/managed.ts",
     "!cancelled || !mayRunThere ||",
     "!cancelled || mayRunThere ||",
     "",
-    ["test/daemon/libvirtd.test.ts"],
+    ["test/e2e/hosts/libvirtd.test.ts"],
   ],
   [
     "the offer stays at the fence when the guest stays",
-    "src/effects/open.ts",
+    "src/effects/actors.ts",
     'output?.outcome === "stayed"',
     'output?.outcome === "stuck"',
     "",
-    ["test/fence"],
+    ["test/unit/drivers/fencing"],
   ],
   [
     "disks: QEMU is let on before the copies are ended",

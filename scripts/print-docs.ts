@@ -3,9 +3,6 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
-import * as z from "zod/mini";
-import { featuresText } from "../bench/features-text.js";
-import { fleetText } from "../bench/fleet-text.js";
 import { program } from "../src/cli/program.js";
 import { domain } from "../src/drivers/domain-xml/schema/domain.js";
 import { rowsOf } from "../src/drivers/domain-xml/xml/doc-rows.js";
@@ -23,13 +20,14 @@ import {
   topOf,
 } from "../src/machines/shared/walk.js";
 import { sourceMachine } from "../src/machines/source/machine.js";
+import { phases } from "../src/protocol/job-phases.js";
 import { notProved, outcomes } from "../src/protocol/outcomes.js";
-import { phases } from "../src/protocol/phases.js";
 import { effects, steps } from "../src/protocol/steps.js";
 import { failuresPage } from "./failures-page.js";
 import { featuresPage } from "./features-page.js";
 import { guaranteesPage } from "./guarantees-page.js";
 import { observingPage } from "./observing-page.js";
+import { figures, performancePage } from "./performance-page.js";
 import { table } from "./table.js";
 
 const printed = "<!-- printed by `npm run docs`; edit the code instead -->\n";
@@ -181,91 +179,6 @@ function cliPage(): string {
   return `${printed}\n# The command\n\n${pages.join("\n\n")}\n`;
 }
 
-const bench = z.object({
-  runs: z.number(),
-  rows: z.array(z.object({ what: z.string(), ms: z.number() })),
-  searched: z.object({ states: z.number(), perSecond: z.number() }),
-});
-
-const benchOfHosts = z.object({
-  runs: z.number(),
-  rows: z.array(z.object({ what: z.string(), pauseMs: z.number(), overheadMs: z.number() })),
-});
-
-const benchOfMany = z.object({
-  rounds: z.number(),
-  many: z.number(),
-  rows: z.array(z.object({ what: z.string(), aloneMs: z.number(), atOnceMs: z.number(), ratio: z.number() })),
-  perMigration: z.object({
-    underWayKiB: z.number(),
-    leftKiB: z.number(),
-    leftFiles: z.number(),
-    records: z.number(),
-    journalBytes: z.number(),
-  }),
-});
-
-const benchOfInspector = z.object({
-  rounds: z.number(),
-  many: z.number(),
-  rows: z.array(
-    z.object({ what: z.string(), processorMs: z.number(), ratio: z.number(), longestPauseMs: z.number() }),
-  ),
-  scrub: z.object({ openMs: z.number(), medianFrameMs: z.number(), slowest95Ms: z.number() }),
-});
-
-/** What it costs to be looked at. */
-function inspectorText(): string {
-  const text = readFileSync("bench/results/inspector.json", "utf8");
-  const { rounds, many, rows, scrub } = benchOfInspector.parse(JSON.parse(text));
-  return `The same ${many} at once, looked at by the inspector, \`npm run bench:inspector\`, ${rounds} rounds in turn, medians ([all numbers](bench/results/inspector.json)):
-
-${table(
-  ["", "processor time of a migration, ms", "ratio", "from `completed` to `cont`, longest, ms"],
-  rows.map(({ what, processorMs, ratio, longestPauseMs }) => [what, processorMs, ratio, longestPauseMs]),
-)}
-
-A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).
-
-${fleetText(readFileSync("bench/results/fleet.json", "utf8"))}`;
-}
-
-function measured(): string {
-  const hosts = benchOfHosts.parse(JSON.parse(readFileSync("bench/results/hosts.json", "utf8")));
-  const { runs, rows, searched } = bench.parse(JSON.parse(readFileSync("bench/results/latest.json", "utf8")));
-  const { rounds, many, perMigration, ...ofMany } = benchOfMany.parse(
-    JSON.parse(readFileSync("bench/results/many.json", "utf8")),
-  );
-  return `\`npm run bench\`, ${runs} runs, medians, two cores, TCG ([all numbers](bench/results/latest.json)):
-
-${table(
-  ["", "ms"],
-  rows.map(({ what, ms }) => [what, ms]),
-)}
-
-The search looks at ${searched.perSecond} states a second (${searched.states} with up to two faults, managed).
-
-${featuresText(readFileSync("bench/results/features.json", "utf8"))}
-
-Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs in turn, medians ([all numbers](bench/results/hosts.json)); the overhead is the command's wall time less QEMU's own:
-
-${table(
-  ["", "pause, ms", "overhead, ms"],
-  hosts.rows.map(({ what, pauseMs, overheadMs }) => [what, pauseMs, overheadMs]),
-)}
-
-${many} migrations begun in the same moment in one process, with the journal on disk and simulated guests (500 ms of pre-copy, 5 ms of switchover), \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](bench/results/many.json)):
-
-${table(
-  ["", "1 alone, ms", `${many} at once, ms`, "ratio"],
-  ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
-)}
-
-A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files are left of it. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.
-
-${inspectorText()}`;
-}
-
 function domainPage(): string {
   const plain = (text: string) => text.replaceAll("<", "&lt;");
   const rows = rowsOf(domain, "domain").map((it) => [
@@ -304,11 +217,11 @@ ${table(["option", "becomes", "supported", "note"], rows)}
 function readme(): string {
   const text = readFileSync("README.md", "utf8");
   const example = readFileSync("examples/embed.ts", "utf8").trim();
-  const withBench = text.replace(
-    /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/,
-    (_, before: string, after: string) => `${before}${measured()}\n${after}`,
+  const withFigures = text.replace(
+    /(<!-- figures -->\n)[\s\S]*?(<!-- \/figures -->)/,
+    (_, before: string, after: string) => `${before}${figures()}\n${after}`,
   );
-  return withBench.replace(
+  return withFigures.replace(
     /(<!-- examples\/embed\.ts -->\n```ts\n)[\s\S]*?```/,
     (_, before: string) => `${before}${example}\n\`\`\``,
   );
@@ -325,6 +238,7 @@ const pages: Record<string, () => string> = {
   "docs/domain.md": domainPage,
   "docs/virsh.md": virshPage,
   "docs/features.md": () => `${printed}\n${featuresPage()}`,
+  "docs/performance.md": () => performancePage(readFileSync("docs/performance.md", "utf8")),
   "README.md": readme,
 };
 const check = process.argv.includes("--check");

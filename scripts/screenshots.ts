@@ -3,11 +3,11 @@
 
 import { mkdirSync } from "node:fs";
 import { chromium, type Page } from "playwright-core";
-import type { Observation } from "../src/effects/observe.js";
-import { serveInspector } from "../src/inspector/serve.js";
-import { storyTextOf } from "../src/inspector/story-text.js";
-import { migrate } from "../src/migrate.js";
-import { launchProofGuest } from "../src/proof-guest.js";
+import type { Observation } from "../src/effects/trace.js";
+import { serveInspector } from "../src/inspector/server/serve.js";
+import { storyTextOf } from "../src/inspector/story/story-text.js";
+import { migrate } from "../src/library/local/migrate.js";
+import { launchProofGuest } from "../src/proof-guest/launch.js";
 
 const to = "docs/images";
 mkdirSync(to, { recursive: true });

@@ -1,10 +1,10 @@
 // The search of the host world as a command: see search.ts. Prints states and speed, or the shortest trace to what is broken.
 
 import { parseArgs } from "node:util";
-import type { Explored } from "../src/testing/explore.js";
-import { inARow, searchHosts } from "../src/testing/hosts/hosts-world.js";
-import { brokenWindows } from "../src/testing/hosts/libvirtd-windows.js";
-import { searchBesideLibvirtd } from "../src/testing/hosts/libvirtd-world.js";
+import type { Explored } from "../src/simulator/explore.js";
+import { inARow, searchHosts } from "../src/simulator/hosts/hosts-world.js";
+import { brokenWindows } from "../src/simulator/hosts/libvirtd-windows.js";
+import { searchBesideLibvirtd } from "../src/simulator/hosts/libvirtd-world.js";
 
 /** Returns the exit code. */
 export function searchHostsAsTold(args: readonly string[]): number {

@@ -5,7 +5,7 @@
 // a libvirtd.
 
 import { writeFileSync } from "node:fs";
-import { BrokenGuarantee, search } from "../src/testing/index.js";
+import { BrokenGuarantee, search } from "../src/simulator/index.js";
 import { searchHostsAsTold } from "./search-hosts.js";
 
 const counterexamplePath = "counterexample.json";

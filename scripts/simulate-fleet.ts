@@ -1,11 +1,11 @@
 // Drains a zone of a simulated fleet, with faults from a seed: `npm run simulate:fleet [hosts] [guests] [seed]`, 1,000 hosts and
 // 20,000 guests unless told. Whoever conducts dies ten times on the way. Ends with 1 when a rule was broken.
 
-import { type Conducted, conduct } from "../src/fleet/conduct.js";
 import type { GuestStory } from "../src/fleet/drain.js";
 import { hostsMeant } from "../src/fleet/fleet.js";
 import { MemoryEngine } from "../src/fleet/memory-engine.js";
-import { dice, fleetOf, SimulatedFleet } from "../test/fleet/simulated-fleet.js";
+import { type Conducted, conduct } from "../src/fleet/run-drain.js";
+import { dice, fleetOf, SimulatedFleet } from "../test/support/simulated-fleet.js";
 
 const [hosts = 1_000, guests = 20_000, seed = 1] = process.argv.slice(2).map(Number);
 const crashes = 10;

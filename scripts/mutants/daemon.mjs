@@ -10,16 +10,16 @@ const domainMachine = "src/machines/domain/machine.ts";
 const tokens = "src/daemon/migrations/tokens.ts";
 const outgoing = "src/daemon/migrations/outgoing.ts";
 
-const restarted = ["test/daemon/restarted-host.test.ts"];
-const late = ["test/daemon/late-evidence.test.ts"];
-const ofDomains = ["test/daemon/domains.test.ts"];
-const ofTokens = ["test/daemon/tokens.test.ts"];
-const ofSettling = ["test/daemon/settle-peer.test.ts"];
-const ofMachine = ["test/machines/domain.test.ts"];
-const ofReceipt = ["test/daemon/receipt.test.ts"];
-const offline = ["test/daemon/offline.test.ts"];
-const operator = ["test/daemon/operator-decides.test.ts"];
-const images = ["test/qemu/hosts.test.ts"];
+const restarted = ["test/e2e/hosts/restarted-host.test.ts"];
+const late = ["test/e2e/hosts/late-evidence.test.ts"];
+const ofDomains = ["test/unit/daemon/domains.test.ts"];
+const ofTokens = ["test/unit/daemon/tokens.test.ts"];
+const ofSettling = ["test/unit/drivers/libvirt/client/settle-peer.test.ts"];
+const ofMachine = ["test/unit/machines/domain.test.ts"];
+const ofReceipt = ["test/e2e/hosts/receipt.test.ts"];
+const offline = ["test/e2e/hosts/offline.test.ts"];
+const operator = ["test/e2e/hosts/operator-decides.test.ts"];
+const images = ["test/unit/drivers/qemu/hosts.test.ts"];
 
 /** @type {readonly import("./run.mjs").Mutant[]} */
 export const daemonMutants = [
@@ -360,14 +360,14 @@ export const daemonMutants = [
     within: ["localDestination", "reply"],
     find: "await unlessBroken(durable());",
     instead: "void durable;",
-    tests: ["test/effects/bind.test.ts"],
+    tests: ["test/unit/effects/bind.test.ts"],
   },
   {
     name: "post-copy: an incoming guest that was announced cannot be destroyed",
     file: "src/machines/destination/postcopy.ts",
     find: '"operator.destroyed": { target: "refusal", actions: noteDestroyed },',
     instead: '"operator.destroyed": keeping(String(noteDestroyed)),',
-    tests: ["test/effects/bind.test.ts"],
+    tests: ["test/unit/effects/bind.test.ts"],
   },
   {
     name: "peer-to-peer: it is not noticed that the destination is this host",
@@ -375,7 +375,7 @@ export const daemonMutants = [
     within: ["sameHostAs"],
     find: "uuid === config.hostUuid.toLowerCase()",
     instead: 'uuid === ""',
-    tests: ["test/daemon/own-host.test.ts"],
+    tests: ["test/e2e/hosts/own-host.test.ts"],
   },
   {
     name: "peer-to-peer: a domain of another id at a libvirtd counts as arrived",
@@ -383,14 +383,14 @@ export const daemonMutants = [
     within: ["conclude"],
     find: "seen.id !== peer.incomingId",
     instead: "peer.incomingId === 0",
-    tests: ["test/evidence.test.ts"],
+    tests: ["test/unit/protocol/evidence.test.ts"],
   },
   {
     name: "peer-to-peer: absence at a libvirtd is a refusal",
     file: "src/protocol/evidence.ts",
     within: ["isRefusal"],
     instead: 'seen.at === "absent" || (finish === "failed" && protocol === 3 && postcopy)',
-    tests: ["test/evidence.test.ts"],
+    tests: ["test/unit/protocol/evidence.test.ts"],
   },
   {
     name: "tokens: one of the far future is admitted",

@@ -4,10 +4,10 @@
 import { Command, Option } from "commander";
 import { readConfig } from "../daemon/config.js";
 import { type Daemon, startDaemon } from "../daemon/daemon.js";
-import { messageOf } from "../protocol/answer.js";
+import { messageOf } from "../protocol/effect-result.js";
 import { printable } from "../protocol/printable.js";
 import { createLog } from "../telemetry/log.js";
-import { badInputExitCode } from "./words.js";
+import { badInputExitCode } from "./options/command-options.js";
 
 interface DaemonWords {
   readonly config: string;

@@ -2,11 +2,10 @@
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultDrainLimits } from "../fleet/drain.js";
-import { defaultLimits } from "../protocol/convergence.js";
+import { defaultLimits } from "../protocol/convergence/limits.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
-import { defaultPolicy } from "../protocol/policy.js";
-import type { StandingWords } from "./standing.js";
-import { streamOptions, streamOptionsBetween } from "./stream-words.js";
+import { defaultPolicy } from "../protocol/unreachable-policy.js";
+import type { StandingWords } from "./commands/standing.js";
 import {
   badInputExitCode,
   type CheckWords,
@@ -14,7 +13,8 @@ import {
   type InspectWords,
   type MigrateWords,
   type RecoverWords,
-} from "./words.js";
+} from "./options/command-options.js";
+import { streamOptions, streamOptionsBetween } from "./options/stream-options.js";
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -144,10 +144,10 @@ export function program(): Command {
       const isBetween =
         options.from !== undefined || options.to !== undefined || options.domain !== undefined;
       if (isBetween) {
-        const { migrateBetweenCommand } = await import("./migrate-between.js");
+        const { migrateBetweenCommand } = await import("./commands/migrate-between.js");
         process.exitCode = await migrateBetweenCommand(hardware, options);
       } else {
-        const { migrateCommand } = await import("./migrate.js");
+        const { migrateCommand } = await import("./commands/migrate.js");
         process.exitCode = await migrateCommand(hardware, options);
       }
     });
@@ -167,7 +167,7 @@ export function program(): Command {
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (options: CheckWords) => {
-      const { checkCommand } = await import("./check.js");
+      const { checkCommand } = await import("./commands/check.js");
       process.exitCode = await checkCommand(options);
     });
   switchover
@@ -180,7 +180,7 @@ export function program(): Command {
     .addHelpText("after", `\nThe exit code is the highest of the migrations':\n${exitCodes}`)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (path: string, options: RecoverWords) => {
-      const { recoverCommand } = await import("./recover.js");
+      const { recoverCommand } = await import("./commands/recover.js");
       process.exitCode = await recoverCommand(path, options);
     });
   switchover
@@ -190,7 +190,7 @@ export function program(): Command {
     .option("--json", "print one JSON array")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (options: StandingWords) => {
-      const { standingCommand } = await import("./standing.js");
+      const { standingCommand } = await import("./commands/standing.js");
       process.exitCode = await standingCommand(options);
     });
   const decisionsOfOperators = [
@@ -215,7 +215,7 @@ export function program(): Command {
       .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
       .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
       .action(async (name: string, options: StandingWords) => {
-        const { decideCommand } = await import("./standing.js");
+        const { decideCommand } = await import("./commands/standing.js");
         process.exitCode = await decideCommand(decision, name, options);
       });
   switchover
@@ -225,7 +225,7 @@ export function program(): Command {
     .option("--json", "print one JSON object a line")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (path: string, options: { json?: true }) => {
-      const { replayCommand } = await import("./replay.js");
+      const { replayCommand } = await import("./commands/replay.js");
       process.exitCode = await replayCommand(path, options);
     });
   const { perSource, perDestination, perLink, total } = defaultDrainLimits;
@@ -268,7 +268,7 @@ export function program(): Command {
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (what: string[], options: DrainWords) => {
-      const { drainCommand } = await import("./drain.js");
+      const { drainCommand } = await import("./commands/drain.js");
       process.exitCode = await drainCommand(what, options);
     });
   switchover
@@ -290,7 +290,7 @@ export function program(): Command {
     .option("--save <file>", "write the page with the stories within it, one file to be shared, and end")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (paths: string[], options: InspectWords) => {
-      const { inspectCommand } = await import("./inspect.js");
+      const { inspectCommand } = await import("./commands/inspect.js");
       process.exitCode = await inspectCommand(paths, options);
     });
   return switchover;

@@ -7,11 +7,11 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import * as z from "zod/mini";
 import type { QemuUser } from "../drivers/qemu/process/confinement.js";
-import type { Hosting } from "../drivers/qemu/process/process.js";
-import { messageOf } from "../protocol/answer.js";
-import { defaultLimits } from "../protocol/convergence.js";
+import type { Hosting } from "../drivers/qemu/process/spec.js";
+import { defaultLimits } from "../protocol/convergence/limits.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
-import { defaultPolicy } from "../protocol/policy.js";
+import { messageOf } from "../protocol/effect-result.js";
+import { defaultPolicy } from "../protocol/unreachable-policy.js";
 import { describeConfigErrors, withMessages } from "./config-errors.js";
 import { systemEmulators } from "./domains/emulators.js";
 

@@ -1,11 +1,11 @@
 // What all migrations of one daemon share.
 
-import type { FileJournal } from "../drivers/journal/file-journal.js";
-import type { Hosting } from "../drivers/qemu/process/process.js";
-import type { Surroundings } from "../effects/open.js";
+import type { FileJournal } from "../drivers/journal/types.js";
+import type { Hosting } from "../drivers/qemu/process/spec.js";
+import type { Surroundings } from "../effects/actors.js";
 import type { Clock, Ids } from "../effects/ports.js";
 import type { Deadlines } from "../protocol/deadlines.js";
-import type { Policy } from "../protocol/policy.js";
+import type { Policy } from "../protocol/unreachable-policy.js";
 import type { DaemonConfig } from "./config.js";
 import type { JobNews } from "./domains/job-events.js";
 import type { Domains } from "./domains/registry.js";

@@ -1,7 +1,7 @@
 // Keeps the journal within its limits: at the start and every minute, stories of ended migrations are removed that are too
 // many or too old. What was decided outlives them.
 
-import { messageOf } from "../protocol/answer.js";
+import { messageOf } from "../protocol/effect-result.js";
 import type { Host } from "./host.js";
 
 const everyMs = 60_000;

@@ -5,7 +5,7 @@ import type { LookupAddress } from "node:dns";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ListenAt } from "../drivers/qemu/migration/listen-address.js";
-import { messageOf } from "../protocol/answer.js";
+import { messageOf } from "../protocol/effect-result.js";
 import { hostName } from "../protocol/peer-text.js";
 import { no } from "./rpc/errors.js";
 

@@ -3,12 +3,12 @@
 
 import { readFileSync } from "node:fs";
 import { isSpanContextValid, trace } from "@opentelemetry/api";
-import { apart } from "../effects/apart.js";
-import type { Observe } from "../effects/observe.js";
-import { type Handler, refuse, type Served, serveHttp } from "../inspector/http.js";
-import { Hub } from "../inspector/hub.js";
-import { inspectorRoutes } from "../inspector/routes.js";
-import { messageOf } from "../protocol/answer.js";
+import { apart } from "../effects/isolate-callback.js";
+import type { Observe } from "../effects/trace.js";
+import { type Handler, refuse, type Served, serveHttp } from "../inspector/server/http.js";
+import { Hub } from "../inspector/server/hub.js";
+import { inspectorRoutes } from "../inspector/server/routes.js";
+import { messageOf } from "../protocol/effect-result.js";
 import { createMetrics } from "../telemetry/metrics.js";
 import { traceMigrations } from "../telemetry/traces.js";
 import type { DaemonConfig } from "./config.js";

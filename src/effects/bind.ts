@@ -5,10 +5,9 @@ import { fromCallback, fromPromise } from "xstate";
 import { coordinatorMachine } from "../machines/coordinator/machine.js";
 import { type DestinationEvent, destinationMachine } from "../machines/destination/machine.js";
 import { type SourceEvent, sourceMachine } from "../machines/source/machine.js";
-import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/answer.js";
+import { type Answer, done, failed, messageOf, nothing, unknown } from "../protocol/effect-result.js";
 import type { Identity } from "../protocol/messages.js";
 import { abort, type EffectName, effects, type QuestionName, questions, steps } from "../protocol/steps.js";
-import type { Watch } from "./observe.js";
 import type {
   Clock,
   DestinationGuest,
@@ -18,7 +17,8 @@ import type {
   SourceGuest,
   SourcePeer,
 } from "./ports.js";
-import type { Recorder } from "./record.js";
+import type { Recorder } from "./recorder.js";
+import type { Watch } from "./trace.js";
 
 /** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
 export type Around = <T>(

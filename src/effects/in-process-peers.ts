@@ -15,10 +15,10 @@ import {
   type SourceSnapshot,
 } from "../machines/replies.js";
 import type { sourceMachine } from "../machines/source/machine.js";
-import { type Answer, failed, unknown } from "../protocol/answer.js";
+import { type Answer, failed, unknown } from "../protocol/effect-result.js";
 import type { GuestDescription } from "../protocol/messages.js";
 import { questionTable } from "../protocol/questions.js";
-import type { Opened } from "./open.js";
+import type { Opened } from "./actors.js";
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "./ports.js";
 
 export type SourceActor = Actor<typeof sourceMachine>;

@@ -20,9 +20,9 @@ import type {
   SourceMemory,
   StartInput,
 } from "../machines/source/machine.js";
-import type { Answer } from "../protocol/answer.js";
-import type { Limits } from "../protocol/convergence.js";
-import type { Failure } from "../protocol/failures.js";
+import type { Limits } from "../protocol/convergence/limits.js";
+import type { Answer } from "../protocol/effect-result.js";
+import type { Failure } from "../protocol/failure.js";
 import type {
   Abort,
   Decision,

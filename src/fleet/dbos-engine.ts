@@ -2,10 +2,10 @@
 // is given, so that nothing is installed for those who do not use it (docs/decisions/0018).
 
 import { systemClock } from "../drivers/platform/clock.js";
-import { pause } from "../effects/pause.js";
-import { type DrainEngine, EngineError } from "./conduct.js";
+import { pause } from "../effects/sleep.js";
 import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
+import { type DrainEngine, EngineError } from "./run-drain.js";
 
 /** Of `DBOS`, as @dbos-inc/dbos-sdk exports it. */
 export interface DbosSteps {

@@ -1,8 +1,8 @@
 // Drains as workflows of a DBOS of this process's own: whoever conducts needs PostgreSQL and the two packages, and nothing else.
 
-import { messageOf } from "../protocol/answer.js";
-import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
+import { messageOf } from "../protocol/effect-result.js";
 import { databaseTokens, dbosEngine, recordedEvent } from "./dbos-engine.js";
+import { type DrainEngine, EngineError, type OpenEngine } from "./run-drain.js";
 
 /** A drain is taken up as often as it has to be. */
 const maxRecoveryAttempts = 1_000_000;

@@ -2,11 +2,11 @@
 
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../drivers/platform/clock.js";
-import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./conduct.js";
 import { type DrainEvent, type DrainHow, type DrainLimits, defaultDrainLimits, usualHow } from "./drain.js";
 import { hostsMeant } from "./fleet.js";
 import { type FleetFile, fleetNow } from "./fleet-file.js";
 import { RpcMover } from "./rpc-mover.js";
+import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./run-drain.js";
 
 export interface DrainOptions
   extends Pick<ConductOptions, "placement" | "onEvent" | "onTrouble" | "againMs"> {

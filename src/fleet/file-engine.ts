@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { entryOf, lineOf } from "../drivers/platform/checked-lines.js";
 import { systemClock } from "../drivers/platform/clock.js";
 import { lock } from "../drivers/platform/file-lock.js";
-import { messageOf } from "../protocol/answer.js";
-import { type DrainEngine, EngineError, type OpenEngine } from "./conduct.js";
+import { messageOf } from "../protocol/effect-result.js";
 import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
+import { type DrainEngine, EngineError, type OpenEngine } from "./run-drain.js";
 
 /** @throws Error when another process has the directory, or its file is damaged. */
 export async function openFileEngine(directory: string, drainId: string): Promise<OpenEngine> {

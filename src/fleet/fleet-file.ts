@@ -4,9 +4,9 @@ import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
 import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../drivers/libvirt/rpc/procedures.js";
-import { pause } from "../effects/pause.js";
 import type { Clock } from "../effects/ports.js";
-import { messageOf } from "../protocol/answer.js";
+import { pause } from "../effects/sleep.js";
+import { messageOf } from "../protocol/effect-result.js";
 import type { Fleet, FleetGuest, FleetHost } from "./fleet.js";
 
 const positive = z.number().check(z.positive());

@@ -1,14 +1,5 @@
 // `switchover/fleet`: emptying hosts, for an engine of your own.
 
-export {
-  type Conducted,
-  type ConductOptions,
-  conduct,
-  type DrainEngine,
-  EngineError,
-  type Mover,
-  type OpenEngine,
-} from "./conduct.js";
 export { type Database, type DbosSteps, databaseTokens, dbosEngine } from "./dbos-engine.js";
 export { openDbosEngine } from "./dbos-runner.js";
 export {
@@ -29,3 +20,12 @@ export { type FleetFile, fleetNow, measureDirtyRates, readFleetFile } from "./fl
 export { type Placement, spread } from "./placement.js";
 export { type Plan, type PlannedMove, plan } from "./plan.js";
 export { type MoverOptions, RpcMover } from "./rpc-mover.js";
+export {
+  type Conducted,
+  type ConductOptions,
+  conduct,
+  type DrainEngine,
+  EngineError,
+  type Mover,
+  type OpenEngine,
+} from "./run-drain.js";

@@ -1,7 +1,7 @@
 // Drains in memory, for a simulated fleet. Whoever opened it last may add to it.
 
-import { type DrainEngine, EngineError } from "./conduct.js";
 import type { DrainEvent } from "./drain.js";
+import { type DrainEngine, EngineError } from "./run-drain.js";
 
 export class MemoryEngine {
   readonly events: DrainEvent[] = [];

@@ -1,7 +1,7 @@
 // A drain as it would go if each migration took as long as its memory needs: for a look before anything is touched.
 
-import { defaultLimits } from "../protocol/convergence.js";
-import { type Forecast, forecastBefore } from "../protocol/forecast.js";
+import { type Forecast, forecastBefore } from "../protocol/convergence/forecast.js";
+import { defaultLimits } from "../protocol/convergence/limits.js";
 import { Drain, type DrainEvent, type GuestStory, type Move } from "./drain.js";
 import { type Placement, spread } from "./placement.js";
 

@@ -6,8 +6,8 @@ import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../drivers/libvirt/rpc/procedures.js";
 import { moveEnds, own } from "../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../effects/ports.js";
-import type { Mover } from "./conduct.js";
 import { type DrainHow, type Move, type MoveEnd, usualHow } from "./drain.js";
+import type { Mover } from "./run-drain.js";
 
 export interface MoverOptions {
   readonly clock: Clock;

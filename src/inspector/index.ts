@@ -1,9 +1,9 @@
 // `switchover/inspector`: the page that shows migrations while they run, and their stories afterwards, for an embedder's
 // own process.
 
-export { Hub, type HubOptions } from "./hub.js";
-export type { Entry } from "./moment.js";
-export type { GivenStory } from "./page-file.js";
-export { type Inspector, type InspectorOptions, serveInspector } from "./serve.js";
-export { readStoryText, type StoryText, StoryTextError, storyTextOf } from "./story-text.js";
-export { type WhoRuns, whoRuns } from "./who-runs.js";
+export { Hub, type HubOptions } from "./server/hub.js";
+export type { GivenStory } from "./server/page-file.js";
+export { type Inspector, type InspectorOptions, serveInspector } from "./server/serve.js";
+export type { Entry } from "./story/moment.js";
+export { readStoryText, type StoryText, StoryTextError, storyTextOf } from "./story/story-text.js";
+export { type WhoRuns, whoRuns } from "./story/who-runs.js";

@@ -2,7 +2,7 @@
 // question gets the same answer, and an answer can be given again after a restart. `undefined`: not decided yet.
 
 import type { SnapshotFrom } from "xstate";
-import { type Answer, done, failed, failedThere, nothing } from "../protocol/answer.js";
+import { type Answer, done, failed, failedThere, nothing } from "../protocol/effect-result.js";
 import type {
   Abort,
   Decision,

@@ -1,7 +1,7 @@
 // What may be concluded about a guest that was sent to another host, and from which evidence: one pure function for every
 // path. Upholds G1: that a guest of the same uuid runs there, or that none does, proves nothing about this migration.
 
-import { type Answer, done, unknown } from "./answer.js";
+import { type Answer, done, unknown } from "./effect-result.js";
 import type { Decision } from "./messages.js";
 
 /** What a host shows of a guest's uuid. `idle`: paused, and nothing is done with it. `busy`: a job is at work on it. */

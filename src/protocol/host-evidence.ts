@@ -1,7 +1,7 @@
 // The rules by which a host answers, and concludes, from what is durable on it: pure functions that the daemon calls
 // (src/daemon/migrations/{settling,story-owner,outgoing}.ts and domains/recovery.ts) and that the search of the host world runs. Upholds G1
 // and G3: a host answers on evidence only. Not here, because it is an order of effects and no decision: what becomes durable
-// before what. The daemon's modules have that order, and src/testing/hosts/surroundings.ts names it for the search.
+// before what. The daemon's modules have that order, and src/simulator/hosts/surroundings.ts names it for the search.
 
 import type { Decision } from "./messages.js";
 

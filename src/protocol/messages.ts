@@ -1,6 +1,6 @@
 // What the five steps and settle ask and answer. Data that crosses hosts: plain, small, versioned by the driver that carries it.
 
-import type { Failure } from "./failures.js";
+import type { Failure } from "./failure.js";
 import type { DestinationOutcome, SourceOutcome } from "./outcomes.js";
 import type { ConnectionUri, HostName, StreamAddress } from "./peer-text.js";
 

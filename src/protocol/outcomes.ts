@@ -1,6 +1,6 @@
 // How a side and a whole migration can end, who runs the guest then, and the exit code of the command.
 
-import type { Failure } from "./failures.js";
+import type { Failure } from "./failure.js";
 
 /** How the source's machine ends. */
 export type SourceOutcome = "left" | "stayed" | "lost" | "stuck";

@@ -1,5 +1,5 @@
 // What a person may wish for the memory stream beside its limits, in libvirt's scope, and which wishes do not go
-// together. What a QEMU can do of it is found out by the driver (drivers/qemu/negotiate.ts).
+// together. What a QEMU can do of it is found out by the driver (drivers/qemu/migration/negotiate.ts).
 
 /** An option that is absent is off; `{}` is on, with QEMU's own values. */
 export interface StreamWish {

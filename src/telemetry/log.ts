@@ -2,10 +2,10 @@
 // is its trace's id too. By pino, in its own form.
 
 import { type DestinationStream, type Logger, pino } from "pino";
-import type { Observe } from "../effects/observe.js";
+import type { Observe } from "../effects/trace.js";
 import { topState } from "../machines/shared/state-name.js";
 import { isFinal } from "../machines/shared/states.js";
-import { describeFailure } from "../protocol/failures.js";
+import { describeFailure } from "../protocol/failure.js";
 import { safeJson } from "../protocol/printable.js";
 import { traceIdOf } from "./traces.js";
 

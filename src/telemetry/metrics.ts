@@ -2,8 +2,8 @@
 // units by Prometheus' conventions. What is told of one domain goes when its migration has ended.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Observation, Observe } from "../effects/observe.js";
-import type { Failure } from "../protocol/failures.js";
+import type { Observation, Observe } from "../effects/trace.js";
+import type { Failure } from "../protocol/failure.js";
 import type { Side } from "../protocol/steps.js";
 import { Outcomes } from "./outcomes.js";
 

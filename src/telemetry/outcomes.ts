@@ -3,7 +3,7 @@
 import type { StateRecord } from "../effects/ports.js";
 import { topState } from "../machines/shared/state-name.js";
 import { isFinal } from "../machines/shared/states.js";
-import { type Failure, inTellingOrder } from "../protocol/failures.js";
+import { type Failure, inTellingOrder } from "../protocol/failure.js";
 import { type DestinationOutcome, judge, type SourceOutcome } from "../protocol/outcomes.js";
 
 interface Heard {

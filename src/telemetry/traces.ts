@@ -13,8 +13,8 @@ import {
   type Tracer,
   trace,
 } from "@opentelemetry/api";
-import type { Observation, Observe } from "../effects/observe.js";
-import { describeFailure } from "../protocol/failures.js";
+import type { Observation, Observe } from "../effects/trace.js";
+import { describeFailure } from "../protocol/failure.js";
 import { effects, questions, type Side } from "../protocol/steps.js";
 import { isGood, Outcomes } from "./outcomes.js";
 

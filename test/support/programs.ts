@@ -14,12 +14,12 @@ const sources = {
   switchoverd: "src/cli/daemon.ts",
   switchover: "src/cli/main.ts",
   "relay-process": "src/drivers/relay/relay-process.ts",
-  "fault-engine": "test/faults/engine.ts",
-  "recovery-engine": "test/recovery/engine.ts",
-  "journal-holder": "test/journal/holder.ts",
-  "search-worker": "test/world/search-worker.ts",
-  "hosts-worker": "test/world/hosts-worker.ts",
-  "libvirtd-worker": "test/world/libvirtd-worker.ts",
+  "fault-engine": "test/e2e/faults/engine.ts",
+  "recovery-engine": "test/e2e/recovery/engine.ts",
+  "journal-holder": "test/unit/drivers/journal/holder.ts",
+  "search-worker": "test/simulator/search-worker.ts",
+  "hosts-worker": "test/simulator/hosts-worker.ts",
+  "libvirtd-worker": "test/simulator/libvirtd-worker.ts",
 } as const;
 export type Program = keyof typeof sources;
 

@@ -4,7 +4,7 @@
 import type { GuestLog } from "../../drivers/qemu/process/guest-log.js";
 import { QemuProcess } from "../../drivers/qemu/process/process.js";
 import type { Clock } from "../../effects/ports.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { no } from "../rpc/errors.js";
 import type { Live } from "./managed-domain.js";
 

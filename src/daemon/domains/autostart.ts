@@ -3,7 +3,7 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import type { Host } from "../host.js";
 
 /** Once what was under way has been taken up. */

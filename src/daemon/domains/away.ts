@@ -5,7 +5,7 @@ import { openConnection } from "../../drivers/libvirt/rpc/open.js";
 import { own } from "../../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../../effects/ports.js";
 import { withLimit } from "../../effects/within.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { connectionUri } from "../../protocol/peer-text.js";
 import type { DaemonConfig } from "../config.js";
 import { withOwnPki } from "../own-pki.js";

@@ -1,27 +1,53 @@
 // Binds the domain machine to QEMU and to the records on disk, once for all domains of a process.
 
 import { fromPromise } from "xstate";
-import { parseDomain } from "../../drivers/domain-xml/domain.js";
-import { filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
+import { type Domain, parseDomain } from "../../drivers/domain-xml/domain.js";
+import { type BuiltQemu, filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
 import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { isAlive } from "../../drivers/platform/procfs.js";
 import { answering } from "../../drivers/qemu/monitor/to-result.js";
 import { giveTo } from "../../drivers/qemu/process/confinement.js";
 import { endProcess } from "../../drivers/qemu/process/end-process.js";
+import type { GuestLog } from "../../drivers/qemu/process/guest-log.js";
 import { handleIn, keepHandle } from "../../drivers/qemu/process/handle-file.js";
 import { QemuProcess } from "../../drivers/qemu/process/process.js";
-import { asRunningGuest } from "../../guests.js";
+import type { Hosting } from "../../drivers/qemu/process/spec.js";
+import type { Clock } from "../../effects/ports.js";
+import { asRunningGuest, type RunningGuest } from "../../library/local/running-guest.js";
 import type { StartRequest } from "../../machines/domain/context.js";
 import { domainMachine } from "../../machines/domain/machine.js";
-import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/effect-result.js";
 import { no } from "../rpc/errors.js";
-import { reasons } from "./managed-domain.js";
-import { readPresence } from "./records.js";
-import type { Domains } from "./registry.js";
+import { type Live, type ManagedDomain, reasons } from "./managed-domain.js";
+import { type DomainRecords, type Presence, readPresence } from "./records.js";
 
 export type Authority = typeof domainMachine;
 
-export function bindDomains(domains: Domains): Authority {
+/** What the effects need of a host's domains. */
+export interface BoundDomains {
+  readonly options: {
+    readonly clock: Clock;
+    readonly complain: (sentence: string) => void;
+    readonly hosting: Hosting;
+  };
+  readonly records: DomainRecords;
+  byUuid(uuid: string): ManagedDomain;
+  liveOf(entry: ManagedDomain): Live;
+  tell(entry: ManagedDomain, event: "started", detail: "booted"): void;
+  tell(entry: ManagedDomain, event: "suspended", detail: "paused"): void;
+  build(domain: Domain): Promise<BuiltQemu>;
+  directoryOf(name: string): string;
+  logOf(name: string): GuestLog | undefined;
+  enter(domain: Domain, guest: RunningGuest): Promise<ManagedDomain>;
+  keep(domain: Domain, where: Pick<Presence, "incoming" | "handle" | "directory">): Promise<void>;
+  keepRecordOf(uuid: string): void;
+  forgetQemu(uuid: string): Promise<void>;
+  recordAway(uuid: string): Promise<void>;
+  setAway(uuid: string, away: null): Promise<void>;
+  noteError(uuid: string, error: LibvirtError): void;
+}
+
+export function bindDomains(domains: BoundDomains): Authority {
   const { clock, complain, hosting } = domains.options;
   /** By uuid: starts that are under way. One that is destroyed meanwhile is waited for before its QEMU is looked for. */
   const booting = new Map<string, Promise<unknown>>();

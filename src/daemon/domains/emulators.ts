@@ -4,8 +4,11 @@
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { isIn } from "../../protocol/peer-text.js";
 import { quoted } from "../../protocol/printable.js";
-import type { DaemonConfig } from "../config.js";
 import { no } from "../rpc/errors.js";
+
+interface Allowed {
+  readonly emulators: readonly string[];
+}
 
 /** The system's own, in the places where a QEMU without a directory would be looked for. */
 export function systemEmulators(path = process.env["PATH"] ?? ""): readonly string[] {
@@ -27,7 +30,7 @@ export const mayRun = (emulators: readonly string[], binary: string): boolean =>
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
 
 /** @throws LibvirtError when the guest names another. */
-export function checkEmulator({ emulators }: DaemonConfig, { name, model }: Domain): void {
+export function checkEmulator({ emulators }: Allowed, { name, model }: Domain): void {
   const binary = model?.devices.emulator?.text;
   if (binary === undefined || mayRun(emulators, binary)) return;
   throw no(
@@ -37,7 +40,7 @@ export function checkEmulator({ emulators }: DaemonConfig, { name, model }: Doma
 }
 
 /** A name without a directory is one of our own, for a guest that names none. @throws LibvirtError as checkEmulator. */
-export function checkAskedBinary({ emulators }: DaemonConfig, binary: string): void {
+export function checkAskedBinary({ emulators }: Allowed, binary: string): void {
   if (/^qemu-system-[\w-]+$/.test(binary) || mayRun(emulators, binary)) return;
   throw no("CONFIG_UNSUPPORTED", `the emulator ${quoted(binary)} is not among this host's emulators`);
 }

@@ -1,7 +1,7 @@
 // What is told of jobs while they run and when they have ended; of each domain the last one's figures are kept until
 // somebody has read them, or the domain is gone.
 
-import { apart } from "../../effects/apart.js";
+import { apart } from "../../effects/isolate-callback.js";
 import type { FinishedJob } from "./job.js";
 import type { ManagedDomain } from "./managed-domain.js";
 

@@ -2,7 +2,7 @@
 
 import { jobTypes } from "../../drivers/libvirt/rpc/constants.js";
 import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
-import { type DiskProgress, expectedRestMs, type Progress } from "../../protocol/convergence.js";
+import { type DiskProgress, expectedRestMs, type Progress } from "../../protocol/convergence/limits.js";
 import type { Abort } from "../../protocol/messages.js";
 
 export interface Job {

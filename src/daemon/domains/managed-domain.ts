@@ -3,10 +3,10 @@
 import type { ActorRefFrom } from "xstate";
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import type { domainStates, lifecycleEvents } from "../../drivers/libvirt/rpc/constants.js";
-import type { RunningGuest } from "../../guests.js";
+import type { RunningGuest } from "../../library/local/running-guest.js";
 import type { domainMachine } from "../../machines/domain/machine.js";
-import type { Cause } from "../../protocol/answer.js";
-import type { Limits } from "../../protocol/convergence.js";
+import type { Limits } from "../../protocol/convergence/limits.js";
+import type { Cause } from "../../protocol/effect-result.js";
 import type { Job } from "./job.js";
 import type { Away } from "./records.js";
 

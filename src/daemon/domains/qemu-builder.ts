@@ -8,7 +8,7 @@ import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { type BuiltQemu, binaryOf, buildQemu } from "../../drivers/domain-xml/qemu-args/build.js";
 import { DomainXmlError } from "../../drivers/domain-xml/xml/errors.js";
 import { killByArgument } from "../../drivers/platform/procfs.js";
-import type { Hosting } from "../../drivers/qemu/process/process.js";
+import type { Hosting } from "../../drivers/qemu/process/spec.js";
 import type { Clock } from "../../effects/ports.js";
 import { no } from "../rpc/errors.js";
 

@@ -12,13 +12,13 @@ import { brokenInPostcopy } from "../../drivers/qemu/migration/migration-status.
 import type { Monitor } from "../../drivers/qemu/monitor/commands.js";
 import { QmpUnsentError } from "../../drivers/qemu/monitor/errors.js";
 import { GuestLog } from "../../drivers/qemu/process/guest-log.js";
-import type { Hosting, QemuHandle } from "../../drivers/qemu/process/process.js";
-import { apart } from "../../effects/apart.js";
+import type { Hosting, QemuHandle } from "../../drivers/qemu/process/spec.js";
+import { apart } from "../../effects/isolate-callback.js";
 import type { Clock } from "../../effects/ports.js";
-import { asRunningGuest, type RunningGuest } from "../../guests.js";
+import { asRunningGuest, type RunningGuest } from "../../library/local/running-guest.js";
 import type { DomainRequest, Found } from "../../machines/domain/machine.js";
-import { type Cause, messageOf } from "../../protocol/answer.js";
-import { defaultLimits } from "../../protocol/convergence.js";
+import { defaultLimits } from "../../protocol/convergence/limits.js";
+import { type Cause, messageOf } from "../../protocol/effect-result.js";
 import { isSame } from "../migrations/evidence.js";
 import { no } from "../rpc/errors.js";
 import { answeringQemu, isRunningWhole } from "./adoption.js";

@@ -1,8 +1,8 @@
 // The answers of a migration's sides as libvirt's errors.
 
 import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
-import type { Answer } from "../../protocol/answer.js";
-import { describeFailure, type Failure } from "../../protocol/failures.js";
+import type { Answer } from "../../protocol/effect-result.js";
+import { describeFailure, type Failure } from "../../protocol/failure.js";
 import { no } from "../rpc/errors.js";
 
 /** @throws LibvirtError with the failures' own words. */

@@ -14,7 +14,6 @@ import type { Host } from "../host.js";
 import { orRefuse, reachOf } from "../reach.js";
 import { no } from "../rpc/errors.js";
 import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
-import type { Outgoing } from "./outgoing.js";
 import type { StepWords } from "./request.js";
 
 type Named = Pick<Domain, "name" | "uuid">;
@@ -34,7 +33,7 @@ const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
 /** Begin's, for the destination. */
 export async function beginCookie(
   host: Host,
-  outgoing: Outgoing,
+  outgoing: { readonly identity: Identity; readonly domain: Domain; readonly secret: string | null },
   guest: GuestDescription,
 ): Promise<Uint8Array> {
   const { domain, secret } = outgoing;

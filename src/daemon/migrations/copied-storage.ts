@@ -10,7 +10,7 @@ import type { Cookie } from "../../drivers/libvirt/cookie/cookie.js";
 import type { StorageCopy } from "../../drivers/qemu/guest/source-guest.js";
 import { type BlockDevice, blockDevices } from "../../drivers/qemu/storage/block-devices.js";
 import type { Image } from "../../drivers/qemu/storage/images.js";
-import type { RunningGuest } from "../../guests.js";
+import type { RunningGuest } from "../../library/local/running-guest.js";
 import type { CopiedDisk, GuestDescription } from "../../protocol/messages.js";
 import {
   type HostName,

@@ -2,7 +2,7 @@
 // step that a client asks. Facts: facts/libvirt-migration-detail.md, Prepare 2 and Begin 4.
 
 import { streamRefusal, streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { checkStream } from "../../protocol/stream.js";
 import { no } from "../rpc/errors.js";
 import { copiesStorage } from "./copied-storage.js";

@@ -5,8 +5,8 @@ import * as z from "zod/mini";
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { parseDomain } from "../../drivers/domain-xml/domain.js";
 import { filesOf } from "../../drivers/domain-xml/qemu-args/build.js";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
-import { interrupted, wokenDestination } from "../../drivers/journal/story.js";
+import { fetchesMemory, interrupted, wokenDestination } from "../../drivers/journal/story.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { isAlive } from "../../drivers/platform/procfs.js";
 import { QemuDestinationGuest, type Transport } from "../../drivers/qemu/guest/destination-guest.js";
@@ -18,15 +18,15 @@ import {
 import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
 import { endProcess } from "../../drivers/qemu/process/end-process.js";
 import type { Image } from "../../drivers/qemu/storage/images.js";
+import { type Opened, openDestination } from "../../effects/actors.js";
 import { type DestinationActor, localDestination } from "../../effects/in-process-peers.js";
-import { type Opened, openDestination } from "../../effects/open.js";
 import type { DestinationPeer, SettlingPeer } from "../../effects/ports.js";
-import { asRunningGuest, type RunningGuest } from "../../guests.js";
+import { asRunningGuest, type RunningGuest } from "../../library/local/running-guest.js";
 import { replyToSettle } from "../../machines/replies.js";
 import { metaIn } from "../../machines/shared/states.js";
 import { stateName } from "../../machines/shared/walk.js";
-import { messageOf } from "../../protocol/answer.js";
-import { describeFailure } from "../../protocol/failures.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { describeFailure } from "../../protocol/failure.js";
 import type { Decision, DestinationReport, GuestDescription, Identity } from "../../protocol/messages.js";
 import type { SocketPath } from "../../protocol/peer-text.js";
 import type { StreamWish } from "../../protocol/stream.js";
@@ -142,8 +142,10 @@ export class Incoming {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
-    const isUndecided = isUndecidedIn(found.woken.state);
-    const to = await findDestination(found.opened.host, host, { isUndecided });
+    const to = await findDestination(found.opened.host, host, {
+      isUndecided: isUndecidedIn(found.woken.state),
+      fetchesMemory: fetchesMemory(found),
+    });
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);

@@ -1,9 +1,12 @@
 // Migrations that an orchestrator has named: one is begun once under its id, joined while it is under way, and told of when it
 // has ended, however often it is asked for and by whom. It depends on no connection.
 
+import { summaryOf } from "../../drivers/journal/summary.js";
+import type { Found } from "../../drivers/journal/types.js";
 import type { MigrateFlag } from "../../drivers/libvirt/client/flags.js";
 import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
-import { describeFailure } from "../../protocol/failures.js";
+import { describeFailure } from "../../protocol/failure.js";
+import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { no } from "../rpc/errors.js";
 import { errorOf } from "./answers.js";
@@ -23,6 +26,8 @@ export interface MoveEnded {
   readonly end: "arrived" | "stayed" | "lost" | "away";
   readonly why: string;
 }
+
+const notHere: MoveEnded = { end: "away", why: "the guest does not run here" };
 
 export class Moves {
   readonly #host: Host;
@@ -45,11 +50,10 @@ export class Moves {
   }
 
   async #move({ migrationId, uuid, destinationUri, words }: NamedMove): Promise<MoveEnded> {
-    const { domains, journal, tokens } = this.#host;
-    if (await journal.has(migrationId)) return this.#ended(migrationId);
-    const entry = domains.all.find((it) => it.uuid === uuid);
-    if (entry === undefined || entry.live === null)
-      return { end: "away", why: "the guest does not run here" };
+    const { journal, tokens } = this.#host;
+    if (await journal.has(migrationId)) return this.#ended(uuid, migrationId);
+    const entry = this.#live(uuid);
+    if (entry === undefined) return notHere;
     let failed = "";
     try {
       checkTogether(words, { side: "source" });
@@ -67,18 +71,18 @@ export class Moves {
       if (!(await journal.has(migrationId))) return { end: "stayed", why: error.message };
       failed = error.message;
     }
-    return this.#ended(migrationId, failed);
+    return this.#ended(uuid, migrationId, failed);
   }
 
   /**
    * Of one that has begun here, by this daemon or by one before it. `failed`: the failures of all that took part, known while
    * it is under way.
    */
-  async #ended(migrationId: string, failed = ""): Promise<MoveEnded> {
+  async #ended(uuid: string, migrationId: string, failed = ""): Promise<MoveEnded> {
     await this.#migrations.coordinating(migrationId);
     const { journal } = this.#host;
     const source = await journal.endOfSource(migrationId);
-    if (source === null) throw no("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
+    if (source === null) return this.#withoutSource(uuid, migrationId, failed);
     const why = failed !== "" ? failed : source.failures.map(describeFailure).join("; ");
     if (source.lostThere) return { end: "lost", why };
     if (source.state === "left") return { end: "arrived", why: "" };
@@ -86,4 +90,30 @@ export class Moves {
     if (source.state === "lost") return { end: "lost", why };
     throw no("OPERATION_FAILED", `the migration ${migrationId} needs a person: ${why}`);
   }
+
+  /**
+   * The journal knows the migration, and no end of a source here. When no source has begun here, and nothing of the migration
+   * is under way, none will: it never began, or this host is its destination. The guest is where it was.
+   */
+  async #withoutSource(uuid: string, migrationId: string, failed: string): Promise<MoveEnded> {
+    const { journal } = this.#host;
+    if (this.#migrations.isUnderWay(migrationId) || hasSource(await journal.find(migrationId)))
+      throw no("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
+    if (this.#live(uuid) === undefined) return notHere;
+    const unbegun = `this host knows the migration ${migrationId}, and did not begin it as the source; it needs another id`;
+    return { end: "stayed", why: failed !== "" ? failed : unbegun };
+  }
+
+  #live(uuid: string): ManagedDomain | undefined {
+    return this.#host.domains.all.find((entry) => entry.uuid === uuid && entry.live !== null);
+  }
+}
+
+/** Whether a source of the migration has begun on this host, as far as its journal can be read. */
+function hasSource(found: Found): boolean {
+  if (found.kind === "absent") return false;
+  if (found.kind === "unreadable") return true;
+  const { states } =
+    found.kind === "summary" ? found.summary : summaryOf(found.story.migrationId, found.story.records);
+  return states.source !== undefined;
 }

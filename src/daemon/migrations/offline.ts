@@ -9,7 +9,7 @@ import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
 import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
 import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
 import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { tellConceded } from "../domains/away.js";
 import { checkEmulator } from "../domains/emulators.js";
 import { isActive, type ManagedDomain } from "../domains/managed-domain.js";

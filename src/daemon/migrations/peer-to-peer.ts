@@ -3,8 +3,8 @@
 
 import { waitFor } from "xstate";
 import * as z from "zod/mini";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
 import { interrupted, wokenCoordinator } from "../../drivers/journal/story.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import { noSteps, type Steps } from "../../drivers/libvirt/client/arrival.js";
 import {
   areParameters,
@@ -18,11 +18,11 @@ import { hostUuidAt, sameHost } from "../../drivers/libvirt/client/other-host.js
 import { remoteDestination, type Travelling } from "../../drivers/libvirt/client/peers.js";
 import { type StepCalls, stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
 import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
-import { openCoordinator } from "../../effects/open.js";
+import { openCoordinator } from "../../effects/actors.js";
 import type { DestinationPeer, SourcePeer } from "../../effects/ports.js";
 import type { CoordinatorInput, CoordinatorOutput } from "../../machines/coordinator/machine.js";
 import { connectionUri } from "../../protocol/address-schemas.js";
-import { type Answer, done, failed } from "../../protocol/answer.js";
+import { type Answer, done, failed } from "../../protocol/effect-result.js";
 import type { GuestDescription, Prepared } from "../../protocol/messages.js";
 import { anywhere, type ConnectionUri, type StreamAddress } from "../../protocol/peer-text.js";
 import { tunnelPrefix } from "../domains/qemu-builder.js";

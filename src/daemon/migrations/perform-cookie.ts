@@ -4,7 +4,7 @@
 import { type Cookie, readCookie } from "../../drivers/libvirt/cookie/cookie.js";
 import { cookieFeatures } from "../../drivers/libvirt/cookie/sections.js";
 import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";

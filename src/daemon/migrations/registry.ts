@@ -3,7 +3,7 @@
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
 import { streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
 import { CookieError } from "../../drivers/libvirt/cookie/errors.js";
@@ -12,11 +12,11 @@ import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import { QemuMuteError } from "../../drivers/qemu/process/process.js";
 import { endOtherRelays } from "../../drivers/relay/relay.js";
-import { pause } from "../../effects/pause.js";
+import { pause } from "../../effects/sleep.js";
 import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";
-import { messageOf } from "../../protocol/answer.js";
-import type { Limits } from "../../protocol/convergence.js";
-import { describeFailure } from "../../protocol/failures.js";
+import type { Limits } from "../../protocol/convergence/limits.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { describeFailure } from "../../protocol/failure.js";
 import type { GuestDescription, Identity, SourceReport } from "../../protocol/messages.js";
 import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
@@ -548,12 +548,19 @@ export class Migrations {
     await this.#coordinating.get(migrationId);
   }
 
+  /** Whether a side of that migration is here and has not ended, or waits until its story or its QEMU can be read. */
+  isUnderWay(migrationId: string): boolean {
+    if (this.#incoming.has(migrationId) || this.#coordinating.has(migrationId)) return true;
+    if (this.#unreadable.has(migrationId)) return true;
+    return [...this.#outgoing.values()].some(({ identity }) => identity.migrationId === migrationId);
+  }
+
   #keepCoordinating({ identity, ended }: Outgoing, coordinating: Promise<unknown> | null): void {
     const { migrationId } = identity;
-    const both = Promise.all([coordinating, ended]).then(() => {
+    // A coordinator that broke is over too: the source ends by itself.
+    const both = Promise.allSettled([coordinating, ended]).then(() => {
       this.#coordinating.delete(migrationId);
     });
-    both.catch(() => {});
     this.#coordinating.set(migrationId, both);
   }
 

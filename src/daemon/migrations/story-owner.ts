@@ -2,10 +2,10 @@
 // disk names: a story that an operator has given up must not touch the guest that has come back since (G1).
 
 import * as z from "zod/mini";
-import type { OpenStory } from "../../drivers/journal/file-journal.js";
-import { hasEnded, summaryOf } from "../../drivers/journal/summary.js";
+import { summaryOf } from "../../drivers/journal/summary.js";
+import type { OpenStory } from "../../drivers/journal/types.js";
 import { handle } from "../../drivers/qemu/process/handle-file.js";
-import { isFinal } from "../../machines/shared/states.js";
+import { hasTag, isFinal } from "../../machines/shared/states.js";
 import { isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Identity } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
@@ -57,24 +57,39 @@ function isQemuOf({ records }: OpenStory, record: Presence): boolean {
   });
 }
 
-/** Ends a story that does not own its guest any more. What it has decided as a destination stands. */
+/**
+ * Ends a story that does not own its guest any more. What it has decided as a destination stands. A story in which neither
+ * side of the guest has a state has not begun, and is removed: it has touched and decided nothing.
+ */
 export async function endDisowned({ journal, clock, complain }: Host, story: OpenStory): Promise<void> {
   const { migrationId } = story;
-  const { states, decision } = summaryOf(migrationId, story.records);
-  const end = {
-    source: "lost",
-    destination: decision === "taken" ? "lost" : "refused",
-    coordinator: "ended",
-  };
+  const { states } = summaryOf(migrationId, story.records);
+  if (states.source === undefined && states.destination === undefined) {
+    complain(`${story.path} is removed: the migration had not begun, and its guest is not held for it`);
+    return journal.forget(migrationId);
+  }
+  const end = { source: "lost", destination: endOfDestination(story), coordinator: "ended" };
   const message = "the guest was given up here, or has moved on since, before the migration had ended";
   for (const side of ["source", "destination", "coordinator"] as const satisfies Side[]) {
     const state = states[side];
-    if (state === undefined || isFinal(side, state)) continue;
+    // A side that is stuck requires an operator no more: the operator has given its guest up.
+    if (state === undefined || (isFinal(side, state) && !hasTag(side, state, "needsOperator"))) continue;
     await journal.append({
       ...({ kind: "state", event: "host.examined", undone: [], learned: {} } as const),
       ...{ migrationId, side, atMs: clock.now(), state: end[side] },
       because: [{ code: "died", step: "settle", side, message }],
     });
   }
-  if (!hasEnded({ states })) complain(`${story.path} is not gone on with: ${message}`);
+  complain(`${story.path} is not gone on with: ${message}`);
+}
+
+/** The guest may have run here from the decision to take it on, so that the source's copy must not (G3). */
+function endOfDestination({ migrationId, records }: OpenStory): "lost" | "refused" {
+  const { decision } = summaryOf(migrationId, records);
+  if (decision !== null) return decision === "taken" ? "lost" : "refused";
+  const last = records.findLast(
+    (record) =>
+      record.kind === "state" && record.side === "destination" && !isFinal(record.side, record.state),
+  );
+  return last?.kind === "state" && hasTag("destination", last.state, "decided") ? "lost" : "refused";
 }

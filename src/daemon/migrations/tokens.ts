@@ -3,7 +3,7 @@
 
 import { FileStore } from "../../drivers/platform/file-store.js";
 import type { Clock } from "../../effects/ports.js";
-import { admits, tokenIn } from "../../protocol/migration-token.js";
+import { admits, tokenIn } from "../../protocol/fencing-token.js";
 import { no } from "../rpc/errors.js";
 
 /** Clocks of hosts and orchestrators differ by this at most. */

@@ -7,7 +7,7 @@ import { finishedStats } from "../domains/job.js";
 import type { LifecycleEvent, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { no } from "./errors.js";
-import { wire } from "./wire.js";
+import { wire } from "./wire-domain.js";
 
 interface Callback {
   readonly id: number;

@@ -13,7 +13,7 @@ import { OfflineMigrations } from "../migrations/offline.js";
 import type { Migrations } from "../migrations/registry.js";
 import { type StepWords, wordsOf, wordsOfFixed } from "../migrations/request.js";
 import { no } from "./errors.js";
-import { wire } from "./wire.js";
+import { wire } from "./wire-domain.js";
 
 const empty = new Uint8Array();
 

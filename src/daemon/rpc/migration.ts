@@ -3,7 +3,7 @@
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
 import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
-import { checkLimits, type Limits } from "../../protocol/convergence.js";
+import { checkLimits, type Limits } from "../../protocol/convergence/limits.js";
 import { finishedStats, jobInfo, jobStats } from "../domains/job.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";

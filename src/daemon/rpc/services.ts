@@ -14,10 +14,10 @@ import { EventClients } from "./events.js";
 import { allOf, checkFlags } from "./flags.js";
 import { isListed, listFlags } from "./listing.js";
 import { migrateHandlers } from "./migration.js";
-import { ownService } from "./own.js";
 import { powerHandlers } from "./power.js";
 import { statsHandlers } from "./stats.js";
-import { wire } from "./wire.js";
+import { ownService } from "./switchover-program.js";
+import { wire } from "./wire-domain.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;

@@ -7,13 +7,13 @@ import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
 import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
 import { cpuTimes, residentKiB } from "../../drivers/platform/procfs.js";
 import { beginDirtyRate } from "../../drivers/qemu/migration/dirty-rate.js";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import type { Live, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { no, noAgent } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 import { isListed, listFlags } from "./listing.js";
-import { wire } from "./wire.js";
+import { wire } from "./wire-domain.js";
 
 const vcpuFlags = { live: 1, config: 2, maximum: 4, guest: 8 };
 /** Of DOMAIN_MEMORY_STATS. */

@@ -5,7 +5,7 @@ import { type RequestOptions, request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
 import * as z from "zod/mini";
 import type { Clock, Fence } from "../../effects/ports.js";
-import { type Answer, done, failed, messageOf, nothing, unknown } from "../../protocol/answer.js";
+import { type Answer, done, failed, messageOf, nothing, unknown } from "../../protocol/effect-result.js";
 import type { Fenced, Identity } from "../../protocol/messages.js";
 import { systemClock } from "../platform/clock.js";
 

@@ -1,7 +1,7 @@
 // Writes to a directory that survive a crash of the machine, and reports what the disk refused as a typed error.
 
 import { open, readFile, rename, unlink } from "node:fs/promises";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { hasCode } from "../platform/error-code.js";
 
 /** A journal that cannot be read: not ours, of another version, or damaged before its end. */

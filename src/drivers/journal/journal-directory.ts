@@ -11,11 +11,11 @@ import { lineOf } from "../platform/checked-lines.js";
 import { hasCode } from "../platform/error-code.js";
 import type { Decisions } from "./decisions.js";
 import { syncDirectory } from "./durable.js";
-import type { FileJournal, Found, OpenStory } from "./file-journal.js";
 import type { LineFile } from "./line-file.js";
 import { readStory } from "./story.js";
 import { beginStory, goOnWithStory } from "./story-file.js";
 import { hasEnded, noSummary, type Summary, summaryOf, withRecord } from "./summary.js";
+import type { FileJournal, Found, OpenStory } from "./types.js";
 import { type UnreadableStory, unreadableStory } from "./unreadable.js";
 
 const suffix = ".journal";
@@ -67,7 +67,7 @@ export class JournalDirectory implements FileJournal {
       const kept = this.#decisions.get(migrationId);
       if (kept?.hasEnded) continue;
       const story = await this.#read(migrationId);
-      if (!("records" in story)) continue;
+      if (story === null || !("records" in story)) continue;
       const summary = summaryOf(migrationId, story.records);
       const known = { ...summary, decision: summary.decision ?? kept?.decision ?? null };
       this.#current.set(migrationId, known);
@@ -102,10 +102,11 @@ export class JournalDirectory implements FileJournal {
     for (const migrationId of this.#current.keys()) {
       if (this.#writing.has(migrationId)) continue;
       const story = await this.#read(migrationId);
-      if (!("records" in story)) continue;
+      if (story === null || !("records" in story)) continue;
       if (hasEnded(summaryOf(migrationId, story.records))) continue;
       const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes));
-      for (const record of story.records) noteSide(record, writing.sides);
+      // A side without a state has not begun, and is not gone on with: the story ends without it.
+      for (const record of story.records) if (record.kind === "state") noteSide(record, writing.sides);
       stories.push(story);
     }
     return { stories, unreadable: [...this.#unreadable.values()] };
@@ -116,7 +117,7 @@ export class JournalDirectory implements FileJournal {
     if (unreadable !== undefined) return unreadable;
     if (this.#stories.has(migrationId)) {
       const story = await this.#read(migrationId);
-      return "records" in story ? { kind: "story", story } : story;
+      if (story !== null) return "records" in story ? { kind: "story", story } : story;
     }
     const summary = this.#current.get(migrationId) ?? this.#decisions.get(migrationId);
     return summary === undefined ? { kind: "absent" } : { kind: "summary", summary };
@@ -163,15 +164,22 @@ export class JournalDirectory implements FileJournal {
     );
     const tooMany = ended.length - keep;
     const gone = ended.filter(({ atMs }, index) => index < tooMany || (atMs ?? 0) < endedBeforeMs);
+    const removed: string[] = [];
     for (const { migrationId } of gone) {
-      await unlink(this.#pathOf(migrationId)).catch((error: unknown) => {
-        if (!hasCode(error, "ENOENT")) throw error;
-      });
+      // It may be gone on with since.
+      if (this.#writing.has(migrationId)) continue;
+      // First, so that a question that is asked meanwhile is answered from the summary.
       this.#stories.delete(migrationId);
       this.#retired.delete(migrationId);
+      await unlink(this.#pathOf(migrationId)).catch((error: unknown) => {
+        if (hasCode(error, "ENOENT")) return;
+        this.#stories.add(migrationId);
+        throw error;
+      });
+      removed.push(migrationId + suffix);
     }
-    if (gone.length > 0) await syncDirectory(this.directory);
-    return gone.map(({ migrationId }) => migrationId + suffix);
+    if (removed.length > 0) await syncDirectory(this.directory);
+    return removed;
   }
 
   has = async (migrationId: string): Promise<boolean> =>
@@ -217,12 +225,14 @@ export class JournalDirectory implements FileJournal {
     return this.#current.get(migrationId) ?? this.#decisions.get(migrationId);
   }
 
-  async #read(migrationId: string): Promise<OpenStory | UnreadableStory> {
+  /** Null when it was removed meanwhile, which is no damage. */
+  async #read(migrationId: string): Promise<OpenStory | UnreadableStory | null> {
     const path = this.#pathOf(migrationId);
     try {
       const { records, torn, wholeBytes } = await readStory(path);
       return { migrationId, path, records, torn, wholeBytes };
     } catch (error) {
+      if (!this.#stories.has(migrationId)) return null;
       const unreadable = await unreadableStory(migrationId, path, error);
       this.#unreadable.set(migrationId, unreadable);
       return unreadable;

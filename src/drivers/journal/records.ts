@@ -3,9 +3,9 @@
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
 import { connectionUri, hostName, streamAddress } from "../../protocol/address-schemas.js";
-import { isConvergencePolicy } from "../../protocol/convergence-check.js";
-import type { ConvergencePolicy } from "../../protocol/convergence-policy.js";
-import type { Failure } from "../../protocol/failures.js";
+import type { ConvergencePolicy } from "../../protocol/convergence/policy.js";
+import { isConvergencePolicy } from "../../protocol/convergence/validate.js";
+import type { Failure } from "../../protocol/failure.js";
 
 /** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
 export const version = 3;

@@ -5,6 +5,7 @@ import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/por
 import type { CoordinatorInput, CoordinatorMemory } from "../../machines/coordinator/machine.js";
 import type { DestinationInput, DestinationMemory } from "../../machines/destination/machine.js";
 import type { Woken } from "../../machines/shared/actions.js";
+import { metaIn } from "../../machines/shared/states.js";
 import type { SourceInput, SourceMemory } from "../../machines/source/machine.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf, lineOf } from "../platform/checked-lines.js";
@@ -87,6 +88,10 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
     },
   };
 }
+
+/** Whether the guest had been taken in post-copy, and memory was still to come from its source. */
+export const fetchesMemory = ({ woken }: Interrupted<"destination">): boolean =>
+  metaIn("destination", woken.state).guest === "runs" && woken.learned["memory"] === "partly";
 
 /** What the side knew at its last record, over what it knew at its first. */
 function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, atFirst: Memory): Memory {

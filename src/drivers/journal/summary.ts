@@ -3,7 +3,7 @@
 
 import type { JournalRecord } from "../../effects/ports.js";
 import { hasTag, isFinal } from "../../machines/shared/states.js";
-import type { Failure } from "../../protocol/failures.js";
+import type { Failure } from "../../protocol/failure.js";
 import type { Decision } from "../../protocol/messages.js";
 import type { Side } from "../../protocol/steps.js";
 

@@ -3,7 +3,7 @@
 
 import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import type { Side } from "../../protocol/steps.js";
 import { entryOf } from "../platform/checked-lines.js";
 import { JournalError } from "./durable.js";

@@ -6,7 +6,7 @@ import { type FileHandle, open, readlink, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import * as z from "zod/mini";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 import { hasCode } from "./error-code.js";
 import { identify, isAlive } from "./procfs.js";
 

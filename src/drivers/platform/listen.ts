@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { chown, lstat, unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { messageOf } from "../../protocol/answer.js";
+import { messageOf } from "../../protocol/effect-result.js";
 
 /** The kernel holds 107 bytes; what is longer would be cut off, and be another socket. */
 export const isSocketPath = (path: string): boolean => Buffer.byteLength(path) <= 107;

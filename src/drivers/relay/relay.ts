@@ -7,8 +7,8 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { pause } from "../../effects/pause.js";
 import type { Clock } from "../../effects/ports.js";
+import { pause } from "../../effects/sleep.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 import { killByArgument } from "../platform/procfs.js";
 

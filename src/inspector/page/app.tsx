@@ -1,7 +1,7 @@
 // The page: what can be looked at on one side, the story that is looked at on the other; who runs its guest, always.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Summary } from "../hub.js";
+import type { Summary } from "../server/hub.js";
 import { Compare } from "./compare.js";
 import { useStory } from "./hooks.js";
 import type { Story } from "./model.js";

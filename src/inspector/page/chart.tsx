@@ -4,8 +4,8 @@ import { overview, whole } from "virtual:charts";
 import { useEffect, useRef } from "preact/hooks";
 import { statesIn, topState } from "../../machines/shared/state-name.js";
 import type { Side } from "../../protocol/steps.js";
-import type { Chart, ChartState } from "../chart.js";
-import type { SideMoment } from "../moment.js";
+import type { Chart, ChartState } from "../story/chart.js";
+import type { SideMoment } from "../story/moment.js";
 import { lasted } from "./model.js";
 
 export interface ChartWish {

@@ -3,7 +3,7 @@
 import { diffArrays } from "diff";
 import { useState } from "preact/hooks";
 import type { Side } from "../../protocol/steps.js";
-import { sides } from "../moment.js";
+import { sides } from "../story/moment.js";
 import { lasted, type Story } from "./model.js";
 
 interface Stay {

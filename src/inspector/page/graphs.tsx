@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import type { Progress } from "../../protocol/convergence.js";
+import type { Progress } from "../../protocol/convergence/limits.js";
 import { useSize } from "./hooks.js";
 import type { Story } from "./model.js";
 

@@ -1,10 +1,10 @@
 // The event log, with origin and cause, and the dialogue with QEMU's monitors: both are the story's entries, filtered.
 
 import { useMemo, useState } from "preact/hooks";
-import type { AnswerSeen } from "../../effects/observe.js";
-import { describeFailure } from "../../protocol/failures.js";
-import { eventName } from "../chart.js";
-import type { Entry } from "../moment.js";
+import type { AnswerSeen } from "../../effects/trace.js";
+import { describeFailure } from "../../protocol/failure.js";
+import { eventName } from "../story/chart.js";
+import type { Entry } from "../story/moment.js";
 import { type Line, LongList } from "./list.js";
 import { type Story, timeOf } from "./model.js";
 

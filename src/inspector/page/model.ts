@@ -1,9 +1,9 @@
 // One story as the page holds it: its entries, and what is read off them as they come. Whoever shows it is told at most
 // once a frame.
 
-import { Exchange } from "../exchange.js";
-import { Guarantees } from "../guarantees.js";
-import { type Entry, Timeline } from "../moment.js";
+import { Guarantees } from "../story/guarantees.js";
+import { Exchange } from "../story/message-sequence.js";
+import { type Entry, Timeline } from "../story/moment.js";
 
 export class Story {
   readonly timeline = new Timeline();

@@ -1,8 +1,8 @@
 // What is to be seen of a moment in words: who runs the guest, the guarantees, what has gone wrong and what was undone.
 
-import { describeFailure, inTellingOrder } from "../../protocol/failures.js";
-import { type Moment, sides } from "../moment.js";
-import { whoRuns } from "../who-runs.js";
+import { describeFailure, inTellingOrder } from "../../protocol/failure.js";
+import { type Moment, sides } from "../story/moment.js";
+import { whoRuns } from "../story/who-runs.js";
 import type { Story } from "./model.js";
 
 /** Null: there is no story yet. */

@@ -1,7 +1,7 @@
 // What the parties have said to one another, as a sequence chart; a message that was lost ends in a cross.
 
-import { fateOf, type Message } from "../exchange.js";
-import { sides } from "../moment.js";
+import { fateOf, type Message } from "../story/message-sequence.js";
+import { sides } from "../story/moment.js";
 import { type Story, timeOf } from "./model.js";
 
 const most = 300;

@@ -1,11 +1,11 @@
 // The simulated world in the page: one chooses what happens next, faults too, and watches both sides handle it. No QEMU.
 
 import { useMemo, useState } from "preact/hooks";
-import { defaultPolicy } from "../../protocol/policy.js";
-import type { Move } from "../../testing/moves.js";
-import { runners } from "../../testing/state.js";
-import { ToldWorld } from "../../testing/told-world.js";
-import type { WorldOptions } from "../../testing/world.js";
+import { defaultPolicy } from "../../protocol/unreachable-policy.js";
+import type { Move } from "../../simulator/rules.js";
+import { runners } from "../../simulator/state.js";
+import { ToldWorld } from "../../simulator/traced-world.js";
+import type { WorldOptions } from "../../simulator/world.js";
 import { Story } from "./model.js";
 import { WhoRuns } from "./panels.js";
 import { Scrubber } from "./scrubber.js";

@@ -1,10 +1,10 @@
 // Where stories come from: the server that serves this page, stories within the page itself, files, and the simulated world.
 
-import { ToldWorld } from "../../testing/told-world.js";
-import type { Summary } from "../hub.js";
-import { type Entry, sides } from "../moment.js";
-import { readStoryText, StoryTextError, storyTextOf } from "../story-text.js";
-import { withStories } from "../with-stories.js";
+import { ToldWorld } from "../../simulator/traced-world.js";
+import type { Summary } from "../server/hub.js";
+import { withStories } from "../story/embed-stories.js";
+import { type Entry, sides } from "../story/moment.js";
+import { readStoryText, StoryTextError, storyTextOf } from "../story/story-text.js";
 import { Story } from "./model.js";
 
 /** Before anything was drawn into it. */

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import type { Side } from "../../protocol/steps.js";
-import { sides } from "../moment.js";
+import { sides } from "../story/moment.js";
 import { StateChart, Visits } from "./chart.js";
 import { Graphs } from "./graphs.js";
 import { Log } from "./log.js";

@@ -9,7 +9,7 @@
 //   any of them -> finishingCancelled -> confirmingCancelled -> ended
 
 import { assign, emit } from "xstate";
-import { failure, inTellingOrder } from "../../protocol/failures.js";
+import { failure, inTellingOrder } from "../../protocol/failure.js";
 import type { Heard } from "../../protocol/outcomes.js";
 import { judge } from "../../protocol/outcomes.js";
 import { freshHabits, isDone, keeping, noteThat, present, refusing } from "../shared/actions.js";
@@ -114,6 +114,7 @@ export const coordinatorMachine = createMachine({
         },
         aborting: {
           description: "tells the source that a person wants it back",
+          meta: { rehydratesAs: "aborting" },
           entry: "countAttempt",
           on: { "person.aborted": ending },
           invoke: {
@@ -139,11 +140,13 @@ export const coordinatorMachine = createMachine({
         },
         abortWaiting: {
           description: "the source has not heard the abort yet",
+          meta: { rehydratesAs: "aborting" },
           on: { "person.aborted": ending },
           after: { backoff: "aborting" },
         },
         aborted: {
           description: "the source ends the migration; Perform's answer follows",
+          meta: { rehydratesAs: "aborting" },
           on: { "person.aborted": ending },
         },
       },

@@ -2,9 +2,9 @@
 // of things is in machine.ts.
 
 import { assign, fromPromise, setup } from "xstate";
-import type { Answer } from "../../protocol/answer.js";
 import type { Deadlines } from "../../protocol/deadlines.js";
-import { type Failure, failure } from "../../protocol/failures.js";
+import type { Answer } from "../../protocol/effect-result.js";
+import { type Failure, failure } from "../../protocol/failure.js";
 import type {
   Abort,
   DestinationReport,

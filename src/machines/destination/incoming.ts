@@ -2,7 +2,7 @@
 // early who runs the guest.
 
 import { assign } from "xstate";
-import { failure } from "../../protocol/failures.js";
+import { failure } from "../../protocol/failure.js";
 import { answers, isDone, keeping, noteEffect, refusing } from "../shared/actions.js";
 import {
   announcedAnd,

@@ -2,9 +2,9 @@
 // of things is in machine.ts.
 
 import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
-import type { Answer, Cause } from "../../protocol/answer.js";
 import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
-import { failure } from "../../protocol/failures.js";
+import type { Answer, Cause } from "../../protocol/effect-result.js";
+import { failure } from "../../protocol/failure.js";
 import type {
   DestinationFound,
   DestinationReport,

@@ -1,7 +1,7 @@
 // The parts of the domain machine: its events, context, effects and actions. The order of states is in machine.ts.
 
 import { assign, emit, fromPromise, setup } from "xstate";
-import type { Answer } from "../../protocol/answer.js";
+import type { Answer } from "../../protocol/effect-result.js";
 import { type Aside, present, unbound } from "../shared/actions.js";
 
 /** What a migration that has ended, or a restarted host, finds of a guest on this host. */

@@ -3,11 +3,11 @@
 
 import { castDraft, produce } from "immer";
 import { assign, type EventObject, emit, type MachineContext } from "xstate";
-import { type Answer, cause } from "../../protocol/answer.js";
 import type { Deadlines } from "../../protocol/deadlines.js";
 import { backoffMs } from "../../protocol/deadlines.js";
-import { type Failure, failure } from "../../protocol/failures.js";
-import type { Phase } from "../../protocol/phases.js";
+import { type Answer, cause } from "../../protocol/effect-result.js";
+import { type Failure, failure } from "../../protocol/failure.js";
+import type { Phase } from "../../protocol/job-phases.js";
 import { type EffectName, effects } from "../../protocol/steps.js";
 
 /** How the guest stands on one side, as far as that side's state tells. */

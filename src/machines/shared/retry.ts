@@ -1,7 +1,7 @@
 // The retry loop that most waiting states of the machines are: an effect is carried out, and again after a backoff, until
 // one of its answers leads out of the loop. Upholds G5: every effect has a deadline, so every round ends.
 
-import type { Answer } from "../../protocol/answer.js";
+import type { Answer } from "../../protocol/effect-result.js";
 
 export interface Round<Context, Output> {
   readonly context: Context;

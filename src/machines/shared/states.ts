@@ -30,6 +30,13 @@ export const isFinal = (side: Side, recorded: string): boolean =>
 export const metaIn = (side: Side, recorded: string): StateMeta =>
   Object.assign({}, ...nodesIn(side, recorded).map(metaOf));
 
+/**
+ * Where a side stands, as far as a restarted engine depends on it: engines that find two recorded states of the same place go
+ * on in the same state.
+ */
+export const placeOf = (side: Side, recorded: string): string =>
+  [topState(recorded), metaIn(side, recorded).rehydratesAs ?? ""].join(" ");
+
 export const hasTag = (side: Side, recorded: string, tag: string): boolean =>
   nodesIn(side, recorded).some((node) => tagsOf(node).includes(tag));
 

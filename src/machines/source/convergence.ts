@@ -2,8 +2,8 @@
 // that are due, one after the other. Upholds G5 where the policy ends with a measure that is certain.
 
 import { raise } from "xstate";
-import { failure } from "../../protocol/failures.js";
-import { describeForecast } from "../../protocol/forecast.js";
+import { describeForecast } from "../../protocol/convergence/forecast.js";
+import { failure } from "../../protocol/failure.js";
 import { type Answered, isDone } from "../shared/actions.js";
 import { createStateConfig, firstDue, forecastOf, type SourceContext } from "./setup.js";
 

@@ -1,7 +1,7 @@
 // The source's states past the point of no return: its copy stays paused until the destination has said who runs the
 // guest. Upholds G1 and G3: only a refusal, the fence's word or an operator's leads from here to a running source.
 
-import { failure } from "../../protocol/failures.js";
+import { failure } from "../../protocol/failure.js";
 import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "../shared/actions.js";
 import {
   adopted,

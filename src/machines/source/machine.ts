@@ -15,8 +15,8 @@
 // Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
 // or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer responds.
 
-import { noPolicy } from "../../protocol/convergence-policy.js";
-import { noCourse } from "../../protocol/forecast.js";
+import { noCourse } from "../../protocol/convergence/forecast.js";
+import { noPolicy } from "../../protocol/convergence/policy.js";
 import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
 import { rehydrating } from "../shared/rehydrate.js";
 import { handover } from "./handover.js";

@@ -1,7 +1,7 @@
 // The source's states in post-copy: the destination takes the guest, and this QEMU serves the memory that is missing
 // there. Upholds G1 and G3: once the hand-over has been asked for, only a refusal leads back to a guest that runs here.
 
-import { failure } from "../../protocol/failures.js";
+import { failure } from "../../protocol/failure.js";
 import type { Reconnection } from "../../protocol/messages.js";
 import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";

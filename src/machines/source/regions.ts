@@ -2,7 +2,7 @@
 // request to switch to post-copy.
 
 import { assign, emit } from "xstate";
-import { failure } from "../../protocol/failures.js";
+import { failure } from "../../protocol/failure.js";
 import { type Answered, isDone, keeping } from "../shared/actions.js";
 import { createStateConfig } from "./setup.js";
 

@@ -3,8 +3,14 @@
 
 import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
-import type { Answer, Cause } from "../../protocol/answer.js";
-import { hasMoved, type Limits, type Progress } from "../../protocol/convergence.js";
+import {
+  type Course,
+  describeForecast,
+  type Forecast,
+  forecast,
+  observe,
+} from "../../protocol/convergence/forecast.js";
+import { hasMoved, type Limits, type Progress } from "../../protocol/convergence/limits.js";
 import {
   type Action,
   type ConvergencePolicy,
@@ -13,10 +19,10 @@ import {
   hasTaken,
   type Taken,
   take,
-} from "../../protocol/convergence-policy.js";
+} from "../../protocol/convergence/policy.js";
 import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
-import { type Failure, failure } from "../../protocol/failures.js";
-import { type Course, describeForecast, type Forecast, forecast, observe } from "../../protocol/forecast.js";
+import type { Answer, Cause } from "../../protocol/effect-result.js";
+import { type Failure, failure } from "../../protocol/failure.js";
 import type {
   CopiedDisk,
   Ended,
@@ -33,7 +39,7 @@ import type {
   SourceReport,
 } from "../../protocol/messages.js";
 import type { StreamAddress } from "../../protocol/peer-text.js";
-import type { Policy, WhenUnreachable } from "../../protocol/policy.js";
+import type { Policy, WhenUnreachable } from "../../protocol/unreachable-policy.js";
 import {
   type Aside,
   answers,

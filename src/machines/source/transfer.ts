@@ -1,8 +1,8 @@
 // The source's states while QEMU sends the guest: pre-copy, then the switchover with the guest stopped. The guest is still
 // the source's own. Upholds G4: when the end of the stream was not observed, its copy is not taken for whole anywhere.
 
-import { mayThrottle } from "../../protocol/convergence-policy.js";
-import { failure } from "../../protocol/failures.js";
+import { mayThrottle } from "../../protocol/convergence/policy.js";
+import { failure } from "../../protocol/failure.js";
 import { answers, isDone, noteEffect, noteThat, present } from "../shared/actions.js";
 import { convergence } from "./convergence.js";
 import { limits, postcopy, watchdog } from "./regions.js";

@@ -4,10 +4,11 @@
 import { randomUUID } from "node:crypto";
 import { open, stat, statfs } from "node:fs/promises";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import type { Monitor } from "../../qemu/monitor/commands.js";
 import { endProcess } from "../../qemu/process/end-process.js";
-import { type Hosting, QemuProcess } from "../../qemu/process/process.js";
+import { QemuProcess } from "../../qemu/process/process.js";
+import type { Hosting } from "../../qemu/process/spec.js";
 import type { Kvm } from "../qemu-args/machine.js";
 
 /** A CPU model that a QEMU knows, and the features that it has there only in name. */

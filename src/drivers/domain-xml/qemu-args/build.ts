@@ -1,7 +1,7 @@
 // From a domain to the QEMU that is the guest: the hardware, the same on both sides, and the host's side of it. It adds
-// no monitor, name, uuid, -S or -incoming: those are the launcher's (drivers/qemu/launch.ts).
+// no monitor, name, uuid, -S or -incoming: those are the launcher's (drivers/qemu/process/launch.ts).
 
-import type { QemuSpec } from "../../qemu/process/process.js";
+import type { QemuSpec } from "../../qemu/process/spec.js";
 import type { Domain } from "../domain.js";
 import type { DomainModel } from "../schema/domain.js";
 import { allOf } from "../xml/errors.js";

@@ -2,7 +2,7 @@
 // complains of, however mildly, is a refusal with its place.
 
 import { DOMParser, type Element, type Node, XMLSerializer } from "@xmldom/xmldom";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { DomainXmlError, type Place } from "./errors.js";
 import { scan } from "./prescan.js";
 

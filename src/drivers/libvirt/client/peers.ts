@@ -2,9 +2,17 @@
 // and XML travel through here and are not looked into.
 
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../../../effects/ports.js";
-import { type Answer, cause, done, failed, messageOf, nothing, unknown } from "../../../protocol/answer.js";
+import {
+  type Answer,
+  cause,
+  done,
+  failed,
+  messageOf,
+  nothing,
+  unknown,
+} from "../../../protocol/effect-result.js";
 import { asDecision, mayFinish } from "../../../protocol/evidence.js";
-import { failure } from "../../../protocol/failures.js";
+import { failure } from "../../../protocol/failure.js";
 import type {
   Abort,
   Decision,

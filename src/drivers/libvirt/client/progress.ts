@@ -1,6 +1,6 @@
 // A host's figures of a migration, by libvirt's names of job statistics, as our progress.
 
-import type { Progress } from "../../../protocol/convergence.js";
+import type { Progress } from "../../../protocol/convergence/limits.js";
 import { jobTypes } from "../rpc/constants.js";
 import type { TypedParam } from "../rpc/libvirt-types.js";
 

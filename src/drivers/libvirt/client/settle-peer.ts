@@ -2,7 +2,7 @@
 // it depends on nothing that may have broken. Upholds G2: it is asked until it has answered.
 
 import type { Clock, SettlingPeer } from "../../../effects/ports.js";
-import { type Answer, done, messageOf, nothing, unknown } from "../../../protocol/answer.js";
+import { type Answer, done, messageOf, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { Decision, Identity, Reconnection, Settled } from "../../../protocol/messages.js";
 import {
   type ConnectionUri,

@@ -3,7 +3,7 @@
 import type { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 
 export interface Credentials {
   readonly ca: Buffer;

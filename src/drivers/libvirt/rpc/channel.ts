@@ -3,7 +3,7 @@
 
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { RpcDisconnectedError, RpcProtocolError, RpcUnreadError } from "./errors.js";
 import { encodeFrame, type Frame, FrameSplitter, type Header } from "./frame.js";
 import { Keepalive, type KeepaliveTimes, keepaliveProgram, ping, pingProcedure, pong } from "./keepalive.js";

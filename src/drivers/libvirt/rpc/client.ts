@@ -2,7 +2,7 @@
 // order; streams. What a call may have done when its answer is missing is told by the kind of error (errors.ts).
 
 import type { Duplex } from "node:stream";
-import { apart } from "../../../effects/apart.js";
+import { apart } from "../../../effects/isolate-callback.js";
 import type { Clock } from "../../../effects/ports.js";
 import { Channel } from "./channel.js";
 import {

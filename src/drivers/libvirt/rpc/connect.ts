@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { isSocketPath } from "../../platform/listen.js";
 import { readCredentials } from "./certificates.js";
 import { RpcConnectError } from "./errors.js";

@@ -1,7 +1,7 @@
 // What can go wrong on a connection. A caller tells "it has had no effect" (RpcUnsentError, RpcConnectError) from "no
 // answer, so it may have had its effect" (timeout, given up, disconnect); LibvirtError is the peer's own answer.
 
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 
 /** Base of all of them. */
 export class RpcError extends Error {

@@ -4,7 +4,7 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { listenUnixSocket, type UnixPlace } from "../../platform/listen.js";
 import { type Admission, addressOf } from "./admission.js";
 import { distinguishedName, isAllowed, readCredentials } from "./certificates.js";

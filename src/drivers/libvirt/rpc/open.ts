@@ -1,7 +1,7 @@
 // Opens a hypervisor at a daemon: the dialogue with which every client of libvirt begins, and the one with which it ends.
 
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { RpcConnection } from "./client.js";
 import { dial } from "./connect.js";
 import { authTypes, connectFlags, features } from "./constants.js";

@@ -2,9 +2,9 @@
 // once. Whatever a client sends or does not read, it harms nobody but itself.
 
 import type { Duplex } from "node:stream";
-import { apart } from "../../../effects/apart.js";
+import { apart } from "../../../effects/isolate-callback.js";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { Channel } from "./channel.js";
 import { type RpcDisconnectedError, RpcProtocolError } from "./errors.js";
 import type { Frame, Header } from "./frame.js";

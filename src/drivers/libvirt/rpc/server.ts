@@ -1,7 +1,7 @@
 // A server of RPC programs: listens in several places, keeps its clients within their number, and stops in good order.
 
 import type { Server, Socket } from "node:net";
-import { apart } from "../../../effects/apart.js";
+import { apart } from "../../../effects/isolate-callback.js";
 import type { UnixPlace } from "../../platform/listen.js";
 import { Admission } from "./admission.js";
 import { RpcUnreadError } from "./errors.js";

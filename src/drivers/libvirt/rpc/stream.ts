@@ -2,7 +2,7 @@
 // `destroy()` aborts. Nothing on the wire limits the flow: who cannot take more stops reading the whole connection.
 
 import { Duplex } from "node:stream";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { RpcProtocolError, RpcStreamAbortedError } from "./errors.js";
 import type { Header } from "./frame.js";
 import { errorCodes, errorDomains, errorStruct, LibvirtError } from "./libvirt-error.js";

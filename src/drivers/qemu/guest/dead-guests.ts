@@ -1,7 +1,7 @@
 // The two guests whose QEMU was not there any more when a restarted engine looked for it: its death is all they tell.
 
 import type { DestinationGuest, SourceGuest } from "../../../effects/ports.js";
-import { type Answer, type Cause, failed, nothing, unknown } from "../../../protocol/answer.js";
+import { type Answer, type Cause, failed, nothing, unknown } from "../../../protocol/effect-result.js";
 
 const tellsDeath =
   (cause: Cause) =>

@@ -2,8 +2,8 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { pause } from "../../../effects/pause.js";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../../effects/ports.js";
+import { pause } from "../../../effects/sleep.js";
 import type { PrepareInput } from "../../../machines/destination/machine.js";
 import {
   type Answer,
@@ -13,7 +13,7 @@ import {
   failed,
   messageOf,
   nothing,
-} from "../../../protocol/answer.js";
+} from "../../../protocol/effect-result.js";
 import type { CopiedDisk, DestinationFound, GuestDescription, Prepared } from "../../../protocol/messages.js";
 import {
   anywhere,
@@ -35,7 +35,8 @@ import { answering } from "../monitor/to-result.js";
 import { giveTo } from "../process/confinement.js";
 import { endProcess } from "../process/end-process.js";
 import { keepHandle } from "../process/handle-file.js";
-import { type Hosting, identityOf, type QemuHandle, QemuProcess, type QemuSpec } from "../process/process.js";
+import { identityOf, QemuProcess } from "../process/process.js";
+import type { Hosting, QemuHandle, QemuSpec } from "../process/spec.js";
 import { lastWords } from "../process/stderr-tail.js";
 import { dropImages, type Image, keepImages, makeImages } from "../storage/images.js";
 import { offerDisks, stopOffering } from "../storage/nbd-exports.js";
@@ -130,6 +131,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (qemu === undefined) return;
     this.#starting = Promise.resolve(qemu);
     this.#facts.from(qemu);
+    if (!qemu.main.session.isOpen) void this.#catchUp(qemu);
   }
 
   /** The process, once Prepare has started it. */
@@ -364,6 +366,13 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
   }
 
+  /** How far the stream is is told as soon as the main monitor answers: what QEMU said of that before was not received. */
+  async #catchUp({ main }: QemuProcess): Promise<void> {
+    await main.session.opened;
+    const { status } = await main.execute("query-migrate", {}).catch(() => ({ status: undefined }));
+    if (status !== undefined) this.#hearStatus(status);
+  }
+
   #hear(event: MonitorEvent): void {
     if (event.name === "RESUME") {
       if (this.resumedAtMicros === undefined) this.#announceLater();
@@ -371,8 +380,10 @@ export class QemuDestinationGuest implements DestinationGuest {
       this.#tell({ type: "monitor.resumed" });
     }
     if (event.name === "STOP") this.#tell({ type: "monitor.stopped" });
-    if (event.name !== "MIGRATION") return;
-    const { status } = event.data;
+    if (event.name === "MIGRATION") this.#hearStatus(event.data.status);
+  }
+
+  #hearStatus(status: string): void {
     if (status === "active") this.#tell({ type: "monitor.active" });
     if (status === "postcopy-active") {
       this.#relistens = undefined;

@@ -2,7 +2,7 @@
 // while it is watched, so that a guest that has moved often is not heard by all its former watchers.
 
 import type { MonitorLine } from "../../../effects/ports.js";
-import type { Cause } from "../../../protocol/answer.js";
+import type { Cause } from "../../../protocol/effect-result.js";
 import type { MonitorEvent } from "../monitor/commands.js";
 import type { QemuProcess } from "../process/process.js";
 

@@ -2,7 +2,7 @@
 // have gone. QEMU does that for SPICE alone. Best effort: a migration does not fail for it.
 
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import type { Dropped } from "../../../protocol/stream.js";
 import type { Monitor, MonitorEvent } from "../monitor/commands.js";
 

@@ -6,19 +6,13 @@ import { basename } from "node:path";
 import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../../effects/ports.js";
 import { hostName, socketPath } from "../../../protocol/address-schemas.js";
-import { cause } from "../../../protocol/answer.js";
+import { cause } from "../../../protocol/effect-result.js";
 import { isStreamWish, type StreamWish } from "../../../protocol/stream.js";
 import { isAlive } from "../../platform/procfs.js";
 import { GuestLog } from "../process/guest-log.js";
 import { handle, handleIn } from "../process/handle-file.js";
-import {
-  type Hosting,
-  QemuGoneError,
-  type QemuHandle,
-  QemuMuteError,
-  QemuProcess,
-  type QemuSpec,
-} from "../process/process.js";
+import { QemuGoneError, QemuMuteError, QemuProcess } from "../process/process.js";
+import type { Hosting, QemuHandle, QemuSpec } from "../process/spec.js";
 import { dropImages } from "../storage/images.js";
 import { goneDestination, goneSource } from "./dead-guests.js";
 import { QemuDestinationGuest } from "./destination-guest.js";
@@ -100,21 +94,27 @@ export async function findSource(
     : { spec, qemu, guest: new QemuSourceGuest(qemu, { clock: here.clock, ...options }) };
 }
 
+interface DestinationKnown {
+  readonly isUndecided?: boolean;
+  readonly fetchesMemory?: boolean;
+}
+
 /**
- * `isUndecided`: the guest cannot have run here, so that a mute QEMU of it is only good for being ended.
+ * `isUndecided`: the guest cannot have run here, so that a mute QEMU of it is only good for being ended. `fetchesMemory`:
+ * the guest has been taken in post-copy, so that QEMU may be mute until its connection is made anew.
  * @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached.
  */
 export async function findDestination(
   host: unknown,
   here: Here,
-  { isUndecided = false }: { readonly isUndecided?: boolean } = {},
+  { isUndecided = false, fetchesMemory = false }: DestinationKnown = {},
 ): Promise<Found<QemuDestinationGuest> | (Found<DestinationGuest> & { qemu: null })> {
   const { spec, directory, ...rest } = destinationHost.parse(host);
   const wanted = await handleIn(directory);
   const qemu =
     wanted === undefined
       ? new QemuGoneError(cause("no QEMU of this migration was found"))
-      : await attach(wanted, spec, here).catch((error: unknown) => {
+      : await attach(wanted, spec, here, fetchesMemory).catch((error: unknown) => {
           // Its guest has never run: it can be ended without an answer.
           if (error instanceof QemuMuteError && isUndecided)
             return QemuProcess.mute(wanted, { clock: here.clock, log: logOf(spec, here) });
@@ -134,9 +134,14 @@ function logOf({ name }: QemuSpec, { hosting }: Here): GuestLog | undefined {
   return directory === undefined ? undefined : new GuestLog(directory, name);
 }
 
-async function attach(wanted: QemuHandle, spec: QemuSpec, here: Here): Promise<QemuProcess | QemuGoneError> {
+async function attach(
+  wanted: QemuHandle,
+  spec: QemuSpec,
+  here: Here,
+  mayWaitForPages = false,
+): Promise<QemuProcess | QemuGoneError> {
   try {
-    return await QemuProcess.attach(wanted, { clock: here.clock, log: logOf(spec, here) });
+    return await QemuProcess.attach(wanted, { clock: here.clock, log: logOf(spec, here), mayWaitForPages });
   } catch (error) {
     if (error instanceof QemuGoneError) return error;
     throw isAlive(wanted) ? new QemuMuteError(wanted, { cause: error }) : error;

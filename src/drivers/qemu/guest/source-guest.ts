@@ -1,8 +1,8 @@
 // The guest that leaves, on a real QEMU: the source's effects as monitor commands, and its facts from monitor events.
 // It decides nothing: the order is the machine's.
 
-import { pause } from "../../../effects/pause.js";
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../../effects/ports.js";
+import { pause } from "../../../effects/sleep.js";
 import { within } from "../../../effects/within.js";
 import type {
   CancelInput,
@@ -12,8 +12,16 @@ import type {
   RestoreInput,
   StartInput,
 } from "../../../machines/source/machine.js";
-import { type Answer, type Cause, cause, done, failed, nothing, unknown } from "../../../protocol/answer.js";
-import type { Limits } from "../../../protocol/convergence.js";
+import type { Limits } from "../../../protocol/convergence/limits.js";
+import {
+  type Answer,
+  type Cause,
+  cause,
+  done,
+  failed,
+  nothing,
+  unknown,
+} from "../../../protocol/effect-result.js";
 import type { Ended, Resumption, SourceFound } from "../../../protocol/messages.js";
 import type { StreamAddress } from "../../../protocol/peer-text.js";
 import type { Dropped, StreamWish } from "../../../protocol/stream.js";

@@ -1,7 +1,7 @@
 // Measures how fast a running guest dirties memory, before it is migrated. By samples of pages: the other way, by the dirty
 // bitmap, killed QEMU 7.2 under TCG (SIGSEGV), and is never asked for here.
 
-import { pause } from "../../../effects/pause.js";
+import { pause } from "../../../effects/sleep.js";
 import { systemClock } from "../../platform/clock.js";
 import type { QemuProcess } from "../process/process.js";
 

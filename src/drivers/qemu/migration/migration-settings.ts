@@ -1,10 +1,10 @@
 // A QEMU's migration settings around one migration: read, set as negotiated, and put back to what they were.
 
 import { join } from "node:path";
-import { pause } from "../../../effects/pause.js";
 import type { Clock } from "../../../effects/ports.js";
-import { type Answer, failed, messageOf, nothing, unknown } from "../../../protocol/answer.js";
-import type { Limits } from "../../../protocol/convergence.js";
+import { pause } from "../../../effects/sleep.js";
+import type { Limits } from "../../../protocol/convergence/limits.js";
+import { type Answer, failed, messageOf, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { Prepared, Settings } from "../../../protocol/messages.js";
 import type { Dropped, TlsWish } from "../../../protocol/stream.js";
 import { type CommandArguments, type Monitor, migrationParameterNames } from "../monitor/commands.js";

@@ -1,7 +1,7 @@
 // Asks a source's QEMU again and again how far its migration is, while somebody wants to know.
 
 import type { Clock } from "../../../effects/ports.js";
-import type { DiskProgress, Progress } from "../../../protocol/convergence.js";
+import type { DiskProgress, Progress } from "../../../protocol/convergence/limits.js";
 import type { CommandReturn } from "../monitor/commands.js";
 import type { QemuProcess } from "../process/process.js";
 import type { Mirrors } from "../storage/mirrors.js";

@@ -1,9 +1,9 @@
 // Post-copy at the source's QEMU: its beginning, the proof that it has begun, and its connection.
 
-import { pause } from "../../../effects/pause.js";
 import type { Clock } from "../../../effects/ports.js";
+import { pause } from "../../../effects/sleep.js";
 import { within } from "../../../effects/within.js";
-import { type Answer, done, failed, nothing } from "../../../protocol/answer.js";
+import { type Answer, done, failed, nothing } from "../../../protocol/effect-result.js";
 import type { Resumption } from "../../../protocol/messages.js";
 import type { StreamAddress } from "../../../protocol/peer-text.js";
 import { answering } from "../monitor/to-result.js";

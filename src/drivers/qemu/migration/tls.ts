@@ -3,7 +3,7 @@
 
 import { access, constants, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { defaultTlsCredentials, type TlsWish } from "../../../protocol/stream.js";
 import type { Monitor } from "../monitor/commands.js";
 import { QmpCommandError } from "../monitor/errors.js";

@@ -1,13 +1,15 @@
-// Reaches a monitor's unix socket that QEMU may be about to create, and opens a session on it.
+// Reaches a monitor and opens a session on it: over a unix socket that QEMU may be about to create, or over two named pipes.
 
-import { connect, type Socket } from "node:net";
-import { pause } from "../../../effects/pause.js";
+import { constants, existsSync, openSync } from "node:fs";
+import { connect, Socket } from "node:net";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { pause } from "../../../effects/sleep.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
 
 const retryMs = 2;
+const laterRetryMs = 100;
 
 /** @throws QmpConnectError with the path and the last cause: nobody listened or greeted in time, or given up. */
 export async function connectMonitor(path: string, options: SessionOptions): Promise<QmpSession> {
@@ -31,6 +33,50 @@ export async function connectMonitor(path: string, options: SessionOptions): Pro
       await pause(clock, retryMs);
     }
   }
+}
+
+/** The two named pipes of a monitor (QEMU's `-chardev pipe`). */
+export const pipesOf = (path: string) => ({ in: `${path}.in`, out: `${path}.out` }) as const;
+
+/** Reaches the monitor that is for when the main one hangs. @throws QmpConnectError */
+export const connectRescue = (path: string, options: Omit<SessionOptions, "oob">): Promise<QmpSession> =>
+  existsSync(pipesOf(path).in)
+    ? connectPipes(path, { ...options, oob: true })
+    : connectMonitor(path, { ...options, oob: true });
+
+/**
+ * QEMU keeps both pipes open, so that what is negotiated over them holds for the clients to come. To negotiate anew takes
+ * QEMU's main loop, which may hang just then.
+ */
+async function connectPipes(path: string, options: SessionOptions): Promise<QmpSession> {
+  try {
+    // For both directions: then they can be opened before QEMU opens them.
+    const flags = constants.O_RDWR | constants.O_NONBLOCK;
+    const pipes = pipesOf(path);
+    const from = new Socket({ fd: openSync(pipes.out, flags), readable: true, writable: false });
+    const to = new Socket({ fd: openSync(pipes.in, flags), readable: false, writable: true });
+    return await QmpSession.resume({ from, to }, options);
+  } catch (error) {
+    const { deadlineMs, signal } = options;
+    throw unreachable(path, error, { deadlineMs, notYet: false, aborted: signal?.aborted === true });
+  }
+}
+
+/** Reaches a monitor whenever its QEMU answers, which may be never. */
+export function connectLater(path: string, { clock }: Pick<SessionOptions, "clock">): QmpSession {
+  const session = QmpSession.later({ clock });
+  const reach = async () => {
+    while (!session.isClosed) {
+      try {
+        return await session.begin(await dial(path));
+      } catch (error) {
+        if (!(error instanceof Error && "code" in error && isNotYet(error.code))) throw error;
+      }
+      await pause(clock, laterRetryMs);
+    }
+  };
+  reach().catch((error: unknown) => session.fail(error));
+  return session;
 }
 
 function unreachable(

@@ -1,10 +1,10 @@
 // One conversation with one monitor: greeting, capabilities, commands by id, events in wire order, time limits.
 // It knows no command's meaning; commands.ts gives them types.
 
-import { Socket } from "node:net";
-import { apart } from "../../../effects/apart.js";
+import type { Socket } from "node:net";
+import { apart } from "../../../effects/isolate-callback.js";
 import type { Clock } from "../../../effects/ports.js";
-import { messageOf } from "../../../protocol/answer.js";
+import { messageOf } from "../../../protocol/effect-result.js";
 import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
 import {
   type DialogueLine,
@@ -24,6 +24,12 @@ interface Pending {
   settle(answer: { value: Json } | { error: QmpError }): void;
 }
 
+/** The connection under a session: one socket, or two named pipes. */
+export interface Wire {
+  readonly from: Socket;
+  readonly to: Socket;
+}
+
 export interface SessionOptions {
   readonly clock: Clock;
   /** Ask for out-of-band execution; granted only if QEMU offers it. */
@@ -37,7 +43,7 @@ export interface SessionOptions {
 const dialogueLength = 20;
 
 export class QmpSession {
-  readonly #socket: Socket;
+  #wire: Wire | undefined;
   readonly #options: SessionOptions;
   readonly #lines = new LineSplitter();
   readonly #pending = new Map<string, Pending>();
@@ -48,16 +54,27 @@ export class QmpSession {
   #greet: (oob: boolean) => void = () => {};
   #failGreeting: (error: QmpError) => void = () => {};
   #close: (error: QmpDisconnectedError) => void = () => {};
+  #open: () => void = () => {};
+  #isOpen = false;
+  /** Distinguishes the commands of this session from those of an earlier client of the same pipes. */
+  readonly #tag: string;
   #nextId = 0;
+  /** Set while what an earlier client has left unread is skipped: until an answer to this session comes. */
+  #skipping = false;
   #oob = false;
   #ended: QmpDisconnectedError | undefined;
 
   /** Resolves, never rejects, when the monitor is gone. */
   readonly closed: Promise<QmpDisconnectedError>;
+  /** Resolves when commands can be sent; never when that does not come to pass. */
+  readonly opened: Promise<void>;
 
-  private constructor(socket: Socket, options: SessionOptions) {
-    this.#socket = socket;
+  private constructor(options: SessionOptions, tag = "") {
     this.#options = options;
+    this.#tag = `switchover-${tag}`;
+    this.opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -66,14 +83,20 @@ export class QmpSession {
       this.#failGreeting = reject;
     });
     this.#greeted.catch(() => {});
-    socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
-    socket.on("error", (error) => this.#end(`the monitor broke: ${error.message}`, error));
-    socket.on("close", () => this.#end("the monitor closed"));
+  }
+
+  #connect(wire: Wire): void {
+    this.#wire = wire;
+    wire.from.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    for (const end of new Set([wire.from, wire.to])) {
+      end.on("error", (error) => this.#end(`the monitor broke: ${error.message}`, error));
+      end.on("close", () => this.#end("the monitor closed"));
+    }
   }
 
   /** Waits for the greeting and negotiates; throws QmpConnectError when QEMU does not greet in time. */
   static async open(socket: Socket, options: SessionOptions): Promise<QmpSession> {
-    const session = new QmpSession(socket, options);
+    const session = new QmpSession(options);
     const { clock, deadlineMs, signal } = options;
     const endMs = clock.now() + deadlineMs;
     const timer = clock.setTimeout(
@@ -89,11 +112,8 @@ export class QmpSession {
     const abort = () => session.#end("the wait for the monitor was given up", signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     try {
-      const offersOob = await session.#greeted;
-      const enable = options.oob && offersOob ? ["oob"] : [];
-      const limitMs = Math.max(1, endMs - clock.now());
-      await session.execute("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs });
-      session.#oob = enable.length > 0;
+      session.#connect({ from: socket, to: socket });
+      await session.#negotiate(() => Math.max(1, endMs - clock.now()));
       return session;
     } catch (error) {
       socket.destroy();
@@ -104,15 +124,88 @@ export class QmpSession {
     }
   }
 
+  /**
+   * Goes on over pipes whose capabilities an earlier client may have negotiated, which outlive it. QEMU's main loop, which
+   * may hang, is only needed when none has.
+   * @throws QmpError when QEMU does not answer in time.
+   */
+  static async resume(wire: Wire, options: SessionOptions): Promise<QmpSession> {
+    const { clock, deadlineMs, signal } = options;
+    const session = new QmpSession(options, `${process.pid}-${clock.now()}-`);
+    const endMs = clock.now() + deadlineMs;
+    const leftMs = () => Math.max(1, endMs - clock.now());
+    const abort = () => session.#end("the wait for the monitor was given up", signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      session.#skipping = true;
+      session.#connect(wire);
+      await session
+        .#send("query-yank", {}, { limitMs: leftMs(), oob: true })
+        .catch(async (error: unknown) => {
+          if (!(error instanceof QmpCommandError)) throw error;
+          await session.#send("qmp_capabilities", { enable: ["oob"] }, { limitMs: leftMs() });
+        });
+      session.#oob = true;
+      session.#ready();
+      return session;
+    } catch (error) {
+      session.close();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /**
+   * A session with a QEMU that does not answer yet: each command waits for that as long as for its answer, and is not sent
+   * when it does not come. `begin` is given the socket.
+   */
+  static later(options: Pick<SessionOptions, "clock">): QmpSession {
+    return new QmpSession({ ...options, oob: false, deadlineMs: 0 });
+  }
+
+  /** Opens a session that was made by `later`, whenever QEMU answers. @throws QmpError */
+  async begin(socket: Socket): Promise<void> {
+    if (this.#ended !== undefined) {
+      socket.destroy();
+      throw this.#ended;
+    }
+    this.#connect({ from: socket, to: socket });
+    // QEMU may have greeted by another thread, and its main loop still hang.
+    await this.#negotiate(() => null);
+  }
+
+  async #negotiate(leftMs: () => number | null): Promise<void> {
+    const offersOob = await this.#greeted;
+    const enable = this.#options.oob && offersOob ? ["oob"] : [];
+    await this.#send("qmp_capabilities", enable.length > 0 ? { enable } : {}, { limitMs: leftMs() });
+    this.#oob = enable.length > 0;
+    this.#ready();
+  }
+
+  #ready(): void {
+    this.#isOpen = true;
+    this.#open();
+  }
+
   /** Of a QEMU that does not answer: nothing is sent. */
   static mute(options: SessionOptions): QmpSession {
-    const session = new QmpSession(new Socket(), options);
+    const session = new QmpSession(options);
     session.#end("QEMU does not answer");
     return session;
   }
 
   get hasOob(): boolean {
     return this.#oob;
+  }
+
+  /** Whether commands can be sent. */
+  get isOpen(): boolean {
+    return this.#isOpen && this.#ended === undefined;
+  }
+
+  get isClosed(): boolean {
+    return this.#ended !== undefined;
   }
 
   /** Events in wire order, in the turn in which their bytes arrive. */
@@ -128,39 +221,67 @@ export class QmpSession {
     return () => this.#overhearing.delete(listener);
   }
 
-  /** @throws QmpUnsentError when the command cannot be sent any more. */
+  /** @throws QmpUnsentError when the command cannot be sent any more, or not yet. */
   demandOpen(command: string): void {
-    if (this.#ended === undefined) return;
-    const why = `${command} was not sent: ${this.#ended.message}`;
-    throw new QmpUnsentError(why, this.dialogue(), { cause: this.#ended });
+    if (this.isOpen) return;
+    throw this.#unsent(command);
+  }
+
+  #unsent(command: string): QmpUnsentError {
+    const why = `${command} was not sent: ${this.#ended?.message ?? "QEMU does not answer yet"}`;
+    return new QmpUnsentError(why, this.dialogue(), { cause: this.#ended });
   }
 
   /**
    * Sends a command and waits for its answer.
    * @throws QmpCommandError QEMU refused, QmpUnsentError: no effect. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
    */
-  execute(command: string, args: JsonObject, options: { limitMs: number; oob?: boolean }): Promise<Json> {
-    try {
-      this.demandOpen(command);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    if (options.oob === true && !this.#oob) {
-      return Promise.reject(
-        new QmpProtocolError(`${command} is wanted out of band, which QEMU did not grant`),
-      );
-    }
-    const id = `switchover-${this.#nextId++}`;
+  async execute(
+    command: string,
+    args: JsonObject,
+    options: { limitMs: number; oob?: boolean },
+  ): Promise<Json> {
+    if (this.#ended !== undefined) throw this.#unsent(command);
+    if (!this.#isOpen) await this.#openWithin(command, options.limitMs);
+    if (options.oob === true && !this.#oob)
+      throw new QmpProtocolError(`${command} is wanted out of band, which QEMU did not grant`);
+    return this.#send(command, args, options);
+  }
+
+  /** @throws QmpUnsentError */
+  async #openWithin(command: string, limitMs: number): Promise<void> {
+    const { clock } = this.#options;
+    let timer: unknown;
+    const late = new Promise<"late">((resolve) => {
+      timer = clock.setTimeout(() => resolve("late"), limitMs);
+    });
+    const how = await Promise.race([this.opened, late, this.closed]);
+    clock.clearTimeout(timer);
+    if (how !== undefined || this.#ended !== undefined) throw this.#unsent(command);
+  }
+
+  /** Waits without a limit when that is null. */
+  #send(
+    command: string,
+    args: JsonObject,
+    options: { limitMs: number | null; oob?: boolean },
+  ): Promise<Json> {
+    if (this.#ended !== undefined) return Promise.reject(this.#unsent(command));
+    const id = `${this.#tag}${this.#nextId++}`;
     const verb = options.oob === true ? "exec-oob" : "execute";
     const hasArguments = Object.keys(args).length > 0;
     const text = JSON.stringify({ [verb]: command, ...(hasArguments && { arguments: args }), id });
     return new Promise((resolve, reject) => {
       const { clock } = this.#options;
-      const timer = clock.setTimeout(() => {
-        // The entry goes, so a late answer is written down as such and changes nothing.
-        this.#pending.delete(id);
-        reject(new QmpTimeoutError(command, options.limitMs, this.dialogue()));
-      }, options.limitMs);
+      const { limitMs } = options;
+      const timer =
+        limitMs === null
+          ? undefined
+          : clock.setTimeout(() => {
+              // The entry goes, so a late answer is written down as such and changes nothing.
+              this.#pending.delete(id);
+              reject(new QmpTimeoutError(command, limitMs, this.dialogue()));
+            }, limitMs);
       this.#pending.set(id, {
         command,
         settle: (answer) => {
@@ -171,7 +292,7 @@ export class QmpSession {
         },
       });
       this.#remember("sent", text);
-      this.#socket.write(`${text}\n`);
+      this.#wire?.to.write(`${text}\n`);
     });
   }
 
@@ -181,7 +302,7 @@ export class QmpSession {
 
   /** Closes our end; pending commands are rejected. */
   close(): void {
-    this.#socket.destroy();
+    this.#hangUp();
     this.#end("we closed the monitor");
   }
 
@@ -190,12 +311,19 @@ export class QmpSession {
     const why = messageOf(error);
     this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
     this.#end(why, error);
-    this.#socket.destroy();
+    this.#hangUp();
+  }
+
+  #hangUp(): void {
+    this.#wire?.from.destroy();
+    this.#wire?.to.destroy();
   }
 
   #receive(bytes: Uint8Array): void {
     try {
       for (const line of this.#lines.push(bytes)) {
+        if (this.#skipping && !line.includes(this.#tag)) continue;
+        this.#skipping = false;
         this.#remember("received", line);
         this.#dispatch(decode(line));
       }

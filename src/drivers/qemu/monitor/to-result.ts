@@ -1,6 +1,6 @@
 // Turns what happened on a monitor into an answer: QEMU's no is `failed`, silence is `unknown`.
 
-import { type Answer, failed, messageOf, unknown } from "../../../protocol/answer.js";
+import { type Answer, failed, messageOf, unknown } from "../../../protocol/effect-result.js";
 import { QmpCommandError, QmpConnectError } from "./errors.js";
 
 /** Runs it; a QMP error becomes the answer that it amounts to. */

@@ -1,6 +1,6 @@
 // Ends a QEMU process for certain, whether its monitor still responds or not.
 
-import { type Answer, nothing, unknown } from "../../../protocol/answer.js";
+import { type Answer, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { QemuProcess } from "./process.js";
 
 const quitLimitMs = 1_000;

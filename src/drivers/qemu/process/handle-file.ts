@@ -1,11 +1,12 @@
 // Where a destination's QEMU is, written down in its own directory, so that a restarted engine finds it there.
 
+import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod/mini";
 import { findByArgument } from "../../platform/procfs.js";
 import { monitorsIn } from "./launch.js";
-import type { QemuHandle } from "./process.js";
+import type { QemuHandle } from "./spec.js";
 
 export const handle = z.object({
   pid: z.number(),
@@ -27,7 +28,9 @@ export async function handleIn(directory: string): Promise<QemuHandle | undefine
   try {
     return handle.parse(JSON.parse(await readFile(handleFile(directory), "utf8")));
   } catch {
-    const monitors = monitorsIn(directory);
+    // An older version of this program gave QEMU a socket.
+    const older = join(directory, "rescue.sock");
+    const monitors = { ...monitorsIn(directory), ...(existsSync(older) && { rescue: older }) };
     const [identity] = findByArgument(monitors.main);
     return identity && { ...identity, monitors, directory };
   }

@@ -1,14 +1,16 @@
 // Starts a QEMU in a process group of its own, with two monitors in a directory of its own and its stderr in a file, so
 // that it neither dies with us nor loses its voice.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { chown, mkdir, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { identify } from "../../platform/procfs.js";
+import { pipesOf } from "../monitor/connect.js";
 import { sandboxArgs } from "./confinement.js";
 import { asShell, GuestLog } from "./guest-log.js";
-import type { Hosting, QemuHandle, QemuSpec, StartOptions } from "./process.js";
+import type { Hosting, QemuHandle, QemuSpec, StartOptions } from "./spec.js";
 import { wordsIn } from "./stderr-tail.js";
 
 export interface Launched {
@@ -26,8 +28,15 @@ const longestPath = 107;
 /** The monitors of a QEMU of ours. */
 export const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
   main: join(directory, "main.sock"),
-  rescue: join(directory, "rescue.sock"),
+  rescue: join(directory, "rescue"),
 });
+
+/** QEMU does not make its pipes itself. */
+async function makePipes(path: string, user: Hosting["user"]): Promise<void> {
+  const pipes = Object.values(pipesOf(path));
+  await promisify(execFile)("mkfifo", ["-m", "600", ...pipes]);
+  if (user !== undefined) for (const pipe of pipes) await chown(pipe, user.uid, user.gid);
+}
 
 /** @throws Error when the binary cannot be run, or its directory cannot be made. */
 export async function launch(
@@ -42,11 +51,12 @@ export async function launch(
   try {
     // QEMU makes its sockets in it; others than its user and this process cannot reach them.
     if (user !== undefined) await chown(directory, user.uid, user.gid);
-    if (Buffer.byteLength(monitors.rescue) > longestPath) {
+    if (Buffer.byteLength(monitors.main) > longestPath) {
       throw new Error(
-        `${monitors.rescue} is too long for a unix socket (${longestPath} bytes); set TMPDIR to a shorter directory`,
+        `${monitors.main} is too long for a unix socket (${longestPath} bytes); set TMPDIR to a shorter directory`,
       );
     }
+    await makePipes(monitors.rescue, user);
     return await spawnIn(directory, monitors, spec, { sideArgs, hosting, log, nowMs: clock.now() });
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
@@ -67,10 +77,16 @@ async function spawnIn(
   { name, uuid, binary = "qemu-system-x86_64", args, env }: QemuSpec,
   { sideArgs, hosting, log, nowMs }: SpawnOptions,
 ): Promise<Launched> {
-  const monitorArgs = Object.entries(monitors).flatMap(([id, path]) => [
-    ...["-chardev", `socket,id=${id},path=${path},server=on,wait=off`],
-    ...["-mon", `chardev=${id},mode=control`],
-  ]);
+  const monitorArgs = [
+    ...[
+      "-chardev",
+      `socket,id=main,path=${monitors.main},server=on,wait=off`,
+      "-mon",
+      "chardev=main,mode=control",
+    ],
+    // Out-of-band execution that was negotiated here outlives this process (monitor/connect.ts).
+    ...["-chardev", `pipe,id=rescue,path=${monitors.rescue}`, "-mon", "chardev=rescue,mode=control"],
+  ];
   // QEMU would end the name at a comma.
   const names = ["-name", `guest=${name.replaceAll(",", ",,")}`, "-uuid", uuid];
   const sandbox = sandboxArgs([...args, ...sideArgs], hosting);

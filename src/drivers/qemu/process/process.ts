@@ -2,57 +2,16 @@
 // it by an embedder. Its last words are kept, and its directory goes with it (G6). It knows nothing of migration.
 
 import { rm } from "node:fs/promises";
-import { pause } from "../../../effects/pause.js";
 import type { Clock, MonitorLine } from "../../../effects/ports.js";
-import { type Cause, cause, messageOf } from "../../../protocol/answer.js";
+import { pause } from "../../../effects/sleep.js";
+import { type Cause, cause, messageOf } from "../../../protocol/effect-result.js";
 import { identify, isAlive, type ProcessIdentity } from "../../platform/procfs.js";
 import { Monitor } from "../monitor/commands.js";
-import { connectMonitor } from "../monitor/connect.js";
+import { connectLater, connectMonitor, connectRescue } from "../monitor/connect.js";
 import { QmpSession } from "../monitor/session.js";
-import type { Confinement } from "./confinement.js";
-import type { GuestLog } from "./guest-log.js";
 import { launch } from "./launch.js";
+import type { AttachOptions, FindOptions, QemuHandle, QemuSpec, StartOptions } from "./spec.js";
 import { lastWords, loggedWords } from "./stderr-tail.js";
-
-/** What QEMU is to be. `args` is its hardware, and must be the same on both sides. */
-export interface QemuSpec {
-  readonly name: string;
-  readonly uuid: string;
-  /** Default: `qemu-system-x86_64`, from PATH. */
-  readonly binary?: string;
-  readonly args: readonly string[];
-  /** Added to our own environment. */
-  readonly env?: Readonly<Record<string, string>>;
-}
-
-/** Where a QEMU is found again, also by another process of ours; plain data, for a journal. */
-export interface QemuHandle extends ProcessIdentity {
-  /** Unix sockets of two monitors; the second is for when the first hangs (facts: QEMU's docs/interop/qmp-spec). */
-  readonly monitors: { readonly main: string; readonly rescue: string };
-  /** Ours, and removed with the process; null when the process is somebody else's. */
-  readonly directory: string | null;
-}
-
-/** How this host runs its QEMUs. */
-export interface Hosting extends Confinement {
-  /** Where each guest has its log. Default: there is none. */
-  readonly logDirectory?: string | undefined;
-}
-
-export interface AttachOptions {
-  readonly clock: Clock;
-  readonly log?: GuestLog | undefined;
-  readonly deadlineMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-export interface StartOptions extends Omit<AttachOptions, "log"> {
-  readonly hosting?: Hosting | undefined;
-  /** Given to QEMU after the hardware: e.g. `-S -incoming defer` and this side's serial port. */
-  readonly sideArgs?: readonly string[];
-  /** Made for the process and removed with it. Default: a new one below the system's directory for temporary files. */
-  readonly directory?: string | undefined;
-}
 
 const goneCheckMs = 20;
 const attachLimitMs = 2_000;
@@ -80,6 +39,8 @@ export class QemuProcess {
     this.rescue = monitors.rescue;
     this.exited = exited;
     this.#letGo = letGo;
+    // A pipe does not end with QEMU.
+    void exited.then((why) => this.rescue.session.fail(new Error(why.message)));
   }
 
   /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
@@ -104,15 +65,16 @@ export class QemuProcess {
 
   /**
    * Finds a QEMU again that is no child of this process, or no longer. One whose main monitor is mute, because a peer
-   * that does not read blocks its migration, has that migration broken off.
+   * that does not read blocks its migration, has that migration broken off; not one that may wait for pages.
    * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
-  static async attach(handle: QemuHandle, options: AttachOptions): Promise<QemuProcess> {
+  static async attach(handle: QemuHandle, options: FindOptions): Promise<QemuProcess> {
     const { exited, letGo } = watched(handle, options);
     if (!isAlive(handle)) throw new QemuGoneError(await exited);
     const once = { ...options, deadlineMs: attachLimitMs };
     const attaching = openMonitors(handle, exited, once).catch(async (error: unknown) => {
       if (!isAlive(handle)) throw error;
+      if (options.mayWaitForPages === true) return openLater(handle, exited, once);
       await yank(handle, once).catch(() => {});
       return openMonitors(handle, exited, options);
     });
@@ -189,7 +151,7 @@ async function yank(
   { monitors }: QemuHandle,
   { clock, deadlineMs = attachLimitMs }: AttachOptions,
 ): Promise<void> {
-  const session = await connectMonitor(monitors.rescue, { clock, deadlineMs, oob: true });
+  const session = await connectRescue(monitors.rescue, { clock, deadlineMs });
   try {
     await new Monitor(session).execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
   } finally {
@@ -217,19 +179,36 @@ async function openMonitors(
   exited: Promise<Cause>,
   { clock, signal, deadlineMs = 10_000 }: AttachOptions,
 ): Promise<Monitors> {
-  const ended = new AbortController();
-  void exited.then(() => ended.abort());
-  const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
-  const open = (path: string, oob: boolean) => connectMonitor(path, { clock, deadlineMs, signal: stop, oob });
+  const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
   // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
   // switchover would wait for that thread: the main monitor goes without.
-  const [main, rescue] = await Promise.allSettled([open(monitors.main, false), open(monitors.rescue, true)]);
+  const [main, rescue] = await Promise.allSettled([
+    connectMonitor(monitors.main, { ...limits, oob: false }),
+    connectRescue(monitors.rescue, limits),
+  ]);
   if (main.status === "fulfilled" && rescue.status === "fulfilled") {
     return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
   }
   // A monitor serves one client: what was reached is let go.
   for (const it of [main, rescue]) if (it.status === "fulfilled") it.value.close();
   throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
+}
+
+/** The main monitor whenever it answers. */
+async function openLater(
+  { monitors }: QemuHandle,
+  exited: Promise<Cause>,
+  { clock, signal, deadlineMs = 10_000 }: AttachOptions,
+): Promise<Monitors> {
+  const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
+  const rescue = new Monitor(await connectRescue(monitors.rescue, limits));
+  return { main: new Monitor(connectLater(monitors.main, { clock })), rescue };
+}
+
+function orEnded(exited: Promise<Cause>, signal: AbortSignal | undefined): AbortSignal {
+  const ended = new AbortController();
+  void exited.then(() => ended.abort());
+  return signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
 }
 
 function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void {

@@ -1,11 +1,11 @@
 // The copies of a guest's disks, on the QEMU that it leaves: mirrors into the destination's NBD exports. They are found
 // again by their names. Upholds G4: a copy counts as whole only when QEMU has said so of its end; G6: nothing of it stays.
 
-import { pause } from "../../../effects/pause.js";
 import type { Clock, SourceFact } from "../../../effects/ports.js";
+import { pause } from "../../../effects/sleep.js";
 import type { MirrorInput } from "../../../machines/source/machine.js";
-import { type Answer, cause, failed, nothing, unknown } from "../../../protocol/answer.js";
-import type { DiskProgress, Limits } from "../../../protocol/convergence.js";
+import type { DiskProgress, Limits } from "../../../protocol/convergence/limits.js";
+import { type Answer, cause, failed, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { CopiedDisk } from "../../../protocol/messages.js";
 import { hostName, hostOf } from "../../../protocol/peer-text.js";
 import type { TlsWish } from "../../../protocol/stream.js";

@@ -1,0 +1,34 @@
+// `switchover check`: says whether a guest can move between two hosts, and everything that stands against it.
+
+import { readFile } from "node:fs/promises";
+import { type Checked, checkBetween } from "../../library/preflight.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { badInputExitCode, type CheckWords } from "../options/command-options.js";
+import { complain, say, sayJson } from "../print.js";
+
+/** It cannot move. */
+export const cannotMoveExitCode = 1;
+
+/** The exit code. */
+export async function checkCommand({ from, to, domain, xml, json }: CheckWords): Promise<number> {
+  let checked: Checked;
+  try {
+    checked = await checkBetween({
+      from,
+      to,
+      domain,
+      ...(xml !== undefined && { xml: await readFile(xml, "utf8") }),
+    });
+  } catch (error) {
+    complain(messageOf(error));
+    return badInputExitCode;
+  }
+  const { reasons, silent } = checked;
+  if (json === true) sayJson(checked);
+  else {
+    for (const { code, path, what, next } of reasons) say(`${path}: ${what}; ${next} (${code})`);
+    for (const it of silent) say(`the ${it}'s host is no switchoverd and does not tell what it has`);
+    say(reasons.length === 0 ? `${domain} can move` : `${domain} cannot move: ${reasons.length} reasons`);
+  }
+  return reasons.length === 0 ? 0 : cannotMoveExitCode;
+}

@@ -1,0 +1,93 @@
+// `switchover inspect`: serves the page with given stories, or writes it with them within; and the page beside a migration.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import type { Observe } from "../../effects/trace.js";
+import { Hub } from "../../inspector/server/hub.js";
+import { type GivenStory, page } from "../../inspector/server/page-file.js";
+import { type Inspector, serveInspector } from "../../inspector/server/serve.js";
+import { withStories } from "../../inspector/story/embed-stories.js";
+import { followInspector } from "../../inspector/story/remote-source.js";
+import { readStoryText, storyTextOf } from "../../inspector/story/story-text.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { badInputExitCode, type InspectWords } from "../options/command-options.js";
+import { complain, say } from "../print.js";
+
+/** The exit code. */
+export async function inspectCommand(paths: readonly string[], words: InspectWords): Promise<number> {
+  const { host, port, socket, save, watch = [] } = words;
+  const hub = watch.length === 0 ? null : new Hub();
+  let stories: readonly GivenStory[];
+  let inspector: Inspector;
+  try {
+    stories = await Promise.all(paths.map(given));
+    if (save !== undefined) {
+      if (stories.length === 0) throw new Error("--save needs a story to save within the page; name one");
+      await writeFile(save, withStories(page().html, stories));
+      say(`${save} shows ${paths.join(", ")}; any browser opens it`);
+      return 0;
+    }
+    for (const it of watch) followInspector(it, (seen) => hub?.observe(seen), complain);
+    inspector = await serveInspector({
+      ...{ hub, stories, host, port },
+      ...(socket !== undefined && { socket }),
+    });
+  } catch (error) {
+    complain(messageOf(error));
+    return badInputExitCode;
+  }
+  say(`open ${inspector.url} (Ctrl-C ends)`);
+  await interrupted();
+  await inspector.close();
+  // What is followed would keep this process.
+  process.exit(0);
+}
+
+const interrupted = () =>
+  new Promise<void>((resolve) => {
+    process.once("SIGINT", () => resolve());
+    process.once("SIGTERM", () => resolve());
+  });
+
+/** Read once here too, so that a wrong file is told of at once. */
+async function given(path: string): Promise<GivenStory> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${messageOf(error)}`);
+  }
+  readStoryText(path, text);
+  return { name: basename(path), text };
+}
+
+export interface Beside {
+  readonly observe: Observe;
+  /** Writes what is to be written, and serves on until it is interrupted. */
+  ended(migrationId: string): Promise<void>;
+  /** When there was no migration. */
+  close(): Promise<void>;
+}
+
+/** What `--inspect` and `--save-story` add to a migration. @throws Error when the page cannot be served. */
+export async function inspectBeside(
+  { inspect, saveStory }: { readonly inspect?: number | true; readonly saveStory?: string },
+  tell: (sentence: string) => void,
+): Promise<Beside> {
+  const hub = new Hub();
+  const port = typeof inspect === "number" ? inspect : 0;
+  const inspector = inspect === undefined ? null : await serveInspector({ hub, port });
+  if (inspector !== null) tell(`watch it: ${inspector.url}`);
+  return {
+    observe: hub.observe,
+    ended: async (migrationId) => {
+      if (saveStory !== undefined)
+        await writeFile(saveStory, storyTextOf(hub.entries(migrationId, 0)?.entries ?? []));
+      if (inspector === null) return;
+      tell(`${inspector.url} is still there; Ctrl-C ends`);
+      await interrupted();
+      await inspector.close();
+    },
+    close: async () => inspector?.close(),
+  };
+}

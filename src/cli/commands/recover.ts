@@ -1,0 +1,46 @@
+// `switchover recover`: takes up the migrations that an engine has left in its journal, and says who runs each guest.
+// The guests run on.
+
+import { openFileJournal } from "../../drivers/journal/file-journal.js";
+import type { FileJournal } from "../../drivers/journal/types.js";
+import { recoverMigrations } from "../../library/local/recover.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { describeFailure } from "../../protocol/failure.js";
+import { outcomes } from "../../protocol/outcomes.js";
+import { badInputExitCode, fenceOf, type RecoverWords } from "../options/command-options.js";
+import { createScreen } from "../output.js";
+
+/** The highest exit code of the migrations. */
+export async function recoverCommand(directory: string, words: RecoverWords): Promise<number> {
+  const screen = createScreen(words);
+  let journal: FileJournal;
+  try {
+    journal = await openFileJournal(directory, { mustExist: true });
+  } catch (error) {
+    screen.complain(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
+    return badInputExitCode;
+  }
+  const fence = await fenceOf(words);
+  const { migrations, failed } = await recoverMigrations({
+    journal,
+    ...(screen.observe && { observe: screen.observe }),
+    ...(fence && { fence }),
+  });
+  for (const error of failed) screen.complain(error.message);
+  if (migrations.length === 0 && failed.length === 0)
+    screen.say(`no migration in ${directory} needs anybody`);
+  const ended = await Promise.all(
+    migrations.map(async ({ migrationId, outcome }) => {
+      const { kind, guest, error } = await outcome;
+      screen.outcome(await outcome);
+      const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
+      screen.say(`migration ${migrationId}: ${outcomes[kind].says}${where}`);
+      for (const it of error?.failures ?? []) screen.complain(describeFailure(it));
+      if (error !== null) screen.say(`next: ${error.next}`);
+      guest?.release();
+      return outcomes[kind].exitCode;
+    }),
+  );
+  await journal.close();
+  return Math.max(0, failed.length > 0 ? outcomes.undecided.exitCode : 0, ...ended);
+}

@@ -1,0 +1,23 @@
+// One record of a migration as a person reads it: when, which side, what, and because of what.
+
+import type { JournalRecord } from "../effects/ports.js";
+import { describeFailure } from "../protocol/failure.js";
+
+/** Times count from `firstMs`, milliseconds since 1970. */
+export function tell(record: JournalRecord, firstMs: number): string[] {
+  const at = `${record.atMs - firstMs}`.padStart(6);
+  const line = (what: string) => `${at} ms  ${record.side.padEnd(11)}  ${what}`;
+  if (record.kind === "state") {
+    const because = record.because.map((it) => line(`  because ${describeFailure(it)}`));
+    return [line(`${record.state}  (${record.event})`), ...because];
+  }
+  if (record.kind === "opened") return [line(`begins for ${record.input.identity.name}`)];
+  if (record.kind === "tombstone")
+    return [line("asked about a migration that had not come here: refused for good")];
+  const { aside } = record;
+  if (aside.type === "tuned")
+    return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];
+  if (aside.type === "measure") return [line(`rule ${aside.rule} ${aside.does}, because ${aside.why}`)];
+  if (aside.type === "forecast") return [line(`forecast: ${aside.says}`)];
+  return [line(`${aside.type} ${aside.event}: ${aside.why}`)];
+}

@@ -1,0 +1,152 @@
+// Begins the machine of one side, or takes it up again after a crash: effects bound, states and asides recorded. The actor
+// is handed out before it starts, so that it can be watched from its first state on.
+
+import { type Actor, createActor } from "xstate";
+import type { CoordinatorInput } from "../machines/coordinator/machine.js";
+import type { DestinationInput } from "../machines/destination/machine.js";
+import type { SourceInput, sourceMachine } from "../machines/source/machine.js";
+import { fencedGuest, forecastOf } from "../machines/source/setup.js";
+import { describeForecast } from "../protocol/convergence/forecast.js";
+import type { Progress } from "../protocol/convergence/limits.js";
+import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
+import { apart } from "./isolate-callback.js";
+import type {
+  Clock,
+  DestinationGuest,
+  DestinationPeer,
+  Fence,
+  Journal,
+  OpenedRecord,
+  SettlingPeer,
+  SourceGuest,
+  SourcePeer,
+} from "./ports.js";
+import { createRecorder } from "./recorder.js";
+import { type Inspect, inspecting, type Observation, type Observe, watching } from "./trace.js";
+
+/** What a side needs beside its guest and its peers. */
+export interface Surroundings {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly fence?: Fence | undefined;
+  readonly around?: Around | undefined;
+  /** Told each record of the story at once, before it is durable, and all else that is seen. */
+  readonly observe?: Observe | undefined;
+  /** XState's own inspection of the machines and their effects. */
+  readonly inspect?: Inspect | undefined;
+}
+
+/** A side that has been begun: its machine, and a wait until all that it has recorded so far is durable. */
+export interface Opened<Actor> {
+  readonly actor: Actor;
+  readonly durable: () => Promise<void>;
+}
+
+/** `host` is what the driver needs to find its QEMU again. */
+export function openSource(
+  surroundings: Surroundings,
+  input: SourceInput,
+  guest: SourceGuest,
+  destination: SettlingPeer,
+  host: unknown,
+) {
+  const around = open(surroundings, { side: "source", input, host });
+  const actor = createActor(bindSource(around, guest, destination), { ...around.actorOptions, input });
+  actor.on("*", around.recorder.aside);
+  overhear(surroundings, around, guest, actor);
+  watchProgress(surroundings, around, actor);
+  actor.subscribe({
+    complete: () => {
+      const { output, context } = actor.getSnapshot();
+      const fenced = fencedGuest(context);
+      // The effects of a source that has left have done so; of one that is stuck the fence must know on.
+      if (fenced !== null && (output?.outcome === "stayed" || output?.outcome === "lost"))
+        void around.fence?.release(fenced);
+    },
+  });
+  return { actor, durable: around.recorder.durable };
+}
+
+export function openDestination(
+  surroundings: Surroundings,
+  input: DestinationInput,
+  guest: DestinationGuest,
+  host: unknown,
+) {
+  const around = open(surroundings, { side: "destination", input, host });
+  const actor = createActor(bindDestination(around, guest), { ...around.actorOptions, input });
+  actor.on("*", around.recorder.aside);
+  overhear(surroundings, around, guest, actor);
+  return { actor, durable: around.recorder.durable };
+}
+
+export function openCoordinator(
+  surroundings: Surroundings,
+  input: CoordinatorInput,
+  source: SourcePeer,
+  destination: DestinationPeer,
+  host: unknown = null,
+) {
+  const around = open(surroundings, { side: "coordinator", input, host });
+  const actor = createActor(bindCoordinator(around, source, destination), { ...around.actorOptions, input });
+  actor.on("*", around.recorder.aside);
+  return actor;
+}
+
+function open(
+  { journal, clock, fence, around, observe, inspect }: Surroundings,
+  opened: Pick<OpenedRecord, "side" | "input" | "host">,
+) {
+  const { side, input } = opened;
+  const { migrationId } = input.identity;
+  const of = { migrationId, side };
+  const isWoken = "woken" in input && input.woken !== undefined;
+  if (isWoken) apart(() => observe?.({ kind: "woken", ...of, atMs: clock.now(), identity: input.identity }));
+  const recorder = createRecorder({
+    migrationId,
+    side,
+    journal,
+    clock,
+    onRecord: observe,
+    // After a crash it stands in the journal already.
+    opened: isWoken ? undefined : opened,
+  });
+  const actorOptions = {
+    clock: { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout },
+    ...(inspect && { inspect: inspecting(inspect) }),
+  };
+  return {
+    ...{ of, identity: input.identity, recorder, clock, fence, around, actorOptions },
+    watch: observe && watching(observe, of, clock),
+  };
+}
+
+type Of = { readonly of: Pick<Observation, "migrationId" | "side"> };
+
+/** Until the machine has come to its end. */
+function overhear(
+  { observe }: Surroundings,
+  { of }: Of,
+  guest: Pick<SourceGuest, "overhear">,
+  actor: { subscribe(observer: { complete(): void }): unknown },
+): void {
+  if (observe === undefined) return;
+  const stop = guest.overhear?.((line) => observe({ kind: "line", ...of, ...line }));
+  actor.subscribe({ complete: () => stop?.() });
+}
+
+function watchProgress(
+  { observe, clock }: Surroundings,
+  { of }: Of,
+  actor: Actor<typeof sourceMachine>,
+): void {
+  if (observe === undefined) return;
+  let last: Progress | null = null;
+  actor.subscribe(({ context }) => {
+    const { progress } = context;
+    if (progress === null || progress === last) return;
+    last = progress;
+    const forecast = describeForecast(forecastOf(context));
+    apart(() => observe({ kind: "progress", ...of, atMs: clock.now(), progress, forecast }));
+  });
+}

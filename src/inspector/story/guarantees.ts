@@ -1,0 +1,101 @@
+// The guarantees as far as a story shows them, checked as it is told. What lies outside of the records, such as disks and
+// what is left on a host, is said to be so.
+
+import { topState } from "../../machines/shared/state-name.js";
+import { hasTag, isFinal } from "../../machines/shared/states.js";
+import { type Entry, type Moment, sides } from "./moment.js";
+import { guestIn, whoRuns } from "./who-runs.js";
+
+export const guaranteeNames = ["G1", "G2", "G3", "G5", "G7"] as const;
+export type GuaranteeName = (typeof guaranteeNames)[number];
+
+export interface Verdict {
+  readonly name: GuaranteeName;
+  readonly asks: string;
+  readonly holds: "yes" | "no" | "open";
+  readonly says: string;
+  /** The entry that broke it. */
+  readonly at: number | null;
+}
+
+const asks: Readonly<Record<GuaranteeName, string>> = {
+  G1: "never two running copies",
+  G2: "never none for good",
+  G3: "a guest that has run at the destination never runs at the source again; the source ends after it was taken",
+  G5: "every wait ends",
+  G7: "every failure tells its step, side and cause",
+};
+
+/** Pushed in order; each is remembered with the entry that broke it. */
+export class Guarantees {
+  readonly #broken = new Map<GuaranteeName, { readonly says: string; readonly at: number }>();
+  #ranThere = false;
+  #taken = false;
+
+  push(entry: Entry, moment: Moment): void {
+    if (entry.kind !== "state") return;
+    const { source, destination } = moment.sides;
+    const [here, there] = [
+      source && guestIn("source", source.state),
+      destination && guestIn("destination", destination.state),
+    ];
+    const { side } = entry;
+    const top = topState(entry.state);
+    if (side === "destination" && hasTag(side, entry.state, "decided")) this.#taken = true;
+    if (there === "runs") this.#ranThere = true;
+    if (here === "runs" && there === "runs")
+      this.#break("G1", `the source is ${source?.state}, and the destination ${destination?.state}`, moment);
+    if (this.#ranThere && side === "source" && here === "runs")
+      this.#break("G3", `the source is ${top} after the guest has run at the destination`, moment);
+    // Of a destination on another host nothing is known here.
+    if (side === "source" && top === "killing" && destination !== null && !this.#taken)
+      this.#break("G3", "the source is ended before the destination has taken the guest", moment);
+    for (const it of entry.because)
+      if (it.step === undefined || it.side === undefined || it.message.trim() === "")
+        this.#break("G7", `a failure of the ${side} says not what failed, or where`, moment);
+    if (side === "source" && top === "stayed" && (source?.failures.length ?? 0) === 0)
+      this.#break("G7", "the guest stayed, and nobody says why", moment);
+  }
+
+  #break(name: GuaranteeName, says: string, { count }: Moment): void {
+    if (!this.#broken.has(name)) this.#broken.set(name, { says, at: count - 1 });
+  }
+
+  /** As things stand at a moment; what breaks only later has not been broken yet. */
+  verdicts(moment: Moment): readonly Verdict[] {
+    return guaranteeNames.map((name) => {
+      const broken = this.#broken.get(name);
+      if (broken !== undefined && broken.at < moment.count)
+        return { name, asks: asks[name], holds: "no", says: broken.says, at: broken.at };
+      return { name, asks: asks[name], at: null, ...stands(name, moment) };
+    });
+  }
+}
+
+function stands(name: GuaranteeName, moment: Moment): Pick<Verdict, "holds" | "says"> {
+  const known = sides.filter((it) => moment.sides[it] !== null);
+  const open = known.filter((it) => !isFinal(it, moment.sides[it]?.state ?? ""));
+  switch (name) {
+    case "G2": {
+      const { source, destination } = moment.sides;
+      const { runs } = whoRuns({
+        source: source?.state ?? null,
+        destination: destination?.state ?? null,
+        guestWas: moment.guestWas,
+      });
+      if (runs === "source" || runs === "destination") return { holds: "yes", says: `the ${runs} has it` };
+      if (open.length > 0) return { holds: "open", says: "it is being decided" };
+      const died = known.flatMap((it) => moment.sides[it]?.failures ?? []).some((it) => it.code === "died");
+      return died
+        ? { holds: "yes", says: "lost with the QEMU that alone had it, which no protocol can mend" }
+        : { holds: "no", says: "the story ends, and nobody runs it" };
+    }
+    case "G5": {
+      if (open.length === 0) return { holds: "yes", says: known.length === 0 ? "" : "every side has ended" };
+      const waits = open.map((it) => `the ${it} is ${topState(moment.sides[it]?.state ?? "") || "begun"}`);
+      return { holds: "open", says: waits.join(", ") };
+    }
+    default:
+      return { holds: "yes", says: "" };
+  }
+}

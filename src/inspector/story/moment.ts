@@ -1,0 +1,164 @@
+// A migration at one moment of its story: what each side is in, what it waits for, what has gone wrong. Folded entry by
+// entry, each moment a value of its own, so that one can go back and forth.
+
+import type { AnswerSeen, CallSeen } from "../../effects/trace.js";
+import { topState } from "../../machines/shared/state-name.js";
+import type { Progress } from "../../protocol/convergence/limits.js";
+import type { Failure } from "../../protocol/failure.js";
+import type { GuestWas, Identity } from "../../protocol/messages.js";
+import type { Side } from "../../protocol/steps.js";
+import type { Told } from "../../simulator/traced-world.js";
+
+/** One entry of a story, real or simulated. */
+export type Entry = Told;
+
+export const sides: readonly Side[] = ["source", "coordinator", "destination"];
+
+interface Visit {
+  readonly times: number;
+  readonly firstMs: number;
+  /** Of all visits that have ended. */
+  readonly totalMs: number;
+}
+
+export interface SideMoment {
+  /** As the recorder names it: `precopying(limits.told, …)`. Empty before the first. */
+  readonly state: string;
+  readonly event: string;
+  readonly sinceMs: number;
+  /** By state at the top. */
+  readonly visits: Readonly<Record<string, Visit>>;
+  readonly underWay: Readonly<Record<number, CallSeen>>;
+  readonly failures: readonly Failure[];
+  readonly undone: readonly string[];
+  /** Where it was when the first failure was told. */
+  readonly failedIn: string | null;
+}
+
+export interface Moment {
+  /** Entries that have been told. */
+  readonly count: number;
+  readonly firstMs: number;
+  readonly atMs: number;
+  readonly identity: Identity | null;
+  readonly guestWas: GuestWas;
+  readonly sides: Readonly<Record<Side, SideMoment | null>>;
+  readonly progress: Progress | null;
+  readonly forecast: string;
+  readonly lastAnswer: AnswerSeen | null;
+}
+
+export const beforeAll: Moment = {
+  count: 0,
+  firstMs: 0,
+  atMs: 0,
+  identity: null,
+  guestWas: "running",
+  sides: { source: null, coordinator: null, destination: null },
+  progress: null,
+  forecast: "",
+  lastAnswer: null,
+};
+
+const asleep: SideMoment = {
+  state: "",
+  event: "",
+  sinceMs: 0,
+  visits: {},
+  underWay: {},
+  failures: [],
+  undone: [],
+  failedIn: null,
+};
+
+export function after(moment: Moment, entry: Entry): Moment {
+  const { side, atMs } = entry;
+  const next: Moment = {
+    ...moment,
+    count: moment.count + 1,
+    firstMs: moment.count === 0 ? atMs : moment.firstMs,
+    atMs,
+  };
+  const at = (changed: SideMoment): Moment => ({ ...next, sides: { ...next.sides, [side]: changed } });
+  const now = moment.sides[side] ?? asleep;
+  switch (entry.kind) {
+    case "opened":
+      return { ...at({ ...now, sinceMs: atMs }), identity: entry.input.identity };
+    case "woken":
+      return { ...at({ ...now, sinceMs: atMs }), identity: entry.identity };
+    case "state": {
+      const guest = entry.learned.guest;
+      const entered = at(inState(now, entry.state, entry.event, atMs, entry.because, entry.undone));
+      return guest ? { ...entered, guestWas: guest.guestWas } : entered;
+    }
+    case "tombstone":
+      return at(inState(now, "refused", "source.asked", atMs, [], []));
+    case "call":
+      return at({ ...now, underWay: { ...now.underWay, [entry.call]: entry } });
+    case "answer": {
+      const { [entry.call]: _, ...underWay } = now.underWay;
+      return { ...at({ ...now, underWay }), lastAnswer: entry };
+    }
+    case "progress":
+      return { ...next, progress: entry.progress, forecast: entry.forecast };
+    case "aside":
+      return entry.aside.type === "forecast" ? { ...next, forecast: entry.aside.says } : next;
+    case "line":
+    case "move":
+      return next;
+  }
+}
+
+function inState(
+  now: SideMoment,
+  state: string,
+  event: string,
+  atMs: number,
+  because: readonly Failure[],
+  undone: readonly string[],
+): SideMoment {
+  const [before, top] = [topState(now.state), topState(state)];
+  const changed = {
+    ...now,
+    state,
+    event,
+    failures: because.length === 0 ? now.failures : [...now.failures, ...because],
+    undone: undone.length === 0 ? now.undone : [...now.undone, ...undone],
+    failedIn: now.failedIn ?? (because.length === 0 ? null : before),
+  };
+  if (before === top) return changed;
+  const visits = { ...now.visits };
+  const left = visits[before];
+  if (left !== undefined) visits[before] = { ...left, totalMs: left.totalMs + atMs - now.sinceMs };
+  const { times, firstMs, totalMs } = visits[top] ?? { times: 0, firstMs: atMs, totalMs: 0 };
+  visits[top] = { times: times + 1, firstMs, totalMs };
+  return { ...changed, visits, sinceMs: atMs };
+}
+
+const every = 256;
+
+/** All moments of a story, each reached in at most 256 steps, wherever one looks. */
+export class Timeline {
+  readonly entries: Entry[] = [];
+  readonly #kept: Moment[] = [beforeAll];
+  #last = beforeAll;
+
+  constructor(entries: Iterable<Entry> = []) {
+    for (const it of entries) this.push(it);
+  }
+
+  push(entry: Entry): void {
+    this.entries.push(entry);
+    this.#last = after(this.#last, entry);
+    if (this.#last.count % every === 0) this.#kept.push(this.#last);
+  }
+
+  /** After the first `count` entries. */
+  at(count: number): Moment {
+    const wanted = Math.max(0, Math.min(count, this.entries.length));
+    if (wanted === this.entries.length) return this.#last;
+    let moment = this.#kept[Math.floor(wanted / every)] ?? beforeAll;
+    for (const entry of this.entries.slice(moment.count, wanted)) moment = after(moment, entry);
+    return moment;
+  }
+}

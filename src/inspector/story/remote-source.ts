@@ -1,0 +1,132 @@
+// Follows the migrations of other processes by the news of their inspectors, so that one page shows both hosts of a migration
+// and its coordinator. A connection that is lost is made again, and goes on where it was.
+
+import { type ClientRequest, get } from "node:http";
+import * as z from "zod/mini";
+import type { Observe } from "../../effects/trace.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { parseEntry } from "./story-text.js";
+
+const againMs = 1_000;
+
+const list = z.array(z.looseObject({ migrationId: z.string() }));
+const news = z.looseObject({ entries: z.array(z.unknown()), next: z.number() });
+
+export interface Following {
+  /** Until it is called. */
+  stop(): void;
+}
+
+/**
+ * `url` as an inspector prints it, with its token: `http://host:port/?token=…`, or `unix:/path`.
+ * @throws Error when it is neither.
+ */
+export function followInspector(
+  url: string,
+  observe: Observe,
+  complain: (sentence: string) => void,
+): Following {
+  const place = placeOf(url);
+  const followed = new Set<string>();
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const wrong = (why: string) => complain(`${url}: ${why}`);
+
+  const follow = (migrationId: string) => {
+    let next = 0;
+    listen(
+      place,
+      "/api/entries",
+      () => ({ id: migrationId, from: String(next) }),
+      signal,
+      wrong,
+      (said) => {
+        const read = news.safeParse(said);
+        if (!read.success) return wrong(`it says what no inspector says: ${z.prettifyError(read.error)}`);
+        next = read.data.next;
+        for (const it of read.data.entries) {
+          const entry = parseEntry(it);
+          if ("wrong" in entry) wrong(`an entry cannot be read: ${entry.wrong}`);
+          else if (entry.kind !== "move") observe(entry);
+        }
+      },
+    );
+  };
+  listen(
+    place,
+    "/api/migrations",
+    () => ({}),
+    signal,
+    wrong,
+    (said) => {
+      const read = list.safeParse(said);
+      if (!read.success) return wrong("it is no inspector's list of migrations");
+      for (const { migrationId } of read.data) {
+        if (followed.has(migrationId)) continue;
+        followed.add(migrationId);
+        follow(migrationId);
+      }
+    },
+  );
+  return { stop: () => stopping.abort() };
+}
+
+interface Place {
+  readonly options: { readonly socketPath: string } | { readonly host: string; readonly port: string };
+  readonly token: string | null;
+}
+
+function placeOf(url: string): Place {
+  if (url.startsWith("unix:")) return { options: { socketPath: url.slice("unix:".length) }, token: null };
+  if (!/^http:\/\//.test(url) || !URL.canParse(url))
+    throw new Error(`"${url}" is no inspector's address; give http://host:port/ or unix:/path`);
+  const { hostname, port, searchParams } = new URL(url);
+  return {
+    options: { host: hostname.replace(/^\[|\]$/g, ""), port: port === "" ? "80" : port },
+    token: searchParams.get("token"),
+  };
+}
+
+/** Server-sent events, each one line of JSON, as routes.ts sends them. */
+function listen(
+  { options, token }: Place,
+  path: string,
+  query: () => Readonly<Record<string, string>>,
+  signal: AbortSignal,
+  wrong: (why: string) => void,
+  hear: (said: unknown) => void,
+): void {
+  let isToldOf = false;
+  const again = (why: string) => {
+    if (signal.aborted) return;
+    if (!isToldOf) wrong(`${why}; it is tried again`);
+    isToldOf = true;
+    setTimeout(dial, againMs).unref();
+  };
+  const dial = () => {
+    if (signal.aborted) return;
+    const words = new URLSearchParams({ ...query(), ...(token !== null && { token }) });
+    const request: ClientRequest = get({ ...options, path: `${path}?${words}`, signal }, (response) => {
+      const { statusCode = 0 } = response;
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("error", () => {});
+      response.on("close", () =>
+        again(statusCode === 200 ? "the connection is lost" : `it answers ${statusCode}: ${text.trim()}`),
+      );
+      response.on("data", (part: string) => {
+        text += part;
+        if (statusCode !== 200) return;
+        isToldOf = false;
+        const events = text.split("\n\n");
+        text = events.pop() ?? "";
+        for (const event of events) {
+          const data = event.split("\n").find((it) => it.startsWith("data: "));
+          if (data !== undefined) hear(JSON.parse(data.slice("data: ".length)));
+        }
+      });
+    });
+    request.on("error", (error) => again(messageOf(error)));
+  };
+  dial();
+}

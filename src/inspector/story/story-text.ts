@@ -1,0 +1,123 @@
+// Stories as text: the journal of one migration, a story file (a journal with all else that was seen), a counterexample of
+// the simulated world. Read with each line checked, in a browser too; nothing that cannot be read is passed over.
+
+import * as z from "zod/mini";
+import { header, version as journalVersion, parseRecord } from "../../drivers/journal/records.js";
+import { entryOf } from "../../drivers/platform/checked-lines.js";
+import { isRecord } from "../../effects/trace.js";
+import { type Counterexample, parseCounterexample } from "../../simulator/counterexample.js";
+import type { Entry } from "./moment.js";
+
+/** Of the form of the entries below. */
+export const storyVersion = 1;
+const storyHeader = z.object({ kind: z.literal("story"), version: z.number() });
+export const storyHead = { kind: "story", version: storyVersion };
+
+const common = {
+  migrationId: z.string(),
+  side: z.enum(["source", "destination", "coordinator"]),
+  atMs: z.number(),
+};
+const place = z.string() as z.ZodMiniType<Extract<Entry, { kind: "call" }>["place"]>;
+const identity = z.object({ migrationId: z.string(), uuid: z.string(), name: z.string() });
+const seen = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("woken"), ...common, identity }),
+  z.object({ kind: z.literal("call"), ...common, call: z.number(), place }),
+  z.object({
+    ...{ kind: z.literal("answer"), ...common, call: z.number(), place },
+    ...{ answer: z.enum(["done", "failed", "unknown", "given up"]), says: z.string() },
+  }),
+  z.object({
+    ...{ kind: z.literal("line"), ...common, monitor: z.enum(["main", "rescue"]) },
+    ...{ direction: z.enum(["sent", "received"]), text: z.string() },
+  }),
+  z.object({
+    kind: z.literal("progress"),
+    ...common,
+    forecast: z.string(),
+    progress: z.object({
+      transferredBytes: z.number(),
+      remainingBytes: z.number(),
+      totalBytes: z.number(),
+      dirtyBytesPerSecond: z.number(),
+      bandwidthBytesPerSecond: z.number(),
+      pass: z.number(),
+      expectedDowntimeMs: z.nullable(z.number()),
+      elapsedMs: z.number(),
+      disks: z.nullable(z.object({ copiedBytes: z.number(), totalBytes: z.number() })),
+    }),
+  }),
+  z.object({ kind: z.literal("move"), ...common, fault: z.boolean(), says: z.string() }),
+]);
+
+/** A text that is no story; the message names where and why. */
+export class StoryTextError extends Error {
+  override readonly name = "StoryTextError";
+}
+
+export type StoryText =
+  | {
+      readonly kind: "story";
+      readonly entries: readonly Entry[];
+      /** What there is to say about the text itself, such as a last line that was not written whole. */
+      readonly remarks: readonly string[];
+    }
+  | { readonly kind: "counterexample"; readonly counterexample: Counterexample };
+
+/** `name` is what the errors call it. @throws StoryTextError. */
+export function readStoryText(name: string, text: string): StoryText {
+  const [first = "", ...rest] = text.split("\n");
+  const wrong = (line: number, why: string) => new StoryTextError(`${name}, line ${line}: ${why}`);
+  const opening = parsed(first) ?? parsed(first.slice(9)) ?? parsed(text);
+  if (isCounterexample(opening)) {
+    const counterexample = parseCounterexample(opening);
+    if ("wrong" in counterexample) throw new StoryTextError(`${name}: ${counterexample.wrong}`);
+    return { kind: "counterexample", counterexample };
+  }
+  const isJournal = header.safeParse(opening).success;
+  const head = (isJournal ? header : storyHeader).safeParse(opening);
+  if (!head.success)
+    throw new StoryTextError(
+      `${name} is no story: give a journal, a story file or a counterexample of switchover`,
+    );
+  const wanted = isJournal ? journalVersion : storyVersion;
+  if (head.data.version !== wanted)
+    throw new StoryTextError(`${name} is of version ${head.data.version}; this page reads version ${wanted}`);
+  const torn = rest.pop() ?? "";
+  const entries = rest.map((line, index) => {
+    const said = isJournal ? entryOf(line) : parsed(line);
+    if (isJournal && said === undefined)
+      throw wrong(index + 2, "the checksum does not fit; the journal is damaged");
+    const entry = parseEntry(said);
+    if ("wrong" in entry) throw wrong(index + 2, entry.wrong);
+    return entry;
+  });
+  const remarks =
+    torn === "" ? [] : [`${name}: the last line was not written whole; no effect had begun that rests on it`];
+  return { kind: "story", entries, remarks };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const isCounterexample = (it: unknown): boolean =>
+  typeof it === "object" && it !== null && "kind" in it && it.kind === "counterexample";
+
+/** The entry, or why it is none. */
+export function parseEntry(it: unknown): Entry | { readonly wrong: string } {
+  if (typeof it !== "object" || it === null) return { wrong: "it is no JSON object" };
+  const kind = "kind" in it ? it.kind : undefined;
+  if (typeof kind !== "string") return { wrong: "it has no kind" };
+  if (isRecord({ kind })) return parseRecord(it);
+  const entry = seen.safeParse(it);
+  return entry.success ? entry.data : { wrong: z.prettifyError(entry.error) };
+}
+
+/** The text of a story file. */
+export const storyTextOf = (entries: readonly Entry[]): string =>
+  [storyHead, ...entries].map((it) => `${JSON.stringify(it)}\n`).join("");

@@ -1,0 +1,139 @@
+// `recoverMigrations`: after a crash of ours, takes up what the journal holds of migrations that have not ended, finds
+// their QEMUs again, and goes on or undoes. Every decision is the machines'.
+
+import { waitFor } from "xstate";
+import {
+  fetchesMemory,
+  interrupted,
+  wokenCoordinator,
+  wokenDestination,
+  wokenSource,
+} from "../../drivers/journal/story.js";
+import type { FileJournal, OpenStory } from "../../drivers/journal/types.js";
+import { systemClock } from "../../drivers/platform/clock.js";
+import { QemuDestinationGuest } from "../../drivers/qemu/guest/destination-guest.js";
+import { findDestination, findSource } from "../../drivers/qemu/guest/recovery-records.js";
+import { QemuSourceGuest } from "../../drivers/qemu/guest/source-guest.js";
+import { openCoordinator, openDestination, openSource, type Surroundings } from "../../effects/actors.js";
+import type { Around } from "../../effects/bind.js";
+import { localDestination, localSource } from "../../effects/in-process-peers.js";
+import type { Clock, Fence } from "../../effects/ports.js";
+import type { Inspect, Observe } from "../../effects/trace.js";
+import { messageOf } from "../../protocol/effect-result.js";
+import { conduct, type Migration } from "../migration-handle.js";
+import { timesOf } from "./migrate.js";
+import { holding } from "./one-migration.js";
+import { asRunningGuest } from "./running-guest.js";
+
+export interface RecoverOptions {
+  readonly journal: FileJournal;
+  readonly fence?: Fence;
+  readonly clock?: Clock;
+  readonly observe?: Observe;
+  /** As of `migrate`. */
+  readonly inspect?: Inspect;
+}
+
+export interface Recovered {
+  /** The migrations that go on. */
+  readonly migrations: readonly Migration[];
+  /** What could not be taken up, and why: a journal that cannot be read, a QEMU that cannot be reached. It is left as it is. */
+  readonly failed: readonly Error[];
+}
+
+/** Goes on with every migration of the journal that has not ended; each ends as if there had been no crash. */
+export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> => recoverWith(options);
+
+/**
+ * `around` as in `migrateWith`.
+ * @internal
+ */
+export async function recoverWith(options: RecoverOptions, around?: Around): Promise<Recovered> {
+  const { journal, clock = systemClock, fence, observe, inspect } = options;
+  const { stories, unreadable } = await journal.unfinished();
+  const migrations: Migration[] = [];
+  const failed: Error[] = [...unreadable];
+  for (const story of stories) {
+    try {
+      const migration = await takeUp(story, { journal, clock, fence, around, observe, inspect });
+      if (migration === null) await journal.forget(story.migrationId);
+      else migrations.push(migration);
+    } catch (error) {
+      failed.push(new Error(`${story.path} cannot be taken up: ${messageOf(error)}`, { cause: error }));
+    }
+  }
+  return { migrations, failed };
+}
+
+/** Null when it had not begun: the source's guest has not been touched. */
+async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Migration | null> {
+  const { clock } = surroundings;
+  const { migrationId } = story;
+  const source = interrupted(story, "source");
+  if (source === null) return null;
+  if (surroundings.fence === undefined && isFenced(story)) {
+    throw new Error("its guest was offered at a fence, which has to be given again");
+  }
+  const from = await findSource(source.opened.host, { clock });
+  const { input } = source.opened;
+
+  const destination = interrupted(story, "destination");
+  const to =
+    destination &&
+    (await findDestination(
+      destination.opened.host,
+      { clock },
+      { fetchesMemory: fetchesMemory(destination) },
+    ));
+  const there =
+    destination &&
+    to &&
+    openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
+  there?.actor.start();
+  // Asked before it knows how far its stream is, it could only put the question off.
+  if (there) await waitFor(there.actor, (it) => !it.matches({ incoming: "recovering" }));
+  const destinationPeer = localDestination(there);
+
+  const here = openSource(surroundings, wokenSource(source), from.guest, destinationPeer, source.opened.host);
+  const coordinator = interrupted(story, "coordinator");
+  const coordinatorActor = openCoordinator(
+    surroundings,
+    coordinator === null
+      ? { identity: input.identity, deadlines: input.deadlines }
+      : wokenCoordinator(coordinator),
+    localSource(here),
+    destinationPeer,
+  );
+
+  const migration = conduct({
+    migrationId,
+    source: here.actor,
+    coordinator: coordinatorActor,
+    destination: () => there?.actor ?? null,
+    onChange: (changed) => there?.actor.subscribe({ next: changed, error: changed }),
+    guestAt: async (side) => {
+      const at = side === "source" ? from : to;
+      return at?.qemu ? asRunningGuest(at.spec, at.qemu) : null;
+    },
+    times: async () =>
+      from.guest instanceof QemuSourceGuest && to?.guest instanceof QemuDestinationGuest
+        ? timesOf(from.guest, to.guest)
+        : { pauseMs: null, qemuTotalMs: null },
+    settleIn: async () => {
+      if (to?.guest instanceof QemuDestinationGuest) await to.guest.settleIn();
+    },
+  });
+  if (from.qemu === null) return migration;
+  const sourceEnded = waitFor(here.actor, ({ status }) => status !== "active");
+  const guest = asRunningGuest(from.spec, from.qemu);
+  return { ...migration, outcome: holding(guest, migrationId, migration.outcome, sourceEnded) };
+}
+
+function isFenced(story: OpenStory): boolean {
+  const destination = interrupted(story, "destination");
+  const source = interrupted(story, "source");
+  return (
+    source?.opened.input.policy.whenUnreachable === "fence" ||
+    (destination !== null && destination.opened.input.guest.fencingToken !== null)
+  );
+}

@@ -1,0 +1,146 @@
+// A migration that is coordinated from here (managed): the coordinator's machine over two remote sides, each a switchoverd
+// or a libvirtd.
+
+import { waitFor } from "xstate";
+import { memoryJournal } from "../../drivers/journal/memory-journal.js";
+import { noSteps } from "../../drivers/libvirt/client/arrival.js";
+import { migrationNamedIn } from "../../drivers/libvirt/client/named-migration.js";
+import { checkAskedById, featuresOf, negotiateManaged } from "../../drivers/libvirt/client/negotiation.js";
+import { checkOtherHost } from "../../drivers/libvirt/client/other-host.js";
+import { remoteDestination, remoteSource, type Travelling } from "../../drivers/libvirt/client/peers.js";
+import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
+import type { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
+import { RpcConnectError } from "../../drivers/libvirt/rpc/errors.js";
+import { openCoordinator } from "../../effects/actors.js";
+import type { Around } from "../../effects/bind.js";
+import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "../../effects/ports.js";
+import type { Inspect, Observation, Observe } from "../../effects/trace.js";
+import type { Aside } from "../../machines/shared/actions.js";
+import { defaultDeadlines } from "../../protocol/deadlines.js";
+import { unknown } from "../../protocol/effect-result.js";
+import type { Abort, Identity } from "../../protocol/messages.js";
+import { outcomes } from "../../protocol/outcomes.js";
+import { anywhere } from "../../protocol/peer-text.js";
+import { errorOf } from "../migration-handle.js";
+import type { Led, RemoteMove } from "./types.js";
+
+export interface Coordinated {
+  readonly journal?: Journal | undefined;
+  readonly observe?: Observe | undefined;
+  readonly inspect?: Inspect | undefined;
+  readonly around?: Around | undefined;
+}
+
+/** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
+export async function coordinateFromHere(
+  { source, destination, dom, asked, clock, migrationId }: RemoteMove,
+  { journal = memoryJournal(), observe, inspect, around }: Coordinated,
+): Promise<Led> {
+  const { parameters } = asked;
+  const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
+  const { calls, protects } = await negotiated(source, destination, asked);
+  // Said to a source that can, wished for or not.
+  const flags = new Set([...asked.flags].filter((it) => it !== "CHANGE_PROTECTION"));
+  const travelling: Travelling = {
+    ...{ cookies: {}, xml: "", flags, nameAtSource: dom.name, steps: noSteps() },
+  };
+  const steps = { flags, parameters, protects, calls: async () => calls };
+  const [here, there] = settlingFirst(
+    remoteSource(source, dom, steps, travelling),
+    remoteDestination(destination, identity, { ...steps, reach: anywhere }, travelling),
+    identity,
+    () => travelling.steps.idThere !== null && migrationNamedIn(travelling.cookies.begin, dom) !== undefined,
+  );
+  const seen = observe && underTheHostsId(observe, () => migrationIn(travelling, dom));
+  const surroundings = { journal, clock, around, observe: seen?.observe, inspect };
+  const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
+  actor.start();
+  return {
+    outcome: waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+      seen?.end();
+      if (output === undefined) throw new Error("the coordinator ended without an outcome");
+      const { kind } = output;
+      return { kind, runs: outcomes[kind].runs, error: kind === "arrived" ? null : errorOf(kind, output) };
+    }),
+    abort: () =>
+      new Promise<Abort>((resolve) => {
+        const said = (aside: Aside) => {
+          if (aside.type === "refused") resolve({ accepted: false, why: aside.why });
+        };
+        actor.on("*", said);
+        if (actor.getSnapshot().status !== "active")
+          resolve({ accepted: false, why: "the migration has ended" });
+        else actor.send({ type: "person.aborted" });
+        void waitFor(actor, (it) => it.status !== "active" || it.matches({ performing: "aborted" })).then(
+          () => resolve({ accepted: true, why: "the migration is being undone" }),
+        );
+      }),
+  };
+}
+
+/** The id under which the hosts know the migration, once one of them has said it. */
+const migrationIn = ({ cookies }: Travelling, dom: Pick<Identity, "name" | "uuid">) =>
+  migrationNamedIn(cookies.begin, dom) ?? migrationNamedIn(cookies.prepare, dom);
+
+/** What is seen here waits for the hosts' id, so that all three parties are one story and one trace. */
+function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) {
+  let known: string | undefined;
+  let waiting: Observation[] = [];
+  const tell = (migrationId: string | undefined) => {
+    for (const it of waiting) observe(migrationId === undefined ? it : { ...it, migrationId });
+    waiting = [];
+  };
+  return {
+    observe: (it: Observation) => {
+      waiting.push(it);
+      known ??= idOfHosts();
+      if (known !== undefined) tell(known);
+    },
+    /** Neither is a switchoverd: it keeps the id that it has here. */
+    end: () => tell(known),
+  };
+}
+
+/** @throws LibvirtError when the hosts have no protocol in common that is wanted here. */
+async function negotiated(source: Redial, destination: Redial, asked: RemoteMove["asked"]) {
+  await checkOtherHost(source, destination);
+  const featuresAt = async (host: Redial) => featuresOf(await host.rpc());
+  const [here, there] = await Promise.all([featuresAt(source), featuresAt(destination)]);
+  const protocol = negotiateManaged(here, there, asked);
+  if (protocol === "version 1")
+    throw new RpcConnectError(
+      `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
+    );
+  if (protocol === "version 2") await checkAskedById(await destination.rpc());
+  return {
+    calls: stepCalls(protocol, { xmlMigratable: here.has("xmlMigratable") }),
+    protects: protocol !== "version 2" && here.has("migrateChangeProtection"),
+  };
+}
+
+/**
+ * A libvirtd resumes its guest at a Confirm with cancelled, whatever the destination does: once that was asked to run the
+ * guest, there has to be evidence first that it does not. Upholds G1. A switchoverd asks another one itself.
+ */
+function settlingFirst(
+  here: SourcePeer,
+  there: DestinationPeer & Pick<SettlingPeer, "settle">,
+  identity: Identity,
+  isSettledBetweenThem: () => boolean,
+): [SourcePeer, DestinationPeer] {
+  let mayRunThere = false;
+  const finish: DestinationPeer["finish"] = (words, signal) => {
+    mayRunThere ||= !words.cancelled;
+    return there.finish(words, signal);
+  };
+  const confirm: SourcePeer["confirm"] = async ({ cancelled }, signal) => {
+    if (!cancelled || !mayRunThere || isSettledBetweenThem()) return here.confirm({ cancelled }, signal);
+    const decision = await there.settle(identity, signal);
+    if (decision.kind !== "done") return unknown(decision.cause.message);
+    return here.confirm({ cancelled: decision.value === "refused" }, signal);
+  };
+  return [
+    { ...here, confirm },
+    { ...there, finish },
+  ];
+}

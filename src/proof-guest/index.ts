@@ -1,0 +1,11 @@
+// `switchover/proof-guest`: a guest that proves its own continuity, to test migrations with: its firmware, its start, and the
+// check of what it reports.
+
+export {
+  type ContinuityFault,
+  type ContinuityReport,
+  checkContinuity,
+  describeContinuity,
+} from "./continuity.js";
+export { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./firmware.js";
+export { launchProofGuest, type ProofGuest } from "./launch.js";

@@ -1,0 +1,64 @@
+// What a convergence policy may say. It comes from outside: from a file, a command line, an embedder.
+
+import { highest, lowest } from "./limits.js";
+import { amountOf, type Condition, type ConvergencePolicy } from "./policy.js";
+
+const ranges = {
+  notConvergingForPasses: [1, 1_000],
+  elapsedMs: [1, 604_800_000],
+  passes: [1, 1_000],
+  relaxDowntimeToMs: [lowest.maxDowntimeMs, highest.maxDowntimeMs],
+  bandwidthToMiBps: [lowest.bandwidthMiBps, highest.bandwidthMiBps],
+  throttleToPercent: [1, 99],
+} as const satisfies Record<string, readonly [number, number]>;
+const conditions = ["notConvergingForPasses", "elapsedMs", "passes"] as const satisfies (keyof Condition)[];
+const numbered = ["relaxDowntimeToMs", "bandwidthToMiBps", "throttleToPercent"] as const;
+const words = ["throttle", "suspend", "postcopy", "abort"] as const;
+
+/** @throws RangeError naming the rule, the value and what it may be. */
+export function checkConvergencePolicy(policy: ConvergencePolicy): void {
+  for (const [index, { when, do: measure }] of policy.entries()) {
+    const wrong = (what: string) => new RangeError(`rule ${index + 1} of the convergence policy: ${what}`);
+    const check = (name: string, value: unknown, [low, high]: readonly [number, number]) => {
+      if (typeof value !== "number" || !(value >= low && value <= high))
+        throw wrong(`${name} is ${value}; it must be from ${low} to ${high}`);
+    };
+    const asked = Object.keys(when);
+    if (asked.length === 0) throw wrong(`it has no condition; there are ${conditions.join(", ")}`);
+    for (const name of asked) {
+      const known = conditions.find((it) => it === name);
+      if (known === undefined)
+        throw wrong(`there is no condition "${name}"; there are ${conditions.join(", ")}`);
+      check(known, when[known], ranges[known]);
+    }
+    if (typeof measure === "string") {
+      if (!words.includes(measure))
+        throw wrong(`there is no measure "${measure}"; there are ${words.join(", ")}`);
+      continue;
+    }
+    const [name, ...more] = Object.keys(measure);
+    const known = numbered.find((it) => it === name);
+    if (known === undefined || more.length > 0)
+      throw wrong(`its measure must be one of ${words.join(", ")}, or name one of ${numbered.join(", ")}`);
+    const value = amountOf(measure);
+    if (typeof value === "number") {
+      check(known, value, ranges[known]);
+      continue;
+    }
+    const { from, by, to } = value;
+    check(`${known}.from`, from, ranges[known]);
+    check(`${known}.to`, to, ranges[known]);
+    if (!(Number.isFinite(by) && by !== 0 && (to === from || Math.sign(by) === Math.sign(to - from))))
+      throw wrong(`${known}.by is ${by}; it must lead from ${from} to ${to}`);
+  }
+}
+
+/** Of what comes from a journal, which may be of another machine. */
+export function isConvergencePolicy(value: unknown): boolean {
+  try {
+    checkConvergencePolicy(value as ConvergencePolicy);
+    return true;
+  } catch {
+    return false;
+  }
+}

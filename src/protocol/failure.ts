@@ -1,0 +1,63 @@
+// A failure as data: step, side, cause in our words and in QEMU's. Upholds G7: the first failure of a migration
+// is its story.
+
+import type { Side, StepName } from "./steps.js";
+
+/** What kind of failure it is, for programs; the sentence is in `message`. */
+export type FailureCode =
+  | "aborted"
+  | "stalled"
+  | "diverges"
+  | "deadline"
+  | "died"
+  | "refused"
+  | "unanswered"
+  | "disk"
+  | "rejected"
+  | "qemu";
+
+export interface Failure {
+  readonly code: FailureCode;
+  readonly step: StepName;
+  readonly side: Side;
+  readonly message: string;
+  /** QEMU's own words: a monitor error or the last lines of its stderr. */
+  readonly qemu?: readonly string[];
+}
+
+export const failure = (
+  code: FailureCode,
+  step: StepName,
+  side: Side,
+  because: Pick<Failure, "message" | "qemu">,
+): Failure => ({
+  code,
+  step,
+  side,
+  message: because.message,
+  ...(because.qemu && { qemu: because.qemu }),
+});
+
+/**
+ * The order in which failures are told: what a person or a watchdog decided, then a QEMU that died, then the rest as
+ * they came. A broken stream is only the echo of a death on the other side, and a destination's death only the echo
+ * of a decision to stop.
+ */
+export function inTellingOrder(failures: readonly Failure[]): readonly Failure[] {
+  const ranks: Partial<Record<FailureCode, number>> = {
+    aborted: 0,
+    stalled: 1,
+    diverges: 1,
+    deadline: 1,
+    disk: 1,
+    died: 2,
+  };
+  const rank = (it: Failure) => ranks[it.code] ?? 3;
+  return failures.toSorted((a, b) => rank(a) - rank(b));
+}
+
+/** One line: step, side, what happened, and QEMU's words after a colon. */
+export function describeFailure(it: Failure): string {
+  const words = it.qemu === undefined ? "" : `: ${it.qemu.join(" | ")}`;
+  return `${it.step} failed at the ${it.side}: ${it.message}${words}`;
+}

@@ -1,0 +1,47 @@
+// The errors that a user of the library meets. Upholds G7: they carry step, side, cause, what was undone and what to do next.
+
+import { describeFailure, type Failure } from "./failure.js";
+import { type OutcomeKind, outcomes, type Runner } from "./outcomes.js";
+import type { Side, StepName } from "./steps.js";
+
+/** What a person does then. */
+export const nextStep: Record<Exclude<OutcomeKind, "arrived">, string> = {
+  stayed: "remove the cause and migrate again; the guest's migration settings are back at what they were",
+  aborted: "nothing to repair; migrate again when you like",
+  lost: "start the guest again from its disks; no copy is left that could run",
+  undecided:
+    "reach the side that did not answer; do not start the guest anywhere before you know that it runs nowhere",
+};
+
+/** A migration that did not arrive. `failures[0]` is the story; the others followed from it. */
+export class MigrationError extends Error {
+  override readonly name = "MigrationError";
+  readonly outcome: Exclude<OutcomeKind, "arrived">;
+  readonly step: StepName;
+  readonly side: Side;
+  /** Who runs the guest now. */
+  readonly runs: Runner;
+  readonly failures: readonly Failure[];
+  /** What was undone, in order, one sentence each. */
+  readonly undone: readonly string[];
+  readonly next: string;
+
+  constructor(
+    outcome: Exclude<OutcomeKind, "arrived">,
+    failures: readonly [Failure, ...Failure[]],
+    undone: readonly string[],
+  ) {
+    const [first, ...later] = failures;
+    super(`${describeFailure(first)} (${outcomes[outcome].says})`, {
+      cause:
+        later.length === 0 ? first : new AggregateError(later.map((it) => new Error(describeFailure(it)))),
+    });
+    this.outcome = outcome;
+    this.step = first.step;
+    this.side = first.side;
+    this.runs = outcomes[outcome].runs;
+    this.failures = failures;
+    this.undone = undone;
+    this.next = nextStep[outcome];
+  }
+}

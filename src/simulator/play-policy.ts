@@ -1,0 +1,188 @@
+// A memory stream as a model: a guest that writes, a link, passes as QEMU makes them. Plays a convergence policy without
+// QEMU, in simulated time: the same course, forecast and rules as the source's machine, and nothing that differs between
+// two runs.
+
+import {
+  type Course,
+  describeForecast,
+  forecast,
+  noCourse,
+  observe,
+} from "../protocol/convergence/forecast.js";
+import { defaultLimits, type Limits, type Progress } from "../protocol/convergence/limits.js";
+import {
+  type ConvergencePolicy,
+  dueMeasures,
+  hasTaken,
+  type Taken,
+  take,
+} from "../protocol/convergence/policy.js";
+import { checkConvergencePolicy } from "../protocol/convergence/validate.js";
+
+/** Sizes in bytes, rates in bytes per second. */
+export interface GuestModel {
+  readonly memoryBytes: number;
+  /** What the guest writes to again and again. Default: all of it. */
+  readonly hotBytes?: number;
+  readonly dirtyBytesPerSecond: number;
+  /** Of the link; a limit below it holds. */
+  readonly bandwidthBytesPerSecond: number;
+  readonly limits?: Partial<Limits>;
+}
+
+export interface Played {
+  /** `endless`: it was still sending memory when the play was ended. */
+  readonly outcome: "arrived" | "postcopy" | "aborted" | "endless";
+  /** How long the guest stood still for its memory, in ms; null when it did not move. */
+  readonly pauseMs: number | null;
+  readonly elapsedMs: number;
+  readonly passes: number;
+  readonly measures: readonly { readonly rule: number; readonly step: number; readonly atMs: number }[];
+  /** One line for each pass, each measure, and the end. */
+  readonly story: readonly string[];
+}
+
+/** QEMU looks at least this often whether what is left fits into the pause; sooner when all is sent. */
+const longestSliceMs = 50;
+const shortestSliceMs = 1;
+const reportEveryMs = 100;
+/** QEMU's dirty rate is at least of so long. */
+const ratedMs = 1_000;
+/** A throttle takes effect with this synchronization after it was asked for. */
+const throttleSyncs = 2;
+
+class Stream {
+  elapsedMs = 0;
+  pass = 1;
+  transferredBytes = 0;
+  remainingBytes: number;
+  limits: Limits;
+  /** When the guest was paused. */
+  suspendedMs: number | null = null;
+  readonly #guest: GuestModel;
+  /** Since the last synchronization. */
+  #dirtyBytes = 0;
+  #percent = 0;
+  #asked = { percent: 0, syncs: 0 };
+  #rated = { sinceMs: 0, bytes: 0, bytesPerSecond: 0 };
+
+  constructor(guest: GuestModel) {
+    this.#guest = guest;
+    this.remainingBytes = guest.memoryBytes;
+    this.limits = { ...defaultLimits, ...guest.limits };
+  }
+
+  get bandwidth(): number {
+    const { bandwidthMiBps } = this.limits;
+    const limit = bandwidthMiBps === 0 ? Infinity : bandwidthMiBps * 2 ** 20;
+    return Math.min(this.#guest.bandwidthBytesPerSecond, limit);
+  }
+
+  throttle(percent: number): void {
+    this.#asked = { percent, syncs: throttleSyncs };
+  }
+
+  /** Goes on for a slice; true when all that is left fits into the pause. */
+  goOn(): boolean {
+    const fits = (this.bandwidth * this.limits.maxDowntimeMs) / 1000;
+    if (this.remainingBytes <= fits) {
+      this.#synchronize();
+      if (this.remainingBytes <= fits) return true;
+    }
+    const { dirtyBytesPerSecond, hotBytes = this.#guest.memoryBytes } = this.#guest;
+    const restMs = (this.remainingBytes / this.bandwidth) * 1000;
+    const sliceMs = Math.max(shortestSliceMs, Math.min(longestSliceMs, Math.ceil(restMs)));
+    const sent = Math.min((this.bandwidth * sliceMs) / 1000, this.remainingBytes);
+    this.transferredBytes += sent;
+    this.remainingBytes -= sent;
+    this.elapsedMs += sliceMs;
+    const runs = this.suspendedMs === null ? 1 - this.#percent / 100 : 0;
+    this.#dirtyBytes = Math.min(this.#dirtyBytes + (dirtyBytesPerSecond * runs * sliceMs) / 1000, hotBytes);
+    return false;
+  }
+
+  #synchronize(): void {
+    this.pass += 1;
+    this.remainingBytes += this.#dirtyBytes;
+    this.#rated.bytes += this.#dirtyBytes;
+    this.#dirtyBytes = 0;
+    const ms = this.elapsedMs - this.#rated.sinceMs;
+    if (ms >= ratedMs)
+      this.#rated = {
+        sinceMs: this.elapsedMs,
+        bytes: 0,
+        bytesPerSecond: (this.#rated.bytes / ms) * 1000,
+      };
+    this.#asked.syncs -= 1;
+    if (this.#asked.syncs === 0) this.#percent = this.#asked.percent;
+  }
+
+  report(): Progress {
+    return {
+      transferredBytes: this.transferredBytes,
+      remainingBytes: this.remainingBytes,
+      totalBytes: this.#guest.memoryBytes,
+      dirtyBytesPerSecond: this.#rated.bytesPerSecond,
+      bandwidthBytesPerSecond: this.bandwidth,
+      pass: this.pass,
+      expectedDowntimeMs: null,
+      disks: null,
+      elapsedMs: this.elapsedMs,
+    };
+  }
+}
+
+/**
+ * Plays the policy until the guest has arrived, the migration is given up, or `mostMs` of simulated time are over.
+ * @throws RangeError when the policy cannot be.
+ */
+export function playPolicy(
+  policy: ConvergencePolicy,
+  guest: GuestModel,
+  { mostMs = 600_000 }: { readonly mostMs?: number } = {},
+): Played {
+  checkConvergencePolicy(policy);
+  const stream = new Stream(guest);
+  const story: string[] = [];
+  const measures: { rule: number; step: number; atMs: number }[] = [];
+  let taken: readonly Taken[] = [];
+  let course: Course = noCourse;
+  const say = (what: string) => story.push(`${stream.elapsedMs} ms  ${what}`);
+  const ended = (outcome: Played["outcome"], pauseMs: number | null): Played => {
+    say(pauseMs === null ? outcome : `${outcome}, with a pause of ${Math.round(pauseMs)} ms`);
+    const { elapsedMs, pass } = stream;
+    return { outcome, pauseMs, elapsedMs, passes: pass, measures, story };
+  };
+  let reportMs = reportEveryMs;
+  while (stream.elapsedMs < mostMs) {
+    if (stream.goOn()) {
+      const restMs = (stream.remainingBytes / stream.bandwidth) * 1000;
+      const { suspendedMs, elapsedMs } = stream;
+      return ended("arrived", restMs + (suspendedMs === null ? 0 : elapsedMs - suspendedMs));
+    }
+    if (stream.elapsedMs < reportMs) continue;
+    reportMs += reportEveryMs;
+    const { pass } = stream;
+    const before = course.passes.at(-1)?.pass;
+    course = observe(course, stream.report());
+    if (pass !== before) {
+      const guestRuns = !hasTaken(policy, taken, "suspend");
+      const says = describeForecast(forecast(course, stream.limits, { guestRuns }));
+      say(`pass ${pass} has ${Math.ceil(stream.remainingBytes / 2 ** 20)} MiB to send; forecast: ${says}`);
+    }
+    for (;;) {
+      const [due] = dueMeasures(policy, course, taken, stream.limits);
+      if (due === undefined) break;
+      const { rule, step, action, does, why } = due;
+      taken = take(taken, due, course);
+      measures.push({ rule, step, atMs: stream.elapsedMs });
+      say(`rule ${rule} ${does}, because ${why}`);
+      if (action.kind === "abort") return ended("aborted", null);
+      if (action.kind === "postcopy") return ended("postcopy", 0);
+      if (action.kind === "suspend") stream.suspendedMs ??= stream.elapsedMs;
+      if (action.kind === "throttle") stream.throttle(action.percent);
+      if (action.kind === "relax") stream.limits = { ...stream.limits, ...action.limits };
+    }
+  }
+  return ended("endless", null);
+}

@@ -1,0 +1,15 @@
+// A guest as one process hands it to another.
+
+import { systemClock } from "../../../src/drivers/platform/clock.js";
+import { QemuProcess } from "../../../src/drivers/qemu/process/process.js";
+import type { QemuHandle, QemuSpec } from "../../../src/drivers/qemu/process/spec.js";
+import { asRunningGuest } from "../../../src/library/local/running-guest.js";
+
+export interface HandedGuest {
+  readonly spec: QemuSpec;
+  readonly handle: QemuHandle;
+}
+
+/** A monitor serves one client: whoever held the guest before must have hung up. */
+export const takeGuest = async ({ spec, handle }: HandedGuest) =>
+  asRunningGuest(spec, await QemuProcess.attach(handle, { clock: systemClock }));

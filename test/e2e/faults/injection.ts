@@ -1,0 +1,218 @@
+// Puts faults in at their places, each once, in the engine of this process.
+
+import { randomUUID } from "node:crypto";
+import { etcdFence } from "../../../src/drivers/fencing/etcd.js";
+import type { Around } from "../../../src/effects/bind.js";
+import type { Observation } from "../../../src/effects/trace.js";
+import type { MigrateOptions } from "../../../src/library/local/migrate.js";
+import type { Migration } from "../../../src/library/migration-handle.js";
+import type { ConvergencePolicy, Measure } from "../../../src/protocol/convergence/policy.js";
+import { type Answer, failed, unknown } from "../../../src/protocol/effect-result.js";
+import { qemusOf } from "../../support/qemus-of.js";
+import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
+
+export interface Injected {
+  readonly faults: readonly FaultCase[];
+  /** What has to happen before them and has not yet. */
+  readonly leads: readonly FaultCase[];
+  readonly uuid: string;
+  /** The QEMU that the guest is moved out of. */
+  readonly sourcePid: number;
+  /** Where an etcd answers that is the guest's fence; null for none. */
+  readonly etcd: string | null;
+  /** Where the guest's disk goes when it is copied. */
+  readonly image: string;
+}
+
+/** What is only met when disks are copied, and when the migration goes over to post-copy. */
+const ofDisks: readonly Place[] = ["mirror", "endMirrors", "unmirror"];
+const ofBrokenPostcopy: readonly Place[] = ["breakStream", "reconnect", "resumeStream", "relisten"];
+const ofPostcopy: readonly Place[] = [
+  "announce",
+  "takeBack",
+  "startPostcopy",
+  "handOver",
+  ...ofBrokenPostcopy,
+];
+
+export const copiesDisk = (faults: readonly FaultCase[]): boolean =>
+  faults.some(({ place }) => ofDisks.includes(place));
+
+/** Short enough for a sweep; each is still far longer than what it waits for takes. */
+const deadlines = {
+  performAskedMs: 2_000,
+  switchoverMs: 1_500,
+  cancelMs: 300,
+  confirmMs: 700,
+  listenMs: 3_000,
+  receiveMs: 10_000,
+  finishMs: 3_000,
+  completeMs: 1_500,
+  backoffMs: 10,
+  backoffHighestMs: 100,
+};
+const lateMs = 150;
+
+/** Whether the guest must have a fence to come by these places. */
+export const needFence = (faults: readonly FaultCase[]): boolean =>
+  faults.some(({ place }) => place === "claim" || place === "disclaim" || place === "fence");
+
+export const leadsOf = (faults: readonly FaultCase[]): readonly FaultCase[] =>
+  faults.flatMap(({ place }) => leadsTo(place));
+
+export class Injection {
+  readonly #injected: Injected;
+  readonly #faults: FaultCase[];
+  readonly #leads: FaultCase[];
+  readonly #onMet: (fault: FaultCase) => void;
+  readonly #onKill: (pid: number) => void;
+  #stopped = false;
+
+  /** `onMet` and `onKill` are told before it happens, since it may end this process. */
+  constructor(injected: Injected, onMet: (fault: FaultCase) => void, onKill: (pid: number) => void) {
+    this.#injected = injected;
+    this.#faults = [...injected.faults];
+    this.#leads = [...injected.leads];
+    this.#onMet = onMet;
+    this.#onKill = onKill;
+  }
+
+  #at(place: Place): boolean {
+    return [...this.#injected.faults, ...this.#injected.leads].some((it) => it.place === place);
+  }
+
+  get fence() {
+    const { etcd } = this.#injected;
+    return etcd === null ? undefined : etcdFence({ endpoints: [etcd] });
+  }
+
+  /** What has to happen so that the migration comes by the fault's place. */
+  options(migration: () => Migration): Partial<MigrateOptions> {
+    const undoes = (["cancel", "rescue", "restore", "killDestination", "recordRefusal"] as const).some((it) =>
+      this.#at(it),
+    );
+    const aborts =
+      undoes || this.#at("askAbort") || this.#at("askFinishCancelled") || this.#at("askConfirmCancelled");
+    const convergence = this.#convergence;
+    const slow =
+      (aborts && !this.#at("fence")) ||
+      this.#at("tune") ||
+      this.#at("inquireSource") ||
+      convergence.length > 0;
+    const { fence } = this;
+    const copies = ofDisks.some((it) => this.#at(it));
+    const goesOver = ofPostcopy.some((it) => this.#at(it));
+    const breaks = ofBrokenPostcopy.some((it) => this.#at(it));
+    let moved = false;
+    return {
+      ids: { next: randomUUID },
+      deadlines,
+      pauseBeforeSwitchover: this.#at("continue"),
+      ...(copies && {
+        storage: { images: [{ disk: "proof", path: this.#injected.image, format: "raw" }] },
+      }),
+      ...(goesOver && { stream: { postcopy: { bandwidthMiBps: 8 } } }),
+      limits: goesOver
+        ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: breaks ? 500 : 2_000 }
+        : slow
+          ? { bandwidthMiBps: 24, maxDowntimeMs: 20, stallMs: 2_000 }
+          : { stallMs: 2_000 },
+      convergence,
+      ...(fence ? { fence } : {}),
+      ...(fence && this.#at("fence") ? { policy: { whenUnreachable: "fence", patienceMs: 300 } } : {}),
+      observe: (record) => {
+        this.observe(record);
+        if (record.kind !== "state" || record.side !== "source") return;
+        if (this.#at("takeBack") && record.state.includes("postcopy.asked")) void migration().abort();
+        if (!record.state.startsWith("precopying") || moved) return;
+        moved = true;
+        if (goesOver) setTimeout(() => void migration().startPostcopy(), 50);
+        else if (this.#at("tune")) void migration().setBandwidth(0);
+        else if (aborts && slow) setTimeout(() => void migration().abort(), 20);
+      },
+    };
+  }
+
+  /** A rule that is due at once for each measure that is looked at; by itself the guest would arrive a little later. */
+  get #convergence(): ConvergencePolicy {
+    const measures: readonly (readonly [Place, Measure])[] = [
+      ["relax", { relaxDowntimeToMs: 1_000 }],
+      ["throttle", "throttle"],
+      ["suspend", "suspend"],
+    ];
+    const when = { elapsedMs: 50 };
+    return measures.filter(([place]) => this.#at(place)).map(([, measure]) => ({ when, do: measure }));
+  }
+
+  readonly observe = (record: Observation): void => {
+    if (record.kind !== "state" || record.side !== "source") return;
+    if (record.state === "handedOver" && this.#at("yield")) this.#kill("source");
+    if (!ofBrokenPostcopy.some((it) => this.#at(it))) return;
+    // It stands still until its connection is given up.
+    if (record.state === "serving.watching") this.#signalDestination("SIGSTOP");
+    if (record.state === "serving.breaking" || record.state.startsWith("reconnecting"))
+      this.#signalDestination("SIGCONT");
+  };
+
+  readonly around: Around = async <T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> => {
+    const way = this.#take(place);
+    switch (way) {
+      case undefined:
+        return call();
+      case "fails":
+        return failed("it was made to fail");
+      case "never happens, no answer":
+        return unknown("it was made to get no answer");
+      case "happens, its answer is lost":
+        await call();
+        return unknown("its answer was lost");
+      case "happens twice":
+        await call();
+        return call();
+      case "comes late":
+        await new Promise((resolve) => setTimeout(resolve, lateMs));
+        return call();
+      default: {
+        const kill = () =>
+          this.#kill(way.includes("source's") ? "source" : way.includes("engine") ? "engine" : "destination");
+        if (way.endsWith("before it")) kill();
+        const answer = call();
+        if (way.endsWith("during it")) kill();
+        await answer;
+        if (way.endsWith("after it")) kill();
+        return answer;
+      }
+    }
+  };
+
+  #take(place: Place): Way | undefined {
+    for (const list of [this.#faults, this.#leads]) {
+      const index = list.findIndex((it) => it.place === place);
+      const [fault] = index === -1 ? [] : list.splice(index, 1);
+      if (fault === undefined) continue;
+      this.#onMet(fault);
+      return fault.way;
+    }
+    return undefined;
+  }
+
+  #signalDestination(signal: "SIGSTOP" | "SIGCONT"): void {
+    const { uuid, sourcePid } = this.#injected;
+    if (signal === "SIGSTOP" && this.#stopped) return;
+    this.#stopped = true;
+    for (const pid of qemusOf(uuid)) if (pid !== sourcePid) process.kill(pid, signal);
+  }
+
+  #kill(what: "source" | "destination" | "engine"): void {
+    const { uuid, sourcePid } = this.#injected;
+    const pids = {
+      engine: () => [process.pid],
+      source: () => qemusOf(uuid).filter((it) => it === sourcePid),
+      destination: () => qemusOf(uuid, true).filter((it) => it !== sourcePid),
+    };
+    for (const pid of pids[what]()) {
+      if (what !== "engine") this.#onKill(pid);
+      process.kill(pid, "SIGKILL");
+    }
+  }
+}

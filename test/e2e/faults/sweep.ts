@@ -1,0 +1,285 @@
+// Runs the sweep's cases on real QEMU, and judges each by what an outsider sees: the guest's QEMUs, and its counter.
+
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { migrateWith } from "../../../src/library/local/migrate.js";
+import type { RunningGuest } from "../../../src/library/local/running-guest.js";
+import type { Migration } from "../../../src/library/migration-handle.js";
+import { describeContinuity } from "../../../src/proof-guest/continuity.js";
+import { launchProofGuest, type ProofGuest } from "../../../src/proof-guest/launch.js";
+import { messageOf } from "../../../src/protocol/effect-result.js";
+import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
+import { type Etcd, startEtcd } from "../../support/etcd.js";
+import { patienceMs } from "../../support/patience.js";
+import { commandLine, qemusOf } from "../../support/qemus-of.js";
+import { runEngine } from "../../support/run-engine.js";
+import { type FaultCase, killsEngine } from "./cases.js";
+import type { EngineLine, EngineWords } from "./engine.js";
+import { takeGuest } from "./handed-guest.js";
+import { copiesDisk, Injection, leadsOf, needFence } from "./injection.js";
+
+export type Verdict = "one running" | "none but settled later" | "lost with its QEMU" | "stuck" | "two";
+
+export interface SweepResult {
+  readonly verdict: Verdict;
+  /** `none begun` when the engine died before its migration was in the journal. */
+  readonly outcome: OutcomeKind | "none begun";
+  /** Whether each of the faults was met. */
+  readonly met: boolean;
+  readonly why: string;
+}
+
+interface Ended {
+  readonly outcome: SweepResult["outcome"];
+  readonly guest: RunningGuest | null;
+  /** The guest's QEMUs that were killed. */
+  readonly killed: readonly number[];
+  readonly met: boolean;
+}
+
+const diskBytes = 16 * 2 ** 20;
+/** An engine for each fault that kills it, and the last one. */
+const mostEngines = 8;
+
+/** One guest after another: a lost one is replaced. */
+export class Sweeper {
+  /** All that the runs make lies below, so that what one leaves is seen. */
+  readonly #directory = mkdtempSync(join(tmpdir(), "s-"));
+  readonly #outside = process.env["TMPDIR"];
+  #proof: ProofGuest | undefined;
+  #guest: RunningGuest | undefined;
+  /** The guest's disk, and where it would be copied to. */
+  #image = "";
+  #nextImage = "";
+  #images = 0;
+  #etcd: Etcd | undefined;
+
+  constructor() {
+    process.env["TMPDIR"] = this.#directory;
+  }
+
+  async run(faults: readonly FaultCase[]): Promise<SweepResult> {
+    this.#etcd ??= await startEtcd();
+    if (this.#proof === undefined) {
+      this.#image = this.#newImage();
+      this.#proof = await launchProofGuest({ disk: { path: this.#image, format: "raw" } });
+    }
+    this.#guest ??= this.#proof.guest;
+    const { uuid } = this.#guest.spec;
+    const inOwnProcess = [...faults, ...leadsOf(faults)].some(killsEngine);
+    let ended: Ended | undefined;
+    try {
+      ended = await (inOwnProcess ? this.#runEngines(faults) : this.#runHere(faults));
+      const { outcome, guest, killed, met } = ended;
+      const seen = await judge(uuid, killed, outcome, guest);
+      let lost = seen === "lost with its QEMU";
+      if (existsSync(this.#nextImage) && this.#nextImage !== this.#image && outcome === "arrived") {
+        rmSync(this.#image);
+        this.#image = this.#nextImage;
+      }
+      if (guest === null && !lost && outcome !== "undecided")
+        throw new Error(`the outcome ${outcome} names no guest, but one is there`);
+      if (!lost) {
+        await this.#proof.waitForPasses(1, patienceMs).catch((error: unknown) => {
+          // The answer after which it was to be killed may come when the migration is over.
+          if (guest === null || !killed.includes(guest.process.pid)) throw error;
+          lost = true;
+        });
+        const report = await this.#proof.check();
+        if (!report.ok && !lost) throw new Error(describeContinuity(report));
+      }
+      // What cannot be named any more, or is gone, makes room for a new guest.
+      if (guest === null || lost) {
+        await this.#endGuest(inOwnProcess);
+        await guest?.process.exited;
+      } else this.#guest = guest;
+      this.#leftNothing();
+      return { verdict: lost ? "lost with its QEMU" : seen, outcome, met, why: "" };
+    } catch (error) {
+      const verdict = qemusOf(uuid).length > 1 ? "two" : "stuck";
+      await this.#endGuest(inOwnProcess);
+      // What this run has left is not held against the next.
+      for (const name of this.#directories())
+        rmSync(join(this.#directory, name), { recursive: true, force: true });
+      return {
+        verdict,
+        outcome: ended?.outcome ?? "undecided",
+        met: ended?.met ?? false,
+        why: messageOf(error),
+      };
+    }
+  }
+
+  #directories(): string[] {
+    const own = basename(this.#proof?.guest.process.handle.directory ?? "");
+    return readdirSync(this.#directory).filter((it) => /^switchover-\w{8}-\w{4}-/.test(it) && it !== own);
+  }
+
+  /** @throws Error when there is more than the guest that goes on, and its proof (G6). */
+  #leftNothing(): void {
+    const own = [this.#guest?.process.handle.directory ?? "", this.#image].map((it) => basename(it));
+    const left = readdirSync(this.#directory).filter(
+      (it) => !own.includes(it) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(it),
+    );
+    if (left.length > 0) throw new Error(`these files are left: ${left.join(", ")}`);
+  }
+
+  /** Ends what is left. */
+  async end(): Promise<void> {
+    await this.#endGuest(false);
+    await this.#etcd?.end();
+    if (this.#outside === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = this.#outside;
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #injected(faults: readonly FaultCase[], guest: RunningGuest) {
+    const { uuid } = guest.spec;
+    const etcd = (needFence(faults) && this.#etcd?.endpoint) || null;
+    const leads = leadsOf(faults);
+    this.#nextImage = copiesDisk([...faults, ...leads]) ? this.#newImage() : this.#image;
+    return { faults, leads, uuid, sourcePid: guest.process.pid, etcd, image: this.#nextImage };
+  }
+
+  get #side() {
+    return { path: this.#nextImage, format: "raw" } as const;
+  }
+
+  /** A path; the first of them is made here. */
+  #newImage(): string {
+    this.#images += 1;
+    const path = join(this.#directory, `image-${this.#images}`);
+    if (this.#proof === undefined) writeFileSync(path, Buffer.alloc(diskBytes));
+    return path;
+  }
+
+  async #runHere(faults: readonly FaultCase[]): Promise<Ended> {
+    const { proof, guest } = this.#present();
+    const killed: number[] = [];
+    const met: FaultCase[] = [];
+    const injected = this.#injected(faults, guest);
+    const injection = new Injection(
+      injected,
+      (it) => met.push(it),
+      (it) => killed.push(it),
+    );
+    const migration: Migration = migrateWith(
+      {
+        guest,
+        destination: { sideArgs: proof.nextSide("destination", this.#side) },
+        ...injection.options(() => migration),
+      },
+      injection.around,
+    );
+    const { kind, guest: last } = await migration.outcome;
+    return { outcome: kind, guest: last, killed, met: faults.every((it) => met.includes(it)) };
+  }
+
+  /** Engine after engine, each in a process of its own, until one sees the migration's end. */
+  async #runEngines(faults: readonly FaultCase[]): Promise<Ended> {
+    const { proof, guest } = this.#present();
+    const { spec, process: qemu } = guest;
+    // A monitor serves one client, and from now on that is the engine.
+    qemu.main.session.close();
+    qemu.rescue.session.close();
+    const journal = mkdtempSync(join(tmpdir(), "journal-"));
+    const killed: number[] = [];
+    const injected = { ...this.#injected(faults, guest), faults: [...faults], leads: [...leadsOf(faults)] };
+    const sideArgs = proof.nextSide("destination", this.#side);
+    try {
+      for (let engines = 0; engines < mostEngines; engines += 1) {
+        const recovers = engines > 0;
+        const lines = await linesOf({
+          guest: { spec, handle: qemu.handle },
+          recovers,
+          sideArgs,
+          journal,
+          injected,
+        });
+        for (const line of lines) {
+          if ("killed" in line) killed.push(line.killed);
+          else if ("met" in line) {
+            const list = [injected.faults, injected.leads].find((it) =>
+              it.some((fault) => isSame(fault, line.met)),
+            );
+            list?.splice(
+              list.findIndex((fault) => isSame(fault, line.met)),
+              1,
+            );
+          } else {
+            const { kind, guest: last, why } = line.ended;
+            if (kind === null && last === null) throw new Error(why);
+            return {
+              outcome: kind ?? "none begun",
+              guest: last === null || killed.includes(last.handle.pid) ? null : await takeGuest(last),
+              killed,
+              met: injected.faults.length === 0,
+            };
+          }
+        }
+      }
+      throw new Error(`${mostEngines} engines have died`);
+    } finally {
+      rmSync(journal, { recursive: true });
+    }
+  }
+
+  #present() {
+    if (this.#proof === undefined || this.#guest === undefined) throw new Error("there is no guest");
+    return { proof: this.#proof, guest: this.#guest };
+  }
+
+  /**
+   * Kills what is left, as the operator to whom it was left. `enginesEnded`: the process that held it has ended, so that its
+   * files are the operator's to remove too.
+   */
+  async #endGuest(enginesEnded: boolean): Promise<void> {
+    const { uuid } = this.#proof?.guest.spec ?? {};
+    const pids = uuid === undefined ? [] : qemusOf(uuid);
+    const left = pids.map((pid) => commandLine(`${pid}`).join(" "));
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    await this.#guest?.process.exited;
+    if (enginesEnded)
+      for (const name of this.#directories().filter((each) => left.some((words) => words.includes(each))))
+        rmSync(join(this.#directory, name), { recursive: true, force: true });
+    // A QEMU that was left to a person goes with its files, as soon as whoever held it has seen its end.
+    for (let looks = 0; looks < 40 && this.#directories().length > 0; looks += 1)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    await this.#proof?.remove();
+    for (const path of [this.#image, this.#nextImage]) rmSync(path, { force: true });
+    this.#proof = undefined;
+    this.#guest = undefined;
+  }
+}
+
+const isSame = (one: FaultCase, other: FaultCase) => one.place === other.place && one.way === other.way;
+
+/** By the QEMUs that are there: the outcome's own, if it names one, has to be the one that is left. */
+async function judge(
+  uuid: string,
+  killed: readonly number[],
+  outcome: SweepResult["outcome"],
+  guest: RunningGuest | null,
+): Promise<Verdict> {
+  const endMs = Date.now() + patienceMs;
+  for (let looks = 0; ; looks += 1) {
+    // A killed process may take a moment to die; it is no copy of the guest any more.
+    const alive = qemusOf(uuid).filter((it) => !killed.includes(it));
+    if (outcome !== "lost" && alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
+      return looks === 0 && outcome !== "undecided" ? "one running" : "none but settled later";
+    if (alive.length === 0 && killed.length > 0) return "lost with its QEMU";
+    // In post-copy the other QEMU is left to a person, and cannot run the guest whole.
+    if (outcome === "lost" && killed.length > 0) return "lost with its QEMU";
+    if (Date.now() > endMs) throw new Error(`QEMUs ${alive} of the guest are left`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function linesOf(words: EngineWords): Promise<EngineLine[]> {
+  const out = await runEngine("fault-engine", words);
+  return out
+    .split("\n")
+    .filter((it) => it !== "")
+    .map((it) => JSON.parse(it) as EngineLine);
+}

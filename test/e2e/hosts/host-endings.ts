@@ -1,0 +1,240 @@
+// How a fault between hosts has ended: one running copy, or a guest that is quarantined and that one command on each such
+// host ends. Everything else is a fault of ours, with a name: two copies, none, a wait without end, something left over.
+
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../../src/drivers/platform/clock.js";
+import { messageOf } from "../../../src/protocol/effect-result.js";
+import type { CopiesWatch } from "../../support/copies-watch.js";
+import type { HostProcess, ProofDomain } from "../../support/host-process.js";
+import { patienceMs } from "../../support/patience.js";
+import { BrokenGuarantee, Operator } from "./host-operator.js";
+import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
+
+const { procedures } = remote;
+
+export interface Ending {
+  /** `ended`: an operator's command that was obeyed has ended the guest. */
+  readonly kind: "one" | "quarantined" | "ended";
+  readonly what: string;
+  /** The host that runs the guest; undefined when none does. */
+  readonly at?: string | undefined;
+}
+
+/** What the fault itself accounts for. */
+export interface Allowed {
+  /** What the fault did, such as that a command was rejected. */
+  readonly note: string;
+  /** An operator's reset was obeyed: the guest boots again. */
+  readonly resets?: boolean;
+  /** An operator's suspend was obeyed: the guest may be paused in the end. */
+  readonly suspended?: boolean;
+  /** An operator's destroy was obeyed: in the end no copy may be there. It excuses nothing else. */
+  readonly ended?: boolean;
+  /** The operator says of a quarantined guest that ran last that it is the guest, and does not end it. */
+  readonly adopts?: boolean;
+  /** The guest did not run: exactly one host starts it in the end. */
+  readonly shutOff?: boolean;
+}
+
+/** Longer than a host looks for a mute QEMU again. */
+const restMs = 7_000;
+/** Longer than each deadline of the machines. */
+const longestMs = patienceMs;
+const lookMs = 150;
+
+export class Endings {
+  readonly #guest: ProofDomain;
+  readonly #hosts: ReadonlyMap<string, HostProcess>;
+  readonly #redials: ReadonlyMap<string, Redial>;
+  readonly #operator: Operator;
+  readonly #longestMs: number;
+  readonly #leftMs: number;
+
+  /** `mostMs`: how long it waits until nothing changes any more. */
+  constructor(guest: ProofDomain, hosts: Readonly<Record<string, HostProcess>>, mostMs = longestMs) {
+    this.#guest = guest;
+    this.#longestMs = mostMs;
+    // Longer than a daemon takes to remove what a QEMU has left.
+    this.#leftMs = 5 * mostMs;
+    this.#hosts = new Map(Object.entries(hosts));
+    const redials = Object.entries(hosts).map(
+      ([name, { uri }]) => [name, new Redial(uri, systemClock)] as const,
+    );
+    this.#redials = new Map(redials);
+    this.#operator = new Operator(guest, this.#hosts, this.#redials);
+  }
+
+  async close(): Promise<void> {
+    for (const redial of this.#redials.values()) await redial.close();
+  }
+
+  /**
+   * Waits until nothing changes any more, does what an operator would, and judges. Whether two copies have run is decided
+   * before any command, which could end one of them, and again after all commands. @throws BrokenGuarantee
+   */
+  async judge(watch: CopiesWatch, allowed: Allowed): Promise<Ending> {
+    const before = await this.#rests();
+    this.#checkCopies(watch, allowed);
+    const commands: string[] = [];
+    const after = await this.#operate(before, watch, allowed, commands);
+    const isQuarantined = commands.length > 0;
+    const holder = this.#holder(after, commands);
+    if (holder?.isBroken) {
+      // libvirt leaves it to an operator too.
+      if (!allowed.ended && !isQuarantined) throw new BrokenGuarantee("lost", describe(after));
+      await this.#operator.destroy(holder.name);
+      return await this.#ended(
+        await this.#rests(),
+        [...commands, `destroy at ${holder.name}`],
+        watch,
+        allowed,
+      );
+    }
+    const counted = { ...allowed, resets: allowed.resets === true || allowed.shutOff === true };
+    if (holder === undefined && allowed.shutOff) await this.#startOnce(after);
+    else if (holder === undefined) return await this.#ended(after, commands, watch, allowed);
+    else if (holder.state === domainStates.paused) await this.#resume(holder.name, allowed, after);
+    await this.#guest.countsAnywhere().catch((error: unknown) => {
+      throw new BrokenGuarantee("stuck", messageOf(error));
+    });
+    this.#checkCopies(watch, counted);
+    const at = this.#holder(await this.#look(), commands)?.name;
+    await this.#leavesNothing(1);
+    this.#checkCopies(watch, counted);
+    if (at === undefined) throw new BrokenGuarantee("lost", `it has gone; ${commands}`);
+    if (commands.length > 0)
+      return { kind: "quarantined", what: `${commands.join(", ")}; it runs at ${at}`, at };
+    return { kind: "one", what: `it runs at ${at}`, at };
+  }
+
+  /** What is seen when each quarantined host has been sent one command, whose words are added to `commands`. */
+  async #operate(
+    before: Sight,
+    watch: CopiesWatch,
+    { adopts = false }: Allowed,
+    commands: string[],
+  ): Promise<Sight> {
+    let sight = before;
+    const keeper = adopts ? this.#operator.hostOf(watch.latest) : undefined;
+    if (keeper !== undefined && sight.get(keeper)?.quarantined) {
+      // The others may then know what to do by themselves.
+      commands.push(await this.#operator.adopt(keeper));
+      sight = await this.#rests();
+    }
+    for (const [name, { quarantined }] of sight)
+      if (quarantined !== null) commands.push(await this.#operator.giveUp(name));
+    return commands.length === 0 ? before : await this.#rests();
+  }
+
+  /** The one host that has the guest's only QEMU; undefined when none has. @throws BrokenGuarantee */
+  #holder(sight: Sight, commands: readonly string[]): ({ readonly name: string } & OnHost) | undefined {
+    const told = `${commands.join(", ")}; ${describe(sight)}`;
+    const waits = ({ hasJob, quarantined, unanswered }: OnHost) =>
+      hasJob || quarantined !== null || unanswered !== null;
+    if ([...sight.values()].some(waits)) throw new BrokenGuarantee("stuck", told);
+    const holding = [...sight].filter(([, seen]) => isActive(seen));
+    const pids = this.#guest.pids();
+    if (holding.length > 1 || pids.length > holding.length)
+      throw new BrokenGuarantee("left over", `QEMUs ${pids}; ${told}`);
+    const [holder] = holding;
+    return holder && { name: holder[0], ...holder[1] };
+  }
+
+  /** What it is when no host has the guest. @throws BrokenGuarantee */
+  async #ended(
+    sight: Sight,
+    commands: readonly string[],
+    watch: CopiesWatch,
+    allowed: Allowed,
+  ): Promise<Ending> {
+    if (this.#holder(sight, commands) !== undefined) throw new BrokenGuarantee("stuck", describe(sight));
+    await this.#leavesNothing(0);
+    this.#checkCopies(watch, allowed);
+    if (allowed.ended) return { kind: "ended", what: "an operator's destroy was obeyed" };
+    const isGivenUp = commands.length > 0 && !commands.some((command) => command.startsWith("adopt"));
+    if (isGivenUp) return { kind: "quarantined", what: commands.join(", ") };
+    throw new BrokenGuarantee("lost", `${commands.join(", ")}; ${describe(sight)}`);
+  }
+
+  async #rests(): Promise<Sight> {
+    const endMs = Date.now() + this.#longestMs;
+    let last = "";
+    let sinceMs = Date.now();
+    for (;;) {
+      const sight = await this.#look();
+      const each = [...sight.values()];
+      const holding = each.filter(isActive);
+      const isBusy = each.some(
+        ({ hasJob, quarantined, unanswered }) => (hasJob && quarantined === null) || unanswered !== null,
+      );
+      const isQuarantined = each.some(({ quarantined }) => quarantined !== null);
+      const agrees = this.#guest.pids().length === holding.length;
+      if (!isBusy && !isQuarantined && agrees && holding.length === 1) return sight;
+      const seen = `${describe(sight)} ${this.#guest.pids()}`;
+      if (seen !== last) [last, sinceMs] = [seen, Date.now()];
+      if (!isBusy && Date.now() - sinceMs > restMs) return sight;
+      if (Date.now() > endMs) return sight;
+      await new Promise((resolve) => setTimeout(resolve, lookMs));
+    }
+  }
+
+  async #look(): Promise<Sight> {
+    const seen = [...this.#redials].map(
+      async ([name, redial]) => [name, await seenAt(redial, this.#guest)] as const,
+    );
+    return new Map(await Promise.all(seen));
+  }
+
+  /** A guest is paused in the end only when an operator has suspended it. @throws BrokenGuarantee */
+  async #resume(at: string, { suspended = false }: Allowed, sight: Sight): Promise<void> {
+    if (!suspended) throw new BrokenGuarantee("stuck", `it is paused, and not suspended; ${describe(sight)}`);
+    const { uuid, name } = this.#guest;
+    await this.#redials.get(at)?.call(procedures.domainResume, { dom: { uuid, name, id: -1 } });
+  }
+
+  /** Sends a start to every host; exactly one obeys. @throws BrokenGuarantee */
+  async #startOnce(sight: Sight): Promise<void> {
+    const { uuid, name } = this.#guest;
+    const answers: string[] = [];
+    const obeying: string[] = [];
+    for (const [host, redial] of this.#redials)
+      try {
+        await redial.call(procedures.domainCreate, { dom: { uuid, name, id: -1 } });
+        obeying.push(host);
+      } catch (error) {
+        answers.push(`${host}: ${messageOf(error)}`);
+      }
+    if (obeying.length > 1) throw new BrokenGuarantee("two", `it is started at ${obeying.join(" and ")}`);
+    if (obeying.length === 0)
+      throw new BrokenGuarantee("lost", `no host starts it; ${answers.join("; ")}; ${describe(sight)}`);
+  }
+
+  /** @throws BrokenGuarantee when two copies have counted on, or the guest's count is not whole. */
+  #checkCopies(watch: CopiesWatch, { resets = false, shutOff = false }: Allowed): void {
+    watch.look();
+    if (watch.two !== undefined) throw new BrokenGuarantee("two", watch.two);
+    // What has never run has no count yet.
+    if (shutOff && this.#guest.serialSizes().size === 0) return;
+    const fault = this.#guest.discontinuity(resets);
+    if (fault !== undefined) throw new BrokenGuarantee(fault.isRepeated ? "two" : "discontinuous", fault.why);
+  }
+
+  /** Waits until there is no more than so many QEMUs' own directories (G6): one goes just after its process. */
+  async #leavesNothing(most: number): Promise<void> {
+    const endMs = Date.now() + this.#leftMs;
+    for (;;) {
+      const runs = [...this.#hosts.values()].map(({ directory }) => join(directory, "run"));
+      const left = runs.filter((path) => existsSync(path)).flatMap((path) => readdirSync(path));
+      if (left.length <= most) return;
+      if (Date.now() > endMs) {
+        const said = [...this.#hosts].map(([name, { said }]) => `${name}: ${said}`).join("; ");
+        throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}; the daemons said: ${said}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}

@@ -1,0 +1,174 @@
+// What goes wrong between two hosts while a guest moves, at a seeded moment: each harm in each way that it can meet; and that
+// one copy runs on in the end.
+
+import { existsSync } from "node:fs";
+import { CopiesWatch } from "../../support/copies-watch.js";
+import { Cable, inTwoHosts, type ProofWish, streams, type TwoHosts } from "../../support/host-process.js";
+import { BrokenGuarantee } from "./host-operator.js";
+
+/** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
+const slow = { bandwidthMiBps: 12 };
+/** Longer than the watchdog waits, shorter than the machines' last deadlines. */
+const cutMs = 3_000;
+
+interface Way {
+  readonly guest?: ProofWish;
+  /** How long it lasts, about, when nothing goes wrong. */
+  readonly longestMs: number;
+  /** Resolves when whoever coordinates has ended; `leave` is its end before. */
+  begin(lab: TwoHosts): Promise<{ readonly ended: Promise<unknown>; leave?(): unknown }>;
+}
+
+const ways = {
+  managed: {
+    longestMs: 2_000,
+    begin: async (lab) => ({ ended: (await lab.managed(slow)).outcome }),
+  },
+  "led by a client of its own": {
+    longestMs: 2_000,
+    begin: async (lab) => {
+      const { kill, ended } = lab.client(["--bandwidth", `${slow.bandwidthMiBps}`]);
+      return { ended, leave: kill };
+    },
+  },
+  "peer-to-peer": {
+    longestMs: 2_000,
+    begin: async (lab) => ({ ended: lab.peerToPeer("a", "b", "b", slow).catch(() => {}) }),
+  },
+  "by version 2": {
+    longestMs: 2_000,
+    begin: async (lab) => lab.version2(slow),
+  },
+  tunnelled: {
+    longestMs: 2_000,
+    begin: async (lab) => ({ ended: lab.peerToPeer("a", "b", "b", slow, ["TUNNELLED"]).catch(() => {}) }),
+  },
+  "that copies a disk": {
+    guest: { disk: "raw" },
+    longestMs: 4_000,
+    begin: async (lab) => ({ ended: (await lab.managed(slow, ["NON_SHARED_DISK"])).outcome }),
+  },
+  "in post-copy": {
+    guest: { workingSetMiB: 24, dirtyMiBps: 24 },
+    longestMs: 4_000,
+    begin: async (lab) => {
+      const limits = { ...slow, postcopyBandwidthMiBps: slow.bandwidthMiBps };
+      const migration = await lab.managed(limits, ["POSTCOPY"]);
+      await lab.jobAt("a", (job) => job.dataProcessed > 0n);
+      await migration.startPostcopy();
+      return { ended: migration.outcome };
+    },
+  },
+} as const satisfies Record<string, Way>;
+
+interface Harm {
+  readonly needsCable?: true;
+  happen(lab: TwoHosts, leave: (() => unknown) | undefined): Promise<unknown>;
+}
+
+const harms = {
+  "the source's daemon is killed with -9": { happen: (lab) => lab.restart("a") },
+  "the destination's daemon is killed with -9": { happen: (lab) => lab.restart("b") },
+  "both daemons are killed with -9": { happen: (lab) => Promise.all([lab.restart("a"), lab.restart("b")]) },
+  "whoever coordinates is killed": { happen: async (_, leave) => leave?.() },
+  "the destination's QEMU is killed with -9": {
+    // The younger one; when there is none yet, or none any more, nothing happens.
+    happen: async (lab) => {
+      const [, younger] = lab.guest.pids().toSorted((a, b) => a - b);
+      if (younger !== undefined) process.kill(younger, "SIGKILL");
+    },
+  },
+  "the cable is cut for a while": {
+    needsCable: true,
+    happen: async ({ cable }) => {
+      cable?.cut();
+      await later(cutMs);
+      cable?.mend();
+    },
+  },
+} as const satisfies Record<string, Harm>;
+
+type WayName = keyof typeof ways;
+type HarmName = keyof typeof harms;
+
+/** Which harms are looked at in which way; elsewhere they are the same as somewhere here. */
+const met: Readonly<Record<WayName, readonly HarmName[]>> = {
+  managed: [
+    "the source's daemon is killed with -9",
+    "the destination's daemon is killed with -9",
+    "the destination's QEMU is killed with -9",
+  ],
+  "led by a client of its own": ["whoever coordinates is killed", "the cable is cut for a while"],
+  "peer-to-peer": ["both daemons are killed with -9", "the cable is cut for a while"],
+  "by version 2": [
+    "the source's daemon is killed with -9",
+    "the destination's daemon is killed with -9",
+    "whoever coordinates is killed",
+  ],
+  tunnelled: [
+    "the source's daemon is killed with -9",
+    "the destination's daemon is killed with -9",
+    "the cable is cut for a while",
+  ],
+  "that copies a disk": [
+    "the source's daemon is killed with -9",
+    "the destination's daemon is killed with -9",
+    "the destination's QEMU is killed with -9",
+    "the cable is cut for a while",
+  ],
+  // When a QEMU dies there the guest is lost with it: test/e2e/hosts/postcopy.test.ts.
+  "in post-copy": [
+    "the source's daemon is killed with -9",
+    "the destination's daemon is killed with -9",
+    "both daemons are killed with -9",
+    "the cable is cut for a while",
+  ],
+};
+
+export interface HostFault {
+  readonly way: WayName;
+  readonly harm: HarmName;
+}
+export const hostFaults: readonly HostFault[] = (Object.keys(ways) as WayName[]).flatMap((way) =>
+  met[way].map((harm) => ({ way, harm })),
+);
+export const nameOf = ({ way, harm }: HostFault): string => `${harm} in a migration ${way}`;
+
+/** As evenly spread as the golden ratio does, in milliseconds. */
+export const momentOf = ({ way }: HostFault, seed: number): number =>
+  Math.round(((seed * 0.618) % 1) * ways[way].longestMs);
+
+export const needsCable = ({ harm }: HostFault): boolean => "needsCable" in harms[harm];
+
+/** The side that runs the guest in the end. @throws Error when not exactly one does, or it has not counted on. */
+export async function migrationWith(fault: HostFault, ms: number): Promise<"a" | "b"> {
+  let at: "a" | "b" | undefined;
+  const way: Way = ways[fault.way];
+  const harm: Harm = harms[fault.harm];
+  const hosts = {
+    migration: streams({ relay: true }),
+    ...(needsCable(fault) && { cable: new Cable() }),
+    ...(way.guest && { guest: way.guest }),
+  };
+  await inTwoHosts(hosts, async (lab) => {
+    const watch = new CopiesWatch(lab.guest);
+    try {
+      const { ended, leave } = await way.begin(lab);
+      await later(ms);
+      await harm.happen(lab, leave);
+      await ended;
+      at = await lab.countsOn();
+      if (watch.two !== undefined) throw new BrokenGuarantee("two", watch.two);
+    } finally {
+      watch.end();
+    }
+    if (way.guest?.disk === undefined) return;
+    await lab.guest.checkDisk(at);
+    if (at === "a" && existsSync(lab.guest.image("b")))
+      throw new Error("the image that was made at the destination is left there");
+  });
+  if (at === undefined) throw new Error("nobody has looked where the guest is");
+  return at;
+}
+
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,0 +1,36 @@
+// The receipt of a destination, which proves to the source that its guest was taken. Checks G3 with two real daemons.
+
+import { randomUUID } from "node:crypto";
+import { expect, test } from "vitest";
+import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
+import { writeCookie } from "../../../src/drivers/libvirt/cookie/write.js";
+import { inTwoHosts } from "../../support/host-process.js";
+import { testLimitMs } from "../../support/patience.js";
+import { StepByStep } from "../../support/step-by-step.js";
+
+test("a Confirm with a receipt that is not the destination's makes the source ask before it ends its copy", {
+  timeout: testLimitMs,
+}, async () => {
+  await inTwoHosts({}, async (lab) => {
+    const steps = await StepByStep.over(lab);
+    await steps.begin();
+    await steps.prepare();
+    await steps.perform();
+    const { uuid, name } = lab.guest;
+    const read = readCookie(steps.cookies.begin, { name, uuid, hostUuid: "", reads: [] });
+    const migration = read?.cookie.switchover?.migration ?? "";
+    expect(migration).not.toBe("");
+    const receipt = "A".repeat(43);
+    const forged = writeCookie({
+      name,
+      uuid,
+      hostname: "hostb",
+      hostUuid: randomUUID(),
+      features: [],
+      switchover: { version: 1, migration, backings: [], receipt },
+    });
+    // Finish was never asked: the destination refuses the source that asks, and the source goes on.
+    await steps.confirm(forged, 0);
+    await lab.runsAt("a");
+  });
+});

@@ -1,0 +1,136 @@
+// Moves between two ages of QEMU, on real ones: with the same versioned machine, whatever both know, and a word for what
+// one of them does not (G1, G6, G7).
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { StreamWish } from "../../../src/protocol/stream.js";
+import { inLab, type Lab, memoryMoves } from "../../support/proof-guests.js";
+import { secondQemu } from "../../support/second-qemu.js";
+
+const system = "qemu-system-x86_64";
+const second = secondQemu ?? "";
+/** Of the older of the two, so that both know it. */
+const machine = "pc-i440fx-7.2";
+const small = { workingSetMiB: 4, dirtyMiBps: 16, machine };
+
+/** Moves it into a QEMU of that binary. */
+const into = (lab: Lab, binary: string, stream: StreamWish = {}) =>
+  lab.ended(lab.migrate({ stream, destination: { binary, sideArgs: lab.proof.nextSide("destination") } }));
+
+const version = async (lab: Lab) =>
+  (await lab.guest?.process.main.execute("query-version", {}))?.qemu.major ?? 0;
+
+describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
+  test.each<[string, StreamWish]>([
+    ["on one connection", {}],
+    ["on parallel connections", { parallel: { connections: 3 } }],
+    ["with zlib", { parallel: {}, compression: { zlib: {} } }],
+    ["with zstd", { parallel: {}, compression: { zstd: {} } }],
+    ["with xbzrle and auto-convergence", { compression: { xbzrle: {} }, autoConverge: {} }],
+    ["ready for post-copy", { postcopy: { preempt: true } }],
+  ])("goes up, along and down again %s", async (_, stream) => {
+    await inLab({ ...small, binary: system }, async (lab) => {
+      const old = await version(lab);
+      for (const binary of [second, second, system]) {
+        expect(await into(lab, binary, stream)).toMatchObject({ kind: "arrived", dropped: [] });
+        if (binary === second) expect(await version(lab)).toBeGreaterThan(old);
+      }
+      expect(await version(lab)).toBe(old);
+    });
+  });
+
+  test.each([
+    [system, second],
+    [second, second],
+    [second, system],
+  ] as const)("goes from %s into %s by post-copy, with its disk copied", async (from, to) => {
+    const directory = mkdtempSync(join(tmpdir(), "disks-"));
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+    const image = (name: string) => ({ path: join(directory, name), format: "qcow2" as const });
+    execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", image("here").path, "16M"]);
+    const guest = { memoryKiB: 131_080, workingSetMiB: 64, dirtyMiBps: 64, disk: image("here") };
+    await inLab({ ...guest, binary: from, machine }, async (lab) => {
+      const states: string[] = [];
+      const migration = lab.migrate(
+        {
+          destination: { binary: to, sideArgs: lab.proof.nextSide("destination", image("there")) },
+          storage: { images: [{ disk: "proof", ...image("there") }] },
+          stream: { postcopy: {} },
+          limits: { bandwidthMiBps: 24 },
+        },
+        (it) => void (it.kind === "state" && states.push(it.state)),
+      );
+      await memoryMoves(migration);
+      expect(await migration.startPostcopy()).toMatchObject({ applied: true });
+      expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
+      expect(states).toContain("serving.watching");
+    });
+  });
+
+  test.each([
+    [system, second, "prepare", "destination"],
+    [second, system, "begin", "source"],
+  ] as const)(
+    "from %s into %s is refused what one does not know, before anything moves",
+    async (from, to, step, side) => {
+      await inLab({ ...small, binary: from }, async (lab) => {
+        const outcome = await into(lab, to, { compression: { mt: {} } });
+        expect(outcome).toMatchObject({ kind: "stayed", error: { step, side } });
+        expect(outcome.error?.message).toContain(
+          `compression.mt cannot be had: the ${side}'s QEMU does not know the capability "compress"`,
+        );
+        expect(await into(lab, to)).toMatchObject({ kind: "arrived" });
+      });
+    },
+  );
+
+  test("goes without what may be left out, and the outcome tells", async () => {
+    await inLab({ ...small, binary: system }, async (lab) => {
+      const stream: StreamWish = {
+        compression: { mt: {}, xbzrle: {} },
+        dirtyLimit: {},
+        optional: ["compression.mt", "dirtyLimit"],
+      };
+      const unknown = (side: string, what: string) =>
+        `the ${side}'s QEMU does not know the capability "${what}"`;
+      expect(await into(lab, second, stream)).toMatchObject({
+        kind: "arrived",
+        dropped: [
+          { option: "compression.mt", why: unknown("destination", "compress") },
+          { option: "dirtyLimit", why: unknown("source", "dirty-limit") },
+        ],
+      });
+    });
+  });
+
+  test("stays where QEMU itself refuses the wish, with QEMU's words", async () => {
+    await inLab({ ...small, binary: second }, async (lab) => {
+      // The dirty ring is KVM's.
+      const outcome = await into(lab, second, { dirtyLimit: { mibPerSecond: 8 } });
+      expect(outcome).toMatchObject({ kind: "stayed", error: { side: "source" } });
+      expect(outcome.error?.failures[0]?.qemu?.join()).toContain("dirty-limit requires KVM");
+      expect(await into(lab, second)).toMatchObject({ kind: "arrived" });
+    });
+  });
+
+  test("that the newer cannot load is refused in its own words, and its QEMU ended", async () => {
+    await inLab({ ...small, binary: second }, async (lab) => {
+      const { args } = lab.proof.guest.spec;
+      const other = args.map((it) => it.replace(machine, "q35"));
+      const destination = { args: other, sideArgs: lab.proof.nextSide("destination") };
+      const outcome = await lab.ended(lab.migrate({ destination }));
+      expect(outcome).toMatchObject({ kind: "stayed", runs: "source", error: { side: "destination" } });
+      expect(outcome.error?.failures[0]).toMatchObject({
+        message: expect.stringContaining("QEMU refused the stream"),
+        qemu: [
+          expect.stringContaining("Machine type received"),
+          expect.stringContaining("load of migration"),
+        ],
+      });
+      expect(await into(lab, second)).toMatchObject({ kind: "arrived" });
+    });
+  });
+});

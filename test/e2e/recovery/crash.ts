@@ -1,0 +1,113 @@
+// One engine that dies in the middle of a migration, and another that takes it up again: what must hold then.
+
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { StateMachine } from "xstate";
+import { openFileJournal } from "../../../src/drivers/journal/file-journal.js";
+import { recoverMigrations } from "../../../src/library/local/recover.js";
+import type { RunningGuest } from "../../../src/library/local/running-guest.js";
+import { describeContinuity } from "../../../src/proof-guest/continuity.js";
+import { launchProofGuest, type ProofGuestWish } from "../../../src/proof-guest/launch.js";
+import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
+import { patienceMs } from "../../support/patience.js";
+import { qemusOf } from "../../support/qemus-of.js";
+import { runEngine } from "../../support/run-engine.js";
+import type { EngineWords } from "./engine.js";
+
+export interface Crash extends Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream" | "breaksPostcopy"> {
+  readonly guest?: ProofGuestWish;
+  /** Called after the crash. */
+  readonly meanwhile?: (guest: RunningGuest) => Promise<void>;
+}
+
+export interface Crashed {
+  /** The side and the state at which the engine died; `ended …` when it was over before. */
+  readonly where: string;
+  /** Null when there was nothing to take up. */
+  readonly outcome: OutcomeKind | null;
+  readonly story: readonly string[];
+  /** The machines that XState's inspection was told of after the restart. */
+  readonly inspected: readonly string[];
+  /** From the restart to the outcome. */
+  readonly recoveryMs: number;
+}
+
+/** @throws Error when there is not one running guest that has gone on without a gap, or something is left behind. */
+export async function crashAndRecover({
+  guest: wish = { workingSetMiB: 4 },
+  meanwhile = async () => {},
+  ...crash
+}: Crash): Promise<Crashed> {
+  const journal = mkdtempSync(join(tmpdir(), "journal-"));
+  const proof = await launchProofGuest(wish);
+  const { spec, process: qemu } = proof.guest;
+  try {
+    const { pid, monitors } = qemu.handle;
+    // A monitor serves one client, and from now on that is the engine.
+    qemu.main.session.close();
+    qemu.rescue.session.close();
+    const sideArgs = proof.nextSide("destination");
+    const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
+    const where = (await runEngine("recovery-engine", words)).trim();
+    if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
+
+    await meanwhile(proof.guest);
+    const story: string[] = [];
+    const inspected: string[] = [];
+    const restartedMs = performance.now();
+    const opened = await openFileJournal(journal);
+    const { migrations, failed } = await recoverMigrations({
+      journal: opened,
+      observe: (it) => {
+        if (it.kind === "state") story.push(`${it.side} ${it.state}`);
+      },
+      inspect: ({ type, actorRef }) => {
+        if (type !== "@xstate.actor" || !("logic" in actorRef)) return;
+        if (actorRef.logic instanceof StateMachine) inspected.push(actorRef.logic.id);
+      },
+    });
+    if (failed[0] !== undefined) throw failed[0];
+    const outcome = (await migrations[0]?.outcome) ?? null;
+    const recoveryMs = performance.now() - restartedMs;
+    const running = outcome === null ? pid : outcome.guest?.process.pid;
+    const left = qemusOf(spec.uuid);
+    if (left.length !== 1 || left[0] !== running)
+      throw new Error(`QEMUs ${left} are left, and ${running} should be: ${outcome?.error?.message}`);
+    await proof.waitForPasses(1, patienceMs);
+    const report = await proof.check();
+    if (!report.ok) throw new Error(describeContinuity(report));
+    if (outcome !== null && outcome.guest !== null) await checkSettings(outcome.guest);
+    await opened.close();
+    const later = await openFileJournal(journal);
+    const { stories } = await later.unfinished();
+    await later.close();
+    if (stories.length > 0) throw new Error(`${stories[0]?.path} is left open`);
+    await outcome?.guest?.end();
+    const files = migrations.map((it) => `switchover-${it.migrationId}`);
+    const filesLeft = readdirSync(tmpdir()).filter((it) => files.includes(it));
+    if (filesLeft.length > 0) throw new Error(`${filesLeft} are left`);
+    return { where, outcome: outcome?.kind ?? null, story, inspected, recoveryMs };
+  } finally {
+    for (const pid of qemusOf(spec.uuid)) process.kill(pid, "SIGKILL");
+    await qemu.exited;
+    await proof.remove();
+    rmSync(journal, { recursive: true });
+  }
+}
+
+/** @throws Error when a QEMU has kept anything of a migration. */
+async function checkSettings({ process: { main } }: RunningGuest): Promise<void> {
+  const on = (await main.execute("query-migrate-capabilities", {})).filter((it) => it.state);
+  const { "tls-creds": tls, "multifd-channels": channels } = await main.execute(
+    "query-migrate-parameters",
+    {},
+  );
+  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: patienceMs });
+  const left = [
+    ...on.map((it) => it.capability),
+    ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),
+  ];
+  if (left.length > 0 || tls !== "" || channels !== 2)
+    throw new Error(`QEMU has kept ${left.join(", ")}, tls-creds "${tls}", ${channels} channels`);
+}

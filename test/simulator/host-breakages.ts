@@ -1,0 +1,100 @@
+// Breakages of the host world: each turns one rule of the daemon, or one transition of its domain machine, off. The search
+// has to find each of them.
+
+import { type AnyStateMachine, type AnyStateNodeConfig, createMachine } from "xstate";
+import { domainMachine } from "../../src/machines/domain/machine.js";
+import { answerOfHost, atRestart } from "../../src/protocol/host-evidence.js";
+import { type HostRules, type Kept, orders } from "../../src/simulator/hosts/surroundings.js";
+
+export interface Breakage {
+  /** The smallest search that finds it; one migration and one fault unless given. */
+  readonly migrations?: number;
+  readonly faults?: number;
+  readonly rules: () => Partial<HostRules>;
+}
+
+const without = (order: Kept): Breakage => ({
+  rules: () => ({ keeps: new Set(orders.filter((kept) => kept !== order)) }),
+});
+const rules = (broken: Partial<HostRules>): Breakage => ({ rules: () => broken });
+
+/** The domain machine with other transitions in one of its states. */
+function withTransitions(state: string, on: AnyStateNodeConfig["on"]): AnyStateMachine {
+  const { states } = domainMachine.config;
+  const before: AnyStateNodeConfig = states?.[state as keyof typeof states] ?? {};
+  const after = { ...before, on: { ...before.on, ...on } };
+  return createMachine(
+    { ...domainMachine.config, states: { ...states, [state]: after } } as AnyStateNodeConfig,
+    domainMachine.implementations as never,
+  );
+}
+
+export const breakages: Readonly<Record<string, Breakage>> = {
+  "a refusal is said and not recorded": without("the refusal is durable before it is said"),
+  "the guest runs before taken is durable": without("taken is durable before the guest runs"),
+  "a concession is said before it is durable": without("the concession is durable before it is said"),
+  "an unknown answer counts as refused": without("an unknown answer leaves the source paused"),
+  "an away guest is started without a question": without("an away guest is asked for before it is started"),
+  "a guest that has left is not recorded as away": without("a guest that has left is recorded as away"),
+  "the record that a guest departs is not written": without(
+    "the record that a guest departs is written before anything is sent",
+  ),
+  "a mute QEMU counts as gone": without("a mute QEMU counts as alive"),
+  "a mute QEMU that answers frees a guest whose story is unreadable": without(
+    "a mute QEMU that answers again frees only an ordinary guest",
+  ),
+  "a concession answers for a later away record": without(
+    "a concession answers for the away record that it was asked about",
+  ),
+  "an away record that could not be written is forgotten when the guest may come back": {
+    ...{ migrations: 2, faults: 2 },
+    ...without("what was away stays away while something is recorded over it"),
+  },
+  "the Confirm of an earlier migration is obeyed": {
+    ...{ migrations: 3, faults: 0 },
+    ...without("a message is matched by the migration's id"),
+  },
+  "Confirm without a receipt ends the source's copy": rules({ confirmCounts: () => true }),
+  "refused is answered when the story is unreadable": rules({
+    answerOfHost: (host) => (host.isUnreadable ? "refused" : answerOfHost(host)),
+  }),
+  "the identity of the journal is not compared": rules({
+    answerOfHost: (host) => answerOfHost({ ...host, isOtherJournal: false }),
+  }),
+  "a handed-over guest with an unreadable story is adopted as an ordinary one": rules({
+    atRestart: (guest) => (guest.isUnreadable ? "attach" : atRestart(guest)),
+  }),
+  "a journal that was lost is taken for one in which nothing was decided": rules({
+    atRestart: (guest) => atRestart({ ...guest, isForgotten: false, isBegun: false }),
+  }),
+  "a story that was lost counts as a migration that never began": rules({
+    atRestart: (guest) => atRestart({ ...guest, isBegun: false }),
+  }),
+  "a start does not reserve the guest": {
+    rules: () => ({
+      machine: withTransitions("starting", {
+        "peer.prepareRequested": { target: "arriving", actions: "reserve" },
+      }),
+    }),
+  },
+  "a guest that arrives does not reserve itself": {
+    rules: () => ({
+      machine: withTransitions("arriving", {
+        "operator.startRequested": { target: "starting", actions: "keepStart" },
+      }),
+    }),
+  },
+  "a quarantined guest that may run elsewhere is released as if nothing were known of it": {
+    rules: () => ({ machine: withTransitions("quarantined", { "operator.releaseRequested": "examining" }) }),
+  },
+  "a quarantined guest is resumed": {
+    rules: () => ({
+      machine: withTransitions("quarantined", { "operator.resumeRequested": "active.resuming" }),
+    }),
+  },
+  "a guest that departs is resumed": {
+    rules: () => ({
+      machine: withTransitions("departing", { "operator.resumeRequested": "active.resuming" }),
+    }),
+  },
+};

@@ -1,0 +1,54 @@
+// A host as an elder client or host knows it: the same daemon, through a relay that says no to some features, and notes
+// which procedures it is asked.
+
+import { connect } from "node:net";
+import { features } from "../../src/drivers/libvirt/rpc/constants.js";
+import { encodeFrame, type Frame, FrameSplitter } from "../../src/drivers/libvirt/rpc/frame.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { decode } from "../../src/drivers/libvirt/rpc/xdr.js";
+import { rawServer } from "./rpc-pair.js";
+
+type Feature = keyof typeof features;
+const { connectSupportsFeature } = remote.procedures;
+const names = new Map(Object.entries(remote.procedures).map(([name, { number }]) => [number, name]));
+
+export interface Elder {
+  readonly uri: string;
+  /** The steps that it was asked, in order. */
+  steps(): readonly string[];
+}
+
+/** `uri` names a unix socket. */
+export async function elder(uri: string, hidden: readonly Feature[]): Promise<Elder> {
+  const asked: string[] = [];
+  const socket = new URL(uri).searchParams.get("socket") ?? "";
+  const numbers = hidden.map((it) => features[it] as number);
+  const path = await rawServer((client) => {
+    const host = connect(socket);
+    const serials = new Set<number>();
+    const relay = (from: typeof host, to: typeof host, change: (frame: Frame) => Uint8Array) => {
+      const splitter = new FrameSplitter();
+      from.on("data", (bytes) => {
+        for (const it of splitter.push(bytes)) to.write(encodeFrame(it.header, change(it)));
+      });
+      from.on("close", () => to.destroy());
+      from.on("error", () => {});
+    };
+    relay(client, host, ({ header, body }) => {
+      if (header.type !== "call" || header.program !== remote.number) return body;
+      asked.push(names.get(header.procedure) ?? `${header.procedure}`);
+      if (header.procedure === connectSupportsFeature.number) {
+        const { feature } = decode(connectSupportsFeature.args, body);
+        if (numbers.includes(feature)) serials.add(header.serial);
+      }
+      return body;
+    });
+    relay(host, client, ({ header, body }) =>
+      header.type === "reply" && serials.delete(header.serial) ? new Uint8Array(4) : body,
+    );
+  });
+  return {
+    uri: `qemu+unix:///system?socket=${path}`,
+    steps: () => asked.filter((it) => it.startsWith("domainMigrate")),
+  };
+}

@@ -1,0 +1,24 @@
+// Makes a QEMU in post-copy wait for a page, as a device does that reads the guest's memory: its main monitor does not
+// answer then, until the page has come.
+
+import { systemClock as clock } from "../../src/drivers/platform/clock.js";
+import { connectMonitor } from "../../src/drivers/qemu/monitor/connect.js";
+import { QmpTimeoutError } from "../../src/drivers/qemu/monitor/errors.js";
+import { commandLine } from "./qemus-of.js";
+
+/** Nobody may be connected to its main monitor. @throws Error when all of its memory is there. */
+export async function makeMute(pid: number, memoryBytes: number): Promise<void> {
+  const path = /path=([^,]*\/main\.sock)/.exec(commandLine(`${pid}`).join(" "))?.[1];
+  if (path === undefined) throw new Error(`process ${pid} has no main monitor`);
+  let session: Awaited<ReturnType<typeof connectMonitor>>;
+  try {
+    session = await connectMonitor(path, { clock, oob: false, deadlineMs: 2_000 });
+  } catch {
+    // Its guest has made it wait already.
+    return;
+  }
+  const save = { val: 0, size: memoryBytes, filename: "/dev/null" };
+  const answer = await session.execute("pmemsave", save, { limitMs: 2_000 }).catch((error: unknown) => error);
+  session.close();
+  if (!(answer instanceof QmpTimeoutError)) throw new Error("all of its memory is there", { cause: answer });
+}

@@ -1,0 +1,201 @@
+// Real virsh at two switchoverd of a test's own, and a guest that proves its continuity wherever virsh sends it.
+
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { onTestFinished } from "vitest";
+import type { ConfigInput } from "../../src/daemon/config.js";
+import { freePort } from "./free-port.js";
+import { type Cable, HostProcess, ProofDomain, type ProofWish, streams } from "./host-process.js";
+import { patienceMs } from "./patience.js";
+
+export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
+if (!hasVirsh) console.warn("virsh is not tested: there is none here");
+
+const run = promisify(execFile);
+
+export interface VirshHost {
+  readonly process: HostProcess;
+  /** By the socket, and by TCP. */
+  readonly uri: string;
+  readonly tcp: string;
+  /** What virsh prints. @throws Error with what it complains of. */
+  virsh(...command: string[]): Promise<string>;
+}
+
+type EachHost = { readonly [side in "a" | "b"]?: Partial<ConfigInput> };
+
+export class VirshLab {
+  readonly guest: ProofDomain;
+  readonly #hosts: { a: VirshHost; b: VirshHost };
+
+  private constructor(a: VirshHost, b: VirshHost, wish: ProofWish) {
+    this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
+    this.#hosts = { a, b };
+  }
+
+  /** Until the test is over. With a cable each host lives at its end of it, and virsh at neither. */
+  static async begin(wish: ProofWish = {}, cable?: Cable, each: EachHost = {}): Promise<VirshLab> {
+    if (cable !== undefined) onTestFinished(() => cable.remove());
+    const [a, b] = await Promise.all([host("hosta", "a", cable, each.a), host("hostb", "b", cable, each.b)]);
+    const lab = new VirshLab(a, b, wish);
+    onTestFinished(() => lab.guest.remove());
+    return lab;
+  }
+
+  get a(): VirshHost {
+    return this.#hosts.a;
+  }
+
+  get b(): VirshHost {
+    return this.#hosts.b;
+  }
+
+  /** Of the guest as it is on that side, in a file. */
+  xmlFile(side: string, change: (xml: string) => string = (it) => it): string {
+    const path = join(this.a.process.directory, `${side}-${randomUUID().slice(0, 8)}.xml`);
+    writeFileSync(path, change(this.guest.xml(side)));
+    return path;
+  }
+
+  /** Defined at a, and counting there. */
+  async boot(): Promise<void> {
+    await this.a.virsh("define", this.xmlFile("a"));
+    await this.a.virsh("start", this.guest.name);
+    await this.guest.counts("a");
+  }
+
+  /** From a to b. */
+  migrate(...options: string[]): Promise<string> {
+    const { name } = this.guest;
+    return this.a.virsh("migrate", name, this.b.uri, "--xml", this.xmlFile("b"), ...options);
+  }
+
+  /** The same, as a process that can be signalled; `ended` is its exit code, or the signal that has killed it. */
+  migrating(...options: string[]) {
+    const words = [this.guest.name, this.b.uri, "--xml", this.xmlFile("b"), ...options];
+    const child = spawn("virsh", ["-c", this.a.uri, "migrate", ...words], { stdio: "ignore" });
+    const ended = once(child, "close").then(([code, signal]: unknown[]) => code ?? signal);
+    return { signal: (signal: NodeJS.Signals) => child.kill(signal), ended };
+  }
+
+  /** One QEMU is left, which has counted on without a gap. */
+  async countsAt(side: "a" | "b"): Promise<void> {
+    await until(() => this.guest.pids().length === 1);
+    await this.guest.counts(side);
+    this.guest.check();
+  }
+}
+
+async function host(
+  name: string,
+  side: "a" | "b",
+  cable: Cable | undefined,
+  own: Partial<ConfigInput> = {},
+): Promise<VirshHost> {
+  const port = await freePort();
+  const address = cable?.addresses[side] ?? "127.0.0.1";
+  const tcp = `qemu+tcp://${address}:${port}/system`;
+  const more: Partial<ConfigInput> = {
+    ...{ tcp: { host: address, port }, uri: tcp },
+    ...(cable && { migration: streams({ at: address, relay: true }) }),
+    ...own,
+  };
+  const process = new HostProcess(name, more, cable?.namespace(side));
+  onTestFinished(async () => {
+    await process.remove();
+    if (process.said !== "") throw new Error(`${name} complained: ${process.said}`);
+  });
+  await process.start();
+  const { uri } = process;
+  return {
+    ...{ process, uri, tcp },
+    virsh: async (...command) => (await run("virsh", ["-c", uri, ...command])).stdout.trim(),
+  };
+}
+
+/** `virsh event` with all events of a host, until it is ended. */
+export class Listening {
+  readonly #child: ChildProcess;
+  #heard = "";
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stdout?.on("data", (text) => {
+      this.#heard += text;
+    });
+  }
+
+  /** Resolves when it hears; `stir` makes the host tell something again and again until then. */
+  static async at({ uri }: VirshHost, stir: () => Promise<unknown>): Promise<Listening> {
+    const child = spawn("virsh", ["-c", uri, "event", "--all", "--loop"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const listening = new Listening(child);
+    onTestFinished(() => listening.end());
+    await until(async () => {
+      await stir();
+      return listening.#heard !== "";
+    });
+    return listening;
+  }
+
+  /** The events of a domain in order, in virsh's words. */
+  of(name: string): string[] {
+    const lines = this.#heard.matchAll(/^event '([\w-]+)' for domain '([^']*)':(.*)$/gm);
+    return [...lines].filter(([, , of]) => of === name).map(([, event, , what = ""]) => `${event}${what}`);
+  }
+
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill("SIGTERM");
+    await once(this.#child, "close");
+  }
+}
+
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = Date.now() + patienceMs;
+  while (!(await isSo())) {
+    if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** What was said instead. @throws Error when it was not refused. */
+export const refusal = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    (it) => {
+      throw new Error(`it was not refused: ${it}`);
+    },
+    (error: unknown) => String(error),
+  );
+
+const silenceMs = 5_000;
+
+/** The same of a migration; refused at once it can leave virsh 9.0 waiting for its own thread: then it is asked again. */
+export async function migrationRefusal(uri: string, ...words: string[]): Promise<string> {
+  for (;;) {
+    try {
+      await run("virsh", ["-c", uri, "migrate", ...words], { timeout: silenceMs, killSignal: "SIGKILL" });
+    } catch (error) {
+      if (!(error instanceof Error && "killed" in error && error.killed === true)) return String(error);
+      continue;
+    }
+    throw new Error("it was not refused");
+  }
+}
+
+export const virshHelp = async (command: string): Promise<string> =>
+  (await run("virsh", ["help", command])).stdout;
+
+/** `label: value` lines. */
+export const fieldsOf = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text
+      .split("\n")
+      .map((line) => /^([^:]+):\s*(.*?)\s*$/.exec(line))
+      .flatMap((found) => (found === null ? [] : [[found[1] ?? "", found[2] ?? ""]])),
+  );

@@ -1,0 +1,248 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { programArguments } from "../../support/programs.js";
+import { commandLine, qemusOf } from "../../support/qemus-of.js";
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(
+  words: readonly string[],
+  during: (child: ReturnType<typeof spawn>, out: string) => void = () => {},
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
+  const child = spawn(process.execPath, [...programArguments("switchover"), ...words], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  let out = "";
+  let err = "";
+  child.stdout.on("data", (bytes) => {
+    out += bytes;
+    during(child, out);
+  });
+  child.stderr.on("data", (bytes) => {
+    err += bytes;
+  });
+  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
+}
+
+describe("switchover migrate", () => {
+  test("moves the proof guest, says who runs it and proves it", async () => {
+    const { code, out } = await run(["migrate", "--name", "cli"]);
+    expect(out).toMatch(/the guest runs at the destination \(pid \d+\)/);
+    expect(out).toMatch(/it paused for \d+\.\d ms/);
+    expect(out).toMatch(/proof: counted 1 to \d+ without gap, repeat or reset; memory verified/);
+    expect(code).toBe(0);
+  });
+
+  test("prints one JSON object a line for programs, the outcome and the proof among them", async () => {
+    const { code, out } = await run(["migrate", "--json", "--name", "cli"]);
+    const lines = out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string; kind?: string; ok?: boolean });
+    expect(new Set(lines.map((it) => it.type))).toEqual(new Set(["record", "progress", "outcome", "proof"]));
+    expect(lines.find((it) => it.type === "outcome")).toMatchObject({
+      kind: "arrived",
+      runs: "destination",
+      failures: [],
+    });
+    expect(lines.find((it) => it.type === "proof")).toMatchObject({ ok: true, faults: [] });
+    expect(code).toBe(0);
+  });
+
+  test("moves it on parallel compressed connections, and says what they went without", async () => {
+    const words = ["--parallel", "--compressed", "--comp-methods", "zlib", "--auto-converge"];
+    const { code, out, err } = await run([
+      ...["migrate", "--name", "cli", "--working-set", "4", ...words],
+      ...["--comp-zlib-level", "9", "--dirty-rate", "8"],
+    ]);
+    expect(out).toMatch(/the guest runs at the destination/);
+    expect(err).toMatch(/went without multifd-zlib-level: the source's QEMU takes 9 and keeps 1|^$/);
+    expect(code).toBe(0);
+  });
+
+  test("foretells a busy guest, tells what a policy did, and proves the guest that it paused", async () => {
+    const busy = ["--working-set", "6", "--dirty-rate", "60", "--bandwidth", "20", "--max-downtime", "20"];
+    const words = ["migrate", "--story", "--forecast", "--timeout", "1", ...busy];
+    const { code, out } = await run([...words, "--name", "cli"]);
+    expect(out).toMatch(
+      /the guest dirties \d+ MiB of its memory in a second; forecast, if it does so evenly: /,
+    );
+    expect(out).toMatch(/rule 1 pauses the guest, because it has been sent for 1\d{3} ms/);
+    expect(out).toMatch(/the guest runs at the destination/);
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    [["--zerocopy"], "zeroCopy works on parallel connections only; add parallel"],
+    [["--tls"], "tls over a unix socket needs tls.hostname"],
+    [["--timeout-suspend"], "--timeout-suspend needs --timeout"],
+    [["--timeout", "0"], "elapsedMs is 0; it must be from 1"],
+    [["--timeout", "1", "--timeout-abort", "--timeout-postcopy"], "one of postcopy, abort"],
+    [["--timeout", "1", "--timeout-postcopy"], "needs --postcopy"],
+    [["--timeout-abort", "--from", "a", "--to", "b", "--domain", "c"], "--timeout-abort needs --timeout"],
+    [["--parallel-connections", "2"], "--parallel-connections needs --parallel; add it"],
+    [
+      ["--from", "a", "--to", "b", "--domain", "c", "--dirty-limit", "8"],
+      "between hosts --dirty-limit is not supported; leave it out",
+    ],
+    [
+      ["--from", "a", "--to", "b", "--domain", "c", "--zerocopy"],
+      "zeroCopy works on parallel connections only",
+    ],
+  ])("refuses %j before anything is started", async (words, why) => {
+    const { code, out, err } = await run(["migrate", ...words]);
+    expect(err).toContain(why);
+    expect(out).toBe("");
+    expect(code).toBe(2);
+  });
+
+  test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
+    let interrupted = false;
+    const { code, out } = await run(
+      ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"],
+      (child, soFar) => {
+        if (interrupted || !soFar.includes("precopying")) return;
+        interrupted = true;
+        child.kill("SIGINT");
+      },
+    );
+    expect(out).toContain("the abort is obeyed");
+    expect(out).toContain("the migration was aborted; the guest is at the source as before");
+    expect(out).toContain("proof: counted 1 to");
+    expect(code).toBe(4);
+    const pid = Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]);
+    expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+  });
+
+  test("says at a second Ctrl-C what is left, and ends nothing that may run the guest", async () => {
+    let interrupts = 0;
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
+    const words = ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"];
+    const { code, out, err } = await run(
+      words,
+      (child, soFar) => {
+        if (interrupts === 0 && soFar.includes("precopying")) {
+          interrupts += 1;
+          child.kill("SIGINT");
+        } else if (interrupts === 1 && soFar.includes("Ctrl-C again")) {
+          interrupts += 1;
+          child.kill("SIGINT");
+        }
+      },
+      { TMPDIR: directory },
+    );
+    const pids = qemusOf("guest=cli");
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    // Nobody else is left to clean up after what was left.
+    rmSync(directory, { recursive: true, force: true });
+    expect(err).toMatch(/left as they are: the source \(pid \d+\) is \w+.*, the destination is \w+/);
+    expect(pids).toContain(Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]));
+    expect(code).toBe(6);
+  });
+
+  test("moves a guest of the user's own hardware", async () => {
+    const { code, out } = await run([
+      "migrate",
+      "--name",
+      "own",
+      "--",
+      "-machine",
+      "q35,accel=tcg",
+      "-nodefaults",
+      "-display",
+      "none",
+      "-m",
+      "65544K",
+    ]);
+    expect(out).toContain("own runs at the source");
+    expect(out).toContain("the guest runs at the destination");
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    [["--bandwidth", "-3"], "bandwidthMiBps is -3; it must be from 0"],
+    [["--memory", "65536"], "a multiple of 256"],
+    [["--memory", "lots"], "It is not a number"],
+    [["--binary", "/no/such/qemu"], "/no/such/qemu cannot be run"],
+    [["--", "-machine", "no-such-machine"], "unsupported machine type"],
+    [["--nonsense"], "unknown option '--nonsense'"],
+  ])("refuses %j with a clear word and exit 2", async (words, sentence) => {
+    const { code, err } = await run(["migrate", ...words]);
+    expect(err).toContain(sentence);
+    expect(code).toBe(2);
+  });
+
+  test("leaves no QEMU behind", () => {
+    expect(qemusOf("guest=cli")).toEqual([]);
+    expect(qemusOf("guest=own")).toEqual([]);
+  });
+});
+
+test("the README's example runs as it stands", async () => {
+  const child = spawn(process.execPath, ["--import", "tsx", "examples/embed.ts"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let out = "";
+  child.stdout.on("data", (bytes) => {
+    out += bytes;
+  });
+  const code = await new Promise((resolve) => child.once("close", resolve));
+  expect(out).toMatch(/arrived: destination runs it \(pid \d+\), pause [\d.]+ ms/);
+  expect(code).toBe(0);
+});
+describe("switchover recover", () => {
+  test("ends what a killed engine has left, says who runs the guest, and then has nothing to do", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
+    const journal = join(directory, "journal");
+    const env = { TMPDIR: directory };
+    let killed = false;
+    const first = await run(
+      [
+        "migrate",
+        "--name",
+        "cli",
+        "--story",
+        "--bandwidth",
+        "24",
+        "--max-downtime",
+        "20",
+        "--journal",
+        journal,
+      ],
+      (child, soFar) => {
+        if (killed || !soFar.includes("precopying")) return;
+        killed = true;
+        child.kill("SIGKILL");
+      },
+      env,
+    );
+    expect(first.code).toBeNull();
+    const source = Number(/at the source \(pid (\d+)\)/.exec(first.out)?.[1]);
+    const { code, out, err } = await run(["recover", journal, "--story"], () => {}, env);
+    expect(out, err).toContain("recovering  (engine.restarted)");
+    expect(code, out + err).toBe(0);
+    const destination = Number(/the guest runs at the destination \(pid (\d+)\)/.exec(out)?.[1]);
+    // Of a zombie that its new parent has not reaped, nothing is left but its number.
+    expect(commandLine(String(source)).join("")).toBe("");
+    process.kill(destination, "SIGKILL");
+    const again = await run(["recover", journal], () => {}, env);
+    expect(again).toMatchObject({ code: 0, out: `no migration in ${journal} needs anybody\n` });
+    rmSync(directory, { recursive: true });
+  });
+
+  test("says that a journal that is not there cannot be taken up", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
+    const { code, err } = await run(["recover", join(directory, "journal")]);
+    expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("cannot be taken up") });
+    rmSync(directory, { recursive: true });
+  });
+});

@@ -1,0 +1,25 @@
+import { describe, expect, test } from "vitest";
+import { bare, refusalsOf } from "../../../support/domains.js";
+import { refusedDevices } from "./refused/devices.js";
+import { refusedSystems } from "./refused/system.js";
+
+describe("it is refused, by name and place, that a domain has", () => {
+  test.each([...refusedSystems, ...refusedDevices])("%s", (_, xml, ...expected) => {
+    const found = refusalsOf(xml, xml.includes("type='kvm'"));
+    expect(found.map(({ path, what }) => [path, what])).toEqual(
+      expected.map(([path, what]) => [path, expect.stringContaining(what)]),
+    );
+    const lines = xml.split("\n").length;
+    for (const it of found) {
+      expect(it.line).toBeGreaterThan(0);
+      expect(it.line).toBeLessThanOrEqual(lines);
+      expect(it.next).not.toBe("");
+    }
+  });
+
+  test("KVM, where the host has none, with the host's reason", () => {
+    expect(refusalsOf(bare({ type: "kvm" }), false)).toMatchObject([
+      { code: "conflict", path: "domain/@type", line: 1, what: "this host has no KVM: there is no /dev/kvm" },
+    ]);
+  });
+});

@@ -1,0 +1,148 @@
+// What is refused of a machine.
+
+import { bare, domainXml } from "../../../../support/domains.js";
+import { disk } from "../cases/case.js";
+
+/** What is in the XML, the whole of it, and each refusal's path with the beginning of its sentence. */
+export type Refused = [it: string, xml: string, ...refusals: [path: string, what: string][]];
+
+export const refusedSystems: readonly Refused[] = [
+  ["another hypervisor", domainXml().replace("'qemu'", "'xen'"), ["domain/@type", '"xen" is not possible']],
+  ["another architecture", domainXml().replace("x86_64", "aarch64"), ["domain/os/type/@arch", '"aarch64"']],
+  ["another machine", bare({ machine: "microvm" }), ["domain/os/type/@machine", '"microvm"']],
+  [
+    "an arguments' smuggler for a machine",
+    bare({ machine: "pc,accel=kvm" }),
+    ["domain/os/type/@machine", '"pc,accel'],
+  ],
+  [
+    "firmware by wish",
+    domainXml().replace("<os>", "<os firmware='efi'>"),
+    ["domain/os/@firmware", 'firmware="efi"'],
+  ],
+  [
+    "secure boot",
+    bare({ os: "<loader secure='yes' type='pflash'>/a</loader>" }),
+    ["domain/os/loader/@secure", '"yes"'],
+  ],
+  [
+    "flash that the guest writes",
+    bare({ os: "<loader readonly='no' type='pflash'>/a</loader>" }),
+    ["domain/os/loader/@readonly", "a loader that the guest can write"],
+  ],
+  [
+    "variables without flash",
+    bare({ os: "<nvram>/a</nvram>" }),
+    ["domain/os/nvram", "it belongs to a firmware in flash"],
+  ],
+  [
+    "an initrd without a kernel",
+    bare({ os: "<initrd>/a</initrd><cmdline>b</cmdline>" }),
+    ["domain/os/initrd", "it belongs to a kernel"],
+    ["domain/os/cmdline", "it belongs to a kernel"],
+  ],
+  [
+    "two orders of boot",
+    bare({ os: "<boot dev='hd'/>", devices: disk("dev='vda'", "<boot order='1'/>") }),
+    ["domain/os/boot[1]", "devices have an order of their own"],
+  ],
+  [
+    "one place in the order for two",
+    bare({ devices: disk("dev='vda'", "<boot order='1'/>") + disk("dev='vdb'", "<boot order='1'/>") }),
+    ["domain/devices/disk[2]/boot/@order", "another device is 1 already"],
+  ],
+  [
+    "less memory than there is",
+    bare({ more: "<currentMemory>1024</currentMemory>" }),
+    ["domain/currentMemory", "less memory than <memory>"],
+  ],
+  [
+    "memory to be plugged",
+    bare({ more: "<maxMemory slots='1'>99</maxMemory>" }),
+    ["domain/maxMemory", "<maxMemory> is not"],
+  ],
+  [
+    "memory that is negative",
+    domainXml().replace(">65544<", ">-1<"),
+    ["domain/memory", '"-1" is not possible here'],
+  ],
+  [
+    "memory beyond counting",
+    domainXml().replace(">65544<", ">99999999999999999999<"),
+    ["domain/memory", '"99999'],
+  ],
+  [
+    "CPUs to be plugged",
+    bare({ more: "<vcpu current='1'>2</vcpu>" }),
+    ["domain/vcpu/@current", "fewer CPUs"],
+  ],
+  [
+    "CPUs that are pinned",
+    bare({ more: "<vcpu cpuset='1'>2</vcpu>" }),
+    ["domain/vcpu/@cpuset", "the attribute cpuset"],
+  ],
+  [
+    "a topology that does not add up",
+    bare({ more: "<vcpu>3</vcpu><cpu mode='maximum'><topology sockets='1' cores='2' threads='1'/></cpu>" }),
+    ["domain/cpu/topology", "it has 2 CPUs, the domain has 3"],
+  ],
+  [
+    "a CPU like the host's, but not it",
+    bare({ more: "<cpu mode='host-model'/>" }),
+    ["domain/cpu/@mode", '"host-model" is not supported'],
+  ],
+  [
+    "the host's CPU without KVM",
+    bare({ more: "<cpu mode='host-passthrough'/>" }),
+    ["domain/cpu/@mode", "it needs KVM"],
+  ],
+  ["a CPU without a model", bare({ more: "<cpu mode='custom'/>" }), ["domain/cpu/model", "it is not given"]],
+  [
+    "a CPU that is at least so",
+    bare({ more: "<cpu mode='custom' match='minimum'><model>qemu64</model></cpu>" }),
+    ["domain/cpu/@match", '"minimum" is not possible'],
+  ],
+  [
+    "a feature that is there or not",
+    bare({ more: "<cpu mode='maximum'><feature policy='optional' name='x2apic'/></cpu>" }),
+    ["domain/cpu/feature[1]/@policy", '"optional" is not possible'],
+  ],
+  [
+    "a feature with an argument in its name",
+    bare({ more: "<cpu mode='maximum'><feature name='x2apic=on,enforce'/></cpu>" }),
+    ["domain/cpu/feature[1]/@name", '"x2apic=on,enforce"'],
+  ],
+  [
+    "what needs KVM, without it",
+    bare({
+      more: "<clock offset='utc'><timer name='kvmclock' present='no'/><timer name='pit' tickpolicy='discard'/></clock>",
+    }).replace("<acpi/>", "<hyperv><relaxed state='on'/><spinlocks state='on' retries='4095'/></hyperv>"),
+    ["domain/features/hyperv/relaxed", "it needs KVM"],
+    ["domain/features/hyperv/spinlocks", "it needs KVM"],
+    ["domain/clock/timer[1]", "it needs KVM"],
+    ["domain/clock/timer[2]/@tickpolicy", "it needs KVM"],
+  ],
+  [
+    "an enlightenment without its number",
+    bare({ type: "kvm" }).replace(
+      "<acpi/>",
+      "<hyperv><spinlocks state='on'/><vendor_id state='on'/></hyperv>",
+    ),
+    ["domain/features/hyperv/spinlocks/@retries", "it is not given"],
+    ["domain/features/hyperv/vendor_id/@value", "it is not given"],
+  ],
+  [
+    "a clock of its own",
+    bare({ more: "<clock offset='variable' adjustment='1'/>" }),
+    ["domain/clock/@offset", '"variable" is not possible'],
+    ["domain/clock/@adjustment", "the attribute adjustment"],
+  ],
+  [
+    "an end that somebody else would have to make",
+    bare({ more: "<on_poweroff>restart</on_poweroff><on_crash>coredump-destroy</on_crash>" }),
+    ["domain/on_poweroff", '"restart" is not possible'],
+    ["domain/on_crash", '"coredump-destroy" is not possible'],
+  ],
+  ["two accounts of one thing", bare({ more: "<clock/><clock/>" }), ["domain/clock", "it is given twice"]],
+  ["a text where none belongs", bare({ more: "hello" }), ["domain", 'the text "hello"']],
+];

@@ -1,0 +1,11 @@
+// Opens the journal that its argument names, says so, and holds it until it is killed.
+
+import { openFileJournal } from "../../../../src/drivers/journal/file-journal.js";
+
+try {
+  await openFileJournal(process.argv[2] ?? "");
+  console.log("open");
+  setInterval(() => {}, 60_000);
+} catch (error) {
+  console.log(error instanceof Error ? error.message : String(error));
+}

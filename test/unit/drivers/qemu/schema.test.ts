@@ -1,0 +1,190 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import * as z from "zod/mini";
+import { systemClock } from "../../../../src/drivers/platform/clock.js";
+import { neededCapabilities } from "../../../../src/drivers/qemu/migration/option-table.js";
+import { commands, events } from "../../../../src/drivers/qemu/monitor/commands.js";
+import { QemuProcess } from "../../../../src/drivers/qemu/process/process.js";
+import { patienceMs } from "../../../support/patience.js";
+import { secondQemu } from "../../../support/second-qemu.js";
+
+const schemaType = z.looseObject({
+  name: z.string(),
+  "meta-type": z.string(),
+  "arg-type": z.optional(z.string()),
+  "ret-type": z.optional(z.string()),
+  "element-type": z.optional(z.string()),
+  "json-type": z.optional(z.string()),
+  "allow-oob": z.optional(z.boolean()),
+  values: z.optional(z.array(z.string())),
+  members: z.optional(
+    z.array(
+      z.looseObject({
+        name: z.optional(z.string()),
+        type: z.optional(z.string()),
+        default: z.optional(z.unknown()),
+      }),
+    ),
+  ),
+  variants: z.optional(z.array(z.looseObject({ case: z.string(), type: z.string() }))),
+});
+type SchemaType = z.infer<typeof schemaType>;
+type Shape = {
+  type?: string;
+  const?: unknown;
+  enum?: unknown[];
+  properties?: Record<string, Shape>;
+  required?: string[];
+  items?: Shape;
+  anyOf?: Shape[];
+  oneOf?: Shape[];
+};
+
+/** Every difference between what we say of a type and what QEMU says of it. */
+function differences(
+  at: string,
+  ours: Shape,
+  typeName: string,
+  schema: Map<string, SchemaType>,
+  direction: "sent" | "received",
+): string[] {
+  const theirs = schema.get(typeName);
+  if (theirs === undefined) return [`${at}: QEMU has no type ${typeName}`];
+  const either = ours.anyOf ?? ours.oneOf;
+  if (either !== undefined) return either.flatMap((it) => differences(at, it, typeName, schema, direction));
+  if (theirs["meta-type"] === "array") {
+    if (ours.type !== "array" || ours.items === undefined) return [`${at}: QEMU says array`];
+    return differences(`${at}[]`, ours.items, theirs["element-type"] ?? "", schema, direction);
+  }
+  if (theirs["meta-type"] === "alternate") {
+    const each = (theirs.members ?? []).map(({ type }) =>
+      differences(at, ours, type ?? "", schema, direction),
+    );
+    return each.some((it) => it.length === 0) ? [] : each.flat();
+  }
+  if (theirs["meta-type"] === "enum") {
+    const values = ours.const === undefined ? ours.enum : [ours.const];
+    if (ours.type !== "string" && values === undefined)
+      return [`${at}: we say ${ours.type}, QEMU says an enum`];
+    return (values ?? [])
+      .filter((it) => !theirs.values?.includes(String(it)))
+      .map((it) => `${at}: QEMU has no value ${String(it)}`);
+  }
+  if (theirs["meta-type"] === "builtin") {
+    const json = theirs["json-type"] === "int" ? "number" : theirs["json-type"];
+    return ours.type === json ? [] : [`${at}: we say ${ours.type}, QEMU says ${json}`];
+  }
+  if (theirs["meta-type"] !== "object") return [`${at}: QEMU says ${theirs["meta-type"]}`];
+  if (ours.type !== "object") return [`${at}: we say ${ours.type}, QEMU says object`];
+  const variants = (theirs.variants ?? []).flatMap(({ type }) =>
+    (schema.get(type)?.members ?? []).map((it) => ({ ...it, default: null })),
+  );
+  const members = [...(theirs.members ?? []), ...variants];
+  const required = ours.required ?? [];
+  const wrong = Object.entries(ours.properties ?? {}).flatMap(([name, shape]) => {
+    // One of those that have it: the variants are told apart by what we send as constants.
+    const having = members.filter((it) => it.name === name);
+    if (having.length === 0) return [`${at}.${name}: QEMU has no such member`];
+    const each = having.map((member) =>
+      direction === "received" && "default" in member && required.includes(name)
+        ? [`${at}.${name}: optional in QEMU`]
+        : differences(`${at}.${name}`, shape, member.type ?? "", schema, direction),
+    );
+    return each.find((it) => it.length === 0) ?? each.flat();
+  });
+  const missing = members.filter(
+    (it) => direction === "sent" && !("default" in it) && !required.includes(it.name ?? ""),
+  );
+  return [...wrong, ...missing.map((it) => `${at}.${it.name}: QEMU requires it`)];
+}
+
+const shapeOf = (type: z.ZodMiniType) => z.toJSONSchema(type, { io: "input" }) as Shape;
+
+/** What not every QEMU has: it is asked for before it is used. */
+const notEverywhere = [
+  "migrate-incoming.exit-on-error",
+  ...[
+    "compress-level",
+    "compress-threads",
+    "decompress-threads",
+    "vcpu-dirty-limit",
+    "x-vcpu-dirty-limit-period",
+  ].flatMap((it) =>
+    ["migrate-set-parameters", "query-migrate-parameters's answer"].map((at) => `${at}.${it}`),
+  ),
+].map((it) => `${it}: QEMU has no such member`);
+const missed = new Map<string, Set<string>>();
+const binaries = ["qemu-system-x86_64", ...(secondQemu === null ? [] : [secondQemu])];
+
+describe.each(binaries)("the monitor's table, to %s,", (binary) => {
+  const wrongIn = (found: string[]) => {
+    const absent = found.filter((it) => notEverywhere.includes(it));
+    for (const it of absent) missed.set(it, (missed.get(it) ?? new Set()).add(binary));
+    return found.filter((it) => !absent.includes(it));
+  };
+  let qemu: QemuProcess;
+  const schema = new Map<string, SchemaType>();
+  beforeAll(async () => {
+    const spec = {
+      name: "schema",
+      binary,
+      uuid: randomUUID(),
+      args: ["-machine", "none", "-nodefaults", "-display", "none", "-S"],
+    };
+    qemu = await QemuProcess.start(spec, { clock: systemClock });
+    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: patienceMs });
+    for (const it of z.array(schemaType).parse(raw)) schema.set(it.name, it);
+  });
+  afterAll(async () => {
+    qemu.signal("SIGKILL");
+    await qemu.exited;
+  });
+
+  test.each(Object.entries(commands))(
+    "says of %s what the real QEMU says of it",
+    (name, { arguments: args, returns }) => {
+      const command = schema.get(name);
+      expect(command?.["meta-type"]).toBe("command");
+      const sent = differences(name, shapeOf(args), command?.["arg-type"] ?? "", schema, "sent");
+      const answer = differences(
+        ...([`${name}'s answer`, shapeOf(returns), command?.["ret-type"] ?? "", schema, "received"] as const),
+      );
+      expect(wrongIn([...sent, ...answer])).toEqual([]);
+    },
+  );
+
+  test.each(Object.entries(events))("says of the event %s what the real QEMU says of it", (name, data) => {
+    const event = schema.get(name);
+    expect(event?.["meta-type"]).toBe("event");
+    expect(differences(name, shapeOf(data), event?.["arg-type"] ?? "", schema, "received")).toEqual([]);
+  });
+
+  test("would be found wrong by name and place", () => {
+    const of = (type: z.ZodMiniType) =>
+      differences("x", shapeOf(type), schema.get("query-status")?.["ret-type"] ?? "", schema, "received");
+    expect(of(z.looseObject({ runing: z.boolean() }))).toEqual(["x.runing: QEMU has no such member"]);
+    expect(of(z.looseObject({ running: z.string() }))).toEqual([
+      "x.running: we say string, QEMU says boolean",
+    ]);
+    expect(of(z.looseObject({ status: z.number() }))).toEqual(["x.status: we say number, QEMU says an enum"]);
+    expect(of(z.array(z.string()))).toEqual(["x: we say array, QEMU says object"]);
+    const sent = schema.get("migrate-continue")?.["arg-type"] ?? "";
+    expect(differences("y", shapeOf(z.strictObject({})), sent, schema, "sent")).toEqual([
+      "y.state: QEMU requires it",
+    ]);
+    expect(
+      differences("y", shapeOf(z.strictObject({ state: z.enum(["soon"]) })), sent, schema, "sent"),
+    ).toEqual(["y.state: QEMU has no value soon"]);
+  });
+
+  test("finds the capabilities that the guarantees need, and yank out of band", async () => {
+    const known = (await qemu.main.execute("query-migrate-capabilities", {})).map((it) => it.capability);
+    for (const it of neededCapabilities({})) expect(known).toContain(it);
+    expect(schema.get("yank")?.["allow-oob"]).toBe(true);
+    expect(qemu.rescue.session.hasOob).toBe(true);
+  });
+});
+
+test.skipIf(secondQemu === null)("what not every QEMU has, one of two has", () => {
+  for (const it of notEverywhere) expect(missed.get(it)?.size, it).toBe(1);
+});

@@ -1,0 +1,283 @@
+// How long the story of a side gets while it tries the same thing again: an operator may be away for weeks, so the number of
+// attempts must not decide. Checks too that what a restarted engine needs is written all the same (G3).
+
+import { describe, expect, test } from "vitest";
+import { systemClock } from "../../../src/drivers/platform/clock.js";
+import { openCoordinator, openDestination, openSource } from "../../../src/effects/actors.js";
+import type {
+  Clock,
+  DestinationGuest,
+  DestinationPeer,
+  JournalRecord,
+  SettlingPeer,
+  SourceGuest,
+  SourcePeer,
+} from "../../../src/effects/ports.js";
+import type { DestinationMemory } from "../../../src/machines/destination/machine.js";
+import { destinationMachine } from "../../../src/machines/destination/machine.js";
+import { placeOf } from "../../../src/machines/shared/states.js";
+import { namedStatesOf, nameOf, stateName } from "../../../src/machines/shared/walk.js";
+import { sourceMachine } from "../../../src/machines/source/machine.js";
+import { defaultLimits } from "../../../src/protocol/convergence/limits.js";
+import { defaultDeadlines } from "../../../src/protocol/deadlines.js";
+import { type Answer, done, failed, unknown } from "../../../src/protocol/effect-result.js";
+import { anywhere, streamAddress } from "../../../src/protocol/peer-text.js";
+
+const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
+const guest = {
+  uuid: "u-1",
+  guestWas: "running",
+  qemuVersion: "7.2",
+  memoryBytes: 1,
+  capabilities: [],
+  disks: [],
+  fencingToken: null,
+} as const;
+const fencedGuest = { ...guest, fencingToken: "t-1" };
+const prepared = { uri: streamAddress("unix:/x", anywhere), capabilities: [] };
+const deadlines = { ...defaultDeadlines, backoffMs: 1, backoffHighestMs: 2, reconnectMs: 2 };
+const policy = { whenUnreachable: "fence", patienceMs: 600_000 } as const;
+const many = 200;
+/** More than any side writes that tries again, and far less than one record for each attempt. */
+const few = 25;
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** Pauses between attempts take no time, and the deadlines of what is never late do not pass. */
+const hasty: Clock = {
+  now: systemClock.now,
+  setTimeout: (run, ms) => (ms <= 2 ? setImmediate(run) : null),
+  clearTimeout: (handle) => {
+    if (handle !== null) clearImmediate(handle as NodeJS.Immediate);
+  },
+};
+
+/** Every call is answered with what `answer` says for it. */
+function answering<Port extends object>(answer: (name: string) => Answer<unknown>): Port {
+  return new Proxy({} as Port, {
+    get: (_, name: string) => (name === "watch" ? () => () => {} : async () => answer(name)),
+  });
+}
+
+/** What a host that is tried again answers, each time the same, or in turns. */
+const answersOf: Record<string, (name: string, attempt: number) => Answer<unknown>> = {
+  nothing: () => unknown("no answer"),
+  failures: () => failed("it does not work"),
+  "that it cannot say": (name) =>
+    ["settle", "yield", "handOver"].includes(name) ? done("undecidable") : unknown("no answer"),
+  "that it cannot say, and nothing, in turns": (name, attempt) =>
+    attempt % 2 === 0 && ["settle", "yield", "handOver"].includes(name)
+      ? done("undecidable")
+      : unknown("no answer"),
+  "where to connect to, for nothing": (name) => {
+    if (name === "reconnect") return done({ uri: prepared.uri });
+    return name === "resumeStream" ? done("connecting") : unknown("no answer");
+  },
+};
+
+function counting(answer: (name: string, attempt: number) => Answer<unknown>) {
+  const records: JournalRecord[] = [];
+  const calls: string[] = [];
+  return {
+    records,
+    calls,
+    answer: (name: string) => answer(name, calls.push(name)),
+    surroundings: {
+      clock: hasty,
+      journal: {
+        append: async (record: JournalRecord) => {
+          records.push(record);
+        },
+      },
+    },
+    /** Until so many attempts have been made, or no more follow. */
+    attempts: async () => {
+      for (let idle = 0; calls.length < many && idle < 50; ) {
+        const before = calls.length;
+        await turn();
+        idle = calls.length === before ? idle + 1 : 0;
+      }
+    },
+  };
+}
+type Counting = ReturnType<typeof counting>;
+
+const sourceMemory = {
+  guest: fencedGuest,
+  settings: null,
+  earlier: null,
+  prepared,
+  limits: defaultLimits,
+  postcopy: "announced",
+  measures: [],
+} as const;
+
+function sourceIn(state: string, { surroundings, answer }: Counting) {
+  const fence = answering<NonNullable<Parameters<typeof openSource>[0]["fence"]>>(answer);
+  const woken = { state, failures: [], undone: [], memory: sourceMemory };
+  return openSource(
+    { ...surroundings, fence },
+    { identity, limits: defaultLimits, deadlines, policy, woken },
+    answering<SourceGuest>(answer),
+    answering<SettlingPeer>(answer),
+    null,
+  ).actor;
+}
+
+function destinationIn(state: string, { surroundings, answer }: Counting) {
+  const fence = answering<NonNullable<Parameters<typeof openDestination>[0]["fence"]>>(answer);
+  const memory: DestinationMemory = { prepared, memory: "partly", postcopy: "announced" };
+  const woken = { state, failures: [], undone: [], memory };
+  return openDestination(
+    { ...surroundings, fence },
+    { identity, guest: fencedGuest, deadlines, woken },
+    answering<DestinationGuest>(answer),
+    null,
+  ).actor;
+}
+
+type Side = "source" | "destination";
+const states: Record<Side, string[]> = {
+  source: namedStatesOf(sourceMachine).map(nameOf),
+  destination: namedStatesOf(destinationMachine).map(nameOf),
+};
+const actorIn = { source: sourceIn, destination: destinationIn };
+
+/** The state of the last record, and where the machine is. */
+function lastState(records: readonly JournalRecord[]): string {
+  const last = records.findLast((record) => record.kind === "state");
+  if (last?.kind !== "state") throw new Error("no state was recorded");
+  return last.state;
+}
+
+describe.each(["source", "destination"] as const)("the story of a %s", (side) => {
+  test.each(Object.entries(answersOf))(
+    "does not grow with each attempt that is answered with %s",
+    async (_, answer) => {
+      const lengths = await Promise.all(
+        states[side].map(async (state) => {
+          const story = counting(answer);
+          const actor = actorIn[side](state, story);
+          actor.start();
+          await story.attempts();
+          const now = stateName(actor.getSnapshot());
+          actor.stop();
+          expect(placeOf(side, lastState(story.records)), "a restarted engine goes on there").toBe(
+            placeOf(side, now),
+          );
+          return { state, attempts: story.calls.length, records: story.records.length };
+        }),
+      );
+      expect(lengths.filter(({ records }) => records >= few)).toEqual([]);
+      if (side === "source") expect(lengths.some(({ attempts }) => attempts >= many)).toBe(true);
+    },
+  );
+
+  test("does not grow with each question that is not answered yet", async () => {
+    const lengths = await Promise.all(
+      states[side].map(async (state) => {
+        const story = counting(() => unknown("no answer"));
+        const actor = actorIn[side](state, story);
+        actor.start();
+        await turn();
+        for (let count = 0; count < many && actor.getSnapshot().status === "active"; count += 1) {
+          if (side === "source") {
+            actor.send({ type: "person.aborted" } as never);
+            actor.send({ type: "coordinator.confirmCancelledAsked" } as never);
+          } else {
+            actor.send({ type: "source.asked" } as never);
+            actor.send({ type: "coordinator.finishAsked" } as never);
+          }
+          await turn();
+        }
+        actor.stop();
+        return { state, records: story.records.length };
+      }),
+    );
+    expect(lengths.filter(({ records }) => records >= 2 * few)).toEqual([]);
+  });
+});
+
+test("a source whose destination cannot say who runs the guest has that in its story, and goes on asking after a restart", async () => {
+  const story = counting((name) => (name === "settle" ? done("undecidable") : unknown("no answer")));
+  const actor = sourceIn("handedOver", story);
+  actor.start();
+  actor.send({ type: "coordinator.confirmCancelledAsked" });
+  await story.attempts();
+  actor.stop();
+  const written = story.records.flatMap((record) => (record.kind === "state" ? [record.state] : []));
+  expect(written).toEqual(["handedOver", "settling.asking", "settling.undecided"]);
+  const later = counting((name) => done(name === "settle" ? "refused" : null));
+  const next = sourceIn(lastState(story.records), later);
+  next.start();
+  await later.attempts();
+  expect(later.calls[0]).toBe("settle");
+  expect(next.getSnapshot().output?.outcome).toBe("stayed");
+  expect(later.records.map((record) => (record.kind === "state" ? record.state : record.kind))).toEqual([
+    "settling.asking",
+    "restoring.trying",
+    "takingBack.asking",
+    "stayed",
+  ]);
+});
+
+test("the states that follow something learned are written again, so that the story ends in the state that is", async () => {
+  const story = counting((name) => done(name === "inquire" ? "sending" : null));
+  const actor = sourceIn("precopying", story);
+  actor.start();
+  await story.attempts();
+  for (const bandwidthMiBps of [100, 200, 300]) {
+    actor.send({ type: "person.tuned", limits: { bandwidthMiBps } });
+    await story.attempts();
+    expect(lastState(story.records)).toBe(stateName(actor.getSnapshot()));
+    expect(lastState(story.records)).toContain("limits.told");
+  }
+  const learned = story.records.flatMap((record) =>
+    record.kind === "state" && record.learned.limits ? [record.learned.limits.bandwidthMiBps] : [],
+  );
+  expect(learned).toEqual([100, 200, 300]);
+  actor.stop();
+});
+
+test("what a side learns while it tries again is written, however often the state was written before", async () => {
+  const settling = counting(() => unknown("no answer"));
+  const asked = sourceIn("settling", settling);
+  asked.start();
+  await settling.attempts();
+  asked.send({ type: "operator.adopted" });
+  await turn();
+  const restoring = settling.records.find(
+    (record) => record.kind === "state" && record.state.startsWith("restoring"),
+  );
+  expect(restoring).toMatchObject({ because: [{ message: expect.stringContaining("an operator said") }] });
+  asked.stop();
+});
+
+test("a coordinator records that an abort is not under way any more: a restart does not abort again", async () => {
+  const story = counting((name) => unknown(name));
+  const answers = { aborts: 0 };
+  const source: SourcePeer = {
+    ...answering<SourcePeer>(story.answer),
+    begin: async () => done(guest),
+    perform: () => new Promise(() => {}),
+    abort: async () => {
+      answers.aborts += 1;
+      return answers.aborts % many === 0 ? done({ accepted: false, why: "too late" }) : unknown("no answer");
+    },
+  };
+  const destination: DestinationPeer = {
+    ...answering<DestinationPeer>(story.answer),
+    prepare: async () => done(prepared),
+  };
+  const actor = openCoordinator(story.surroundings, { identity, deadlines }, source, destination);
+  actor.start();
+  const isMoving = () => stateName(actor.getSnapshot()) === "performing.moving";
+  while (!isMoving()) await turn();
+  for (let abort = 0; abort < 2; abort += 1) {
+    actor.send({ type: "person.aborted" });
+    while (!isMoving()) await turn();
+    expect(lastState(story.records)).toBe("performing.moving");
+  }
+  expect(answers.aborts).toBe(2 * many);
+  expect(story.records.length).toBeLessThan(few);
+  actor.stop();
+});

@@ -1,0 +1,133 @@
+// One page over several processes: an inspector that follows the inspectors of others.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { isRecord } from "../../../src/effects/trace.js";
+import { Hub } from "../../../src/inspector/server/hub.js";
+import { serveInspector } from "../../../src/inspector/server/serve.js";
+import { followInspector } from "../../../src/inspector/story/remote-source.js";
+import { ToldWorld } from "../../../src/simulator/traced-world.js";
+
+/** What a migration in the simulated world told of one side, as its process would see it. */
+function seenBy(side: string) {
+  const told = new ToldWorld(0, {});
+  for (let move = told.moves().find((it) => it.rare === undefined); move !== undefined; ) {
+    told.take(move);
+    move = told.moves().find((it) => it.rare === undefined);
+  }
+  return told.entries
+    .filter((it) => it.kind !== "move")
+    .filter((it) => it.side === side || (side === "source" && it.side === "coordinator"));
+}
+
+test("both hosts of a migration are on one page, also after a connection was lost", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "follow-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const hubs = { source: new Hub(), destination: new Hub() };
+  const socket = join(directory, "inspector.sock");
+  let source = await serveInspector({ hub: hubs.source });
+  const destination = await serveInspector({ hub: hubs.destination, socket });
+  const port = Number(new URL(source.url).port);
+  onTestFinished(async () => {
+    await source.close();
+    await destination.close();
+  });
+  const [here, there] = [seenBy("source"), seenBy("destination")];
+  const half = Math.floor(here.length / 2);
+  for (const it of here.slice(0, half)) hubs.source.observe(it);
+  for (const it of there) hubs.destination.observe(it);
+
+  const both = new Hub();
+  const said: string[] = [];
+  const followings = [source.url, destination.url].map((url) =>
+    followInspector(url, both.observe, (it) => said.push(it)),
+  );
+  onTestFinished(() => {
+    for (const it of followings) it.stop();
+  });
+  const { migrationId = "" } = here[0] ?? {};
+  const count = () => both.entries(migrationId, 0)?.entries.length ?? 0;
+  await expect.poll(count).toBe(half + there.length);
+
+  await source.close();
+  for (const it of here.slice(half)) hubs.source.observe(it);
+  source = await serveInspector({ hub: hubs.source, port });
+  await expect.poll(count).toBe(here.length + there.length);
+  expect(said.join(), "it is told that the connection was lost").toContain("it is tried again");
+  const [summary] = both.summaries();
+  expect(summary).toMatchObject({
+    states: { source: "left", coordinator: "ended", destination: "arrived" },
+    ended: true,
+  });
+  const ofSource = both.entries(migrationId, 0)?.entries.filter((it) => it.side === "source" && isRecord(it));
+  expect(ofSource, "each once, in order").toEqual(here.filter((it) => it.side === "source" && isRecord(it)));
+});
+
+test("what is no inspector's address is refused", () => {
+  expect(() =>
+    followInspector(
+      "qemu:///system",
+      () => {},
+      () => {},
+    ),
+  ).toThrow("is no inspector's address");
+});
+
+test("a hub lets go of old lines first, and says how many", () => {
+  const hub = new Hub({ mostEntries: 100 });
+  const line = {
+    kind: "line",
+    migrationId: "m",
+    side: "source",
+    monitor: "main",
+    direction: "sent",
+    text: "",
+  } as const;
+  for (let atMs = 0; atMs < 300; atMs += 1) {
+    hub.observe({ ...line, atMs });
+    if (atMs % 50 === 0)
+      hub.observe({
+        ...{ kind: "state", migrationId: "m", side: "source", atMs, state: `s${atMs}`, event: "e" },
+        ...{ because: [], undone: [], learned: {} },
+      });
+  }
+  const page = hub.entries("m", 0);
+  expect(page?.entries.filter((it) => it.kind === "state").length, "records are all kept").toBe(6);
+  expect(page?.entries.length).toBeLessThanOrEqual(101);
+  expect(page?.next).toBe((page?.entries.length ?? 0) + (page?.forgotten ?? 0));
+  expect(page?.next).toBe(306);
+});
+
+test("a hub lets go of old calls when nothing else is left, and keeps every record", () => {
+  const hub = new Hub({ mostEntries: 100 });
+  const source = { migrationId: "m", side: "source", call: 1, place: "settle" } as const;
+  for (let atMs = 0; atMs < 500; atMs += 1) {
+    if (atMs % 100 === 0)
+      hub.observe({
+        ...{ kind: "state", migrationId: "m", side: "source", atMs, state: `s${atMs}`, event: "e" },
+        ...{ because: [], undone: [], learned: {} },
+      });
+    hub.observe({ kind: "call", ...source, atMs });
+    hub.observe({ kind: "answer", ...source, atMs, answer: "unknown", says: "" });
+  }
+  const page = hub.entries("m", 0);
+  expect(page?.entries.filter((it) => it.kind === "state").length).toBe(5);
+  expect(page?.entries.length).toBeLessThanOrEqual(101);
+});
+
+test("a hub keeps what is under way, and the newest of what has ended", () => {
+  const hub = new Hub({ mostEnded: 3 });
+  const state = (migrationId: string, name: string) =>
+    hub.observe({
+      ...{ kind: "state", migrationId, side: "source", atMs: 0, state: name, event: "e" },
+      ...{ because: [], undone: [], learned: {} },
+    });
+  state("open", "precopying");
+  for (let id = 0; id < 10; id += 1) state(`ended-${id}`, "left");
+  const kept = hub.summaries().map((it) => it.migrationId);
+  expect(kept).toContain("open");
+  expect(kept).toContain("ended-9");
+  expect(kept.length).toBeLessThanOrEqual(5);
+});

@@ -1,0 +1,238 @@
+// What the inspector says of a story, held against the simulated world, which knows the truth: who runs the guest, what the
+// parties have said to one another, whether the guarantees hold.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Guarantees } from "../../../src/inspector/story/guarantees.js";
+import { Exchange, fateOf } from "../../../src/inspector/story/message-sequence.js";
+import { type Entry, Timeline } from "../../../src/inspector/story/moment.js";
+import { whoRuns } from "../../../src/inspector/story/who-runs.js";
+import { destinationMachine } from "../../../src/machines/destination/machine.js";
+import { metaOf, namedStatesOf, nameOf } from "../../../src/machines/shared/walk.js";
+import { sourceMachine } from "../../../src/machines/source/machine.js";
+import { defaultPolicy } from "../../../src/protocol/unreachable-policy.js";
+import { ToldWorld } from "../../../src/simulator/traced-world.js";
+import type { WorldOptions } from "../../../src/simulator/world.js";
+
+const worlds: readonly WorldOptions[] = [
+  {},
+  { peerToPeer: true },
+  { storage: true, postcopy: true },
+  { policy: { ...defaultPolicy, whenUnreachable: "fence" } },
+];
+
+function walk(faults: number, picks: readonly number[], options: WorldOptions): ToldWorld {
+  const told = new ToldWorld(faults, options);
+  for (const pick of picks) {
+    const moves = told.moves();
+    expect(new Set(moves.map((it) => it.name)).size, "a move is known by its name").toBe(moves.length);
+    const move = moves[pick % Math.max(1, moves.length)];
+    if (move === undefined) break;
+    told.take(move);
+  }
+  return told;
+}
+
+/** To the end, without more faults. */
+function settle(told: ToldWorld): void {
+  const fired = new Map<string, number>();
+  for (let turn = 0; turn < 1000; turn += 1) {
+    const fair = told.moves().filter((it) => !it.fault && it.rare !== "person");
+    const turns = (it: { name: string }) => fired.get(it.name) ?? 0;
+    const move = fair.find((it) => it.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
+    if (move === undefined) return;
+    if (move.rare !== undefined) fired.set(move.name, turns(move) + 1);
+    told.take(move);
+  }
+}
+
+const saidAt = (timeline: Timeline) => {
+  const { sides, guestWas } = timeline.at(timeline.entries.length);
+  return whoRuns({
+    source: sides.source?.state ?? null,
+    destination: sides.destination?.state ?? null,
+    guestWas,
+  });
+};
+
+const picks = fc.array(fc.nat(20_159), { maxLength: 80, size: "max" });
+
+describe("every state of the machines", () => {
+  test.each([sourceMachine, destinationMachine])("of the $id says how the guest stands", (machine) => {
+    const silent = namedStatesOf(machine).filter((state) => metaOf(state).guest === undefined);
+    expect(silent.map(nameOf)).toEqual([]);
+  });
+});
+
+describe.each(worlds)("a world with %j", (options) => {
+  test("who runs the guest is never said of the wrong side, and said rightly in the end", () => {
+    fc.assert(
+      fc.property(fc.nat(2), picks, (faults, chosen) => {
+        const told = walk(faults, chosen, options);
+        const timeline = new Timeline(told.entries);
+        const { qemuS, qemuD } = told.world.state;
+        const runsHere = qemuS.alive && qemuS.cpu === "running";
+        const runsThere = qemuD.alive && qemuD.cpu === "running";
+        const { runs } = saidAt(timeline);
+        if (runs === "source") expect(runsThere, "it runs at the destination").toBe(false);
+        if (runs === "destination") expect(runsHere, "it runs at the source").toBe(false);
+
+        settle(told);
+        const { state } = told.world;
+        // A machine that has ended hears of no death any more.
+        if (state.qemuDied) return;
+        const really = {
+          source: state.qemuS.alive && state.qemuS.cpu === "running",
+          destination: state.qemuD.alive && state.qemuD.cpu === "running",
+        };
+        const end = saidAt(new Timeline(told.entries));
+        if (end.runs === "source" || end.runs === "destination")
+          expect(really[end.runs], end.says).toBe(true);
+        else expect(really, end.says).toEqual({ source: false, destination: false });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("no guarantee is said to be broken, and each that was open is closed in the end", () => {
+    fc.assert(
+      fc.property(fc.nat(2), picks, (faults, chosen) => {
+        const told = walk(faults, chosen, options);
+        settle(told);
+        const timeline = new Timeline();
+        const guarantees = new Guarantees();
+        for (const entry of told.entries) {
+          timeline.push(entry);
+          guarantees.push(entry, timeline.at(timeline.entries.length));
+        }
+        const end = timeline.at(timeline.entries.length);
+        const verdicts = guarantees.verdicts(end);
+        expect(verdicts.filter((it) => it.holds === "no")).toEqual([]);
+        const clientDied = told.world.state.coordinatorDied;
+        if (!clientDied) expect(verdicts.filter((it) => it.holds === "open")).toEqual([]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("messages are read off the records alone as they are off the calls", () => {
+    fc.assert(
+      fc.property(picks, (chosen) => {
+        const told = walk(0, chosen, options);
+        const [all, records] = [new Exchange(), new Exchange()];
+        for (const entry of told.entries) {
+          all.push(entry);
+          if (entry.kind === "opened" || entry.kind === "state") records.push(entry);
+        }
+        const short = (it: Exchange) =>
+          it.messages.filter((message) => message.from === "coordinator").map((message) => message.says);
+        expect(short(records)).toEqual(short(all));
+        expect(all.messages.filter((it) => fateOf(it) === "lost" || fateOf(it) === "answer lost")).toEqual(
+          [],
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+test.each([
+  ["askingBack.asking", "settle"],
+  ["losing.asking", "takeBack"],
+  ["tellingStuck.asking", "takeBack"],
+  ["precopying(convergence.watching, limits.told, watchdog.watching, postcopy.announcing)", "announce"],
+])("a source in %s is shown to ask", (state, question) => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
+  exchange.push({ kind: "state", ...at, side: "source", state });
+  expect(exchange.messages.map((message) => message.question)).toEqual([question]);
+});
+
+test("the answer to a question that was asked again without a record is shown", () => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {} };
+  const answered = "xstate.done.actor.settle";
+  const told = [
+    ["settling.asking", "coordinator.confirmCancelledAsked"],
+    ["settling.waiting", answered],
+    ["killing.trying", answered],
+  ] as const;
+  for (const [state, event] of told) exchange.push({ kind: "state", ...at, side: "source", state, event });
+  expect(exchange.messages.map(({ question, answer }) => [question, answer])).toEqual([
+    ["settle", "unknown"],
+    ["settle", "done"],
+  ]);
+});
+
+test("an abort that the coordinator puts to the source is shown beside its Perform", () => {
+  const exchange = new Exchange();
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
+  exchange.push({ kind: "state", ...at, side: "coordinator", state: "performing.moving" });
+  exchange.push({ kind: "state", ...at, side: "coordinator", state: "performing.aborting" });
+  expect(exchange.messages.map((message) => message.question)).toEqual(["askPerform", "askAbort"]);
+  expect(exchange.messages.map((message) => fateOf(message))).toEqual(["asked", "asked"]);
+});
+
+test("the failures that a simulated story tells are its own, whatever was played before", () => {
+  const story = (name: string) => {
+    const told = new ToldWorld(1, {});
+    for (;;) {
+      const calm = told.moves().filter((it) => !it.fault && it.rare === undefined);
+      const move = told.moves().find((it) => it.name === name) ?? calm[0];
+      if (move === undefined) break;
+      told.take(move);
+    }
+    return told.entries.flatMap((it) => (it.kind === "state" ? it.because : [])).map((it) => it.code);
+  };
+  const unanswered = story("source.start never happens, no answer");
+  expect(story("source.start fails")).not.toContain("unanswered");
+  expect(unanswered).toContain("unanswered");
+  expect(story("source.start never happens, no answer")).toEqual(unanswered);
+});
+
+describe("a broken guarantee is seen", () => {
+  const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "" };
+  const state = (side: "source" | "destination", name: string): Entry => ({
+    kind: "state",
+    ...at,
+    side,
+    state: name,
+  });
+  const verdictsOf = (...entries: readonly Entry[]) => {
+    const timeline = new Timeline();
+    const guarantees = new Guarantees();
+    for (const entry of entries) {
+      timeline.push(entry);
+      guarantees.push(entry, timeline.at(timeline.entries.length));
+    }
+    const end = timeline.at(timeline.entries.length);
+    return guarantees.verdicts(end).filter((it) => it.holds === "no");
+  };
+
+  test("two copies run", () => {
+    const broken = verdictsOf(state("source", "precopying"), state("destination", "arrived"));
+    expect(broken).toContainEqual(expect.objectContaining({ name: "G1", at: 1 }));
+  });
+
+  test("the source runs after the destination has", () => {
+    const broken = verdictsOf(
+      ...[state("source", "handedOver"), state("destination", "arrived"), state("destination", "lost")],
+      state("source", "unmirroring"),
+    );
+    expect(broken).toContainEqual(expect.objectContaining({ name: "G3", at: 3 }));
+  });
+
+  test("the source is ended before the destination has taken the guest", () => {
+    const broken = verdictsOf(state("destination", "received"), state("source", "killing"));
+    expect(broken).toContainEqual(expect.objectContaining({ name: "G3", at: 1 }));
+  });
+
+  test("nobody runs the guest, and nobody's QEMU has died", () => {
+    const broken = verdictsOf(state("source", "left"), state("destination", "refused"));
+    expect(broken).toContainEqual(expect.objectContaining({ name: "G2" }));
+  });
+
+  test("a guest has stayed, and nobody says why", () => {
+    expect(verdictsOf(state("source", "stayed"))).toContainEqual(expect.objectContaining({ name: "G7" }));
+  });
+});

@@ -1,0 +1,359 @@
+// Checks G1, G3 and G5 on the machines as they are written: every state, every event, every edge.
+
+import { describe, expect, test } from "vitest";
+import type { AnyStateMachine, AnyStateNode, StateValue } from "xstate";
+import { coordinatorMachine } from "../../../src/machines/coordinator/machine.js";
+import { destinationMachine } from "../../../src/machines/destination/machine.js";
+import {
+  edgesOf,
+  isLeaf,
+  isPassing,
+  metaOf,
+  namedStatesOf,
+  nameOf,
+  nodesOf,
+  overviewOf,
+  pathOf,
+  stateName,
+  statesOf,
+  tagsOf,
+  topOf,
+} from "../../../src/machines/shared/walk.js";
+import { sourceMachine } from "../../../src/machines/source/machine.js";
+import { phaseMayFollow, phases } from "../../../src/protocol/job-phases.js";
+import { isPeerQuestion, questionTable } from "../../../src/protocol/questions.js";
+
+const sourceEvents = [
+  "coordinator.performAsked",
+  "coordinator.confirmAsked",
+  "coordinator.confirmCancelledAsked",
+  "person.aborted",
+  "person.tuned",
+  "person.postcopyAsked",
+  "operator.adopted",
+  "operator.released",
+  "monitor.stopped",
+  "monitor.suspended",
+  "monitor.diskFailed",
+  "monitor.mirrored",
+  "monitor.mirrorFailed",
+  "monitor.resumed",
+  "monitor.progressed",
+  "monitor.preSwitchover",
+  "monitor.postcopy",
+  "monitor.postcopyPaused",
+  "monitor.completed",
+  "monitor.cancelled",
+  "monitor.failed",
+  "process.exited",
+  "policy.postcopyDue",
+];
+const destinationEvents = [
+  "coordinator.finishAsked",
+  "coordinator.finishCancelledAsked",
+  "source.asked",
+  "source.yielded",
+  "source.announced",
+  "source.handedOver",
+  "source.reconnectAsked",
+  "operator.destroyed",
+  "monitor.active",
+  "monitor.postcopy",
+  "monitor.postcopyPaused",
+  "monitor.completed",
+  "monitor.failed",
+  "monitor.resumed",
+  "monitor.stopped",
+  "process.exited",
+];
+const machines: [string, AnyStateMachine, string[]][] = [
+  ["source", sourceMachine, sourceEvents],
+  ["destination", destinationMachine, destinationEvents],
+  ["coordinator", coordinatorMachine, ["person.aborted"]],
+];
+
+/** Older engines have written these; a restarted engine goes on from them. */
+const inStoriesOfVersion3 = {
+  source:
+    "recovering beginning doubting begun mirroring starting precopying pausing endingMirrors switchingOver handingOver serving reconnecting reviving askingBack abandoning handedOver settling yielding killing cancelling rescuing restoring unmirroring takingBack losing tellingStuck left stayed lost stuck".split(
+      " ",
+    ),
+  destination:
+    "recovering preparing listening receiving completing receivingPostcopy runnable entrusted received claiming disclaiming taking resuming landing fetching orphaned refusing endingUnrecorded killing arrived refused lost stuck leftBehind".split(
+      " ",
+    ),
+};
+
+describe.each(machines)("the %s's machine", (_, machine, events) => {
+  const leaves = statesOf(machine).filter(isLeaf);
+
+  test("says in every state what it does with every event", () => {
+    const silent = leaves
+      .filter((it) => !isPassing(it))
+      .flatMap((leaf) =>
+        events
+          .filter((event) => !pathOf(leaf).some((node) => node.ownEvents.includes(event)))
+          .map((event) => `${nameOf(leaf)} says nothing about ${event}`),
+      );
+    expect(silent).toEqual([]);
+  });
+
+  test("knows no event but those of its table", () => {
+    const known = [machine.root, ...statesOf(machine)].flatMap((node) => node.ownEvents);
+    const strange = known.filter((event) => !event.startsWith("xstate.") && !events.includes(event));
+    expect(strange).toEqual([]);
+  });
+
+  test("leaves every waiting state in time: by a timer, or by an effect that has a deadline (G5)", () => {
+    const isTimed = (node: AnyStateNode): boolean =>
+      node.after.length > 0 || node.invoke.length > 0 || node.always !== undefined;
+    const isTimedBelow = (node: AnyStateNode): boolean =>
+      isTimed(node) ||
+      (Object.values(node.states).length > 0 && Object.values(node.states).every(isTimedBelow));
+    const timeless = leaves.filter((leaf) => {
+      const path = pathOf(leaf).filter((node) => node !== machine.root);
+      // Of regions side by side one is enough.
+      const beside = path.filter((it) => it.type === "parallel").flatMap((it) => Object.values(it.states));
+      return ![...path, ...beside].some((it) => isTimed(it) || (beside.includes(it) && isTimedBelow(it)));
+    });
+    expect(timeless.map(nameOf)).toEqual([]);
+  });
+
+  test("can be left from every state towards an end", () => {
+    const edges = edgesOf(machine);
+    const ends = new Set(
+      statesOf(machine)
+        .filter((it) => it.type === "final")
+        .map(topOf),
+    );
+    const reaching = new Set(ends);
+    for (let before = -1; before !== reaching.size; ) {
+      before = reaching.size;
+      for (const { from, target } of edges) if (reaching.has(topOf(target))) reaching.add(topOf(from));
+    }
+    expect(
+      statesOf(machine)
+        .map(topOf)
+        .filter((it) => !reaching.has(it)),
+    ).toEqual([]);
+  });
+
+  test("never takes libvirt's job phase backwards", () => {
+    const backwards = edgesOf(machine).filter(({ from, target }) => {
+      const [a, b] = [metaOf(from).phase, metaOf(target).phase];
+      return a !== undefined && b !== undefined && !phaseMayFollow(a, b);
+    });
+    expect(
+      backwards.map(({ from, event, target }) => `${nameOf(from)} --${event}--> ${nameOf(target)}`),
+    ).toEqual([]);
+  });
+});
+
+describe("the point of no return", () => {
+  const past = statesOf(sourceMachine)
+    .filter((it) => tagsOf(it).includes("pointOfNoReturn"))
+    .map(nameOf);
+  const isPast = (name: string) => past.includes(name.split(".")[0] ?? "");
+
+  test("is a state, and handedOver is one", () => {
+    expect(past).toContain("handedOver");
+  });
+
+  test("is left for the source's own guest only when the destination has refused, or an operator decides (G1, G3)", () => {
+    const harmless = ["left", "lost", "stuck"];
+    const back = edgesOf(sourceMachine).filter(
+      ({ from, target }) =>
+        isPast(nameOf(from)) && !isPast(nameOf(target)) && !harmless.includes(topOf(target)),
+    );
+    const guardOf = new Map(
+      back.map(({ from, event, target, guard }) => [
+        `${nameOf(from)} --${event}--> ${nameOf(target)}`,
+        guard as (it: unknown) => boolean,
+      ]),
+    );
+    expect([...guardOf.keys()].toSorted()).toEqual([
+      "askingBack --operator.adopted--> restoring",
+      "askingBack.asking --xstate.done.actor.settle--> restoring",
+      "handingOver --operator.adopted--> cancelling",
+      "handingOver.asking --xstate.done.actor.handOver--> cancelling",
+      "settling --operator.adopted--> restoring",
+      "settling --xstate.after.patience.source.handover.settling--> restoring",
+      "settling.asking --xstate.done.actor.settle--> restoring",
+      "settling.fencing --xstate.done.actor.fence--> restoring",
+    ]);
+    // This is the policy that an operator has chosen by its name, unsafe.
+    expect(guardOf.get("settling --xstate.after.patience.source.handover.settling--> restoring")).toEqual({
+      type: "policyIs",
+      params: "resume",
+    });
+    const refusals = ["settling", "askingBack"].map(
+      (it) => `${it}.asking --xstate.done.actor.settle--> restoring`,
+    );
+    const handOver = "handingOver.asking --xstate.done.actor.handOver--> cancelling";
+    const settled = [...refusals, handOver].map((it) => guardOf.get(it));
+    const fenced = guardOf.get("settling.fencing --xstate.done.actor.fence--> restoring");
+    const answered = (output: object) => ({ event: { output } });
+    for (const it of settled) {
+      expect(it?.(answered({ kind: "done", value: "refused" }))).toBe(true);
+      expect(it?.(answered({ kind: "done", value: "taken" }))).toBe(false);
+    }
+    expect(fenced?.(answered({ kind: "done", value: null }))).toBe(true);
+    for (const kind of ["failed", "unknown"]) {
+      for (const it of settled) expect(it?.(answered({ kind, cause: { message: "" } }))).toBe(false);
+      expect(fenced?.(answered({ kind, cause: { message: "" } }))).toBe(false);
+    }
+  });
+
+  test("lets the source be killed only after the destination has taken the guest, or an operator decides (G3)", () => {
+    const towardsKill = edgesOf(sourceMachine).filter(
+      ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
+    );
+    expect(towardsKill.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
+      "askingBack --operator.released",
+      "handedOver --coordinator.confirmAsked",
+      "handingOver --operator.released",
+      // Post-copy has lost its connection, and the destination has all of the memory already.
+      "reconnecting.asking --xstate.done.actor.reconnect",
+      "settling --coordinator.confirmAsked",
+      "settling --operator.released",
+      "settling.asking --xstate.done.actor.settle",
+      // Where it was already, before the engine was restarted.
+      "waking --",
+    ]);
+  });
+
+  test("is not reached by the death of a QEMU that a restarted source has not asked: its guest may have gone on (G4)", () => {
+    const ends = edgesOf(sourceMachine).filter(
+      ({ from, event }) => topOf(from) === "recovering" && event === "process.exited",
+    );
+    expect(ends.map(({ target }) => topOf(target))).toEqual(["losing"]);
+  });
+
+  test("lets a source in post-copy be ended only after the destination has taken the guest (G3)", () => {
+    const abandons = edgesOf(sourceMachine).filter(
+      ({ from, target }) => topOf(target) === "abandoning" && topOf(from) !== "abandoning",
+    );
+    expect(abandons.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
+      "askingBack.asking --xstate.done.actor.settle",
+      "waking --",
+    ]);
+    const settled = abandons.find(({ from }) => topOf(from) === "askingBack")?.guard as (
+      it: unknown,
+    ) => boolean;
+    expect(settled({ event: { output: { kind: "done", value: "taken" } } })).toBe(true);
+    expect(settled({ event: { output: { kind: "done", value: "refused" } } })).toBe(false);
+  });
+
+  test("is refused aloud only when the refusal is durable, or the copy is gone", () => {
+    const aloud = statesOf(destinationMachine).filter(
+      (it) => tagsOf(it).includes("refused") && nameOf(it) === topOf(it),
+    );
+    expect(aloud.map(nameOf).toSorted()).toEqual(["killing", "leftBehind", "refused"]);
+    const towards = edgesOf(destinationMachine).filter(
+      ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
+    );
+    expect(towards.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
+      "refusing.trying --xstate.done.actor.recordRefusal",
+      // Where it was already, before the engine was restarted.
+      "waking --",
+    ]);
+  });
+
+  test("has no way back at the destination once it has refused", () => {
+    const edges = edgesOf(destinationMachine).filter(({ from }) =>
+      ["refusing", "endingUnrecorded", "killing"].includes(topOf(from)),
+    );
+    const elsewhere = edges.map(({ target }) => topOf(target));
+    expect(new Set(elsewhere)).toEqual(
+      new Set(["refusing", "endingUnrecorded", "killing", "refused", "leftBehind", "stuck"]),
+    );
+  });
+});
+
+test("job phases carry libvirt's numbers", () => {
+  expect(phases).toMatchObject({
+    begin3: 2,
+    perform3: 3,
+    perform3_done: 4,
+    confirm3_cancelled: 5,
+    confirm3: 6,
+    prepare: 7,
+    finish3: 9,
+  });
+});
+
+describe("the groups of a machine", () => {
+  test.each([
+    [sourceMachine, 25],
+    [destinationMachine, 15],
+  ])("leave the top level of the $id readable", (machine, most) => {
+    expect(overviewOf(machine).length).toBeLessThanOrEqual(most);
+  });
+
+  test.each([sourceMachine, destinationMachine, coordinatorMachine])(
+    "are no part of the names that are recorded of the $id: each name stands for one state",
+    (machine) => {
+      const names = nodesOf(machine).map(nameOf);
+      expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+      for (const node of statesOf(machine).filter(isLeaf)) {
+        const above = node.path.slice(0, -1);
+        const value = above.reduceRight<StateValue>((inner, key) => ({ [key]: inner }), node.key);
+        expect(stateName({ value, machine })).toBe(nameOf(node));
+      }
+    },
+  );
+});
+
+test("a story of version 3 is understood: each name of a state that it can hold is known", () => {
+  expect(namedStatesOf(sourceMachine).map(nameOf)).toEqual(
+    expect.arrayContaining(inStoriesOfVersion3.source),
+  );
+  expect(namedStatesOf(destinationMachine).map(nameOf)).toEqual(
+    expect.arrayContaining(inStoriesOfVersion3.destination),
+  );
+});
+
+test("every question of one side to another becomes an event that the side that is asked knows", () => {
+  const known = { source: sourceEvents, destination: destinationEvents };
+  const strange = Object.values(questionTable).filter(
+    ({ to, event }) => event !== null && !known[to].includes(event),
+  );
+  expect(strange).toEqual([]);
+  const asked = [sourceMachine, coordinatorMachine]
+    .flatMap((machine) => nodesOf(machine).flatMap((node) => node.invoke.map(({ id }) => id)))
+    .filter(isPeerQuestion);
+  expect(new Set(asked)).toEqual(new Set(Object.keys(questionTable)));
+});
+
+test("a restarted engine goes on in the state that was recorded, but where QEMU has to be asked or an effect repeated", () => {
+  const elsewhere = (machine: AnyStateMachine) =>
+    namedStatesOf(machine)
+      .map((state) => [state.key, metaOf(state).rehydratesAs ?? state.key] as const)
+      .filter(([recorded, goesOnIn]) => recorded !== goesOnIn)
+      .map(([recorded, goesOnIn]) => `${recorded}: ${goesOnIn}`);
+  expect(elsewhere(sourceMachine).toSorted()).toEqual([
+    "doubting: beginning",
+    "endingMirrors: recovering",
+    "handingOver: reviving",
+    "pausing: recovering",
+    "precopying: recovering",
+    "reconnecting: reviving",
+    "rescuing: cancelling",
+    "serving: reviving",
+    "starting: recovering",
+    "switchingOver: recovering",
+  ]);
+  expect(elsewhere(destinationMachine).toSorted()).toEqual([
+    "completing: recovering",
+    "endingUnrecorded: refusing",
+    "entrusted: recovering",
+    "landing: resuming",
+    "listening: recovering",
+    "preparing: refusing",
+    "received: recovering",
+    "receiving: recovering",
+    "receivingPostcopy: recovering",
+    "runnable: recovering",
+    "taking: resuming",
+  ]);
+});

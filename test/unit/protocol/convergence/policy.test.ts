@@ -1,0 +1,339 @@
+// Checks the forecast and the convergence policy as decisions, and G5 for policies by a model of a memory stream.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  type Course,
+  describeForecast,
+  forecast,
+  forecastBefore,
+  noCourse,
+  observe,
+} from "../../../../src/protocol/convergence/forecast.js";
+import { defaultLimits, type Progress } from "../../../../src/protocol/convergence/limits.js";
+import {
+  autoConvergePolicy,
+  type ConvergencePolicy,
+  dueMeasures,
+  type Measure,
+  postcopyAfterPrecopyPolicy,
+  take,
+  timeoutPolicy,
+} from "../../../../src/protocol/convergence/policy.js";
+import {
+  checkConvergencePolicy,
+  isConvergencePolicy,
+} from "../../../../src/protocol/convergence/validate.js";
+import { type GuestModel, playPolicy } from "../../../../src/simulator/play-policy.js";
+
+const mebi = 2 ** 20;
+/** Its end. */
+const told = (story: readonly string[]) => story.slice(-40).join("\n");
+
+const report = (change: Partial<Progress>): Progress => ({
+  transferredBytes: 0,
+  remainingBytes: 64 * mebi,
+  totalBytes: 64 * mebi,
+  dirtyBytesPerSecond: 0,
+  bandwidthBytesPerSecond: 20 * mebi,
+  pass: 1,
+  expectedDowntimeMs: null,
+  disks: null,
+  elapsedMs: 0,
+  ...change,
+});
+
+/** Passes of a second each, at 20 MiB/s, that begin with so many MiB. */
+const passes = (...mebibytes: number[]): Course =>
+  mebibytes
+    .flatMap((it, index) =>
+      [0, 500].map((ms) =>
+        report({
+          pass: index + 1,
+          elapsedMs: index * 1000 + ms,
+          transferredBytes: (index * 1000 + ms) * 20 * 1024,
+          remainingBytes: (it - ms / 50) * mebi,
+          dirtyBytesPerSecond: index === 0 ? 0 : it * mebi,
+        }),
+      ),
+    )
+    .reduce(observe, noCourse);
+
+describe("a forecast", () => {
+  test("is not known before anything is sent, nor before the first pass has shown a dirty rate", () => {
+    expect(forecast(noCourse, defaultLimits)).toEqual({ kind: "unknown", why: "nothing has been sent yet" });
+    const first = passes(64);
+    expect(forecast(first, defaultLimits)).toMatchObject({ kind: "unknown" });
+    expect(describeForecast(forecast(first, defaultLimits))).toBe(
+      "not known yet: the dirty rate is not known before the first pass ends",
+    );
+  });
+
+  test("uses a dirty rate that was measured before, in the first pass", () => {
+    const first = passes(64);
+    expect(forecast(first, defaultLimits, { measuredDirtyBytesPerSecond: 5 * mebi })).toMatchObject({
+      kind: "converges",
+    });
+    expect(forecast(first, defaultLimits, { measuredDirtyBytesPerSecond: 50 * mebi })).toMatchObject({
+      kind: "diverges",
+    });
+  });
+
+  test("converges when the guest dirties less than is sent: when, and with what pause", () => {
+    const it = forecast(passes(64, 10, 5), { maxDowntimeMs: 50 });
+    expect(it).toMatchObject({ kind: "converges" });
+    expect(it.kind === "converges" && it.pauseMs).toBeLessThanOrEqual(50);
+    expect(it.kind === "converges" && it.restMs).toBeLessThan(1_000);
+  });
+
+  test("diverges when it dirties as much as is sent, and says what pause would do", () => {
+    const it = forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 300 });
+    expect(it).toMatchObject({ kind: "diverges" });
+    expect(it.kind === "diverges" && it.pauseNeededMs).toBeGreaterThan(900);
+    expect(forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 1_100 })).toMatchObject({ kind: "converges" });
+    expect(describeForecast(it)).toMatch(
+      /^does not converge: it needs a pause of \d+ ms or about \d+ MiB\/s$/,
+    );
+  });
+
+  test("converges whatever the guest has dirtied when it is paused", () => {
+    expect(forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 1 }, { guestRuns: false })).toMatchObject({
+      kind: "converges",
+    });
+  });
+
+  test("is steady where QEMU's own figure of the bandwidth swings", () => {
+    const steady = passes(64, 10);
+    const last = steady.reports.at(-1) ?? report({});
+    const swung = observe(steady, {
+      ...last,
+      elapsedMs: last.elapsedMs + 100,
+      transferredBytes: last.transferredBytes + 2 * mebi,
+      bandwidthBytesPerSecond: 1,
+    });
+    expect(forecast(swung, defaultLimits)).toMatchObject({ kind: "converges" });
+  });
+
+  test("before the migration needs a bandwidth, and a guest that dirties less than it", () => {
+    const guest = { memoryBytes: 64 * mebi, dirtyBytesPerSecond: 16 * mebi, maxDowntimeMs: 300 };
+    expect(forecastBefore({ ...guest, bandwidthBytesPerSecond: null })).toMatchObject({ kind: "unknown" });
+    expect(forecastBefore({ ...guest, bandwidthBytesPerSecond: 64 * mebi })).toMatchObject({
+      kind: "converges",
+    });
+    expect(forecastBefore({ ...guest, bandwidthBytesPerSecond: 8 * mebi })).toMatchObject({
+      kind: "diverges",
+    });
+  });
+
+  test("that converges comes true in the model, and one that diverges does too", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 4, max: 60 }), (dirty, hot) => {
+        const limits = { maxDowntimeMs: 100 };
+        const guest: GuestModel = {
+          memoryBytes: 64 * mebi,
+          hotBytes: hot * mebi,
+          dirtyBytesPerSecond: dirty * mebi,
+          bandwidthBytesPerSecond: 20 * mebi,
+          limits,
+        };
+        const { outcome, story } = playPolicy([], guest, { mostMs: 60_000 });
+        const last = story.findLast((it) => /forecast: (?:arrives|does not)/.test(it));
+        if (last === undefined) return;
+        // What lies between is decided by QEMU's grain: passes of 50 ms.
+        if (dirty >= 17 && dirty <= 20) return;
+        expect(last, told(story)).toContain(outcome === "arrived" ? "arrives" : "does not converge");
+      }),
+    );
+  });
+});
+
+describe("a convergence policy", () => {
+  const relaxThenAbort: ConvergencePolicy = [
+    { when: { notConvergingForPasses: 3 }, do: { relaxDowntimeToMs: 1_000 } },
+    { when: { notConvergingForPasses: 5 }, do: "throttle" },
+    { when: { elapsedMs: 60_000 }, do: "abort" },
+  ];
+
+  test("is refused by rule, name and value", () => {
+    const refused = (...policy: unknown[]) => {
+      expect(() => checkConvergencePolicy(policy as unknown as ConvergencePolicy)).toThrow(RangeError);
+      try {
+        checkConvergencePolicy(policy as unknown as ConvergencePolicy);
+      } catch (error) {
+        return (error as Error).message;
+      }
+      return "";
+    };
+    const abort = { when: { elapsedMs: 1 }, do: "abort" };
+    expect(refused(abort, { when: { notConvergingForPasses: 0 }, do: "abort" })).toBe(
+      "rule 2 of the convergence policy: notConvergingForPasses is 0; it must be from 1 to 1000",
+    );
+    expect(refused({ when: {}, do: "abort" })).toContain("it has no condition");
+    expect(refused({ when: { sometimes: 1 }, do: "abort" })).toContain('no condition "sometimes"');
+    expect(refused({ when: { elapsedMs: 1 }, do: "pray" })).toContain('no measure "pray"');
+    expect(refused({ when: { elapsedMs: 1 }, do: { slowDown: 1 } })).toContain(
+      "name one of relaxDowntimeToMs",
+    );
+    expect(refused({ when: { elapsedMs: 1 }, do: { throttleToPercent: 100 } })).toContain(
+      "throttleToPercent is 100; it must be from 1 to 99",
+    );
+    expect(
+      refused({ when: { elapsedMs: 1 }, do: { relaxDowntimeToMs: { from: 1, by: -1, to: 9 } } }),
+    ).toContain("by is -1; it must lead from 1 to 9");
+    expect(() => checkConvergencePolicy(relaxThenAbort)).not.toThrow();
+    for (const junk of [null, 1, {}, [null], [{ when: null, do: "abort" }]])
+      expect(isConvergencePolicy(junk)).toBe(false);
+    expect(isConvergencePolicy(relaxThenAbort)).toBe(true);
+  });
+
+  test("says what is due, in its order, and why", () => {
+    const course = passes(64, 20, 20, 20, 20);
+    expect(course.notConvergingPasses).toBe(3);
+    const [due, ...more] = dueMeasures(relaxThenAbort, course, [], defaultLimits);
+    expect(due).toEqual({
+      rule: 1,
+      step: 1,
+      action: { kind: "relax", limits: { maxDowntimeMs: 1_000 } },
+      does: "raises the maximum downtime to 1000 ms",
+      why: "memory has not converged for 3 passes",
+    });
+    expect(more).toEqual([]);
+    if (due === undefined) throw new Error("nothing is due");
+    expect(dueMeasures(relaxThenAbort, course, take([], due, course), defaultLimits)).toEqual([]);
+  });
+
+  test("starts counting anew with a pass that converges", () => {
+    expect(passes(64, 20, 20, 20, 10, 10).notConvergingPasses).toBe(1);
+    expect(passes(64, 20, 19.5, 19).notConvergingPasses, "small gains add up").toBe(0);
+  });
+
+  test("never makes a pause shorter than a person wants it", () => {
+    const course = passes(64, 20, 20, 20, 20);
+    expect(dueMeasures(relaxThenAbort, course, [], { ...defaultLimits, maxDowntimeMs: 2_000 })).toEqual([]);
+  });
+
+  test("takes the steps of a measure one by one, each when its condition has held once more", () => {
+    const policy: ConvergencePolicy = [
+      { when: { notConvergingForPasses: 2 }, do: { relaxDowntimeToMs: { from: 500, by: 500, to: 1_200 } } },
+    ];
+    const { measures, story } = playPolicy(policy, {
+      memoryBytes: 256 * mebi,
+      hotBytes: 60 * mebi,
+      dirtyBytesPerSecond: 40 * mebi,
+      bandwidthBytesPerSecond: 20 * mebi,
+    });
+    expect(measures.map((it) => it.step)).toEqual([1, 2, 3]);
+    expect(story.filter((it) => it.includes("rule 1")).map((it) => /to (\d+) ms/.exec(it)?.[1])).toEqual([
+      "500",
+      "1000",
+      "1200",
+    ]);
+  });
+
+  test("speaks virsh's words", () => {
+    expect(timeoutPolicy(60_000)).toEqual([{ when: { elapsedMs: 60_000 }, do: "suspend" }]);
+    expect(autoConvergePolicy({ initialPercent: 30 })).toEqual([
+      { when: { notConvergingForPasses: 2 }, do: { throttleToPercent: { from: 30, by: 10, to: 99 } } },
+    ]);
+    const guest = {
+      memoryBytes: 64 * mebi,
+      dirtyBytesPerSecond: 40 * mebi,
+      bandwidthBytesPerSecond: 20 * mebi,
+    };
+    const { outcome, passes: made } = playPolicy(postcopyAfterPrecopyPolicy, guest);
+    expect({ outcome, made }).toEqual({ outcome: "postcopy", made: 2 });
+    for (const policy of [timeoutPolicy(10_000), autoConvergePolicy(), postcopyAfterPrecopyPolicy])
+      expect(() => checkConvergencePolicy(policy)).not.toThrow();
+  });
+});
+
+describe("in the model of a memory stream", () => {
+  const busy: GuestModel = {
+    memoryBytes: 64 * mebi,
+    hotBytes: 24 * mebi,
+    dirtyBytesPerSecond: 60 * mebi,
+    bandwidthBytesPerSecond: 20 * mebi,
+  };
+
+  test("a busy guest never arrives by itself, and arrives by each measure", () => {
+    expect(playPolicy([], busy)).toMatchObject({ outcome: "endless", measures: [] });
+    const by = (measure: Measure) => playPolicy([{ when: { notConvergingForPasses: 2 }, do: measure }], busy);
+    const relaxed = by({ relaxDowntimeToMs: 2_000 });
+    expect(relaxed).toMatchObject({ outcome: "arrived" });
+    expect(relaxed.pauseMs).toBeGreaterThan(300);
+    expect(by("throttle")).toMatchObject({ outcome: "arrived" });
+    expect(by({ throttleToPercent: 95 })).toMatchObject({ outcome: "arrived" });
+    const suspended = by("suspend");
+    expect(suspended).toMatchObject({ outcome: "arrived" });
+    expect(suspended.pauseMs).toBeGreaterThan(1_000);
+    expect(by("postcopy")).toMatchObject({ outcome: "postcopy", pauseMs: 0 });
+    expect(by("abort")).toMatchObject({ outcome: "aborted", pauseMs: null });
+  });
+
+  const guests: fc.Arbitrary<GuestModel> = fc
+    .record({
+      memory: fc.integer({ min: 16, max: 512 }),
+      hotPercent: fc.integer({ min: 1, max: 100 }),
+      dirty: fc.integer({ min: 0, max: 200 }),
+      bandwidth: fc.integer({ min: 1, max: 200 }),
+      maxDowntimeMs: fc.integer({ min: 1, max: 1_000 }),
+    })
+    .map(({ memory, hotPercent, dirty, bandwidth, maxDowntimeMs }) => ({
+      memoryBytes: memory * mebi,
+      hotBytes: (memory * hotPercent * mebi) / 100,
+      dirtyBytesPerSecond: dirty * mebi,
+      bandwidthBytesPerSecond: bandwidth * mebi,
+      limits: { maxDowntimeMs },
+    }));
+  const soft: fc.Arbitrary<Measure> = fc.oneof(
+    fc.constant<Measure>("throttle"),
+    fc.record({ relaxDowntimeToMs: fc.integer({ min: 1, max: 3_000 }) }),
+    fc.record({ throttleToPercent: fc.integer({ min: 1, max: 99 }) }),
+    fc
+      .record({ from: fc.integer({ min: 1, max: 500 }), by: fc.integer({ min: 1, max: 500 }) })
+      .map(({ from, by }) => ({ relaxDowntimeToMs: { from, by, to: from + 3 * by } })),
+  );
+  const softRules = fc.array(
+    fc.record({
+      when: fc.record({ notConvergingForPasses: fc.integer({ min: 3, max: 10 }) }),
+      do: soft,
+    }),
+    { maxLength: 4 },
+  );
+  const sure = fc.constantFrom<Measure>("postcopy", "suspend", "abort");
+
+  test("a policy whose last rule is post-copy, suspend or abort always ends (G5)", () => {
+    fc.assert(
+      fc.property(guests, softRules, sure, (guest, rules, last) => {
+        const { outcome, story } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {
+          // To send all of the largest guest twice over the slowest link.
+          mostMs: 20_000 + 2 * 512 * 1_000 + 10_000,
+        });
+        expect(outcome, told(story)).not.toBe("endless");
+      }),
+    );
+  });
+
+  test("no step of a measure is taken twice", () => {
+    fc.assert(
+      fc.property(guests, softRules, sure, (guest, rules, last) => {
+        const { measures } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {
+          mostMs: 120_000,
+        });
+        const names = measures.map((it) => `${it.rule}.${it.step}`);
+        expect(new Set(names).size).toBe(names.length);
+      }),
+    );
+  });
+
+  test("a guest that converges by itself gets no measure", () => {
+    fc.assert(
+      fc.property(guests, softRules, (guest, rules) => {
+        const calm = { ...guest, dirtyBytesPerSecond: guest.bandwidthBytesPerSecond / 2 };
+        const { outcome, measures, story } = playPolicy(rules, calm, { mostMs: 2_000_000 });
+        expect(outcome, told(story)).toBe("arrived");
+        expect(measures, told(story)).toEqual([]);
+      }),
+    );
+  });
+});

@@ -1,0 +1,184 @@
+// Metrics, spans and log lines of migrations in the simulated world, whose ends are known.
+
+import { readFileSync } from "node:fs";
+import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
+import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
+import { expect, test } from "vitest";
+import type { Observation, Observe } from "../../../src/effects/trace.js";
+import { ToldWorld } from "../../../src/simulator/traced-world.js";
+import { createLog } from "../../../src/telemetry/log.js";
+import { createMetrics } from "../../../src/telemetry/metrics.js";
+import { traceIdOf, traceMigrations } from "../../../src/telemetry/traces.js";
+
+const migrationId = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
+
+/** A whole migration; `fault` is taken as soon as it can be. */
+function story(fault?: string): Observation[] {
+  const told = new ToldWorld(fault === undefined ? 0 : 1, {});
+  for (let turn = 0; turn < 200; turn += 1) {
+    const moves = told.moves();
+    const calm = moves.filter((it) => !it.fault && it.rare !== "person");
+    const move = moves.find((it) => it.name === fault) ?? calm.find((it) => it.rare === undefined) ?? calm[0];
+    if (move === undefined) break;
+    told.take(move);
+  }
+  return told.entries
+    .filter((it) => it.kind !== "move")
+    .map((it) => ({ ...it, migrationId, atMs: it.atMs * 100 }));
+}
+const tell = (observe: Observe, ...all: readonly Observation[]) => {
+  for (const it of all) observe(it);
+};
+const half = (all: readonly Observation[]) =>
+  all.slice(
+    0,
+    all.findIndex((it) => it.kind === "state" && it.state === "handedOver"),
+  );
+
+test("metrics count what begins and ends, how long it took, and what failed", async () => {
+  const { registry, observe } = createMetrics({ version: "1.2.3", domains: () => ({ running: 2 }) });
+  const value = async (name: string, labels: Readonly<Record<string, string>>) => {
+    const found = (await registry.getMetricsAsJSON()).flatMap(
+      (it) => it.values as { metricName?: string; value: number; labels: object }[],
+    );
+    return found.find(
+      (it) =>
+        (it.metricName ?? "") === name &&
+        Object.entries(labels).every(
+          ([key, wanted]) => (it.labels as Record<string, string>)[key] === wanted,
+        ),
+    )?.value;
+  };
+  const text = () => registry.metrics();
+  const arrived = story();
+  tell(observe, ...half(arrived));
+  expect(await text()).toContain('switchover_migrations_in_progress{side="source"} 1');
+  tell(observe, ...arrived.slice(half(arrived).length));
+  expect(await text()).toContain('switchover_migrations_in_progress{side="source"} 0');
+  expect(await text()).toContain('switchover_migrations_ended_total{side="source",outcome="left"} 1');
+  expect(await text()).toContain('switchover_migrations_ended_total{side="destination",outcome="arrived"} 1');
+  expect(await text()).toContain('switchover_domains{state="running"} 2');
+  expect(await text()).toContain('switchover_migrations_ended_total{side="coordinator",outcome="arrived"} 1');
+  expect(await value("switchover_migration_duration_seconds_count", { side: "source" })).toBe(1);
+  expect(await value("switchover_migration_duration_seconds_sum", { side: "source" })).toBeGreaterThan(0);
+  expect(await value("switchover_call_duration_seconds_count", { call: "askFinish", answer: "done" })).toBe(
+    1,
+  );
+  tell(observe, ...story("source.start fails"));
+  expect(await text()).toContain('switchover_migrations_ended_total{side="source",outcome="stayed"} 1');
+  expect(await text()).toMatch(/switchover_failures_total\{code="qemu",step="perform",side="source"\} 1/);
+});
+
+test("what is told of a domain goes with its migration", async () => {
+  const { registry, observe } = createMetrics({ version: "1.2.3" });
+  const all = story();
+  const [before, after] = [half(all), all.slice(half(all).length)];
+  const progress = {
+    ...{
+      transferredBytes: 5,
+      remainingBytes: 7,
+      totalBytes: 12,
+      dirtyBytesPerSecond: 3,
+      bandwidthBytesPerSecond: 4,
+    },
+    ...{ pass: 1, expectedDowntimeMs: null, elapsedMs: 1, disks: { copiedBytes: 1, totalBytes: 10 } },
+  };
+  tell(observe, ...before, {
+    kind: "progress",
+    migrationId,
+    side: "source",
+    atMs: 0,
+    progress,
+    forecast: "",
+  });
+  expect(await registry.metrics()).toContain('switchover_memory_remaining_bytes{domain="guest"} 7');
+  expect(await registry.metrics()).toContain('switchover_disks_remaining_bytes{domain="guest"} 9');
+  tell(observe, ...after);
+  expect(await registry.metrics()).not.toContain('domain="guest"');
+});
+
+test("spans of both sides and the coordinator are one trace, by the migration's id", () => {
+  const exporter = new InMemorySpanExporter();
+  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  // Each process sees its own side.
+  const all = story("coordinator.askFinish: no answer comes in time");
+  for (const side of ["source", "destination", "coordinator"] as const)
+    tell(traceMigrations(provider.getTracer(side)), ...all.filter((it) => it.side === side));
+  const spans = exporter.getFinishedSpans();
+  expect(new Set(spans.map((it) => it.spanContext().traceId))).toEqual(
+    new Set([migrationId.replaceAll("-", "")]),
+  );
+  const named = (name: string) => {
+    const found = spans.find((it) => it.name === name);
+    if (found === undefined) throw new Error(`there is no span ${name}`);
+    return found;
+  };
+  const roots = ["migration source", "migration destination", "migration coordinator"].map(named);
+  expect(new Set(roots.map((it) => it.parentSpanContext?.spanId)).size, "they hang beneath one").toBe(1);
+  expect(roots[0]?.status.code).toBe(SpanStatusCode.UNSET);
+  expect(roots[0]?.events.map((it) => it.name)).toContain("handedOver");
+  const start = named("start");
+  expect(start.parentSpanContext?.spanId).toBe(roots[0]?.spanContext().spanId);
+  expect(start.attributes).toMatchObject({ "switchover.step": "perform", "switchover.answer": "done" });
+  const lost = spans.find((it) => it.name === "askFinish" && it.status.code === SpanStatusCode.ERROR);
+  expect(lost?.kind).toBe(SpanKind.CLIENT);
+  expect(lost?.duration[0], "in the time of the story, not of the test").toBeLessThan(60);
+});
+
+test("a migration that failed has the failure in its span", () => {
+  const exporter = new InMemorySpanExporter();
+  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  tell(traceMigrations(provider.getTracer("all")), ...story("source.start fails"));
+  const source = exporter.getFinishedSpans().find((it) => it.name === "migration source");
+  expect(source?.status).toMatchObject({
+    code: SpanStatusCode.ERROR,
+    message: expect.stringContaining("perform failed at the source"),
+  });
+  expect(source?.events.find((it) => it.name === "exception")?.attributes).toMatchObject({
+    "exception.type": "qemu",
+  });
+});
+
+test("an id that is no uuid has a trace id too, the same everywhere", () => {
+  expect(traceIdOf("no uuid")).toMatch(/^[\da-f]{32}$/);
+  expect(traceIdOf("no uuid")).toBe(traceIdOf("no uuid"));
+  expect(traceIdOf("00000000-0000-0000-0000-000000000000"), "zeros are no trace").not.toMatch(/^0+$/);
+});
+
+test("a log line has the migration, the side and the state; failures warn", () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = createLog("info", { write: (line: string) => void lines.push(JSON.parse(line)) });
+  tell(log.observe, ...story("source.start fails"));
+  log.complain("a disk is full");
+  const common = { migrationId, trace_id: migrationId.replaceAll("-", ""), domain: "guest" };
+  expect(lines).toContainEqual(
+    expect.objectContaining({ ...common, level: 30, side: "source", state: "stayed" }),
+  );
+  expect(lines).toContainEqual(
+    expect.objectContaining({ ...common, level: 40, failure: expect.objectContaining({ step: "perform" }) }),
+  );
+  expect(lines.at(-1)).toMatchObject({ level: 40, msg: "a disk is full" });
+  expect(lines.every((it) => typeof it["time"] === "string")).toBe(true);
+});
+
+test("the dashboard asks for metrics that there are", async () => {
+  const { registry } = createMetrics({ version: "1.2.3", domains: () => ({}) });
+  const exposed = new Set(
+    (await registry.getMetricsAsJSON()).flatMap(({ name }) => [
+      name,
+      `${name}_bucket`,
+      `${name}_sum`,
+      `${name}_count`,
+    ]),
+  );
+  const dashboard = JSON.parse(readFileSync("packaging/grafana-dashboard.json", "utf8")) as {
+    panels: { id: number; targets: { expr: string }[] }[];
+  };
+  const asked = dashboard.panels
+    .flatMap((it) => it.targets)
+    .flatMap(({ expr }) => expr.match(/\bswitchover_\w+/g) ?? []);
+  expect(asked.length).toBeGreaterThan(10);
+  expect(asked.filter((it) => !exposed.has(it))).toEqual([]);
+  const ids = dashboard.panels.map((it) => it.id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
