@@ -1,12 +1,13 @@
-// Another QEMU for the tests, of another age than the system's: Debian's backports, unpacked into a directory of its own,
-// never installed. Only Node's own modules, as in setup.mjs. Without it those tests are skipped, with a word.
+// Another QEMU for the tests, of another age than the system's: Debian's backports, from where the system's own package
+// sources have its release, unpacked into a directory of its own, never installed. Only Node's own modules, as in setup.mjs. Without it those tests are skipped, with a word.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-const suite = "bookworm-backports";
+const release = "bookworm";
+const suite = `${release}-backports`;
 const packages = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -49,14 +50,20 @@ export function fetchSecondQemu() {
 const skip = (why) =>
   console.error(`setup: no second QEMU, so no test between two ages of QEMU (${why}); all else is tested`);
 
+/** Where the system gets Debian's release from: its backports are in the same archive. */
+function archive() {
+  const format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
+  const targets = run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]).split("\n");
+  const uris = targets.filter((line) => line.endsWith(` ${release} main`)).map((line) => line.split(" ")[0]);
+  if (uris[0] === undefined) throw new Error(`no package source of this system is Debian's ${release}`);
+  return uris[0];
+}
+
 /** apt-get checks the signature of the list, and each package's SHA256 from it. */
 function unpack(work) {
   const at = (...parts) => join(work, ...parts);
   for (const it of ["lists/partial", "archives/partial", "root"]) mkdirSync(at(it), { recursive: true });
-  writeFileSync(
-    at("sources.list"),
-    `deb [signed-by=${keyring}] http://deb.debian.org/debian ${suite} main\n`,
-  );
+  writeFileSync(at("sources.list"), `deb [signed-by=${keyring}] ${archive()} ${suite} main\n`);
   const settings = {
     "Dir::Etc::SourceList": at("sources.list"),
     "Dir::Etc::SourceParts": "/dev/null",

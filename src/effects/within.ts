@@ -25,3 +25,10 @@ export async function within<T>(
     signal.removeEventListener("abort", abort);
   }
 }
+
+/** Runs `wait` with a signal that is aborted after `ms` milliseconds, for a wait that nothing else ends. */
+export const withLimit = <T>(
+  clock: Pick<Clock, "setTimeout" | "clearTimeout">,
+  ms: number,
+  wait: (limited: AbortSignal) => Promise<T>,
+): Promise<T> => within(clock, ms, new AbortController().signal, wait);

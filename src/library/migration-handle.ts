@@ -15,7 +15,7 @@ import { type OutcomeKind, outcomes, type Runner } from "../protocol/outcomes.js
 import type { Dropped } from "../protocol/stream.js";
 import { createFeed } from "./latest-value-iterable.js";
 import type { RunningGuest } from "./local/running-guest.js";
-import { askForPostcopy, firstAside, type Tuned } from "./user-commands.js";
+import { askForLimits, askForPostcopy, firstAside, type Tuned } from "./user-commands.js";
 
 /** What is known at one moment. */
 export interface MigrationSnapshot {
@@ -128,23 +128,7 @@ export function conduct(parts: Parts): Migration {
 
   const tune = (changed: Partial<Limits>): Promise<Tuned> => {
     checkLimits(changed);
-    if (source.getSnapshot().status !== "active") {
-      return Promise.resolve({ applied: false, why: "the migration has ended" });
-    }
-    const heard = firstAside(
-      source,
-      (it) => it.type === "tuned" || (it.type === "refused" && it.event === "person.tuned"),
-    );
-    source.send({ type: "person.tuned", limits: changed });
-    // Before the stream has begun QEMU is told with everything else.
-    if (["begun", "starting"].includes(stateName(source.getSnapshot()))) {
-      return Promise.resolve({ applied: true, why: "used from the start" });
-    }
-    return heard.then((it) =>
-      it?.type === "tuned"
-        ? { applied: true, why: "QEMU has been told" }
-        : { applied: false, why: it?.type === "refused" ? it.why : "the migration has ended" },
-    );
+    return askForLimits(source, changed);
   };
 
   const abort = async (): Promise<Abort> => {

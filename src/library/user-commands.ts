@@ -4,6 +4,7 @@ import { waitFor } from "xstate";
 import type { SourceActor } from "../effects/in-process-peers.js";
 import type { Aside } from "../machines/shared/actions.js";
 import { stateName } from "../machines/shared/walk.js";
+import type { Limits } from "../protocol/convergence/limits.js";
 
 export interface Tuned {
   readonly applied: boolean;
@@ -25,6 +26,30 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   return refused?.type === "refused"
     ? { applied: false, why: refused.why }
     : { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
+}
+
+/**
+ * Changes the limits of the migration under way; resolves when QEMU has them, or when it is refused. Before the stream has
+ * begun they are accepted at once, and QEMU gets them with everything else.
+ */
+export async function askForLimits(source: SourceActor, limits: Partial<Limits>): Promise<Tuned> {
+  const asked = "person.tuned";
+  if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
+  const said = firstAside(
+    source,
+    (aside) => aside.type === "tuned" || (aside.type === "refused" && aside.event === asked),
+  );
+  source.send({ type: asked, limits });
+  if (["begun", "starting"].includes(stateName(source.getSnapshot())))
+    return { applied: true, why: "used from the start" };
+  // The migration may go on without having changed them.
+  const left = waitFor(source, (snapshot) => !stateName(snapshot).includes("limits.telling"));
+  const answer = await Promise.race([said, left.then(() => undefined)]);
+  if (answer?.type === "tuned") return { applied: true, why: "QEMU has been told" };
+  return {
+    applied: false,
+    why: answer?.type === "refused" ? answer.why : "no memory is being sent any more",
+  };
 }
 
 interface SpeaksAside {

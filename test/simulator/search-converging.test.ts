@@ -13,7 +13,7 @@ const convergence: ConvergencePolicy = [
 
 test("every order of everything, with a guest that is suspended and then given up, keeps the guarantees", async () => {
   await searchAll("converging", { faults: 1, convergence });
-}, 600_000);
+});
 
 test.each([false, true])(
   "limits, a throttle and post-copy as measures keep them too, peer-to-peer: %s",
@@ -25,7 +25,6 @@ test.each([false, true])(
     ];
     await searchAll("converging", { faults: 0, peerToPeer, convergence: policy });
   },
-  600_000,
 );
 
 const isSending = ({ source }: World["state"]) => source.state.startsWith("precopying");

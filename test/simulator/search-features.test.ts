@@ -5,8 +5,8 @@ import { searchAll } from "./searched.js";
 
 test("every order of everything, with post-copy, with 1 fault keeps the guarantees, and can still end well", async () => {
   await searchAll("with post-copy", { faults: 1, postcopy: true });
-}, 600_000);
+});
 
 test("the same with copied disks and post-copy at once, with 1 fault", async () => {
   await searchAll("with copied disks and post-copy", { faults: 1, storage: true, postcopy: true });
-}, 600_000);
+});

@@ -8,4 +8,4 @@ const policy = { whenUnreachable: "fence", patienceMs: 1 } as const;
 test("every order of everything, with a fence, with up to 2 faults keeps the guarantees, and can still end well", async () => {
   await searchAll("managed, fenced", { faults: 2, policy });
   await searchAll("peer-to-peer, fenced", { faults: 2, policy, peerToPeer: true });
-}, 600_000);
+});

@@ -1,26 +1,13 @@
 // Checks G1, G2, G3 and G5 in every order of everything that can happen on two hosts around migrations in a row: local
 // requests, restarts with and without memory, mute and dead QEMUs, full disks; and that the search finds what is broken on purpose.
 
-import { once } from "node:events";
-import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import type { Explored } from "../../src/simulator/explore.js";
 import { breakages } from "./host-breakages.js";
+import type { HostsTask } from "./hosts-worker.js";
+import { inThread } from "./in-thread.js";
 
-interface Search {
-  readonly hosts: number;
-  readonly migrations: number;
-  readonly faults: number;
-  readonly breakage?: string;
-  readonly reduced?: boolean;
-}
-
-async function searchInThread(search: Search): Promise<Explored> {
-  const worker = new Worker(new URL("./hosts-worker.mjs", import.meta.url), { workerData: search });
-  const [found] = (await once(worker, "message")) as [Explored];
-  await worker.terminate();
-  return found;
-}
+const searchInThread = (task: HostsTask): Promise<Explored> => inThread("hosts-worker", task);
 
 const told = ({ broken }: Explored): string =>
   broken === undefined ? "" : `${broken.guarantee}\n${broken.moves.map(({ name }) => name).join("\n")}`;
@@ -43,7 +30,6 @@ test.each([
     expect(found.whole).toBe(true);
     expect(found.ends).toBeGreaterThan(10);
   },
-  1_200_000,
 );
 
 /** The guarantee that is broken, and by how many moves. */
@@ -60,7 +46,6 @@ test.each(Object.entries(breakages))(
     expect(verdict(found)).toEqual(verdict(unreduced));
     expect(found.states).toBeLessThanOrEqual(unreduced.states);
   },
-  600_000,
 );
 
 test("the reduced search of two hosts finds nothing, as the unreduced one", async () => {
@@ -71,4 +56,4 @@ test("the reduced search of two hosts finds nothing, as the unreduced one", asyn
   ];
   expect([told(found), told(unreduced)]).toEqual(["", ""]);
   expect(found.states).toBeLessThan(unreduced.states);
-}, 600_000);
+});

@@ -1,22 +1,14 @@
 // Checks G1, G2, G3 and G5 in every order of everything that can happen in one migration between a switchoverd and a
 // libvirtd, in both directions. They do not hold in the windows that docs/guarantees.md lists; nothing else is broken.
 
-import { once } from "node:events";
-import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import type { Explored } from "../../src/simulator/explore.js";
 import { type BrokenWindow, brokenWindows } from "../../src/simulator/hosts/libvirtd-windows.js";
-import type { LibvirtdSearch } from "../../src/simulator/hosts/libvirtd-world.js";
+import { inThread } from "./in-thread.js";
 import { evidenceBreakages } from "./libvirtd-breakages.js";
+import type { LibvirtdTask } from "./libvirtd-worker.js";
 
-async function searchInThread(
-  search: Omit<LibvirtdSearch, "rules"> & { readonly breakage?: string },
-): Promise<Explored> {
-  const worker = new Worker(new URL("./libvirtd-worker.mjs", import.meta.url), { workerData: search });
-  const [found] = (await once(worker, "message")) as [Explored];
-  await worker.terminate();
-  return found;
-}
+const searchInThread = (task: LibvirtdTask): Promise<Explored> => inThread("libvirtd-worker", task);
 
 const movesOf = ({ broken }: Explored): string[] => broken?.moves.map(({ name }) => name) ?? [];
 
@@ -39,7 +31,6 @@ test.each(sides)(
     expect(whole).toBe(true);
     expect(ends).toBeGreaterThan(10);
   },
-  600_000,
 );
 
 test.each(brokenWindows)(
@@ -52,7 +43,6 @@ test.each(brokenWindows)(
     expect(movesOf(found)).toEqual(moves);
     if (faults > 0) expect(movesOf(await searchInThread({ ...search, faults: faults - 1 }))).toEqual([]);
   },
-  600_000,
 );
 
 test.each(Object.entries(evidenceBreakages))(
@@ -62,5 +52,4 @@ test.each(Object.entries(evidenceBreakages))(
     const found = await searchInThread({ ...side, faults: 1, allowed: windowsOf(side), breakage });
     expect(found.broken?.guarantee).toMatch(/^G[1235]/);
   },
-  600_000,
 );

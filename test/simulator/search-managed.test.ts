@@ -5,4 +5,4 @@ import { searchAll } from "./searched.js";
 
 test("every order of everything, managed, with up to 3 faults keeps the guarantees, and can still end well", async () => {
   await searchAll("managed", { faults: 3 });
-}, 600_000);
+});

@@ -5,11 +5,14 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findByArgument } from "../../src/drivers/platform/procfs.js";
+import { buildPrograms } from "./programs.js";
 
 export default function setup(): () => void {
   const directory = mkdtempSync(join(tmpdir(), "swo-"));
   process.env["TMPDIR"] = directory;
+  const removePrograms = buildPrograms();
   return () => {
+    removePrograms();
     const processes = findByArgument(`${directory}/`).filter(({ pid }) => pid !== process.pid);
     for (const { pid } of processes) process.kill(pid, "SIGKILL");
     // Node's own loader keeps its cache there.

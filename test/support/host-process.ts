@@ -39,6 +39,8 @@ import { readDiskArea } from "../../src/proof-guest/disk.js";
 import { checkDisk, describeDisk } from "../../src/proof-guest/disk-proof.js";
 import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "../../src/proof-guest/firmware.js";
 import { messageOf } from "../../src/protocol/effect-result.js";
+import { patienceMs } from "./patience.js";
+import { programArguments } from "./programs.js";
 import { qemusOf } from "./qemus-of.js";
 
 const { procedures } = remote;
@@ -132,7 +134,7 @@ export class HostProcess {
     name: string,
     more: Partial<ConfigInput> = {},
     namespace?: string,
-    program: readonly string[] = ["--import", "tsx", "src/cli/daemon.ts"],
+    program: readonly string[] = programArguments("switchoverd"),
   ) {
     this.#namespace = namespace;
     this.#program = program;
@@ -219,7 +221,7 @@ export class HostProcess {
   }
 }
 
-/** A relay takes a second to start here, where it is TypeScript: only what is about failures or about relays has one. */
+/** Only tests of failures or of relays have a relay: it is one more process for each migration. */
 export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boolean }) => ({
   ...{ listen: at, host: at, relay },
   stallMs: 1_500,
@@ -296,7 +298,7 @@ export class ProofDomain {
   /** Asks its QEMU of that side, which is watched. */
   async asked<T>(side: string, ask: (monitor: Monitor) => Promise<T>): Promise<T> {
     const path = join(this.#directory, `${side}.qemu.sock`);
-    const session = await connectMonitor(path, { clock: systemClock, deadlineMs: 5_000, oob: false });
+    const session = await connectMonitor(path, { clock: systemClock, deadlineMs: patienceMs, oob: false });
     try {
       return await ask(new Monitor(session));
     } finally {
@@ -358,7 +360,7 @@ export class ProofDomain {
   async countsAnywhere(more = 512): Promise<void> {
     const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
     const enough = size() + more;
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (size() < enough) {
       if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -378,7 +380,7 @@ export class ProofDomain {
     const path = join(this.#directory, `${side}.serial`);
     const size = () => (existsSync(path) ? readFileSync(path).length : 0);
     const enough = size() + more;
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (size() < enough) {
       if (Date.now() > endMs) throw new Error(`${this.name} does not count on at ${side}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -470,7 +472,7 @@ export class TwoHosts {
     writeFileSync(path, this.guest.xml("b"));
     const where = ["--from", this.hosts.a.uri, "--to", this.#uriFromA(), "--domain", this.guest.name];
     const definition = ["--xml", path, "--persistent", "--undefine-source"];
-    const all = ["--import", "tsx", "src/cli/main.ts", "migrate", ...where, ...definition, ...words];
+    const all = [...programArguments("switchover"), "migrate", ...where, ...definition, ...words];
     const namespace = this.cable?.namespace("a");
     const inside = namespace === undefined ? [] : ["ip", "netns", "exec", namespace];
     const [command = process.execPath, ...rest] = [...inside, process.execPath, ...all];
@@ -539,7 +541,7 @@ export class TwoHosts {
   /** Waits until the job at that side is so. */
   async jobAt(side: Side, isSo: (job: JobInfo) => boolean): Promise<void> {
     const rpc = await this.rpc(side);
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     while (!isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }))) {
       if (Date.now() > endMs) throw new Error(`the job at ${side} has not come so far`);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -558,7 +560,7 @@ export class TwoHosts {
 
   /** Waits until one QEMU is left and neither side has a job; the side that has the guest. */
   async settles(): Promise<Side> {
-    const endMs = Date.now() + 30_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const at = await this.#whoHasIt();
       if (at !== null && this.guest.pids().length === 1) return at;
@@ -606,7 +608,7 @@ export class TwoHosts {
 
   /** Waits until there is no more than the one QEMU's own directory (G6): a QEMU's goes just after its process. */
   async #leavesNothing(): Promise<void> {
-    const endMs = Date.now() + 5_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const left = Object.values(this.hosts).flatMap(({ directory }) => readdirSync(join(directory, "run")));
       if (left.length === 1) return;

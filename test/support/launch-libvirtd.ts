@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { patienceMs } from "./patience.js";
 
 export interface LibvirtdOptions {
   /** What it calls itself; two that migrate to one another must have different ones. Default: `hosta`. */
@@ -73,8 +74,6 @@ lifeline=$!
 wait $lifeline
 `;
 
-const readyMs = 20_000;
-
 export async function launchLibvirtd(options: LibvirtdOptions = {}): Promise<LaunchedLibvirtd> {
   const directory = mkdtempSync(join(tmpdir(), "lv-"));
   for (const name of directories) mkdirSync(join(directory, name));
@@ -95,7 +94,7 @@ export async function launchLibvirtd(options: LibvirtdOptions = {}): Promise<Lau
   const socket = join(directory, "run", "libvirt-sock");
   const log = () =>
     `${said}${readFileSync(join(directory, "log", "libvirtd.log"), { encoding: "utf8", flag: "a+" })}`;
-  const endMs = Date.now() + readyMs;
+  const endMs = Date.now() + patienceMs;
   while (!(await listens(socket))) {
     if (process.exitCode !== null || Date.now() > endMs) {
       const words = log();

@@ -6,6 +6,7 @@ import { chmodSync, chownSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import { patienceMs } from "../support/patience.js";
 
 const programs = "/usr/lib/postgresql/15/bin";
 
@@ -40,7 +41,7 @@ export class Postgres {
       ["-D", data, "-k", this.#directory, "-c", "listen_addresses=", "-c", "fsync=on"],
       { ...identity, stdio: "ignore", cwd: this.#directory },
     );
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const client = new pg.Client({ connectionString: this.url });
       try {

@@ -11,6 +11,7 @@ import type { RunningGuest } from "../../src/library/local/running-guest.js";
 import type { Migration, Outcome } from "../../src/library/migration-handle.js";
 import { describeContinuity } from "../../src/proof-guest/continuity.js";
 import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest/launch.js";
+import { patienceMs } from "./patience.js";
 import { qemusOf } from "./qemus-of.js";
 
 export interface Lab {
@@ -54,7 +55,7 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
       );
       if (outcome.guest !== null) {
         expect(await outcome.guest.process.main.execute("query-status", {})).toMatchObject({ running: true });
-        await proof.waitForPasses(2, 20_000);
+        await proof.waitForPasses(2, patienceMs);
       }
       const report = await proof.check();
       expect(report.ok, describeContinuity(report)).toBe(true);
@@ -112,7 +113,7 @@ export async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
   const found = await guest?.process.main.session.execute(
     "qom-list",
     { path: "/objects" },
-    { limitMs: 1000 },
+    { limitMs: patienceMs },
   );
   return (found as { name: string }[]).map((it) => it.name);
 }

@@ -10,6 +10,7 @@ import { systemClock } from "../../src/drivers/platform/clock.js";
 import type { Json } from "../../src/drivers/qemu/monitor/codec.js";
 import { QemuProcess } from "../../src/drivers/qemu/process/process.js";
 import { noKvm } from "./domains.js";
+import { patienceMs } from "./patience.js";
 import { plausibleFiles } from "./plausible.js";
 
 export type Ask = <R>(type: z.ZodMiniType<R>, command: string, args?: { [key: string]: Json }) => Promise<R>;
@@ -77,7 +78,7 @@ export async function asking<T>(
   const qemu = await QemuProcess.start(spec, { clock: systemClock, sideArgs: [...sideArgs, "-S"] });
   try {
     return await questions(async (type, command, args = {}) =>
-      z.parse(type, await qemu.main.session.execute(command, args, { limitMs: 5_000, oob: false })),
+      z.parse(type, await qemu.main.session.execute(command, args, { limitMs: patienceMs, oob: false })),
     );
   } finally {
     qemu.signal("SIGKILL");

@@ -1,10 +1,11 @@
 // Runs an engine in a process of its own, which may kill itself.
 
 import { spawn } from "node:child_process";
+import { type Program, programArguments } from "./programs.js";
 
-/** `script` below `test`, told `words`; what it has printed when it is gone. */
-export function runEngine(script: string, words: object): Promise<string> {
-  const child = spawn(process.execPath, ["--import", "tsx", `test/${script}`, JSON.stringify(words)], {
+/** Resolves to what the engine has printed when it has ended. */
+export function runEngine(engine: Program, words: object): Promise<string> {
+  const child = spawn(process.execPath, [...programArguments(engine), JSON.stringify(words)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let out = "";

@@ -10,12 +10,12 @@ import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
 import { type Cable, HostProcess, ProofDomain, type ProofWish, streams } from "./host-process.js";
+import { patienceMs } from "./patience.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
 
 const run = promisify(execFile);
-const waitMs = 20_000;
 
 export interface VirshHost {
   readonly process: HostProcess;
@@ -157,7 +157,7 @@ export class Listening {
 }
 
 export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + waitMs;
+  const endMs = Date.now() + patienceMs;
   while (!(await isSo())) {
     if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

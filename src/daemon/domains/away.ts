@@ -4,6 +4,7 @@
 import { openConnection } from "../../drivers/libvirt/rpc/open.js";
 import { own } from "../../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../../effects/ports.js";
+import { withLimit } from "../../effects/within.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { connectionUri } from "../../protocol/peer-text.js";
 import type { DaemonConfig } from "../config.js";
@@ -22,22 +23,23 @@ export async function askBack(
 ): Promise<void> {
   const name = hostname || "that host";
   if (uri === null) throw new Error(`${name} cannot be asked for it`);
-  const signal = AbortSignal.timeout(askLimitMs);
-  const connection = await connected(config, clock, uri, signal).catch((error: unknown) => {
-    throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });
+  await withLimit(clock, askLimitMs, async (signal) => {
+    const connection = await connected(config, clock, uri, signal).catch((error: unknown) => {
+      throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });
+    });
+    try {
+      const asker = { hostname: config.hostname, uri: config.uri };
+      await connection.rpc.call(
+        own.procedures.concedeAway,
+        { migrationId, uuid, ...asker },
+        { deadlineMs: askLimitMs, signal },
+      );
+    } catch (error) {
+      throw new Error(`${name} does not give it back: ${messageOf(error)}`, { cause: error });
+    } finally {
+      void connection.close();
+    }
   });
-  try {
-    const asker = { hostname: config.hostname, uri: config.uri };
-    await connection.rpc.call(
-      own.procedures.concedeAway,
-      { migrationId, uuid, ...asker },
-      { deadlineMs: askLimitMs, signal },
-    );
-  } catch (error) {
-    throw new Error(`${name} does not give it back: ${messageOf(error)}`, { cause: error });
-  } finally {
-    void connection.close();
-  }
 }
 
 /** Rejects when the host does not answer: it asks for the guest itself then, before it starts it. */
@@ -47,13 +49,14 @@ export async function tellConceded(
   uri: string,
   conceded: { readonly migrationId: string; readonly uuid: string; readonly secret: string },
 ): Promise<void> {
-  const signal = AbortSignal.timeout(askLimitMs);
-  const connection = await connected(config, clock, uri, signal);
-  try {
-    await connection.rpc.call(own.procedures.conceded, conceded, { deadlineMs: askLimitMs, signal });
-  } finally {
-    void connection.close();
-  }
+  await withLimit(clock, askLimitMs, async (signal) => {
+    const connection = await connected(config, clock, uri, signal);
+    try {
+      await connection.rpc.call(own.procedures.conceded, conceded, { deadlineMs: askLimitMs, signal });
+    } finally {
+      void connection.close();
+    }
+  });
 }
 
 /** Opens a connection to a peer. The URI came in the peer's cookie and was stored: it is validated like a new one. */

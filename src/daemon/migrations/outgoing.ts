@@ -16,9 +16,9 @@ import { type Opened, openSource } from "../../effects/actors.js";
 import { localSource, type SourceActor } from "../../effects/in-process-peers.js";
 import type { SourceGuest, SourcePeer } from "../../effects/ports.js";
 import { pause } from "../../effects/sleep.js";
-import { within } from "../../effects/within.js";
+import { within, withLimit } from "../../effects/within.js";
 import { asRunningGuest } from "../../library/local/running-guest.js";
-import { askForPostcopy, type Tuned } from "../../library/user-commands.js";
+import { askForLimits, askForPostcopy, type Tuned } from "../../library/user-commands.js";
 import { defaultLimits, type Limits } from "../../protocol/convergence/limits.js";
 import { type Answer, type Cause, messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
@@ -46,6 +46,8 @@ import { type FollowedSource, followSource, tellStanding } from "./source-job-re
 const confirmLimitMs = 10_000;
 /** How long the destroy of a guest waits for its migration to end. */
 const destroyedLimitMs = 1_000;
+/** For an abort or a suspension that a client asks for. */
+const requestLimitMs = 10_000;
 const nothingLeft = { left: "nothing" } as const;
 
 const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
@@ -122,7 +124,7 @@ export class Outgoing {
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
     const outgoing = new Outgoing(host, entry, domain, identity, opened, driver, settling, leaving);
-    if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory));
+    if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory, clock));
     return outgoing;
   }
 
@@ -210,9 +212,7 @@ export class Outgoing {
     return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };
   }
 
-  tune(limits: Partial<Limits>): void {
-    if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "person.tuned", limits });
-  }
+  tune = (limits: Partial<Limits>): Promise<Tuned> => askForLimits(this.#actor, limits);
 
   goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
@@ -231,7 +231,7 @@ export class Outgoing {
   async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
     if (!this.#host.config.migration.relay) return uri;
     await endRelay(this.#relayDirectory);
-    this.#relay = this.#orNone(Relay.start(this.#relayDirectory));
+    this.#relay = this.#orNone(Relay.start(this.#relayDirectory, this.#host.clock));
     const relay = await this.#relay;
     return (await this.#orNone(relay?.to(uri))) ?? uri;
   }
@@ -400,7 +400,8 @@ export class Outgoing {
       startedMs: this.#host.clock.now(),
       progress: () => this.#actor.getSnapshot().context.progress,
       abort: async () => {
-        const answer = await this.peer.abort(AbortSignal.timeout(10_000));
+        const { clock } = this.#host;
+        const answer = await withLimit(clock, requestLimitMs, (signal) => this.peer.abort(signal));
         if (answer.kind !== "done") return { accepted: false, why: answer.cause.message };
         const { accepted } = answer.value;
         const why = "cannot abort migration in post-copy mode";
@@ -409,7 +410,8 @@ export class Outgoing {
           : answer.value;
       },
       suspend: async () => {
-        const answer = await this.#guest.suspend(AbortSignal.timeout(10_000));
+        const { clock } = this.#host;
+        const answer = await withLimit(clock, requestLimitMs, (signal) => this.#guest.suspend(signal));
         if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
       },
       destroy: async () => {

@@ -302,7 +302,8 @@ export class Migrations {
       if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
       return it;
     });
-    outgoing.tune(limitsOf(parameters));
+    // Nothing is being sent yet: they are used from the start.
+    void outgoing.tune(limitsOf(parameters));
     valueIn(await outgoing.perform(prepared, forever));
     return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
   }
@@ -400,10 +401,11 @@ export class Migrations {
     if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
   }
 
-  /** For the migration under way, and for the next one. */
-  tune(entry: ManagedDomain, limits: Partial<Limits>): void {
+  /** For the migration under way, whose QEMU has them then, and for the next one. @throws LibvirtError when it is refused. */
+  async tune(entry: ManagedDomain, limits: Partial<Limits>): Promise<void> {
+    const tuned = await this.#outgoing.get(entry.uuid)?.tune(limits);
+    if (tuned?.applied === false) throw no("OPERATION_FAILED", `the limits are not changed: ${tuned.why}`);
     Object.assign(entry.limits, limits);
-    this.#outgoing.get(entry.uuid)?.tune(limits);
   }
 
   /** An incoming guest whose record cannot be written is refused at once. */

@@ -3,6 +3,7 @@
 // and missing knowledge does not count as a refusal.
 
 import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
+import { withLimit } from "../../effects/within.js";
 import { answerOfHost } from "../../protocol/host-evidence.js";
 import type { Identity, Reconnection, Settled } from "../../protocol/messages.js";
 import type { Unreadable } from "../domains/recovery.js";
@@ -91,7 +92,11 @@ export class Settling {
     if (decided !== null && !begun?.isAskedBy(secret)) return decided;
     const incoming = this.#incomingAsked(question);
     if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
-    return valueIn(await incoming.peer[how](question, AbortSignal.timeout(settleMs)));
+    return valueIn(await this.#limited((signal) => incoming.peer[how](question, signal)));
+  }
+
+  #limited<T>(ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withLimit(this.#host.clock, settleMs, ask);
   }
 
   /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
@@ -112,7 +117,7 @@ export class Settling {
   async announce(identity: Question): Promise<void> {
     const incoming = this.#incomingAsked(identity);
     if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
-    valueIn(await incoming.peer.announce(identity, AbortSignal.timeout(settleMs)));
+    valueIn(await this.#limited((signal) => incoming.peer.announce(identity, signal)));
   }
 
   /** As the destination in post-copy: listens again for a source whose connection was lost. */
@@ -124,6 +129,6 @@ export class Settling {
       throw notKnown(migrationId, "this host's journal does not know it");
     if (incoming === undefined)
       return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
-    return valueIn(await incoming.peer.reconnect(identity, AbortSignal.timeout(settleMs)));
+    return valueIn(await this.#limited((signal) => incoming.peer.reconnect(identity, signal)));
   }
 }

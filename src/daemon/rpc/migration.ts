@@ -59,14 +59,14 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
       checkFlags(flags, 0);
       await migrations.goOver(of(dom));
     },
-    domainMigrateSetMaxDowntime: ({ dom, downtime, flags }) => {
+    domainMigrateSetMaxDowntime: async ({ dom, downtime, flags }) => {
       checkFlags(flags, 0);
-      migrations.tune(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
+      await migrations.tune(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
     },
-    domainMigrateSetMaxSpeed: ({ dom, bandwidth, flags }) => {
+    domainMigrateSetMaxSpeed: async ({ dom, bandwidth, flags }) => {
       checkFlags(flags, 0);
       const bandwidthMiBps = Number(bandwidth);
-      migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
+      await migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
     },
     domainMigrateGetMaxDowntime: ({ dom, flags }) => {
       checkFlags(flags, 0);

@@ -6,8 +6,9 @@ import { once } from "node:events";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { Clock } from "../../effects/ports.js";
+import { pause } from "../../effects/sleep.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 import { killByArgument } from "../platform/procfs.js";
 
@@ -18,15 +19,17 @@ export class Relay {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #ready: Promise<void>;
   readonly #path: string;
+  readonly #clock: Clock;
   #said = "";
 
   /** `directory` is its own; `endRelay` ends both. */
-  static async start(directory: string): Promise<Relay> {
+  static async start(directory: string, clock: Clock): Promise<Relay> {
     await mkdir(directory, { mode: 0o700 });
-    return new Relay(directory);
+    return new Relay(directory, clock);
   }
 
-  private constructor(directory: string) {
+  private constructor(directory: string, clock: Clock) {
+    this.#clock = clock;
     this.#path = join(directory, "relay.sock");
     const words = [...process.execArgv, program, this.#path];
     this.#child = spawn(process.execPath, words, { detached: true, stdio: ["pipe", "pipe", "ignore"] });
@@ -47,7 +50,7 @@ export class Relay {
   /** What has gone wrong with the stream; empty when it was not the relay's. */
   async why(): Promise<string> {
     // It ends when it has said why; QEMU may have told of its broken stream before.
-    await Promise.race([once(this.#child.stdout, "close"), setTimeout(lastWordsMs)]);
+    await Promise.race([once(this.#child.stdout, "close"), pause(this.#clock, lastWordsMs)]);
     return this.#said.replace("ready", "").trim();
   }
 

@@ -57,7 +57,10 @@ export interface MigrateOptions {
   };
   /** Default `unix`: plain tcp can add a 41 ms stall to the pause (docs/decisions/0003). */
   readonly transport?: "unix" | "tcp";
-  /** Default false: QEMU's gate before the switchover doubles the pause, and nothing waits in it yet (docs/decisions/0004). */
+  /**
+   * Uses QEMU's gate before the switchover, which doubles the pause (docs/decisions/0004). Default: only when disks are
+   * copied, since their copies are ended there.
+   */
   readonly pauseBeforeSwitchover?: boolean;
   /** The contents of disks that the two sides do not share. Default: all storage is shared. */
   readonly storage?: CopiedStorage;

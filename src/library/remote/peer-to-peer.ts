@@ -12,6 +12,7 @@ import type { RpcConnection } from "../../drivers/libvirt/rpc/client.js";
 import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { moveEnds, own } from "../../drivers/libvirt/rpc/switchover-program.js";
 import { pause } from "../../effects/sleep.js";
+import { withLimit } from "../../effects/within.js";
 import { cause, messageOf } from "../../protocol/effect-result.js";
 import { type Conclusion, conclude, type Seen } from "../../protocol/evidence.js";
 import { failure } from "../../protocol/failure.js";
@@ -35,7 +36,7 @@ export async function leadBySource(move: RemoteMove): Promise<Led> {
   return {
     outcome: ended(),
     abort: async () => {
-      const answer = await abortAt(source, dom, AbortSignal.timeout(answerMs));
+      const answer = await withLimit(move.clock, answerMs, (signal) => abortAt(source, dom, signal));
       if (answer.kind !== "done") return { accepted: false, why: answer.cause.message };
       wasAborted ||= answer.value.accepted;
       return answer.value;

@@ -17,7 +17,6 @@ describe("a slice of the fault sweep on real QEMU", () => {
       const { verdict, why } = await sweeper.run(caseOf(seed));
       expect(["one running", "none but settled later", "lost with its QEMU"], why).toContain(verdict);
     },
-    60_000,
   );
 });
 

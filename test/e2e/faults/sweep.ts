@@ -11,6 +11,7 @@ import { launchProofGuest, type ProofGuest } from "../../../src/proof-guest/laun
 import { messageOf } from "../../../src/protocol/effect-result.js";
 import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
 import { type Etcd, startEtcd } from "../../support/etcd.js";
+import { patienceMs } from "../../support/patience.js";
 import { commandLine, qemusOf } from "../../support/qemus-of.js";
 import { runEngine } from "../../support/run-engine.js";
 import { type FaultCase, killsEngine } from "./cases.js";
@@ -37,7 +38,6 @@ interface Ended {
   readonly met: boolean;
 }
 
-const settleMs = 20_000;
 const diskBytes = 16 * 2 ** 20;
 /** An engine for each fault that kills it, and the last one. */
 const mostEngines = 8;
@@ -81,7 +81,7 @@ export class Sweeper {
       if (guest === null && !lost && outcome !== "undecided")
         throw new Error(`the outcome ${outcome} names no guest, but one is there`);
       if (!lost) {
-        await this.#proof.waitForPasses(1, 20_000).catch((error: unknown) => {
+        await this.#proof.waitForPasses(1, patienceMs).catch((error: unknown) => {
           // The answer after which it was to be killed may come when the migration is over.
           if (guest === null || !killed.includes(guest.process.pid)) throw error;
           lost = true;
@@ -262,7 +262,7 @@ async function judge(
   outcome: SweepResult["outcome"],
   guest: RunningGuest | null,
 ): Promise<Verdict> {
-  const endMs = Date.now() + settleMs;
+  const endMs = Date.now() + patienceMs;
   for (let looks = 0; ; looks += 1) {
     // A killed process may take a moment to die; it is no copy of the guest any more.
     const alive = qemusOf(uuid).filter((it) => !killed.includes(it));
@@ -277,7 +277,7 @@ async function judge(
 }
 
 async function linesOf(words: EngineWords): Promise<EngineLine[]> {
-  const out = await runEngine("e2e/faults/engine.ts", words);
+  const out = await runEngine("fault-engine", words);
   return out
     .split("\n")
     .filter((it) => it !== "")

@@ -9,7 +9,9 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 import { readStory } from "../../../src/drivers/journal/story.js";
 import { isFinal } from "../../../src/machines/shared/states.js";
+import { patienceMs } from "../../support/patience.js";
 import { Postgres } from "../../support/postgres.js";
+import { programArguments } from "../../support/programs.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { RealFleet } from "../../support/real-fleet.js";
 import { dice } from "../../support/simulated-fleet.js";
@@ -161,9 +163,7 @@ class Sweep {
       const child = spawn(
         process.execPath,
         [
-          "--import",
-          "tsx",
-          "src/cli/main.ts",
+          ...programArguments("switchover"),
           "drain",
           ...words,
           ...each.flatMap(([name, it]) => [`--${name}`, `${it}`]),
@@ -288,7 +288,7 @@ class Sweep {
 
   /** Once the hosts have looked after what was left. */
   async #settled(): Promise<ReadonlyMap<string, readonly string[]>> {
-    const endMs = Date.now() + 20_000;
+    const endMs = Date.now() + patienceMs;
     for (;;) {
       const where = await this.#fleet.whereAll();
       const isWhole = this.#fleet.guests.every((it) => it.pids().length === where.get(it.uuid)?.length);

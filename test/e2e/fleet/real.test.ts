@@ -15,6 +15,8 @@ import { fleetNow } from "../../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../../src/fleet/rpc-mover.js";
 import { conduct } from "../../../src/fleet/run-drain.js";
 import { idWithToken } from "../../../src/protocol/fencing-token.js";
+import { patienceMs, testLimitMs } from "../../support/patience.js";
+import { programArguments } from "../../support/programs.js";
 import { RealFleet } from "../../support/real-fleet.js";
 import { drainUnderFaults } from "./fleet-faults.js";
 
@@ -32,7 +34,7 @@ async function fleetOf(hosts: readonly string[], homes: readonly string[]) {
 }
 
 test("two hosts are emptied while daemons and whoever conducts die, and every guest counts on", {
-  timeout: 120_000,
+  timeout: testLimitMs,
 }, async () => {
   // Each destination is tried once for a guest, and both daemons that die may be part of the same guest's moves.
   const { fleet, uris, directory } = await fleetOf(
@@ -84,7 +86,7 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
 });
 
 test("an orchestrator that was replaced moves nothing any more, at the source and at the destination", {
-  timeout: 60_000,
+  timeout: testLimitMs,
 }, async () => {
   const { fleet, uris } = await fleetOf(["h1", "h2"], ["h1"]);
   const [guest] = fleet.guests;
@@ -97,7 +99,7 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
           ...{ migrationId: id, uuid: guest.uuid, destinationUri: uris.get(to) ?? "", params: [] },
           flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST", "UNDEFINE_SOURCE"]),
         },
-        { deadlineMs: 60_000 },
+        { deadlineMs: patienceMs },
       ),
     );
   const first = idWithToken(5, random());
@@ -127,7 +129,7 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
 });
 
 test("the command says what it would do, does it, and tells each guest's story", {
-  timeout: 120_000,
+  timeout: testLimitMs,
 }, async () => {
   const { fleet, directory } = await fleetOf(["h1", "h2", "h3"], ["h1", "h1", "h1"]);
   const path = join(directory, "fleet.json");
@@ -136,7 +138,7 @@ test("the command says what it would do, does it, and tells each guest's story",
   const drain = async (...words: string[]) => {
     const child = spawn(
       process.execPath,
-      ["--import", "tsx", "src/cli/main.ts", "drain", ...words, "--log", log],
+      [...programArguments("switchover"), "drain", ...words, "--log", log],
       {
         stdio: ["ignore", "pipe", "pipe"],
       },
@@ -187,7 +189,7 @@ if (noPostgres !== undefined) console.warn(`draining on DBOS is not tested: ${no
 
 test.skipIf(noPostgres !== undefined)(
   "eight hosts and 24 guests on DBOS: daemons, QEMUs, the engine's server and whoever conducts die, and every guest counts on",
-  { timeout: 180_000 },
+  { timeout: testLimitMs },
   async () => {
     const told: string[] = [];
     // One of each kind of harm, and two more.

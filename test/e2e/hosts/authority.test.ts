@@ -14,11 +14,12 @@ import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { idWithToken } from "../../../src/protocol/fencing-token.js";
 import { inTwoHosts, whole } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
+import { patienceMs, testLimitMs } from "../../support/patience.js";
+import { programArguments } from "../../support/programs.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
 import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
-const timeout = 90_000;
 
 /** A QEMU of that side that takes some seconds to come up, as a large guest's does. */
 function slow(lab: VirshLab, side: string, seconds = 2): (xml: string) => string {
@@ -34,7 +35,7 @@ const outcomes = async (...asked: Promise<unknown>[]) =>
 
 describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awaited", () => {
   test("a guest that arrives from the host that runs it ends a start of it that has not come up", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     const { name } = lab.guest;
@@ -51,7 +52,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
   });
 
   test("of two starts at once the second is rejected, and a killed daemon still finds the guest", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     const { name } = lab.guest;
@@ -72,7 +73,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
   });
 
   test("a guest that is still starting can be destroyed, and no QEMU of it is left", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     const { name } = lab.guest;
@@ -88,7 +89,9 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
     expect(readdirSync(join(lab.a.process.directory, "state", "running"))).toEqual([]);
   });
 
-  test("of three domains of one name that are defined at once one is kept", { timeout }, async () => {
+  test("of three domains of one name that are defined at once one is kept", {
+    timeout: testLimitMs,
+  }, async () => {
     const lab = await VirshLab.begin();
     const file = () => lab.xmlFile("a", (xml) => xml.replace(lab.guest.uuid, randomUUID()));
     const defining = [file(), file(), file()].map((path) => lab.a.virsh("define", path));
@@ -99,7 +102,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
 
 describe("a host answers with evidence only", () => {
   test("a destination whose QEMU hangs while it takes the guest says neither taken nor refused after a restart", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -124,7 +127,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a source whose story is damaged neither resumes nor starts the guest that it has handed over", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -150,7 +153,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a story that an operator has given up does not touch the guest that has come back since", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -177,7 +180,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("what is released of a guest that may run elsewhere stays away from this host", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -201,7 +204,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a source that has lost the story of a guest that it has handed over neither resumes nor starts it", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -221,7 +224,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a destination that has lost the story of a guest neither refuses it nor ends its QEMU", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -239,7 +242,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a destination that has lost its journal does not refuse a guest that it may have run", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -263,7 +266,7 @@ describe("a host answers with evidence only", () => {
   });
 
   test("a running incoming guest proves to a host without its journal that it was taken", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -289,7 +292,7 @@ describe("a host answers with evidence only", () => {
 
 describe("a step belongs to one migration", () => {
   test("a Confirm of a stranger does not end the copy of a guest that was handed over", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -307,7 +310,7 @@ describe("a step belongs to one migration", () => {
   });
 
   test("a Confirm without the destination's receipt makes the source ask before it ends its copy", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -320,7 +323,9 @@ describe("a step belongs to one migration", () => {
     });
   });
 
-  test("a second migration that is refused in Begin does not end the first", { timeout }, async () => {
+  test("a second migration that is refused in Begin does not end the first", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
       await steps.begin();
@@ -334,7 +339,9 @@ describe("a step belongs to one migration", () => {
     });
   });
 
-  test("a question about a migration must name its guest and carry its secret", { timeout }, async () => {
+  test("a question about a migration must name its guest and carry its secret", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
       await steps.begin();
@@ -356,7 +363,9 @@ describe("a step belongs to one migration", () => {
     });
   });
 
-  test("an id with a token of the far future is rejected and bars nothing", { timeout }, async () => {
+  test("an id with a token of the far future is rejected and bars nothing", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       const a = await lab.rpc("a");
       const move = (token: number) =>
@@ -369,7 +378,7 @@ describe("a step belongs to one migration", () => {
             params: [],
             flags: 1,
           },
-          { deadlineMs: 60_000 },
+          { deadlineMs: patienceMs },
         );
       expect((await move(Date.now() + 10 * 365 * 86_400_000)).why).toContain("ahead of this host's clock");
       await lab.peerToPeer("a", "b");
@@ -379,7 +388,7 @@ describe("a step belongs to one migration", () => {
 });
 
 describe("a named move that is rejected", () => {
-  test("bars no move with an older token", { timeout }, async () => {
+  test("bars no move with an older token", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
       const a = await lab.rpc("a");
       const move = (token: number) =>
@@ -392,7 +401,7 @@ describe("a named move that is rejected", () => {
             params: [],
             flags: bitsOf(whole),
           },
-          { deadlineMs: 60_000 },
+          { deadlineMs: patienceMs },
         );
       const steps = await StepByStep.over(lab);
       await steps.begin();
@@ -415,7 +424,9 @@ const noMount = process.getuid?.() === 0 ? undefined : "a full disk needs root";
 if (noMount !== undefined) console.warn(`full disks are not tested: ${noMount}`);
 
 describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives", () => {
-  test("makes the destination refuse a guest whose taking cannot become durable", { timeout }, async () => {
+  test("makes the destination refuse a guest whose taking cannot become durable", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
       await steps.begin();
@@ -435,7 +446,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
   });
 
   test("leaves a guest whose definition cannot be kept running, transient, and the daemon tells so", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const directory = join(lab.hosts.b.directory, "state", "domains");
@@ -461,7 +472,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
 
 describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves", () => {
   test("does not make the source forget that the guest is away, also when it is about to come back", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const directory = join(lab.hosts.a.directory, "state", "away");
@@ -472,7 +483,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
         params: toParameters({ xml: lab.guest.xml("b") }),
         flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST"]),
       };
-      const patient = { deadlineMs: 60_000 };
+      const patient = { deadlineMs: patienceMs };
       try {
         await (await lab.rpc("a")).call(procedures.domainMigratePerform3Params, asked, patient);
         await lab.guest.counts("b");
@@ -496,7 +507,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
 
 describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
   test("an incoming guest is visible, and destroy ends it for good while the source keeps its own", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
@@ -512,7 +523,7 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
   });
 
   test("a guest whose client dies while its destination prepares can be migrated at once", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
@@ -534,7 +545,7 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
     await lab.countsAt("b");
   });
 
-  test("an abort before Perform reads as an abort", { timeout }, async () => {
+  test("an abort before Perform reads as an abort", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
       await steps.begin();
@@ -550,7 +561,7 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
 
 describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
   test("the host that a guest left does not start it while it runs elsewhere, and starts it when it was given back", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
@@ -564,7 +575,9 @@ describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
     expect(lab.guest.pids()).toHaveLength(1);
   });
 
-  test("a host that cannot be asked is not taken to have given the guest back", { timeout }, async () => {
+  test("a host that cannot be asked is not taken to have given the guest back", {
+    timeout: testLimitMs,
+  }, async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
     const { name, uuid } = lab.guest;
@@ -572,15 +585,7 @@ describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
     await lab.b.process.kill();
     expect(await refusal(lab.a.virsh("start", name))).toContain("switchover release");
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
-    execFileSync(process.execPath, [
-      "--import",
-      "tsx",
-      "src/cli/main.ts",
-      "release",
-      name,
-      "--at",
-      lab.a.uri,
-    ]);
+    execFileSync(process.execPath, [...programArguments("switchover"), "release", name, "--at", lab.a.uri]);
     await lab.a.virsh("start", name);
     expect(lab.guest.pids()).toHaveLength(1);
     expect(uuid).not.toBe("");

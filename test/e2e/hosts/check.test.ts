@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { checkBetween } from "../../../src/library/preflight.js";
 import { inTwoHosts } from "../../support/host-process.js";
 import { hasLibvirtd, startLibvirtd, tiny } from "../../support/libvirtd.js";
+import { programArguments } from "../../support/programs.js";
 
 test("a check names everything that stands against a move, and moves nothing", async () => {
   await inTwoHosts({}, async (lab) => {
@@ -26,7 +27,7 @@ test("a check names everything that stands against a move, and moves nothing", a
     const xml = join(lab.hosts.b.directory, "other.xml");
     writeFileSync(xml, other);
     const words = ["check", "--from", where.from, "--to", where.to, "--domain", where.domain, "--xml", xml];
-    const { status, stdout } = spawnSync(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words]);
+    const { status, stdout } = spawnSync(process.execPath, [...programArguments("switchover"), ...words]);
     expect(status).toBe(1);
     expect(`${stdout}`).toContain(`${firmware} is not on hostb`);
     expect(`${stdout}`).toContain("cannot move: 4 reasons");

@@ -7,6 +7,7 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { outcomes } from "../../../src/protocol/outcomes.js";
 import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "../../support/host-process.js";
+import { testLimitMs } from "../../support/patience.js";
 import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
@@ -83,7 +84,7 @@ describe("a migration to the host that the guest is on", () => {
 describe.skipIf(noCable !== undefined)("a guest that is lost in post-copy", () => {
   test.each([[[]], [["--p2p"]]] as const)(
     "is reported as lost by the command, with %j, though what is left of it runs at the destination",
-    { timeout: 120_000 },
+    { timeout: testLimitMs },
     async (mode) => {
       const cable = new Cable();
       await inTwoHosts({ cable, guest: { workingSetMiB: 24, dirtyMiBps: 24 } }, async (lab) => {

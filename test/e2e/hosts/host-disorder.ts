@@ -10,6 +10,7 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { messageOf } from "../../../src/protocol/effect-result.js";
 import { CopiesWatch } from "../../support/copies-watch.js";
 import { streams, TwoHosts } from "../../support/host-process.js";
+import { patienceMs } from "../../support/patience.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
 import { BrokenGuarantee } from "./host-operator.js";
@@ -18,7 +19,7 @@ import { strays } from "./strays.js";
 
 const { procedures } = remote;
 
-const patient = { deadlineMs: 15_000 };
+const patient = { deadlineMs: patienceMs };
 const hangMs = 2_000;
 const fullMs = 1_500;
 /** No migration takes longer by itself, with each deadline of the machines passed. */

@@ -10,6 +10,7 @@ import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { messageOf } from "../../../src/protocol/effect-result.js";
 import type { CopiesWatch } from "../../support/copies-watch.js";
 import type { HostProcess, ProofDomain } from "../../support/host-process.js";
+import { patienceMs } from "../../support/patience.js";
 import { BrokenGuarantee, Operator } from "./host-operator.js";
 import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
 
@@ -42,10 +43,8 @@ export interface Allowed {
 /** Longer than a host looks for a mute QEMU again. */
 const restMs = 7_000;
 /** Longer than each deadline of the machines. */
-const longestMs = 40_000;
+const longestMs = patienceMs;
 const lookMs = 150;
-/** Longer than a daemon takes to remove what a QEMU has left. */
-const leftMs = 15_000;
 
 export class Endings {
   readonly #guest: ProofDomain;
@@ -53,11 +52,14 @@ export class Endings {
   readonly #redials: ReadonlyMap<string, Redial>;
   readonly #operator: Operator;
   readonly #longestMs: number;
+  readonly #leftMs: number;
 
   /** `mostMs`: how long it waits until nothing changes any more. */
   constructor(guest: ProofDomain, hosts: Readonly<Record<string, HostProcess>>, mostMs = longestMs) {
     this.#guest = guest;
     this.#longestMs = mostMs;
+    // Longer than a daemon takes to remove what a QEMU has left.
+    this.#leftMs = 5 * mostMs;
     this.#hosts = new Map(Object.entries(hosts));
     const redials = Object.entries(hosts).map(
       ([name, { uri }]) => [name, new Redial(uri, systemClock)] as const,
@@ -223,7 +225,7 @@ export class Endings {
 
   /** Waits until there is no more than so many QEMUs' own directories (G6): one goes just after its process. */
   async #leavesNothing(most: number): Promise<void> {
-    const endMs = Date.now() + leftMs;
+    const endMs = Date.now() + this.#leftMs;
     for (;;) {
       const runs = [...this.#hosts.values()].map(({ directory }) => join(directory, "run"));
       const left = runs.filter((path) => existsSync(path)).flatMap((path) => readdirSync(path));

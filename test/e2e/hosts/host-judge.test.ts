@@ -8,13 +8,13 @@ import { describe, expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { CopiesWatch } from "../../support/copies-watch.js";
 import { inTwoHosts, type ProofWish, type TwoHosts } from "../../support/host-process.js";
+import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { StepByStep } from "../../support/step-by-step.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
 import { ways } from "./host-ways.js";
 
 const { procedures } = remote;
-const timeout = 90_000;
 
 /** Makes a situation on purpose; the judge's verdict of it is what `judged` resolves to, or rejects with. */
 async function inSituation(
@@ -59,14 +59,14 @@ async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promis
 }
 
 async function waitUntil(isSo: () => boolean): Promise<void> {
-  const endMs = Date.now() + 20_000;
+  const endMs = Date.now() + patienceMs;
   while (!isSo()) {
     if (Date.now() > endMs) throw new Error("it did not become so");
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-describe("the judge of the sweep finds two copies", { timeout }, () => {
+describe("the judge of the sweep finds two copies", { timeout: testLimitMs }, () => {
   test("when a second QEMU of the guest is started by hand, also where a destroy was obeyed", async () => {
     await inSituation({}, async (lab, judged, watch) => {
       await startByHand(lab);
@@ -102,7 +102,7 @@ describe("the judge of the sweep finds two copies", { timeout }, () => {
   });
 });
 
-describe("the judge of the sweep finds what is left over", { timeout }, () => {
+describe("the judge of the sweep finds what is left over", { timeout: testLimitMs }, () => {
   test("when a second QEMU of the guest stands paused beside it", async () => {
     await inSituation({}, async (lab, judged) => {
       await startByHand(lab, ["-S"]);
@@ -118,7 +118,7 @@ describe("the judge of the sweep finds what is left over", { timeout }, () => {
   });
 });
 
-describe("the judge of the sweep finds a guest that is stuck", { timeout }, () => {
+describe("the judge of the sweep finds a guest that is stuck", { timeout: testLimitMs }, () => {
   test("when it is paused without a command that paused it", async () => {
     await inSituation({}, async (lab, judged) => {
       const a = await lab.rpc("a");
@@ -141,7 +141,7 @@ describe("the judge of the sweep finds a guest that is stuck", { timeout }, () =
 });
 
 test("the judge of the sweep calls a guest lost that no host has, unless a destroy was obeyed", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   await inSituation({}, async (lab, judged) => {
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
@@ -152,7 +152,7 @@ test("the judge of the sweep calls a guest lost that no host has, unless a destr
 });
 
 test("the judge of the sweep calls a guest lost that is lost in post-copy, unless a destroy was obeyed", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const { guest, begin } = ways["in post-copy"];
   await inSituation(guest, async (lab, judged) => {
@@ -165,7 +165,7 @@ test("the judge of the sweep calls a guest lost that is lost in post-copy, unles
   });
 });
 
-test("the judge of the sweep finds a definition that two hosts start", { timeout }, async () => {
+test("the judge of the sweep finds a definition that two hosts start", { timeout: testLimitMs }, async () => {
   await inSituation({}, async (lab, judged) => {
     const [a, b] = [await lab.rpc("a"), await lab.rpc("b")];
     await a.call(procedures.domainDestroy, { dom: lab.dom });

@@ -2,6 +2,7 @@
 // a late call interrupts: one copy runs on, or one command on each quarantined host ends the guest.
 
 import { describe, expect, test } from "vitest";
+import { testLimitMs } from "../../support/patience.js";
 import { disorderMoment, disorderName, hostDisorders, migrationInDisorder } from "./host-disorder.js";
 import { ringFaults, ringMoment, ringName, roundWith } from "./host-ring.js";
 
@@ -14,11 +15,11 @@ const slice = hostDisorders
 const inRing = ringFaults.slice(1, 2).map((fault) => [ringName(fault), ringMoment(fault, 1), fault] as const);
 
 describe("one copy runs on, or one command on each quarantined host ends the guest, when", () => {
-  test.for(slice)("%s, after %i ms", { timeout: 90_000 }, async ([, ms, fault]) => {
+  test.for(slice)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault]) => {
     expect(["one", "quarantined", "ended"]).toContain((await migrationInDisorder(fault, seed, ms)).kind);
   });
 
-  test.for(inRing)("%s, after %i ms", { timeout: 90_000 }, async ([, ms, fault]) => {
+  test.for(inRing)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault]) => {
     expect(["one", "quarantined"]).toContain((await roundWith(fault, 1, ms)).kind);
   });
 });

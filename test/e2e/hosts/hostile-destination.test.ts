@@ -20,12 +20,12 @@ import { serveRemote } from "../../../src/drivers/libvirt/rpc/service.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { HostProcess, ProofDomain } from "../../support/host-process.js";
+import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { pair } from "../../support/rpc-pair.js";
 import { hasVirsh } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 const run = promisify(execFile);
-const virshMs = 15_000;
 
 const refusing = (message: string) =>
   new LibvirtError({ code: errorCodes.OPERATION_INVALID, domain: 10, message, str1: "%s", str2: message });
@@ -117,7 +117,7 @@ const byVirsh =
     const xml = join(host.directory, "destination.xml");
     writeFileSync(xml, guest.xml("b"));
     const words = ["-c", host.uri, "migrate", guest.name, uri, "--live", "--xml", xml, ...options];
-    const error: unknown = await run("virsh", words, { timeout: virshMs, killSignal: "SIGKILL" }).then(
+    const error: unknown = await run("virsh", words, { timeout: patienceMs, killSignal: "SIGKILL" }).then(
       () => new Error("it was not refused"),
       (failed: unknown) => failed,
     );
@@ -169,7 +169,7 @@ describe.each(leaders)("a destination that lies, led by %s,", (_, leads, can) =>
   test.skipIf(!can)(
     "is refused by name, nothing it names is run or dialled, and the guest runs on",
     {
-      timeout: 180_000,
+      timeout: testLimitMs,
     },
     async () => {
       const lab = await atHost();

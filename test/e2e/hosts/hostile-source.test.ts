@@ -11,11 +11,12 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { HostProcess, ProofDomain } from "../../support/host-process.js";
+import { testLimitMs } from "../../support/patience.js";
 
 const { procedures } = remote;
 
 test("a guest that comes in names no emulator, socket, listening address or migration that this host does not allow", {
-  timeout: 90_000,
+  timeout: testLimitMs,
 }, async () => {
   const guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
   onTestFinished(() => guest.remove());

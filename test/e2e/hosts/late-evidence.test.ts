@@ -5,12 +5,12 @@ import { expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { damageStory, handedOver, jobOf, migrationId, until } from "../../support/handed-over.js";
 import { HostInProcess, lateQemu, webDom } from "../../support/in-process.js";
+import { testLimitMs } from "../../support/patience.js";
 
 const { procedures } = remote;
-const timeout = 60_000;
 
 test("a mute QEMU that answers late ends a quarantine only where its answer tells who runs the guest", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu(), lateQemu()]);
   const [own, came, left, told] = qemus;
@@ -37,7 +37,7 @@ test("a mute QEMU that answers late ends a quarantine only where its answer tell
 });
 
 test("the story of a mute QEMU goes on when that has ended, but not when an operator has ended it", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu()]);
   const [resting, tried, dying] = qemus;

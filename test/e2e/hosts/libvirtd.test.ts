@@ -26,6 +26,7 @@ import { anywhere, connectionUri } from "../../../src/protocol/peer-text.js";
 import { hostOf, type Peer } from "../../support/either-host.js";
 import { HostProcess } from "../../support/host-process.js";
 import { tiny as bare, hasLibvirtd } from "../../support/libvirtd.js";
+import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { until } from "../../support/virsh-lab.js";
 import { swallowing } from "./swallowing.js";
@@ -271,7 +272,7 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
           ...{ dom, dconnuri: way.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
           flags: bitsOf(["LIVE", "PEER2PEER"]),
         },
-        { deadlineMs: 60_000 },
+        { deadlineMs: patienceMs },
       )
       .catch(() => {});
     await way.swallowed;

@@ -12,6 +12,7 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { type Handlers, serve, serveRemote } from "../../../src/drivers/libvirt/rpc/service.js";
 import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
+import { testLimitMs } from "../../support/patience.js";
 import { pair } from "../../support/rpc-pair.js";
 import { hasVirsh } from "../../support/virsh-lab.js";
 
@@ -342,7 +343,7 @@ async function byUs(it: Case, at: number, hosts: Hosts, from: string, to: string
 
 describe.skipIf(!hasVirsh)("whatever two hosts can and whatever is wanted", () => {
   test("we ask them what libvirt's client asks them, in order and with the same flags, or refuse with its code", {
-    timeout: 90_000,
+    timeout: testLimitMs,
   }, async () => {
     const all = fc.sample(cases, { numRuns: runs, seed: 5 });
     const hosts = new Hosts(all);

@@ -13,6 +13,7 @@ import { followInspector } from "../../../src/inspector/story/remote-source.js";
 import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { look, whoRunsOn } from "../../support/browser.js";
 import { HostProcess, inTwoHosts, whole } from "../../support/host-process.js";
+import { programArguments } from "../../support/programs.js";
 
 const answerAt = (socketPath: string, path: string): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -48,17 +49,13 @@ test("a migration between them is counted, traced and drawn", async () => {
       expect(await answerAt(at.a, "/metrics")).toContain('switchover_domains{state="running"} 1');
       await lab.peerToPeer("a", "b");
       await lab.runsAt("b");
-      await expect
-        .poll(() => whoRunsOn(page), { timeout: 10_000 })
-        .toContain("The destination runs the guest.");
+      await expect.poll(() => whoRunsOn(page)).toContain("The destination runs the guest.");
       for (const [side, end] of [
         ["source", "left"],
         ["coordinator", "ended"],
         ["destination", "arrived"],
       ])
-        await expect
-          .poll(() => page.getByTestId(`state-${side}`).textContent(), { timeout: 10_000 })
-          .toBe(end);
+        await expect.poll(() => page.getByTestId(`state-${side}`).textContent()).toBe(end);
       const [from, to] = [await answerAt(at.a, "/metrics"), await answerAt(at.b, "/metrics")];
       expect(from).toContain('switchover_migrations_ended_total{side="source",outcome="left"} 1');
       expect(from).toContain('switchover_migrations_in_progress{side="source"} 0');
@@ -136,7 +133,9 @@ test("a daemon that was restarted in the middle goes on counting, under the gues
 
 test("with --log json, a daemon tells its story in lines of JSON", async () => {
   const host = new HostProcess("logs", { http: { host: "127.0.0.1", port: 39_177 } }, undefined, [
-    ...["--import", "tsx", "src/cli/daemon.ts", "--log", "json"],
+    ...programArguments("switchoverd"),
+    "--log",
+    "json",
   ]);
   onTestFinished(() => host.remove());
   await host.start();

@@ -8,10 +8,10 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { inTwoHosts, type Side, type TwoHosts } from "../../support/host-process.js";
 import { stateAt } from "../../support/host-state.js";
+import { testLimitMs } from "../../support/patience.js";
 import { noCookie } from "../../support/step-by-step.js";
 
 const { procedures } = remote;
-const timeout = 90_000;
 
 /** The guest is shut off at a, which defines it. */
 async function shutOff(lab: TwoHosts): Promise<void> {
@@ -47,7 +47,7 @@ async function finished(lab: TwoHosts, ...more: MigrateFlag[]) {
 
 describe("a definition that has moved", () => {
   test("is started by the source or by the destination, not by both, when its Confirm is lost", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       await shutOff(lab);
@@ -60,7 +60,9 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is not started by the destination while the guest runs at the source", { timeout }, async () => {
+  test("is not started by the destination while the guest runs at the source", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       const { confirm } = await finished(lab);
       await confirm();
@@ -74,7 +76,7 @@ describe("a definition that has moved", () => {
   });
 
   test("is started by the destination alone once the source has confirmed, without the source", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       await shutOff(lab);
@@ -87,7 +89,9 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is started by the destination that was not told, and not by the source", { timeout }, async () => {
+  test("is started by the destination that was not told, and not by the source", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       await shutOff(lab);
       const { confirm } = await finished(lab);
@@ -103,7 +107,7 @@ describe("a definition that has moved", () => {
   });
 
   test("stays at the source, away, when the destination has not proved that it has it", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       await shutOff(lab);
@@ -118,7 +122,9 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is not given up by the Confirm of a stranger, and its secret is not shown", { timeout }, async () => {
+  test("is not given up by the Confirm of a stranger, and its secret is not shown", {
+    timeout: testLimitMs,
+  }, async () => {
     await inTwoHosts({}, async (lab) => {
       await shutOff(lab);
       const { confirm } = await finished(lab, "UNDEFINE_SOURCE");

@@ -9,11 +9,11 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
+import { testLimitMs } from "../../support/patience.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
 import { until } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
-const timeout = 90_000;
 
 const standingAt = async (lab: TwoHosts, side: "a" | "b"): Promise<string> =>
   (await (await lab.rpc(side)).call(own.procedures.standing, null)).domains;
@@ -41,7 +41,7 @@ async function forgottenThere(lab: TwoHosts): Promise<void> {
 
 describe("a source whose destination has lost its journal", () => {
   test("is quarantined with the reason, and a destroy ends its copy and the migration", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       await forgottenThere(lab);
@@ -59,7 +59,7 @@ describe("a source whose destination has lost its journal", () => {
   });
 
   test("runs its guest again when an operator says that this copy is the guest, also after a restart", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       await forgottenThere(lab);
@@ -73,7 +73,7 @@ describe("a source whose destination has lost its journal", () => {
   });
 
   test("is not decided by an operator while the migration itself can say who runs the guest", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -93,7 +93,7 @@ describe("a source whose destination has lost its journal", () => {
 
 describe("a quarantined guest whose QEMU is here", () => {
   test("is the guest again when an operator adopts it, and its damaged story is kept and never read again", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -123,7 +123,7 @@ describe("a quarantined guest whose QEMU is here", () => {
   });
 
   test("that is adopted at the destination is taken there: the source ends its copy", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -153,7 +153,7 @@ describe("a quarantined guest whose QEMU is here", () => {
     });
   });
 
-  test("that has not got all of its memory is not adopted", { timeout }, async () => {
+  test("that has not got all of its memory is not adopted", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
       await steps.begin();

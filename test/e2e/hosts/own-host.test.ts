@@ -5,12 +5,13 @@ import { bitsOf } from "../../../src/drivers/libvirt/client/flags.js";
 import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { HostInProcess, webDom, webXml } from "../../support/in-process.js";
+import { testLimitMs } from "../../support/patience.js";
 import { noCookie } from "../../support/step-by-step.js";
 
 const { procedures } = remote;
 
 test("a guest that its host is to send to itself, by whatever name, stays as it is", {
-  timeout: 60_000,
+  timeout: testLimitMs,
 }, async () => {
   const host = new HostInProcess();
   await host.start();

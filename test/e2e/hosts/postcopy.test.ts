@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js";
 import { Cable, inTwoHosts, noCable, type ProofWish } from "../../support/host-process.js";
 import { makeMute } from "../../support/mute.js";
+import { patienceMs, testLimitMs } from "../../support/patience.js";
 import {
   fieldsOf,
   hasVirsh,
@@ -18,8 +19,6 @@ import {
 } from "../../support/virsh-lab.js";
 
 // A slow cable is slow.
-vi.setConfig({ testTimeout: 60_000 });
-
 const postcopy = ["--live", "--postcopy", "--persistent", "--undefinesource"] as const;
 /** Slower than the guest dirties its memory. */
 const rate = "40mbit";
@@ -44,7 +43,7 @@ const stateAt = (lab: VirshLab, side: "a" | "b"): Promise<string> =>
   lab[side].virsh("domstate", "--reason", lab.guest.name).catch(() => "");
 
 const reaches = (lab: VirshLab, side: "a" | "b", state: string): Promise<void> =>
-  vi.waitFor(async () => expect(await stateAt(lab, side)).toBe(state), { timeout: 20_000, interval: 20 });
+  vi.waitFor(async () => expect(await stateAt(lab, side)).toBe(state), { timeout: patienceMs, interval: 20 });
 
 const moves = ({ a, guest }: VirshLab, what: "Memory" | "File"): Promise<void> =>
   until(async () => {
@@ -187,7 +186,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
   });
 
   test("goes on when both daemons are killed with -9 after its connection has broken, although the destination's QEMU waits for memory", {
-    timeout: 120_000,
+    timeout: testLimitMs,
   }, async () => {
     const under = await slowly();
     const { lab, cable } = under;
@@ -261,7 +260,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
   // How much the kernel's buffers hold at the cut is not the test's to say: a cut that comes too late is made again.
   test("ends when what was under way last is lost: QEMU cannot give the connection up, and the guest is told as lost", {
     retry: 3,
-    timeout: 60_000,
+    timeout: testLimitMs,
   }, async () => {
     const cable = new Cable();
     const lab = await VirshLab.begin({ ...wish, watched: true }, cable);
@@ -356,7 +355,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("says of a guest that runs that it does when its QEMU is mute", { timeout: 120_000 }, async () => {
+  test("says of a guest that runs that it does when its QEMU is mute", { timeout: testLimitMs }, async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -371,7 +370,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await ended;
     // Until it is given up for lost.
     const job = async () => expect(await b.virsh("domjobinfo", guest.name)).toContain("None");
-    await vi.waitFor(job, { timeout: 60_000, interval: 100 });
+    await vi.waitFor(job, { timeout: patienceMs, interval: 100 });
     await restart(b);
     expect(await stateAt(lab, "b"), "also by a daemon that cannot ask it").toBe(failed.b);
     expect(await refusal(b.virsh("start", guest.name))).toContain("already");

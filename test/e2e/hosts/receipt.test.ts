@@ -5,10 +5,11 @@ import { expect, test } from "vitest";
 import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
 import { writeCookie } from "../../../src/drivers/libvirt/cookie/write.js";
 import { inTwoHosts } from "../../support/host-process.js";
+import { testLimitMs } from "../../support/patience.js";
 import { StepByStep } from "../../support/step-by-step.js";
 
 test("a Confirm with a receipt that is not the destination's makes the source ask before it ends its copy", {
-  timeout: 90_000,
+  timeout: testLimitMs,
 }, async () => {
   await inTwoHosts({}, async (lab) => {
     const steps = await StepByStep.over(lab);

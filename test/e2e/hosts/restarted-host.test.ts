@@ -23,11 +23,11 @@ import {
   xmlOf,
 } from "../../support/in-process.js";
 import { sourceOpened } from "../../support/journal-records.js";
+import { testLimitMs } from "../../support/patience.js";
 import { noCookie } from "../../support/step-by-step.js";
 
 const { procedures } = remote;
 const { settle, settleAs } = own.procedures;
-const timeout = 60_000;
 const undecidable = { decision: decisions.undecidable };
 const flags = bitsOf(["LIVE"]);
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -50,7 +50,7 @@ const preparing = (cookieIn: Uint8Array, xml = webXml) => ({
 
 describe("a restarted host", () => {
   test("ends the QEMU of an incoming guest that has not arrived, and does not adopt it", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const handle = await muteQemu();
     const host = new HostInProcess();
@@ -64,7 +64,7 @@ describe("a restarted host", () => {
   });
 
   test("that has lost the journal of an arrival keeps its QEMU, quarantines the guest and refuses nothing", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const handle = await muteQemu();
     const host = new HostInProcess();
@@ -80,7 +80,9 @@ describe("a restarted host", () => {
     expect(isAlive(handle)).toBe(false);
   });
 
-  test("quarantines a guest whose QEMU does not answer, and starts no second one", { timeout }, async () => {
+  test("quarantines a guest whose QEMU does not answer, and starts no second one", {
+    timeout: testLimitMs,
+  }, async () => {
     const handle = await muteQemu();
     const host = new HostInProcess();
     await host.record({ handle });
@@ -93,7 +95,7 @@ describe("a restarted host", () => {
   });
 
   test("quarantines the guest of a story that cannot be read, also when no record names the guest", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
     await handedOver(host, there);
@@ -108,7 +110,7 @@ describe("a restarted host", () => {
   });
 
   test("does not start a guest of an unresolved migration that was destroyed here, until it is released", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const qemu = await muteQemu();
     const host = new HostInProcess();
@@ -126,7 +128,7 @@ describe("a restarted host", () => {
 
 describe("a restarted source", () => {
   test("begins a named migration anew whose story had not begun when the host died", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
     await host.inJournal((journal) => journal.append(sourceOpened(migrationId)));
@@ -143,7 +145,7 @@ describe("a restarted source", () => {
   });
 
   test("settles at the address that Prepare's answer has told, and its guest is away from then on", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
     await there.inJournal((journal) =>
@@ -169,7 +171,7 @@ describe("a restarted source", () => {
   });
 
   test("that asks a destination with another journal than Prepare's is not told that the guest was refused", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
     await handedOver(host, there);
@@ -188,7 +190,9 @@ const guestsOf = async (host: HostInProcess) =>
   (await (await host.rpc()).call(procedures.connectListAllDomains, { needResults: 1, flags: 0 })).domains;
 
 describe("the answer to settle", () => {
-  test("is not a refusal when the question names another journal than this host's", { timeout }, async () => {
+  test("is not a refusal when the question names another journal than this host's", {
+    timeout: testLimitMs,
+  }, async () => {
     const host = new HostInProcess();
     const journal = await host.inJournal(({ identity }) => identity);
     await host.start();
@@ -199,7 +203,7 @@ describe("the answer to settle", () => {
   });
 
   test("is not the refusal that was recorded after Prepare's journal was lost, and is a taking of any journal", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
     const taken = "0f3f-a2";
@@ -218,7 +222,9 @@ describe("the answer to settle", () => {
     expect(await rpc.call(settleAs, other)).toEqual({ decision: decisions.taken });
   });
 
-  test("refuses for good what never came: it cannot come after a restart either", { timeout }, async () => {
+  test("refuses for good what never came: it cannot come after a restart either", {
+    timeout: testLimitMs,
+  }, async () => {
     const host = new HostInProcess();
     await host.start();
     const before = await host.rpc();
@@ -236,7 +242,9 @@ describe("a guest that arrives", () => {
   const cancelled = { params: toParameters({ name: web.name }), cookieIn: noCookie, flags, cancelled: 1 };
   const isThere = (host: HostInProcess) => findByArgument(`${host.directory}/run/`).length > 0;
 
-  test("is ended by the connection that prepared it, not by another that names it", { timeout }, async () => {
+  test("is ended by the connection that prepared it, not by another that names it", {
+    timeout: testLimitMs,
+  }, async () => {
     const host = new HostInProcess();
     await host.start();
     const [leader, stranger] = [await host.rpc(), await host.rpc()];
@@ -250,7 +258,7 @@ describe("a guest that arrives", () => {
   });
 
   test("is decided for its own source only: its guest's uuid and the secret of the pair are compared", {
-    timeout,
+    timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
     await host.start();
@@ -266,7 +274,7 @@ describe("a guest that arrives", () => {
     await until(async () => (await guestsOf(host)).length === 0);
   });
 
-  test("leaves no token behind when its name is another domain's", { timeout }, async () => {
+  test("leaves no token behind when its name is another domain's", { timeout: testLimitMs }, async () => {
     const host = new HostInProcess();
     await host.start();
     const rpc = await host.rpc();

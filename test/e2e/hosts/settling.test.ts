@@ -9,6 +9,7 @@ import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { inTwoHosts, noCable } from "../../support/host-process.js";
+import { testLimitMs } from "../../support/patience.js";
 import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "./host-faults.js";
 
 const { procedures } = remote;
@@ -18,7 +19,7 @@ const slice = hostFaults
   .map((fault, at) => [nameOf(fault), momentOf(fault, at + 1), fault] as const)
   .filter((_, at) => at % 2 === 0);
 describe("one copy runs on when", () => {
-  test.for(slice)("%s, after %i ms", { timeout: 60_000 }, async ([, ms, fault], { skip }) => {
+  test.for(slice)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault], { skip }) => {
     skip(needsCable(fault) && noCable !== undefined, noCable);
     await migrationWith(fault, ms);
   });

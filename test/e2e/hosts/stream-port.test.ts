@@ -2,19 +2,18 @@
 
 import { once } from "node:events";
 import { connect } from "node:net";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { completeConfig } from "../../../src/daemon/config.js";
 import { atOneAddress } from "../../../src/daemon/listen-address.js";
 import { disksAt, listenAt } from "../../../src/daemon/migrations/migration-uri.js";
 import { bitsOf, type MigrateFlag, toParameters } from "../../../src/drivers/libvirt/client/flags.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { inTwoHosts, type TwoHosts, whole } from "../../support/host-process.js";
+import { patienceMs } from "../../support/patience.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
 
 const { procedures } = remote;
-vi.setConfig({ testTimeout: 60_000 });
-
 describe("the address at which a stream is accepted", () => {
   const hostUuid = "6d0d7d25-3a0c-4a8e-9d0a-0f0a3c1b2e4d";
   const names: Readonly<Record<string, readonly string[]>> = {
@@ -75,7 +74,7 @@ async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
       .call(
         procedures.domainMigratePerform3Params,
         { dom, dconnuri: null, cookieIn, ...how, params: toParameters({ uri: uriOut ?? "" }) },
-        { deadlineMs: 30_000 },
+        { deadlineMs: patienceMs },
       )
       .then(
         (performed) => {

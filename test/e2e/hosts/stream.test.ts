@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { capabilitiesIn } from "../../../src/daemon/migrations/cookies.js";
 import { checkTogether } from "../../../src/daemon/migrations/flag-conflicts.js";
 import type { MigrateFlag, MigrateParameters } from "../../../src/drivers/libvirt/client/flags.js";
@@ -19,14 +19,13 @@ import { freePort } from "../../support/free-port.js";
 import { inTwoHosts, ProofDomain, type ProofWish, streams } from "../../support/host-process.js";
 import { hasLibvirtd } from "../../support/libvirtd.js";
 import { hasOpenssl } from "../../support/pki.js";
+import { programArguments } from "../../support/programs.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
 import { fieldsOf, hasVirsh, until, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 /** Of DOMAIN_GET_XML_DESC. */
 const migratable = 8;
-vi.setConfig({ testTimeout: 60_000 });
-
 interface InForce {
   readonly on: readonly string[];
   readonly [parameter: string]: unknown;
@@ -55,7 +54,7 @@ const levelKept = (guest: ProofDomain, parameter: "multifd-zlib-level" | "multif
   });
 
 const ours = async (...words: string[]): Promise<string> => {
-  await promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words]);
+  await promisify(execFile)(process.execPath, [...programArguments("switchover"), ...words]);
   return "";
 };
 

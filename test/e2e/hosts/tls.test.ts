@@ -86,7 +86,7 @@ describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
       });
       await Promise.all([a.close(), b.close()]);
       await lab.runsAt("b");
-      await vi.waitFor(async () => expect(await lab.list("a")).toEqual([]), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await lab.list("a")).toEqual([]));
     });
   });
 

@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { streams } from "../../support/host-process.js";
 import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
 
 describe.skipIf(!hasVirsh)("virsh migrate", () => {
@@ -195,6 +196,38 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await b.virsh("list", "--all", "--name")).toBe("");
     expect(await job()).toEqual({ "Job type": "None" });
     expect(await a.virsh("domjobinfo", "--completed", "--anystats", name)).toContain("Cancelled");
+  });
+
+  test("has new limits at QEMU when virsh reports success, and reports failure when QEMU does not obey", async () => {
+    // The watchdog has to leave it alone while it is stopped.
+    const patient = { migration: { ...streams({ relay: false }), stallMs: 60_000 } };
+    const lab = await VirshLab.begin({ watched: true }, undefined, { a: patient });
+    const { a, guest } = lab;
+    const { name } = guest;
+    await lab.boot();
+    const [source = 0] = guest.pids();
+    await a.virsh("migrate-setspeed", name, "1");
+    const migration = refusal(lab.migrate("--live"));
+    await until(async () => {
+      const { "Memory processed": processed } = fieldsOf(await a.virsh("domjobinfo", name));
+      return Number.parseFloat(processed ?? "0") > 0;
+    });
+    await a.virsh("migrate-setspeed", name, "2");
+    await a.virsh("migrate-setmaxdowntime", name, "250");
+    expect(
+      await guest.asked("a", (monitor) => monitor.execute("query-migrate-parameters", {})),
+    ).toMatchObject({ "max-bandwidth": 2 * 2 ** 20, "downtime-limit": 250 });
+    process.kill(source, "SIGSTOP");
+    const refusals = await Promise.all([
+      refusal(a.virsh("migrate-setspeed", name, "3")),
+      refusal(a.virsh("migrate-setmaxdowntime", name, "300")),
+    ]);
+    process.kill(source, "SIGCONT");
+    for (const said of refusals) expect(said).toContain("the limits are not changed: ");
+    expect(await a.virsh("migrate-getspeed", name)).toBe("2");
+    await a.virsh("domjobabort", name);
+    expect(await migration).toContain("canceled by client");
+    await lab.countsAt("a");
   });
 
   // Not SIGINT: this virsh only stops to look on then, and goes on to the end.

@@ -11,6 +11,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { Around } from "../../../src/effects/bind.js";
 import { type MigrateOptions, migrateWith } from "../../../src/library/local/migrate.js";
 import { launchGuest, type RunningGuest } from "../../../src/library/local/running-guest.js";
+import { patienceMs } from "../../support/patience.js";
 import { smallAgent } from "../../support/small-agent.js";
 import { spiceClient } from "../../support/spice-client.js";
 
@@ -67,7 +68,7 @@ describe("the network is told where the guest is", () => {
       },
     );
     expect(outcome.kind).toBe("arrived");
-    await expect.poll(() => frames.length, { timeout: 5_000 }).toBeGreaterThanOrEqual(10);
+    await expect.poll(() => frames.length).toBeGreaterThanOrEqual(10);
     expect(
       frames.filter((at) => at < ranAt - 5),
       "none before it ran",
@@ -102,7 +103,7 @@ describe("the clients of its graphics", () => {
     const saidAt = Date.now();
     expect(await moving).toMatchObject({ kind: "arrived" });
     expect(Date.now() - saidAt).toBeGreaterThan(7_000);
-    await expect.poll(() => client.isHeld(), { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => client.isHeld()).toBe(false);
   });
 
   /** A guest whose client is there when it begins to move. */
@@ -127,7 +128,7 @@ describe("the clients of its graphics", () => {
     const guest = await launch({ here: ["-vnc", "none"] });
     onTestFinished(() => guest.end());
     const where = { protocol: "vnc", hostname: "127.0.0.1", port: 5900 };
-    const asked = guest.process.main.session.execute("client_migrate_info", where, { limitMs: 1_000 });
+    const asked = guest.process.main.session.execute("client_migrate_info", where, { limitMs: patienceMs });
     await expect(asked).rejects.toThrow("expects 'spice'");
   });
 
@@ -187,7 +188,7 @@ describe("its clock", () => {
     const guest = await launch({ here: ["-rtc", "base=2001-01-01T00:00:00"] });
     const outcome = await move(guest, { there: ["-rtc", "base=utc"] }, {});
     const where = { path: "/machine", property: "rtc-time" };
-    const rtc = await outcome.guest?.process.main.session.execute("qom-get", where, { limitMs: 1_000 });
+    const rtc = await outcome.guest?.process.main.session.execute("qom-get", where, { limitMs: patienceMs });
     expect(rtc).toMatchObject({ tm_year: 101, tm_mon: 0, tm_mday: 1, tm_hour: 0 });
   });
 });

@@ -84,7 +84,7 @@ describe("a busy guest over a narrow link", () => {
       expect(measures).toEqual(["throttles the guest to 99 %"]);
       expect(await settingsOf(lab)).toEqual(before);
     });
-  }, 60_000);
+  });
 
   test("arrives when it is paused after a timeout, and runs there", async () => {
     await inLab(busy, async (lab) => {
@@ -165,7 +165,7 @@ test("QEMU obeys a new throttle while memory flows, and a capability no more", a
     expect(await lab.ended(migration)).toMatchObject({ kind: "aborted" });
     expect(seen.at(-1)).toBe(10);
   });
-}, 60_000);
+});
 
 describe("while a measure is taken", () => {
   test("a guest that was paused for it runs on at the source when the destination's QEMU dies", async () => {

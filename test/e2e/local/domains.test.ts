@@ -8,6 +8,7 @@ import { launchGuest, migrate, type RunningGuest } from "../../../src/index.js";
 import { checkContinuity, describeContinuity } from "../../../src/proof-guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
 import { domainXml, uuid as usualUuid } from "../../support/domains.js";
+import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { type Images, makeImages, qemuOf } from "../../support/real-domains.js";
 
@@ -56,7 +57,11 @@ async function untilWritten(side: string, more: number): Promise<void> {
 
 const children = z.array(z.looseObject({ name: z.string(), type: z.string() }));
 async function hardwareOf({ process: { main } }: RunningGuest): Promise<string[]> {
-  const answer = await main.session.execute("qom-list", { path: "/machine/peripheral" }, { limitMs: 5_000 });
+  const answer = await main.session.execute(
+    "qom-list",
+    { path: "/machine/peripheral" },
+    { limitMs: patienceMs },
+  );
   return z.parse(children, answer).map(({ name, type }) => `${name} ${type}`);
 }
 

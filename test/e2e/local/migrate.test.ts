@@ -1,6 +1,7 @@
 // Checks G1, G2, G5, G6 and G7 on real QEMU: killed, stalled, refused, hung and aborted, each with a clear word.
 
 import { describe, expect, test } from "vitest";
+import { patienceMs } from "../../support/patience.js";
 import {
   destinationPid,
   inLab,
@@ -53,7 +54,7 @@ describe("a real guest on real QEMU", () => {
         status: "paused",
       });
       await outcome.guest?.process.main.execute("cont", {});
-      await proof.waitForPasses(1, 10_000);
+      await proof.waitForPasses(1, patienceMs);
       expect((await proof.check()).ok).toBe(true);
     });
   });
@@ -188,7 +189,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
       }
       throw new Error("it was never stopped in time");
     });
-  }, 90_000);
+  });
 
   test("when the source's QEMU hangs in cancelling: it is freed", async () => {
     await inLab({}, async (lab) => {
@@ -211,7 +212,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
       }
       expect(seen, "no cancel hung, so nothing was shown").toContain("rescuing.trying");
     });
-  }, 90_000);
+  });
 
   test("none, and a clear word, when the source's QEMU is killed during pre-copy", async () => {
     await inLab({}, async (lab) => {
@@ -306,5 +307,5 @@ describe("an abort", () => {
       }
       expect(new Set(kinds)).toEqual(new Set(["aborted", "arrived"]));
     });
-  }, 90_000);
+  });
 });

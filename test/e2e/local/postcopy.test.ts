@@ -7,6 +7,7 @@ import { describe, expect, test, vi } from "vitest";
 import type { Observation } from "../../../src/effects/trace.js";
 import type { MigrateOptions } from "../../../src/library/local/migrate.js";
 import type { Migration } from "../../../src/library/migration-handle.js";
+import { patienceMs } from "../../support/patience.js";
 import { destinationPid, inLab, type Lab, memoryMoves } from "../../support/proof-guests.js";
 import { qemusOf } from "../../support/qemus-of.js";
 
@@ -181,8 +182,9 @@ test("the source's QEMU dies in post-copy: the guest is lost, which is told with
     const [left] = qemusOf(lab.proof.guest.spec.uuid);
     expect(left, "a person may still look at it").toBeDefined();
     process.kill(left ?? 0, "SIGKILL");
-    await vi.waitFor(() =>
-      expect(readdirSync(tmpdir()).filter((it) => /^switchover-\w{8}-/.test(it))).toEqual([]),
+    await vi.waitFor(
+      () => expect(readdirSync(tmpdir()).filter((it) => /^switchover-\w{8}-/.test(it))).toEqual([]),
+      patienceMs,
     );
   });
 });

@@ -8,6 +8,7 @@ import { addTlsCredentials, removeTlsCredentials } from "../../../src/drivers/qe
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import type { Migration } from "../../../src/library/migration-handle.js";
 import type { StreamWish } from "../../../src/protocol/stream.js";
+import { patienceMs } from "../../support/patience.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { destinationPid, inLab, type Lab, objectsOf } from "../../support/proof-guests.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
@@ -201,7 +202,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
       // Twice: a leftover is replaced.
       for (let time = 0; time < 2; time += 1) await addTlsCredentials(main, "a", credentialsHere, own);
       const where = { path: "/objects/a", property: "dir" };
-      expect(await main.session.execute("qom-get", where, { limitMs: 1000 })).toBe(own);
+      expect(await main.session.execute("qom-get", where, { limitMs: patienceMs })).toBe(own);
       expect(readFileSync(join(own, "dh-params.pem"), "utf8")).toContain("BEGIN DH PARAMETERS");
       await removeTlsCredentials(main, "a");
       await removeTlsCredentials(main, "a");

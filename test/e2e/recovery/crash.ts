@@ -10,6 +10,7 @@ import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import { describeContinuity } from "../../../src/proof-guest/continuity.js";
 import { launchProofGuest, type ProofGuestWish } from "../../../src/proof-guest/launch.js";
 import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
+import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { runEngine } from "../../support/run-engine.js";
 import type { EngineWords } from "./engine.js";
@@ -48,7 +49,7 @@ export async function crashAndRecover({
     qemu.rescue.session.close();
     const sideArgs = proof.nextSide("destination");
     const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
-    const where = (await runEngine("e2e/recovery/engine.ts", words)).trim();
+    const where = (await runEngine("recovery-engine", words)).trim();
     if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
 
     await meanwhile(proof.guest);
@@ -73,7 +74,7 @@ export async function crashAndRecover({
     const left = qemusOf(spec.uuid);
     if (left.length !== 1 || left[0] !== running)
       throw new Error(`QEMUs ${left} are left, and ${running} should be: ${outcome?.error?.message}`);
-    await proof.waitForPasses(1, 20_000);
+    await proof.waitForPasses(1, patienceMs);
     const report = await proof.check();
     if (!report.ok) throw new Error(describeContinuity(report));
     if (outcome !== null && outcome.guest !== null) await checkSettings(outcome.guest);
@@ -102,7 +103,7 @@ async function checkSettings({ process: { main } }: RunningGuest): Promise<void>
     "query-migrate-parameters",
     {},
   );
-  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: 1000 });
+  const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: patienceMs });
   const left = [
     ...on.map((it) => it.capability),
     ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),

@@ -4,6 +4,7 @@
 import { expect, test } from "vitest";
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import { makeMute } from "../../support/mute.js";
+import { testLimitMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { crashAndRecover } from "./crash.js";
 
@@ -15,7 +16,7 @@ async function destinationIsMute({ spec, process: source }: RunningGuest): Promi
 }
 
 test("an engine that dies when post-copy has lost its connection is recovered, although the destination's QEMU waits for memory", {
-  timeout: 120_000,
+  timeout: testLimitMs,
 }, async () => {
   const { outcome, where, story } = await crashAndRecover({
     ...{ diesAt: -1, when: "made", aborts: false },

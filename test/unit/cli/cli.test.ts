@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { programArguments } from "../../support/programs.js";
 import { commandLine, qemusOf } from "../../support/qemus-of.js";
 
 interface Ended {
@@ -16,7 +17,7 @@ function run(
   during: (child: ReturnType<typeof spawn>, out: string) => void = () => {},
   env: NodeJS.ProcessEnv = {},
 ): Promise<Ended> {
-  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
+  const child = spawn(process.execPath, [...programArguments("switchover"), ...words], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
   });

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { readStoryText } from "../../../src/inspector/story/story-text.js";
+import { programArguments } from "../../support/programs.js";
 
 function directory(): string {
   const it = mkdtempSync(join(tmpdir(), "inspect-"));
@@ -15,7 +16,7 @@ function directory(): string {
 }
 
 function switchover(...words: readonly string[]) {
-  const child: ChildProcess = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
+  const child: ChildProcess = spawn(process.execPath, [...programArguments("switchover"), ...words], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));
@@ -32,7 +33,7 @@ const urlIn = (said: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+\/
 test("a migration is served while it runs and stays until Ctrl-C, and its story is saved", async () => {
   const path = join(directory(), "a.story");
   const run = switchover("migrate", "--inspect", "--save-story", path, "--bandwidth", "64");
-  await expect.poll(() => run.said, { timeout: 20_000 }).toContain("is still there; Ctrl-C ends");
+  await expect.poll(() => run.said).toContain("is still there; Ctrl-C ends");
   const url = urlIn(run.said) ?? "";
   expect((await fetch(url)).status).toBe(200);
   run.child.kill("SIGINT");
@@ -50,7 +51,7 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
   expect(readFileSync(page, "utf8")).toContain('"name":"a.story"');
 
   const served = switchover("inspect", path);
-  await expect.poll(() => urlIn(served.said), { timeout: 10_000 }).toBeDefined();
+  await expect.poll(() => urlIn(served.said)).toBeDefined();
   const given = await (await fetch(`${urlIn(served.said)}api/stories`)).json();
   expect(given).toMatchObject({ live: false, stories: [{ name: "a.story" }] });
   served.child.kill("SIGTERM");

@@ -1,7 +1,7 @@
 // How long the story of a side gets while it tries the same thing again: an operator may be away for weeks, so the number of
 // attempts must not decide. Checks too that what a restarted engine needs is written all the same (G3).
 
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { openCoordinator, openDestination, openSource } from "../../../src/effects/actors.js";
 import type {
@@ -22,8 +22,6 @@ import { defaultLimits } from "../../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../../src/protocol/deadlines.js";
 import { type Answer, done, failed, unknown } from "../../../src/protocol/effect-result.js";
 import { anywhere, streamAddress } from "../../../src/protocol/peer-text.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
 const guest = {

@@ -54,7 +54,7 @@ test("both hosts of a migration are on one page, also after a connection was los
   await source.close();
   for (const it of here.slice(half)) hubs.source.observe(it);
   source = await serveInspector({ hub: hubs.source, port });
-  await expect.poll(count, { timeout: 10_000 }).toBe(here.length + there.length);
+  await expect.poll(count).toBe(here.length + there.length);
   expect(said.join(), "it is told that the connection was lost").toContain("it is tried again");
   const [summary] = both.summaries();
   expect(summary).toMatchObject({

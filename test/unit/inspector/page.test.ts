@@ -58,15 +58,13 @@ describe("a migration on real QEMU", () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: { bandwidthMiBps: 24, maxDowntimeMs: 20 } }, inspector.observe);
       await memoryMoves(migration);
-      await expect.poll(() => whoRunsOn(page), { timeout: 10_000 }).toContain("The source runs the guest.");
+      await expect.poll(() => whoRunsOn(page)).toContain("The source runs the guest.");
       const source = page.getByRole("region", { name: "statechart of the source" });
       await expect.poll(() => source.locator(".lit").first().getAttribute("data-state")).toBe("precopying");
       await migration.setBandwidth(0);
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
     });
-    await expect
-      .poll(() => whoRunsOn(page), { timeout: 10_000 })
-      .toContain("The destination runs the guest.");
+    await expect.poll(() => whoRunsOn(page)).toContain("The destination runs the guest.");
     for (const [side, end] of [
       ["source", "left"],
       ["coordinator", "ended"],
@@ -104,9 +102,7 @@ describe("a migration on real QEMU", () => {
       process.kill(destinationPid(lab), "SIGKILL");
       expect(await lab.ended(migration)).toMatchObject({ kind: "stayed" });
     });
-    await expect
-      .poll(() => page.getByTestId("state-coordinator").textContent(), { timeout: 10_000 })
-      .toBe("ended");
+    await expect.poll(() => page.getByTestId("state-coordinator").textContent()).toBe("ended");
     expect(await whoRunsOn(page)).toContain("The source runs the guest.");
     const failed = page.locator(".side.source .state.failed");
     expect(await failed.getAttribute("data-state")).toBe("precopying");
@@ -171,9 +167,7 @@ describe("a journal", () => {
       stories: [{ name: "long.journal", text: journalOf(records) }],
     });
     const page = await look(inspector.url);
-    await expect
-      .poll(() => page.getByTestId("place").textContent(), { timeout: 25_000 })
-      .toMatch(/of 100001/);
+    await expect.poll(() => page.getByTestId("place").textContent()).toMatch(/of 100001/);
     const slider = page.getByRole("slider", { name: "moment of the story" });
     for (const wanted of [50_000, 3, 99_998, 70_001, 70_002]) {
       await slider.fill(String(wanted));

@@ -32,6 +32,7 @@ import {
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
 import { launchProofGuest, type ProofGuest } from "../../../src/proof-guest/launch.js";
 import { simulateProofGuest } from "../../../src/proof-guest/model.js";
+import { patienceMs } from "../../support/patience.js";
 
 const disk: DiskParameters = { slots: 8, seed: 0xfeedbeef };
 
@@ -203,7 +204,7 @@ describe("on real QEMU", () => {
   /** Waits for so many more acknowledged writes than there were; the last one. */
   async function acknowledged(proof: ProofGuest, more: number): Promise<number> {
     const from = (await proof.check()).acknowledged ?? 0;
-    for (const deadline = performance.now() + 20_000; ; await sleep(50)) {
+    for (const deadline = performance.now() + patienceMs; ; await sleep(50)) {
       const { acknowledged: now = 0 } = await proof.check();
       if (now >= from + more) return now;
       if (performance.now() > deadline) throw new Error(`${now - from} writes in 20 s`);

@@ -11,6 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { checkContinuity } from "../../../src/proof-guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
 import { simulateProofGuest } from "../../../src/proof-guest/model.js";
+import { patienceMs } from "../../support/patience.js";
 
 const memoryKiB = 65544;
 const options = proofGuestOptions({ memoryKiB, workingSetMiB: 1, dirtyMiBps: 20 });
@@ -124,7 +125,7 @@ describe("the guest in QEMU", () => {
   }
 
   async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-    for (const deadline = performance.now() + 20_000; !(await condition()); await sleep(20)) {
+    for (const deadline = performance.now() + patienceMs; !(await condition()); await sleep(20)) {
       if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
     }
   }

@@ -20,11 +20,12 @@ export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
 }
 
 async function endsWithin(qemu: QemuProcess, limitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
+  const { clock } = qemu;
+  let timer: unknown;
   const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), limitMs);
+    timer = clock.setTimeout(() => resolve(false), limitMs);
   });
   const ended = await Promise.race([qemu.exited.then(() => true), late]);
-  clearTimeout(timer);
+  clock.clearTimeout(timer);
   return ended;
 }

@@ -18,6 +18,7 @@ const attachLimitMs = 2_000;
 
 export class QemuProcess {
   readonly handle: QemuHandle;
+  readonly clock: Clock;
   readonly main: Monitor;
   /** Kept open from the start, with out-of-band execution, for when the main monitor hangs (facts/qemu.md). */
   readonly rescue: Monitor;
@@ -25,8 +26,15 @@ export class QemuProcess {
   readonly exited: Promise<Cause>;
   readonly #letGo: () => void;
 
-  private constructor(handle: QemuHandle, monitors: Monitors, exited: Promise<Cause>, letGo: () => void) {
+  private constructor(
+    handle: QemuHandle,
+    monitors: Monitors,
+    clock: Clock,
+    exited: Promise<Cause>,
+    letGo: () => void,
+  ) {
     this.handle = handle;
+    this.clock = clock;
     this.main = monitors.main;
     this.rescue = monitors.rescue;
     this.exited = exited;
@@ -40,7 +48,13 @@ export class QemuProcess {
     const { handle, ended, letGo, log } = await launch(spec, options);
     const exited = ended.then((how) => remains(handle, how, { ...options, log }));
     try {
-      return new QemuProcess(handle, await openMonitors(handle, exited, options), exited, letGo);
+      return new QemuProcess(
+        handle,
+        await openMonitors(handle, exited, options),
+        options.clock,
+        exited,
+        letGo,
+      );
     } catch (error) {
       signalProcess(handle, "SIGKILL");
       const why = await exited;
@@ -65,7 +79,7 @@ export class QemuProcess {
       return openMonitors(handle, exited, options);
     });
     try {
-      return new QemuProcess(handle, await attaching, exited, letGo);
+      return new QemuProcess(handle, await attaching, options.clock, exited, letGo);
     } catch (error) {
       // One that is dying resets its connections first.
       const died = exited.then((why) => new QemuGoneError(why));
@@ -83,7 +97,7 @@ export class QemuProcess {
   static mute(handle: QemuHandle, { clock, log }: Pick<AttachOptions, "clock" | "log">): QemuProcess {
     const { exited, letGo } = watched(handle, { clock, log });
     const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
-    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, exited, letGo);
+    return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, clock, exited, letGo);
   }
 
   /** Tells the dialogue with both monitors until the returned function is called. */

@@ -146,11 +146,11 @@ export class Mirrors {
     this.#ended ??= new Map();
     for (const { device } of await this.#jobs())
       await unlessGone(main.execute("block-job-cancel", { device, force: true }));
-    const left = AbortSignal.timeout(patienceMs);
+    const endMs = this.#clock.now() + patienceMs;
     while ((await this.#jobs()).length > 0) {
       if (signal.aborted) return unknown("a copy of a disk does not end");
       // It waits for a peer that does not answer.
-      if (left.aborted) await yankCopies(rescue);
+      if (this.#clock.now() > endMs) await yankCopies(rescue);
       await pause(this.#clock, goneCheckMs);
     }
     const nodes = await main.execute("query-named-block-nodes", { flat: true });

@@ -21,6 +21,7 @@ import type { JournalRecord, StateRecord } from "../../../../src/effects/ports.j
 import { defaultLimits } from "../../../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../../../src/protocol/deadlines.js";
 import { defaultPolicy } from "../../../../src/protocol/unreachable-policy.js";
+import { patienceMs } from "../../../support/patience.js";
 
 let directory: string;
 beforeEach(() => {
@@ -74,7 +75,7 @@ describe("a journal on disk", () => {
     const appended = journal.append(state("b")).then(() => {
       durable = true;
     });
-    await vi.waitUntil(() => datasync.mock.calls.length > 0);
+    await vi.waitUntil(() => datasync.mock.calls.length > 0, patienceMs);
     expect(durable).toBe(false);
     reachDisk();
     await appended;

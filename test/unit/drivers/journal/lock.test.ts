@@ -5,10 +5,11 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openFileJournal } from "../../../../src/drivers/journal/file-journal.js";
 import { identify } from "../../../../src/drivers/platform/procfs.js";
+import { patienceMs } from "../../../support/patience.js";
+import { programArguments } from "../../../support/programs.js";
 
 let directory: string;
 const children: ChildProcess[] = [];
@@ -20,7 +21,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-const holder = ["--import", "tsx", fileURLToPath(new URL("./holder.ts", import.meta.url))];
+const holder = programArguments("journal-holder");
 /** Starts another process that opens the journal, below `within`; the answer is its first line. */
 async function opener(...within: readonly string[]): Promise<{ child: ChildProcess; says: string }> {
   const [program = process.execPath, ...words] = [...within, process.execPath, ...holder, directory];
@@ -48,7 +49,7 @@ describe("the lock of a journal directory", () => {
     first.child.kill("SIGKILL");
     await once(first.child, "exit");
     await (await openFileJournal(directory)).close();
-  }, 60_000);
+  });
 
   test("has one holder when many open the directory at once", async () => {
     const tries = Array.from({ length: 8 }, () => openFileJournal(directory));
@@ -56,7 +57,7 @@ describe("the lock of a journal directory", () => {
     const opened = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     expect(opened).toHaveLength(1);
     await opened[0]?.close();
-  }, 60_000);
+  });
 
   test.skipIf(!hasNamespaces)(
     "is refused to a process in another pid namespace, and free when the holder there is killed",
@@ -77,11 +78,10 @@ describe("the lock of a journal directory", () => {
             await journal?.close();
             return journal !== null;
           },
-          { timeout: 30_000 },
+          { timeout: patienceMs },
         )
         .toBe(true);
     },
-    60_000,
   );
 
   test("is not inherited by the processes that the holder starts", async () => {

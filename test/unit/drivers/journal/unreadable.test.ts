@@ -68,7 +68,7 @@ describe("a story that cannot be read", () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 
   test("is reported when it was cut in its middle and gone on with", async () => {
     await written(...handedOver);

@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../../../src/drivers/platform/clock.js";
 import { syncTime } from "../../../../src/drivers/qemu/guest/guest-agent.js";
+import { patienceMs } from "../../../support/patience.js";
 import { smallAgent } from "../../../support/small-agent.js";
 
-const options = { clock: systemClock, limitMs: 500 };
+const options = { clock: systemClock, limitMs: patienceMs };
 
 async function withAgent(habits: Parameters<typeof smallAgent>[1]) {
   const directory = mkdtempSync(join(tmpdir(), "agent-"));
@@ -47,7 +48,9 @@ test.each([
   ["that does not answer", { setTime: null }],
 ])("an agent %s is given up in time", async (_, habits) => {
   const { path } = await withAgent(habits);
-  await expect(syncTime(path, options)).rejects.toThrow("has not answered within 500 ms");
+  await expect(syncTime(path, { ...options, limitMs: 500 })).rejects.toThrow(
+    "has not answered within 500 ms",
+  );
 });
 
 test("a port that nobody listens at is told", async () => {

@@ -10,9 +10,9 @@ import { keepHandle } from "../../../../src/drivers/qemu/process/handle-file.js"
 import { QemuMuteError } from "../../../../src/drivers/qemu/process/process.js";
 import { type Image, keepImages, makeImages } from "../../../../src/drivers/qemu/storage/images.js";
 import { goneQemu, muteQemu, web } from "../../../support/in-process.js";
+import { testLimitMs } from "../../../support/patience.js";
 import { temporaryDirectory } from "../../../support/rpc-pair.js";
 
-const timeout = 60_000;
 const here = { clock: systemClock };
 const disks = [{ name: "disk", capacityBytes: 2 ** 20 }];
 const base = { spec: { ...web, args: [] }, stream: {} };
@@ -51,7 +51,7 @@ test("an image that was there before the guest came is not removed", async () =>
 });
 
 test("a destination's QEMU that lives and does not answer is neither gone nor to be ended", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const handle = await muteQemu();
   const host = destination();
@@ -65,7 +65,7 @@ test("a destination's QEMU that lives and does not answer is neither gone nor to
 });
 
 test("a source's QEMU that lives and does not answer is not gone, and one that has ended is", {
-  timeout,
+  timeout: testLimitMs,
 }, async () => {
   const options = { pauseBeforeSwitchover: false, abortOnError: false, storage: null };
   const qemu = await muteQemu();

@@ -14,6 +14,7 @@ import {
 } from "../../../../src/drivers/qemu/monitor/errors.js";
 import type { RawEvent } from "../../../../src/drivers/qemu/monitor/session.js";
 import { type FakeQemu, fakeQemu, greeting, type Received } from "../../../support/fake-qemu.js";
+import { patienceMs } from "../../../support/patience.js";
 import { uncaughtDuring } from "../../../support/uncaught.js";
 
 let fake: FakeQemu | undefined;
@@ -27,7 +28,7 @@ async function session(
   { first, oob = true }: { first?: object | string | null; oob?: boolean } = {},
 ) {
   fake = await fakeQemu(answer, first);
-  return connectMonitor(fake.path, { clock: systemClock, oob, deadlineMs: 200 });
+  return connectMonitor(fake.path, { clock: systemClock, oob, deadlineMs: patienceMs });
 }
 const stopEvent = { event: "STOP", timestamp: { seconds: 1, microseconds: 2 } };
 
@@ -80,8 +81,8 @@ describe("a monitor session", () => {
         .join("\n")}\n`;
     });
     const answers = Promise.all([
-      it.execute("one", {}, { limitMs: 500 }),
-      it.execute("two", {}, { limitMs: 500 }),
+      it.execute("one", {}, { limitMs: patienceMs }),
+      it.execute("two", {}, { limitMs: patienceMs }),
     ]);
     expect(await answers).toEqual([{ of: "one" }, { of: "two" }]);
     it.close();
@@ -89,7 +90,7 @@ describe("a monitor session", () => {
 
   test("tells QEMU's no with class, words and dialogue", async () => {
     const it = await session(({ id }) => ({ error: { class: "GenericError", desc: "no such thing" }, id }));
-    const error = await it.execute("cont", {}, { limitMs: 500 }).catch((why: unknown) => why);
+    const error = await it.execute("cont", {}, { limitMs: patienceMs }).catch((why: unknown) => why);
     expect(error).toBeInstanceOf(QmpCommandError);
     expect(error).toMatchObject({
       command: "cont",
@@ -108,7 +109,7 @@ describe("a monitor session", () => {
     });
     await expect(it.execute("slow", {}, { limitMs: 30 })).rejects.toBeInstanceOf(QmpTimeoutError);
     fake?.send({ return: { late: true }, id: first?.id });
-    expect(await it.execute("next", {}, { limitMs: 500 })).toEqual({ late: false });
+    expect(await it.execute("next", {}, { limitMs: patienceMs })).toEqual({ late: false });
     expect(
       it
         .dialogue()
@@ -120,17 +121,17 @@ describe("a monitor session", () => {
 
   test("rejects what is pending when QEMU goes away, and everything after", async () => {
     const it = await session(() => undefined);
-    const pending = it.execute("query-status", {}, { limitMs: 5000 });
+    const pending = it.execute("query-status", {}, { limitMs: patienceMs });
     pending.catch(() => {});
     await fake?.close();
     await expect(pending).rejects.toBeInstanceOf(QmpDisconnectedError);
-    await expect(it.execute("cont", {}, { limitMs: 500 })).rejects.toBeInstanceOf(QmpUnsentError);
+    await expect(it.execute("cont", {}, { limitMs: patienceMs })).rejects.toBeInstanceOf(QmpUnsentError);
     expect(await it.closed).toBeInstanceOf(QmpDisconnectedError);
   });
 
   test("ends at the first line that it cannot read, saying which", async () => {
     const it = await session(() => "this is not JSON\n");
-    await expect(it.execute("query-status", {}, { limitMs: 500 })).rejects.toThrow(
+    await expect(it.execute("query-status", {}, { limitMs: patienceMs })).rejects.toThrow(
       "no JSON: this is not JSON",
     );
   });
@@ -144,7 +145,7 @@ describe("a monitor session", () => {
           .join("\n")}\n`,
     );
     it.onEvent((event: RawEvent) => order.push(event.event));
-    await it.execute("stop", {}, { limitMs: 500 }).then(() => order.push("answer"));
+    await it.execute("stop", {}, { limitMs: patienceMs }).then(() => order.push("answer"));
     expect(order).toEqual(["STOP", "RESUME", "answer"]);
     it.close();
   });
@@ -155,12 +156,14 @@ describe("a monitor session", () => {
       seen.push(command);
       return { return: {}, id: command.id };
     });
-    await granted.execute("yank", {}, { limitMs: 500, oob: true });
+    await granted.execute("yank", {}, { limitMs: patienceMs, oob: true });
     expect(seen[0]).toHaveProperty("exec-oob", "yank");
     granted.close();
     await fake?.close();
     const plain = await session(() => undefined, { first: { QMP: { capabilities: [] } } });
-    await expect(plain.execute("yank", {}, { limitMs: 500, oob: true })).rejects.toThrow("did not grant");
+    await expect(plain.execute("yank", {}, { limitMs: patienceMs, oob: true })).rejects.toThrow(
+      "did not grant",
+    );
     plain.close();
   });
 
@@ -170,7 +173,11 @@ describe("a monitor session", () => {
 
   test("wakes a QEMU that has greeted, and waits for another connection before it answers", async () => {
     fake = await fakeQemu(() => undefined, greeting, { hangs: true });
-    const session = await connectMonitor(fake.path, { clock: systemClock, deadlineMs: 5_000, oob: true });
+    const session = await connectMonitor(fake.path, {
+      clock: systemClock,
+      deadlineMs: patienceMs,
+      oob: true,
+    });
     expect(session.hasOob).toBe(true);
     session.close();
   });
@@ -192,7 +199,7 @@ describe("a monitor session", () => {
       const it = await connectMonitor(path, {
         clock: systemClock,
         oob: false,
-        deadlineMs: 200,
+        deadlineMs: patienceMs,
       });
       it.overhear(({ text }) => {
         if (text.includes("STOP")) throw new Error("the other's bug");
@@ -200,7 +207,7 @@ describe("a monitor session", () => {
       it.onEvent(() => {
         throw new Error("listener's bug");
       });
-      expect(await it.execute("stop", {}, { limitMs: 500 })).toEqual({});
+      expect(await it.execute("stop", {}, { limitMs: patienceMs })).toEqual({});
       it.close();
     });
     expect(uncaught.map(String)).toEqual(["Error: the other's bug", "Error: listener's bug"]);
@@ -234,7 +241,7 @@ describe("a monitor session", () => {
     const wait = connectMonitor(fake.path, {
       clock: systemClock,
       oob: false,
-      deadlineMs: 20_000,
+      deadlineMs: patienceMs,
       signal: dead.signal,
     });
     setTimeout(() => dead.abort(), 20);
@@ -242,7 +249,7 @@ describe("a monitor session", () => {
     const tooLate = connectMonitor(fake.path, {
       clock: systemClock,
       oob: false,
-      deadlineMs: 200,
+      deadlineMs: patienceMs,
       signal: dead.signal,
     });
     await expect(tooLate).rejects.toBeInstanceOf(QmpConnectError);

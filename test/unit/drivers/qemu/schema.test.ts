@@ -6,6 +6,7 @@ import { neededCapabilities } from "../../../../src/drivers/qemu/migration/optio
 import { commands, events } from "../../../../src/drivers/qemu/monitor/commands.js";
 import { QemuProcess } from "../../../../src/drivers/qemu/process/process.js";
 import { groupOf, memoryRows, rowOf } from "../../../../src/protocol/options/table.js";
+import { patienceMs } from "../../../support/patience.js";
 import { secondQemu } from "../../../support/second-qemu.js";
 
 const schemaType = z.looseObject({
@@ -131,7 +132,7 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
       args: ["-machine", "none", "-nodefaults", "-display", "none", "-S"],
     };
     qemu = await QemuProcess.start(spec, { clock: systemClock });
-    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: 5000 });
+    const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: patienceMs });
     for (const it of z.array(schemaType).parse(raw)) schema.set(it.name, it);
   });
   afterAll(async () => {

@@ -11,6 +11,7 @@ import { sparingLog } from "../../../../../src/drivers/libvirt/rpc/sparing-log.j
 import { nothing, opaque, uint } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
+import { patienceMs } from "../../../../support/patience.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
 import { pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
 
@@ -56,7 +57,7 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
     await server.listenUnix({ path });
     const client = ours.issue("client", "/CN=admin");
     const opened = async (uri: string) => {
-      const connection = await openConnection(uri, { clock: systemClock, deadlineMs: 20_000 });
+      const connection = await openConnection(uri, { clock: systemClock, deadlineMs: patienceMs });
       onTestFinished(() => connection.close());
       return () => connection.rpc.call(remote.procedures.connectGetHostname, undefined);
     };

@@ -20,6 +20,7 @@ import { serve } from "../../../../../src/drivers/libvirt/rpc/service.js";
 import { encode, nothing, opaque, uint } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
+import { patienceMs } from "../../../../support/patience.js";
 import { dialled, gate, pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
 
 const mebibyte = 1024 * 1024;
@@ -237,7 +238,7 @@ describe("stopping", () => {
     const first = it.call(work, { number: 1 });
     const second = it.call(work, { number: 2 });
     await until(() => started.length === 1);
-    const stopped = server.stop({ deadlineMs: 20_000 });
+    const stopped = server.stop({ deadlineMs: patienceMs });
     await expect(raw()).rejects.toThrow(/ENOENT|ECONNREFUSED/);
     open();
     expect(await first).toEqual({ number: 1 });

@@ -12,6 +12,7 @@ import { remote } from "../../../../../src/drivers/libvirt/rpc/procedures.js";
 import { RpcServer } from "../../../../../src/drivers/libvirt/rpc/server.js";
 import { type RpcClient, serveRemote } from "../../../../../src/drivers/libvirt/rpc/service.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
+import { patienceMs } from "../../../../support/patience.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
 import { temporaryDirectory } from "../../../../support/rpc-pair.js";
 
@@ -47,7 +48,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     return { port, seen, server };
   }
 
-  const open = (port: number, pkiPath: string, { deadlineMs = 5_000 } = {}) =>
+  const open = (port: number, pkiPath: string, { deadlineMs = patienceMs } = {}) =>
     openConnection(`qemu+tls://localhost:${port}/system?pkipath=${pkiPath}`, {
       clock: systemClock,
       deadlineMs,
