@@ -43,7 +43,10 @@ export async function measureConnections(runs: number) {
   await guest.end();
   await proof.remove();
   const of = (transport: "unix" | "tcp", connections: number | null) =>
-    median(all.find((it) => it.transport === transport && it.connections === connections)?.wallMs ?? []);
+    median(
+      all.find((candidate) => candidate.transport === transport && candidate.connections === connections)
+        ?.wallMs ?? [],
+    );
   const rows = [null, 1, 2, 4].map((connections) => ({
     connections,
     unixMs: of("unix", connections),

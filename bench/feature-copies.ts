@@ -20,9 +20,9 @@ const diskMiB = 512;
 /** When the source's machine entered each of its states. */
 export function stateTimes() {
   const at = new Map<string, number>();
-  const observe = (it: Observation) => {
-    if (it.kind !== "state" || it.side !== "source") return;
-    const [state = ""] = /^\w+/.exec(it.state) ?? [];
+  const observe = (observation: Observation) => {
+    if (observation.kind !== "state" || observation.side !== "source") return;
+    const [state = ""] = /^\w+/.exec(observation.state) ?? [];
     if (!at.has(state)) at.set(state, performance.now());
   };
   const between = (from: string, to: string) => (at.get(to) ?? Number.NaN) - (at.get(from) ?? Number.NaN);
@@ -69,7 +69,7 @@ export async function measureCopies(directory: string, runs: number) {
       socket.destroy();
       child.kill("SIGKILL");
       await new Promise((resolve) => child.once("close", resolve));
-      for (const it of [path, nbd, at("q.sock")]) rmSync(it, { force: true });
+      for (const text of [path, nbd, at("q.sock")]) rmSync(text, { force: true });
     }
   };
 

@@ -41,8 +41,8 @@ export async function measurePauses(directory: string, runs: number) {
     await settled();
     const migration = migrate({ guest, destination: { sideArgs }, ...ours, ...storage });
     await during?.(migration);
-    const { guest: arrived, pauseMs, error } = await migration.outcome;
-    if (arrived === null || pauseMs === null)
+    const { guest: arrived, downtimeMs, error } = await migration.outcome;
+    if (arrived === null || downtimeMs === null)
       throw new Error(`the bench's guest did not arrive: ${what}`, { cause: error });
     guest = arrived;
     if (next !== image) {
@@ -52,7 +52,7 @@ export async function measurePauses(directory: string, runs: number) {
       await file.sync();
     }
     image = next;
-    return pauseMs;
+    return downtimeMs;
   };
 
   const script = async ({ script, copies }: Measured): Promise<number> => {
@@ -79,11 +79,11 @@ export async function measurePauses(directory: string, runs: number) {
   };
 
   for (let run = 0; run < runs + warming; run += 1)
-    for (const it of pauses) {
-      it.ours.push(await ours(it.feature));
+    for (const paus of pauses) {
+      paus.ours.push(await ours(paus.feature));
       // Ours takes no processor time from the script's.
       await guest.process.main.execute("stop", {});
-      it.script.push(await script(it.feature));
+      paus.script.push(await script(paus.feature));
       await guest.process.main.execute("cont", {});
     }
   const { ok } = await proof.check();

@@ -30,7 +30,7 @@ const measured = {
   copies: { ...copies, ratio: copies.oursMs / copies.convertMs },
   connections,
 };
-const text = JSON.stringify(measured, (_, it) => (typeof it === "number" ? rounded(it) : it), 2);
+const text = JSON.stringify(measured, (_, item) => (typeof item === "number" ? rounded(item) : item), 2);
 mkdirSync("bench/results", { recursive: true });
 writeFileSync("bench/results/features.json", `${text}\n`);
 console.log(text);

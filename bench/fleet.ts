@@ -10,7 +10,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../src/drivers/platform/clock.js";
 import { openDbosEngine } from "../src/fleet/dbos-runner.js";
-import { Drain, type DrainWish, type Move, type Wanted } from "../src/fleet/drain.js";
+import { Drain, type DrainRequest, type Move, type Wanted } from "../src/fleet/drain.js";
 import { openFileEngine } from "../src/fleet/file-engine.js";
 import { fleetNow } from "../src/fleet/fleet-file.js";
 import { RpcMover } from "../src/fleet/rpc-mover.js";
@@ -42,10 +42,14 @@ let token = Date.now();
 const random = () => Array.from({ length: 18 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
 
 /** All of the work, so many at once. */
-async function inTurn<T>(work: readonly T[], atOnce: number, each: (it: T) => Promise<void>): Promise<void> {
+async function inTurn<T>(
+  work: readonly T[],
+  atOnce: number,
+  each: (item: T) => Promise<void>,
+): Promise<void> {
   const rest = [...work];
   const worker = async () => {
-    for (let it = rest.shift(); it !== undefined; it = rest.shift()) await each(it);
+    for (let next = rest.shift(); next !== undefined; next = rest.shift()) await each(next);
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
 }
@@ -84,9 +88,11 @@ async function byScript(): Promise<number> {
 
 type Half = keyof typeof halves;
 const begunFrom = async (half: Half) => {
-  const drainWish: DrainWish = { sources: halves[half], limits, attempts: 3, deadlineMs: null };
+  const drainRequest: DrainRequest = { sources: halves[half], limits, attempts: 3, deadlineMs: null };
   return {
-    ...{ kind: "begun" as const, atMs: Date.now(), wish: drainWish },
+    kind: "begun" as const,
+    atMs: Date.now(),
+    wish: drainRequest,
     fleet: await fleetNow(fleet.file, systemClock),
   };
 };
@@ -94,7 +100,7 @@ const begunFrom = async (half: Half) => {
 /** What a drain would ask of the daemons, in its order and within its limits, by nobody. */
 async function byDaemons(half: Half): Promise<number> {
   const drain = new Drain(await begunFrom(half));
-  const uris = new Map(fleet.file.hosts.map((it) => [it.name, it.uri]));
+  const uris = new Map(fleet.file.hosts.map((host) => [host.name, host.uri]));
   const mover = new RpcMover({ clock: systemClock, uris });
   const { signal } = new AbortController();
   const startedMs = performance.now();
@@ -135,7 +141,7 @@ async function byDrain(half: Half, engine: readonly string[]): Promise<number> {
   const [code] = (await once(child, "close")) as [number];
   if (code !== 0) throw new Error(`the drain ended with ${code}: ${said}`);
   const times = (kind: string) =>
-    [...said.matchAll(new RegExp(`"kind":"${kind}","atMs":(\\d+)`, "g"))].map((it) => Number(it[1]));
+    [...said.matchAll(new RegExp(`"kind":"${kind}","atMs":(\\d+)`, "g"))].map((match) => Number(match[1]));
   return Math.max(...times("ended")) - Math.min(...times("planned"));
 }
 
@@ -143,16 +149,21 @@ async function byDrain(half: Half, engine: readonly string[]): Promise<number> {
 async function engineAlone(open: () => ReturnType<typeof openFileEngine>, moved: number): Promise<number> {
   const simulated = fleetOf(100, moved * 2);
   const mover: Mover = { move: async () => ({ end: "arrived", why: "" }), abort: async () => {} };
-  const sources = simulated.hosts.slice(0, 50).map((it) => it.name);
+  const sources = simulated.hosts.slice(0, 50).map((host) => host.name);
   const big = { perSource: 10, perDestination: 10, perLink: 1_000, total: 50 };
   const engine = await open();
   const startedMs = performance.now();
   const stories = await engine.run(
-    (it) =>
+    (item) =>
       conduct({
-        ...{ engine: it, mover, clock: systemClock, random },
+        engine: item,
+        mover,
+        clock: systemClock,
+        random,
         begun: async () => ({
-          ...{ kind: "begun", atMs: 0, fleet: simulated },
+          kind: "begun",
+          atMs: 0,
+          fleet: simulated,
           wish: { sources, limits: big, attempts: 3, deadlineMs: null },
         }),
       }).ended,
@@ -172,10 +183,12 @@ function plannedMemory(): { readonly drainMiB: number; readonly fleetMiB: number
   const before = heap();
   const all = fleetOf(1_000, 40_000);
   const withFleet = heap();
-  const sources = all.hosts.slice(0, 500).map((it) => it.name);
+  const sources = all.hosts.slice(0, 500).map((host) => host.name);
   const many = { perSource: 1_000, perDestination: 1_000, perLink: 1e6, total: 1e6 };
   const drain = new Drain({
-    ...{ kind: "begun", atMs: 0, fleet: all },
+    kind: "begun",
+    atMs: 0,
+    fleet: all,
     wish: { sources, limits: many, attempts: 3, deadlineMs: null },
   });
   for (const wanted of drain.wanted(0, (_, [first]) => first?.host.name ?? null)) {

@@ -28,7 +28,7 @@ const xml = `<domain type='qemu'><name>bench</name><uuid>${uuid}</uuid><memory u
   <devices><emulator>${emulator}</emulator></devices></domain>`;
 
 interface Measured {
-  readonly pauseMs: number;
+  readonly downtimeMs: number;
   readonly overheadMs: number;
 }
 
@@ -61,23 +61,23 @@ async function measure({ from, to, mover }: Pair): Promise<Measured> {
       .split("\n"),
   );
   run("virsh", "-q", "-c", to, "destroy", "bench");
-  for (const it of traces()) rmSync(it, { force: true });
+  for (const path of traces()) rmSync(path, { force: true });
   const at = (event: RegExp) => {
-    const line = lines.find((it) => event.test(it));
+    const line = lines.find((text) => event.test(text));
     if (line === undefined) throw new Error(`QEMU has not told ${event}:\n${lines.join("\n")}`);
     return Number(/@(\d+\.\d+):/.exec(line)?.[1]) * 1000;
   };
   const qemuMs = at(/migrate_set_state.*completed/) - at(/migrate_set_state.*setup/);
   return {
-    pauseMs: at(/vm_state_notify running 1/) - at(/vm_state_notify running 0/),
+    downtimeMs: at(/vm_state_notify running 1/) - at(/vm_state_notify running 0/),
     overheadMs: wallMs - qemuMs,
   };
 }
 
 const traces = () =>
   readdirSync(directory)
-    .filter((it) => it.startsWith("trace."))
-    .map((it) => join(directory, it));
+    .filter((file) => file.startsWith("trace."))
+    .map((file) => join(directory, file));
 
 interface Pair {
   readonly what: string;
@@ -93,7 +93,7 @@ const libvirtds = [
 const daemon = (name: string) =>
   new HostProcess(name, { migration: streams({ relay: true }) }, undefined, ["dist/cli/daemon.js"]);
 const daemons = [daemon("hosta"), daemon("hostb")] as const;
-for (const it of daemons) await it.start();
+for (const process of daemons) await process.start();
 const ours = { from: daemons[0].uri, to: daemons[1].uri };
 const pairs: readonly Pair[] = [
   { what: "libvirtd, virsh", from: libvirtds[0].uri, to: libvirtds[1].uri, mover: byVirsh },
@@ -105,19 +105,19 @@ try {
   // The first of each warms up.
   for (let round = 0; round <= runs; round += 1)
     for (const pair of pairs) {
-      const it = await measure(pair);
-      if (round > 0) measured.get(pair.what)?.push(it);
+      const item = await measure(pair);
+      if (round > 0) measured.get(pair.what)?.push(item);
     }
 } finally {
-  for (const it of libvirtds) await it.stop();
-  for (const it of daemons) await it.remove();
+  for (const libvirtd of libvirtds) await libvirtd.stop();
+  for (const process of daemons) await process.remove();
   rmSync(directory, { recursive: true, force: true });
 }
 
 const rows = [...measured].map(([what, all]) => ({
   what,
-  pauseMs: Math.round(median(all.map((it) => it.pauseMs)) * 10) / 10,
-  overheadMs: Math.round(median(all.map((it) => it.overheadMs))),
+  downtimeMs: Math.round(median(all.map((item) => item.downtimeMs)) * 10) / 10,
+  overheadMs: Math.round(median(all.map((item) => item.overheadMs))),
 }));
 console.table(rows);
 const [libvirt, virsh] = rows;
@@ -125,7 +125,7 @@ if (libvirt !== undefined && virsh !== undefined) {
   const ratio = (a: number, b: number) => Math.round((a / b) * 100) / 100;
   console.log(
     `switchoverd against libvirtd, both by virsh: overhead ${ratio(virsh.overheadMs, libvirt.overheadMs)} (aim 0.25), ` +
-      `pause ${ratio(virsh.pauseMs, libvirt.pauseMs)} (aim 1)`,
+      `pause ${ratio(virsh.downtimeMs, libvirt.downtimeMs)} (aim 1)`,
   );
 }
 mkdirSync("bench/results", { recursive: true });

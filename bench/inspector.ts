@@ -40,14 +40,16 @@ const timed = ways.map((): Timed[] => []);
 // The first of each warms up.
 for (let round = 0; round <= rounds; round += 1)
   for (const [index, { run }] of ways.entries()) timed[index]?.push(await run());
-for (const it of timed) it.shift();
+for (const runs of timed) runs.shift();
 await journal.close();
 
 /** How long the page takes from a place on its slider to the picture of that moment, in a journal of 100,000 records. */
 async function scrubbing() {
   const at = { kind: "state", migrationId: "m", side: "source", because: [], undone: [], learned: {} };
   const records = Array.from({ length: 100_000 }, (_, index) => ({
-    ...{ ...at, atMs: index * 10, state: index % 2 === 0 ? "settling.asking" : "settling.waiting" },
+    ...at,
+    atMs: index * 10,
+    state: index % 2 === 0 ? "settling.asking" : "settling.waiting",
     event: index % 2 === 0 ? "xstate.after.backoff.source.settling.waiting" : "xstate.done.actor.settle",
   }));
   const text = [{ kind: "journal", version }, ...records].map(lineOf).join("");
@@ -79,16 +81,16 @@ const { openMs, frames } = await scrubbing();
 await browser.close();
 
 const rounded = (value: number) => Math.round(value * 100) / 100;
-const [nobody = 0] = timed.map((all) => median(all.map((it) => it.processorMs)));
+const [nobody = 0] = timed.map((all) => median(all.map((item) => item.processorMs)));
 const rows = ways.map(({ what }, index) => {
   const all = timed[index] ?? [];
-  const processorMs = median(all.map((it) => it.processorMs));
+  const processorMs = median(all.map((item) => item.processorMs));
   return {
     what,
     processorMs: rounded(processorMs),
     ratio: rounded(processorMs / nobody),
-    wallMs: rounded(median(all.map((it) => it.wallMs))),
-    longestPauseMs: rounded(median(all.map((it) => it.longestPauseMs))),
+    wallMs: rounded(median(all.map((item) => item.wallMs))),
+    maxPauseMs: rounded(median(all.map((item) => item.maxPauseMs))),
   };
 });
 const scrub = {

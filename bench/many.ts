@@ -44,7 +44,7 @@ async function weigh() {
 async function heapUnderWay(): Promise<number> {
   const migrations = beginMany({ journal }, many, 20);
   await sleep(1_000);
-  if (migrations.some((it) => !it.snapshot().source.startsWith("precopying")))
+  if (migrations.some((migration) => !migration.snapshot().source.startsWith("precopying")))
     throw new Error("not all migrations of the bench are under way");
   const bytes = heapBytes();
   await allArrived(migrations);
@@ -67,22 +67,22 @@ for (let round = 0; round <= rounds; round += 1) {
   atOnce.push(await time({ journal }, many));
   weighed.push(await weigh());
 }
-for (const it of [alone, atOnce, weighed]) it.shift();
+for (const runs of [alone, atOnce, weighed]) runs.shift();
 await journal.close();
 const written = readdirSync(directory)
-  .filter((it) => it.endsWith(".journal"))
+  .filter((file) => file.endsWith(".journal"))
   .map(journalOf);
 
 const rounded = (value: number) => Math.round(value * 100) / 100;
 const measures: readonly { key: keyof Timed; what: string }[] = [
   { key: "wallMs", what: "wall time" },
   { key: "medianPauseMs", what: "from QEMU's `completed` to `cont`, median" },
-  { key: "longestPauseMs", what: "from QEMU's `completed` to `cont`, longest" },
+  { key: "maxPauseMs", what: "from QEMU's `completed` to `cont`, longest" },
   { key: "processorMs", what: "processor time, for each migration" },
 ];
 const rows = measures.map(({ key, what }) => {
-  const aloneMs = median(alone.map((it) => it[key]));
-  const atOnceMs = median(atOnce.map((it) => it[key]));
+  const aloneMs = median(alone.map((timed) => timed[key]));
+  const atOnceMs = median(atOnce.map((timed) => timed[key]));
   return {
     what,
     aloneMs: rounded(aloneMs),
@@ -91,11 +91,11 @@ const rows = measures.map(({ key, what }) => {
   };
 });
 const perMigration = {
-  underWayKiB: Math.round(median(weighed.map((it) => it.underWayKiB))),
-  leftKiB: rounded(median(weighed.map((it) => it.leftKiB))),
-  leftFiles: median(weighed.map((it) => it.leftFiles)),
-  records: median(written.map((it) => it.records)),
-  journalBytes: median(written.map((it) => it.bytes)),
+  underWayKiB: Math.round(median(weighed.map((weight) => weight.underWayKiB))),
+  leftKiB: rounded(median(weighed.map((weight) => weight.leftKiB))),
+  leftFiles: median(weighed.map((weight) => weight.leftFiles)),
+  records: median(written.map((item) => item.records)),
+  journalBytes: median(written.map((item) => item.bytes)),
 };
 console.table(rows);
 console.table(perMigration);

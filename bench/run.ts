@@ -35,8 +35,8 @@ async function ours(transport: "unix" | "tcp") {
   const run = async () => {
     await settled();
     const at = new Map<string, number>();
-    const observe = (it: Observation) => {
-      if (it.kind === "state") at.set(`${it.side} ${it.state}`, performance.now());
+    const observe = (observation: Observation) => {
+      if (observation.kind === "state") at.set(`${observation.side} ${observation.state}`, performance.now());
     };
     const startedMs = performance.now();
     const outcome = await migrate({
@@ -46,11 +46,11 @@ async function ours(transport: "unix" | "tcp") {
       observe,
     }).outcome;
     const wallMs = performance.now() - startedMs;
-    if (outcome.guest === null || outcome.pauseMs === null || outcome.qemuTotalMs === null)
+    if (outcome.guest === null || outcome.downtimeMs === null || outcome.qemuTotalMs === null)
       throw new Error("the bench's guest did not arrive");
     guest = outcome.guest;
     const startMs = (at.get("destination listening") ?? 0) - (at.get("destination preparing") ?? 0);
-    pauses.push(outcome.pauseMs);
+    pauses.push(outcome.downtimeMs);
     shares.push(wallMs - outcome.qemuTotalMs - startMs);
   };
   const end = async () => {
@@ -101,7 +101,7 @@ async function startUp() {
     await new Promise((resolve) => child.once("close", resolve));
     const traces = execFileSync("sh", ["-c", `cat ${trace}.*`]).toString();
     const firstSeconds = Math.min(
-      ...[...traces.matchAll(/@(\d+\.\d+):handle_qmp_command/g)].map((it) => Number(it[1])),
+      ...[...traces.matchAll(/@(\d+\.\d+):handle_qmp_command/g)].map((match) => Number(match[1])),
     );
     values.push(firstSeconds * 1000 - startedMs);
   }
@@ -119,7 +119,7 @@ async function appends() {
       migrationId: "bench",
       side: "source",
       atMs: Date.now(),
-      aside: { type: "refused", event: "person.aborted", why: "a record of usual length, for the bench" },
+      aside: { type: "refused", event: "operator.aborted", why: "a record of usual length, for the bench" },
     });
     values.push(performance.now() - startedMs);
   }
@@ -158,8 +158,8 @@ const barePausing = await peer(true);
 const measures: readonly Measure[] = [unix, tcp, bare, barePausing];
 /** They warm the code up, as a daemon's would be. */
 const warming = 2;
-for (let run = 0; run < runs + warming; run += 1) for (const it of measures) await it.run();
-for (const it of measures) await it.end();
+for (let run = 0; run < runs + warming; run += 1) for (const measure of measures) await measure.run();
+for (const measure of measures) await measure.end();
 const warm = (values: readonly number[]) => median(values.slice(warming));
 const start = await startUp();
 rmSync(directory, { recursive: true, force: true });

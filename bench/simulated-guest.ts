@@ -51,23 +51,23 @@ export function simulateGuest(uuid: string, passes: number) {
         settings: { capabilities: {}, parameters: {} },
         earlier: null,
       }),
-    inquire: async () => done("none"),
+    probe: async () => done("none"),
     mirror: async () => nothing,
-    endMirrors: async () => nothing,
-    unmirror: async () => nothing,
+    completeMirrors: async () => nothing,
+    cancelMirrors: async () => nothing,
     startPostcopy: async () => nothing,
-    breakStream: async () => nothing,
-    resumeStream: async () => done("connecting"),
+    pausePostcopy: async () => nothing,
+    resumePostcopy: async () => done("connecting"),
     start: async () => {
       void move();
       return nothing;
     },
-    tune: async () => nothing,
+    setLimits: async () => nothing,
     throttle: async () => nothing,
     suspend: async () => nothing,
     continue: async () => nothing,
     cancel: async () => done("cancelled"),
-    rescue: async () => done("cancelled"),
+    forceCancel: async () => done("cancelled"),
     restore: async () => nothing,
     kill: async () => nothing,
   };
@@ -79,8 +79,8 @@ export function simulateGuest(uuid: string, passes: number) {
       };
     },
     prepare: async () => done({ uri: streamAddress(`unix:/run/${uuid}`, anywhere), capabilities: [] }),
-    inquire: async () => done("listening"),
-    relisten: async () => done({ uri: streamAddress("unix:/x", anywhere) }),
+    probe: async () => done("listening"),
+    listenAgain: async () => done({ uri: streamAddress("unix:/x", anywhere) }),
     resume: async () => {
       contMs = performance.now();
       return nothing;

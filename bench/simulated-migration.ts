@@ -51,8 +51,8 @@ function begin({ journal, observe }: Around, passes: number) {
       changed = listener;
     },
     guestAt: async () => null,
-    times: async () => ({ pauseMs: null, qemuTotalMs: null }),
-    settleIn: async () => {},
+    times: async () => ({ downtimeMs: null, qemuTotalMs: null }),
+    finalize: async () => {},
   });
   return { ...migration, addedPauseMs: guest.addedPauseMs };
 }
@@ -63,8 +63,8 @@ export const beginMany = (around: Around, count: number, passes: number) =>
   Array.from({ length: count }, () => begin(around, passes));
 
 export async function allArrived(migrations: readonly Begun[]): Promise<void> {
-  for (const it of migrations) {
-    const { kind, error } = await it.outcome;
+  for (const migration of migrations) {
+    const { kind, error } = await migration.outcome;
     if (kind !== "arrived") throw new Error(`a migration of the bench ended ${kind}`, { cause: error });
   }
 }
@@ -72,7 +72,7 @@ export async function allArrived(migrations: readonly Begun[]): Promise<void> {
 export interface Timed {
   readonly wallMs: number;
   readonly medianPauseMs: number;
-  readonly longestPauseMs: number;
+  readonly maxPauseMs: number;
   readonly processorMs: number;
 }
 
@@ -83,11 +83,11 @@ export async function time(around: Around, count: number): Promise<Timed> {
   await allArrived(migrations);
   const wallMs = performance.now() - startedMs;
   const { user, system } = process.cpuUsage(processor);
-  const pauses = migrations.map((it) => it.addedPauseMs());
+  const pauses = migrations.map((migration) => migration.addedPauseMs());
   return {
     wallMs,
     medianPauseMs: median(pauses),
-    longestPauseMs: Math.max(...pauses),
+    maxPauseMs: Math.max(...pauses),
     processorMs: (user + system) / 1000 / count,
   };
 }

@@ -13,7 +13,7 @@ for await (const { source, destination, progress } of migration.progress) {
     `source ${source}, destination ${destination ?? "-"}, ${progress?.remainingBytes ?? "?"} bytes to go`,
   );
 }
-const { kind, runs, error, pauseMs, guest: now } = await migration.outcome;
-console.log(`${kind}: ${runs} runs it (pid ${now?.process.pid}), pause ${pauseMs} ms`);
+const { kind, runs, error, downtimeMs, guest: now } = await migration.outcome;
+console.log(`${kind}: ${runs} runs it (pid ${now?.process.pid}), pause ${downtimeMs} ms`);
 if (error) console.error(error.message, error.undone, error.next);
 await now?.end();

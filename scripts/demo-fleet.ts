@@ -17,7 +17,9 @@ const what = first === undefined || first.startsWith("-") ? ["rack:r0"] : [];
 const command = [process.execPath, "dist/cli/main.js", "drain"] as const;
 
 const fleet = new RealFleet(hosts, homes, {
-  ...{ racks: 4, wish: { workingSetMiB: 2, dirtyMiBps: 1 }, program: ["dist/cli/daemon.js"] },
+  racks: 4,
+  wish: { workingSetMiB: 2, dirtyMiBps: 1 },
+  program: ["dist/cli/daemon.js"],
 });
 const postgres = new Postgres();
 // The drain hears Ctrl-C itself; what is here ends after it.
@@ -34,7 +36,7 @@ try {
   const [program, ...rest] = command;
   const [code] = (await once(spawn(program, [...rest, ...words], { stdio: "inherit" }), "close")) as [number];
   await fleet.check();
-  const counts = new Map(hosts.map((it) => [it, 0]));
+  const counts = new Map(hosts.map((host) => [host, 0]));
   for (const [, at] of await fleet.whereAll())
     for (const host of at) counts.set(host, (counts.get(host) ?? 0) + 1);
   console.log(

@@ -12,7 +12,7 @@ import { beginning, movesOf, World, type WorldOptions } from "../src/simulator/w
 import { table } from "./table.js";
 
 const names = Object.keys(effects) as EffectName[];
-const mostFaults = 4;
+const maxFaults = 4;
 const fenced: WorldOptions = { policy: { whenUnreachable: "fence", patienceMs: 1 } };
 const ruled: WorldOptions = {
   convergence: [
@@ -21,18 +21,18 @@ const ruled: WorldOptions = {
     { when: { elapsedMs: 3 }, do: "suspend" },
   ],
 };
-const needsDisks: ReadonlySet<string> = new Set(["mirror", "endMirrors", "unmirror"]);
+const needsDisks: ReadonlySet<string> = new Set(["mirror", "completeMirrors", "cancelMirrors"]);
 const needsPostcopy: ReadonlySet<string> = new Set([
-  "announce",
+  "announcePostcopy",
   "startPostcopy",
   "handOver",
-  "takeBack",
-  "breakStream",
+  "retractPostcopy",
+  "pausePostcopy",
   "reconnect",
-  "resumeStream",
-  "relisten",
+  "resumePostcopy",
+  "listenAgain",
 ]);
-const needsRule: ReadonlySet<string> = new Set(["relax", "throttle", "suspend"]);
+const needsRule: ReadonlySet<string> = new Set(["relaxLimits", "throttle", "suspend"]);
 const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
 
 /** The shortest ways to where each effect is under way: as few faults as possible, then as few moves. */
@@ -44,7 +44,7 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
   const ways = new Map<string, readonly number[]>();
   reached.add(packed.pack(first), 0);
   let level: { state: State; way: readonly number[] }[] = [{ state: first, way: [] }];
-  for (let faults = 0; faults <= mostFaults && ways.size < wanted.size; faults += 1) {
+  for (let faults = 0; faults <= maxFaults && ways.size < wanted.size; faults += 1) {
     const next: typeof level = [];
     for (const { state, way } of level) {
       for (const effect of [...state.source.effects.keys(), ...(state.destination?.effects.keys() ?? [])])
@@ -53,7 +53,7 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
       for (const [pick, move] of moves.from(state).entries()) {
         const after = changed(state, move.change);
         // What a death leads to is lost with its QEMU, and says nothing about the effect.
-        if (after.qemuDied && !wanted.has("yield")) continue;
+        if (after.qemuDied && !wanted.has("concede")) continue;
         const known = reached.size;
         if (reached.add(packed.pack(after), 0) !== known) continue;
         (move.fault ? next : level).push({ state: after, way: [...way, pick] });
@@ -66,7 +66,7 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
 
 /** What becomes of the guest when the effect ends so; null when it cannot. */
 function endOf(way: readonly number[], options: WorldOptions, effect: string, how: string): string | null {
-  const world = new World(mostFaults + 1, options);
+  const world = new World(maxFaults + 1, options);
   const moves = movesOf(options);
   for (const pick of way) {
     const move = moves.from(world.state)[pick];
@@ -76,7 +76,9 @@ function endOf(way: readonly number[], options: WorldOptions, effect: string, ho
   const name = `${effects[effect as EffectName].side}.${effect}`;
   // A question to the other side has the network's endings.
   const unheard = how.startsWith("never") ? `${name}: no answer comes in time` : undefined;
-  const move = world.moves().find((it) => it.name === `${name} ${how}` || it.name === unheard);
+  const move = world
+    .moves()
+    .find((candidate) => candidate.name === `${name} ${how}` || candidate.name === unheard);
   if (move === undefined) return null;
   world.take(move);
   world.settleDown();
@@ -89,18 +91,18 @@ function endOf(way: readonly number[], options: WorldOptions, effect: string, ho
 }
 
 export function failuresPage(): string {
-  const needs = [needsFence, needsRule, needsDisks, needsPostcopy, new Set(["yield"])];
-  const plain = new Set(names.filter((name) => !needs.some((it) => it.has(name))));
+  const needs = [needsFence, needsRule, needsDisks, needsPostcopy, new Set(["concede"])];
+  const plain = new Set(names.filter((name) => !needs.some((need) => need.has(name))));
   const ways = [
     { options: {}, ways: waysTo(plain, {}) },
-    { options: {}, ways: waysTo(new Set(["yield"]), {}) },
+    { options: {}, ways: waysTo(new Set(["concede"]), {}) },
     { options: fenced, ways: waysTo(new Set(needsFence), fenced) },
     { options: { storage: true }, ways: waysTo(new Set(needsDisks), { storage: true }) },
     { options: { postcopy: true }, ways: waysTo(new Set(needsPostcopy), { postcopy: true }) },
     { options: ruled, ways: waysTo(new Set(needsRule), ruled) },
   ];
   const rows = names.map((name) => {
-    const found = ways.find((it) => it.ways.has(name));
+    const found = ways.find((world) => world.ways.has(name));
     const way = found?.ways.get(name);
     if (found === undefined || way === undefined) throw new Error(`no way leads to the effect ${name}`);
     const { side, undo } = effects[name];

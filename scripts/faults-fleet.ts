@@ -9,13 +9,13 @@ let broken = 0;
 for (let seed = first; seed < first + runs; seed += 1) {
   const told: string[] = [];
   const harms = harmsOf(seed)
-    .map((it) => `${it.kind} after ${it.afterMs} ms`)
+    .map((harm) => `${harm.kind} after ${harm.afterMs} ms`)
     .join(", ");
   try {
-    const it = await drainUnderFaults(seed, (what) => told.push(what));
+    const swept = await drainUnderFaults(seed, (what) => told.push(what));
     console.log(
-      `${seed}  ${harms}  ->  ${it.arrived} arrived, ${it.stayed} stayed, ${it.killed} killed here, ` +
-        `${it.lives} lives of the orchestrator, at most at once ${JSON.stringify(it.most)}, ${(it.tookMs / 1000).toFixed(0)} s`,
+      `${seed}  ${harms}  ->  ${swept.arrived} arrived, ${swept.stayed} stayed, ${swept.killed} killed here, ` +
+        `${swept.lives} lives of the orchestrator, at most at once ${JSON.stringify(swept.most)}, ${(swept.tookMs / 1000).toFixed(0)} s`,
     );
     if (process.env["TELL"]) console.log(told.join("\n"));
   } catch (error) {

@@ -27,8 +27,8 @@ const verdicts: readonly Verdict[] = [
   "stuck",
   "two",
 ];
-const count = (verdict: Verdict) => results.filter((it) => it.verdict === verdict).length;
-console.table(Object.fromEntries(verdicts.map((it) => [it, count(it)])));
-console.log(`${results.filter((it) => !it.met).length} of ${runs} runs did not come by their fault`);
+const count = (verdict: Verdict) => results.filter((result) => result.verdict === verdict).length;
+console.table(Object.fromEntries(verdicts.map((verdict) => [verdict, count(verdict)])));
+console.log(`${results.filter((result) => !result.met).length} of ${runs} runs did not come by their fault`);
 writeFileSync("faults.json", `${JSON.stringify(results, null, 1)}\n`);
 process.exitCode = count("stuck") + count("two") === 0 ? 0 : 1;

@@ -42,9 +42,9 @@ The time of ${connections.memoryMiB} MiB of memory that does not change, ${fewRu
 
 ${table(
   ["connections for memory", "unix, ms", "ratio", "tcp, ms", "ratio"],
-  connections.rows.map((it) => [
-    it.connections === null ? "none, plain" : it.connections,
-    ...[it.unixMs, it.unixRatio, it.tcpMs, it.tcpRatio],
+  connections.rows.map((row) => [
+    row.connections === null ? "none, plain" : row.connections,
+    ...[row.unixMs, row.unixRatio, row.tcpMs, row.tcpRatio],
   ]),
 )}`;
 }

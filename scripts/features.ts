@@ -4,7 +4,7 @@
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
 import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
 import type { Limits } from "../src/protocol/convergence/limits.js";
-import type { StreamWish } from "../src/protocol/stream.js";
+import type { StreamOptions } from "../src/protocol/stream.js";
 
 type Leaf = string | number | boolean | undefined | readonly unknown[];
 type Path<T> = {
@@ -15,7 +15,7 @@ export type OptionPath =
   | `destination.${keyof NonNullable<MigrateOptions["destination"]>}`
   | `limits.${keyof Limits}`
   | `storage.${Path<CopiedStorage>}`
-  | `stream.${Path<StreamWish>}`;
+  | `stream.${Path<StreamOptions>}`;
 
 /** A file of tests below `test`, and how the test's name begins there. */
 export type Shown = readonly [file: string, name: string];

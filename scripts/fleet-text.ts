@@ -5,7 +5,8 @@ import { table } from "./table.js";
 
 const measured = z.object({
   machine: z.object({ load: z.array(z.number()) }),
-  ...{ rounds: z.number(), guests: z.number() },
+  rounds: z.number(),
+  guests: z.number(),
   rows: z.array(z.object({ what: z.string(), perMinute: z.number(), ratio: z.number(), msEach: z.number() })),
   engines: z.object({ directoryMs: z.number(), dbosMs: z.number() }),
   memory: z.object({ drainMiB: z.number(), fleetMiB: z.number() }),

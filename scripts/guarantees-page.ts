@@ -94,8 +94,8 @@ function cites(text: string, guarantee: string): boolean {
 
 function citations(folder: string, guarantee: string): string[][] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((it) => it.endsWith(".ts"))
-    .map((it) => `${folder}/${it}`)
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => `${folder}/${file}`)
     .sort()
     .map((path) => ({ path, text: opening(path) }))
     .filter(({ text }) => cites(text, guarantee))
@@ -160,7 +160,7 @@ They are checked four ways by the same checkers ([src/simulator/state.ts](../src
 
 ## They hold under
 
-${assumptions.map((it) => `- ${it}`).join("\n")}
+${assumptions.map((sentence) => `- ${sentence}`).join("\n")}
 
 ${sections.join("\n\n")}
 
@@ -182,6 +182,6 @@ ${windowLists()}
 
 Each is a test of [test/simulator/guarantees.test.ts](../test/simulator/guarantees.test.ts); that an error carries the destination's own cause is one of [test/e2e/local/migrate.test.ts](../test/e2e/local/migrate.test.ts).
 
-${weak.map((it) => `- ${it}`).join("\n")}
+${weak.map((sentence) => `- ${sentence}`).join("\n")}
 `;
 }

@@ -41,7 +41,7 @@ function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: stri
   const lines = new Map<string, { from: string; to: string; events: Set<string> }>();
   for (const { from: node, event, target } of arrowsOf(machine)) {
     // A restarted engine goes on in whatever state it was: lines from there to everywhere would hide the others.
-    const home = node.key === "waking" ? null : homes(node, target);
+    const home = node.key === "rehydrating" ? null : homes(node, target);
     if (home === null) continue;
     const [from, to] = home;
     const line = lines.get(`${from}>${to}`) ?? { from, to, events: new Set() };
@@ -51,7 +51,7 @@ function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: stri
   const [first] = machine.root.initial.target;
   const [begins] = first?.always?.at(-1)?.target ?? [];
   const home = first && begins && homes(first, begins);
-  if (home) lines.set("waking", { from: home[0], to: home[1], events: new Set(["begins"]) });
+  if (home) lines.set("rehydrating", { from: home[0], to: home[1], events: new Set(["begins"]) });
   return lines;
 }
 
@@ -82,7 +82,7 @@ export async function layout(machine: AnyStateMachine, whole: boolean): Promise<
   const drawn = await new elk.default().layout(boxOf(machine.root));
   const states: ChartState[] = [];
   const edges: ChartEdge[] = [];
-  const nodes = new Map([machine.root, ...nodesOf(machine)].map((it) => [idOf(it), it]));
+  const nodes = new Map([machine.root, ...nodesOf(machine)].map((node) => [idOf(node), node]));
   const named = (id: string): string => {
     const node = nodes.get(id);
     return node === undefined ? id : nameOf(node);
@@ -93,18 +93,25 @@ export async function layout(machine: AnyStateMachine, whole: boolean): Promise<
     if (node === undefined) throw new Error(`there is no state ${box.id}`);
     if (box.id !== "")
       states.push({
-        ...{ id: nameOf(node), key: node.key, kind: isGroup(node) ? "group" : node.type },
+        id: nameOf(node),
+        key: node.key,
+        kind: isGroup(node) ? "group" : node.type,
         says: node.description ?? "",
         phase: metaOf(node).phase ?? null,
         isPointOfNoReturn: tagsOf(node).includes("pointOfNoReturn"),
-        ...{ x, y, width: box.width ?? 0, height: box.height ?? 0 },
+        x,
+        y,
+        width: box.width ?? 0,
+        height: box.height ?? 0,
       });
-    for (const it of box.edges ?? []) {
-      const line = lines.find(([id]) => id === it.id)?.[1];
+    for (const edge of box.edges ?? []) {
+      const line = lines.find(([id]) => id === edge.id)?.[1];
       if (line === undefined) continue;
-      for (const { startPoint, bendPoints = [], endPoint } of it.sections ?? [])
+      for (const { startPoint, bendPoints = [], endPoint } of edge.sections ?? [])
         edges.push({
-          ...{ from: named(line.from), to: named(line.to), events: [...line.events] },
+          from: named(line.from),
+          to: named(line.to),
+          events: [...line.events],
           points: [startPoint, ...bendPoints, endPoint].map((point) => [
             Math.round(x + point.x),
             Math.round(y + point.y),
@@ -116,9 +123,16 @@ export async function layout(machine: AnyStateMachine, whole: boolean): Promise<
   place(drawn, 0, 0);
   return {
     machine: machine.id as Chart["machine"],
-    ...{ width: Math.ceil(drawn.width ?? 0), height: Math.ceil(drawn.height ?? 0), states, edges },
+    width: Math.ceil(drawn.width ?? 0),
+    height: Math.ceil(drawn.height ?? 0),
+    states,
+    edges,
   };
 }
 
 export const layoutAll = (whole: boolean): Promise<Chart[]> =>
-  Promise.all([sourceMachine, coordinatorMachine, destinationMachine].map((it) => layout(it, whole)));
+  Promise.all(
+    [sourceMachine, coordinatorMachine, destinationMachine].map((stateMachine) =>
+      layout(stateMachine, whole),
+    ),
+  );

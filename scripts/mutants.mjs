@@ -26,8 +26,8 @@ const mutants = [
   [
     "the source resumes when Finish's reply is lost, as libvirt does",
     handover,
-    'on: { "coordinator.confirmCancelledAsked": "settling" },',
-    'on: { "coordinator.confirmCancelledAsked": "#source.rollback.restoring" },',
+    'on: { "coordinator.confirmCancelledRequested": "settling" },',
+    'on: { "coordinator.confirmCancelledRequested": "#source.rollback.restoring" },',
   ],
   [
     "the source resumes when Confirm does not come",
@@ -83,7 +83,7 @@ const mutants = [
     "the destination takes the guest back after it has refused it",
     refusal,
     '"process.exited": { target: "refused"',
-    '"coordinator.finishAsked": "#destination.takeover.taking", "process.exited": { target: "refused"',
+    '"coordinator.finishRequested": "#destination.takeover.taking", "process.exited": { target: "refused"',
     "refusal =",
   ],
   [
@@ -103,14 +103,14 @@ const mutants = [
   [
     "the destination takes a stream that has not ended when the source's QEMU died",
     incoming,
-    '"source.yielded": "completing",',
-    '"source.yielded": deciding(),',
+    '"source.conceded": "completing",',
+    '"source.conceded": deciding(),',
     "streaming =",
   ],
   [
     "a source whose QEMU died in the switchover gives its guest up",
     handover,
-    '"process.exited": { target: ".yielding", actions: "noteDied" },',
+    '"process.exited": { target: ".conceding", actions: "noteDied" },',
     '"process.exited": { target: "lost", actions: "noteDied" },',
   ],
   [
@@ -152,15 +152,15 @@ const mutants = [
     "a restarted destination forgets a refusal",
     refusal,
     "description:",
-    'meta: { rehydratesAs: "recovering" }, description:',
+    'meta: { rehydratesAs: "probing" }, description:',
     "refusing =",
   ],
   [
     "a restarted source whose QEMU has died yields a guest that may have gone on",
     transfer,
-    '"process.exited": { target: "#source.rollback.losing", actions: "noteDied" },',
-    '"process.exited": { target: "#source.handover.yielding", actions: "noteDied" },',
-    "recovering =",
+    '"process.exited": { target: "#source.rollback.reportingLoss", actions: "noteDied" },',
+    '"process.exited": { target: "#source.handover.conceding", actions: "noteDied" },',
+    "probing =",
     ["test/unit/machines/machines.test.ts"],
   ],
   [
@@ -186,7 +186,7 @@ const mutants = [
     refusal,
     'meta: { rehydratesAs: "refusing" },',
     'meta: { rehydratesAs: "refusing" }, tags: ["refused"],',
-    "endingUnrecorded =",
+    "killingUnrecorded =",
     ["test/unit/machines"],
   ],
   [
@@ -360,7 +360,7 @@ const mutants = [
   [
     "disks: QEMU is let on before the copies are ended",
     transfer,
-    '{ guard: "copiesDisks", target: ".stopped.endingMirrors" },',
+    '{ guard: "copiesDisks", target: ".stopped.completingMirrors" },',
     "",
     "",
     features,
@@ -368,7 +368,7 @@ const mutants = [
   [
     "disks: copies that could not be ended count as whole",
     transfer,
-    '{ target: cancelling, actions: noteEffect("endMirrors") },',
+    '{ target: cancelling, actions: recordEffectFailure("completeMirrors") },',
     '{ target: "switchingOver" },',
     "",
     features,
@@ -376,7 +376,7 @@ const mutants = [
   [
     "disks: the copies are left when the guest stays",
     rollback,
-    'target: "#source.rollback.unmirroring",',
+    'target: "#source.rollback.cancellingMirrors",',
     'target: "#source.stayed",',
     "",
     features,
@@ -384,15 +384,15 @@ const mutants = [
   [
     "post-copy: a destination that was told of it gives up when the coordinator says so",
     destinationPostcopy,
-    '"coordinator.finishCancelledAsked": keeping(',
-    '"coordinator.finishCancelledAsked": ((_) => "refusal")(',
+    '"coordinator.finishCancelledRequested": ignoring(',
+    '"coordinator.finishCancelledRequested": ((_) => "refusal")(',
     "",
     features,
   ],
   [
     "post-copy: the destination takes the guest before it is handed over",
     destinationPostcopy,
-    '"monitor.postcopy": { target: "runnable", actions: keepPartly },',
+    '"monitor.postcopy": { target: "postcopyReady", actions: keepPartly },',
     '"monitor.postcopy": { target: "#destination.takeover.taking", actions: keepPartly },',
     "receivingPostcopy =",
     features,
@@ -408,7 +408,7 @@ const mutants = [
   [
     "post-copy: the source asks for its guest back without asking the destination",
     postcopy,
-    '"monitor.failed": { target: "#source.handover.askingBack", actions: "noteFailed" },',
+    '"monitor.failed": { target: "#source.handover.settlingFailedPostcopy", actions: "noteFailed" },',
     '"monitor.failed": { target: "#source.rollback.restoring", actions: "noteFailed" },',
     "",
     features,
@@ -416,7 +416,7 @@ const mutants = [
   [
     "post-copy: a source that was aborted leaves the destination waiting",
     rollback,
-    '{ guard: isDone, target: "#source.rollback.takingBack", actions: restored },',
+    '{ guard: isDone, target: "#source.rollback.retractingPostcopy", actions: restored },',
     '{ guard: isDone, target: "#source.stayed", actions: restored },',
     "",
     features,

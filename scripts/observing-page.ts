@@ -6,7 +6,7 @@ import { table } from "./table.js";
 export async function observingPage(): Promise<string> {
   const { registry } = createMetrics({ version: "", domains: () => ({}) });
   const rows = (await registry.getMetricsAsJSON())
-    .filter((it) => it.name.startsWith("switchover_"))
+    .filter((withValues) => withValues.name.startsWith("switchover_"))
     .map(({ name, type, help }) => {
       const metric: object = registry.getSingleMetric(name) ?? {};
       const labels = "labelNames" in metric && Array.isArray(metric.labelNames) ? metric.labelNames : [];

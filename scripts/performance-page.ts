@@ -14,7 +14,7 @@ const bench = z.object({
 
 const benchOfHosts = z.object({
   runs: z.number(),
-  rows: z.array(z.object({ what: z.string(), pauseMs: z.number(), overheadMs: z.number() })),
+  rows: z.array(z.object({ what: z.string(), downtimeMs: z.number(), overheadMs: z.number() })),
 });
 
 const benchOfMany = z.object({
@@ -34,7 +34,7 @@ const benchOfInspector = z.object({
   rounds: z.number(),
   many: z.number(),
   rows: z.array(
-    z.object({ what: z.string(), processorMs: z.number(), ratio: z.number(), longestPauseMs: z.number() }),
+    z.object({ what: z.string(), processorMs: z.number(), ratio: z.number(), maxPauseMs: z.number() }),
   ),
   scrub: z.object({ openMs: z.number(), medianFrameMs: z.number(), slowest95Ms: z.number() }),
 });
@@ -48,7 +48,7 @@ function inspectorText(): string {
 
 ${table(
   ["", "processor time of a migration, ms", "ratio", "from `completed` to `cont`, longest, ms"],
-  rows.map(({ what, processorMs, ratio, longestPauseMs }) => [what, processorMs, ratio, longestPauseMs]),
+  rows.map(({ what, processorMs, ratio, maxPauseMs }) => [what, processorMs, ratio, maxPauseMs]),
 )}
 
 A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).
@@ -75,7 +75,7 @@ Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs i
 
 ${table(
   ["", "downtime, ms", "overhead, ms"],
-  hosts.rows.map(({ what, pauseMs, overheadMs }) => [what, pauseMs, overheadMs]),
+  hosts.rows.map(({ what, downtimeMs, overheadMs }) => [what, downtimeMs, overheadMs]),
 )}
 
 ${many} migrations begun in the same moment in one process, with the journal on disk and simulated guests (500 ms of pre-copy, 5 ms of switchover), \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](../bench/results/many.json)):
@@ -113,8 +113,8 @@ export function figures(): string {
       ],
       [
         "downtime between two hosts, ms",
-        host("switchoverd, virsh")?.pauseMs ?? "",
-        `${host("libvirtd, virsh")?.pauseMs} (libvirtd)`,
+        host("switchoverd, virsh")?.downtimeMs ?? "",
+        `${host("libvirtd, virsh")?.downtimeMs} (libvirtd)`,
       ],
       [
         "wall time beyond QEMU's own between two hosts, ms",

@@ -172,7 +172,7 @@ function cliPage(): string {
   const pages = [switchover, ...switchover.commands].map((command) => {
     command.configureHelp({ helpWidth: 100 });
     let text = "";
-    command.configureOutput({ writeOut: (it) => (text += it), getOutHelpWidth: () => 100 });
+    command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 100 });
     command.outputHelp();
     return `\`\`\`\n${text.trim()}\n\`\`\``;
   });
@@ -181,9 +181,9 @@ function cliPage(): string {
 
 function domainPage(): string {
   const plain = (text: string) => text.replaceAll("<", "&lt;");
-  const rows = rowsOf(domain, "domain").map((it) => [
-    `\`${it.path}\``,
-    ...[it.values, it.needed, it.bothSides, it.does].map(plain),
+  const rows = rowsOf(domain, "domain").map((row) => [
+    `\`${row.path}\``,
+    ...[row.values, row.needed, row.bothSides, row.does].map(plain),
   ]);
   return `${printed}
 # What is supported of libvirt's domain XML
@@ -195,15 +195,15 @@ ${table(["where", "values", "must be given", "both sides of a migration", "becom
 }
 
 function virshPage(): string {
-  const rows = Object.values(virshOptions).map((it) => [
-    `\`${it.option}\`${it.since === undefined ? "" : ` (since libvirt ${it.since})`}`,
-    "flag" in it
-      ? `flag ${it.flag}`
-      : "parameter" in it
-        ? `parameter \`${it.parameter}\``
-        : `virsh ${it.virsh}`,
-    it.refused === undefined ? "yes" : `no: ${it.refused}`,
-    it.note ?? "",
+  const rows = Object.values(virshOptions).map((virshOption) => [
+    `\`${virshOption.option}\`${virshOption.since === undefined ? "" : ` (since libvirt ${virshOption.since})`}`,
+    "flag" in virshOption
+      ? `flag ${virshOption.flag}`
+      : "parameter" in virshOption
+        ? `parameter \`${virshOption.parameter}\``
+        : `virsh ${virshOption.virsh}`,
+    virshOption.refused === undefined ? "yes" : `no: ${virshOption.refused}`,
+    virshOption.note ?? "",
   ]);
   return `${printed}
 # What is supported of \`virsh migrate\`

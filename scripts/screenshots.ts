@@ -21,7 +21,7 @@ async function seenOf(act: "let it arrive" | "abort"): Promise<string> {
     guest: proof.guest,
     limits: { bandwidthMiBps: 48, maxDowntimeMs: 30 },
     destination: { sideArgs: proof.nextSide("destination") },
-    observe: (it) => seen.push(it),
+    observe: (observation) => seen.push(observation),
   });
   for await (const { progress } of migration.progress) {
     if ((progress?.pass ?? 0) < 3) continue;

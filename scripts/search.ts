@@ -11,8 +11,8 @@ import { searchHostsAsTold } from "./search-hosts.js";
 const counterexamplePath = "counterexample.json";
 const words = process.argv.slice(2);
 if (words[0] === "hosts") process.exit(searchHostsAsTold(words.slice(1)));
-const faults = Number(words.find((it) => /^\d+$/.test(it)) ?? 4);
-const strange = words.find((it) => !/^(\d+|p2p|fence|storage|postcopy|unreduced)$/.test(it));
+const faults = Number(words.find((word) => /^\d+$/.test(word)) ?? 4);
+const strange = words.find((word) => !/^(\d+|p2p|fence|storage|postcopy|unreduced)$/.test(word));
 if (strange !== undefined) {
   console.error(
     `"${strange}" is not known: give a number of faults, p2p, fence, storage, postcopy, unreduced`,

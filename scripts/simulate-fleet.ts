@@ -2,7 +2,7 @@
 // 20,000 guests unless told. Whoever conducts dies ten times on the way. Ends with 1 when a rule was broken.
 
 import type { GuestStory } from "../src/fleet/drain.js";
-import { hostsMeant } from "../src/fleet/fleet.js";
+import { selectHosts } from "../src/fleet/fleet.js";
 import { MemoryEngine } from "../src/fleet/memory-engine.js";
 import { type Conducted, conduct } from "../src/fleet/run-drain.js";
 import { dice, fleetOf, SimulatedFleet } from "../test/support/simulated-fleet.js";
@@ -16,20 +16,25 @@ const fleet = fleetOf(hosts, guests, seed);
 const simulated = new SimulatedFleet(fleet, seed, { stay: 20, mute: 20 });
 const engine = new MemoryEngine();
 const { clock, mover, random } = simulated;
-const sources = hostsMeant(fleet, ["zone:z0"]);
+const sources = selectHosts(fleet, ["zone:z0"]);
 let stories: readonly GuestStory[] | undefined;
 let conducted: Conducted | undefined;
 const takeOver = () => {
   conducted = conduct({
-    ...{ engine: engine.open(), mover, clock, random },
+    engine: engine.open(),
+    mover,
+    clock,
+    random,
     begun: async () => ({
-      ...{ kind: "begun", atMs: 0, fleet },
+      kind: "begun",
+      atMs: 0,
+      fleet,
       wish: { sources, limits, attempts: 4, deadlineMs: null },
     }),
   });
   conducted.ended.then(
-    (it) => {
-      stories = it;
+    (changed) => {
+      stories = changed;
     },
     () => {},
   );
@@ -38,7 +43,7 @@ takeOver();
 const roll = dice(seed + 1);
 for (let crash = 0; crash < crashes; crash += 1)
   clock.setTimeout(() => {
-    conducted?.leave();
+    conducted?.detach();
     takeOver();
   }, roll(120_000));
 await simulated.run(() => stories !== undefined);
@@ -47,7 +52,7 @@ const all = stories ?? [];
 const broken = simulated.check(limits);
 for (const { guest, at } of all)
   if (simulated.where(guest.uuid) !== at) broken.push(`${guest.name} is not where its story ends`);
-const count = (stands: GuestStory["stands"]) => all.filter((it) => it.stands === stands).length;
+const count = (status: GuestStory["status"]) => all.filter((guest) => guest.status === status).length;
 const seconds = (performance.now() - startedMs) / 1000;
 console.log(
   `${sources.length} of ${hosts} hosts emptied of ${all.length} guests in ${(simulated.nowMs / 60_000).toFixed(1)} simulated minutes, ` +
@@ -57,5 +62,5 @@ console.log(`at most at once: ${JSON.stringify(simulated.most)}, of ${JSON.strin
 console.log(
   `${seconds.toFixed(1)} s, ${(engine.events.length / seconds).toFixed(0)} events a second, ${Math.round(process.memoryUsage().heapUsed / 2 ** 20)} MiB of heap`,
 );
-for (const it of broken) console.error(`BROKEN: ${it}`);
+for (const sentence of broken) console.error(`BROKEN: ${sentence}`);
 process.exitCode = broken.length === 0 && stories !== undefined ? 0 : 1;

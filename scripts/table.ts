@@ -1,6 +1,6 @@
 // A table in Markdown.
 
-const cell = (it: string | number) => String(it).replaceAll("|", "\\|");
+const cell = (item: string | number) => String(item).replaceAll("|", "\\|");
 
 export const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
   [head.map(cell), head.map(() => "---"), ...rows.map((row) => row.map(cell))]

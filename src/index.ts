@@ -9,7 +9,7 @@ export type { Summary } from "./drivers/journal/summary.js";
 export type { FileJournal, Found, OpenStory } from "./drivers/journal/types.js";
 export type { UnreadableStory } from "./drivers/journal/unreadable.js";
 export type { Launcher, LaunchRequest, SyncTime } from "./drivers/qemu/guest/destination-guest.js";
-export type { GraphicsWish } from "./drivers/qemu/guest/graphics.js";
+export type { GraphicsOptions } from "./drivers/qemu/guest/graphics.js";
 export { type DirtyRate, measureDirtyRate } from "./drivers/qemu/migration/dirty-rate.js";
 export type { DialogueLine } from "./drivers/qemu/monitor/errors.js";
 export type { QemuProcess } from "./drivers/qemu/process/process.js";
@@ -36,26 +36,26 @@ export {
 } from "./library/remote/migrate-between.js";
 export type { Tuned } from "./library/user-commands.js";
 export {
-  type Beforehand,
   describeForecast,
   type Forecast,
   forecastBefore,
+  type PreMigrationEstimate,
 } from "./protocol/convergence/forecast.js";
 export { defaultLimits, type Limits, type Progress } from "./protocol/convergence/limits.js";
 export {
   autoConvergePolicy,
   type Condition,
+  type ConvergenceAction,
   type ConvergencePolicy,
-  type Measure,
   postcopyAfterPrecopyPolicy,
+  type Ramp,
   type Rule,
-  type Steps,
   timeoutPolicy,
 } from "./protocol/convergence/policy.js";
 export { checkConvergencePolicy } from "./protocol/convergence/validate.js";
 export { type Deadlines, defaultDeadlines } from "./protocol/deadlines.js";
 export type { Failure } from "./protocol/failure.js";
 export { MigrationError } from "./protocol/migration-error.js";
-export type { OutcomeKind, Runner } from "./protocol/outcomes.js";
-export type { Compression, Dropped, OptionalOption, StreamWish, TlsWish } from "./protocol/stream.js";
+export type { OutcomeKind, RunningSide } from "./protocol/outcomes.js";
+export type { Compression, Dropped, OptionalOption, StreamOptions, TlsOptions } from "./protocol/stream.js";
 export { defaultPolicy, type Policy, type WhenUnreachable } from "./protocol/unreachable-policy.js";

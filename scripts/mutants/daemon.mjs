@@ -229,7 +229,7 @@ export const daemonMutants = [
   {
     name: "late answer: a story is taken up although an operator ends its quarantine meanwhile",
     file: outgoing,
-    within: ["takeUp"],
+    within: ["resumeFromJournal"],
     find: "if (!isHeld())",
     instead: "if (!isHeld)",
     tests: late,
@@ -261,7 +261,7 @@ export const daemonMutants = [
   {
     name: "settle: a source that is restarted has no address to ask at",
     file: outgoing,
-    within: ["takeUp"],
+    within: ["resumeFromJournal"],
     find: "new SettlePeer(host.clock, reachOf(host.config), settleAt)",
     instead: "new SettlePeer(host.clock, reachOf(host.config), settleAt && undefined)",
     tests: restarted,
@@ -365,8 +365,8 @@ export const daemonMutants = [
   {
     name: "post-copy: an incoming guest that was announced cannot be destroyed",
     file: "src/machines/destination/postcopy.ts",
-    find: '"operator.destroyed": { target: "refusal", actions: noteDestroyed },',
-    instead: '"operator.destroyed": keeping(String(noteDestroyed)),',
+    find: '"operator.destroyed": { target: "refusal", actions: recordDestroyed },',
+    instead: '"operator.destroyed": ignoring(String(recordDestroyed)),',
     tests: ["test/unit/effects/bind.test.ts"],
   },
   {
@@ -396,7 +396,7 @@ export const daemonMutants = [
     name: "tokens: one of the far future is admitted",
     file: tokens,
     within: ["check"],
-    find: "aheadMs > mostAheadMs",
+    find: "aheadMs > maxAheadMs",
     instead: "aheadMs > Number.MAX_VALUE",
     tests: ofTokens,
   },

@@ -9,7 +9,7 @@ import { printable } from "../protocol/printable.js";
 import { createLog } from "../telemetry/log.js";
 import { badInputExitCode } from "./options/command-options.js";
 
-interface DaemonWords {
+interface DaemonFlags {
   readonly config: string;
   readonly log: "text" | "json";
   readonly logLevel: string;
@@ -35,20 +35,19 @@ export const switchoverd = new Command("switchoverd")
   )
   .showHelpAfterError()
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-  .action(async ({ config: path, log: form, logLevel }: DaemonWords) => {
+  .action(async ({ config: path, log: form, logLevel }: DaemonFlags) => {
     const log = form === "json" ? createLog(logLevel) : undefined;
-    const complain =
-      log?.complain ?? ((sentence: string) => console.error(`switchoverd: ${printable(sentence)}`));
+    const warn = log?.warn ?? ((sentence: string) => console.error(`switchoverd: ${printable(sentence)}`));
     const say = log?.say ?? ((sentence: string) => console.log(printable(sentence)));
     let daemon: Daemon;
     try {
       const config = await readConfig(path);
-      daemon = await startDaemon(config, { complain, ...(log && { log: log.observe }) });
+      daemon = await startDaemon(config, { warn, ...(log && { log: log.observe }) });
       say(`switchoverd listens on ${config.socket.path}`);
       if (daemon.http !== null) say(`its page and its metrics: ${daemon.http}`);
     } catch (error) {
       // Of several lines: each wrong place of the configuration.
-      for (const line of messageOf(error).split("\n")) complain(line);
+      for (const line of messageOf(error).split("\n")) warn(line);
       process.exit(badInputExitCode);
     }
     const stop = () => {

@@ -8,7 +8,7 @@ export function tell(record: JournalRecord, firstMs: number): string[] {
   const at = `${record.atMs - firstMs}`.padStart(6);
   const line = (what: string) => `${at} ms  ${record.side.padEnd(11)}  ${what}`;
   if (record.kind === "state") {
-    const because = record.because.map((it) => line(`  because ${describeFailure(it)}`));
+    const because = record.because.map((failure) => line(`  because ${describeFailure(failure)}`));
     return [line(`${record.state}  (${record.event})`), ...because];
   }
   if (record.kind === "opened") return [line(`begins for ${record.input.identity.name}`)];

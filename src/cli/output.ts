@@ -8,11 +8,11 @@ import { describeForecast } from "../protocol/convergence/forecast.js";
 import type { Progress } from "../protocol/convergence/limits.js";
 import { printable } from "../protocol/printable.js";
 import { tell } from "./format-record.js";
-import { complain, say, sayJson } from "./print.js";
+import { say, sayJson, warn } from "./print.js";
 
 export interface Screen {
   say(sentence: string): void;
-  complain(sentence: string): void;
+  warn(sentence: string): void;
   /** Absent when nothing of it is shown. */
   readonly observe: Observe | undefined;
   progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress" | "forecast">): void;
@@ -39,7 +39,7 @@ function personScreen(story: boolean): Screen {
   let firstMs: number | undefined;
   return {
     say,
-    complain,
+    warn,
     observe: !story
       ? undefined
       : (record) => {
@@ -76,20 +76,20 @@ const disksOf = ({ disks }: Progress): string =>
 function jsonScreen(): Screen {
   return {
     say: () => {},
-    complain,
+    warn,
     observe: (seen) => {
       if (isRecord(seen)) sayJson({ type: "record", ...seen });
     },
     progress: ({ progress, source, destination, forecast }) =>
       sayJson({ type: "progress", source, destination, progress, forecast }),
     endProgress: () => {},
-    outcome: ({ kind, runs, guest, error, pauseMs, qemuTotalMs, dropped }) =>
+    outcome: ({ kind, runs, guest, error, downtimeMs, qemuTotalMs, dropped }) =>
       sayJson({
         type: "outcome",
         kind,
         runs,
         pid: guest?.process.pid ?? null,
-        pauseMs,
+        downtimeMs,
         qemuTotalMs,
         dropped,
         failures: error?.failures ?? [],

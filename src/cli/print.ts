@@ -6,7 +6,7 @@ import { printable, printableJson } from "../protocol/printable.js";
 export const say = (sentence: string): void => console.log(printable(sentence));
 
 /** Prints one line on stderr. */
-export const complain = (sentence: string): void => console.error(`switchover: ${printable(sentence)}`);
+export const warn = (sentence: string): void => console.error(`switchover: ${printable(sentence)}`);
 
 /** Prints one line for programs. */
 export const sayJson = (value: unknown): void => console.log(printableJson(value));

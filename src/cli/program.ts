@@ -5,14 +5,14 @@ import { defaultDrainLimits } from "../fleet/drain.js";
 import { defaultLimits } from "../protocol/convergence/limits.js";
 import { notProved, outcomes } from "../protocol/outcomes.js";
 import { defaultPolicy } from "../protocol/unreachable-policy.js";
-import type { StandingWords } from "./commands/standing.js";
+import type { StandingFlags } from "./commands/standing.js";
 import {
   badInputExitCode,
-  type CheckWords,
-  type DrainWords,
-  type InspectWords,
-  type MigrateWords,
-  type RecoverWords,
+  type CheckFlags,
+  type DrainFlags,
+  type InspectFlags,
+  type MigrateFlags,
+  type RecoverFlags,
 } from "./options/command-options.js";
 import { hostOptions, streamOptions, streamOptionsBetween } from "./options/stream-options.js";
 
@@ -115,7 +115,7 @@ export function program(): Command {
       `\nCtrl-C aborts the migration; once the guest is handed over it is refused. A second Ctrl-C says what is left and goes.\n\nExit codes:\n${exitCodes}\n  ${badInputExitCode}  bad input: nothing has been started`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (hardware: string[], options: MigrateWords) => {
+    .action(async (hardware: string[], options: MigrateFlags) => {
       const isBetween =
         options.from !== undefined || options.to !== undefined || options.domain !== undefined;
       if (isBetween) {
@@ -141,7 +141,7 @@ export function program(): Command {
       `\nExit codes:\n  0  it can move\n  1  it cannot\n  ${badInputExitCode}  it could not be asked`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (options: CheckWords) => {
+    .action(async (options: CheckFlags) => {
       const { checkCommand } = await import("./commands/check.js");
       process.exitCode = await checkCommand(options);
     });
@@ -154,7 +154,7 @@ export function program(): Command {
     .option("--json", "print one JSON object a line: records, outcomes")
     .addHelpText("after", `\nThe exit code is the highest of the migrations':\n${exitCodes}`)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (path: string, options: RecoverWords) => {
+    .action(async (path: string, options: RecoverFlags) => {
       const { recoverCommand } = await import("./commands/recover.js");
       process.exitCode = await recoverCommand(path, options);
     });
@@ -164,7 +164,7 @@ export function program(): Command {
     .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
     .option("--json", "print one JSON array")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (options: StandingWords) => {
+    .action(async (options: StandingFlags) => {
       const { standingCommand } = await import("./commands/standing.js");
       process.exitCode = await standingCommand(options);
     });
@@ -189,7 +189,7 @@ export function program(): Command {
       .argument("<domain>", "its name")
       .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
       .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-      .action(async (name: string, options: StandingWords) => {
+      .action(async (name: string, options: StandingFlags) => {
         const { decideCommand } = await import("./commands/standing.js");
         process.exitCode = await decideCommand(decision, name, options);
       });
@@ -242,7 +242,7 @@ export function program(): Command {
       `\nCtrl-C cancels: nothing more begins, and what is under way is undone if it still can be. A second one leaves. SIGUSR1 pauses, and goes on.\n\nExit codes:\n  0  the hosts are empty\n  3  some guests stay where they were\n  5  a guest was lost\n  6  it was left in the middle; go on with it\n  ${badInputExitCode}  bad input: nothing has been touched`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (what: string[], options: DrainWords) => {
+    .action(async (what: string[], options: DrainFlags) => {
       const { drainCommand } = await import("./commands/drain.js");
       process.exitCode = await drainCommand(what, options);
     });
@@ -264,7 +264,7 @@ export function program(): Command {
     )
     .option("--save <file>", "write the page with the stories within it, one file to be shared, and end")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
-    .action(async (paths: string[], options: InspectWords) => {
+    .action(async (paths: string[], options: InspectFlags) => {
       const { inspectCommand } = await import("./commands/inspect.js");
       process.exitCode = await inspectCommand(paths, options);
     });

@@ -2,27 +2,27 @@
 
 import type { RemoteMigration } from "../library/remote/migrate-between.js";
 import { checkConvergencePolicy } from "../protocol/convergence/validate.js";
-import type { ConvergenceWords } from "./options/command-options.js";
+import type { ConvergenceFlags } from "./options/command-options.js";
 import { convergenceOf, timeoutEnding } from "./options/convergence.js";
 import type { Screen } from "./output.js";
 
 const checkMs = 50;
 
-type SteerWords = ConvergenceWords & { readonly postcopy?: boolean };
+type SteerFlags = ConvergenceFlags & { readonly postcopy?: boolean };
 
 const endings = {
-  suspend: (it: RemoteMigration) => it.suspend(),
-  postcopy: (it: RemoteMigration) => it.startPostcopy(),
-  abort: async (it: RemoteMigration) => {
-    const { accepted, why } = await it.abort();
+  suspend: (remoteMigration: RemoteMigration) => remoteMigration.suspend(),
+  postcopy: (remoteMigration: RemoteMigration) => remoteMigration.startPostcopy(),
+  abort: async (remoteMigration: RemoteMigration) => {
+    const { accepted, why } = await remoteMigration.abort();
     return { applied: accepted, why };
   },
 };
 
 /** @throws Error when the words contradict one another, or one needs another. */
-export const checkSteering = (words: SteerWords): void => checkConvergencePolicy(convergenceOf(words));
+export const checkSteering = (words: SteerFlags): void => checkConvergencePolicy(convergenceOf(words));
 
-export function steer(migration: RemoteMigration, words: SteerWords, screen: Screen): void {
+export function steer(migration: RemoteMigration, words: SteerFlags, screen: Screen): void {
   const { timeout, postcopyAfterPrecopy } = words;
   const isOver = migration.outcome.then(() => true);
   /** False when the migration is over before. */
@@ -36,8 +36,8 @@ export function steer(migration: RemoteMigration, words: SteerWords, screen: Scr
     if (!applied) screen.say(`${ending} is refused: ${why}`);
   };
   const hasMadePass = async () => ((await migration.progress())?.pass ?? 0) >= 2;
-  if (postcopyAfterPrecopy) void comes(hasMadePass).then((it) => (it ? does("postcopy") : undefined));
+  if (postcopyAfterPrecopy) void comes(hasMadePass).then((isSet) => (isSet ? does("postcopy") : undefined));
   if (timeout === undefined) return;
   const isLate = async () => ((await migration.progress())?.elapsedMs ?? 0) >= timeout * 1000;
-  void comes(isLate).then((it) => (it ? does(timeoutEnding(words)) : undefined));
+  void comes(isLate).then((isSet) => (isSet ? does(timeoutEnding(words)) : undefined));
 }

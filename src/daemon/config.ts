@@ -160,7 +160,7 @@ const schema = z.strictObject({
   deadlines: z._default(
     z.partial(
       z.strictObject(
-        Object.fromEntries(Object.keys(defaultDeadlines).map((it) => [it, milliseconds])) as {
+        Object.fromEntries(Object.keys(defaultDeadlines).map((key) => [key, milliseconds])) as {
           [N in keyof typeof defaultDeadlines]: typeof milliseconds;
         },
       ),

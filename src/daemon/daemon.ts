@@ -35,7 +35,7 @@ export interface Daemon {
 /** @throws Error when its state cannot be opened, another daemon has it, or it cannot listen. */
 export async function startDaemon(
   config: DaemonConfig,
-  { complain, log }: { readonly complain: (sentence: string) => void; readonly log?: Observe },
+  { warn, log }: { readonly warn: (sentence: string) => void; readonly log?: Observe },
 ): Promise<Daemon> {
   const { stateDirectory, runDirectory, socket, tls, tcp } = config;
   await mkdir(runDirectory, { recursive: true, mode: 0o711 });
@@ -43,7 +43,10 @@ export async function startDaemon(
   const journal = await openFileJournal(`${stateDirectory}/journal`);
   const clock = systemClock;
   const domains = await Domains.open({
-    ...{ stateDirectory, runDirectory, clock, complain },
+    stateDirectory,
+    runDirectory,
+    clock,
+    warn,
     hosting: config.hosting,
     journal: journal.identity,
     askBack: (uuid, away) => askBack(config, clock, uuid, away),
@@ -63,15 +66,15 @@ export async function startDaemon(
     hosting: config.hosting,
     clock,
     ids: systemIds,
-    complain,
+    warn,
   };
   const migrations = new Migrations(host);
   const server = new RpcServer({
     clock,
     services: withPendingSettles(config.limits.maxPendingSettles, services(host, migrations)),
     ...limitsWithin(config.limits, await openFilesLimit()),
-    log: complain,
-    onError: (error, procedure) => complain(`${procedure}: ${messageOf(error)}`),
+    log: warn,
+    onError: (error, procedure) => warn(`${procedure}: ${messageOf(error)}`),
   });
   let http: Served | null = null;
   let stopCompacting = async () => {};

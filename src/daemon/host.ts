@@ -2,7 +2,7 @@
 
 import type { FileJournal } from "../drivers/journal/types.js";
 import type { Hosting } from "../drivers/qemu/process/spec.js";
-import type { Surroundings } from "../effects/actors.js";
+import type { EngineContext } from "../effects/actors.js";
 import type { Clock, Ids } from "../effects/ports.js";
 import type { Deadlines } from "../protocol/deadlines.js";
 import type { Policy } from "../protocol/unreachable-policy.js";
@@ -17,11 +17,11 @@ export interface Host {
   readonly jobs: JobNews;
   readonly journal: FileJournal;
   readonly tokens: Tokens;
-  readonly surroundings: Surroundings;
+  readonly surroundings: EngineContext;
   readonly deadlines: Deadlines;
   readonly policy: Policy;
   readonly clock: Clock;
   readonly hosting: Hosting;
   readonly ids: Ids;
-  readonly complain: (sentence: string) => void;
+  readonly warn: (sentence: string) => void;
 }

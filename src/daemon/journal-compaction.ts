@@ -12,8 +12,8 @@ export function compacting({
   config,
   journal,
   clock,
-  complain,
-}: Pick<Host, "journal" | "clock" | "complain"> & {
+  warn,
+}: Pick<Host, "journal" | "clock" | "warn"> & {
   readonly config: Pick<Host["config"], "journal">;
 }): () => Promise<void> {
   const { keepStories, keepDays } = config.journal;
@@ -24,7 +24,7 @@ export function compacting({
     try {
       await journal.compact(keepStories, clock.now() - keepDays * dayMs);
     } catch (error) {
-      complain(`the journal in ${journal.directory} cannot be compacted: ${messageOf(error)}`);
+      warn(`the journal in ${journal.directory} cannot be compacted: ${messageOf(error)}`);
     }
     if (!isStopped) timer = clock.setTimeout(start, everyMs);
   };

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import type { Served, Service } from "../drivers/libvirt/rpc/service.js";
 import { own } from "../drivers/libvirt/rpc/switchover-program.js";
 import type { DaemonConfig } from "./config.js";
-import { no } from "./rpc/errors.js";
+import { libvirtError } from "./rpc/errors.js";
 
 type Limits = DaemonConfig["limits"];
 
@@ -28,12 +28,12 @@ export function limitsWithin(limits: Limits, openFiles: number): Limits {
 }
 
 /** Questions of sources about a migration; each may write a decision to the disk. */
-const { settle, yield: yield_, announce, handOver, reconnect } = own.procedures;
-const { settleAs, yieldAs, announceAs, handOverAs, reconnectAs } = own.procedures;
+const { settle, concede, announcePostcopy, handOver, reconnect } = own.procedures;
+const { settleAs, concedeAs, announceAs, handOverAs, reconnectAs } = own.procedures;
 const questions: ReadonlySet<number> = new Set(
   [
-    ...[settle, yield_, announce, handOver, reconnect],
-    ...[settleAs, yieldAs, announceAs, handOverAs, reconnectAs],
+    ...[settle, concede, announcePostcopy, handOver, reconnect],
+    ...[settleAs, concedeAs, announceAs, handOverAs, reconnectAs],
   ].map(({ number }) => number),
 );
 
@@ -47,7 +47,7 @@ export function withPendingSettles(max: number, services: readonly Service[]): r
     procedure,
     handle: async (...call) => {
       if (pending >= max)
-        throw no(
+        throw libvirtError(
           "OPERATION_FAILED",
           `${max} questions are being answered (limits.maxPendingSettles); ask again`,
         );

@@ -7,7 +7,7 @@ import { isIP } from "node:net";
 import type { ListenAt } from "../drivers/qemu/migration/listen-address.js";
 import { messageOf } from "../protocol/effect-result.js";
 import { hostName } from "../protocol/peer-text.js";
-import { no } from "./rpc/errors.js";
+import { libvirtError } from "./rpc/errors.js";
 
 type Resolve = (name: string) => Promise<readonly LookupAddress[]>;
 
@@ -24,7 +24,7 @@ export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem)
   if (isIP(place.bind) !== 0) return place;
   const { bind } = place;
   const found = await resolve(bind).catch((error: unknown) => {
-    throw no(
+    throw libvirtError(
       "CONFIG_UNSUPPORTED",
       `${JSON.stringify(bind)}, where the stream is to be accepted, does not resolve: ${messageOf(error)}; ${next}`,
     );
@@ -34,7 +34,7 @@ export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem)
     ? addresses[0]
     : addresses.find((candidate) => !isLoopback(candidate));
   if (address === undefined)
-    throw no(
+    throw libvirtError(
       "CONFIG_UNSUPPORTED",
       `${JSON.stringify(bind)}, where the stream is to be accepted, is ${addresses.join(", ")} here, which no other host reaches; ${next}`,
     );

@@ -43,7 +43,7 @@ export function observing({ http }: Pick<DaemonConfig, "http">, log?: Observe): 
       watchers.length === 0
         ? undefined
         : (seen) => {
-            for (const it of watchers) apart(() => it(seen));
+            for (const watcher of watchers) apart(() => watcher(seen));
           },
     listen: async (domains) => {
       if (http === undefined || metrics === undefined) return null;

@@ -3,7 +3,7 @@
 import { anywhere, type ConnectionUri, connectionUri } from "../protocol/peer-text.js";
 import type { DaemonConfig } from "./config.js";
 
-export function withOwnPki({ tls }: DaemonConfig, uri: ConnectionUri): ConnectionUri {
+export function withOwnCertificates({ tls }: DaemonConfig, uri: ConnectionUri): ConnectionUri {
   if (tls?.pkiPath === undefined) return uri;
   const url = new URL(uri);
   const byTls = url.protocol === "qemu+tls:" || (url.protocol === "qemu:" && url.host !== "");

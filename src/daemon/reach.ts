@@ -10,7 +10,7 @@ import {
   type Reach,
 } from "../protocol/peer-text.js";
 import type { DaemonConfig } from "./config.js";
-import { no } from "./rpc/errors.js";
+import { libvirtError } from "./rpc/errors.js";
 
 /** A host that tells others an address of its loopback has its peers on the same machine. */
 export function reachOf({
@@ -26,7 +26,9 @@ export function orRefuse<T>(parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    throw error instanceof PeerTextError ? no("INVALID_ARG", error.message, { cause: error }) : error;
+    throw error instanceof PeerTextError
+      ? libvirtError("INVALID_ARG", error.message, { cause: error })
+      : error;
   }
 }
 

@@ -8,7 +8,7 @@ import type { SourceInput, sourceMachine } from "../machines/source/machine.js";
 import { fencedGuest, forecastOf } from "../machines/source/setup.js";
 import { describeForecast } from "../protocol/convergence/forecast.js";
 import type { Progress } from "../protocol/convergence/limits.js";
-import { type Around, bindCoordinator, bindDestination, bindSource } from "./bind.js";
+import { bindCoordinator, bindDestination, bindSource, type EffectInterceptor } from "./bind.js";
 import { apart } from "./isolate-callback.js";
 import type {
   Clock,
@@ -25,11 +25,11 @@ import { createRecorder } from "./recorder.js";
 import { type Inspect, inspecting, type Observation, type Observe, watching } from "./trace.js";
 
 /** What a side needs beside its guest and its peers. */
-export interface Surroundings {
+export interface EngineContext {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly fence?: Fence | undefined;
-  readonly around?: Around | undefined;
+  readonly around?: EffectInterceptor | undefined;
   /** Told each record of the story at once, before it is durable, and all else that is seen. */
   readonly observe?: Observe | undefined;
   /** XState's own inspection of the machines and their effects. */
@@ -44,57 +44,63 @@ export interface Opened<Actor> {
 
 /** `host` is what the driver needs to find its QEMU again. */
 export function openSource(
-  surroundings: Surroundings,
+  surroundings: EngineContext,
   input: SourceInput,
   guest: SourceGuest,
   destination: SettlingPeer,
   host: unknown,
 ) {
-  const around = open(surroundings, { side: "source", input, host });
-  const actor = createActor(bindSource(around, guest, destination), { ...around.actorOptions, input });
-  actor.on("*", around.recorder.aside);
-  overhear(surroundings, around, guest, actor);
-  watchProgress(surroundings, around, actor);
+  const effectContext = open(surroundings, { side: "source", input, host });
+  const actor = createActor(bindSource(effectContext, guest, destination), {
+    ...effectContext.actorOptions,
+    input,
+  });
+  actor.on("*", effectContext.recorder.aside);
+  onMonitorTraffic(surroundings, effectContext, guest, actor);
+  watchProgress(surroundings, effectContext, actor);
   actor.subscribe({
     complete: () => {
       const { output, context } = actor.getSnapshot();
       const fenced = fencedGuest(context);
       // The effects of a source that has left have done so; of one that is stuck the fence must know on.
       if (fenced !== null && (output?.outcome === "stayed" || output?.outcome === "lost"))
-        void around.fence?.release(fenced);
+        void effectContext.fence?.release(fenced);
     },
   });
-  return { actor, durable: around.recorder.durable };
+  return { actor, durable: effectContext.recorder.durable };
 }
 
 export function openDestination(
-  surroundings: Surroundings,
+  surroundings: EngineContext,
   input: DestinationInput,
   guest: DestinationGuest,
   host: unknown,
 ) {
-  const around = open(surroundings, { side: "destination", input, host });
-  const actor = createActor(bindDestination(around, guest), { ...around.actorOptions, input });
-  actor.on("*", around.recorder.aside);
-  overhear(surroundings, around, guest, actor);
-  return { actor, durable: around.recorder.durable };
+  const effectContext = open(surroundings, { side: "destination", input, host });
+  const actor = createActor(bindDestination(effectContext, guest), { ...effectContext.actorOptions, input });
+  actor.on("*", effectContext.recorder.aside);
+  onMonitorTraffic(surroundings, effectContext, guest, actor);
+  return { actor, durable: effectContext.recorder.durable };
 }
 
 export function openCoordinator(
-  surroundings: Surroundings,
+  surroundings: EngineContext,
   input: CoordinatorInput,
   source: SourcePeer,
   destination: DestinationPeer,
   host: unknown = null,
 ) {
-  const around = open(surroundings, { side: "coordinator", input, host });
-  const actor = createActor(bindCoordinator(around, source, destination), { ...around.actorOptions, input });
-  actor.on("*", around.recorder.aside);
+  const effectContext = open(surroundings, { side: "coordinator", input, host });
+  const actor = createActor(bindCoordinator(effectContext, source, destination), {
+    ...effectContext.actorOptions,
+    input,
+  });
+  actor.on("*", effectContext.recorder.aside);
   return actor;
 }
 
 function open(
-  { journal, clock, fence, around, observe, inspect }: Surroundings,
+  { journal, clock, fence, around, observe, inspect }: EngineContext,
   opened: Pick<OpenedRecord, "side" | "input" | "host">,
 ) {
   const { side, input } = opened;
@@ -116,7 +122,13 @@ function open(
     ...(inspect && { inspect: inspecting(inspect) }),
   };
   return {
-    ...{ of, identity: input.identity, recorder, clock, fence, around, actorOptions },
+    of,
+    identity: input.identity,
+    recorder,
+    clock,
+    fence,
+    around,
+    actorOptions,
     watch: observe && watching(observe, of, clock),
   };
 }
@@ -124,19 +136,19 @@ function open(
 type Of = { readonly of: Pick<Observation, "migrationId" | "side"> };
 
 /** Until the machine has come to its end. */
-function overhear(
-  { observe }: Surroundings,
+function onMonitorTraffic(
+  { observe }: EngineContext,
   { of }: Of,
-  guest: Pick<SourceGuest, "overhear">,
+  guest: Pick<SourceGuest, "onMonitorTraffic">,
   actor: { subscribe(observer: { complete(): void }): unknown },
 ): void {
   if (observe === undefined) return;
-  const stop = guest.overhear?.((line) => observe({ kind: "line", ...of, ...line }));
+  const stop = guest.onMonitorTraffic?.((line) => observe({ kind: "line", ...of, ...line }));
   actor.subscribe({ complete: () => stop?.() });
 }
 
 function watchProgress(
-  { observe, clock }: Surroundings,
+  { observe, clock }: EngineContext,
   { of }: Of,
   actor: Actor<typeof sourceMachine>,
 ): void {

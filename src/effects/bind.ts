@@ -21,19 +21,19 @@ import type { Recorder } from "./recorder.js";
 import type { Watch } from "./trace.js";
 
 /** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
-export type Around = <T>(
+export type EffectInterceptor = <T>(
   place: EffectName | QuestionName,
   call: () => Promise<Answer<T>>,
 ) => Promise<Answer<T>>;
 
-const asItIs: Around = (_, call) => call();
+const asItIs: EffectInterceptor = (_, call) => call();
 const unwatched: Watch = (_name, _signal, call) => call();
 
-export interface EffectSurroundings {
+export interface EffectContext {
   readonly identity: Identity;
   readonly recorder: Recorder;
   readonly clock: Clock;
-  readonly around?: Around | undefined;
+  readonly around?: EffectInterceptor | undefined;
   /** Sees each of them, and its answer; absent when nobody looks on. */
   readonly watch?: Watch | undefined;
   /** Without one, the machines must not be told to use it. */
@@ -49,45 +49,49 @@ const noFence: Fence = {
   release: async () => {},
 };
 
-export function bindSource(around: EffectSurroundings, guest: SourceGuest, destination: SettlingPeer) {
-  const { fence = noFence } = around;
-  const effect = effectsUnder(around);
-  return around.recorder.recording(
+export function bindSource(effectContext: EffectContext, guest: SourceGuest, destination: SettlingPeer) {
+  const { fence = noFence } = effectContext;
+  const effect = effectsUnder(effectContext);
+  return effectContext.recorder.recording(
     sourceMachine.provide({
       actors: {
         watch: fromCallback<SourceEvent>(({ sendBack }) => guest.watch(sendBack)),
         describe: effect("describe", async (_, signal) => {
           const described = await guest.describe(signal);
-          if (described.kind !== "done" || around.fence === undefined) return described;
-          const offered = await around.fence.offer(around.identity, signal);
+          if (described.kind !== "done" || effectContext.fence === undefined) return described;
+          const offered = await effectContext.fence.offer(effectContext.identity, signal);
           if (offered.kind !== "done") return offered;
           const { value } = described;
           return done({ ...value, guest: { ...value.guest, fencingToken: offered.value } });
         }),
-        inquireSource: effect("inquireSource", (input, signal) => guest.inquire(input, signal)),
+        probeSource: effect("probeSource", (input, signal) => guest.probe(input, signal)),
         mirror: effect("mirror", (input, signal) => guest.mirror(input, signal)),
-        endMirrors: effect("endMirrors", (_, signal) => guest.endMirrors(signal)),
-        unmirror: effect("unmirror", (_, signal) => guest.unmirror(signal)),
+        completeMirrors: effect("completeMirrors", (_, signal) => guest.completeMirrors(signal)),
+        cancelMirrors: effect("cancelMirrors", (_, signal) => guest.cancelMirrors(signal)),
         start: effect("start", (input, signal) => guest.start(input, signal)),
-        tune: effect("tune", (limits, signal) => guest.tune(limits, signal)),
-        announce: effect("announce", (identity, signal) => destination.announce(identity, signal)),
-        takeBack: effect("takeBack", (identity, signal) => destination.settle(identity, signal)),
+        setLimits: effect("setLimits", (limits, signal) => guest.setLimits(limits, signal)),
+        announcePostcopy: effect("announcePostcopy", (identity, signal) =>
+          destination.announcePostcopy(identity, signal),
+        ),
+        retractPostcopy: effect("retractPostcopy", (identity, signal) =>
+          destination.settle(identity, signal),
+        ),
         startPostcopy: effect("startPostcopy", (_, signal) => guest.startPostcopy(signal)),
         handOver: effect("handOver", (identity, signal) => destination.handOver(identity, signal)),
-        breakStream: effect("breakStream", (_, signal) => guest.breakStream(signal)),
+        pausePostcopy: effect("pausePostcopy", (_, signal) => guest.pausePostcopy(signal)),
         reconnect: effect("reconnect", (identity, signal) => destination.reconnect(identity, signal)),
-        resumeStream: effect("resumeStream", (to, signal) => guest.resumeStream(to, signal)),
-        relax: effect("relax", (limits, signal) => guest.tune(limits, signal)),
+        resumePostcopy: effect("resumePostcopy", (to, signal) => guest.resumePostcopy(to, signal)),
+        relaxLimits: effect("relaxLimits", (limits, signal) => guest.setLimits(limits, signal)),
         throttle: effect("throttle", (percent, signal) => guest.throttle(percent, signal)),
         suspend: effect("suspend", (_, signal) => guest.suspend(signal)),
         continue: effect("continue", (_, signal) => guest.continue(signal)),
         cancel: effect("cancel", (input, signal) => guest.cancel(input, signal)),
-        rescue: effect("rescue", (input, signal) => guest.rescue(input, signal)),
+        forceCancel: effect("forceCancel", (input, signal) => guest.forceCancel(input, signal)),
         restore: effect("restore", (input, signal) => guest.restore(input, signal)),
         settle: effect("settle", (identity, signal) => destination.settle(identity, signal)),
         fence: effect("fence", (what, signal) => fence.fence(what, signal)),
-        yield: effect("yield", async ({ identity, fenced }, signal) => {
-          const answer = await destination.yield(identity, signal);
+        concede: effect("concede", async ({ identity, fenced }, signal) => {
+          const answer = await destination.concede(identity, signal);
           if (fenced !== null && answer.kind === "done") await fence.release(fenced);
           return answer;
         }),
@@ -101,18 +105,18 @@ export function bindSource(around: EffectSurroundings, guest: SourceGuest, desti
   );
 }
 
-export function bindDestination(around: EffectSurroundings, guest: DestinationGuest) {
-  const { fence = noFence } = around;
-  const effect = effectsUnder(around);
-  return around.recorder.recording(
+export function bindDestination(effectContext: EffectContext, guest: DestinationGuest) {
+  const { fence = noFence } = effectContext;
+  const effect = effectsUnder(effectContext);
+  return effectContext.recorder.recording(
     destinationMachine.provide({
       actors: {
         watch: fromCallback<DestinationEvent>(({ sendBack }) => guest.watch(sendBack)),
         prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
         // The record of the state that invokes it is the decision: waiting for the journal is all it does.
         recordRefusal: effect("recordRefusal", async () => nothing),
-        inquireDestination: effect("inquireDestination", (_, signal) => guest.inquire(signal)),
-        relisten: effect("relisten", (_, signal) => guest.relisten(signal)),
+        probeDestination: effect("probeDestination", (_, signal) => guest.probe(signal)),
+        listenAgain: effect("listenAgain", (_, signal) => guest.listenAgain(signal)),
         claim: effect("claim", (what, signal) => fence.claim(what, signal)),
         disclaim: effect("disclaim", (what, signal) => fence.disclaim(what, signal)),
         take: effect("take", (description, signal) => guest.resume(description, signal)),
@@ -124,7 +128,7 @@ export function bindDestination(around: EffectSurroundings, guest: DestinationGu
 }
 
 export function bindCoordinator(
-  { recorder, clock, around = asItIs, watch = unwatched }: EffectSurroundings,
+  { recorder, clock, around = asItIs, watch = unwatched }: EffectContext,
   source: SourcePeer,
   destination: DestinationPeer,
 ) {
@@ -161,7 +165,7 @@ export function bindCoordinator(
 }
 
 /** Wraps the effects of one side: journal first, then the effect, under its deadline. */
-function effectsUnder({ recorder, clock, around = asItIs, watch = unwatched }: EffectSurroundings) {
+function effectsUnder({ recorder, clock, around = asItIs, watch = unwatched }: EffectContext) {
   return <T, Input = undefined>(
     name: EffectName,
     run: (input: Input, signal: AbortSignal) => Promise<Answer<T>>,

@@ -81,10 +81,10 @@ export function localDestination(
     askFinish,
     askFinishCancelled,
     settle,
-    announce,
+    announcePostcopy,
     handOver,
     reconnect,
-    yield: yields,
+    concede: yields,
   } = destinationReplies;
   return {
     prepare: (guest, signal) => {
@@ -95,10 +95,10 @@ export function localDestination(
     finish: ({ cancelled }, signal) =>
       cancelled ? ask("askFinishCancelled", askFinishCancelled, signal) : ask("askFinish", askFinish, signal),
     settle: (_, signal) => ask("settle", settle, signal),
-    announce: (_, signal) => ask("announce", announce, signal),
+    announcePostcopy: (_, signal) => ask("announcePostcopy", announcePostcopy, signal),
     handOver: (_, signal) => ask("handOver", handOver, signal),
     reconnect: (_, signal) => ask("reconnect", reconnect, signal),
-    yield: (_, signal) => ask("yield", yields, signal),
+    concede: (_, signal) => ask("concede", yields, signal),
   };
 }
 

@@ -8,12 +8,12 @@ import type {
   DestinationMemory,
   PrepareInput,
 } from "../machines/destination/machine.js";
-import type { Aside } from "../machines/shared/actions.js";
+import type { Notice } from "../machines/shared/actions.js";
 import type {
   CancelInput,
   Described,
-  InquireInput,
   MirrorInput,
+  ProbeInput,
   RestoreInput,
   SourceEvent,
   SourceInput,
@@ -55,51 +55,51 @@ export interface MonitorLine {
   readonly text: string;
 }
 
-interface Overheard {
+interface MonitorTap {
   /** For those who look on: tells each line of the dialogue until the returned function is called. */
-  overhear?(listener: (line: MonitorLine) => void): () => void;
+  onMonitorTraffic?(listener: (line: MonitorLine) => void): () => void;
 }
 
 /** The guest that leaves. Each call may be repeated; `signal` says that the machine no longer waits. */
-export interface SourceGuest extends Overheard {
+export interface SourceGuest extends MonitorTap {
   /** Tells facts until the returned function is called. `process.exited` comes last, after all is cleaned up. */
   watch(listener: (fact: SourceFact) => void): () => void;
   describe(signal: AbortSignal): Promise<Answer<Described>>;
   /** What became of a migration that was under way when the engine was restarted. */
-  inquire(input: InquireInput, signal: AbortSignal): Promise<Answer<SourceFound>>;
+  probe(input: ProbeInput, signal: AbortSignal): Promise<Answer<SourceFound>>;
   /** Begins to copy; the facts `monitor.mirrored`, when every write follows, or `monitor.mirrorFailed` come later. */
   mirror(input: MirrorInput, signal: AbortSignal): Promise<Answer<null>>;
   /** The guest is stopped: done when the copies are equal and no longer follow. */
-  endMirrors(signal: AbortSignal): Promise<Answer<null>>;
+  completeMirrors(signal: AbortSignal): Promise<Answer<null>>;
   /** Done when nothing is left of the copying. */
-  unmirror(signal: AbortSignal): Promise<Answer<null>>;
+  cancelMirrors(signal: AbortSignal): Promise<Answer<null>>;
   start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
-  tune(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
+  setLimits(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
   /** The fact `monitor.postcopy` comes when it is certain that QEMU will not let its guest run here again by itself. */
   startPostcopy(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
-  breakStream(signal: AbortSignal): Promise<Answer<null>>;
+  pausePostcopy(signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
-  resumeStream(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>>;
+  resumePostcopy(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>>;
   /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
   throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
   /** Pauses the guest, without telling it as a person's pause. */
   suspend(signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
   cancel(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
-  rescue(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
+  forceCancel(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
   restore(input: RestoreInput, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
 
 /** The guest that comes in. */
-export interface DestinationGuest extends Overheard {
+export interface DestinationGuest extends MonitorTap {
   watch(listener: (fact: DestinationFact) => void): () => void;
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
   /** What became of a stream that was coming in when the engine was restarted. */
-  inquire(signal: AbortSignal): Promise<Answer<DestinationFound>>;
+  probe(signal: AbortSignal): Promise<Answer<DestinationFound>>;
   /** In post-copy: listens again after the connection was lost. */
-  relisten(signal: AbortSignal): Promise<Answer<{ readonly uri: StreamAddress }>>;
+  listenAgain(signal: AbortSignal): Promise<Answer<{ readonly uri: StreamAddress }>>;
   /** Unless it was paused before; its disks are its own from then on. */
   resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
@@ -118,9 +118,9 @@ export interface SettlingPeer {
   /** Idempotent: the decision, once said, never changes. */
   settle(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** Says that the source's QEMU is dead for certain; the answer is the decision. */
-  yield(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
+  concede(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** Post-copy may begin: from then on the destination gives the guest up only when its source says so. */
-  announce(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
+  announcePostcopy(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
   /** In post-copy: the source can run the guest no more, and serves its memory; the answer is the decision. */
   handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
   /** In post-copy, when the connection is lost: asks the destination to listen again. */
@@ -185,7 +185,7 @@ export interface AsideRecord {
   readonly migrationId: string;
   readonly side: Side;
   readonly atMs: number;
-  readonly aside: Aside;
+  readonly aside: Notice;
 }
 /** Somebody has asked how a migration ended that never came here: it never will. */
 export interface TombstoneRecord {

@@ -8,7 +8,7 @@
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
 import type { CoordinatorMemory } from "../machines/coordinator/machine.js";
 import type { DestinationMemory } from "../machines/destination/machine.js";
-import type { Aside, Habits } from "../machines/shared/actions.js";
+import type { CommonContext, Notice } from "../machines/shared/actions.js";
 import { placeOf } from "../machines/shared/states.js";
 import { stateName } from "../machines/shared/walk.js";
 import type { SourceMemory } from "../machines/source/machine.js";
@@ -21,13 +21,13 @@ export interface Recorder {
    * that was written in the same stay is not written again. */
   recording<Machine extends AnyStateMachine>(machine: Machine): Machine;
   /** For `actor.on("*")`: writes down what the machine says aside. */
-  readonly aside: (aside: Aside) => void;
+  readonly aside: (aside: Notice) => void;
   /** Resolves when everything recorded so far is durable; rejects when the journal failed. */
   durable(): Promise<void>;
 }
 
 /** By side: the parts of the machine's context that it must know again after a crash. */
-export const remembered = {
+export const persistedKeys = {
   source: [
     "guest",
     "settings",
@@ -68,7 +68,7 @@ export function createRecorder(options: {
     const state = stateName(snapshot);
     const now = snapshot.context as AnyContext;
     const before = last ?? now;
-    const learned = remembered[side].filter((name) => now[name] !== before[name]);
+    const learned = persistedKeys[side].filter((name) => now[name] !== before[name]);
     if (state === lastState && learned.length === 0) return;
     lastState = state;
     const because = now.failures.slice(before.failures.length);
@@ -127,4 +127,4 @@ export function createRecorder(options: {
 /** What has been written since the machine came to a place, or since anything durable has changed there. */
 const stayIn = (place: string) => ({ place, states: new Set<string>(), asides: new Set<string>() });
 
-type AnyContext = Habits & Readonly<Record<string, unknown>>;
+type AnyContext = CommonContext & Readonly<Record<string, unknown>>;

@@ -2,5 +2,5 @@
 
 import type { Clock } from "./ports.js";
 
-export const pause = (clock: Pick<Clock, "setTimeout">, ms: number): Promise<void> =>
+export const sleep = (clock: Pick<Clock, "setTimeout">, ms: number): Promise<void> =>
   new Promise((resolve) => clock.setTimeout(resolve, ms));

@@ -2,7 +2,7 @@
 // is given, so that nothing is installed for those who do not use it (docs/decisions/0018).
 
 import { systemClock } from "../drivers/platform/clock.js";
-import { pause } from "../effects/sleep.js";
+import { sleep } from "../effects/sleep.js";
 import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
 import { type DrainEngine, EngineError } from "./run-drain.js";
@@ -44,7 +44,7 @@ export function databaseTokens(database: Database): () => Promise<number> {
         return await database.query(text);
       } catch (error) {
         if (!isAway(error)) throw error;
-        await pause(systemClock, awayMs);
+        await sleep(systemClock, awayMs);
       }
     }
   };

@@ -17,20 +17,22 @@ const maxRecoveryAttempts = 1_000_000;
 export async function openDbosEngine(
   url: string,
   drainId: string,
-  complain: (sentence: string) => void = () => {},
+  warn: (sentence: string) => void = () => {},
 ): Promise<OpenEngine> {
   const [{ DBOS }, { default: pg }] = await packages();
   const pool = new pg.Pool({ connectionString: url });
   // Of a connection that nobody uses just now; the next question makes another.
   pool.on("error", () => {});
   DBOS.setConfig({
-    ...{ name: "switchover", systemDatabaseUrl: url },
-    ...{ executorID: `drain ${drainId}`, applicationVersion: `drain ${drainId}` },
+    name: "switchover",
+    systemDatabaseUrl: url,
+    executorID: `drain ${drainId}`,
+    applicationVersion: `drain ${drainId}`,
     logger: {
       info: () => {},
       debug: () => {},
-      warn: tellFirstLine(complain),
-      error: tellFirstLine(complain),
+      warn: tellFirstLine(warn),
+      error: tellFirstLine(warn),
     },
   });
   let begin: (work: (engine: DrainEngine) => Promise<void>) => void = () => {};
@@ -39,7 +41,8 @@ export async function openDbosEngine(
   });
   const tokens = databaseTokens(pool);
   const workflow = DBOS.registerWorkflow(async () => (await work)(dbosEngine(DBOS, tokens)), {
-    ...{ name: "drain", maxRecoveryAttempts },
+    name: "drain",
+    maxRecoveryAttempts,
   });
   const close = async () => {
     await DBOS.shutdown();
@@ -54,7 +57,7 @@ export async function openDbosEngine(
       known: recorded.length,
       run: async <T>(conducting: (engine: DrainEngine) => Promise<T>) => {
         // It has ended: what it did is told once more.
-        if (status === "SUCCESS") return conducting(replayed(recorded.map((it) => it.output)));
+        if (status === "SUCCESS") return conducting(replayed(recorded.map((stepInfo) => stepInfo.output)));
         if (status !== undefined && status !== "PENDING" && status !== "ENQUEUED")
           throw new EngineError(`the workflow is ${status}; DBOS's own tools can say why`);
         let isOver = false;
@@ -85,9 +88,9 @@ export async function openDbosEngine(
 }
 
 /** Of DBOS's own complaints; it goes on by itself when its server is there again. */
-const tellFirstLine = (complain: (sentence: string) => void) => (what: unknown) => {
+const tellFirstLine = (warn: (sentence: string) => void) => (what: unknown) => {
   const [first = ""] = (what instanceof Error ? what.message : String(what)).split("\n");
-  complain(`the engine: ${first}`);
+  warn(`the engine: ${first}`);
 };
 
 async function packages() {

@@ -2,8 +2,14 @@
 
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../drivers/platform/clock.js";
-import { type DrainEvent, type DrainHow, type DrainLimits, defaultDrainLimits, usualHow } from "./drain.js";
-import { hostsMeant } from "./fleet.js";
+import {
+  type DrainEvent,
+  type DrainHow,
+  type DrainLimits,
+  defaultDrainLimits,
+  defaultMigrationOptions,
+} from "./drain.js";
+import { selectHosts } from "./fleet.js";
 import { type FleetFile, fleetNow } from "./fleet-file.js";
 import { RpcMover } from "./rpc-mover.js";
 import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "./run-drain.js";
@@ -32,14 +38,23 @@ export async function beginning(
   options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs" | "how">,
   onAway: (why: string) => void = () => {},
 ): Promise<Begun> {
-  const { fleet: file, hosts, limits, attempts = 3, deadlineMs = null, how = usualHow } = options;
-  const sources = hostsMeant(file, hosts);
+  const {
+    fleet: file,
+    hosts,
+    limits,
+    attempts = 3,
+    deadlineMs = null,
+    how = defaultMigrationOptions,
+  } = options;
+  const sources = selectHosts(file, hosts);
   const fleet = await fleetNow(file, systemClock, (name, error) => {
     if (sources.includes(name)) throw error;
     onAway(error.message);
   });
   return {
-    ...{ kind: "begun", atMs: systemClock.now(), fleet },
+    kind: "begun",
+    atMs: systemClock.now(),
+    fleet,
     wish: { sources, limits: { ...defaultDrainLimits, ...limits }, attempts, deadlineMs, how },
   };
 }
@@ -56,15 +71,18 @@ export function drain(
   const { fleet, placement, onEvent, onTrouble, againMs } = options;
   const mover = new RpcMover({
     clock: systemClock,
-    uris: new Map(fleet.hosts.map((it) => [it.name, it.uri])),
-    peerUris: new Map(fleet.hosts.map((it) => [it.name, it.peerUri ?? it.uri])),
+    uris: new Map(fleet.hosts.map((host) => [host.name, host.uri])),
+    peerUris: new Map(fleet.hosts.map((host) => [host.name, host.peerUri ?? host.uri])),
   });
   const conducted = conduct({
-    ...{ begun: first, engine, mover, clock: systemClock },
+    begun: first,
+    engine,
+    mover,
+    clock: systemClock,
     random: () => randomBytes(9).toString("hex"),
     onEvent: (event, drain) => {
       // As it was begun, whoever goes on with it.
-      if (event.kind === "begun") mover.how = event.wish.how ?? usualHow;
+      if (event.kind === "begun") mover.how = event.wish.how ?? defaultMigrationOptions;
       onEvent?.(event, drain);
     },
     ...(placement && { placement }),

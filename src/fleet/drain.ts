@@ -21,16 +21,19 @@ export interface DrainHow {
   readonly parameters: MigrateParameters;
 }
 /** A guest goes with its definition. */
-export const usualHow: DrainHow = { flags: ["PERSIST_DEST", "UNDEFINE_SOURCE"], parameters: {} };
+export const defaultMigrationOptions: DrainHow = {
+  flags: ["PERSIST_DEST", "UNDEFINE_SOURCE"],
+  parameters: {},
+};
 
-export interface DrainWish {
+export interface DrainRequest {
   readonly sources: readonly string[];
   readonly limits: DrainLimits;
   /** Destinations that are tried for a guest before it is given up. */
   readonly attempts: number;
   /** None begins after it, in milliseconds since 1970. */
   readonly deadlineMs: number | null;
-  /** Default: `usualHow`. */
+  /** Default: `defaultMigrationOptions`. */
   readonly how?: DrainHow;
 }
 
@@ -47,7 +50,7 @@ export interface Move {
 export type MoveEnd = "arrived" | "stayed" | "lost" | "away";
 
 export type DrainEvent =
-  | { readonly kind: "begun"; readonly atMs: number; readonly wish: DrainWish; readonly fleet: Fleet }
+  | { readonly kind: "begun"; readonly atMs: number; readonly wish: DrainRequest; readonly fleet: Fleet }
   | { readonly kind: "planned"; readonly atMs: number; readonly move: Move }
   | {
       readonly kind: "ended";
@@ -65,7 +68,7 @@ export type Mode = "running" | "paused" | "cancelled" | "closed";
 export interface GuestStory {
   readonly guest: FleetGuest;
   /** `given up`: it stays where it is, after as many attempts, or because nobody can take it. */
-  readonly stands: "waiting" | "moving" | "arrived" | "lost" | "given up" | "away";
+  readonly status: "waiting" | "moving" | "arrived" | "lost" | "given up" | "away";
   readonly at: string;
   readonly moves: readonly (Move & { readonly end: MoveEnd | null; readonly why: string })[];
   readonly why: string;
@@ -81,7 +84,7 @@ export const linkOf = (from: FleetHost, to: FleetHost): string =>
 type Story = { -readonly [K in keyof GuestStory]: GuestStory[K] } & { moves: GuestStory["moves"][number][] };
 
 export class Drain {
-  readonly wish: DrainWish;
+  readonly wish: DrainRequest;
   mode: Mode = "running";
   readonly #hosts = new Map<string, HostLoad>();
   readonly #leaving: ReadonlySet<string>;
@@ -105,7 +108,7 @@ export class Drain {
     for (const guest of fleet.guests) {
       this.#hosts.get(guest.host)?.add(guest);
       if (!this.#leaving.has(guest.host)) continue;
-      const story: Story = { guest, stands: "waiting", at: guest.host, moves: [], why: "" };
+      const story: Story = { guest, status: "waiting", at: guest.host, moves: [], why: "" };
       this.#stories.set(guest.uuid, story);
       const queue = this.#waiting.get(guest.host) ?? [];
       queue.push(story);
@@ -153,7 +156,7 @@ export class Drain {
     // As if they had been planned already, so that one does not take the other's place.
     const pretended: Move[] = [];
     // In turn, so that no source waits for another.
-    const open = new Set(sources.filter((it) => (this.#waiting.get(it)?.length ?? 0) > 0));
+    const open = new Set(sources.filter((source) => (this.#waiting.get(source)?.length ?? 0) > 0));
     const isFull = () => this.#underWay.size >= limits.total || wanted.length >= most;
     while (open.size > 0 && !isFull())
       for (const source of open) {
@@ -168,7 +171,7 @@ export class Drain {
         pretended.push(pretend);
         this.#begin(pretend);
       }
-    for (const it of pretended.toReversed()) this.#takeBack(it);
+    for (const move of pretended.toReversed()) this.#takeBack(move);
     return wanted;
   }
 
@@ -181,7 +184,7 @@ export class Drain {
           ? "the deadline has passed"
           : "no host has room for it";
     for (const story of this.#stories.values())
-      if (story.stands === "waiting") Object.assign(story, { stands: "given up", why: story.why || why });
+      if (story.status === "waiting") Object.assign(story, { status: "given up", why: story.why || why });
     this.mode = "closed";
   }
 
@@ -192,7 +195,7 @@ export class Drain {
     if (from === undefined) return null;
     for (const { guest, moves } of this.#waiting.get(source) ?? []) {
       if (this.#noRoom.has(guest.uuid)) continue;
-      const tried = new Set(moves.map((it) => it.to));
+      const tried = new Set(moves.map((move) => move.to));
       let isRoom = false;
       const candidates: HostLoad[] = [];
       for (const load of this.#hosts.values()) {
@@ -225,7 +228,7 @@ export class Drain {
     if (story === undefined) throw new Error(`the drain knows no guest ${move.guest}`);
     const queue = this.#waiting.get(move.from) ?? [];
     queue.splice(queue.indexOf(story), 1);
-    story.stands = "moving";
+    story.status = "moving";
     story.moves.push({ ...move, end: null, why: "" });
     this.#underWay.set(move.token, move);
     this.#hosts.get(move.to)?.add(story.guest);
@@ -236,7 +239,7 @@ export class Drain {
     const story = this.#stories.get(move.guest);
     if (story === undefined) return;
     story.moves.pop();
-    story.stands = "waiting";
+    story.status = "waiting";
     this.#underWay.delete(move.token);
     this.#hosts.get(move.to)?.remove(story.guest);
     this.#count(move, -1);
@@ -245,7 +248,7 @@ export class Drain {
 
   #wait(source: string, story: Story): void {
     const queue = this.#waiting.get(source) ?? [];
-    const at = queue.findIndex((it) => byUrgency(story, it) < 0);
+    const at = queue.findIndex((queued) => byUrgency(story, queued) < 0);
     queue.splice(at === -1 ? queue.length : at, 0, story);
     this.#waiting.set(source, queue);
   }
@@ -263,17 +266,17 @@ export class Drain {
     // Room has come free somewhere.
     this.#noRoom.clear();
     if (end === "arrived") {
-      Object.assign(story, { stands: "arrived", at: move.to, why: "" });
+      Object.assign(story, { status: "arrived", at: move.to, why: "" });
       from?.remove(story.guest);
       return;
     }
     to?.remove(story.guest);
     if (end === "stayed" && story.moves.length < this.wish.attempts) {
-      story.stands = "waiting";
+      story.status = "waiting";
       this.#wait(move.from, story);
       return;
     }
-    story.stands = end === "stayed" ? "given up" : end;
+    story.status = end === "stayed" ? "given up" : end;
     if (end !== "stayed") from?.remove(story.guest);
   }
 }

@@ -5,7 +5,7 @@ import * as z from "zod/mini";
 import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../drivers/libvirt/rpc/procedures.js";
 import type { Clock } from "../effects/ports.js";
-import { pause } from "../effects/sleep.js";
+import { sleep } from "../effects/sleep.js";
 import { messageOf } from "../protocol/effect-result.js";
 import type { Fleet, FleetGuest, FleetHost } from "./fleet.js";
 
@@ -47,8 +47,8 @@ export async function readFleetFile(path: string): Promise<FleetFile> {
   }
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
-  const names = parsed.data.hosts.map((it) => it.name);
-  const twice = names.find((it, index) => names.indexOf(it) !== index);
+  const names = parsed.data.hosts.map((host) => host.name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new Error(`${path}: there are two hosts ${twice}`);
   return parsed.data;
 }
@@ -61,7 +61,9 @@ export async function measureDirtyRates(
 ): Promise<ReadonlyMap<string, number>> {
   const rates = new Map<string, number>();
   const of = async ({ name, uri }: FleetFile["hosts"][number]) => {
-    const doms = guests.filter((it) => it.host === name).map((it) => ({ ...it, id: -1 }));
+    const doms = guests
+      .filter((hostWithGuests) => hostWithGuests.host === name)
+      .map((guest) => ({ ...guest, id: -1 }));
     if (doms.length === 0) return;
     const redial = new Redial(uri, clock);
     try {
@@ -70,21 +72,23 @@ export async function measureDirtyRates(
         await rpc.call(remote.procedures.domainStartDirtyRateCalc, { dom, seconds: 1, flags: 0 });
         return dom;
       });
-      const started = (await Promise.allSettled(begun)).flatMap((it) =>
-        it.status === "fulfilled" ? [it.value] : [],
+      const started = (await Promise.allSettled(begun)).flatMap((result) =>
+        result.status === "fulfilled" ? [result.value] : [],
       );
       const endMs = clock.now() + measuredWithinMs;
       let left = started;
       while (left.length > 0 && clock.now() < endMs) {
-        await pause(clock, askAgainMs);
+        await sleep(clock, askAgainMs);
         const { retStats } = await rpc.call(remote.procedures.connectGetAllDomainStats, {
-          ...{ doms: left, stats: dirtyRateStats, flags: 0 },
+          doms: left,
+          stats: dirtyRateStats,
+          flags: 0,
         });
         for (const { dom, params } of retStats) {
-          const rate = params.find((it) => it.field === "dirtyrate.megabytes_per_second");
+          const rate = params.find((param) => param.field === "dirtyrate.megabytes_per_second");
           if (rate?.type === "llong") rates.set(dom.uuid, Number(rate.value) * 2 ** 20);
         }
-        left = left.filter((it) => !rates.has(it.uuid));
+        left = left.filter((guest) => !rates.has(guest.uuid));
       }
     } finally {
       void redial.close();
@@ -119,10 +123,13 @@ export async function fleetNow(
         const rpc = await redial.rpc();
         const node = await rpc.call(remote.procedures.nodeGetInfo, undefined);
         const { domains } = await rpc.call(remote.procedures.connectListAllDomains, {
-          ...{ needResults: 1, flags: active },
+          needResults: 1,
+          flags: active,
         });
         const host: FleetHost = {
-          ...{ name, labels, cpus: own.cpus ?? node.cpus },
+          name,
+          labels,
+          cpus: own.cpus ?? node.cpus,
           memoryBytes: own.memoryMiB === undefined ? Number(node.memory) * 1024 : own.memoryMiB * 2 ** 20,
         };
         const guests = await Promise.all(
@@ -131,12 +138,17 @@ export async function fleetNow(
             if (info.state !== running) return null;
             const { group = null, priority = 0 } = file.guests[dom.name] ?? {};
             return {
-              ...{ uuid: dom.uuid, name: dom.name, host: name, group, priority },
-              ...{ memoryBytes: Number(info.maxMem) * 1024, cpus: info.nrVirtCpu },
+              uuid: dom.uuid,
+              name: dom.name,
+              host: name,
+              group,
+              priority,
+              memoryBytes: Number(info.maxMem) * 1024,
+              cpus: info.nrVirtCpu,
             };
           }),
         );
-        return { host, guests: guests.filter((it) => it !== null) };
+        return { host, guests: guests.filter((hostWithGuests) => hostWithGuests !== null) };
       } catch (error) {
         const why = `the host ${name} (${uri}) does not answer: ${messageOf(error)}`;
         onAway(name, new Error(why, { cause: error }));
@@ -146,6 +158,9 @@ export async function fleetNow(
       }
     }),
   );
-  const known = asked.filter((it) => it !== null);
-  return { hosts: known.map((it) => it.host), guests: known.flatMap((it) => it.guests) };
+  const known = asked.filter((hostWithGuests) => hostWithGuests !== null);
+  return {
+    hosts: known.map((hostWithGuests) => hostWithGuests.host),
+    guests: known.flatMap((hostWithGuests) => hostWithGuests.guests),
+  };
 }

@@ -30,7 +30,7 @@ export interface Fleet {
  * The hosts that are meant: by name, or by a label, such as `rack:r1`.
  * @throws Error naming a word that means no host.
  */
-export function hostsMeant(
+export function selectHosts(
   { hosts }: { readonly hosts: readonly Pick<FleetHost, "name" | "labels">[] },
   words: readonly string[],
 ): readonly string[] {
@@ -41,7 +41,7 @@ export function hostsMeant(
     );
     if (found.length === 0)
       throw new Error(`"${word}" means no host; give a name, or label:value, such as rack:r1`);
-    return found.map((it) => it.name);
+    return found.map((item) => item.name);
   });
   return [...new Set(meant)];
 }

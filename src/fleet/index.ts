@@ -7,7 +7,7 @@ export {
   type DrainEvent,
   type DrainHow,
   type DrainLimits,
-  type DrainWish,
+  type DrainRequest,
   defaultDrainLimits,
   type GuestStory,
   type Move,
@@ -15,7 +15,7 @@ export {
 } from "./drain.js";
 export { type Begun, beginning, type DrainOptions, drain } from "./drain-hosts.js";
 export { openFileEngine } from "./file-engine.js";
-export { type Fleet, type FleetGuest, type FleetHost, HostLoad, hostsMeant } from "./fleet.js";
+export { type Fleet, type FleetGuest, type FleetHost, HostLoad, selectHosts } from "./fleet.js";
 export { type FleetFile, fleetNow, measureDirtyRates, readFleetFile } from "./fleet-file.js";
 export { type Placement, spread } from "./placement.js";
 export { type Plan, type PlannedMove, plan } from "./plan.js";

@@ -35,7 +35,7 @@ export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: Pla
   const { placement = spread, bytesPerSecond, besideMs = 500 } = options;
   const { dirty, maxDowntimeMs = defaultLimits.maxDowntimeMs } = options;
   const drain = new Drain(begun);
-  const guests = new Map(begun.fleet.guests.map((it) => [it.uuid, it]));
+  const guests = new Map(begun.fleet.guests.map((guest) => [guest.uuid, guest]));
   const moves: PlannedMove[] = [];
   /** By when they end. */
   const underWay: { readonly move: Move; readonly endsMs: number }[] = [];
@@ -54,7 +54,7 @@ export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: Pla
           ? { kind: "unknown", why: "its dirty rate was not measured" }
           : forecastBefore({ ...stream, dirtyBytesPerSecond });
       const memoryMs =
-        forecast.kind === "converges" ? forecast.restMs : (memoryBytes / bytesPerSecond) * 1000;
+        forecast.kind === "converges" ? forecast.remainingMs : (memoryBytes / bytesPerSecond) * 1000;
       const takesMs = Math.round(memoryMs) + besideMs;
       drain.apply({ kind: "planned", atMs: nowMs, move });
       underWay.push({ move, endsMs: nowMs + takesMs });
@@ -68,5 +68,5 @@ export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: Pla
     drain.apply({ kind: "ended", atMs: nowMs, token: next.move.token, end: "arrived", why: "" });
   }
   drain.apply({ kind: "closed", atMs: begun.atMs + nowMs });
-  return { moves, stay: drain.stories.filter((it) => it.stands !== "arrived"), endsMs: nowMs };
+  return { moves, stay: drain.stories.filter((story) => story.status !== "arrived"), endsMs: nowMs };
 }

@@ -6,7 +6,7 @@ import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../drivers/libvirt/rpc/procedures.js";
 import { moveEnds, own } from "../drivers/libvirt/rpc/switchover-program.js";
 import type { Clock } from "../effects/ports.js";
-import { type DrainHow, type Move, type MoveEnd, usualHow } from "./drain.js";
+import { type DrainHow, defaultMigrationOptions, type Move, type MoveEnd } from "./drain.js";
 import type { Mover } from "./run-drain.js";
 
 export interface MoverOptions {
@@ -18,7 +18,7 @@ export interface MoverOptions {
 }
 
 export class RpcMover implements Mover {
-  how: DrainHow = usualHow;
+  how: DrainHow = defaultMigrationOptions;
   readonly #options: MoverOptions;
   readonly #connections = new Map<string, Redial>();
 
@@ -31,13 +31,17 @@ export class RpcMover implements Mover {
     const { flags, parameters } = this.how;
     const rpc = await this.#to(move.from).rpc(signal);
     const asked = {
-      ...{ migrationId: move.migrationId, uuid: move.guest, destinationUri: uriIn(peerUris, move.to) },
-      ...{ params: toParameters(parameters), flags: bitsOf(["LIVE", "PEER2PEER", ...flags]) },
+      migrationId: move.migrationId,
+      uuid: move.guest,
+      destinationUri: uriIn(peerUris, move.to),
+      params: toParameters(parameters),
+      flags: bitsOf(["LIVE", "PEER2PEER", ...flags]),
     };
     const { end, why } = await rpc.call(own.procedures.move, asked, {
-      ...{ deadlineMs: Number.POSITIVE_INFINITY, signal },
+      deadlineMs: Number.POSITIVE_INFINITY,
+      signal,
     });
-    const [name] = (Object.keys(moveEnds) as MoveEnd[]).filter((it) => moveEnds[it] === end);
+    const [name] = (Object.keys(moveEnds) as MoveEnd[]).filter((key) => moveEnds[key] === end);
     if (name === undefined) throw new Error(`the host's answer ${end} is not known`);
     return { end: name, why };
   }
@@ -48,7 +52,7 @@ export class RpcMover implements Mover {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#connections.values()].map((it) => it.close()));
+    await Promise.all([...this.#connections.values()].map((connection) => connection.close()));
   }
 
   #to(host: string): Redial {

@@ -3,7 +3,7 @@
 // under way are asked for by their ids, which begins none twice.
 
 import type { Clock } from "../effects/ports.js";
-import { pause } from "../effects/sleep.js";
+import { sleep } from "../effects/sleep.js";
 import { messageOf } from "../protocol/effect-result.js";
 import { idWithToken } from "../protocol/fencing-token.js";
 import { Drain, type DrainEvent, type GuestStory, type Move, type MoveEnd } from "./drain.js";
@@ -67,7 +67,7 @@ export interface Conducted {
   /** No new move begins, and what is under way is undone if it still can be. */
   cancel(): void;
   /** Goes away without a word, as in a crash: another may go on. */
-  leave(): void;
+  detach(): void;
 }
 
 type Command = "paused" | "resumed" | "cancelled";
@@ -97,7 +97,7 @@ export function conduct(options: ConductOptions): Conducted {
         return;
       } catch (error) {
         if (!signal.aborted) onTrouble?.(move, messageOf(error));
-        await pause(clock, againMs);
+        await sleep(clock, againMs);
       }
     }
   };
@@ -168,7 +168,7 @@ export function conduct(options: ConductOptions): Conducted {
     pause: () => say("paused"),
     resume: () => say("resumed"),
     cancel: () => say("cancelled"),
-    leave: () => {
+    detach: () => {
       leaving.abort();
       wake();
     },

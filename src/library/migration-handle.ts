@@ -11,7 +11,7 @@ import { checkLimits, type Limits, type Progress } from "../protocol/convergence
 import { failure } from "../protocol/failure.js";
 import type { Abort } from "../protocol/messages.js";
 import { MigrationError } from "../protocol/migration-error.js";
-import { type OutcomeKind, outcomes, type Runner } from "../protocol/outcomes.js";
+import { type OutcomeKind, outcomes, type RunningSide } from "../protocol/outcomes.js";
 import type { Dropped } from "../protocol/stream.js";
 import { createFeed } from "./latest-value-iterable.js";
 import type { RunningGuest } from "./local/running-guest.js";
@@ -32,13 +32,13 @@ export interface MigrationSnapshot {
 
 export interface Outcome {
   readonly kind: OutcomeKind;
-  readonly runs: Runner;
+  readonly runs: RunningSide;
   /** The guest where it is now; null when nobody, or an unknown side, runs it. */
   readonly guest: RunningGuest | null;
   /** Null exactly when the guest arrived. */
   readonly error: MigrationError | null;
   /** From the guest's STOP at the source to its RESUME at the destination, by QEMU's clocks, in ms; null if it did not move. */
-  readonly pauseMs: number | null;
+  readonly downtimeMs: number | null;
   /** QEMU's own total time of the memory stream in ms; null if it did not end. */
   readonly qemuTotalMs: number | null;
   /** What the migration went without, and why: of the stream's options, of the graphics, of the guest's clock. */
@@ -76,11 +76,11 @@ export interface Parts {
   /** The guest as it stands at that side; null when there is no QEMU. */
   guestAt(side: "source" | "destination"): Promise<RunningGuest | null>;
   /** QEMU's own times, as far as they are known. */
-  times(): Promise<Pick<Outcome, "pauseMs" | "qemuTotalMs">>;
+  times(): Promise<Pick<Outcome, "downtimeMs" | "qemuTotalMs">>;
   /** What the migration went without; nothing when that is not known any more. */
   dropped?(): readonly Dropped[];
   /** After the guest has arrived; what comes of it changes no outcome. */
-  settleIn(): Promise<void>;
+  finalize(): Promise<void>;
 }
 
 /** Starts the source and the coordinator, and follows all to the outcome. */
@@ -106,15 +106,15 @@ export function conduct(parts: Parts): Migration {
   coordinator.start();
 
   const ended = async (): Promise<Outcome> => {
-    const { output } = await waitFor(coordinator, (it) => it.status !== "active");
+    const { output } = await waitFor(coordinator, (item) => item.status !== "active");
     if (output === undefined) throw new Error("the coordinator ended without an outcome");
     const destination = parts.destination();
     if (output.kind !== "undecided") {
-      await waitFor(source, (it) => it.status !== "active");
-      if (destination !== null) await waitFor(destination, (it) => it.status !== "active");
+      await waitFor(source, (item) => item.status !== "active");
+      if (destination !== null) await waitFor(destination, (item) => item.status !== "active");
     }
     const { kind } = output;
-    if (kind === "arrived") await parts.settleIn().catch(() => {});
+    if (kind === "arrived") await parts.finalize().catch(() => {});
     const { runs } = outcomes[kind];
     return {
       kind,
@@ -126,7 +126,7 @@ export function conduct(parts: Parts): Migration {
     };
   };
 
-  const tune = (changed: Partial<Limits>): Promise<Tuned> => {
+  const setLimits = (changed: Partial<Limits>): Promise<Tuned> => {
     checkLimits(changed);
     return askForLimits(source, changed);
   };
@@ -135,15 +135,15 @@ export function conduct(parts: Parts): Migration {
     if (coordinator.getSnapshot().status !== "active") {
       return { accepted: false, why: "the migration has ended" };
     }
-    const refusal = firstAside(coordinator, (it) => it.type === "refused");
-    coordinator.send({ type: "person.aborted" });
+    const refusal = firstAside(coordinator, (aside) => aside.type === "refused");
+    coordinator.send({ type: "operator.aborted" });
     const obeyed = waitFor(
       coordinator,
-      (it) =>
-        it.status !== "active" ||
-        it.matches({ performing: "aborted" }) ||
-        it.matches("finishingCancelled") ||
-        it.matches("confirmingCancelled"),
+      (item) =>
+        item.status !== "active" ||
+        item.matches({ performing: "aborted" }) ||
+        item.matches("finishingCancelled") ||
+        item.matches("confirmingCancelled"),
     ).then(() => undefined);
     const refused = await Promise.race([refusal, obeyed]);
     return refused?.type === "refused"
@@ -156,9 +156,9 @@ export function conduct(parts: Parts): Migration {
     outcome: ended().finally(() => feed.end()),
     progress: feed.iterable,
     abort,
-    setMaxDowntime: (maxDowntimeMs) => tune({ maxDowntimeMs }),
-    setBandwidth: (bandwidthMiBps) => tune({ bandwidthMiBps }),
-    setStall: (stallMs) => tune({ stallMs }),
+    setMaxDowntime: (maxDowntimeMs) => setLimits({ maxDowntimeMs }),
+    setBandwidth: (bandwidthMiBps) => setLimits({ bandwidthMiBps }),
+    setStall: (stallMs) => setLimits({ stallMs }),
     startPostcopy: () => askForPostcopy(source),
     snapshot,
   };

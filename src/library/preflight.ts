@@ -96,8 +96,8 @@ const hostFacts = z.object({
     ]),
     machines: z.array(
       z.pipe(
-        z.object({ name: z.string(), alias: z.optional(z.string()), mostCpus: z.number() }),
-        z.transform(({ name, alias, mostCpus }) => ({ name, alias, mostCpus })),
+        z.object({ name: z.string(), alias: z.optional(z.string()), maxCpus: z.number() }),
+        z.transform(({ name, alias, maxCpus }) => ({ name, alias, maxCpus })),
       ),
     ),
     cpuModels: z.object({ tcg: models, kvm: models }),

@@ -2,7 +2,7 @@
 
 import { waitFor } from "xstate";
 import type { SourceActor } from "../effects/in-process-peers.js";
-import type { Aside } from "../machines/shared/actions.js";
+import type { Notice } from "../machines/shared/actions.js";
 import { stateName } from "../machines/shared/walk.js";
 import type { Limits } from "../protocol/convergence/limits.js";
 
@@ -13,14 +13,15 @@ export interface Tuned {
 
 /** Has the guest run at the destination before its memory is there; resolves when QEMU has been told, or it is refused. */
 export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
-  const asked = "person.postcopyAsked";
+  const asked = "operator.postcopyRequested";
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
-  const refusal = firstAside(source, (it) => it.type === "refused" && it.event === asked);
+  const refusal = firstAside(source, (aside) => aside.type === "refused" && aside.event === asked);
   source.send({ type: asked });
   const told = waitFor(
     source,
-    (it) =>
-      stateName(it).includes("postcopy.asked") || !it.matches({ transferring: { sending: "precopying" } }),
+    (snapshot) =>
+      stateName(snapshot).includes("postcopy.asked") ||
+      !snapshot.matches({ transferring: { sending: "precopying" } }),
   ).then(() => undefined);
   const refused = await Promise.race([refusal, told]);
   return refused?.type === "refused"
@@ -33,7 +34,7 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
  * begun they are accepted at once, and QEMU gets them with everything else.
  */
 export async function askForLimits(source: SourceActor, limits: Partial<Limits>): Promise<Tuned> {
-  const asked = "person.tuned";
+  const asked = "operator.tuned";
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
   const said = firstAside(
     source,
@@ -43,7 +44,7 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
   if (["begun", "starting"].includes(stateName(source.getSnapshot())))
     return { applied: true, why: "used from the start" };
   // The migration may go on without having changed them.
-  const left = waitFor(source, (snapshot) => !stateName(snapshot).includes("limits.telling"));
+  const left = waitFor(source, (snapshot) => !stateName(snapshot).includes("limits.applying"));
   const answer = await Promise.race([said, left.then(() => undefined)]);
   if (answer?.type === "tuned") return { applied: true, why: "QEMU has been told" };
   return {
@@ -53,18 +54,21 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
 }
 
 interface SpeaksAside {
-  on(type: "*", listener: (aside: Aside) => void): { unsubscribe(): void };
+  on(type: "*", listener: (aside: Notice) => void): { unsubscribe(): void };
   subscribe(observer: { complete(): void }): { unsubscribe(): void };
 }
 
 /** The first aside that fits; undefined when the actor ends before it. */
-export function firstAside(actor: SpeaksAside, fits: (aside: Aside) => boolean): Promise<Aside | undefined> {
+export function firstAside(
+  actor: SpeaksAside,
+  fits: (aside: Notice) => boolean,
+): Promise<Notice | undefined> {
   return new Promise((resolve) => {
     const listening = actor.on("*", (aside) => {
       if (fits(aside)) end(aside);
     });
     const ending = actor.subscribe({ complete: () => end(undefined) });
-    const end = (aside: Aside | undefined) => {
+    const end = (aside: Notice | undefined) => {
       listening.unsubscribe();
       ending.unsubscribe();
       resolve(aside);

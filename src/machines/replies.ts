@@ -71,7 +71,7 @@ export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnect
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
     return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
   const { reconnection, memory } = snapshot.context;
-  if (snapshot.matches({ postcopy: "runnable" }) && memory !== "partly") return done("whole");
+  if (snapshot.matches({ postcopy: "postcopyReady" }) && memory !== "partly") return done("whole");
   if (snapshot.hasTag("listensAgain") && reconnection !== null) return done(reconnection);
   // The question was heard before the engine was restarted, or in vain.
   return snapshot.hasTag("disconnected") || snapshot.hasTag("connected")
@@ -110,9 +110,9 @@ export const destinationReplies = {
   askFinish: replies(replyToFinish, noPrepare),
   askFinishCancelled: replies(replyToFinish, done({ outcome: "refused", failures: [], undone: [] })),
   settle: replies(replyToSettle, done("refused")),
-  takeBack: replies(replyToSettle, done("refused")),
-  yield: replies(replyToSettle, done("refused")),
-  announce: replies(replyToAnnounce, noPrepare),
+  retractPostcopy: replies(replyToSettle, done("refused")),
+  concede: replies(replyToSettle, done("refused")),
+  announcePostcopy: replies(replyToAnnounce, noPrepare),
   handOver: replies(replyToSettle, done("refused")),
   reconnect: replies(replyToReconnect, done("lost")),
 };

@@ -246,7 +246,7 @@ export class ContinuityChecker {
   #unfinishedFault(): ContinuityFault[] {
     const tally = this.#current;
     const lines = this.#nextLines();
-    if (tally === undefined || lines.some((it) => it.startsWith(this.#unfinishedLine))) return [];
+    if (tally === undefined || lines.some((line) => line.startsWith(this.#unfinishedLine))) return [];
     const [expected] = lines;
     const place: FaultPlace = { stream: tally.name, line: tally.linesEnded + 1 };
     return [{ kind: "garbled", text: excerpt(this.#unfinishedLine), expected, ...place }];

@@ -102,12 +102,12 @@ export function checkDisk(
   stillWriting?: StillWriting,
 ): DiskReport {
   const slots = Array.from({ length: disk.slots }, (_, slot) => readSlot(area, slot));
-  const ours = slots.filter((it) => it.whole && it.seed === disk.seed).map((it) => it.sequence);
+  const ours = slots.filter((slot) => slot.whole && slot.seed === disk.seed).map((slot) => slot.sequence);
   const newest = Math.max(0, ...ours);
   // A guest that is ended may have had one more acknowledged than it could say, and have begun the next.
   const possible = (stillWriting?.heardSince ?? acknowledged) + 2;
   // It begins no write before the last one is acknowledged.
-  const begun = Math.max(0, ...ours.filter((it) => it <= possible));
+  const begun = Math.max(0, ...ours.filter((size) => size <= possible));
   const known = stillWriting ? acknowledged : Math.max(acknowledged, begun - 1);
   const faults: DiskFault[] = [];
   let slotsVerified = 0;

@@ -10,7 +10,7 @@ import { diskHardware, diskSideArgs, type ProofDisk, readDiskArea } from "./disk
 import { checkDisk } from "./disk-proof.js";
 import { buildFirmware, type ProofGuestOptions, proofGuestOptions } from "./firmware.js";
 
-export interface ProofGuestWish {
+export interface ProofGuestLaunchOptions {
   /** Default: `proof`. */
   readonly name?: string;
   /** Must not be a multiple of 256: QEMU 7.2 under TCG loses dirty pages there. */
@@ -52,7 +52,7 @@ export interface ProofGuest {
  * Boots the proof guest and waits until it has written its whole working set: only memory that was written before a
  * move can be shown to have travelled.
  */
-export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<ProofGuest> {
+export async function launchProofGuest(wish: ProofGuestLaunchOptions = {}): Promise<ProofGuest> {
   const {
     memoryKiB = 65_544,
     workingSetMiB = 16,
@@ -83,7 +83,7 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
   const check = async (): Promise<ContinuityReport> => {
     const before = await listen();
     const sizes = await Promise.all(sides.map(({ path }) => stat(path).catch(() => null)));
-    const spokeLast = sizes.findLastIndex((it) => it !== null && it.size > 0);
+    const spokeLast = sizes.findLastIndex((size) => size !== null && size.size > 0);
     const image = sides[spokeLast]?.image;
     if (disk === undefined || image === undefined) return before;
     looks += 1;
@@ -97,7 +97,7 @@ export async function launchProofGuest(wish: ProofGuestWish = {}): Promise<Proof
     const endMs = Date.now() + deadlineMs;
     for (;;) {
       const report = await listen();
-      if (!report.ok && report.faults.some((it) => it.kind !== "silent")) return;
+      if (!report.ok && report.faults.some((fault) => fault.kind !== "silent")) return;
       if ((report.lastCount ?? 0) >= count) return;
       if (Date.now() > endMs)
         throw new Error(

@@ -4,7 +4,7 @@
 /** All in milliseconds. */
 export interface Deadlines {
   /** Source, begun: for Perform to be asked. */
-  readonly performAskedMs: number;
+  readonly performRequestedMs: number;
   /** Source, beyond the maximum downtime: from the guest's STOP, or from migrate-continue, to QEMU's completed. */
   readonly switchoverMs: number;
   /** Source, from a cancel to QEMU's word that it ended. */
@@ -21,13 +21,13 @@ export interface Deadlines {
   readonly completeMs: number;
   /** In post-copy: from a new connection to QEMU's word that it goes on. */
   readonly reconnectMs: number;
-  /** First pause between two tries of the same effect; doubles up to `backoffHighestMs`. */
+  /** First pause between two tries of the same effect; doubles up to `maxBackoffMs`. */
   readonly backoffMs: number;
-  readonly backoffHighestMs: number;
+  readonly maxBackoffMs: number;
 }
 
 export const defaultDeadlines: Deadlines = {
-  performAskedMs: 120_000,
+  performRequestedMs: 120_000,
   switchoverMs: 30_000,
   cancelMs: 1_000,
   confirmMs: 10_000,
@@ -37,12 +37,12 @@ export const defaultDeadlines: Deadlines = {
   completeMs: 10_000,
   reconnectMs: 10_000,
   backoffMs: 100,
-  backoffHighestMs: 10_000,
+  maxBackoffMs: 10_000,
 };
 
 /** The pause before try number `attempt` (0 is the first), in milliseconds. */
 export const backoffMs = (deadlines: Deadlines, attempt: number): number =>
-  Math.min(deadlines.backoffMs * 2 ** Math.min(attempt, 30), deadlines.backoffHighestMs);
+  Math.min(deadlines.backoffMs * 2 ** Math.min(attempt, 30), deadlines.maxBackoffMs);
 
 /** How often an undo or a kill is tried before it is reported as stuck. */
-export const mostAttempts = 6;
+export const maxAttempts = 6;

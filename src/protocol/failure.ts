@@ -43,7 +43,7 @@ export const failure = (
  * they came. A broken stream is only the echo of a death on the other side, and a destination's death only the echo
  * of a decision to stop.
  */
-export function inTellingOrder(failures: readonly Failure[]): readonly Failure[] {
+export function byRootCause(failures: readonly Failure[]): readonly Failure[] {
   const ranks: Partial<Record<FailureCode, number>> = {
     aborted: 0,
     stalled: 1,
@@ -52,12 +52,12 @@ export function inTellingOrder(failures: readonly Failure[]): readonly Failure[]
     disk: 1,
     died: 2,
   };
-  const rank = (it: Failure) => ranks[it.code] ?? 3;
+  const rank = (reported: Failure) => ranks[reported.code] ?? 3;
   return failures.toSorted((a, b) => rank(a) - rank(b));
 }
 
 /** One line: step, side, what happened, and QEMU's words after a colon. */
-export function describeFailure(it: Failure): string {
-  const words = it.qemu === undefined ? "" : `: ${it.qemu.join(" | ")}`;
-  return `${it.step} failed at the ${it.side}: ${it.message}${words}`;
+export function describeFailure(reported: Failure): string {
+  const words = reported.qemu === undefined ? "" : `: ${reported.qemu.join(" | ")}`;
+  return `${reported.step} failed at the ${reported.side}: ${reported.message}${words}`;
 }

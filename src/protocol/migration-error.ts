@@ -1,7 +1,7 @@
 // The errors that a user of the library meets. Upholds G7: they carry step, side, cause, what was undone and what to do next.
 
 import { describeFailure, type Failure } from "./failure.js";
-import { type OutcomeKind, outcomes, type Runner } from "./outcomes.js";
+import { type OutcomeKind, outcomes, type RunningSide } from "./outcomes.js";
 import type { Side, StepName } from "./steps.js";
 
 /** What a person does then. */
@@ -20,7 +20,7 @@ export class MigrationError extends Error {
   readonly step: StepName;
   readonly side: Side;
   /** Who runs the guest now. */
-  readonly runs: Runner;
+  readonly runs: RunningSide;
   readonly failures: readonly Failure[];
   /** What was undone, in order, one sentence each. */
   readonly undone: readonly string[];
@@ -34,7 +34,9 @@ export class MigrationError extends Error {
     const [first, ...later] = failures;
     super(`${describeFailure(first)} (${outcomes[outcome].says})`, {
       cause:
-        later.length === 0 ? first : new AggregateError(later.map((it) => new Error(describeFailure(it)))),
+        later.length === 0
+          ? first
+          : new AggregateError(later.map((failure) => new Error(describeFailure(failure)))),
     });
     this.outcome = outcome;
     this.step = first.step;

@@ -7,7 +7,7 @@ export type SourceOutcome = "left" | "stayed" | "lost" | "stuck";
 /** How the destination's machine ends. */
 export type DestinationOutcome = "arrived" | "refused" | "lost" | "stuck";
 
-export type Runner = "source" | "destination" | "nobody" | "unknown";
+export type RunningSide = "source" | "destination" | "nobody" | "unknown";
 
 /** How a migration ends. `aborted` is `stayed` because a person wished it. */
 export type OutcomeKind = "arrived" | "stayed" | "aborted" | "lost" | "undecided";
@@ -26,20 +26,20 @@ export const outcomes = {
     runs: "unknown",
     says: "it is not known yet who runs the guest; a side that does not know keeps its copy paused",
   },
-} as const satisfies Record<OutcomeKind, { exitCode: number; runs: Runner; says: string }>;
+} as const satisfies Record<OutcomeKind, { exitCode: number; runs: RunningSide; says: string }>;
 
 /** The command's exit code when the guest is where it should be, but its proof of continuity failed. */
 export const notProved = { exitCode: 7, says: "the guest runs, but its proof of continuity failed" } as const;
 
 /** What the coordinator has heard when it ends; nothing about a side means that it did not answer. */
-export interface Heard {
+export interface SideReports {
   readonly source: SourceOutcome | null;
   readonly destination: DestinationOutcome | null;
   readonly failures: readonly Failure[];
 }
 
 /** The one place that turns what the two sides say into who runs the guest. */
-export function judge(heard: Heard): OutcomeKind {
+export function deriveOutcome(heard: SideReports): OutcomeKind {
   const { source, destination } = heard;
   // A guest taken by the destination stays arrived even when the source could not end its paused copy.
   if (destination === "arrived" || (source === "left" && destination === null)) return "arrived";

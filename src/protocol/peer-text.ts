@@ -37,7 +37,7 @@ export const isMigrationId = (text: string): boolean => /^[\w-]{1,64}$/.test(tex
 
 const longest = 1_024;
 /** The kernel holds 107 bytes of a unix socket's path (unix(7)). */
-const longestPath = 107;
+const maxPathLength = 107;
 
 const refuse = (what: string, text: string, why: string): never => {
   throw new PeerTextError(`the ${what} ${quoted(text)} is refused: ${why}`);
@@ -67,7 +67,7 @@ function isHost(text: string): boolean {
   const last = labels.at(-1) ?? "";
   // Resolvers read 0x7f.1 and 2130706433 as addresses.
   const isNumber = /^(?:\d+|0[xX][\da-fA-F]*)$/.test(last);
-  return text.length <= 253 && labels.every((it) => label.test(it)) && !isNumber;
+  return text.length <= 253 && labels.every((part) => label.test(part)) && !isNumber;
 }
 
 const isIpv6 = (text: string): boolean => /^[\da-fA-F:.]{2,45}$/.test(text) && URL.canParse(`x://[${text}]/`);
@@ -100,8 +100,8 @@ export function socketPath(text: string, reach: Reach): SocketPath {
       .some((part) => ["", ".", ".."].includes(part))
   )
     return refuse(what, text, "its path must be plain: without empty parts, . and ..");
-  if (new TextEncoder().encode(text).length > longestPath)
-    return refuse(what, text, `its path is longer than ${longestPath} bytes`);
+  if (new TextEncoder().encode(text).length > maxPathLength)
+    return refuse(what, text, `its path is longer than ${maxPathLength} bytes`);
   if (!reach.unixDirectories.some((place) => isIn(place, text)))
     return refuse(what, text, "its directory is not among those of this host's unixDirectories");
   return as(text);
@@ -166,15 +166,15 @@ export function tcpAddress(host: HostName, port: number): StreamAddress {
 
 /** For stories and the monitor: whether it is in the form that `streamAddress`, `unixAddress` and `tcpAddress` return. */
 export const isStreamAddress = (text: string): text is StreamAddress =>
-  isParsed(text, (it) => {
-    const parts = partsIn(it, anywhere);
+  isParsed(text, (uri) => {
+    const parts = partsIn(uri, anywhere);
     return parts.type === "unix" ? unixAddress(parts.path) : tcpAddress(parts.host, parts.port);
   });
 export const isHostName = (text: string): text is HostName => isParsed(text, hostName);
 export const isSocketPath = (text: string): text is SocketPath =>
-  isParsed(text, (it) => socketPath(it, anywhere));
+  isParsed(text, (uri) => socketPath(uri, anywhere));
 export const isConnectionUri = (text: string): text is ConnectionUri =>
-  isParsed(text, (it) => connectionUri(it, { ...anywhere, certificates: true }));
+  isParsed(text, (uri) => connectionUri(uri, { ...anywhere, certificates: true }));
 
 function isParsed(text: string, parse: (text: string) => string): boolean {
   try {

@@ -12,31 +12,46 @@ interface Question {
 export const questionTable = {
   askBegin: { from: "coordinator", to: "source", event: null, says: "Begin" },
   askPrepare: { from: "coordinator", to: "destination", event: null, says: "Prepare" },
-  askPerform: { from: "coordinator", to: "source", event: "coordinator.performAsked", says: "Perform" },
-  askAbort: { from: "coordinator", to: "source", event: "person.aborted", says: "abort" },
-  askFinish: { from: "coordinator", to: "destination", event: "coordinator.finishAsked", says: "Finish" },
+  askPerform: { from: "coordinator", to: "source", event: "coordinator.performRequested", says: "Perform" },
+  askAbort: { from: "coordinator", to: "source", event: "operator.aborted", says: "abort" },
+  askFinish: { from: "coordinator", to: "destination", event: "coordinator.finishRequested", says: "Finish" },
   askFinishCancelled: {
     from: "coordinator",
     to: "destination",
-    event: "coordinator.finishCancelledAsked",
+    event: "coordinator.finishCancelledRequested",
     says: "Finish, cancelled",
   },
-  askConfirm: { from: "coordinator", to: "source", event: "coordinator.confirmAsked", says: "Confirm" },
+  askConfirm: { from: "coordinator", to: "source", event: "coordinator.confirmRequested", says: "Confirm" },
   askConfirmCancelled: {
     from: "coordinator",
     to: "source",
-    event: "coordinator.confirmCancelledAsked",
+    event: "coordinator.confirmCancelledRequested",
     says: "Confirm, cancelled",
   },
-  settle: { from: "source", to: "destination", event: "source.asked", says: "settle: taken or refused?" },
-  takeBack: { from: "source", to: "destination", event: "source.asked", says: "the guest stays: refuse it" },
-  yield: {
+  settle: {
     from: "source",
     to: "destination",
-    event: "source.yielded",
+    event: "source.settleRequested",
+    says: "settle: taken or refused?",
+  },
+  retractPostcopy: {
+    from: "source",
+    to: "destination",
+    event: "source.settleRequested",
+    says: "the guest stays: refuse it",
+  },
+  concede: {
+    from: "source",
+    to: "destination",
+    event: "source.conceded",
     says: "my QEMU is dead: take it if you hold it whole",
   },
-  announce: { from: "source", to: "destination", event: "source.announced", says: "post-copy may begin" },
+  announcePostcopy: {
+    from: "source",
+    to: "destination",
+    event: "source.announced",
+    says: "post-copy may begin",
+  },
   handOver: {
     from: "source",
     to: "destination",
@@ -46,7 +61,7 @@ export const questionTable = {
   reconnect: {
     from: "source",
     to: "destination",
-    event: "source.reconnectAsked",
+    event: "source.reconnectRequested",
     says: "post-copy: listen again",
   },
 } as const satisfies Record<string, Question>;

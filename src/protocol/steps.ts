@@ -123,31 +123,31 @@ export type EffectName =
   | "describe"
   | "mirror"
   | "start"
-  | "tune"
-  | "announce"
+  | "setLimits"
+  | "announcePostcopy"
   | "startPostcopy"
-  | "endMirrors"
-  | "relax"
+  | "completeMirrors"
+  | "relaxLimits"
   | "throttle"
   | "suspend"
   | "continue"
   | "cancel"
-  | "rescue"
+  | "forceCancel"
   | "restore"
-  | "unmirror"
-  | "takeBack"
+  | "cancelMirrors"
+  | "retractPostcopy"
   | "handOver"
-  | "breakStream"
+  | "pausePostcopy"
   | "reconnect"
-  | "resumeStream"
-  | "inquireSource"
+  | "resumePostcopy"
+  | "probeSource"
   | "settle"
   | "fence"
-  | "yield"
+  | "concede"
   | "killSource"
   | "prepare"
-  | "inquireDestination"
-  | "relisten"
+  | "probeDestination"
+  | "listenAgain"
   | "claim"
   | "disclaim"
   | "take"
@@ -168,7 +168,7 @@ export const effects = {
     step: "perform",
     side: "source",
     does: "begins to copy the disks (`blockdev-mirror` into the destination's NBD exports)",
-    undo: "unmirror",
+    undo: "cancelMirrors",
     deadlineMs: 10_000,
     withoutJournal: "refused",
   },
@@ -180,7 +180,7 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "refused",
   },
-  tune: {
+  setLimits: {
     step: "perform",
     side: "source",
     does: "changes bandwidth and maximum downtime of the running migration",
@@ -188,11 +188,11 @@ export const effects = {
     deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
-  announce: {
+  announcePostcopy: {
     step: "perform",
     side: "source",
     does: "tells the destination that post-copy may begin, so that it gives up only when its source says so",
-    undo: "takeBack",
+    undo: "retractPostcopy",
     deadlineMs: 5_000,
     withoutJournal: "refused",
   },
@@ -204,15 +204,15 @@ export const effects = {
     deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
-  endMirrors: {
+  completeMirrors: {
     step: "perform",
     side: "source",
     does: "lets go of the disks' copies, which are equal now (`block-job-cancel` of a mirror that is ready)",
-    undo: "unmirror",
+    undo: "cancelMirrors",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
-  relax: {
+  relaxLimits: {
     step: "perform",
     side: "source",
     does: "changes the limits of the running migration because a rule of the convergence policy is due",
@@ -252,7 +252,7 @@ export const effects = {
     deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
-  rescue: {
+  forceCancel: {
     step: "perform",
     side: "source",
     does: "frees a cancel that hangs: `migrate-continue` from cancelling, then yank out of band",
@@ -268,7 +268,7 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
-  unmirror: {
+  cancelMirrors: {
     step: "confirm",
     side: "source",
     does: "ends what is left of the copies of the disks",
@@ -276,7 +276,7 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
-  takeBack: {
+  retractPostcopy: {
     step: "confirm",
     side: "source",
     does: "tells the destination that the guest stays, after post-copy was announced",
@@ -292,7 +292,7 @@ export const effects = {
     deadlineMs: 15_000,
     withoutJournal: "refused",
   },
-  breakStream: {
+  pausePostcopy: {
     step: "perform",
     side: "source",
     does: "gives up a connection in post-copy on which nothing moves (`migrate-pause`)",
@@ -308,7 +308,7 @@ export const effects = {
     deadlineMs: 15_000,
     withoutJournal: "goes on",
   },
-  resumeStream: {
+  resumePostcopy: {
     step: "perform",
     side: "source",
     does: "connects a post-copy again (`migrate` with `resume`)",
@@ -316,7 +316,7 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "goes on",
   },
-  inquireSource: {
+  probeSource: {
     step: "perform",
     side: "source",
     does: "asks QEMU what became of its migration while the engine was down",
@@ -340,7 +340,7 @@ export const effects = {
     deadlineMs: 10_000,
     withoutJournal: "refused",
   },
-  yield: {
+  concede: {
     step: "settle",
     side: "source",
     does: "tells the destination that the source's QEMU is dead, so that it takes a guest it holds whole",
@@ -364,7 +364,7 @@ export const effects = {
     deadlineMs: 30_000,
     withoutJournal: "refused",
   },
-  inquireDestination: {
+  probeDestination: {
     step: "finish",
     side: "destination",
     does: "asks QEMU what became of the stream while the engine was down",
@@ -372,7 +372,7 @@ export const effects = {
     deadlineMs: 5_000,
     withoutJournal: "goes on",
   },
-  relisten: {
+  listenAgain: {
     step: "perform",
     side: "destination",
     does: "listens again for a post-copy that has lost its connection (`migrate-pause` when QEMU has not noticed, `migrate-recover`)",

@@ -10,16 +10,16 @@ import type { MemoryStream, OptionalOption } from "./options/table.js";
 export type { OptionalOption } from "./options/table.js";
 
 /** An option that is absent is off; `{}` is on, with QEMU's own values. */
-export interface StreamWish extends MemoryStream {
+export interface StreamOptions extends MemoryStream {
   /** What may be left out where a QEMU does not know it; the outcome tells. Anything else is refused then. */
   readonly optional?: readonly OptionalOption[];
 }
 
 /** Each method that is there is used. `zlib` or `zstd` with `parallel`, `xbzrle` and `mt` without. */
-export type Compression = NonNullable<StreamWish["compression"]>;
+export type Compression = NonNullable<StreamOptions["compression"]>;
 
 /** Of the memory stream and of the disks'. Certificates by libvirt's conventions for QEMU, each side from a directory of its own host. */
-export type TlsWish = NonNullable<StreamWish["tls"]>;
+export type TlsOptions = NonNullable<StreamOptions["tls"]>;
 
 /** A wish that was left out, and why. */
 export interface Dropped {
@@ -30,7 +30,7 @@ export interface Dropped {
 /**
  * @throws RangeError with a sentence: what does not fit, why, and what to do.
  */
-export function checkStream(stream: StreamWish, transport: "unix" | "tcp"): void {
+export function checkStream(stream: StreamOptions, transport: "unix" | "tcp"): void {
   const wrong = formError(stream);
   if (wrong !== undefined) throw new RangeError(wrong);
   const [refused] = refusalsOf(askedByStream(stream, transport), libraryNames);
@@ -38,4 +38,4 @@ export function checkStream(stream: StreamWish, transport: "unix" | "tcp"): void
 }
 
 /** Whether it has the form of a wish; whether its parts go together is not asked. */
-export const isStreamWish = (value: unknown): boolean => formError(value) === undefined;
+export const isStreamOptions = (value: unknown): boolean => formError(value) === undefined;

@@ -13,14 +13,14 @@ export interface CompiledMerge {
   readonly tables: Column[];
 }
 
-export function compileMerge(it: Merge, layout: Layout): CompiledMerge {
+export function compileMerge(merge: Merge, layout: Layout): CompiledMerge {
   let radix = 1;
-  const given = it.given.map(({ component, classes }) => {
+  const given = merge.given.map(({ component, classes }) => {
     const one = { place: layout.placeOf(component), radix, classes: new Column() };
     radix *= classes;
     return one;
   });
-  return { place: layout.placeOf(it.of), merge: it, given, tables: [] };
+  return { place: layout.placeOf(merge.of), merge: merge, given, tables: [] };
 }
 
 /** Replaces the component's number in a packed state, in place. */

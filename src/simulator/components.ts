@@ -53,7 +53,11 @@ export class Component<Value> implements AnyComponent {
 
   /** The component's value is mapped to another. The rule need not read it. Equal keys stand for equal functions. */
   changes(key: string, map: (value: Value) => Value): Mapping {
-    return { component: this, key: `${this.name} ${key}`, map: (it) => this.numberOf(map(this.at(it))) };
+    return {
+      component: this,
+      key: `${this.name} ${key}`,
+      map: (number) => this.numberOf(map(this.at(number))),
+    };
   }
 }
 

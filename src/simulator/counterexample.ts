@@ -28,7 +28,7 @@ const schema = z.strictObject({
 export type Counterexample = z.output<typeof schema>;
 
 /** Of a text that may come from another machine. */
-export function parseCounterexample(it: unknown): Counterexample | { readonly wrong: string } {
-  const parsed = schema.safeParse(it);
+export function parseCounterexample(json: unknown): Counterexample | { readonly wrong: string } {
+  const parsed = schema.safeParse(json);
   return parsed.success ? parsed.data : { wrong: z.prettifyError(parsed.error) };
 }

@@ -2,7 +2,7 @@
 // may have happened or not; what a QEMU has said meanwhile is not heard.
 
 import { carryOut, type Outside, outsideKey } from "./effect-model.js";
-import type { Standing, Step } from "./machine-model.js";
+import type { MachineState, Step } from "./machine-model.js";
 import { Memo } from "./memo.js";
 import { unheard } from "./qemus.js";
 import { questionsOf } from "./question.js";
@@ -57,9 +57,9 @@ export class Crashes {
     if (coordinator.ended) return [...moves];
     const step = this.#rules.coordinator.wake(coordinator);
     const alone: Move = { name: "the source's engine is killed and restarted", fault: true, change: {} };
-    return (moves.length === 0 ? [alone] : moves).map((it) => ({
-      ...it,
-      change: { ...it.change, steps: [...(it.change.steps ?? []), step] },
+    return (moves.length === 0 ? [alone] : moves).map((move) => ({
+      ...move,
+      change: { ...move.change, steps: [...(move.change.steps ?? []), step] },
     }));
   }
 
@@ -85,7 +85,7 @@ export class Crashes {
     );
   }
 
-  #destinationDies(state: State, destination: Standing): Move[] {
+  #destinationDies(state: State, destination: MachineState): Move[] {
     if (destination.ended) return [];
     return halfDone(state, destination).map(({ how, change, harm }) => ({
       name: `the destination's engine is killed${how} and restarted`,
@@ -103,7 +103,7 @@ export class Crashes {
 /** Nobody has kept the offer's lease alive; one that is claimed does not expire. */
 const expires: Move = { name: "the offer at the fence expires", fault: true, change: { fence: "gone" } };
 
-function clientDies(coordinator: Standing): Move[] {
+function clientDies(coordinator: MachineState): Move[] {
   if (coordinator.ended) return [];
   const unasked = questionsOf(coordinator.effects.keys());
   const step: Step = { to: coordinator, asked: [], unasked, event: { type: "died" } };
@@ -111,8 +111,8 @@ function clientDies(coordinator: Standing): Move[] {
 }
 
 /** The effect that is under way has not happened yet, or it has. */
-function halfDone(outside: Outside, node: Standing) {
-  const effect = [...node.effects.keys()].find((it) => questionsOf([it]).length === 0);
+function halfDone(outside: Outside, node: MachineState) {
+  const effect = [...node.effects.keys()].find((key) => questionsOf([key]).length === 0);
   const notYet = { how: "", change: {} as Partial<Outside>, harm: undefined };
   if (effect === undefined) return [notYet];
   const { change, harm } = carryOut(effect, outside, node.effects.get(effect));

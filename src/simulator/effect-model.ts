@@ -80,7 +80,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
       const guest = describedAs(qemuS.disks !== "shared", fence !== "none");
       return only(qemuS.alive ? done({ guest, settings, earlier }) : unknown("QEMU is dead"));
     }
-    case "inquireSource":
+    case "probeSource":
       return only(qemuS.alive ? done(foundAt(qemuS, knownEarlier(input))) : null);
     case "mirror":
       if (!qemuS.alive || !qemuD.alive) return only(failed("cannot connect"));
@@ -90,10 +90,10 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         },
         answer: nothing,
       };
-    case "endMirrors":
+    case "completeMirrors":
       if (!qemuS.alive || qemuS.disks !== "following") return only(failed("a copy has ended"));
       return { change: { qemuS: withSource(qemuS, { disks: "ended" }) }, answer: nothing };
-    case "unmirror":
+    case "cancelMirrors":
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
       return { change: { qemuS: withSource(qemuS, { disks: "alone" }) }, answer: nothing };
     case "start":
@@ -116,17 +116,19 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
     case "continue":
       if (!qemuS.alive || qemuS.migration !== "preSwitchover") return only(failed("not in pre-switchover"));
       return {
-        change: { qemuS: withSource(qemuS, { migration: qemuS.postcopyAsked ? "toPostcopy" : "device" }) },
+        change: {
+          qemuS: withSource(qemuS, { migration: qemuS.postcopyRequested ? "toPostcopy" : "device" }),
+        },
         answer: nothing,
       };
     case "startPostcopy":
       if (!qemuS.alive || qemuS.migration !== "active") return only(failed("there is no migration"));
-      return { change: { qemuS: withSource(qemuS, { postcopyAsked: true }) }, answer: nothing };
-    case "breakStream":
+      return { change: { qemuS: withSource(qemuS, { postcopyRequested: true }) }, answer: nothing };
+    case "pausePostcopy":
       if (qemuS.facts.length > 0) return only(null);
       if (!qemuS.alive || qemuS.migration !== "postcopy") return only(failed("it is not in post-copy"));
       return { change: { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) }, answer: nothing };
-    case "relisten":
+    case "listenAgain":
       // Its answer comes after what it has said before.
       if (!qemuD.alive || qemuD.facts.length > 0) return only(null);
       // One that has not noticed that its connection is lost gives it up first; a late question costs a good one.
@@ -144,7 +146,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
         answer: done({ uri: nowhere }),
       };
-    case "resumeStream":
+    case "resumePostcopy":
       if (qemuS.facts.length > 0) return only(null);
       if (qemuS.alive && qemuS.migration === "hung") return only(done("held"));
       if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("it is not to be resumed"));
@@ -152,7 +154,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         return { change: { qemuS: breaks.source(qemuS) }, answer: done("connecting") };
       return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: done("connecting") };
     case "cancel":
-    case "rescue": {
+    case "forceCancel": {
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
       const ended = endHeard(qemuS, knownEarlier(input));
       if (ended !== undefined) return only(done(ended));
@@ -188,7 +190,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         change: { qemuD: withDestination(qemuD, { alive: true, stream: "listening" }) },
         answer: done(preparedAt),
       };
-    case "inquireDestination":
+    case "probeDestination":
       return only(qemuD.alive ? done(foundIn(qemuD)) : null);
     case "claim":
       if (fence === "gone") return only(failed("the guest is not offered any more"));
@@ -233,17 +235,17 @@ const knownEarlier = (input: unknown): string | null =>
     : null;
 
 /** As QEMU answers, and the driver takes it. */
-function endHeard(it: SimulatedSource, known: string | null): Ended | undefined {
-  const ended = endedAs(it);
+function endHeard(simulatedSource: SimulatedSource, known: string | null): Ended | undefined {
+  const ended = endedAs(simulatedSource);
   if (ended === undefined) return undefined;
   return ended === "none"
     ? ownEnd({ ended: "completed", mark: earlier }, known)
     : ownEnd({ ended, mark: `${ended} now` }, known);
 }
 
-function foundAt(it: SimulatedSource, known: string | null): SourceFound {
-  const { migration, cpu } = it;
-  const ended = endHeard(it, known);
+function foundAt(simulatedSource: SimulatedSource, known: string | null): SourceFound {
+  const { migration, cpu } = simulatedSource;
+  const ended = endHeard(simulatedSource, known);
   if (ended !== undefined) return ended;
   if (migration === "active") return "sending";
   if (migration === "hung") return "postcopy";

@@ -2,9 +2,9 @@
 
 import { failed, unknown } from "../protocol/effect-result.js";
 import { carryOut, outsideKey } from "./effect-model.js";
-import type { Standing } from "./machine-model.js";
+import type { MachineState } from "./machine-model.js";
 import { Memo } from "./memo.js";
-import { shortly } from "./network.js";
+import { answerKey } from "./network.js";
 import { questionsOf } from "./question.js";
 import type { Move, Rules } from "./rules.js";
 import type { State } from "./state.js";
@@ -13,7 +13,7 @@ const no = failed("it failed");
 export const noAnswer = unknown("no answer");
 
 /** A cancel and a rescue answer or stay unknown: they cannot fail without an effect of their own. */
-const neverFails: ReadonlySet<string> = new Set(["cancel", "rescue"]);
+const neverFails: ReadonlySet<string> = new Set(["cancel", "forceCancel"]);
 
 export class Outcomes {
   readonly #rules: Rules;
@@ -27,7 +27,7 @@ export class Outcomes {
     this.#rules = rules;
   }
 
-  from(state: State, node: Standing): Move[] {
+  from(state: State, node: MachineState): Move[] {
     // A coordinator has nothing but its peers.
     const outside = node.side === "coordinator" ? 0 : outsideKey(state);
     return this.#known[node.side].get(node.id, outside, () => [
@@ -38,12 +38,12 @@ export class Outcomes {
     ]);
   }
 
-  #ends(state: State, node: Standing, effect: string): Move[] {
+  #ends(state: State, node: MachineState, effect: string): Move[] {
     const { side } = node;
     const name = `${side}.${effect}`;
     const { change, answer, harm } = carryOut(effect, state, node.effects.get(effect));
     const step = (output: NonNullable<typeof answer>) =>
-      this.#rules[side].complete(node, effect, output, shortly(output));
+      this.#rules[side].complete(node, effect, output, answerKey(output));
     const moves: Move[] = [
       {
         name: `${name} is done, its answer lost`,
@@ -65,7 +65,7 @@ export class Outcomes {
     return moves;
   }
 
-  #fires(node: Standing, timer: string): Move[] {
+  #fires(node: MachineState, timer: string): Move[] {
     const step = this.#rules[node.side].fire(node, timer);
     // One that changes nothing, such as the patience of a source whose policy is to wait.
     if (step.to.id === node.id && step.asked.length === 0) return [];

@@ -203,13 +203,13 @@ class Exploration {
     const verdicts = new Uint8Array(this.#table.size);
     for (let id = 0; id < verdicts.length; id += 1) {
       const way: number[] = [];
-      let it = id;
-      while (it !== goodEnd && verdicts[it] === unknown) {
-        verdicts[it] = circling;
-        way.push(it);
-        it = this.#onward.at(it);
+      let value = id;
+      while (value !== goodEnd && verdicts[value] === unknown) {
+        verdicts[value] = circling;
+        way.push(value);
+        value = this.#onward.at(value);
       }
-      const verdict = it === goodEnd ? good : (verdicts[it] ?? circling);
+      const verdict = value === goodEnd ? good : (verdicts[value] ?? circling);
       for (const passed of way) verdicts[passed] = verdict;
     }
     const open: number[] = [];

@@ -21,7 +21,7 @@ export class Layout {
       const { name, bits } = component;
       if (bits < 1 || bits >= wordBits)
         throw new RangeError(`${name} has ${bits} bits; 1 to 31 are possible`);
-      let word = used.findIndex((it) => it + bits <= wordBits);
+      let word = used.findIndex((value) => value + bits <= wordBits);
       if (word === -1) word = used.push(0) - 1;
       const shift = used[word] ?? 0;
       used[word] = shift + bits;

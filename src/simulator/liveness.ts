@@ -43,10 +43,10 @@ export function unreached(states: number, pairs: Pairs, goals: readonly number[]
   for (const goal of goals) reached[goal] = 1;
   for (let state = open.pop(); state !== undefined; state = open.pop()) {
     for (let i = starts[state] ?? 0; i < (starts[state + 1] ?? 0); i += 1) {
-      const it = before[i] ?? 0;
-      if (reached[it] === 1) continue;
-      reached[it] = 1;
-      open.push(it);
+      const value = before[i] ?? 0;
+      if (reached[value] === 1) continue;
+      reached[value] = 1;
+      open.push(value);
     }
   }
   const lost = reached.indexOf(0);

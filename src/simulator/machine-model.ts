@@ -10,17 +10,17 @@ import {
   initialTransition,
   transition,
 } from "xstate";
-import { remembered } from "../effects/recorder.js";
+import { persistedKeys } from "../effects/recorder.js";
 import type { Woken } from "../machines/shared/actions.js";
 import { namedStatesOf, stateName } from "../machines/shared/walk.js";
 import type { SourceContext } from "../machines/source/setup.js";
-import { latest, noCourse } from "../protocol/convergence/forecast.js";
-import { mostAttempts } from "../protocol/deadlines.js";
+import { emptyHistory, latest } from "../protocol/convergence/forecast.js";
+import { maxAttempts } from "../protocol/deadlines.js";
 import type { Side } from "../protocol/steps.js";
 import { type Question, questionsOf } from "./question.js";
 
 /** Everything that decides what a machine does next. Equal ids: equal behaviour from here on. */
-export interface Standing {
+export interface MachineState {
   readonly id: number;
   readonly side: Side;
   readonly state: string;
@@ -36,7 +36,7 @@ export interface Standing {
 
 /** What an event did: where the machine stands then, and what it asks. */
 export interface Step {
-  readonly to: Standing;
+  readonly to: MachineState;
   /** Questions that set out, and questions that nobody waits for any more. */
   readonly asked: readonly Question[];
   readonly unasked: readonly Question[];
@@ -62,7 +62,7 @@ export class Species {
   readonly first: Step;
   readonly #logic: AnyStateMachine;
   readonly #input: object;
-  readonly #known = new Map<string, Standing>();
+  readonly #known = new Map<string, MachineState>();
   /** By state at the top: whether anything in it depends on the number of attempts. */
   readonly #counts: ReadonlyMap<string, boolean>;
 
@@ -71,34 +71,37 @@ export class Species {
     this.#logic = logic;
     this.#input = input;
     this.#counts = new Map(
-      namedStatesOf(logic).map((it) => [it.key, side === "coordinator" || countsAttempts(it)]),
+      namedStatesOf(logic).map((namedState) => [
+        namedState.key,
+        side === "coordinator" || countsAttempts(namedState),
+      ]),
     );
     this.first = this.#begin(input);
   }
 
-  send(from: Standing, event: EventObject): Step {
+  send(from: MachineState, event: EventObject): Step {
     return this.#step(from, event.type, event);
   }
 
   /** `answerKey` is equal for answers that make no difference to the machine. */
-  complete(from: Standing, effect: string, output: unknown, answerKey: string): Step {
+  complete(from: MachineState, effect: string, output: unknown, answerKey: string): Step {
     const event = { type: `xstate.done.actor.${effect}`, output, actorId: effect };
     return this.#step(from, `${effect} ${answerKey}`, event, { effect, answer: answerKey });
   }
 
-  fire(from: Standing, timer: string): Step {
+  fire(from: MachineState, timer: string): Step {
     const event = from.timers.get(timer);
     if (event === undefined) throw new Error(`${from.state} has no timer ${timer}`);
     return this.#step(from, timer, event);
   }
 
   /** The engine has died, and another has taken the machine up from its journal; its effects are begun anew. */
-  wake(from: Standing, lastRecorded = from.state): Step {
+  wake(from: MachineState, lastRecorded = from.state): Step {
     const key = `wake ${lastRecorded}`;
     let step = from.steps.get(key);
     if (step === undefined) {
       const { context } = from.snapshot;
-      const memory = Object.fromEntries(remembered[this.side].map((name) => [name, context[name]]));
+      const memory = Object.fromEntries(persistedKeys[this.side].map((name) => [name, context[name]]));
       const woken: Woken = { state: lastRecorded, failures: [], undone: [] };
       const begun = this.#begin({ ...this.#input, woken: { ...woken, memory } });
       step = { ...begun, unasked: questionsOf(from.effects.keys()) };
@@ -125,7 +128,7 @@ export class Species {
     };
   }
 
-  #step(from: Standing, key: string, event: EventObject, answered?: Step["answered"]): Step {
+  #step(from: MachineState, key: string, event: EventObject, answered?: Step["answered"]): Step {
     let step = from.steps.get(key);
     if (step === undefined) {
       const [snapshot, actions] = transition(this.#logic, from.snapshot, event);
@@ -151,15 +154,15 @@ export class Species {
     const began: string[] = [];
     const stopped: string[] = [];
     for (const { type, params } of actions) {
-      const it = params as Action;
-      if (type === "xstate.spawnChild" && it.id !== "watch") {
-        effects.set(it.id, it.input);
-        began.push(it.id);
+      const action = params as Action;
+      if (type === "xstate.spawnChild" && action.id !== "watch") {
+        effects.set(action.id, action.input);
+        began.push(action.id);
       } else if (type === "xstate.stopChild") {
-        effects.delete(it.id);
-        stopped.push(it.id);
-      } else if (type === "xstate.raise" && it.delay !== undefined) timers.set(it.id, it.event);
-      else if (type === "xstate.cancel") timers.delete(it.sendId);
+        effects.delete(action.id);
+        stopped.push(action.id);
+      } else if (type === "xstate.raise" && action.delay !== undefined) timers.set(action.id, action.event);
+      else if (type === "xstate.cancel") timers.delete(action.sendId);
     }
     if (snapshot.status !== "active") {
       stopped.push(...effects.keys());
@@ -178,7 +181,7 @@ export class Species {
     snapshot: AnyMachineSnapshot,
     effects: ReadonlyMap<string, unknown>,
     timers: ReadonlyMap<string, EventObject>,
-  ): Standing {
+  ): MachineState {
     const key = this.#keyOf(snapshot, effects, timers);
     let standing = this.#known.get(key);
     if (standing === undefined) {
@@ -224,7 +227,7 @@ export class Species {
       unanswered,
       (reconnection ?? null) !== null,
       postcopy === "announced",
-      this.#counts.get(top) === true && state !== top ? Math.min(attempts, mostAttempts) : 0,
+      this.#counts.get(top) === true && state !== top ? Math.min(attempts, maxAttempts) : 0,
       source?.outcome ?? null,
       destination?.outcome ?? null,
       mayTakeMeasures.has(top) ? measuresOf(context) : 0,
@@ -236,12 +239,12 @@ export class Species {
 }
 
 /** Elsewhere nothing rests on the convergence policy, and no way leads back from there. */
-const mayTakeMeasures: ReadonlySet<string> = new Set(["starting", "recovering", "precopying"]);
+const mayTakeMeasures: ReadonlySet<string> = new Set(["starting", "probing", "precopying"]);
 
 /** What decides which measures are taken: the rules that were, and those whose time has come. */
-function measuresOf({ convergence, measures = [], course = noCourse }: Partial<SourceContext>): unknown {
+function measuresOf({ convergence, measures = [], history = emptyHistory }: Partial<SourceContext>): unknown {
   if (convergence === undefined || convergence.length === 0) return 0;
-  return [measures.map((it) => [it.rule, it.step]).sort(), latest(course)?.elapsedMs ?? 0];
+  return [measures.map((measure) => [measure.rule, measure.step]).sort(), latest(history)?.elapsedMs ?? 0];
 }
 
 /** Whether a guard in it, or below, looks at the number of attempts. */

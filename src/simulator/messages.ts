@@ -7,9 +7,9 @@ import type { Answer } from "../protocol/effect-result.js";
 import { questionTable } from "../protocol/questions.js";
 import { preparedAt } from "./effect-model.js";
 import { noAnswer } from "./effect-outcomes.js";
-import type { Standing, Step } from "./machine-model.js";
+import type { MachineState, Step } from "./machine-model.js";
 import { Memo, room } from "./memo.js";
-import { shortly } from "./network.js";
+import { answerKey } from "./network.js";
 import { addressee, type Question, questionsOf } from "./question.js";
 import type { Move, Rules } from "./rules.js";
 import type { State } from "./state.js";
@@ -22,7 +22,7 @@ const mayChange: ReadonlySet<Question> = new Set([
   "askPrepare",
   "askPerform",
   "askAbort",
-  "announce",
+  "announcePostcopy",
   "reconnect",
 ]);
 
@@ -40,21 +40,21 @@ export class Messages {
   }
 
   /** What the one who asks can get: an answer, or nothing before its deadline. */
-  answers(state: State, node: Standing): Move[] {
+  answers(state: State, node: MachineState): Move[] {
     const [question] = questionsIn(node);
     if (question === undefined) return [];
     // Everything that is asked at once is asked of the same side.
     const asked = state[addressee(question)];
     const rest = (asked?.id ?? -1) + 1 + room * state.network.waitsId;
     return this.#answers[node.side].get(node.id, rest, () =>
-      questionsIn(node).flatMap((it) => this.answersTo(it, state, node)),
+      questionsIn(node).flatMap((item) => this.answersTo(item, state, node)),
     );
   }
 
-  answersTo(question: Question, state: State, node: Standing): Move[] {
+  answersTo(question: Question, state: State, node: MachineState): Move[] {
     const name = `${node.side}.${question}`;
     const end = (answer: Answer<unknown>) => ({
-      steps: [this.#rules[node.side].complete(node, question, answer, shortly(answer))],
+      steps: [this.#rules[node.side].complete(node, question, answer, answerKey(answer))],
     });
     const late: Move = { name: `${name}: no answer comes in time`, fault: true, change: end(noAnswer) };
     const wait = state.network.waits.get(question);
@@ -108,8 +108,8 @@ export class Messages {
   }
 }
 
-const questionsOfNodes = new WeakMap<Standing, readonly Question[]>();
-function questionsIn(node: Standing): readonly Question[] {
+const questionsOfNodes = new WeakMap<MachineState, readonly Question[]>();
+function questionsIn(node: MachineState): readonly Question[] {
   let questions = questionsOfNodes.get(node);
   if (questions === undefined) {
     questions = questionsOf(node.effects.keys());

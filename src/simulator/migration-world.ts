@@ -14,8 +14,15 @@ import {
   type ValueOf,
   type WorldMove,
 } from "./components.js";
-import type { Standing } from "./machine-model.js";
-import { follow, forgetTheDeaf, messageChanged, type Network, shortly, withoutEffect } from "./network.js";
+import type { MachineState } from "./machine-model.js";
+import {
+  answerKey,
+  dropUndeliverable,
+  follow,
+  messageChanged,
+  type Network,
+  withoutEffect,
+} from "./network.js";
 import { PackedWorld } from "./packed-world.js";
 import {
   onceDead,
@@ -31,9 +38,9 @@ import { brokenAt, brokenInTheEnd, type Change, type State } from "./state.js";
 import type { Moves } from "./transitions.js";
 
 const parts = () => ({
-  source: new Component<Standing>("source", 12),
-  destination: new Component<Standing | null>("destination", 11),
-  coordinator: new Component<Standing>("coordinator", 12),
+  source: new Component<MachineState>("source", 12),
+  destination: new Component<MachineState | null>("destination", 11),
+  coordinator: new Component<MachineState>("coordinator", 12),
   qemuS: new Component<SimulatedSource>("qemuS", 14),
   qemuD: new Component<SimulatedDestination>("qemuD", 12),
   fence: new Component<State["fence"]>("fence", 2),
@@ -195,7 +202,7 @@ export class MigrationWorld {
 
   #answerRule(question: Question, network: Network): Rule {
     const wait = network.waits.get(question);
-    const key = `${question} ${typeof wait === "object" ? `=${shortly(wait.answer)}` : wait}`;
+    const key = `${question} ${typeof wait === "object" ? `=${answerKey(wait.answer)}` : wait}`;
     const asker = isOfSource(question) ? "source" : "coordinator";
     const { messages } = this.#moves;
     return this.#once(key, () =>
@@ -219,7 +226,7 @@ export class MigrationWorld {
   }
 
   #moveOf({ name, fault, rare, change, harm }: Move): WorldMove {
-    const ordinary = rare === "person" ? moveKinds.requested : moveKinds.calm;
+    const ordinary = rare === "operator" ? moveKinds.requested : moveKinds.calm;
     return { name, kind: fault ? moveKinds.fault : ordinary, harm, changes: this.#changesOf(change) };
   }
 
@@ -237,7 +244,7 @@ export class MigrationWorld {
       const key =
         "arrives" in message
           ? `${message.arrives} ${message.again}`
-          : `${message.answered}=${shortly(message.answer)}`;
+          : `${message.answered}=${answerKey(message.answer)}`;
       changes.push(all.network.changes(key, (network) => messageChanged(network, message)));
     }
     for (const step of steps) {
@@ -255,10 +262,10 @@ export class MigrationWorld {
     const sourceEnded = given(source, 2, ({ ended }) => Number(ended));
     const destinationEnded = given(destination, 2, (standing) => Number(standing?.ended === true));
     return [
-      merge(qemuS, [sourceEnded], (it) => withSource(it, { facts: [] })),
-      merge(qemuD, [destinationEnded], (it) => withDestination(it, { facts: [] })),
-      merge(network, [sourceEnded, destinationEnded], (it, [atSource, atDestination]) =>
-        forgetTheDeaf(it, atSource === 1, atDestination === 1),
+      merge(qemuS, [sourceEnded], (simulated) => withSource(simulated, { facts: [] })),
+      merge(qemuD, [destinationEnded], (simulated) => withDestination(simulated, { facts: [] })),
+      merge(network, [sourceEnded, destinationEnded], (item, [atSource, atDestination]) =>
+        dropUndeliverable(item, atSource === 1, atDestination === 1),
       ),
     ];
   }
@@ -270,8 +277,8 @@ export class MigrationWorld {
     const nobodyLeads = [given(coordinator, 2, ({ ended }) => Number(ended)), died];
     return [
       // A source is begun before it is asked, and a destination that is there is not prepared again.
-      merge(network, [], (it) => withoutEffect(it, ["askBegin"])),
-      merge(network, [prepared], (it) => withoutEffect(it, ["askPrepare"])),
+      merge(network, [], (item) => withoutEffect(item, ["askBegin"])),
+      merge(network, [prepared], (item) => withoutEffect(item, ["askPrepare"])),
       // A client that has died does nothing any more, wherever it stood.
       merge(coordinator, [died], () => first.coordinator),
       // Nobody is there who could be told to abort.

@@ -24,39 +24,39 @@ export type MessageChange =
   | { readonly answered: Question; readonly answer: Answer<unknown> };
 
 /** More copies of one question are never under way at once: a bound of the search. */
-const mostCopies = 2;
+const maxCopies = 2;
 
 const known = new Map<string, Network>();
 const knownWaits = new Map<string, number>();
 
 function network(underWay: ReadonlyMap<Question, number>, waits: ReadonlyMap<Question, Wait>): Network {
   const waiting = [...waits].map(([question, wait]) =>
-    typeof wait === "string" ? `${question} ${wait}` : `${question}=${shortly(wait.answer)}`,
+    typeof wait === "string" ? `${question} ${wait}` : `${question}=${answerKey(wait.answer)}`,
   );
   const waitsKey = waiting.sort().join();
   const waitsId = knownWaits.get(waitsKey) ?? knownWaits.size;
   knownWaits.set(waitsKey, waitsId);
   const copies = [...underWay].map(([question, count]) => `${question}${count}`);
   const key = `${copies.sort()};${waitsKey}`;
-  let it = known.get(key);
-  if (it === undefined) {
-    it = { id: known.size, underWay, waits, waitsId, after: new Map() };
-    known.set(key, it);
+  let item = known.get(key);
+  if (item === undefined) {
+    item = { id: known.size, underWay, waits, waitsId, after: new Map() };
+    known.set(key, item);
   }
-  return it;
+  return item;
 }
 
 /** Computed once for each network and each cause. */
 function after(from: Network, why: Step | MessageChange | string, compute: () => Network): Network {
-  let it = from.after.get(why);
-  if (it === undefined) {
-    it = compute();
-    from.after.set(why, it);
+  let next = from.after.get(why);
+  if (next === undefined) {
+    next = compute();
+    from.after.set(why, next);
   }
-  return it;
+  return next;
 }
 
-export const silence = network(new Map(), new Map());
+export const emptyNetwork = network(new Map(), new Map());
 
 /** Who asked waits no more, and asks what is new. */
 export function follow(from: Network, step: Step): Network {
@@ -64,10 +64,10 @@ export function follow(from: Network, step: Step): Network {
   return after(from, step, () => {
     const underWay = new Map(from.underWay);
     const waits = new Map(from.waits);
-    for (const it of step.unasked) waits.delete(it);
-    for (const it of step.asked) {
-      waits.set(it, "asked");
-      underWay.set(it, Math.min(mostCopies, (underWay.get(it) ?? 0) + 1));
+    for (const question of step.unasked) waits.delete(question);
+    for (const question of step.asked) {
+      waits.set(question, "asked");
+      underWay.set(question, Math.min(maxCopies, (underWay.get(question) ?? 0) + 1));
     }
     return network(underWay, waits);
   });
@@ -88,7 +88,7 @@ export const messageChanged = (from: Network, change: MessageChange): Network =>
   });
 
 /** What is on its way to a machine that has ended, and that nobody waits for, changes nothing any more. */
-export function forgetTheDeaf(from: Network, source: boolean, destination: boolean): Network {
+export function dropUndeliverable(from: Network, source: boolean, destination: boolean): Network {
   return after(from, `${source} ${destination}`, () => {
     const ended = { source, destination };
     const heard = [...from.underWay].filter(([it]) => !ended[addressee(it)] || from.waits.has(it));
@@ -108,7 +108,7 @@ export function withoutEffect(from: Network, questions: readonly Question[]): Ne
 }
 
 /** An answer as far as it decides what the asker does. */
-export function shortly(answer: Answer<unknown>): string {
+export function answerKey(answer: Answer<unknown>): string {
   if (answer.kind !== "done") return answer.kind;
   const { value } = answer;
   if (typeof value !== "object" || value === null) return String(value);

@@ -74,9 +74,11 @@ export class PackedWorld implements SearchWorld {
     this.#noMoves = this.#code.length;
     this.#code.append(0);
     if (world.merges.length > 31) throw new RangeError("a world has at most 31 merges");
-    this.#merges = world.merges.map((it) => compileMerge(it, this.#layout));
-    this.#rules = world.rules.map((it) =>
-      "reads" in it ? this.#compileRule(it) : { place: this.#layout.placeOf(it.by), set: it, compiled: [] },
+    this.#merges = world.merges.map((merge) => compileMerge(merge, this.#layout));
+    this.#rules = world.rules.map((rule) =>
+      "reads" in rule
+        ? this.#compileRule(rule)
+        : { place: this.#layout.placeOf(rule.by), set: rule, compiled: [] },
     );
     this.#always = { key: this.#keyOf(world.always.reads), verdicts: [] };
     this.first = new Int32Array(this.words);
@@ -88,7 +90,7 @@ export class PackedWorld implements SearchWorld {
   pack(values: readonly ValueOf[]): Int32Array {
     const state = new Int32Array(this.words);
     for (const { component, number } of values) write(state, 0, this.#layout.placeOf(component), number);
-    for (const it of this.#merges) applyMerge(it, state, 0);
+    for (const merge of this.#merges) applyMerge(merge, state, 0);
     return state;
   }
 
@@ -99,15 +101,15 @@ export class PackedWorld implements SearchWorld {
 
   successors(states: Int32Array, at: number, faults: boolean, into: Successors): void {
     this.#look(states, at);
-    for (const it of this.#rules) {
-      if ("rule" in it) {
-        if (faults || it.rule.faultsOnly !== true) this.#append(it, faults, into);
+    for (const item of this.#rules) {
+      if ("rule" in item) {
+        if (faults || item.rule.faultsOnly !== true) this.#append(item, faults, into);
       } else {
-        const number = read(states, at, it.place);
-        let rules = it.compiled[number];
+        const number = read(states, at, item.place);
+        let rules = item.compiled[number];
         if (rules === undefined) {
-          rules = it.set.rules(this.#readOf([it.set.by])).map((rule) => this.#compileRule(rule));
-          it.compiled[number] = rules;
+          rules = item.set.rules(this.#readOf([item.set.by])).map((rule) => this.#compileRule(rule));
+          item.compiled[number] = rules;
         }
         for (const rule of rules) this.#append(rule, faults, into);
       }
@@ -186,22 +188,22 @@ export class PackedWorld implements SearchWorld {
         ((from[fromAt + word] ?? 0) & (code[patch + 2 * word] ?? 0)) | (code[patch + 2 * word + 1] ?? 0);
     for (let i = 0; i < maps; i += 1) this.#map(code[move + 5 + i] ?? 0, to, toAt);
     for (let i = 0, rest = merges; rest !== 0; i += 1, rest >>>= 1) {
-      const it = this.#merges[i];
-      if ((rest & 1) === 1 && it !== undefined) applyMerge(it, to, toAt);
+      const compiledMerge = this.#merges[i];
+      if ((rest & 1) === 1 && compiledMerge !== undefined) applyMerge(compiledMerge, to, toAt);
     }
     return patch + 2 * words;
   }
 
   #map(id: number, states: Int32Array, at: number): void {
-    const it = this.#maps[id];
-    if (it === undefined) return;
-    const number = read(states, at, it.place);
+    const compiledMap = this.#maps[id];
+    if (compiledMap === undefined) return;
+    const number = read(states, at, compiledMap.place);
     let to = this.#mapped.get(id, number);
     if (to === -1) {
-      to = it.map(number);
+      to = compiledMap.map(number);
       this.#mapped.set(id, number, to);
     }
-    write(states, at, it.place, to);
+    write(states, at, compiledMap.place, to);
   }
 
   #numberOf(key: Key | null): number {
@@ -268,7 +270,7 @@ export class PackedWorld implements SearchWorld {
         );
       }
     }
-    const touched = new Set(changes.map((it) => it.component));
+    const touched = new Set(changes.map((change) => change.component));
     let merges = 0;
     for (const [i, { merge: it }] of this.#merges.entries()) {
       if (!touched.has(it.of) && !it.given.some(({ component }) => touched.has(component))) continue;

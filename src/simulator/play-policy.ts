@@ -3,18 +3,18 @@
 // two runs.
 
 import {
-  type Course,
+  addReport,
   describeForecast,
+  emptyHistory,
   forecast,
-  noCourse,
-  observe,
+  type StreamHistory,
 } from "../protocol/convergence/forecast.js";
 import { defaultLimits, type Limits, type Progress } from "../protocol/convergence/limits.js";
 import {
+  type AppliedRule,
   type ConvergencePolicy,
   dueMeasures,
   hasTaken,
-  type Taken,
   take,
 } from "../protocol/convergence/policy.js";
 import { checkConvergencePolicy } from "../protocol/convergence/validate.js";
@@ -34,7 +34,7 @@ export interface Played {
   /** `endless`: it was still sending memory when the play was ended. */
   readonly outcome: "arrived" | "postcopy" | "aborted" | "endless";
   /** How long the guest stood still for its memory, in ms; null when it did not move. */
-  readonly pauseMs: number | null;
+  readonly downtimeMs: number | null;
   readonly elapsedMs: number;
   readonly passes: number;
   readonly measures: readonly { readonly rule: number; readonly step: number; readonly atMs: number }[];
@@ -43,8 +43,8 @@ export interface Played {
 }
 
 /** QEMU looks at least this often whether what is left fits into the pause; sooner when all is sent. */
-const longestSliceMs = 50;
-const shortestSliceMs = 1;
+const maxSliceMs = 50;
+const minSliceMs = 1;
 const reportEveryMs = 100;
 /** QEMU's dirty rate is at least of so long. */
 const ratedMs = 1_000;
@@ -90,8 +90,8 @@ class Stream {
       if (this.remainingBytes <= fits) return true;
     }
     const { dirtyBytesPerSecond, hotBytes = this.#guest.memoryBytes } = this.#guest;
-    const restMs = (this.remainingBytes / this.bandwidth) * 1000;
-    const sliceMs = Math.max(shortestSliceMs, Math.min(longestSliceMs, Math.ceil(restMs)));
+    const remainingMs = (this.remainingBytes / this.bandwidth) * 1000;
+    const sliceMs = Math.max(minSliceMs, Math.min(maxSliceMs, Math.ceil(remainingMs)));
     const sent = Math.min((this.bandwidth * sliceMs) / 1000, this.remainingBytes);
     this.transferredBytes += sent;
     this.remainingBytes -= sent;
@@ -133,55 +133,55 @@ class Stream {
 }
 
 /**
- * Plays the policy until the guest has arrived, the migration is given up, or `mostMs` of simulated time are over.
+ * Plays the policy until the guest has arrived, the migration is given up, or `maxMs` of simulated time are over.
  * @throws RangeError when the policy cannot be.
  */
 export function playPolicy(
   policy: ConvergencePolicy,
   guest: GuestModel,
-  { mostMs = 600_000 }: { readonly mostMs?: number } = {},
+  { maxMs = 600_000 }: { readonly maxMs?: number } = {},
 ): Played {
   checkConvergencePolicy(policy);
   const stream = new Stream(guest);
   const story: string[] = [];
   const measures: { rule: number; step: number; atMs: number }[] = [];
-  let taken: readonly Taken[] = [];
-  let course: Course = noCourse;
+  let taken: readonly AppliedRule[] = [];
+  let history: StreamHistory = emptyHistory;
   const say = (what: string) => story.push(`${stream.elapsedMs} ms  ${what}`);
-  const ended = (outcome: Played["outcome"], pauseMs: number | null): Played => {
-    say(pauseMs === null ? outcome : `${outcome}, with a pause of ${Math.round(pauseMs)} ms`);
+  const ended = (outcome: Played["outcome"], downtimeMs: number | null): Played => {
+    say(downtimeMs === null ? outcome : `${outcome}, with a pause of ${Math.round(downtimeMs)} ms`);
     const { elapsedMs, pass } = stream;
-    return { outcome, pauseMs, elapsedMs, passes: pass, measures, story };
+    return { outcome, downtimeMs, elapsedMs, passes: pass, measures, story };
   };
   let reportMs = reportEveryMs;
-  while (stream.elapsedMs < mostMs) {
+  while (stream.elapsedMs < maxMs) {
     if (stream.goOn()) {
-      const restMs = (stream.remainingBytes / stream.bandwidth) * 1000;
+      const remainingMs = (stream.remainingBytes / stream.bandwidth) * 1000;
       const { suspendedMs, elapsedMs } = stream;
-      return ended("arrived", restMs + (suspendedMs === null ? 0 : elapsedMs - suspendedMs));
+      return ended("arrived", remainingMs + (suspendedMs === null ? 0 : elapsedMs - suspendedMs));
     }
     if (stream.elapsedMs < reportMs) continue;
     reportMs += reportEveryMs;
     const { pass } = stream;
-    const before = course.passes.at(-1)?.pass;
-    course = observe(course, stream.report());
+    const before = history.passes.at(-1)?.pass;
+    history = addReport(history, stream.report());
     if (pass !== before) {
       const guestRuns = !hasTaken(policy, taken, "suspend");
-      const says = describeForecast(forecast(course, stream.limits, { guestRuns }));
+      const says = describeForecast(forecast(history, stream.limits, { guestRuns }));
       say(`pass ${pass} has ${Math.ceil(stream.remainingBytes / 2 ** 20)} MiB to send; forecast: ${says}`);
     }
     for (;;) {
-      const [due] = dueMeasures(policy, course, taken, stream.limits);
+      const [due] = dueMeasures(policy, history, taken, stream.limits);
       if (due === undefined) break;
       const { rule, step, action, does, why } = due;
-      taken = take(taken, due, course);
+      taken = take(taken, due, history);
       measures.push({ rule, step, atMs: stream.elapsedMs });
       say(`rule ${rule} ${does}, because ${why}`);
       if (action.kind === "abort") return ended("aborted", null);
       if (action.kind === "postcopy") return ended("postcopy", 0);
       if (action.kind === "suspend") stream.suspendedMs ??= stream.elapsedMs;
       if (action.kind === "throttle") stream.throttle(action.percent);
-      if (action.kind === "relax") stream.limits = { ...stream.limits, ...action.limits };
+      if (action.kind === "relaxLimits") stream.limits = { ...stream.limits, ...action.limits };
     }
   }
   return ended("endless", null);

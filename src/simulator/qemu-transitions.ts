@@ -1,6 +1,6 @@
 // What the two QEMUs do by themselves, how they die, and what is heard of them.
 
-import type { Standing } from "./machine-model.js";
+import type { MachineState } from "./machine-model.js";
 import { Memo } from "./memo.js";
 import {
   breaks,
@@ -60,7 +60,7 @@ export class QemuMoves {
   }
 
   /** What the QEMUs have said, in its order. */
-  #heardBySource(source: Standing, qemuS: SimulatedSource): Move[] {
+  #heardBySource(source: MachineState, qemuS: SimulatedSource): Move[] {
     const [fact, ...facts] = qemuS.facts;
     if (fact === undefined || source.ended) return [];
     const steps = [this.#rules.source.send(source, fact)];
@@ -68,7 +68,7 @@ export class QemuMoves {
     return [{ name: `the source hears ${fact.type}`, fault: false, change }];
   }
 
-  #heardByDestination(destination: Standing, qemuD: SimulatedDestination): Move[] {
+  #heardByDestination(destination: MachineState, qemuD: SimulatedDestination): Move[] {
     const [fact, ...facts] = qemuD.facts;
     if (fact === undefined || destination.ended) return [];
     const steps = [this.#rules.destination.send(destination, fact)];
@@ -127,7 +127,7 @@ function sourceMoves(
     may("fails and leaves its guest stopped", true, { qemuS: givesUp(qemuS, "failed", false) });
   if (qemuS.migration === "cancelling") {
     may("has cancelled", false, ends("cancelled"));
-    if (qemuS.postcopyAsked && qemuS.cpu === "stopped")
+    if (qemuS.postcopyRequested && qemuS.cpu === "stopped")
       may("has cancelled and leaves its guest stopped", false, { qemuS: givesUp(qemuS, "cancelled", false) });
     if (qemuD.stream === "whole" && qemuS.cpu === "stopped")
       may("completes in spite of the cancel", false, { qemuS: completes(qemuS) });
@@ -146,7 +146,7 @@ function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Mov
     moves.push({ name: `the source's QEMU ${name}`, fault, change });
   const broken = { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) };
   const connected = qemuD.alive && qemuD.stream === "partly";
-  if (qemuS.migration === "active" && qemuS.postcopyAsked && qemuS.disks === "shared" && qemuD.alive)
+  if (qemuS.migration === "active" && qemuS.postcopyRequested && qemuS.disks === "shared" && qemuD.alive)
     may("pauses the guest and goes over to post-copy", false, { qemuS: goesToPostcopy(qemuS) });
   if (qemuS.migration === "toPostcopy") {
     if (qemuD.alive && qemuD.stream === "active")

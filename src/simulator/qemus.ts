@@ -36,7 +36,7 @@ interface SourceParts {
     | "cancelling"
     | Ended;
   /** It goes over to post-copy when it can. */
-  readonly postcopyAsked: boolean;
+  readonly postcopyRequested: boolean;
   /** `following`: every write is copied. `ended`: the copies are whole, and no longer follow. */
   readonly disks: "shared" | "alone" | "copying" | "following" | "ended" | "broken";
   /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
@@ -75,7 +75,7 @@ export const firstSource: SimulatedSource = sources.get({
   alive: true,
   cpu: "running",
   migration: "none",
-  postcopyAsked: false,
+  postcopyRequested: false,
   disks: "shared",
   stopUntold: false,
   suspended: false,
@@ -114,18 +114,32 @@ const someProgress = {
 const stopped = { type: "monitor.stopped" } as const;
 
 export const dies = {
-  source: (it: SimulatedSource): SimulatedSource =>
-    it.alive ? withSource(it, { alive: false, facts: [...it.facts, exited] }) : it,
-  destination: (it: SimulatedDestination): SimulatedDestination =>
-    it.alive ? withDestination(it, { alive: false, cpu: "stopped", facts: [...it.facts, exited] }) : it,
+  source: (simulatedSource: SimulatedSource): SimulatedSource =>
+    simulatedSource.alive
+      ? withSource(simulatedSource, { alive: false, facts: [...simulatedSource.facts, exited] })
+      : simulatedSource,
+  destination: (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+    simulatedDestination.alive
+      ? withDestination(simulatedDestination, {
+          alive: false,
+          cpu: "stopped",
+          facts: [...simulatedDestination.facts, exited],
+        })
+      : simulatedDestination,
 };
 
 /** What a restarted engine still hears of a QEMU: that it is dead. What it has said meanwhile is gone. */
 export const unheard = {
-  source: (it: SimulatedSource): SimulatedSource =>
-    withSource(it, { stopUntold: false, reported: 0, facts: it.alive ? [] : [exited] }),
-  destination: (it: SimulatedDestination): SimulatedDestination =>
-    withDestination(it, { facts: it.alive || it.stream === "none" ? [] : [exited] }),
+  source: (simulatedSource: SimulatedSource): SimulatedSource =>
+    withSource(simulatedSource, {
+      stopUntold: false,
+      reported: 0,
+      facts: simulatedSource.alive ? [] : [exited],
+    }),
+  destination: (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+    withDestination(simulatedDestination, {
+      facts: simulatedDestination.alive || simulatedDestination.stream === "none" ? [] : [exited],
+    }),
 };
 
 /**
@@ -133,64 +147,83 @@ export const unheard = {
  * are whole; a dead destination decides whether it can be prepared, and whether the source's QEMU completes.
  */
 export const onceDead = {
-  source: (it: SimulatedSource): SimulatedSource =>
-    it.alive
-      ? it
-      : withSource(firstSource, { alive: false, cpu: "stopped", disks: it.disks, facts: it.facts }),
-  destination: (it: SimulatedDestination): SimulatedDestination =>
-    it.alive || it.stream === "none" || it.stream === "whole" ? it : withDestination(it, { stream: "stale" }),
+  source: (simulatedSource: SimulatedSource): SimulatedSource =>
+    simulatedSource.alive
+      ? simulatedSource
+      : withSource(firstSource, {
+          alive: false,
+          cpu: "stopped",
+          disks: simulatedSource.disks,
+          facts: simulatedSource.facts,
+        }),
+  destination: (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+    simulatedDestination.alive ||
+    simulatedDestination.stream === "none" ||
+    simulatedDestination.stream === "whole"
+      ? simulatedDestination
+      : withDestination(simulatedDestination, { stream: "stale" }),
 };
 
-export const pauses = (it: SimulatedSource, then: "preSwitchover" | "device", told: boolean) =>
-  withSource(it, {
+export const pauses = (simulatedSource: SimulatedSource, then: "preSwitchover" | "device", told: boolean) =>
+  withSource(simulatedSource, {
     cpu: "stopped",
     migration: then,
-    stopUntold: !told && then === "device" && !it.suspended,
+    stopUntold: !told && then === "device" && !simulatedSource.suspended,
     facts: [
-      ...it.facts,
+      ...simulatedSource.facts,
       ...(told ? [stopped] : []),
       ...(then === "preSwitchover" ? [{ type: "monitor.preSwitchover" } as const] : []),
     ],
   });
 
 /** Memory has been sent for that long. */
-export const reports = (it: SimulatedSource, elapsedMs: number): SimulatedSource => {
-  const progress: Progress = { ...someProgress, elapsedMs, transferredBytes: it.reported + 1 };
-  const facts = [...it.facts, { type: "monitor.progressed", progress } as const];
-  return withSource(it, { reported: it.reported + 1, facts });
+export const reports = (simulatedSource: SimulatedSource, elapsedMs: number): SimulatedSource => {
+  const progress: Progress = { ...someProgress, elapsedMs, transferredBytes: simulatedSource.reported + 1 };
+  const facts = [...simulatedSource.facts, { type: "monitor.progressed", progress } as const];
+  return withSource(simulatedSource, { reported: simulatedSource.reported + 1, facts });
 };
 
-export const tellsStop = (it: SimulatedSource): SimulatedSource =>
-  it.stopUntold ? withSource(it, { stopUntold: false, facts: [...it.facts, stopped] }) : it;
+export const tellsStop = (simulatedSource: SimulatedSource): SimulatedSource =>
+  simulatedSource.stopUntold
+    ? withSource(simulatedSource, { stopUntold: false, facts: [...simulatedSource.facts, stopped] })
+    : simulatedSource;
 
-export const completes = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, {
+export const completes = (simulatedSource: SimulatedSource): SimulatedSource =>
+  withSource(simulatedSource, {
     migration: "completed",
     stopUntold: false,
-    facts: [...it.facts, { type: "monitor.completed" }],
+    facts: [...simulatedSource.facts, { type: "monitor.completed" }],
   });
 
 /** What was said last, and is not heard yet, is not said again. */
 export const told = <Fact extends { readonly type: string }>(facts: readonly Fact[], fact: Fact) =>
   facts.at(-1)?.type === fact.type ? facts : [...facts, fact];
 
-export const follows = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, { disks: "following", facts: told(it.facts, { type: "monitor.mirrored" }) });
+export const follows = (simulatedSource: SimulatedSource): SimulatedSource =>
+  withSource(simulatedSource, {
+    disks: "following",
+    facts: told(simulatedSource.facts, { type: "monitor.mirrored" }),
+  });
 
-export const losesCopy = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, {
+export const losesCopy = (simulatedSource: SimulatedSource): SimulatedSource =>
+  withSource(simulatedSource, {
     disks: "broken",
-    facts: [...it.facts, { type: "monitor.mirrorFailed", cause: cause("the connection broke") }],
+    facts: [...simulatedSource.facts, { type: "monitor.mirrorFailed", cause: cause("the connection broke") }],
   });
 /** Whether QEMU's guest, stopped for the switchover, goes on by itself when the migration does not complete. */
-export const goesOn = (it: SimulatedSource): boolean => it.cpu === "stopped" && !it.suspended;
+export const goesOn = (simulatedSource: SimulatedSource): boolean =>
+  simulatedSource.cpu === "stopped" && !simulatedSource.suspended;
 
 /** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
-export function givesUp(it: SimulatedSource, how: "failed" | "cancelled", resumes = true): SimulatedSource {
-  const resumed = resumes && goesOn(it);
-  const told = resumed ? tellsStop(it).facts : it.facts;
-  return withSource(it, {
-    cpu: resumed ? "running" : it.cpu,
+export function givesUp(
+  simulatedSource: SimulatedSource,
+  how: "failed" | "cancelled",
+  resumes = true,
+): SimulatedSource {
+  const resumed = resumes && goesOn(simulatedSource);
+  const told = resumed ? tellsStop(simulatedSource).facts : simulatedSource.facts;
+  return withSource(simulatedSource, {
+    cpu: resumed ? "running" : simulatedSource.cpu,
     migration: how,
     stopUntold: false,
     facts: [
@@ -204,8 +237,10 @@ export function givesUp(it: SimulatedSource, how: "failed" | "cancelled", resume
 }
 
 /** The source's guest runs again: a destination that has it, whole or in post-copy, has it no longer. */
-export const goesStale = (it: SimulatedDestination): SimulatedDestination =>
-  it.stream === "whole" || isPartly(it) ? withDestination(it, { stream: "stale" }) : it;
+export const goesStale = (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+  simulatedDestination.stream === "whole" || isPartly(simulatedDestination)
+    ? withDestination(simulatedDestination, { stream: "stale" })
+    : simulatedDestination;
 
 /** In post-copy: its devices are loaded, and the guest can run. */
 export const isPartly = ({ stream }: SimulatedDestination): boolean => stream.startsWith("partly");
@@ -213,22 +248,36 @@ export const isPartly = ({ stream }: SimulatedDestination): boolean => stream.st
 const postcopy = { type: "monitor.postcopy" } as const;
 const postcopyPaused = { type: "monitor.postcopyPaused" } as const;
 
-export const goesToPostcopy = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, { cpu: "stopped", migration: "toPostcopy", stopUntold: true });
+export const goesToPostcopy = (simulatedSource: SimulatedSource): SimulatedSource =>
+  withSource(simulatedSource, { cpu: "stopped", migration: "toPostcopy", stopUntold: true });
 
 /** At the source: it cannot fail any more. */
-export const isInPostcopy = (it: SimulatedSource): SimulatedSource =>
-  withSource(it, { migration: "postcopy", stopUntold: false, facts: told(it.facts, postcopy) });
+export const isInPostcopy = (simulatedSource: SimulatedSource): SimulatedSource =>
+  withSource(simulatedSource, {
+    migration: "postcopy",
+    stopUntold: false,
+    facts: told(simulatedSource.facts, postcopy),
+  });
 
 /** At the destination: the guest can be run. */
-export const hasDevices = (it: SimulatedDestination): SimulatedDestination =>
-  withDestination(it, { stream: "partly", facts: told(it.facts, postcopy) });
+export const hasDevices = (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+  withDestination(simulatedDestination, {
+    stream: "partly",
+    facts: told(simulatedDestination.facts, postcopy),
+  });
 
 export const breaks = {
-  source: (it: SimulatedSource): SimulatedSource =>
-    withSource(it, { migration: "broken", stopUntold: false, facts: told(it.facts, postcopyPaused) }),
-  destination: (it: SimulatedDestination): SimulatedDestination =>
-    it.alive && it.stream === "partly"
-      ? withDestination(it, { stream: "partlyBroken", facts: told(it.facts, postcopyPaused) })
-      : it,
+  source: (simulatedSource: SimulatedSource): SimulatedSource =>
+    withSource(simulatedSource, {
+      migration: "broken",
+      stopUntold: false,
+      facts: told(simulatedSource.facts, postcopyPaused),
+    }),
+  destination: (simulatedDestination: SimulatedDestination): SimulatedDestination =>
+    simulatedDestination.alive && simulatedDestination.stream === "partly"
+      ? withDestination(simulatedDestination, {
+          stream: "partlyBroken",
+          facts: told(simulatedDestination.facts, postcopyPaused),
+        })
+      : simulatedDestination,
 };

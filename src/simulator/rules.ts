@@ -8,7 +8,7 @@ export interface Move {
   /** Costs one of the world's faults. */
   readonly fault: boolean;
   /** They wait for everything else when the world plays fair; nothing may depend on a person. */
-  readonly rare?: "timer" | "person";
+  readonly rare?: "timer" | "operator";
   readonly change: Change;
   /** What the move itself does wrong, whatever comes of it. */
   readonly harm?: string | undefined;

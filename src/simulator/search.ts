@@ -21,16 +21,23 @@ export function search({ faults, mostStates = Infinity, reduced = true, ...optio
   const moves = movesOf(options);
   const packed = new MigrationWorld(moves, beginning(moves, options), { reduced });
   const { broken, ...found } = explore(packed.world, { faults, maxStates: mostStates });
-  if (broken !== undefined) throw retell(broken, packed, new World(faults, options));
+  if (broken !== undefined) throw reconstruct(broken, packed, new World(faults, options));
   return found;
 }
 
 /** Plays the trace once more in the world that has a story. */
-function retell({ guarantee, moves }: BrokenTrace, packed: MigrationWorld, world: World): BrokenGuarantee {
+function reconstruct(
+  { guarantee, moves }: BrokenTrace,
+  packed: MigrationWorld,
+  world: World,
+): BrokenGuarantee {
   for (const { name, to } of moves) {
     const move = world
       .moves()
-      .find((it) => it.name === name && equal(packed.pack(changed(world.state, it.change)), to));
+      .find(
+        (candidate) =>
+          candidate.name === name && equal(packed.pack(changed(world.state, candidate.change)), to),
+      );
     if (move === undefined)
       throw new Error(`the world has no move "${name}": the trace does not fit the world`);
     world.take(move);

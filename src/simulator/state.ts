@@ -2,17 +2,17 @@
 
 import { topState } from "../machines/shared/state-name.js";
 import type { Outside } from "./effect-model.js";
-import type { Standing, Step } from "./machine-model.js";
-import { follow, forgetTheDeaf, type MessageChange, messageChanged, type Network } from "./network.js";
+import type { MachineState, Step } from "./machine-model.js";
+import { dropUndeliverable, follow, type MessageChange, messageChanged, type Network } from "./network.js";
 import { type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
 
 /** Equal parts: the same can happen from here on, with as many faults left. */
 export class State implements Outside {
   constructor(
-    readonly source: Standing,
+    readonly source: MachineState,
     /** Null before Prepare has arrived. */
-    readonly destination: Standing | null,
-    readonly coordinator: Standing,
+    readonly destination: MachineState | null,
+    readonly coordinator: MachineState,
     readonly qemuS: SimulatedSource,
     readonly qemuD: SimulatedDestination,
     readonly fence: Outside["fence"],
@@ -52,7 +52,7 @@ export function changed(state: State, change: Change): State {
   if (source.ended || destination?.ended === true) {
     if (source.ended && qemuS.facts.length > 0) qemuS = withSource(qemuS, { facts: [] });
     if (destination?.ended && qemuD.facts.length > 0) qemuD = withDestination(qemuD, { facts: [] });
-    network = forgetTheDeaf(network, source.ended, destination?.ended === true);
+    network = dropUndeliverable(network, source.ended, destination?.ended === true);
   }
   return new State(
     source,
@@ -91,9 +91,10 @@ export function brokenAt(state: State): string | undefined {
 export function brokenInTheEnd(state: State): string | undefined {
   const { source, destination, coordinator, coordinatorDied, qemuDied, qemuS, qemuD } = state;
   const open = [source, destination, coordinatorDied ? null : coordinator].filter(
-    (it) => it?.ended === false,
+    (standing) => standing?.ended === false,
   );
-  if (open.length > 0) return `G5: still waiting: ${open.map((it) => `${it?.side} ${it?.state}`).join(", ")}`;
+  if (open.length > 0)
+    return `G5: still waiting: ${open.map((standing) => `${standing?.side} ${standing?.state}`).join(", ")}`;
   if (runners(state) !== 1 && !qemuDied) return `G2: ${runners(state)} copies run in the end`;
   if (qemuD.alive && !destinationRuns(state)) return "G6: a paused copy is left at the destination";
   // What QEMU cannot run any more is told, and left to a person.

@@ -3,7 +3,7 @@
 
 import type { AnyMachineSnapshot, EventObject } from "xstate";
 import type { OpenedRecord } from "../effects/ports.js";
-import { remembered } from "../effects/recorder.js";
+import { persistedKeys } from "../effects/recorder.js";
 import type { Observation } from "../effects/trace.js";
 import { defaultLimits } from "../protocol/convergence/limits.js";
 import { defaultDeadlines } from "../protocol/deadlines.js";
@@ -11,9 +11,9 @@ import type { EffectName, QuestionName, Side } from "../protocol/steps.js";
 import { defaultPolicy } from "../protocol/unreachable-policy.js";
 import type { Counterexample } from "./counterexample.js";
 import { describedAs, identity } from "./effect-model.js";
-import type { Standing, Step } from "./machine-model.js";
+import type { MachineState, Step } from "./machine-model.js";
 import { replyTo } from "./messages.js";
-import { shortly } from "./network.js";
+import { answerKey } from "./network.js";
 import { questionsOf } from "./question.js";
 import type { Move } from "./rules.js";
 import { BrokenGuarantee, movesOf, World, type WorldOptions } from "./world.js";
@@ -56,7 +56,7 @@ export class ToldWorld {
   } {
     const told = new ToldWorld(faults, world);
     for (const name of moves) {
-      const move = told.moves().find((it) => it.name === name);
+      const move = told.moves().find((candidate) => candidate.name === name);
       if (move === undefined) return { told, missing: name };
       told.take(move);
     }
@@ -72,7 +72,8 @@ export class ToldWorld {
     this.#atMs += 1;
     const { name: says, fault } = move;
     const side =
-      (["source", "destination", "coordinator"] as const).find((it) => says.includes(it)) ?? "coordinator";
+      (["source", "destination", "coordinator"] as const).find((candidate) => says.includes(candidate)) ??
+      "coordinator";
     this.#tell({ kind: "move", ...this.#of(side), fault, says });
     for (const step of move.change.steps ?? []) this.#enter(before[step.to.side], step);
     try {
@@ -89,7 +90,7 @@ export class ToldWorld {
     this.entries.push(entry);
   }
 
-  #enter(before: Standing | null, step: Step): void {
+  #enter(before: MachineState | null, step: Step): void {
     const { to, event, answered } = step;
     const { side } = to;
     const known = before === null ? null : (this.#snapshots[side] ?? null);
@@ -108,11 +109,14 @@ export class ToldWorld {
     const told = event === null ? undefined : known?.context;
     const name = event?.type ?? (before === null ? "opened" : "engine.restarted");
     this.#tell({
-      ...{ kind: "state", ...this.#of(side), state: to.state, event: name },
+      kind: "state",
+      ...this.#of(side),
+      state: to.state,
+      event: name,
       because: failures.slice(told?.failures?.length ?? 0),
       undone: undone.slice(told?.undone?.length ?? 0),
       learned: Object.fromEntries(
-        remembered[side].filter((it) => context[it] !== told?.[it]).map((it) => [it, context[it]]),
+        persistedKeys[side].filter((key) => context[key] !== told?.[key]).map((key) => [key, context[key]]),
       ),
     });
     for (const effect of to.effects.keys())
@@ -126,7 +130,7 @@ export class ToldWorld {
     const [question] = questionsOf(answered === undefined ? [] : [answered.effect]);
     if (event === null || question === undefined || !source) return step;
     const output = replyTo(question, { source, destination: destination ?? undefined });
-    return output === undefined || shortly(output) !== answered?.answer
+    return output === undefined || answerKey(output) !== answered?.answer
       ? step
       : { ...step, event: { ...event, output } as EventObject };
   }
@@ -142,8 +146,12 @@ export class ToldWorld {
     const call = this.#calls.get(`${side} ${effect}`) ?? 0;
     const answer = says === "failed" || says === "unknown" || says === "given up" ? says : "done";
     this.#tell({
-      ...{ kind: "answer", ...this.#of(side), call, place: effect as EffectName | QuestionName },
-      ...{ answer, says },
+      kind: "answer",
+      ...this.#of(side),
+      call,
+      place: effect as EffectName | QuestionName,
+      answer,
+      says,
     });
   }
 

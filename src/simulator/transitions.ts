@@ -3,7 +3,7 @@
 
 import { Crashes } from "./crashes.js";
 import { Outcomes } from "./effect-outcomes.js";
-import type { Standing } from "./machine-model.js";
+import type { MachineState } from "./machine-model.js";
 import { Memo } from "./memo.js";
 import { Messages } from "./messages.js";
 import { QemuMoves } from "./qemu-transitions.js";
@@ -38,7 +38,7 @@ export class Moves {
     return moves;
   }
 
-  #add(moves: Move[], state: State, node: Standing): void {
+  #add(moves: Move[], state: State, node: MachineState): void {
     if (node.ended) return;
     moves.push(...this.outcomes.from(state, node), ...this.messages.answers(state, node));
   }
@@ -47,8 +47,8 @@ export class Moves {
     if (!this.rules.postcopy) return [];
     return this.#postcopies.get(source.id, 0, () => {
       if (!source.state.includes("postcopy.unasked")) return [];
-      const steps = [this.rules.source.send(source, { type: "person.postcopyAsked" })];
-      return [{ name: "a person asks for post-copy", fault: false, rare: "person", change: { steps } }];
+      const steps = [this.rules.source.send(source, { type: "operator.postcopyRequested" })];
+      return [{ name: "a person asks for post-copy", fault: false, rare: "operator", change: { steps } }];
     });
   }
 
@@ -56,9 +56,9 @@ export class Moves {
     if (coordinatorDied || abortsLeft === 0) return [];
     return this.#persons.get(coordinator.id, abortsLeft, () => {
       if (coordinator.ended) return [];
-      const step = this.rules.coordinator.send(coordinator, { type: "person.aborted" });
+      const step = this.rules.coordinator.send(coordinator, { type: "operator.aborted" });
       const change = { steps: [step], abortsLeft: abortsLeft - 1 };
-      return [{ name: "a person aborts", fault: false, rare: "person", change }];
+      return [{ name: "a person aborts", fault: false, rare: "operator", change }];
     });
   }
 }

@@ -11,7 +11,7 @@ import { defaultPolicy, type Policy } from "../protocol/unreachable-policy.js";
 import type { Counterexample } from "./counterexample.js";
 import { describedAs, identity } from "./effect-model.js";
 import { Species } from "./machine-model.js";
-import { silence } from "./network.js";
+import { emptyNetwork } from "./network.js";
 import { firstDestination, firstSource, withSource } from "./qemus.js";
 import type { Move } from "./rules.js";
 import { brokenAt, brokenInTheEnd, changed, State } from "./state.js";
@@ -82,7 +82,7 @@ export function beginning(
     storage ? withSource(firstSource, { disks: "alone" }) : firstSource,
     firstDestination,
     fence,
-    silence,
+    emptyNetwork,
     aborts,
     false,
     false,
@@ -109,7 +109,7 @@ export class World {
   /** What can happen now. */
   moves(): Move[] {
     const all = this.#moves.from(this.state);
-    return this.faultsLeft > 0 ? all : all.filter((it) => !it.fault);
+    return this.faultsLeft > 0 ? all : all.filter((move) => !move.fault);
   }
 
   /** @throws BrokenGuarantee when one does not hold then. */
@@ -148,11 +148,11 @@ export class World {
   settleDown(): void {
     const fired = new Map<string, number>();
     for (let turn = 0; turn < 1000; turn += 1) {
-      const fair = this.#moves.from(this.state).filter((it) => !it.fault && it.rare !== "person");
+      const fair = this.#moves.from(this.state).filter((step) => !step.fault && step.rare !== "operator");
       // No timer waits for ever while others fire.
-      const turns = (it: Move) => fired.get(it.name) ?? 0;
+      const turns = (step: Move) => fired.get(step.name) ?? 0;
       const move =
-        fair.find((it) => it.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
+        fair.find((step) => step.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
       if (move === undefined) break;
       if (move.rare !== undefined) fired.set(move.name, turns(move) + 1);
       this.take(move);

@@ -13,7 +13,7 @@ export interface Log {
   readonly observe: Observe;
   /** What is no migration's: a sentence for a person. */
   say(sentence: string): void;
-  complain(sentence: string): void;
+  warn(sentence: string): void;
 }
 
 /** `level` as pino's; states inside of others are told at `debug`. Default: to stdout. */
@@ -26,42 +26,42 @@ export function createLog(level: string, to?: DestinationStream): Log {
   const known = new Map<string, { readonly domain: string; top: string }>();
   return {
     say: (sentence) => logger.info(sentence),
-    complain: (sentence) => logger.warn(sentence),
-    observe: (it) => {
-      const { migrationId, side } = it;
+    warn: (sentence) => logger.warn(sentence),
+    observe: (seen) => {
+      const { migrationId, side } = seen;
       const key = `${side} ${migrationId}`;
-      if (it.kind === "opened") known.set(key, { domain: it.input.identity.name, top: "" });
-      if (it.kind === "woken") known.set(key, { domain: it.identity.name, top: "" });
+      if (seen.kind === "opened") known.set(key, { domain: seen.input.identity.name, top: "" });
+      if (seen.kind === "woken") known.set(key, { domain: seen.identity.name, top: "" });
       const now = known.get(key) ?? { domain: undefined, top: "" };
       const about = { migrationId, trace_id: traceIdOf(migrationId), domain: now.domain, side };
-      switch (it.kind) {
+      switch (seen.kind) {
         case "opened":
           logger.info(about, `the ${side} begins`);
           break;
         case "state": {
-          const top = topState(it.state);
+          const top = topState(seen.state);
           const isInner = now.top === top;
           now.top = top;
           if (isFinal(side, top)) known.delete(key);
-          const line = { ...about, state: it.state, event: it.event };
-          if (isInner) logger.debug(line, `the ${side} is ${it.state}`);
-          else logger.info(line, `the ${side} is ${it.state}`);
-          for (const failure of it.because) logger.warn({ ...about, failure }, describeFailure(failure));
-          for (const undone of it.undone) logger.info({ ...about, undone }, `undone: ${undone}`);
+          const line = { ...about, state: seen.state, event: seen.event };
+          if (isInner) logger.debug(line, `the ${side} is ${seen.state}`);
+          else logger.info(line, `the ${side} is ${seen.state}`);
+          for (const failure of seen.because) logger.warn({ ...about, failure }, describeFailure(failure));
+          for (const undone of seen.undone) logger.info({ ...about, undone }, `undone: ${undone}`);
           break;
         }
         case "woken":
           logger.info(about, `the ${side} is taken up again`);
           break;
         case "aside":
-          logger.info({ ...about, aside: it.aside }, `aside: ${it.aside.type}`);
+          logger.info({ ...about, aside: seen.aside }, `aside: ${seen.aside.type}`);
           break;
         case "tombstone":
           logger.warn(about, "asked about a migration that had not come here: refused for good");
           break;
         case "answer":
-          if (it.answer === "unknown")
-            logger.warn({ ...about, call: it.place }, `${it.place} has not been answered: ${it.says}`);
+          if (seen.answer === "unknown")
+            logger.warn({ ...about, call: seen.place }, `${seen.place} has not been answered: ${seen.says}`);
           break;
         case "call":
         case "line":

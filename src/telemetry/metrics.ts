@@ -27,12 +27,16 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
   new Gauge({
-    ...{ name: "switchover_build_info", help: "1, with the version as a label.", registers },
+    name: "switchover_build_info",
+    help: "1, with the version as a label.",
+    registers,
     labelNames: ["version"],
   }).set({ version }, 1);
   if (domains !== undefined)
     new Gauge({
-      ...{ name: "switchover_domains", help: "Domains of this host, by state.", registers },
+      name: "switchover_domains",
+      help: "Domains of this host, by state.",
+      registers,
       labelNames: ["state"],
       collect() {
         this.reset();
@@ -40,41 +44,41 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
       },
     });
   const begun = new Counter({
-    ...{ name: "switchover_migrations_begun_total", help: "Migrations that have begun, by side.", registers },
+    name: "switchover_migrations_begun_total",
+    help: "Migrations that have begun, by side.",
+    registers,
     labelNames: ["side"],
   });
   const ended = new Counter({
-    ...{
-      name: "switchover_migrations_ended_total",
-      help: "Migrations that have ended, by side and how.",
-      registers,
-    },
+    name: "switchover_migrations_ended_total",
+    help: "Migrations that have ended, by side and how.",
+    registers,
     labelNames: ["side", "outcome"],
   });
   const underWay = new Gauge({
-    ...{ name: "switchover_migrations_in_progress", help: "Migrations under way, by side.", registers },
+    name: "switchover_migrations_in_progress",
+    help: "Migrations under way, by side.",
+    registers,
     labelNames: ["side"],
   });
   const lasted = new Histogram({
-    ...{
-      name: "switchover_migration_duration_seconds",
-      help: "From a side's beginning to its end.",
-      registers,
-    },
+    name: "switchover_migration_duration_seconds",
+    help: "From a side's beginning to its end.",
+    registers,
     labelNames: ["side", "outcome"],
     buckets: migrationSeconds,
   });
   const called = new Histogram({
     name: "switchover_call_duration_seconds",
     help: "Effects on QEMU, and questions between the parties, until they were answered.",
-    ...{ labelNames: ["side", "call", "answer"], buckets: callSeconds, registers },
+    labelNames: ["side", "call", "answer"],
+    buckets: callSeconds,
+    registers,
   });
   const failures = new Counter({
-    ...{
-      name: "switchover_failures_total",
-      help: "Failures that were told, by what failed and where.",
-      registers,
-    },
+    name: "switchover_failures_total",
+    help: "Failures that were told, by what failed and where.",
+    registers,
     labelNames: ["code", "step", "side"],
   });
   const perDomain = (name: string, help: string) =>
@@ -109,37 +113,38 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
     before.add(known);
     failures.inc({ code, step, side });
   };
-  const seen = (it: Observation) => {
-    const { side } = it;
-    const key = `${side} ${it.migrationId}`;
+  const seen = (observation: Observation) => {
+    const { side } = observation;
+    const key = `${side} ${observation.migrationId}`;
     const known = open.get(key);
-    switch (it.kind) {
+    switch (observation.kind) {
       case "opened":
         begun.inc({ side });
         underWay.inc({ side });
-        open.set(key, { atMs: it.atMs, name: it.input.identity.name, calls: new Map() });
+        open.set(key, { atMs: observation.atMs, name: observation.input.identity.name, calls: new Map() });
         break;
       case "woken":
         underWay.inc({ side });
-        open.set(key, { atMs: null, name: it.identity.name, calls: new Map() });
+        open.set(key, { atMs: null, name: observation.identity.name, calls: new Map() });
         break;
       case "state": {
-        for (const failure of it.because) tell(it.migrationId, failure);
-        const outcome = outcomes.of(it);
+        for (const failure of observation.because) tell(observation.migrationId, failure);
+        const outcome = outcomes.of(observation);
         if (known === undefined || outcome === null) return;
         open.delete(key);
-        if (!sides.some((other) => open.has(`${other} ${it.migrationId}`))) told.delete(it.migrationId);
+        if (!sides.some((other) => open.has(`${other} ${observation.migrationId}`)))
+          told.delete(observation.migrationId);
         underWay.dec({ side });
         ended.inc({ side, outcome });
-        if (known.atMs !== null) lasted.observe({ side, outcome }, (it.atMs - known.atMs) / 1000);
+        if (known.atMs !== null) lasted.observe({ side, outcome }, (observation.atMs - known.atMs) / 1000);
         if (side === "source") for (const gauge of ofDomains) gauge.remove({ domain: known.name });
         break;
       }
       case "call":
-        known?.calls.set(it.call, it.atMs);
+        known?.calls.set(observation.call, observation.atMs);
         break;
       case "answer": {
-        const { call, place, answer, atMs } = it;
+        const { call, place, answer, atMs } = observation;
         const sinceMs = known?.calls.get(call);
         if (sinceMs === undefined) return;
         known?.calls.delete(call);
@@ -148,7 +153,7 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
       }
       case "progress": {
         if (known === undefined) return;
-        const { progress } = it;
+        const { progress } = observation;
         const domain = { domain: known.name };
         remaining.set(domain, progress.remainingBytes);
         transferred.set(domain, progress.transferredBytes);

@@ -3,10 +3,10 @@
 import type { StateRecord } from "../effects/ports.js";
 import { topState } from "../machines/shared/state-name.js";
 import { isFinal } from "../machines/shared/states.js";
-import { type Failure, inTellingOrder } from "../protocol/failure.js";
-import { type DestinationOutcome, judge, type SourceOutcome } from "../protocol/outcomes.js";
+import { byRootCause, type Failure } from "../protocol/failure.js";
+import { type DestinationOutcome, deriveOutcome, type SourceOutcome } from "../protocol/outcomes.js";
 
-interface Heard {
+interface SideReports {
   source: SourceOutcome | null;
   destination: DestinationOutcome | null;
   failures: Failure[];
@@ -16,7 +16,7 @@ interface Heard {
 export const isGood = (outcome: string): boolean => ["left", "arrived", "aborted"].includes(outcome);
 
 export class Outcomes {
-  readonly #heard = new Map<string, Heard>();
+  readonly #heard = new Map<string, SideReports>();
 
   /** To be told each state of each side; null until the side has ended. */
   of({ side, migrationId, state, learned, because }: StateRecord): string | null {
@@ -29,6 +29,6 @@ export class Outcomes {
     heard.failures.push(...because);
     if (!ended) return null;
     this.#heard.delete(migrationId);
-    return judge({ ...heard, failures: inTellingOrder(heard.failures) });
+    return deriveOutcome({ ...heard, failures: byRootCause(heard.failures) });
   }
 }

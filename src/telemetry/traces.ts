@@ -31,7 +31,10 @@ function rootOf(migrationId: string): Context {
   const traceId = traceIdOf(migrationId);
   const spanId = createHash("sha256").update(traceId).digest("hex").slice(0, 16);
   return trace.setSpanContext(ROOT_CONTEXT, {
-    ...{ traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true },
+    traceId,
+    spanId,
+    traceFlags: TraceFlags.SAMPLED,
+    isRemote: true,
   });
 }
 
@@ -48,7 +51,9 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
   const outcomes = new Outcomes();
   const begin = ({ side, migrationId, atMs }: Observation, name: string): Open => {
     const attributes = {
-      ...{ "switchover.migration.id": migrationId, "switchover.side": side, "switchover.domain": name },
+      "switchover.migration.id": migrationId,
+      "switchover.side": side,
+      "switchover.domain": name,
     };
     const root = rootOf(migrationId);
     const span = tracer.startSpan(`migration ${side}`, { startTime: atMs, attributes }, root);
@@ -61,27 +66,27 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
       span.setStatus({ code: SpanStatusCode.ERROR, message: failed ?? `the ${side} has ended ${outcome}` });
     span.end(atMs);
   };
-  return (it) => {
-    const { side, migrationId, atMs } = it;
+  return (seen) => {
+    const { side, migrationId, atMs } = seen;
     const key = `${side} ${migrationId}`;
     const known = open.get(key);
-    switch (it.kind) {
+    switch (seen.kind) {
       case "opened":
-        open.set(key, begin(it, it.input.identity.name));
+        open.set(key, begin(seen, seen.input.identity.name));
         break;
       case "woken":
-        open.set(key, begin(it, it.identity.name));
+        open.set(key, begin(seen, seen.identity.name));
         break;
       case "state": {
         if (known === undefined) return;
         const now = known;
-        now.span.addEvent(it.state, { "switchover.event": it.event }, atMs);
-        for (const failure of it.because) {
+        now.span.addEvent(seen.state, { "switchover.event": seen.event }, atMs);
+        for (const failure of seen.because) {
           // What a person wanted is no error.
           if (failure.code !== "aborted") now.failed ??= describeFailure(failure);
           now.span.recordException({ name: failure.code, message: describeFailure(failure) }, atMs);
         }
-        const outcome = outcomes.of(it);
+        const outcome = outcomes.of(seen);
         if (outcome === null) return;
         open.delete(key);
         end(side, now, outcome, atMs);
@@ -89,7 +94,7 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
       }
       case "call": {
         if (known === undefined) return;
-        const { place, call } = it;
+        const { place, call } = seen;
         const isQuestion = place in questions || (place in effects && asksAPeer.includes(place));
         const span = tracer.startSpan(
           place,
@@ -104,17 +109,17 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
         break;
       }
       case "answer": {
-        const span = known?.calls.get(it.call);
+        const span = known?.calls.get(seen.call);
         if (span === undefined) return;
-        known?.calls.delete(it.call);
-        span.setAttribute("switchover.answer", it.answer);
-        if (it.answer === "failed" || it.answer === "unknown")
-          span.setStatus({ code: SpanStatusCode.ERROR, message: it.says });
+        known?.calls.delete(seen.call);
+        span.setAttribute("switchover.answer", seen.answer);
+        if (seen.answer === "failed" || seen.answer === "unknown")
+          span.setStatus({ code: SpanStatusCode.ERROR, message: seen.says });
         span.end(atMs);
         break;
       }
       case "aside":
-        known?.span.addEvent(`aside: ${it.aside.type}`, {}, atMs);
+        known?.span.addEvent(`aside: ${seen.aside.type}`, {}, atMs);
         break;
       case "line":
       case "progress":
@@ -125,7 +130,14 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
 }
 
 /** Effects of the source that are questions to the destination. */
-const asksAPeer: readonly string[] = ["settle", "yield", "announce", "takeBack", "handOver", "reconnect"];
+const asksAPeer: readonly string[] = [
+  "settle",
+  "concede",
+  "announcePostcopy",
+  "retractPostcopy",
+  "handOver",
+  "reconnect",
+];
 
 const stepOf = (place: string): string =>
   place in questions

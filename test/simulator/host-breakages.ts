@@ -47,11 +47,13 @@ export const breakages: Readonly<Record<string, Breakage>> = {
     "a concession answers for the away record that it was asked about",
   ),
   "an away record that could not be written is forgotten when the guest may come back": {
-    ...{ migrations: 2, faults: 2 },
+    migrations: 2,
+    faults: 2,
     ...without("what was away stays away while something is recorded over it"),
   },
   "the Confirm of an earlier migration is obeyed": {
-    ...{ migrations: 3, faults: 0 },
+    migrations: 3,
+    faults: 0,
     ...without("a message is matched by the migration's id"),
   },
   "Confirm without a receipt ends the source's copy": rules({ confirmCounts: () => true }),

@@ -27,7 +27,7 @@ const told = (name: string, harm: string | undefined, to: Int32Array) => `${name
 
 /** Numbers that look random, and are the same in each run. */
 function* numbers(seed: number): Generator<number, never> {
-  for (let it = seed; ; yield it >>> 8) it = (Math.imul(it, 1_664_525) + 1_013_904_223) >>> 0;
+  for (let state = seed; ; yield state >>> 8) state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
 }
 
 describe.each([true, false])("with states of the same future as one: %s", (reduced) => {
@@ -70,7 +70,7 @@ function expectSameMoves(packed: MigrationWorld, moves: Moves, state: State): vo
     .from(state)
     .map(({ name, harm, change }) => told(name, harm, packed.pack(changed(state, change))));
   // A move that leads back to the state is no loss.
-  const effective = (them: string[]) => new Set(them.filter((it) => !it.endsWith(`: ${from}`)));
+  const effective = (them: string[]) => new Set(them.filter((text) => !text.endsWith(`: ${from}`)));
   expect(effective(seen)).toEqual(effective(played));
 }
 

@@ -9,7 +9,7 @@ export function play(faults: number, picks: readonly number[], options: WorldOpt
   for (const pick of picks) {
     // Most picks go on as if all were well: a walk of faults alone would never get far.
     const all = world.moves();
-    const calm = all.filter((it) => !it.fault && it.rare === undefined);
+    const calm = all.filter((step) => !step.fault && step.rare === undefined);
     const moves = pick % 10 === 0 || calm.length === 0 ? all : calm;
     const move = moves[Math.floor(pick / 10) % Math.max(1, moves.length)];
     if (move === undefined) break;
@@ -22,7 +22,7 @@ export function play(faults: number, picks: readonly number[], options: WorldOpt
 /** Plays as if all were well until `reached`, without timers. */
 export function playUntil(world: World, reached: (state: State) => boolean): void {
   while (!reached(world.state)) {
-    const move = world.moves().find((it) => !it.fault && it.rare === undefined);
+    const move = world.moves().find((step) => !step.fault && step.rare === undefined);
     if (move === undefined) throw new Error(`never reached\n${world.story.join("\n")}`);
     world.take(move);
   }
@@ -31,7 +31,9 @@ export function playUntil(world: World, reached: (state: State) => boolean): voi
 /** Takes the move of that name, or the first one whose name contains it. */
 export function takeNamed(world: World, name: string): void {
   const moves = world.moves();
-  const move = moves.find((it) => it.name === name) ?? moves.find((it) => it.name.includes(name));
+  const move =
+    moves.find((candidate) => candidate.name === name) ??
+    moves.find((candidate) => candidate.name.includes(name));
   if (move === undefined) throw new Error(`nobody can choose "${name}"\n${world.story.join("\n")}`);
   world.take(move);
 }

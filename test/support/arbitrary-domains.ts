@@ -8,27 +8,27 @@ export const textOf = ({ range, looks, parse }: Value<unknown>): fc.Arbitrary<un
   if (range !== undefined) return fc.integer({ min: range[0], max: range[1] });
   // fast-check reads no patterns with escapes beyond 16 bits; those are for any text.
   const texts = looks.unicode
-    ? fc.string({ unit: "grapheme" }).filter((it) => looks.test(it))
+    ? fc.string({ unit: "grapheme" }).filter((text) => looks.test(text))
     : fc.stringMatching(looks);
-  return texts.map(parse).filter((it) => it !== undefined);
+  return texts.map(parse).filter((value) => value !== undefined);
 };
 
 export function modelOf<T>(type: ElementType<T>): fc.Arbitrary<T> {
   const { variants, fields } = type;
   if (variants === undefined) return ofFields(fields) as fc.Arbitrary<T>;
   const each = Object.entries(variants.alternatives).map(([name, more]) =>
-    ofFields({ ...fields, ...more }).map((it) => ({ ...it, [variants.by]: name })),
+    ofFields({ ...fields, ...more }).map((entry) => ({ ...entry, [variants.by]: name })),
   );
   return fc.oneof(...each) as fc.Arbitrary<unknown> as fc.Arbitrary<T>;
 }
 
 function ofFields(fields: Fields): fc.Arbitrary<Record<string, unknown>> {
   const made = Object.entries(fields).flatMap(([key, field]) => {
-    const it = ofField(field);
-    return it === undefined ? [] : [[key, it] as const];
+    const arbitrary = ofField(field);
+    return arbitrary === undefined ? [] : [[key, arbitrary] as const];
   });
-  const optional = new Set(Object.keys(fields).filter((it) => fields[it]?.presence === "maybe"));
-  const required = made.map(([key]) => key).filter((it) => !optional.has(it));
+  const optional = new Set(Object.keys(fields).filter((key) => fields[key]?.presence === "maybe"));
+  const required = made.map(([key]) => key).filter((text) => !optional.has(text));
   return fc.record(Object.fromEntries(made), { requiredKeys: required });
 }
 

@@ -5,8 +5,8 @@ import fc, { type GeneratorValue } from "fast-check";
 import type { Xdr } from "../../src/drivers/libvirt/rpc/xdr.js";
 import { XdrReader } from "../../src/drivers/libvirt/rpc/xdr-bytes.js";
 
-const characters = ["a", "z", "-", "ü", "€", "🖥", "\ufeff"].map((it) => Buffer.from(it));
-const longestDrawn = 9;
+const characters = ["a", "z", "-", "ü", "€", "🖥", "\ufeff"].map((text) => Buffer.from(text));
+const maxDrawn = 9;
 
 class DrawingReader extends XdrReader {
   readonly #draw: GeneratorValue;
@@ -47,7 +47,7 @@ class DrawingReader extends XdrReader {
   }
 
   override count(most: number): number {
-    return this.#draw(fc.nat, { max: Math.min(most, longestDrawn) });
+    return this.#draw(fc.nat, { max: Math.min(most, maxDrawn) });
   }
 
   override choice<T>(options: ReadonlyMap<number, T>): T {

@@ -25,8 +25,8 @@ export async function look(
   url: string,
   { width = 1600, height = 1000, scheme = "light" }: Look = {},
 ): Promise<Page> {
-  const it = await theBrowser();
-  const page = await it.newPage({ viewport: { width, height }, colorScheme: scheme });
+  const item = await theBrowser();
+  const page = await item.newPage({ viewport: { width, height }, colorScheme: scheme });
   const complaints: string[] = [];
   page.on("console", (said) => {
     if (said.type() === "error" || said.type() === "warning") complaints.push(said.text());

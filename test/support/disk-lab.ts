@@ -45,6 +45,6 @@ export async function expectNoCopies(lab: Lab): Promise<void> {
   const main = lab.guest?.process.main;
   expect(await main?.execute("query-block-jobs", {})).toEqual([]);
   const nodes = (await main?.execute("query-named-block-nodes", { flat: true })) ?? [];
-  expect(nodes.filter((it) => it["node-name"]?.startsWith("switchover"))).toEqual([]);
-  expect((await objectsOf(lab.guest)).filter((it) => it.startsWith("switchover"))).toEqual([]);
+  expect(nodes.filter((instance) => instance["node-name"]?.startsWith("switchover"))).toEqual([]);
+  expect((await objectsOf(lab.guest)).filter((object) => object.startsWith("switchover"))).toEqual([]);
 }

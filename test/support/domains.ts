@@ -45,9 +45,9 @@ export const build = (xml: string, kvm = true): BuiltQemu =>
 
 /** Options with their values, one string each. */
 export function words(args: readonly string[]): string[] {
-  return args.reduce<string[]>((all, it) => {
-    if (it.startsWith("-") || all.length === 0) all.push(it);
-    else all[all.length - 1] += ` ${it}`;
+  return args.reduce<string[]>((all, arg) => {
+    if (arg.startsWith("-") || all.length === 0) all.push(arg);
+    else all[all.length - 1] += ` ${arg}`;
     return all;
   }, []);
 }

@@ -60,21 +60,21 @@ export async function startEtcd(): Promise<Etcd> {
 
 function isStopped(pid: number): boolean {
   const threads = readdirSync(`/proc/${pid}/task`);
-  return threads.every((it) => {
-    const stat = readFileSync(`/proc/${pid}/task/${it}/stat`, "utf8");
+  return threads.every((file) => {
+    const stat = readFileSync(`/proc/${pid}/task/${file}/stat`, "utf8");
     return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
   });
 }
 
 async function answers(endpoint: string, child: ChildProcess): Promise<void> {
   let error: Error | undefined;
-  child.once("error", (it) => {
-    error = it;
+  child.once("error", (reason) => {
+    error = reason;
   });
   for (let tries = 0; tries < 200; tries += 1) {
     if (error !== undefined) throw error;
     const healthy = await fetch(`${endpoint}/health`).then(
-      (it) => it.ok,
+      (response) => response.ok,
       () => false,
     );
     if (healthy) return;

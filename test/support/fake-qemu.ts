@@ -50,7 +50,7 @@ export async function fakeQemu(
       for (const line of bytes
         .toString()
         .split("\n")
-        .filter((it) => it !== "")) {
+        .filter((candidate) => candidate !== "")) {
         const command = JSON.parse(line) as Received;
         const reply =
           command.execute === "qmp_capabilities" && negotiates

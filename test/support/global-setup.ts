@@ -16,7 +16,7 @@ export default function setup(): () => void {
     const processes = findByArgument(`${directory}/`).filter(({ pid }) => pid !== process.pid);
     for (const { pid } of processes) process.kill(pid, "SIGKILL");
     // Node's own loader keeps its cache there.
-    const files = readdirSync(directory).filter((it) => !/^(tsx|node)-/.test(it));
+    const files = readdirSync(directory).filter((text) => !/^(tsx|node)-/.test(text));
     rmSync(directory, { recursive: true, force: true });
     if (processes.length + files.length > 0) {
       process.exitCode = 1;

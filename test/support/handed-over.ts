@@ -46,7 +46,7 @@ export async function handedOver(
         identity: question,
         limits: defaultLimits,
         policy: defaultPolicy,
-        deadlines: { ...defaultDeadlines, backoffMs: 20, backoffHighestMs: 200 },
+        deadlines: { ...defaultDeadlines, backoffMs: 20, maxBackoffMs: 200 },
       },
       host: {
         spec: { ...web, args: [] },

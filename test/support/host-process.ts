@@ -47,7 +47,7 @@ const { procedures } = remote;
 
 /** Short enough for a test; each is still far longer than what it waits for takes. */
 const deadlines = {
-  performAskedMs: 12_000,
+  performRequestedMs: 12_000,
   switchoverMs: 2_000,
   cancelMs: 500,
   confirmMs: 1_000,
@@ -56,7 +56,7 @@ const deadlines = {
   finishMs: 4_000,
   completeMs: 2_000,
   backoffMs: 20,
-  backoffHighestMs: 200,
+  maxBackoffMs: 200,
 };
 
 /** Two hosts' own networks, with one cable between them. */
@@ -223,7 +223,9 @@ export class HostProcess {
 
 /** Only tests of failures or of relays have a relay: it is one more process for each migration. */
 export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boolean }) => ({
-  ...{ listen: at, host: at, relay },
+  listen: at,
+  host: at,
+  relay,
   stallMs: 1_500,
 });
 
@@ -231,7 +233,7 @@ const proof = { memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 };
 /** Where the guest writes; each host has an image of its own. */
 const proofDisk = { slots: 64, seed: 7 };
 
-export interface ProofWish {
+export interface ProofDomainOptions {
   /** The format of its disk's images; without it the guest has none. */
   readonly disk?: "raw" | "qcow2";
   readonly workingSetMiB?: number;
@@ -260,7 +262,7 @@ export class ProofDomain {
   readonly #directory: string;
   readonly #sides: string[] = [];
 
-  constructor(name: string, { disk, watched = false, ...wish }: ProofWish = {}) {
+  constructor(name: string, { disk, watched = false, ...wish }: ProofDomainOptions = {}) {
     this.name = name;
     this.#format = disk;
     this.#watched = watched;
@@ -414,7 +416,7 @@ export class TwoHosts {
     more: Partial<ConfigInput>,
     cable?: Cable,
     each?: Readonly<Record<Side, Partial<ConfigInput>>>,
-    wish: ProofWish = {},
+    wish: ProofDomainOptions = {},
   ) {
     this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
     this.cable = cable;
@@ -618,7 +620,7 @@ export class TwoHosts {
   }
 
   async end(): Promise<void> {
-    for (const it of this.#redials) await it.close();
+    for (const redial of this.#redials) await redial.close();
     await this.hosts.a.remove();
     await this.hosts.b.remove();
     this.guest.remove();
@@ -633,7 +635,7 @@ type JobInfo = XdrValue<typeof procedures.domainGetJobInfo.ret>;
 interface HostsOptions extends Partial<ConfigInput> {
   readonly cable?: Cable;
   readonly each?: Readonly<Record<Side, Partial<ConfigInput>>>;
-  readonly guest?: ProofWish;
+  readonly guest?: ProofDomainOptions;
 }
 
 export async function inTwoHosts(

@@ -30,7 +30,7 @@ export function xmlOf({ name, uuid }: { readonly name: string; readonly uuid: st
 }
 
 /** Short enough for a test that waits until a question was asked several times. */
-const deadlines = { backoffMs: 20, backoffHighestMs: 200 };
+const deadlines = { backoffMs: 20, maxBackoffMs: 200 };
 
 export class HostInProcess {
   readonly name: string;
@@ -58,7 +58,7 @@ export class HostInProcess {
       migration: { listen: "127.0.0.1", host: "127.0.0.1" },
       deadlines,
     });
-    this.#daemon = await startDaemon(config, { complain: (sentence) => this.said.push(sentence) });
+    this.#daemon = await startDaemon(config, { warn: (sentence) => this.said.push(sentence) });
   }
 
   async stop(): Promise<void> {

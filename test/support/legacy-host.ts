@@ -22,14 +22,14 @@ export interface Elder {
 export async function elder(uri: string, hidden: readonly Feature[]): Promise<Elder> {
   const asked: string[] = [];
   const socket = new URL(uri).searchParams.get("socket") ?? "";
-  const numbers = hidden.map((it) => features[it] as number);
+  const numbers = hidden.map((text) => features[text] as number);
   const path = await rawServer((client) => {
     const host = connect(socket);
     const serials = new Set<number>();
     const relay = (from: typeof host, to: typeof host, change: (frame: Frame) => Uint8Array) => {
       const splitter = new FrameSplitter();
       from.on("data", (bytes) => {
-        for (const it of splitter.push(bytes)) to.write(encodeFrame(it.header, change(it)));
+        for (const frame of splitter.push(bytes)) to.write(encodeFrame(frame.header, change(frame)));
       });
       from.on("close", () => to.destroy());
       from.on("error", () => {});
@@ -49,6 +49,6 @@ export async function elder(uri: string, hidden: readonly Feature[]): Promise<El
   });
   return {
     uri: `qemu+unix:///system?socket=${path}`,
-    steps: () => asked.filter((it) => it.startsWith("domainMigrate")),
+    steps: () => asked.filter((text) => text.startsWith("domainMigrate")),
   };
 }

@@ -6,12 +6,12 @@ import { domainXml } from "./domains.js";
 const letters = ["a", "b", "c", "h"];
 const prefixes = ["vd", "sd", "hd"];
 /** Each disk has a file of its own, below /img. */
-export const plausibleFiles = prefixes.flatMap((prefix) => letters.map((it) => prefix + it));
-const maybe = (it: fc.Arbitrary<string>) => fc.oneof(fc.constant(""), it);
-const join = (...parts: fc.Arbitrary<string>[]) => fc.tuple(...parts).map((it) => it.join(""));
+export const plausibleFiles = prefixes.flatMap((prefix) => letters.map((letter) => prefix + letter));
+const maybe = (arbitrary: fc.Arbitrary<string>) => fc.oneof(fc.constant(""), arbitrary);
+const join = (...parts: fc.Arbitrary<string>[]) => fc.tuple(...parts).map((items) => items.join(""));
 const oneOf = fc.constantFrom<string[]>;
 
-const slot = fc.integer({ min: 0, max: 8 }).map((it) => `<address type='pci' slot='${it}'/>`);
+const slot = fc.integer({ min: 0, max: 8 }).map((value) => `<address type='pci' slot='${value}'/>`);
 const drive = fc
   .tuple(fc.integer({ min: 0, max: 1 }), fc.integer({ min: 0, max: 7 }))
   .map(([controller, unit]) => `<address type='drive' controller='${controller}' unit='${unit}'/>`);
@@ -44,7 +44,7 @@ const disk = fc
   );
 const card = join(
   oneOf("<interface type='user'>"),
-  maybe(oneOf("virtio", "e1000", "e1000e", "rtl8139").map((it) => `<model type='${it}'/>`)),
+  maybe(oneOf("virtio", "e1000", "e1000e", "rtl8139").map((text) => `<model type='${text}'/>`)),
   maybe(oneOf("<boot order='1'/>")),
   maybe(slot),
   oneOf("</interface>"),
@@ -75,7 +75,7 @@ const display = join(
   maybe(oneOf("<graphics type='vnc'><listen type='none'/></graphics>")),
   maybe(
     oneOf("vga' vram='8192", "cirrus", "virtio' heads='2", "qxl", "bochs", "none").map(
-      (it) => `<video><model type='${it}'/></video>`,
+      (text) => `<video><model type='${text}'/></video>`,
     ),
   ),
 );
@@ -84,8 +84,8 @@ const input = fc
   .map(([type, bus]) => `<input type='${type}' bus='${bus}'/>`);
 const rng = oneOf("<rng model='virtio'><backend model='builtin'/></rng>");
 
-const some = (it: fc.Arbitrary<string>, maxLength: number) =>
-  fc.array(it, { maxLength }).map((all) => all.join(""));
+const some = (arbitrary: fc.Arbitrary<string>, maxLength: number) =>
+  fc.array(arbitrary, { maxLength }).map((all) => all.join(""));
 
 export const plausible: fc.Arbitrary<string> = fc
   .record({

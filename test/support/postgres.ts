@@ -31,9 +31,11 @@ export class Postgres {
     if (statSync(this.#directory).uid !== identity.uid && identity.uid !== undefined) {
       chownSync(this.#directory, identity.uid, identity.gid);
       // The way to it leads through a directory of the tests' own.
-      for (const it of [tmpdir(), this.#directory]) chmodSync(it, 0o711);
+      for (const path of [tmpdir(), this.#directory]) chmodSync(path, 0o711);
       execFileSync(join(programs, "initdb"), ["-D", data, "-A", "trust", "-U", "postgres"], {
-        ...{ ...identity, stdio: "ignore", cwd: this.#directory },
+        ...identity,
+        stdio: "ignore",
+        cwd: this.#directory,
       });
     }
     this.#server = spawn(

@@ -10,7 +10,11 @@ import { type MigrateOptions, migrate } from "../../src/library/local/migrate.js
 import type { RunningGuest } from "../../src/library/local/running-guest.js";
 import type { Migration, Outcome } from "../../src/library/migration-handle.js";
 import { describeContinuity } from "../../src/proof-guest/continuity.js";
-import { launchProofGuest, type ProofGuest, type ProofGuestWish } from "../../src/proof-guest/launch.js";
+import {
+  launchProofGuest,
+  type ProofGuest,
+  type ProofGuestLaunchOptions,
+} from "../../src/proof-guest/launch.js";
 import { patienceMs } from "./patience.js";
 import { qemusOf } from "./qemus-of.js";
 
@@ -27,7 +31,10 @@ export interface Lab {
   ended(migration: Migration): Promise<Outcome>;
 }
 
-export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Promise<void>): Promise<void> {
+export async function inLab(
+  wish: ProofGuestLaunchOptions,
+  experiment: (lab: Lab) => Promise<void>,
+): Promise<void> {
   // vitest.config.ts puts it back after each test, however that ended.
   const directory = mkdtempSync(join(tmpdir(), "lab-"));
   vi.stubEnv("TMPDIR", directory);
@@ -60,7 +67,7 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
       const report = await proof.check();
       expect(report.ok, describeContinuity(report)).toBe(true);
       if (outcome.kind === "arrived") {
-        const here = report.perStream.findLast((it) => it.bytes > 0)?.cyclesVerified;
+        const here = report.perStream.findLast((candidate) => candidate.bytes > 0)?.cyclesVerified;
         expect(here, "all memory that travelled was read back here").toBeGreaterThanOrEqual(1);
       }
       return outcome;
@@ -82,7 +89,7 @@ export async function inLab(wish: ProofGuestWish, experiment: (lab: Lab) => Prom
 /** The QEMU that is being migrated into: the newest of the guest's that waits for a stream. */
 export function destinationPid(lab: Lab): number {
   const [pid] = qemusOf(lab.proof.guest.spec.uuid, true)
-    .filter((it) => it !== lab.guest?.process.pid)
+    .filter((value) => value !== lab.guest?.process.pid)
     .toSorted((a, b) => b - a);
   if (pid === undefined) throw new Error("no destination QEMU runs");
   return pid;
@@ -115,5 +122,5 @@ export async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
     { path: "/objects" },
     { limitMs: patienceMs },
   );
-  return (found as { name: string }[]).map((it) => it.name);
+  return (found as { name: string }[]).map((item) => item.name);
 }

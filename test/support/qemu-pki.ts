@@ -11,7 +11,7 @@ export function qemuPki(directory: string, name: string, host: string): string {
   const authority = new Authority(directory, name);
   const server = authority.issue("server", `/CN=${host}`, { names: `DNS:${host},IP:127.0.0.1` });
   for (const from of [server, authority.issue("client", "/CN=source")])
-    for (const file of readdirSync(from).filter((it) => it.endsWith(".pem")))
+    for (const file of readdirSync(from).filter((text) => text.endsWith(".pem")))
       cpSync(join(from, file), join(server, file.replace(/^(ca|server|client)/, "$1-")));
   return server;
 }
@@ -40,7 +40,7 @@ export function twoAuthorities() {
     /** The one's, but for these files, which are the other's. */
     mixed: (...files: string[]): string => {
       const directory = copied("mixed");
-      for (const it of files) cpSync(join(made.strangers, it), join(directory, it));
+      for (const file of files) cpSync(join(made.strangers, file), join(directory, file));
       return directory;
     },
   };

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 /** Pids of the QEMUs that carry this guest; with `incoming`, only those that wait for it. */
 export function qemusOf(uuid: string, incoming = false): number[] {
   return readdirSync("/proc")
-    .filter((it) => /^\d+$/.test(it))
+    .filter((text) => /^\d+$/.test(text))
     .filter((pid) => {
       const args = commandLine(pid);
       return args.includes(uuid) && (!incoming || args.includes("-incoming"));

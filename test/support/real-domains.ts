@@ -28,8 +28,8 @@ export const mebibyte = 2 ** 20;
 export async function makeImages(): Promise<Images> {
   const directory = mkdtempSync(join(tmpdir(), "img-"));
   const at = (name: string) => join(directory, name);
-  for (const it of ["raw", "raw2", "iso", "initrd", ...plausibleFiles])
-    writeFileSync(at(it), Buffer.alloc(mebibyte));
+  for (const plausibleFile of ["raw", "raw2", "iso", "initrd", ...plausibleFiles])
+    writeFileSync(at(plausibleFile), Buffer.alloc(mebibyte));
   writeFileSync(at("kernel"), emptyKernel());
   writeFileSync(at("vars"), Buffer.alloc(mebibyte / 4, 0xff));
   copyFileSync("/usr/share/seabios/bios-256k.bin", at("bios"));

@@ -4,9 +4,9 @@ import { randomUUID } from "node:crypto";
 import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../src/drivers/platform/clock.js";
-import { pause } from "../../src/effects/sleep.js";
+import { sleep } from "../../src/effects/sleep.js";
 import type { FleetFile } from "../../src/fleet/fleet-file.js";
-import { HostProcess, ProofDomain, type ProofWish, streams } from "./host-process.js";
+import { HostProcess, ProofDomain, type ProofDomainOptions, streams } from "./host-process.js";
 
 const { procedures } = remote;
 const settledLimitMs = 60_000;
@@ -14,7 +14,7 @@ const settledLimitMs = 60_000;
 interface Shape {
   /** The hosts are spread over so many; each is one of its own unless told. */
   readonly racks?: number;
-  readonly wish?: ProofWish;
+  readonly wish?: ProofDomainOptions;
   /** Node's words for the daemon. */
   readonly program?: readonly string[];
 }
@@ -34,7 +34,10 @@ export class RealFleet {
     homes.forEach((home, index) => void this.#home.set(this.guests[index]?.uuid ?? "", home));
     this.file = {
       hosts: [...this.hosts].map(([name, { uri }], index) => ({
-        ...{ name, uri, memoryMiB: 1024, cpus: 64 },
+        name,
+        uri,
+        memoryMiB: 1024,
+        cpus: 64,
         labels: { rack: `r${Math.floor((index * racks) / hosts.length)}` },
       })),
       guests: {},
@@ -42,13 +45,13 @@ export class RealFleet {
   }
 
   async begin(): Promise<void> {
-    await Promise.all([...this.hosts.values()].map((it) => it.start()));
+    await Promise.all([...this.hosts.values()].map((host) => host.start()));
     for (const guest of this.guests)
       await this.at(this.#home.get(guest.uuid) ?? "", async (rpc) => {
         await rpc.call(procedures.domainDefineXml, { xml: guest.xml("all") });
         await rpc.call(procedures.domainCreate, { dom: { name: guest.name, uuid: guest.uuid, id: -1 } });
       });
-    await Promise.all(this.guests.map((it) => it.counts("all")));
+    await Promise.all(this.guests.map((guest) => guest.counts("all")));
   }
 
   async at<T>(host: string, ask: (rpc: Awaited<ReturnType<Redial["rpc"]>>) => Promise<T>): Promise<T> {
@@ -64,12 +67,12 @@ export class RealFleet {
   async settled(): Promise<void> {
     const endMs = systemClock.now() + settledLimitMs;
     while (this.guests.some((guest) => guest.pids().length > 1) && systemClock.now() < endMs)
-      await pause(systemClock, 50);
+      await sleep(systemClock, 50);
   }
 
   /** By guest, the hosts on which it runs or is being received. */
   async whereAll(): Promise<ReadonlyMap<string, readonly string[]>> {
-    const where = new Map<string, string[]>(this.guests.map((it) => [it.uuid, []]));
+    const where = new Map<string, string[]>(this.guests.map((guest) => [guest.uuid, []]));
     for (const name of this.hosts.keys()) {
       const { domains } = await this.at(name, (rpc) =>
         rpc.call(procedures.connectListAllDomains, { needResults: 1, flags: 1 }),
@@ -96,7 +99,7 @@ export class RealFleet {
   }
 
   async end(): Promise<void> {
-    for (const it of this.guests) it.remove();
-    await Promise.all([...this.hosts.values()].map((it) => it.remove()));
+    for (const guest of this.guests) guest.remove();
+    await Promise.all([...this.hosts.values()].map((host) => host.remove()));
   }
 }

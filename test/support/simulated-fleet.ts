@@ -28,7 +28,7 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
   const own = Array.from({ length: guests }, (_, index) => ({ memoryBytes: (1 << roll(5)) * GiB, index }));
   const all: FleetHost[] = Array.from({ length: hosts }, (_, index) => ({
     name: `h${String(index).padStart(4, "0")}`,
-    memoryBytes: Math.ceil((own.reduce((sum, it) => sum + it.memoryBytes, 0) / hosts) * 3),
+    memoryBytes: Math.ceil((own.reduce((sum, item) => sum + item.memoryBytes, 0) / hosts) * 3),
     cpus: Math.ceil((guests / hosts) * 4),
     labels: { rack: `r${Math.floor(index / 20)}`, zone: `z${index % 3}` },
   }));
@@ -38,8 +38,13 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
       const host = all[index % hosts]?.name ?? "";
       const group = index % 7 === 0 ? `g${Math.floor(index / 7 / 3)}` : null;
       return {
-        ...{ uuid: `u${String(index).padStart(6, "0")}`, name: `guest-${index}`, host, memoryBytes },
-        ...{ cpus: 1, group, priority: roll(3) },
+        uuid: `u${String(index).padStart(6, "0")}`,
+        name: `guest-${index}`,
+        host,
+        memoryBytes,
+        cpus: 1,
+        group,
+        priority: roll(3),
       };
     }),
   };
@@ -80,9 +85,9 @@ export class SimulatedFleet {
     this.fleet = fleet;
     this.#roll = dice(seed);
     this.#faults = faults;
-    this.#hosts = new Map(fleet.hosts.map((it) => [it.name, it]));
-    this.#guests = new Map(fleet.guests.map((it) => [it.uuid, it]));
-    for (const it of fleet.guests) this.#at.set(it.uuid, it.host);
+    this.#hosts = new Map(fleet.hosts.map((host) => [host.name, host]));
+    this.#guests = new Map(fleet.guests.map((guest) => [guest.uuid, guest]));
+    for (const guest of fleet.guests) this.#at.set(guest.uuid, guest.host);
   }
 
   readonly clock: Clock = {

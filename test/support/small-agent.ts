@@ -47,7 +47,7 @@ export async function smallAgent(path: string, habits: Habits = {}): Promise<Sma
   return {
     asked,
     close: async () => {
-      for (const it of sockets) it.destroy();
+      for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     },
   };

@@ -52,7 +52,8 @@ export class StepByStep {
       procedures.domainMigratePrepare3Params,
       {
         params: toParameters({ xml: this.#lab.guest.xml(serial) }),
-        ...{ cookieIn: this.cookies.begin, flags: this.#flagsThere },
+        cookieIn: this.cookies.begin,
+        flags: this.#flagsThere,
       },
       patient,
     );
@@ -64,8 +65,11 @@ export class StepByStep {
     const { cookieOut } = await this.#a.call(
       procedures.domainMigratePerform3Params,
       {
-        ...{ dom: this.#lab.dom, dconnuri: null, params: toParameters({ uri: this.#uri }) },
-        ...{ cookieIn: this.cookies.prepare, flags: this.#flags },
+        dom: this.#lab.dom,
+        dconnuri: null,
+        params: toParameters({ uri: this.#uri }),
+        cookieIn: this.cookies.prepare,
+        flags: this.#flags,
       },
       patient,
     );

@@ -4,20 +4,23 @@ import type { Element } from "@xmldom/xmldom";
 import fc from "fast-check";
 import { anyText } from "../../src/drivers/domain-xml/xml/values.js";
 
-const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((it) => !it.startsWith("xml"));
-const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((it) => anyText.looks.test(it));
-const escaped = (it: string) =>
-  it.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((candidate) => !candidate.startsWith("xml"));
+const text = fc
+  .string({ unit: "grapheme", maxLength: 12 })
+  .filter((candidate) => anyText.looks.test(candidate));
+const escaped = (item: string) =>
+  item.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 const whitespace: Readonly<Record<string, string>> = { "\t": "&#9;", "\n": "&#10;" };
-const quoted = (it: string) => `"${escaped(it).replaceAll(/[\t\n]/g, (space) => whitespace[space] ?? "")}"`;
+const quoted = (item: string) =>
+  `"${escaped(item).replaceAll(/[\t\n]/g, (space) => whitespace[space] ?? "")}"`;
 
 const attributes = fc.dictionary(name, text, { maxKeys: 3 }).map((all) =>
   Object.entries(all)
     .map(([key, it]) => ` ${key}=${quoted(it)}`)
     .join(""),
 );
-const comment = text.filter((it) => !it.includes("-")).map((it) => `<!--${it}-->`);
-const section = text.filter((it) => !it.includes("]]>")).map((it) => `<![CDATA[${it}]]>`);
+const comment = text.filter((candidate) => !candidate.includes("-")).map((item) => `<!--${item}-->`);
+const section = text.filter((candidate) => !candidate.includes("]]>")).map((item) => `<![CDATA[${item}]]>`);
 
 /** One element with whatever can be in it, as text. */
 export const xmlTree: fc.Arbitrary<string> = fc.letrec<{ tree: string; content: string }>((tie) => ({
@@ -41,10 +44,12 @@ export function structureOf(element: Element): Structure {
   return {
     name: `{${element.namespaceURI ?? ""}}${element.localName}`,
     attributes: Array.from(element.attributes)
-      .map((it) => `${it.name}=${it.value}`)
+      .map((attribute) => `${attribute.name}=${attribute.value}`)
       .toSorted(),
-    children: Array.from(element.childNodes).map((it) =>
-      it.nodeType === it.ELEMENT_NODE ? structureOf(it as Element) : `${it.nodeType} ${it.nodeValue}`,
+    children: Array.from(element.childNodes).map((childNode) =>
+      childNode.nodeType === childNode.ELEMENT_NODE
+        ? structureOf(childNode as Element)
+        : `${childNode.nodeType} ${childNode.nodeValue}`,
     ),
   };
 }

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
-import { type Cable, HostProcess, ProofDomain, type ProofWish, streams } from "./host-process.js";
+import { type Cable, HostProcess, ProofDomain, type ProofDomainOptions, streams } from "./host-process.js";
 import { patienceMs } from "./patience.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
@@ -32,13 +32,13 @@ export class VirshLab {
   readonly guest: ProofDomain;
   readonly #hosts: { a: VirshHost; b: VirshHost };
 
-  private constructor(a: VirshHost, b: VirshHost, wish: ProofWish) {
+  private constructor(a: VirshHost, b: VirshHost, wish: ProofDomainOptions) {
     this.guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, wish);
     this.#hosts = { a, b };
   }
 
   /** Until the test is over. With a cable each host lives at its end of it, and virsh at neither. */
-  static async begin(wish: ProofWish = {}, cable?: Cable, each: EachHost = {}): Promise<VirshLab> {
+  static async begin(wish: ProofDomainOptions = {}, cable?: Cable, each: EachHost = {}): Promise<VirshLab> {
     if (cable !== undefined) onTestFinished(() => cable.remove());
     const [a, b] = await Promise.all([host("hosta", "a", cable, each.a), host("hostb", "b", cable, each.b)]);
     const lab = new VirshLab(a, b, wish);
@@ -55,7 +55,7 @@ export class VirshLab {
   }
 
   /** Of the guest as it is on that side, in a file. */
-  xmlFile(side: string, change: (xml: string) => string = (it) => it): string {
+  xmlFile(side: string, change: (xml: string) => string = (text) => text): string {
     const path = join(this.a.process.directory, `${side}-${randomUUID().slice(0, 8)}.xml`);
     writeFileSync(path, change(this.guest.xml(side)));
     return path;
@@ -100,7 +100,8 @@ async function host(
   const address = cable?.addresses[side] ?? "127.0.0.1";
   const tcp = `qemu+tcp://${address}:${port}/system`;
   const more: Partial<ConfigInput> = {
-    ...{ tcp: { host: address, port }, uri: tcp },
+    tcp: { host: address, port },
+    uri: tcp,
     ...(cable && { migration: streams({ at: address, relay: true }) }),
     ...own,
   };
@@ -112,7 +113,9 @@ async function host(
   await process.start();
   const { uri } = process;
   return {
-    ...{ process, uri, tcp },
+    process,
+    uri,
+    tcp,
     virsh: async (...command) => (await run("virsh", ["-c", uri, ...command])).stdout.trim(),
   };
 }
@@ -167,8 +170,8 @@ export async function until(isSo: () => boolean | Promise<boolean>): Promise<voi
 /** What was said instead. @throws Error when it was not refused. */
 export const refusal = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
-    (it) => {
-      throw new Error(`it was not refused: ${it}`);
+    (value) => {
+      throw new Error(`it was not refused: ${value}`);
     },
     (error: unknown) => String(error),
   );

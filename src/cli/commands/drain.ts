@@ -7,9 +7,9 @@ import {
   type Drain,
   type DrainEvent,
   type DrainHow,
+  defaultMigrationOptions,
   type GuestStory,
   type Move,
-  usualHow,
 } from "../../fleet/drain.js";
 import { type Begun, beginning, type DrainOptions, drain } from "../../fleet/drain-hosts.js";
 import { openFileEngine } from "../../fleet/file-engine.js";
@@ -20,15 +20,15 @@ import { describeForecast } from "../../protocol/convergence/forecast.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { askedByWords, libvirtOf } from "../../protocol/options/asked.js";
 import { printable } from "../../protocol/printable.js";
-import { badInputExitCode, type DrainWords } from "../options/command-options.js";
+import { badInputExitCode, type DrainFlags } from "../options/command-options.js";
 import { askedBetween } from "../options/stream-options.js";
-import { complain, say, sayJson } from "../print.js";
+import { say, sayJson, warn } from "../print.js";
 
 /** The drain's exit codes, beside bad input's. */
 export const drainExitCodes = { empty: 0, someStayed: 3, someLost: 5, left: 6 } as const;
 
 /** The exit code. */
-export async function drainCommand(what: readonly string[], words: DrainWords): Promise<number> {
+export async function drainCommand(what: readonly string[], words: DrainFlags): Promise<number> {
   const id = words.goOn ?? randomUUID();
   let options: DrainOptions;
   let engine: OpenEngine;
@@ -41,7 +41,7 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
     if (words.dryRun === true && words.goOn !== undefined)
       throw new Error("--dry-run is about a drain that has not begun; leave out --go-on");
     options = await optionsOf(what, words);
-    const onAway = (why: string) => complain(`${why}; nothing goes there`);
+    const onAway = (why: string) => warn(`${why}; nothing goes there`);
     first = words.goOn === undefined ? await beginning(options, onAway) : null;
     if (first !== null && words.dryRun) return await dryRun(first, options, words);
     engine = await opened(words, id);
@@ -50,7 +50,7 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
       throw new Error(`${placeOf(words)} holds no drain ${id}`);
     }
   } catch (error) {
-    complain(messageOf(error));
+    warn(messageOf(error));
     return badInputExitCode;
   }
   const screen = createScreen(words, engine.known);
@@ -68,7 +68,7 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
     return tell(guests, words);
   } catch (error) {
     screen.end();
-    complain(`${messageOf(error)}; ${goingOn(words, id)}`);
+    warn(`${messageOf(error)}; ${goingOn(words, id)}`);
     return drainExitCodes.left;
   } finally {
     stop();
@@ -79,49 +79,51 @@ export async function drainCommand(what: readonly string[], words: DrainWords): 
 const never = (): never => {
   throw new Error("the drain has lost how it began");
 };
-const placeOf = ({ engine, log }: DrainWords): string => (engine === undefined ? log : "the engine");
-const goingOn = ({ engine, log, fleet }: DrainWords, id: string): string =>
+const placeOf = ({ engine, log }: DrainFlags): string => (engine === undefined ? log : "the engine");
+const goingOn = ({ engine, log, fleet }: DrainFlags, id: string): string =>
   `go on with: switchover drain --go-on ${id} ${engine === undefined ? `--log ${log}` : "--engine …"} --fleet ${fleet}`;
 
 /** Loaded only when it is wanted. */
-async function opened({ engine, log }: DrainWords, id: string): Promise<OpenEngine> {
+async function opened({ engine, log }: DrainFlags, id: string): Promise<OpenEngine> {
   if (engine === undefined) return openFileEngine(log, id);
   const { openDbosEngine } = await import("../../fleet/dbos-runner.js");
-  return openDbosEngine(engine, id, complain);
+  return openDbosEngine(engine, id, warn);
 }
 
-async function optionsOf(hosts: readonly string[], words: DrainWords): Promise<DrainOptions> {
+async function optionsOf(hosts: readonly string[], words: DrainFlags): Promise<DrainOptions> {
   const { perSource, perDestination, perLink, total, attempts, deadline } = words;
   return {
     fleet: await readFleetFile(words.fleet),
-    ...{ hosts, limits: { perSource, perDestination, perLink, total }, attempts },
+    hosts,
+    limits: { perSource, perDestination, perLink, total },
+    attempts,
     ...(deadline !== undefined && { deadlineMs: Date.now() + deadline * 1000 }),
     how: howOf(words),
   };
 }
 
 /** @throws Error when the words do not go together. */
-function howOf(words: DrainWords): DrainHow {
+function howOf(words: DrainFlags): DrainHow {
   const { bandwidth: bandwidthMiBps } = words;
   askedBetween(words);
   const { flags, parameters } = libvirtOf(askedByWords(words));
   return {
-    flags: [...usualHow.flags, ...flags],
+    flags: [...defaultMigrationOptions.flags, ...flags],
     parameters: { ...parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
   };
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
-async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainWords): Promise<number> {
+async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainFlags): Promise<number> {
   const bandwidthMiBps = words.bandwidth === 0 ? assumedMiBps : words.bandwidth;
-  const leaving = first.fleet.guests.filter((it) => first.wish.sources.includes(it.host));
+  const leaving = first.fleet.guests.filter((guest) => first.wish.sources.includes(guest.host));
   const dirty = await measureDirtyRates(fleet, leaving, systemClock);
   const { moves, stay, endsMs } = plan(first, { bytesPerSecond: bandwidthMiBps * 2 ** 20, dirty });
   if (words.json === true) sayJson({ moves, stay: stay.map(short), endsMs });
   else {
-    for (const it of moves)
-      say(`${seconds(it.beginsMs).padStart(9)}  ${it.name}: ${it.from} → ${it.to}, ${outlook(it)}`);
+    for (const move of moves)
+      say(`${seconds(move.beginsMs).padStart(9)}  ${move.name}: ${move.from} → ${move.to}, ${outlook(move)}`);
     for (const { guest, why } of stay) say(`    stays  ${guest.name} at ${guest.host}: ${why}`);
     say(
       `${moves.length} guests would move in about ${seconds(endsMs)} at ${bandwidthMiBps} MiB/s each, ${stay.length} would stay; nothing has been touched`,
@@ -134,26 +136,31 @@ const outlook = ({ takesMs, forecast }: PlannedMove): string => {
   const about = `about ${seconds(takesMs)}`;
   if (forecast.kind !== "converges") return `${about}; ${describeForecast(forecast)}`;
   // Less than QEMU itself needs.
-  return forecast.pauseMs === 0 ? about : `${about}, with a pause of up to ${forecast.pauseMs} ms`;
+  return forecast.downtimeMs === 0 ? about : `${about}, with a pause of up to ${forecast.downtimeMs} ms`;
 };
 
 /** Of a migration whose bandwidth is not limited. */
 const assumedMiBps = 1024;
 
-const short = ({ guest, stands, at, moves, why }: GuestStory) => ({
-  ...{ name: guest.name, uuid: guest.uuid, from: guest.host, at, stands, why },
+const short = ({ guest, status, at, moves, why }: GuestStory) => ({
+  name: guest.name,
+  uuid: guest.uuid,
+  from: guest.host,
+  at,
+  status,
+  why,
   moves: moves.map(({ migrationId, to, end, why }) => ({ migrationId, to, end, why })),
 });
 
-function tell(guests: readonly GuestStory[], words: DrainWords): number {
-  const those = (stands: GuestStory["stands"]) => guests.filter((it) => it.stands === stands);
+function tell(guests: readonly GuestStory[], words: DrainFlags): number {
+  const those = (status: GuestStory["status"]) => guests.filter((guest) => guest.status === status);
   const [lost, stayed] = [those("lost"), those("given up")];
   if (words.json === true) sayJson({ type: "report", guests: guests.map(short) });
   else {
-    for (const { guest, stands, at, moves, why } of guests) {
+    for (const { guest, status, at, moves, why } of guests) {
       const tries = moves.length > 1 ? `, after ${moves.length} attempts` : "";
       say(
-        `${guest.name}: ${stands === "arrived" ? `${guest.host} → ${at}` : stands}${tries}${why && `: ${why}`}`,
+        `${guest.name}: ${status === "arrived" ? `${guest.host} → ${at}` : status}${tries}${why && `: ${why}`}`,
       );
     }
     say(
@@ -166,10 +173,10 @@ function tell(guests: readonly GuestStory[], words: DrainWords): number {
 
 const format = "{name} [{bar}] {value} of {total} away, {underWay} under way, {stayed} given up";
 /** More sources than these have no bar of their own. */
-const mostBars = 12;
+const maxBars = 12;
 
 /** `known`: events that were there before are not news. */
-function createScreen({ json }: DrainWords, known: number) {
+function createScreen({ json }: DrainFlags, known: number) {
   const isShown = json !== true && process.stderr.isTTY;
   const bars = isShown
     ? new MultiBar({
@@ -190,14 +197,14 @@ function createScreen({ json }: DrainWords, known: number) {
       });
       if (bar !== undefined) rows.set(name, { bar, of });
     };
-    const width = Math.max(...wish.sources.map((it) => it.length), allName.length);
-    if (wish.sources.length > 1 && wish.sources.length <= mostBars)
+    const width = Math.max(...wish.sources.map((source) => source.length), allName.length);
+    if (wish.sources.length > 1 && wish.sources.length <= maxBars)
       for (const source of wish.sources) add(source.padEnd(width), ({ guest }) => guest.host === source);
     add(allName.padEnd(width), () => true);
   };
   const note = (sentence: string) => {
     // The bars are drawn again below it.
-    if (bars === null) complain(sentence);
+    if (bars === null) warn(sentence);
     else bars.log(`switchover: ${printable(sentence)}\n`);
   };
   const troubled = new Map<number, string>();
@@ -212,10 +219,11 @@ function createScreen({ json }: DrainWords, known: number) {
       drawnMs = nowMs;
       const { stories } = drain;
       for (const { bar, of } of rows.values()) {
-        const count = (...stands: readonly GuestStory["stands"][]) =>
-          stories.filter((it) => of(it) && stands.includes(it.stands)).length;
+        const count = (...status: readonly GuestStory["status"][]) =>
+          stories.filter((story) => of(story) && status.includes(story.status)).length;
         bar.update(count("arrived", "away"), {
-          ...{ underWay: count("moving"), stayed: count("given up", "lost") },
+          underWay: count("moving"),
+          stayed: count("given up", "lost"),
         });
       }
     },
@@ -238,7 +246,7 @@ const drawEachMs = 100;
 /** Ctrl-C: no more, and what is under way is undone; once more: go, and leave the rest as it is. SIGUSR1 pauses and goes on. */
 function obeySignals(
   conducted: Conducted,
-  words: DrainWords,
+  words: DrainFlags,
   id: string,
   note: (sentence: string) => void,
 ): () => void {
@@ -250,7 +258,7 @@ function obeySignals(
       conducted.cancel();
       return;
     }
-    conducted.leave();
+    conducted.detach();
     note(`left as it is; ${goingOn(words, id)}`);
     process.exit(drainExitCodes.left);
   };

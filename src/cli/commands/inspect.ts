@@ -10,11 +10,11 @@ import { withStories } from "../../inspector/story/embed-stories.js";
 import { followInspector } from "../../inspector/story/remote-source.js";
 import { readStoryText, storyTextOf } from "../../inspector/story/story-text.js";
 import { messageOf } from "../../protocol/effect-result.js";
-import { badInputExitCode, type InspectWords } from "../options/command-options.js";
-import { complain, say } from "../print.js";
+import { badInputExitCode, type InspectFlags } from "../options/command-options.js";
+import { say, warn } from "../print.js";
 
 /** The exit code. */
-export async function inspectCommand(paths: readonly string[], words: InspectWords): Promise<number> {
+export async function inspectCommand(paths: readonly string[], words: InspectFlags): Promise<number> {
   const { host, port, socket, save, watch = [] } = words;
   const hub = watch.length === 0 ? null : new Hub();
   let stories: readonly GivenStory[];
@@ -27,13 +27,16 @@ export async function inspectCommand(paths: readonly string[], words: InspectWor
       say(`${save} shows ${paths.join(", ")}; any browser opens it`);
       return 0;
     }
-    for (const it of watch) followInspector(it, (seen) => hub?.observe(seen), complain);
+    for (const url of watch) followInspector(url, (seen) => hub?.observe(seen), warn);
     inspector = await serveInspector({
-      ...{ hub, stories, host, port },
+      hub,
+      stories,
+      host,
+      port,
       ...(socket !== undefined && { socket }),
     });
   } catch (error) {
-    complain(messageOf(error));
+    warn(messageOf(error));
     return badInputExitCode;
   }
   say(`open ${inspector.url} (Ctrl-C ends)`);

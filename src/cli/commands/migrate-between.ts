@@ -4,14 +4,14 @@ import { readFile } from "node:fs/promises";
 import { openFileJournal } from "../../drivers/journal/file-journal.js";
 import type { FileJournal } from "../../drivers/journal/types.js";
 import { migrateBetween, type RemoteMigration } from "../../library/remote/migrate-between.js";
-import { forecast, noCourse, observe } from "../../protocol/convergence/forecast.js";
+import { addReport, emptyHistory, forecast } from "../../protocol/convergence/forecast.js";
 import { defaultLimits } from "../../protocol/convergence/limits.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
 import { libvirtOf } from "../../protocol/options/asked.js";
 import { type MigrateFlag, type MigrateParameters, optionRows } from "../../protocol/options/table.js";
 import { outcomes } from "../../protocol/outcomes.js";
-import { badInputExitCode, type MigrateWords } from "../options/command-options.js";
+import { badInputExitCode, type MigrateFlags } from "../options/command-options.js";
 import { askedBetween } from "../options/stream-options.js";
 import { createScreen, type Screen } from "../output.js";
 import { checkSteering, steer } from "../timed-actions.js";
@@ -22,7 +22,7 @@ const definitionMoved = "the definition is at the destination";
 /** The exit code. */
 export async function migrateBetweenCommand(
   hardware: readonly string[],
-  words: MigrateWords,
+  words: MigrateFlags,
 ): Promise<number> {
   const screen = createScreen(words);
   let migration: RemoteMigration;
@@ -38,7 +38,7 @@ export async function migrateBetweenCommand(
       ...(journal && { journal }),
     });
   } catch (error) {
-    screen.complain(messageOf(error));
+    screen.warn(messageOf(error));
     await journal?.close();
     return badInputExitCode;
   }
@@ -54,13 +54,13 @@ export async function migrateBetweenCommand(
     runs: outcomes[kind].runs,
     guest: null,
     error,
-    pauseMs: null,
+    downtimeMs: null,
     qemuTotalMs: null,
     dropped: [],
   });
   screen.say(words.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
   if (error !== null) {
-    for (const it of error.failures) screen.complain(describeFailure(it));
+    for (const failure of error.failures) screen.warn(describeFailure(failure));
     screen.say(`next: ${error.next}`);
   }
   await journal?.close();
@@ -68,7 +68,7 @@ export async function migrateBetweenCommand(
 }
 
 /** @throws Error naming what is missing. */
-function placesOf(hardware: readonly string[], words: MigrateWords) {
+function placesOf(hardware: readonly string[], words: MigrateFlags) {
   const { from, to, domain } = words;
   if (hardware.length > 0)
     throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
@@ -80,7 +80,7 @@ function placesOf(hardware: readonly string[], words: MigrateWords) {
 
 /** @throws Error when a file cannot be read. */
 async function askedOf(
-  words: MigrateWords,
+  words: MigrateFlags,
 ): Promise<{ flags: MigrateFlag[]; parameters: MigrateParameters }> {
   const asked = new Map(askedBetween(words));
   if (words.bandwidth !== 0) asked.set("bandwidth", words.bandwidth);
@@ -93,13 +93,13 @@ async function askedOf(
 
 function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   let ended = false;
-  let course = noCourse;
+  let history = emptyHistory;
   const show = async () => {
     while (!ended) {
       const progress = await migration.progress();
       if (progress !== null && !ended) {
-        course = observe(course, progress);
-        const expected = forecast(course, defaultLimits);
+        history = addReport(history, progress);
+        const expected = forecast(history, defaultLimits);
         screen.progress({ source: "sending", destination: null, progress, forecast: expected });
       }
       await new Promise((resolve) => setTimeout(resolve, progressEveryMs));
@@ -117,7 +117,7 @@ function obeyInterrupts(migration: RemoteMigration, screen: Screen): () => void 
   const interrupted = async () => {
     interrupts += 1;
     if (interrupts > 1) {
-      screen.complain("left as it is: the hosts settle it between them");
+      screen.warn("left as it is: the hosts settle it between them");
       process.exit(outcomes.undecided.exitCode);
     }
     screen.say("aborting; Ctrl-C again leaves");

@@ -16,9 +16,9 @@ import { checkConvergencePolicy } from "../../protocol/convergence/validate.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
 import { notProved, outcomes } from "../../protocol/outcomes.js";
-import { checkStream, type StreamWish } from "../../protocol/stream.js";
+import { checkStream, type StreamOptions } from "../../protocol/stream.js";
 import { checkPolicy } from "../../protocol/unreachable-policy.js";
-import { badInputExitCode, fenceOf, type MigrateWords } from "../options/command-options.js";
+import { badInputExitCode, fenceOf, type MigrateFlags } from "../options/command-options.js";
 import { convergenceOf, foretell } from "../options/convergence.js";
 import { streamWithin } from "../options/stream-options.js";
 import { createScreen, type Screen } from "../output.js";
@@ -28,12 +28,12 @@ import type { Beside } from "./inspect.js";
 const provedPasses = 2;
 
 /** The exit code. */
-export async function migrateCommand(hardware: readonly string[], words: MigrateWords): Promise<number> {
+export async function migrateCommand(hardware: readonly string[], words: MigrateFlags): Promise<number> {
   const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
   const screen = createScreen(words);
   const policy = { whenUnreachable: words.whenUnreachable, patienceMs: words.patience };
   const fence = await fenceOf(words);
-  let stream: StreamWish;
+  let stream: StreamOptions;
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
   let convergence: ConvergencePolicy;
@@ -49,7 +49,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     beside = await besideOf(words, screen);
     started = await startGuest(hardware, words);
   } catch (error) {
-    screen.complain(messageOf(error));
+    screen.warn(messageOf(error));
     await beside?.close();
     return badInputExitCode;
   }
@@ -77,7 +77,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   stopListening();
   screen.endProgress();
   const proved = await finish(outcome, proof, screen).catch((error: unknown) => {
-    screen.complain(`the proof failed: ${messageOf(error)}`);
+    screen.warn(`the proof failed: ${messageOf(error)}`);
     return false;
   });
   await outcome.guest?.end();
@@ -87,24 +87,24 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     screen.say(`its story: switchover replay ${join(journal.directory, `${migration.migrationId}.journal`)}`);
   await beside
     ?.ended(migration.migrationId)
-    .catch((error: unknown) => screen.complain(`the story is not saved: ${messageOf(error)}`));
+    .catch((error: unknown) => screen.warn(`the story is not saved: ${messageOf(error)}`));
   const { exitCode } = outcomes[outcome.kind];
   return outcome.guest !== null && !proved ? notProved.exitCode : exitCode;
 }
 
 /** Loaded only when it is wanted. */
-async function besideOf(words: MigrateWords, screen: Screen): Promise<Beside | null> {
+async function besideOf(words: MigrateFlags, screen: Screen): Promise<Beside | null> {
   if (words.inspect === undefined && words.saveStory === undefined) return null;
   const { inspectBeside } = await import("./inspect.js");
   return inspectBeside(words, screen.say);
 }
 
 function observing(...all: readonly (Observe | undefined)[]): { readonly observe?: Observe } {
-  const wanted = all.filter((it) => it !== undefined);
+  const wanted = all.filter((observer) => observer !== undefined);
   if (wanted.length === 0) return {};
   return {
     observe: (seen) => {
-      for (const it of wanted) it(seen);
+      for (const observe of wanted) observe(seen);
     },
   };
 }
@@ -114,7 +114,7 @@ const openJournal = (directory: string): Promise<FileJournal> =>
     throw new Error(`the journal cannot be kept in ${directory}: ${messageOf(error)}`);
   });
 
-async function startGuest(hardware: readonly string[], words: MigrateWords) {
+async function startGuest(hardware: readonly string[], words: MigrateFlags) {
   const { name, binary } = words;
   if (hardware.length > 0) {
     const guest = await launchGuest({ name, uuid: randomUUID(), binary, args: hardware });
@@ -131,15 +131,15 @@ async function startGuest(hardware: readonly string[], words: MigrateWords) {
 }
 
 async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen): Promise<boolean> {
-  const { error, guest, pauseMs } = outcome;
+  const { error, guest, downtimeMs } = outcome;
   const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
   screen.outcome(outcome);
-  for (const { option, why } of outcome.dropped) screen.complain(`went without ${option}: ${why}`);
+  for (const { option, why } of outcome.dropped) screen.warn(`went without ${option}: ${why}`);
   screen.say(`${outcomes[outcome.kind].says}${where}`);
-  if (pauseMs !== null) screen.say(`it paused for ${pauseMs.toFixed(1)} ms, by QEMU's own clocks`);
+  if (downtimeMs !== null) screen.say(`it paused for ${downtimeMs.toFixed(1)} ms, by QEMU's own clocks`);
   if (error !== null) {
-    for (const it of error.failures) screen.complain(describeFailure(it));
-    for (const it of error.undone) screen.say(`undone: ${it}`);
+    for (const failure of error.failures) screen.warn(describeFailure(failure));
+    for (const sentence of error.undone) screen.say(`undone: ${sentence}`);
     screen.say(`next: ${error.next}`);
   }
   if (proof === null) return true;
@@ -148,9 +148,9 @@ async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen
   screen.proof(report);
   screen.say(`proof: ${describeContinuity(report)}`);
   if (outcome.kind !== "arrived") return report.ok;
-  const there = report.perStream.find((it) => it.name === "destination")?.cyclesVerified ?? 0;
+  const there = report.perStream.find((candidate) => candidate.name === "destination")?.cyclesVerified ?? 0;
   if (there < 1)
-    screen.complain("the proof is not whole: the destination has not read back all memory that travelled");
+    screen.warn("the proof is not whole: the destination has not read back all memory that travelled");
   return report.ok && there >= 1;
 }
 
@@ -166,7 +166,7 @@ function obeyInterrupts(migration: Migration, guest: RunningGuest, screen: Scree
       return;
     }
     const { source, destination } = migration.snapshot();
-    screen.complain(
+    screen.warn(
       `left as they are: the source (pid ${guest.process.pid}) is ${source}, the destination is ${destination ?? "not started"}`,
     );
     process.exit(outcomes.undecided.exitCode);

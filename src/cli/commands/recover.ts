@@ -7,17 +7,17 @@ import { recoverMigrations } from "../../library/local/recover.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
 import { outcomes } from "../../protocol/outcomes.js";
-import { badInputExitCode, fenceOf, type RecoverWords } from "../options/command-options.js";
+import { badInputExitCode, fenceOf, type RecoverFlags } from "../options/command-options.js";
 import { createScreen } from "../output.js";
 
 /** The highest exit code of the migrations. */
-export async function recoverCommand(directory: string, words: RecoverWords): Promise<number> {
+export async function recoverCommand(directory: string, words: RecoverFlags): Promise<number> {
   const screen = createScreen(words);
   let journal: FileJournal;
   try {
     journal = await openFileJournal(directory, { mustExist: true });
   } catch (error) {
-    screen.complain(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
+    screen.warn(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
     return badInputExitCode;
   }
   const fence = await fenceOf(words);
@@ -26,7 +26,7 @@ export async function recoverCommand(directory: string, words: RecoverWords): Pr
     ...(screen.observe && { observe: screen.observe }),
     ...(fence && { fence }),
   });
-  for (const error of failed) screen.complain(error.message);
+  for (const error of failed) screen.warn(error.message);
   if (migrations.length === 0 && failed.length === 0)
     screen.say(`no migration in ${directory} needs anybody`);
   const ended = await Promise.all(
@@ -35,7 +35,7 @@ export async function recoverCommand(directory: string, words: RecoverWords): Pr
       screen.outcome(await outcome);
       const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
       screen.say(`migration ${migrationId}: ${outcomes[kind].says}${where}`);
-      for (const it of error?.failures ?? []) screen.complain(describeFailure(it));
+      for (const failure of error?.failures ?? []) screen.warn(describeFailure(failure));
       if (error !== null) screen.say(`next: ${error.next}`);
       guest?.release();
       return outcomes[kind].exitCode;

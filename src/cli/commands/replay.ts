@@ -4,7 +4,7 @@ import { JournalError, readStory, type Story } from "../../drivers/journal/story
 import { messageOf } from "../../protocol/effect-result.js";
 import { tell } from "../format-record.js";
 import { badInputExitCode } from "../options/command-options.js";
-import { complain, say, sayJson } from "../print.js";
+import { say, sayJson, warn } from "../print.js";
 
 /** The exit code. */
 export async function replayCommand(path: string, { json }: { json?: true }): Promise<number> {
@@ -14,7 +14,7 @@ export async function replayCommand(path: string, { json }: { json?: true }): Pr
   } catch (error) {
     const what =
       error instanceof JournalError ? error.message : `${path} cannot be read: ${messageOf(error)}`;
-    complain(what);
+    warn(what);
     return badInputExitCode;
   }
   const { records, torn } = story;
@@ -25,6 +25,6 @@ export async function replayCommand(path: string, { json }: { json?: true }): Pr
     if (json === true) sayJson(record);
     else for (const line of tell(record, first?.atMs ?? record.atMs)) say(line);
   }
-  if (torn !== null) complain("the last line was not written whole; no effect had begun that rests on it");
+  if (torn !== null) warn("the last line was not written whole; no effect had begun that rests on it");
   return 0;
 }

@@ -15,13 +15,13 @@ import { createScreen } from "../output.js";
 const defaultUri = "qemu+unix:///system?socket=/run/switchover/switchover-sock";
 const answerMs = 30_000;
 
-export interface StandingWords {
+export interface StandingFlags {
   readonly at?: string;
   readonly json?: true;
 }
 
 async function connected<T>(
-  { at = defaultUri }: StandingWords,
+  { at = defaultUri }: StandingFlags,
   ask: (rpc: Awaited<ReturnType<typeof openConnection>>["rpc"]) => Promise<T>,
 ): Promise<T> {
   const uri = connectionUri(at, { ...anywhere, certificates: true });
@@ -34,7 +34,7 @@ async function connected<T>(
 }
 
 /** Prints each domain that is quarantined or away, with the reason. */
-export async function standingCommand(words: StandingWords): Promise<number> {
+export async function standingCommand(words: StandingFlags): Promise<number> {
   const screen = createScreen(words);
   try {
     const told = await connected(words, (rpc) => rpc.call(own.procedures.standing, null));
@@ -50,7 +50,7 @@ export async function standingCommand(words: StandingWords): Promise<number> {
     }
     return 0;
   } catch (error) {
-    screen.complain(messageOf(error));
+    screen.warn(messageOf(error));
     return badInputExitCode;
   }
 }
@@ -66,7 +66,7 @@ const said = {
 export async function decideCommand(
   decision: keyof typeof said,
   name: string,
-  words: StandingWords,
+  words: StandingFlags,
 ): Promise<number> {
   const screen = createScreen(words);
   try {
@@ -77,7 +77,7 @@ export async function decideCommand(
     screen.say(said[decision](name));
     return 0;
   } catch (error) {
-    screen.complain(messageOf(error));
+    screen.warn(messageOf(error));
     return badInputExitCode;
   }
 }

@@ -2,24 +2,24 @@
 
 import type { Fence } from "../../effects/ports.js";
 import type { WhenUnreachable } from "../../protocol/unreachable-policy.js";
-import type { StreamWords } from "./stream-options.js";
+import type { StreamFlags } from "./stream-options.js";
 
 /** Exit code for words or numbers that cannot be used; nothing has been started then. */
 export const badInputExitCode = 2;
 
-interface FenceWords {
+interface FenceFlags {
   readonly etcd?: readonly string[];
 }
 
 /** Loaded only when it is wanted: it brings TLS and HTTP with it. */
-export const fenceOf = async ({ etcd = [] }: FenceWords): Promise<Fence | undefined> => {
+export const fenceOf = async ({ etcd = [] }: FenceFlags): Promise<Fence | undefined> => {
   const [first, ...others] = etcd;
   if (first === undefined) return undefined;
   const { etcdFence } = await import("../../drivers/fencing/etcd.js");
   return etcdFence({ endpoints: [first, ...others] });
 };
 
-export interface CheckWords {
+export interface CheckFlags {
   readonly from: string;
   readonly to: string;
   readonly domain: string;
@@ -27,7 +27,7 @@ export interface CheckWords {
   readonly json?: true;
 }
 
-export interface InspectWords {
+export interface InspectFlags {
   readonly host: string;
   readonly port: number;
   readonly socket?: string;
@@ -35,7 +35,7 @@ export interface InspectWords {
   readonly save?: string;
 }
 
-export interface DrainWords extends StreamWords {
+export interface DrainFlags extends StreamFlags {
   readonly fleet: string;
   readonly log: string;
   /** PostgreSQL's URL. */
@@ -54,13 +54,13 @@ export interface DrainWords extends StreamWords {
   readonly json?: true;
 }
 
-export interface RecoverWords extends FenceWords {
+export interface RecoverFlags extends FenceFlags {
   readonly story?: true;
   readonly json?: true;
 }
 
 /** In virsh's words, but for `timeoutAbort`. */
-export interface ConvergenceWords {
+export interface ConvergenceFlags {
   /** In seconds. */
   readonly timeout?: number;
   readonly timeoutSuspend?: true;
@@ -69,7 +69,7 @@ export interface ConvergenceWords {
   readonly postcopyAfterPrecopy?: true;
 }
 
-export interface MigrateWords extends FenceWords, StreamWords, ConvergenceWords {
+export interface MigrateFlags extends FenceFlags, StreamFlags, ConvergenceFlags {
   readonly forecast?: true;
   /** The port, or any. */
   readonly inspect?: number | true;

@@ -9,9 +9,9 @@ import {
   postcopyAfterPrecopyPolicy,
   timeoutPolicy,
 } from "../../protocol/convergence/policy.js";
-import type { ConvergenceWords, MigrateWords } from "./command-options.js";
+import type { ConvergenceFlags, MigrateFlags } from "./command-options.js";
 
-const endingsIn = (words: ConvergenceWords) =>
+const endingsIn = (words: ConvergenceFlags) =>
   (
     [
       ["suspend", words.timeoutSuspend],
@@ -21,10 +21,10 @@ const endingsIn = (words: ConvergenceWords) =>
   ).flatMap(([then, it]) => (it === true ? [then] : []));
 
 /** What `--timeout` does, of words that do not contradict one another. */
-export const timeoutEnding = (words: ConvergenceWords) => endingsIn(words)[0] ?? "suspend";
+export const timeoutEnding = (words: ConvergenceFlags) => endingsIn(words)[0] ?? "suspend";
 
 /** @throws Error when the words contradict one another, or one needs another. */
-export function convergenceOf(words: ConvergenceWords & { readonly postcopy?: boolean }): ConvergencePolicy {
+export function convergenceOf(words: ConvergenceFlags & { readonly postcopy?: boolean }): ConvergencePolicy {
   const { timeout } = words;
   const said = endingsIn(words);
   if (said.length > 1) throw new Error(`--timeout can end with one of ${said.join(", ")}, not with more`);
@@ -44,7 +44,7 @@ const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 /** A sentence about a guest that runs and has not been migrated; takes a second. */
 export async function foretell(
   guest: RunningGuest,
-  words: Pick<MigrateWords, "bandwidth" | "maxDowntime">,
+  words: Pick<MigrateFlags, "bandwidth" | "maxDowntime">,
 ): Promise<string> {
   const { dirtyBytesPerSecond } = await measureDirtyRate(guest);
   const memory = await guest.process.main.execute("query-memory-size-summary", {});
@@ -56,6 +56,11 @@ export async function foretell(
     return `${rate}; forecast, if it does so evenly: it arrives over a link of about ${mebibytes(needed)} MiB/s or more`;
   }
   const bandwidthBytesPerSecond = bandwidth * 2 ** 20;
-  const it = forecastBefore({ memoryBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond, maxDowntimeMs });
-  return `${rate}; forecast, if it does so evenly: ${describeForecast(it)}`;
+  const forecast = forecastBefore({
+    memoryBytes,
+    dirtyBytesPerSecond,
+    bandwidthBytesPerSecond,
+    maxDowntimeMs,
+  });
+  return `${rate}; forecast, if it does so evenly: ${describeForecast(forecast)}`;
 }

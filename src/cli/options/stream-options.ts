@@ -21,9 +21,9 @@ import {
   optionalOptions,
   optionRows,
 } from "../../protocol/options/table.js";
-import type { OptionalOption, StreamWish } from "../../protocol/stream.js";
+import type { OptionalOption, StreamOptions } from "../../protocol/stream.js";
 
-export interface StreamWords extends OptionWords {
+export interface StreamFlags extends OptionWords {
   readonly optional?: readonly OptionalOption[];
 }
 
@@ -70,7 +70,7 @@ export interface AskedStream {
   readonly strange: readonly string[];
 }
 
-export function askedStream(words: StreamWords): AskedStream {
+export function askedStream(words: StreamFlags): AskedStream {
   const asked = askedByWords(words);
   const strange = optionRows.flatMap((row) => {
     const value = asked.get(row.name);
@@ -85,7 +85,7 @@ export function askedStream(words: StreamWords): AskedStream {
 }
 
 /** @throws Error naming a word that libvirt's hosts do not know, or that does not go with the others. */
-export function askedBetween(words: StreamWords & { readonly offline?: boolean }): Asked {
+export function askedBetween(words: StreamFlags & { readonly offline?: boolean }): Asked {
   const [strange] = askedStream(words).strange;
   if (strange !== undefined) throw new Error(`between hosts ${strange} is not supported; leave it out`);
   const asked = askedByWords(words);
@@ -95,7 +95,7 @@ export function askedBetween(words: StreamWords & { readonly offline?: boolean }
 }
 
 /** What it amounts to within one machine. @throws RangeError when words do not go together. */
-export function streamWithin(words: StreamWords, transport: "unix" | "tcp"): StreamWish {
+export function streamWithin(words: StreamFlags, transport: "unix" | "tcp"): StreamOptions {
   const asked = new Map(askedByWords(words, memoryRows)).set("live", true);
   if (transport === "unix") asked.set("transport.unix", true);
   check(asked);
@@ -103,7 +103,7 @@ export function streamWithin(words: StreamWords, transport: "unix" | "tcp"): Str
 }
 
 /** @throws RangeError when a word tunes what was not asked for; what does not go together is checked later. */
-export function streamOf(words: StreamWords): StreamWish {
+export function streamOf(words: StreamFlags): StreamOptions {
   const asked = askedByWords(words, memoryRows);
   check(asked, ({ kind }) => kind === "tunes");
   return { ...streamOfAsked(asked), ...(words.optional && { optional: words.optional }) };

@@ -5,7 +5,7 @@ import type { GuestLog } from "../../drivers/qemu/process/guest-log.js";
 import { QemuProcess } from "../../drivers/qemu/process/process.js";
 import type { Clock } from "../../effects/ports.js";
 import { messageOf } from "../../protocol/effect-result.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import type { Live } from "./managed-domain.js";
 
 /** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
@@ -19,9 +19,13 @@ export async function answeringQemu(
   );
   if (answers) return process;
   return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
-    throw no("OPERATION_FAILED", `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw libvirtError(
+      "OPERATION_FAILED",
+      `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   });
 }
 
@@ -30,7 +34,7 @@ export async function isRunningWhole(process: QemuProcess): Promise<boolean> {
   const { running, status } = await process.main.execute("query-status", {});
   const { status: migration = "" } = await process.main.execute("query-migrate", {});
   if (status === "inmigrate" || migration.startsWith("postcopy-"))
-    throw no(
+    throw libvirtError(
       "OPERATION_INVALID",
       `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
     );

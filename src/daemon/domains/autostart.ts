@@ -7,7 +7,7 @@ import { messageOf } from "../../protocol/effect-result.js";
 import type { Host } from "../host.js";
 
 /** Once what was under way has been taken up. */
-export async function autostart({ config, domains, complain }: Host): Promise<void> {
+export async function autostart({ config, domains, warn }: Host): Promise<void> {
   const marker = join(config.stateDirectory, "autostarted");
   const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8");
   if ((await readFile(marker, "utf8").catch(() => "")) === boot) return;
@@ -17,6 +17,6 @@ export async function autostart({ config, domains, complain }: Host): Promise<vo
     if (!entry.autostart || definition === null || live !== null || job !== null) continue;
     await domains
       .start(definition, { paused: false })
-      .catch((error: unknown) => complain(`${name} is not started with the host: ${messageOf(error)}`));
+      .catch((error: unknown) => warn(`${name} is not started with the host: ${messageOf(error)}`));
   }
 }

@@ -8,7 +8,7 @@ import { withLimit } from "../../effects/within.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import { connectionUri } from "../../protocol/peer-text.js";
 import type { DaemonConfig } from "../config.js";
-import { withOwnPki } from "../own-pki.js";
+import { withOwnCertificates } from "../own-pki.js";
 import { reachOf } from "../reach.js";
 import type { Away } from "./records.js";
 
@@ -62,5 +62,5 @@ export async function tellConceded(
 /** Opens a connection to a peer. The URI came in the peer's cookie and was stored: it is validated like a new one. */
 function connected(config: DaemonConfig, clock: Clock, uri: string, signal: AbortSignal) {
   const at = connectionUri(uri, { ...reachOf(config), certificates: false });
-  return openConnection(withOwnPki(config, at), { clock, deadlineMs: askLimitMs, signal });
+  return openConnection(withOwnCertificates(config, at), { clock, deadlineMs: askLimitMs, signal });
 }

@@ -17,7 +17,7 @@ import { asRunningGuest, type RunningGuest } from "../../library/local/running-g
 import type { StartRequest } from "../../machines/domain/context.js";
 import { domainMachine } from "../../machines/domain/machine.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../../protocol/effect-result.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { type Live, type ManagedDomain, reasons } from "./managed-domain.js";
 import { type DomainRecords, type Presence, readPresence } from "./records.js";
 
@@ -27,7 +27,7 @@ export type Authority = typeof domainMachine;
 export interface BoundDomains {
   readonly options: {
     readonly clock: Clock;
-    readonly complain: (sentence: string) => void;
+    readonly warn: (sentence: string) => void;
     readonly hosting: Hosting;
   };
   readonly records: DomainRecords;
@@ -48,7 +48,7 @@ export interface BoundDomains {
 }
 
 export function bindDomains(domains: BoundDomains): Authority {
-  const { clock, complain, hosting } = domains.options;
+  const { clock, warn, hosting } = domains.options;
   /** By uuid: starts that are under way. One that is destroyed meanwhile is waited for before its QEMU is looked for. */
   const booting = new Map<string, Promise<unknown>>();
 
@@ -75,7 +75,7 @@ export function bindDomains(domains: BoundDomains): Authority {
       // The machine was told that nothing of the guest is here: this is the last line (G1).
       if (left !== null && isAlive(left)) {
         domains.keepRecordOf(uuid);
-        throw no("OPERATION_INVALID", `a QEMU of ${domain.name} (pid ${left.pid}) still runs`);
+        throw libvirtError("OPERATION_INVALID", `a QEMU of ${domain.name} (pid ${left.pid}) still runs`);
       }
       const directory = domains.directoryOf(`guest-${uuid}`);
       await domains.keep(domain, { incoming: null, handle: null, directory });
@@ -101,7 +101,7 @@ export function bindDomains(domains: BoundDomains): Authority {
         if (signal.aborted) return failed("the domain was destroyed while it started");
         const options = { clock, hosting, directory, sideArgs: all, signal };
         const qemu = await QemuProcess.start(spec, options).catch((error) => {
-          throw no("INTERNAL_ERROR", messageOf(error), { cause: error });
+          throw libvirtError("INTERNAL_ERROR", messageOf(error), { cause: error });
         });
         if (signal.aborted) {
           await endProcess(qemu);
@@ -144,7 +144,7 @@ export function bindDomains(domains: BoundDomains): Authority {
       await domains.forgetQemu(uuid);
     } catch (error) {
       // Its QEMU is gone all the same; a restarted host finds that out again.
-      complain(`what is recorded of ${uuid} cannot be removed: ${messageOf(error)}`);
+      warn(`what is recorded of ${uuid} cannot be removed: ${messageOf(error)}`);
     }
     return nothing;
   };

@@ -4,7 +4,7 @@
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { isIn } from "../../protocol/peer-text.js";
 import { quoted } from "../../protocol/printable.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
 interface Allowed {
   readonly emulators: readonly string[];
@@ -12,7 +12,7 @@ interface Allowed {
 
 /** The system's own, in the places where a QEMU without a directory would be looked for. */
 export function systemEmulators(path = process.env["PATH"] ?? ""): readonly string[] {
-  const directories = new Set([...path.split(":").filter((it) => it.startsWith("/")), "/usr/bin"]);
+  const directories = new Set([...path.split(":").filter((part) => part.startsWith("/")), "/usr/bin"]);
   const named = [...directories].map((directory) => `${directory.replace(/\/+$/, "")}/qemu-system-*`);
   return [...named, "/usr/bin/kvm", "/usr/bin/qemu-kvm", "/usr/libexec/qemu-kvm"];
 }
@@ -33,7 +33,7 @@ const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
 export function checkEmulator({ emulators }: Allowed, { name, model }: Domain): void {
   const binary = model?.devices.emulator?.text;
   if (binary === undefined || mayRun(emulators, binary)) return;
-  throw no(
+  throw libvirtError(
     "CONFIG_UNSUPPORTED",
     `the emulator ${quoted(binary)} of domain ${quoted(name)} is not among this host's emulators; add it to "emulators" in this host's configuration, or migrate with an XML that names another`,
   );
@@ -42,5 +42,8 @@ export function checkEmulator({ emulators }: Allowed, { name, model }: Domain): 
 /** A name without a directory is one of our own, for a guest that names none. @throws LibvirtError as checkEmulator. */
 export function checkAskedBinary({ emulators }: Allowed, binary: string): void {
   if (/^qemu-system-[\w-]+$/.test(binary) || mayRun(emulators, binary)) return;
-  throw no("CONFIG_UNSUPPORTED", `the emulator ${quoted(binary)} is not among this host's emulators`);
+  throw libvirtError(
+    "CONFIG_UNSUPPORTED",
+    `the emulator ${quoted(binary)} is not among this host's emulators`,
+  );
 }

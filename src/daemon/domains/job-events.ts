@@ -20,13 +20,13 @@ export class JobNews {
   }
 
   iterated(domain: ManagedDomain, iteration: number): void {
-    for (const it of this.#listeners) apart(() => it.iterated(domain, iteration));
+    for (const listener of this.#listeners) apart(() => listener.iterated(domain, iteration));
   }
 
   /** Kept, and told. */
   ended(domain: ManagedDomain, job: FinishedJob): void {
     this.keep(domain, job);
-    for (const it of this.#listeners) apart(() => it.ended(domain, job));
+    for (const listener of this.#listeners) apart(() => listener.ended(domain, job));
   }
 
   /** Kept alone: at the destination, as libvirt does. */

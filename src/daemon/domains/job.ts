@@ -2,7 +2,7 @@
 
 import { jobTypes } from "../../drivers/libvirt/rpc/constants.js";
 import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
-import { type DiskProgress, expectedRestMs, type Progress } from "../../protocol/convergence/limits.js";
+import { type DiskProgress, expectedRemainingMs, type Progress } from "../../protocol/convergence/limits.js";
 import type { Abort } from "../../protocol/messages.js";
 
 export interface Job {
@@ -44,7 +44,7 @@ export function jobInfo(job: Job | null, nowMs: number) {
   const fileTotal = BigInt(progress?.disks?.totalBytes ?? 0);
   const fileProcessed = BigInt(progress?.disks?.copiedBytes ?? 0);
   const fileRemaining = fileTotal - fileProcessed;
-  const rest = progress === null ? null : expectedRestMs(progress);
+  const rest = progress === null ? null : expectedRemainingMs(progress);
   return {
     type: job === null ? jobTypes.none : progress === null ? jobTypes.unbounded : jobTypes.bounded,
     timeElapsed: BigInt(job === null ? 0 : elapsedMs(job, nowMs)),
@@ -55,7 +55,9 @@ export function jobInfo(job: Job | null, nowMs: number) {
     memTotal: total,
     memProcessed: processed,
     memRemaining: remaining,
-    ...{ fileTotal, fileProcessed, fileRemaining },
+    fileTotal,
+    fileProcessed,
+    fileRemaining,
   };
 }
 
@@ -64,9 +66,9 @@ export const elapsedMs = ({ startedMs }: Job, nowMs: number): number => Math.max
 /** By libvirt's names, of a job that is under way. */
 export function figuresOf(progress: Progress): Record<string, number> {
   const { totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass } = progress;
-  const restMs = expectedRestMs(progress);
+  const remainingMs = expectedRemainingMs(progress);
   return {
-    ...(restMs !== null && totalBytes > 0 && { time_remaining: Math.round(restMs) }),
+    ...(remainingMs !== null && totalBytes > 0 && { time_remaining: Math.round(remainingMs) }),
     ...(progress.expectedDowntimeMs !== null && { downtime: progress.expectedDowntimeMs }),
     ...memoryFigures({ totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass }),
     ...(progress.disks !== null && diskFigures(progress, progress.disks)),
@@ -87,19 +89,19 @@ const diskFigures = (
 });
 
 export const memoryFigures = (
-  it: Pick<
+  item: Pick<
     Progress,
     "totalBytes" | "transferredBytes" | "remainingBytes" | "bandwidthBytesPerSecond" | "pass"
   >,
 ): Record<string, number> => ({
-  data_total: it.totalBytes,
-  data_processed: it.transferredBytes,
-  data_remaining: it.remainingBytes,
-  memory_total: it.totalBytes,
-  memory_processed: it.transferredBytes,
-  memory_remaining: it.remainingBytes,
-  memory_bps: it.bandwidthBytesPerSecond,
-  memory_iteration: it.pass,
+  data_total: item.totalBytes,
+  data_processed: item.transferredBytes,
+  data_remaining: item.remainingBytes,
+  memory_total: item.totalBytes,
+  memory_processed: item.transferredBytes,
+  memory_remaining: item.remainingBytes,
+  memory_bps: item.bandwidthBytesPerSecond,
+  memory_iteration: item.pass,
 });
 
 /** As GET_JOB_STATS answers of a job that is under way, by libvirt's names. */

@@ -71,8 +71,13 @@ export interface LifecycleEvent {
 /** libvirt's reasons of states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
 export const reasons = {
   running: {
-    ...{ unknown: 0, booted: 1, migrated: 2, unpaused: 5, migrationCanceled: 6 },
-    ...{ postcopy: 10, postcopyFailed: 11 },
+    unknown: 0,
+    booted: 1,
+    migrated: 2,
+    unpaused: 5,
+    migrationCanceled: 6,
+    postcopy: 10,
+    postcopyFailed: 11,
   },
   paused: { unknown: 0, user: 1, migration: 2, ioError: 5, postcopy: 12, postcopyFailed: 13 },
   shutoff: { unknown: 0, shutdown: 1, destroyed: 2, crashed: 3, migrated: 4, failed: 6 },

@@ -10,7 +10,7 @@ import { DomainXmlError } from "../../drivers/domain-xml/xml/errors.js";
 import { killByArgument } from "../../drivers/platform/procfs.js";
 import type { Hosting } from "../../drivers/qemu/process/spec.js";
 import type { Clock } from "../../effects/ports.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
 /** QEMUs that are asked for what they know, and have no guest. */
 const factsPrefix = "facts-";
@@ -38,7 +38,7 @@ export class QemuBuilder {
       return buildQemu(domain, { kvm, directory: await this.#channelDirectory() });
     } catch (error) {
       throw error instanceof DomainXmlError
-        ? no("CONFIG_UNSUPPORTED", error.message, { cause: error })
+        ? libvirtError("CONFIG_UNSUPPORTED", error.message, { cause: error })
         : error;
     }
   }

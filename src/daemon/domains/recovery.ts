@@ -7,7 +7,7 @@ import { endProcess } from "../../drivers/qemu/process/end-process.js";
 import { handleIn } from "../../drivers/qemu/process/handle-file.js";
 import { QemuGoneError, QemuProcess } from "../../drivers/qemu/process/process.js";
 import type { QemuHandle } from "../../drivers/qemu/process/spec.js";
-import { pause } from "../../effects/sleep.js";
+import { sleep } from "../../effects/sleep.js";
 import { asRunningGuest } from "../../library/local/running-guest.js";
 import type { Found } from "../../machines/domain/machine.js";
 import { messageOf } from "../../protocol/effect-result.js";
@@ -58,9 +58,9 @@ const unreadableStory = (migrationId: string | null, why: string): string =>
 const forgotten = (migrationId: string | null): string =>
   `what this host's journal held of the migration ${migrationId} is lost, so it is not known who runs the guest`;
 
-function settle({ complain }: Host, entry: ManagedDomain, found: Found): void {
+function settle({ warn }: Host, entry: ManagedDomain, found: Found): void {
   entry.authority.send({ type: "host.examined", found });
-  if (found.left === "unknown") complain(`${entry.name} is quarantined: ${found.why}`);
+  if (found.left === "unknown") warn(`${entry.name} is quarantined: ${found.why}`);
 }
 
 async function examine(host: Host, uuid: string, text: string, stories: RecoveredStories): Promise<void> {
@@ -212,7 +212,7 @@ async function attachAgain(
   const options = { clock, log: domains.logOf(domain.name) };
   const isWaiting = () => !domains.isStopped && entry.authority.getSnapshot().hasTag("quarantined");
   for (;;) {
-    await pause(clock, attachAgainMs);
+    await sleep(clock, attachAgainMs);
     if (!isWaiting()) return;
     try {
       const qemu = await QemuProcess.attach(handle, options);

@@ -20,7 +20,7 @@ import type { DomainRequest, Found } from "../../machines/domain/machine.js";
 import { defaultLimits } from "../../protocol/convergence/limits.js";
 import { type Cause, messageOf } from "../../protocol/effect-result.js";
 import { isSame } from "../migrations/evidence.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { answeringQemu, isRunningWhole } from "./adoption.js";
 import { AwayGuests } from "./away-guests.js";
 import { type Authority, bindDomains } from "./effects.js";
@@ -51,7 +51,7 @@ export interface DomainsOptions {
   /** Asks the host that a guest left for to give it back; rejects with the reason. */
   readonly askBack: (uuid: string, away: Away) => Promise<void>;
   /** What went wrong where nobody waits for an answer. */
-  readonly complain: (sentence: string) => void;
+  readonly warn: (sentence: string) => void;
 }
 
 /** How a guest goes: what its end means, and whether its definition goes with it. */
@@ -119,9 +119,7 @@ export class Domains {
         entry.definition = domain;
         entry.autostart = autostarted.has(uuid);
       } catch (error) {
-        options.complain(
-          `the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`,
-        );
+        options.warn(`the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`);
       }
     }
     return domains;
@@ -153,21 +151,21 @@ export class Domains {
   byUuid(uuid: string): ManagedDomain {
     const found = this.#byUuid.get(uuid);
     if (found === undefined || !isThere(found))
-      throw no("NO_DOMAIN", `no domain with matching uuid '${uuid}'`);
+      throw libvirtError("NO_DOMAIN", `no domain with matching uuid '${uuid}'`);
     return found;
   }
 
   /** @throws LibvirtError NO_DOMAIN */
   byName(name: string): ManagedDomain {
     const found = this.all.find((entry) => entry.name === name);
-    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching name '${name}'`);
+    if (found === undefined) throw libvirtError("NO_DOMAIN", `no domain with matching name '${name}'`);
     return found;
   }
 
   /** @throws LibvirtError NO_DOMAIN */
   byId(id: number): ManagedDomain {
     const found = this.all.find(({ live, arriving }) => (live ?? arriving)?.id === id);
-    if (found === undefined) throw no("NO_DOMAIN", `no domain with matching id ${id}`);
+    if (found === undefined) throw libvirtError("NO_DOMAIN", `no domain with matching id ${id}`);
     return found;
   }
 
@@ -190,7 +188,9 @@ export class Domains {
     try {
       return parseDomain(xml);
     } catch (error) {
-      throw error instanceof DomainXmlError ? no("XML_ERROR", error.message, { cause: error }) : error;
+      throw error instanceof DomainXmlError
+        ? libvirtError("XML_ERROR", error.message, { cause: error })
+        : error;
     }
   }
 
@@ -199,10 +199,10 @@ export class Domains {
     const entries = [...this.#byUuid.values()];
     const namesake = entries.find((entry) => entry.name === name && entry.uuid !== uuid);
     if (namesake !== undefined)
-      throw no("OPERATION_FAILED", `domain '${name}' already exists with uuid ${namesake.uuid}`);
+      throw libvirtError("OPERATION_FAILED", `domain '${name}' already exists with uuid ${namesake.uuid}`);
     const other = this.#byUuid.get(uuid);
     if (other !== undefined && other.name !== name)
-      throw no("OPERATION_FAILED", `domain '${other.name}' is already defined with uuid ${uuid}`);
+      throw libvirtError("OPERATION_FAILED", `domain '${other.name}' is already defined with uuid ${uuid}`);
   }
 
   /**
@@ -222,7 +222,7 @@ export class Domains {
     });
     authority.send(event);
     heard.unsubscribe();
-    if (why !== undefined) throw no("OPERATION_INVALID", why);
+    if (why !== undefined) throw libvirtError("OPERATION_INVALID", why);
   }
 
   /** @throws LibvirtError when the machine does not come there in time. */
@@ -238,7 +238,9 @@ export class Domains {
       const timer = Number.isFinite(limitMs)
         ? clock.setTimeout(() => {
             subscription.unsubscribe();
-            reject(no("OPERATION_TIMEOUT", `the state of domain ${name} is not known yet; ask again`));
+            reject(
+              libvirtError("OPERATION_TIMEOUT", `the state of domain ${name} is not known yet; ask again`),
+            );
           }, limitMs)
         : undefined;
       const subscription = authority.subscribe((snapshot) => {
@@ -254,7 +256,7 @@ export class Domains {
   #throwFailure({ uuid }: ManagedDomain, failed: string | null, otherwise: string): never {
     const error = this.#errors.get(uuid);
     this.#errors.delete(uuid);
-    throw error ?? no("OPERATION_FAILED", failed ?? otherwise);
+    throw error ?? libvirtError("OPERATION_FAILED", failed ?? otherwise);
   }
 
   /** Keeps libvirt's error of an effect for the request that waits for it. */
@@ -288,7 +290,8 @@ export class Domains {
   }
 
   async undefine(entry: ManagedDomain): Promise<void> {
-    if (entry.definition === null) throw no("OPERATION_INVALID", "cannot undefine transient domain");
+    if (entry.definition === null)
+      throw libvirtError("OPERATION_INVALID", "cannot undefine transient domain");
     if (entry.autostart) await this.setAutostart(entry, false);
     await this.records.definitions.remove(entry.uuid);
     entry.definition = null;
@@ -298,7 +301,8 @@ export class Domains {
 
   /** Durable when it resolves. */
   async setAutostart(entry: ManagedDomain, autostart: boolean): Promise<void> {
-    if (entry.definition === null) throw no("OPERATION_INVALID", "cannot set autostart for transient domain");
+    if (entry.definition === null)
+      throw libvirtError("OPERATION_INVALID", "cannot set autostart for transient domain");
     if (autostart) await this.records.autostarts.write(entry.uuid, "");
     else await this.records.autostarts.remove(entry.uuid);
     entry.autostart = autostart;
@@ -330,7 +334,7 @@ export class Domains {
       await this.options.askBack(uuid, away);
     } catch (error) {
       const since = new Date(away.sinceMs).toISOString();
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `domain '${name}' is away since ${since}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
         { cause: error },
@@ -338,7 +342,10 @@ export class Domains {
     }
     // A concession belongs to the departure that it was asked about.
     if (entry.away !== away)
-      throw no("OPERATION_INVALID", `where domain '${name}' is has changed meanwhile; start it again`);
+      throw libvirtError(
+        "OPERATION_INVALID",
+        `where domain '${name}' is has changed meanwhile; start it again`,
+      );
     authority.send({ type: "peer.conceded" });
     await this.#acted(entry);
   }
@@ -373,7 +380,10 @@ export class Domains {
   async conceded(entry: ManagedDomain, migrationId: string, secret: string): Promise<void> {
     const { away } = entry;
     if (away?.migrationId !== migrationId || away.secret === undefined || !isSame(away.secret, secret))
-      throw no("OPERATION_DENIED", `domain '${entry.name}' does not wait for the end of ${migrationId}`);
+      throw libvirtError(
+        "OPERATION_DENIED",
+        `domain '${entry.name}' does not wait for the end of ${migrationId}`,
+      );
     await this.request(entry, { type: "peer.conceded" });
     await this.#acted(entry);
   }
@@ -402,11 +412,14 @@ export class Domains {
     const { live, uuid, name } = entry;
     const why = quarantineOf(entry);
     if (why !== null && live === null)
-      throw no("OPERATION_INVALID", `no QEMU of the guest is here; say so with: switchover release ${name}`);
+      throw libvirtError(
+        "OPERATION_INVALID",
+        `no QEMU of the guest is here; say so with: switchover release ${name}`,
+      );
     await this.request(entry, { type: "operator.adoptRequested" });
     const examined = (found: Found) => entry.authority.send({ type: "host.examined", found });
     try {
-      if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+      if (live === null) throw libvirtError("OPERATION_INVALID", "domain is not running");
       const { handle } = live.guest.process;
       const presence = await this.presenceOf(uuid).catch(() => undefined);
       const answering = await answeringQemu(live, { clock: this.options.clock, log: this.logOf(name) });
@@ -432,7 +445,7 @@ export class Domains {
   async release(entry: ManagedDomain): Promise<void> {
     const isQuarantined = quarantineOf(entry) !== null;
     if (isQuarantined && entry.live !== null)
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up, or say that it is the guest with: switchover adopt ${entry.name}`,
       );
@@ -564,7 +577,7 @@ export class Domains {
       await this.#keepOrComplain(live.domain, handle, { broken: found.left === "broken" });
       this.#departures.delete(entry.uuid);
     }
-    if (found.left === "unknown") this.options.complain(`${entry.name} is quarantined: ${found.why}`);
+    if (found.left === "unknown") this.options.warn(`${entry.name} is quarantined: ${found.why}`);
     this.#forgetTransient(entry);
   }
 
@@ -611,7 +624,7 @@ export class Domains {
     try {
       await this.keepHandleOf(domain, handle, more);
     } catch (error) {
-      this.options.complain(`where the QEMU of ${domain.name} is cannot be recorded: ${messageOf(error)}`);
+      this.options.warn(`where the QEMU of ${domain.name} is cannot be recorded: ${messageOf(error)}`);
     }
   }
 
@@ -725,15 +738,15 @@ export class Domains {
 
   /** @throws LibvirtError when something else is being done with it. */
   checkIdle({ job }: ManagedDomain): void {
-    if (job !== null) throw no("OPERATION_INVALID", `another job is active: ${job.what}`);
+    if (job !== null) throw libvirtError("OPERATION_INVALID", `another job is active: ${job.what}`);
   }
 
   /** @throws LibvirtError when it does not run. */
   liveOf(entry: ManagedDomain): Live {
     const why = quarantineOf(entry);
     if (entry.live === null && why !== null)
-      throw no("OPERATION_INVALID", `the domain is quarantined: ${why}`);
-    if (entry.live === null) throw no("OPERATION_INVALID", "domain is not running");
+      throw libvirtError("OPERATION_INVALID", `the domain is quarantined: ${why}`);
+    if (entry.live === null) throw libvirtError("OPERATION_INVALID", "domain is not running");
     return entry.live;
   }
 

@@ -3,20 +3,21 @@
 import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import type { Answer } from "../../protocol/effect-result.js";
 import { describeFailure, type Failure } from "../../protocol/failure.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
 /** @throws LibvirtError with the failures' own words. */
-export function valueIn<T>(answer: Answer<T>): T {
+export function unwrap<T>(answer: Answer<T>): T {
   if (answer.kind === "done") return answer.value;
   const { failures = [], message, qemu = [] } = answer.cause;
   if (failures.length > 0) throw errorOf(failures, message);
   const words = qemu.length === 0 ? message : `${message}: ${qemu.join(" | ")}`;
-  throw no(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
+  throw libvirtError(answer.kind === "unknown" ? "OPERATION_TIMEOUT" : "OPERATION_FAILED", words);
 }
 
 export function errorOf(failures: readonly Failure[], otherwise: string): LibvirtError {
   const [first] = failures;
-  if (first === undefined) return no("OPERATION_FAILED", otherwise);
-  if (first.code === "aborted") return no("OPERATION_ABORTED", "job 'migration out' canceled by client");
-  return no("OPERATION_FAILED", failures.map(describeFailure).join("; "));
+  if (first === undefined) return libvirtError("OPERATION_FAILED", otherwise);
+  if (first.code === "aborted")
+    return libvirtError("OPERATION_ABORTED", "job 'migration out' canceled by client");
+  return libvirtError("OPERATION_FAILED", failures.map(describeFailure).join("; "));
 }

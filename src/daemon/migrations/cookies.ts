@@ -9,12 +9,12 @@ import { writeCookie } from "../../drivers/libvirt/cookie/write.js";
 import { neededCapabilities } from "../../drivers/qemu/migration/option-table.js";
 import type { GuestDescription, Identity, Prepared } from "../../protocol/messages.js";
 import { connectionUri, type StreamAddress, streamAddress } from "../../protocol/peer-text.js";
-import type { StreamWish } from "../../protocol/stream.js";
+import type { StreamOptions } from "../../protocol/stream.js";
 import type { Host } from "../host.js";
 import { orRefuse, reachOf } from "../reach.js";
-import { no } from "../rpc/errors.js";
-import { nbdTold, storageFrom, toldOfDisks } from "./copied-storage.js";
-import type { StepWords } from "./request.js";
+import { libvirtError } from "../rpc/errors.js";
+import { disksForCookie, nbdTold, storageFrom } from "./copied-storage.js";
+import type { StepRequest } from "./request.js";
 
 type Named = Pick<Domain, "name" | "uuid">;
 
@@ -38,7 +38,7 @@ export async function beginCookie(
 ): Promise<Uint8Array> {
   const { domain, secret } = outgoing;
   const { live } = host.domains.byUuid(domain.uuid);
-  const disks = live === null ? undefined : await toldOfDisks(live.guest, domain.model, guest);
+  const disks = live === null ? undefined : await disksForCookie(live.guest, domain.model, guest);
   return cookie(host, outgoing.identity, domain.name, guest, {
     ...disks,
     ...(secret !== null && { secret }),
@@ -71,16 +71,20 @@ function cookie(
     secret,
     journal,
     ...disks
-  }: Partial<Awaited<ReturnType<typeof toldOfDisks>>> & {
+  }: Partial<Awaited<ReturnType<typeof disksForCookie>>> & {
     readonly settle?: string;
     readonly secret?: string;
     readonly journal?: string;
   },
 ): Uint8Array {
   return writeCookie({
-    ...{ name, uuid, hostname, hostUuid, features: [] },
+    name,
+    uuid,
+    hostname,
+    hostUuid,
+    features: [],
     nbd: disks.nbd,
-    capabilities: { caps: guest.capabilities.map((it) => ({ name: it, auto: false })) },
+    capabilities: { caps: guest.capabilities.map((capability) => ({ name: capability, auto: false })) },
     switchover: {
       version: 1,
       migration: migrationId,
@@ -115,7 +119,11 @@ export const finishCookie = (
   receipt: string | undefined,
 ): Uint8Array =>
   writeCookie({
-    ...{ name, uuid, hostname, hostUuid, features: [] },
+    name,
+    uuid,
+    hostname,
+    hostUuid,
+    features: [],
     switchover: {
       version: 1,
       migration: migrationId,
@@ -137,15 +145,15 @@ export const readFinishCookie = (host: Host, bytes: Uint8Array, domain: Named): 
   read(host, bytes, domain, cookieFeatures);
 
 /** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read, or names what is out of reach. */
-export function preparedOf(host: Host, domain: Named, words: StepWords): Prepared {
+export function preparedOf(host: Host, domain: Named, words: StepRequest): Prepared {
   const { uri } = words.parameters;
-  if (uri === undefined) throw no("INTERNAL_ERROR", "there is no migration URI");
+  if (uri === undefined) throw libvirtError("INTERNAL_ERROR", "there is no migration URI");
   const address = orRefuse(() => streamAddress(uri, reachOf(host.config)));
   return preparedAt(host, domain, words, address);
 }
 
 /** The same with the address of the stream read already. */
-export function preparedAt(host: Host, domain: Named, words: StepWords, uri: StreamAddress): Prepared {
+export function preparedAt(host: Host, domain: Named, words: StepRequest, uri: StreamAddress): Prepared {
   const { parameters } = words;
   const reach = reachOf(host.config);
   const known = readPrepareCookie(host, words.cookie, domain);
@@ -169,8 +177,8 @@ export function preparedAt(host: Host, domain: Named, words: StepWords, uri: Str
 }
 
 /** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
-export const capabilitiesIn = (known: Cookie | null, stream: StreamWish): readonly string[] =>
-  known?.capabilities?.caps.map((it) => it.name) ?? neededCapabilities(stream);
+export const capabilitiesIn = (known: Cookie | null, stream: StreamOptions): readonly string[] =>
+  known?.capabilities?.caps.map((cap) => cap.name) ?? neededCapabilities(stream);
 
 function read(
   { config: { hostUuid } }: Host,
@@ -182,7 +190,7 @@ function read(
     return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
   } catch (error) {
     throw error instanceof CookieError
-      ? no("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
+      ? libvirtError("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
       : error;
   }
 }

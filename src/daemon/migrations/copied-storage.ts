@@ -26,30 +26,30 @@ import {
   unixAddress,
 } from "../../protocol/peer-text.js";
 import { orRefuse } from "../reach.js";
-import { no } from "../rpc/errors.js";
-import type { StepWords } from "./request.js";
+import { libvirtError } from "../rpc/errors.js";
+import type { StepRequest } from "./request.js";
 
 type Nbd = NonNullable<Cookie["nbd"]>;
 type Backings = NonNullable<Cookie["switchover"]>["backings"];
 
-export const copiesStorage = ({ flags }: Pick<StepWords, "flags">): boolean =>
+export const copiesStorage = ({ flags }: Pick<StepRequest, "flags">): boolean =>
   flags.has("NON_SHARED_DISK") || flags.has("NON_SHARED_INC");
 
 /** @throws LibvirtError when a disk that is wanted is not there, or cannot be copied. */
 export function chosenDisks(
   model: DomainModel | undefined,
-  words: Pick<StepWords, "flags" | "parameters">,
+  words: Pick<StepRequest, "flags" | "parameters">,
 ): readonly Disk[] {
   if (model === undefined || !copiesStorage(words)) return [];
   const all = model.devices.disks;
   const { disks: wanted } = words.parameters;
-  if (wanted === undefined) return all.filter((it) => isWritten(it) && !it.shareable);
-  const [missing] = wanted.filter((target) => !all.some((it) => it.target.dev === target));
-  if (missing !== undefined) throw no("INVALID_ARG", `disk target ${missing} not found`);
-  const chosen = all.filter((it) => wanted.includes(it.target.dev));
-  const [unfit] = chosen.filter((it) => !isWritten(it));
+  if (wanted === undefined) return all.filter((disk) => isWritten(disk) && !disk.shareable);
+  const [missing] = wanted.filter((target) => !all.some((disk) => disk.target.dev === target));
+  if (missing !== undefined) throw libvirtError("INVALID_ARG", `disk target ${missing} not found`);
+  const chosen = all.filter((disk) => wanted.includes(disk.target.dev));
+  const [unfit] = chosen.filter((disk) => !isWritten(disk));
   if (unfit !== undefined)
-    throw no("OPERATION_UNSUPPORTED", `Cannot migrate empty or read-only disk ${unfit.target.dev}`);
+    throw libvirtError("OPERATION_UNSUPPORTED", `Cannot migrate empty or read-only disk ${unfit.target.dev}`);
   return chosen;
 }
 
@@ -57,24 +57,26 @@ const isWritten = ({ source, readonly, device }: Disk): boolean =>
   source !== undefined && !readonly && device === "disk";
 
 /** For the source's QEMU; null when nothing is copied. @throws LibvirtError as `chosenDisks` does. */
-export function copyOf(model: DomainModel | undefined, words: StepWords): StorageCopy | null {
+export function copyOf(model: DomainModel | undefined, words: StepRequest): StorageCopy | null {
   if (model === undefined || !copiesStorage(words)) return null;
   return {
-    disks: chosenDisks(model, words).map((it) => diskId(model, it)),
+    disks: chosenDisks(model, words).map((chosenDisk) => diskId(model, chosenDisk)),
     sync: words.flags.has("NON_SHARED_INC") ? "top" : "full",
     synchronousWrites: words.flags.has("NON_SHARED_SYNCHRONOUS_WRITES"),
   };
 }
 
 /** What Begin's cookie tells of the disks that are copied, and of what lies below them. */
-export async function toldOfDisks(
+export async function disksForCookie(
   { process }: RunningGuest,
   model: DomainModel | undefined,
   { disks }: GuestDescription,
 ): Promise<{ nbd: Nbd | undefined; backings: Backings }> {
   if (model === undefined || disks.length === 0) return { nbd: undefined, backings: [] };
-  const devices = new Map((await blockDevices(process.main)).map((it) => [it.name, it]));
-  const targets = new Map(model.devices.disks.map((it) => [diskId(model, it), it.target.dev]));
+  const devices = new Map(
+    (await blockDevices(process.main)).map((blockDevice) => [blockDevice.name, blockDevice]),
+  );
+  const targets = new Map(model.devices.disks.map((disk) => [diskId(model, disk), disk.target.dev]));
   const named = disks.flatMap(({ name, capacityBytes }) => {
     const target = targets.get(name);
     return target === undefined ? [] : [{ target, capacity: capacityBytes, device: devices.get(name) }];
@@ -91,16 +93,16 @@ const backingOf = (target: string, device: BlockDevice | undefined): Backings =>
 };
 
 /** For the destination's QEMU, from Begin's cookie. @throws LibvirtError when an image would have to be made and cannot be. */
-export function disksThatCome(
+export function incomingDisks(
   model: DomainModel | undefined,
-  words: StepWords,
+  words: StepRequest,
   cookie: Cookie | null,
 ): { disks: readonly CopiedDisk[]; images: readonly Image[] } {
   const chosen = chosenDisks(model, words);
   if (model === undefined || chosen.length === 0) return { disks: [], images: [] };
   if (cookie === null)
-    throw no("OPERATION_UNSUPPORTED", "disks are copied by version 3 of libvirt's protocol alone");
-  const capacities = new Map(cookie.nbd?.disks.map((it) => [it.target, it.capacity]));
+    throw libvirtError("OPERATION_UNSUPPORTED", "disks are copied by version 3 of libvirt's protocol alone");
+  const capacities = new Map(cookie.nbd?.disks.map((disk) => [disk.target, disk.capacity]));
   const disks: CopiedDisk[] = [];
   const images: Image[] = [];
   for (const disk of chosen) {
@@ -118,17 +120,17 @@ function imageOf(
   { target, driver }: Disk,
   path: string,
   disk: string,
-  { flags }: StepWords,
+  { flags }: StepRequest,
   { switchover }: Cookie,
 ): Image {
   const image = { disk, path, format: driver?.type ?? "raw" } as const;
   if (!flags.has("NON_SHARED_INC")) return image;
   if (switchover === undefined && statSync(path, { throwIfNoEntry: false }) === undefined)
-    throw no(
+    throw libvirtError(
       "OPERATION_UNSUPPORTED",
       `the image ${path} cannot be made: a libvirtd does not tell what lies below disk ${target.dev}; make it before`,
     );
-  const backing = switchover?.backings.find((it) => it.target === target.dev);
+  const backing = switchover?.backings.find((candidate) => candidate.target === target.dev);
   return backing === undefined
     ? image
     : { ...image, backing: { path: backing.file, format: backing.format } };
@@ -168,12 +170,12 @@ export type DisksPlace =
 export function disksPlace(uri: string, reach: Reach): DisksPlace {
   const { scheme, rest = "" } = /^(?<scheme>[\w+.-]+):\/\/(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === "unix") {
-    if (!rest.startsWith("/")) throw no("INVALID_ARG", `the disks URI ${uri} has no path`);
+    if (!rest.startsWith("/")) throw libvirtError("INVALID_ARG", `the disks URI ${uri} has no path`);
     return { path: orRefuse(() => socketPath(rest, reach)) };
   }
-  if (scheme !== "tcp") throw no("INVALID_ARG", `unsupported scheme in disks URI: ${uri}`);
+  if (scheme !== "tcp") throw libvirtError("INVALID_ARG", `unsupported scheme in disks URI: ${uri}`);
   const { host, port } = /^(?<host>\[[^\]]+\]|[^:/?#]+)(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ?? {};
-  if (host === undefined) throw no("INVALID_ARG", `the disks URI ${uri} names no host`);
+  if (host === undefined) throw libvirtError("INVALID_ARG", `the disks URI ${uri} names no host`);
   const name = orRefuse(() => hostName(host.replace(/^\[|\]$/g, "")));
   return { host: name, port: port === undefined || Number(port) === 0 ? undefined : Number(port) };
 }

@@ -5,8 +5,8 @@ import { type Asked, askedByLibvirt } from "../../protocol/options/asked.js";
 import { libvirtNames } from "../../protocol/options/names.js";
 import { refusalsOf } from "../../protocol/options/rules.js";
 import { groupOf, type OptionName, rowOf } from "../../protocol/options/table.js";
-import { no } from "../rpc/errors.js";
-import type { StepWords } from "./request.js";
+import { libvirtError } from "../rpc/errors.js";
+import type { StepRequest } from "./request.js";
 
 export interface Asking {
   readonly side: "source" | "destination";
@@ -15,9 +15,9 @@ export interface Asking {
 }
 
 /** @throws LibvirtError */
-export function checkTogether(words: StepWords, asking: Asking): void {
+export function checkTogether(words: StepRequest, asking: Asking): void {
   for (const { code, message } of refusalsOf(askedAt(asking, askedByLibvirt(words)), libvirtNames))
-    throw no(code, message);
+    throw libvirtError(code, message);
 }
 
 /** A destination is sent the figures of what only its source is told, and a tunnel's stream by a source that leads. */

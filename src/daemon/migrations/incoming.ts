@@ -13,7 +13,7 @@ import { QemuDestinationGuest, type Transport } from "../../drivers/qemu/guest/d
 import {
   type DestinationHost,
   findDestination,
-  streamWish,
+  streamOptionsSchema,
 } from "../../drivers/qemu/guest/recovery-records.js";
 import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
 import { endProcess } from "../../drivers/qemu/process/end-process.js";
@@ -29,11 +29,11 @@ import { messageOf } from "../../protocol/effect-result.js";
 import { describeFailure } from "../../protocol/failure.js";
 import type { Decision, DestinationReport, GuestDescription, Identity } from "../../protocol/messages.js";
 import type { SocketPath } from "../../protocol/peer-text.js";
-import type { StreamWish } from "../../protocol/stream.js";
+import type { StreamOptions } from "../../protocol/stream.js";
 import type { Job } from "../domains/job.js";
 import { endInMigration, type ManagedDomain, reasons } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { isSame, receiptOf } from "./evidence.js";
 
 /** What a restarted daemon needs beside what the driver needs. */
@@ -41,11 +41,11 @@ const kept = z.object({
   xml: z.string(),
   /** The definition to keep at arrival; null for a transient guest. */
   persistent: z.nullable(z.string()),
-  stream: streamWish,
+  stream: streamOptionsSchema,
   /** Null in journals of older versions: the same as here. */
   nameAtSource: z._default(z.nullable(z.string()), null),
 });
-type Kept = z.infer<typeof kept>;
+type Persisted = z.infer<typeof kept>;
 
 export interface Arriving {
   readonly identity: Identity;
@@ -62,7 +62,7 @@ export interface Arriving {
   /** Of the disks that are copied. */
   readonly images: readonly Image[];
   readonly disksAt: SocketPath | ListenAt;
-  readonly stream: StreamWish;
+  readonly stream: StreamOptions;
 }
 
 type Standing = "postcopy" | "postcopyFailed";
@@ -76,7 +76,7 @@ function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
 /** Whether the guest cannot have run here, nor been promised to the source: a restarted machine would still refuse it. */
 function isUndecidedIn(recorded: string): boolean {
   const { rehydratesAs } = metaIn("destination", recorded);
-  return rehydratesAs === "recovering" || rehydratesAs === "refusing";
+  return rehydratesAs === "probing" || rehydratesAs === "refusing";
 }
 
 const runState = ({ state }: ManagedDomain) => (state.name === "running" ? "running" : "paused");
@@ -90,7 +90,7 @@ export class Incoming {
   /** Resolves when the guest is a domain of this host, or gone; never rejects. */
   readonly ended: Promise<DestinationReport>;
   /** To post-copy. */
-  readonly mayGoOver: boolean;
+  readonly postcopyAllowed: boolean;
   readonly #host: Host;
   readonly #actor: DestinationActor;
   /** The definition to keep. */
@@ -109,13 +109,26 @@ export class Incoming {
     const { spec, sideArgs } = await host.domains.build(domain);
     const directory = host.domains.directoryOf(`in-${identity.migrationId}`);
     const qemuHost: DestinationHost = {
-      ...{ spec, images, disksAt, sideArgs, directory, transport, stream },
+      spec,
+      images,
+      disksAt,
+      sideArgs,
+      directory,
+      transport,
+      stream,
     };
     await host.domains.keep(domain, {
-      ...{ incoming: identity.migrationId, handle: null, directory, persistent, secret },
+      incoming: identity.migrationId,
+      handle: null,
+      directory,
+      persistent,
+      secret,
     });
     if (!mayBegin())
-      throw no("OPERATION_INVALID", `the migration ${identity.migrationId} has been decided here already`);
+      throw libvirtError(
+        "OPERATION_INVALID",
+        `the migration ${identity.migrationId} has been decided here already`,
+      );
     const driver = new QemuDestinationGuest({
       ...qemuHost,
       clock: host.clock,
@@ -123,7 +136,7 @@ export class Incoming {
       writes: filesOf(domain),
     });
     const input = { identity, guest, deadlines: host.deadlines };
-    const word: DestinationHost & Kept = {
+    const word: DestinationHost & Persisted = {
       ...qemuHost,
       stream,
       xml: domain.xml,
@@ -132,13 +145,17 @@ export class Incoming {
     };
     const opened = openDestination(host.surroundings, input, driver, word);
     const process = async () => (await driver.process?.catch(() => undefined)) ?? null;
-    const qemu = { process, settleIn: () => driver.settleIn() };
+    const qemu = { process, finalize: () => driver.finalize() };
     const more = { persistent, stream, secret, client, nameAtSource: arriving.nameAtSource };
     return new Incoming(host, identity, domain, more, opened, qemu, spec);
   }
 
   /** Null when it had not been begun, or its guest is not held for it any more. */
-  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Incoming | null> {
+  static async resumeFromJournal(
+    host: Host,
+    story: OpenStory,
+    isHeld: () => boolean,
+  ): Promise<Incoming | null> {
     const found = interrupted(story, "destination");
     if (found === null) return null;
     const { xml, ...arriving } = kept.parse(found.opened.host);
@@ -149,10 +166,10 @@ export class Incoming {
     const input = wokenDestination(found);
     const opened = openDestination(host.surroundings, input, to.guest, found.opened.host);
     const domain = parseDomain(xml);
-    const settleIn = async () => {
-      if (to.qemu !== null) await to.guest.settleIn();
+    const finalize = async () => {
+      if (to.qemu !== null) await to.guest.finalize();
     };
-    const qemu = { process: async () => to.qemu, settleIn };
+    const qemu = { process: async () => to.qemu, finalize };
     const { migrationId } = input.identity;
     const { secret = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
     // Its QEMU was looked for meanwhile.
@@ -184,7 +201,7 @@ export class Incoming {
     opened: Opened<DestinationActor>,
     qemu: {
       process: () => Promise<Parameters<typeof asRunningGuest>[1] | null>;
-      settleIn: () => Promise<void>;
+      finalize: () => Promise<void>;
     },
     spec: Parameters<typeof asRunningGuest>[0],
   ) {
@@ -197,7 +214,7 @@ export class Incoming {
     this.nameAtSource = nameAtSource ?? identity.name;
     this.#secret = secret;
     this.#client = client;
-    this.mayGoOver = stream.postcopy !== undefined;
+    this.postcopyAllowed = stream.postcopy !== undefined;
     this.#guestHere = async () => {
       const process = await qemu.process();
       return process && asRunningGuest(spec, process);
@@ -207,14 +224,16 @@ export class Incoming {
     opened.actor.subscribe({ next: (snapshot) => this.#follow(standingOf(snapshot)), error: () => {} });
     opened.actor.start();
     this.peer = localDestination(opened);
-    this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
-      const report = output ?? { outcome: "stuck", failures: [], undone: [] };
-      await this.#following;
-      await this.#orComplain(this.#conclude(report));
-      // So that it can leave again as one that has never moved.
-      if (report.outcome === "arrived") await this.#orComplain(qemu.settleIn());
-      return report;
-    });
+    this.ended = waitFor(opened.actor, (snapshot) => snapshot.status !== "active").then(
+      async ({ output }) => {
+        const report = output ?? { outcome: "stuck", failures: [], undone: [] };
+        await this.#following;
+        await this.#orComplain(this.#conclude(report));
+        // So that it can leave again as one that has never moved.
+        if (report.outcome === "arrived") await this.#orComplain(qemu.finalize());
+        return report;
+      },
+    );
   }
 
   /**
@@ -228,8 +247,12 @@ export class Incoming {
     // It has ended meanwhile: there is nothing to record, and what was recorded is being removed.
     if (this.#actor.getSnapshot().status !== "active") return;
     await domains.keep(this.domain, {
-      ...{ incoming: migrationId, handle: null, directory: domains.directoryOf(`in-${migrationId}`) },
-      ...{ persistent: this.#persistent, secret: this.#secret, begun: true },
+      incoming: migrationId,
+      handle: null,
+      directory: domains.directoryOf(`in-${migrationId}`),
+      persistent: this.#persistent,
+      secret: this.#secret,
+      begun: true,
     });
   }
 
@@ -238,7 +261,7 @@ export class Incoming {
     const snapshot = this.#actor.getSnapshot();
     const isListening = snapshot.matches({ incoming: { streaming: "listening" } });
     if (isListening || snapshot.matches({ incoming: "preparing" }))
-      this.#actor.send({ type: "coordinator.finishCancelledAsked" });
+      this.#actor.send({ type: "coordinator.finishCancelledRequested" });
   }
 
   /** A coordinator that was restarted, or has connected again, leads the migration from now on. */
@@ -270,11 +293,14 @@ export class Incoming {
     if (live !== null) {
       live.endsAs = "destroyed";
       const answer = await endProcess(live.guest.process);
-      if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+      if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
     }
     const { outcome } = await this.ended;
     if (outcome === "arrived")
-      throw no("OPERATION_FAILED", "the guest was being taken and runs here now; destroy it again to end it");
+      throw libvirtError(
+        "OPERATION_FAILED",
+        "the guest was being taken and runs here now; destroy it again to end it",
+      );
   }
 
   /** Each in its turn: the guest is entered as a domain first. */
@@ -351,17 +377,17 @@ export class Incoming {
     try {
       await work;
     } catch (error) {
-      this.#host.complain(`after ${this.domain.name} has come in: ${messageOf(error)}`);
+      this.#host.warn(`after ${this.domain.name} has come in: ${messageOf(error)}`);
     }
   }
 
   /** The guest has arrived, whatever becomes of its definition. */
   async #define(xml: string): Promise<void> {
-    const { domains, complain } = this.#host;
+    const { domains, warn } = this.#host;
     try {
       await domains.define(domains.parse(xml));
     } catch (error) {
-      complain(`${this.domain.name} has arrived and cannot be defined: ${messageOf(error)}`);
+      warn(`${this.domain.name} has arrived and cannot be defined: ${messageOf(error)}`);
     }
   }
 

@@ -6,7 +6,7 @@ import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
 import { hostName, type SocketPath } from "../../protocol/peer-text.js";
 import type { DaemonConfig } from "../config.js";
 import { orRefuse, reachOf } from "../reach.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { disksPlace } from "./copied-storage.js";
 
 type Asked = Pick<MigrateParameters, "uri" | "listenAddress" | "disksPort" | "disksUri">;
@@ -20,16 +20,16 @@ export function listenAt({ migration, hostname }: Configured, { uri, listenAddre
   if (uri === undefined) return { bind: bindFor(own), host: own, ports: free };
   const { scheme, rest } = /^(?<scheme>[\w+.-]+):(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === undefined || rest === undefined)
-    throw no("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
+    throw libvirtError("INVALID_ARG", `missing scheme in migration URI: ${uri}`);
   if (scheme !== "tcp")
-    throw no("ARGUMENT_UNSUPPORTED", `unsupported scheme ${scheme} in migration URI ${uri}`);
+    throw libvirtError("ARGUMENT_UNSUPPORTED", `unsupported scheme ${scheme} in migration URI ${uri}`);
   const { bracketed, name, port } =
     /^(?:\/\/)?(?:\[(?<bracketed>[^\]]+)\]|(?<name>[^:/?#]+))(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ??
     {};
   const host = bracketed ?? name;
-  if (host === undefined) throw no("INVALID_ARG", `missing host in migration URI: ${uri}`);
+  if (host === undefined) throw libvirtError("INVALID_ARG", `missing host in migration URI: ${uri}`);
   const asked = Number(port ?? 0);
-  if (asked > 65_535) throw no("INVALID_ARG", `no such port in migration URI: ${uri}`);
+  if (asked > 65_535) throw libvirtError("INVALID_ARG", `no such port in migration URI: ${uri}`);
   return { bind: bindFor(host), host: orRefuse(() => hostName(host)), ports: asked === 0 ? free : [asked] };
 }
 

@@ -8,17 +8,17 @@ import { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { describeFailure } from "../../protocol/failure.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { errorOf } from "./answers.js";
 import { checkTogether } from "./flag-conflicts.js";
 import type { Migrations } from "./registry.js";
-import type { StepWords } from "./request.js";
+import type { StepRequest } from "./request.js";
 
 export interface NamedMove {
   readonly migrationId: string;
   readonly uuid: string;
   readonly destinationUri: string;
-  readonly words: StepWords;
+  readonly words: StepRequest;
 }
 
 /** `away`: no such guest runs here, and none has left by this migration. */
@@ -40,11 +40,11 @@ export class Moves {
   }
 
   /** @throws LibvirtError while its end is not known. */
-  move(it: NamedMove): Promise<MoveEnded> {
-    const { migrationId } = it;
+  move(namedMove: NamedMove): Promise<MoveEnded> {
+    const { migrationId } = namedMove;
     const before = this.#underWay.get(migrationId);
     if (before !== undefined) return before;
-    const moved = this.#move(it).finally(() => this.#underWay.delete(migrationId));
+    const moved = this.#move(namedMove).finally(() => this.#underWay.delete(migrationId));
     this.#underWay.set(migrationId, moved);
     return moved;
   }
@@ -64,7 +64,7 @@ export class Moves {
       if (output.kind === "lost") return { end: "lost", why: failed };
       // Its coordinator has ended without a decision: asked again, this waits for the source.
       if (output.kind === "undecided" && (await journal.endOfSource(migrationId)) === null)
-        throw no("OPERATION_FAILED", failed);
+        throw libvirtError("OPERATION_FAILED", failed);
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       // It has not begun: nothing of it is in the journal.
@@ -88,7 +88,7 @@ export class Moves {
     if (source.state === "left") return { end: "arrived", why: "" };
     if (source.state === "stayed") return { end: "stayed", why };
     if (source.state === "lost") return { end: "lost", why };
-    throw no("OPERATION_FAILED", `the migration ${migrationId} needs a person: ${why}`);
+    throw libvirtError("OPERATION_FAILED", `the migration ${migrationId} needs a person: ${why}`);
   }
 
   /**
@@ -98,7 +98,7 @@ export class Moves {
   async #withoutSource(uuid: string, migrationId: string, failed: string): Promise<MoveEnded> {
     const { journal } = this.#host;
     if (this.#migrations.isUnderWay(migrationId) || hasSource(await journal.find(migrationId)))
-      throw no("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
+      throw libvirtError("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
     if (this.#live(uuid) === undefined) return notHere;
     const unbegun = `this host knows the migration ${migrationId}, and did not begin it as the source; it needs another id`;
     return { end: "stayed", why: failed !== "" ? failed : unbegun };

@@ -15,12 +15,12 @@ import { checkEmulator } from "../domains/emulators.js";
 import { isActive, type ManagedDomain } from "../domains/managed-domain.js";
 import type { Away } from "../domains/records.js";
 import type { Host } from "../host.js";
-import { withOwnPki } from "../own-pki.js";
+import { withOwnCertificates } from "../own-pki.js";
 import { destinationOfClient } from "../reach.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { finishCookie, readBeginCookie, readFinishCookie } from "./cookies.js";
 import { isSame, newSecret, receiptOf } from "./evidence.js";
-import { renamed, type StepWords } from "./request.js";
+import { renamed, type StepRequest } from "./request.js";
 import { destinationOf } from "./source-checks.js";
 
 const empty = new Uint8Array();
@@ -54,11 +54,11 @@ export class OfflineMigrations {
   }
 
   /** Begin at the source: what is defined, also of a guest that runs. */
-  async begin(entry: ManagedDomain, { parameters }: StepWords, client: RpcClient | null) {
+  async begin(entry: ManagedDomain, { parameters }: StepRequest, client: RpcClient | null) {
     const { domains, config, ids } = this.#host;
     domains.checkIdle(entry);
     if (entry.definition === null)
-      throw no("OPERATION_INVALID", "a transient domain has no definition to move");
+      throw libvirtError("OPERATION_INVALID", "a transient domain has no definition to move");
     const { xml = entry.definition.xml } = parameters;
     const { name, uuid } = destinationOf(domains.parse(xml), entry);
     const { hostname, hostUuid, uri } = config;
@@ -73,9 +73,9 @@ export class OfflineMigrations {
   }
 
   /** Prepare at the destination: remembers it for as long as the client is there. */
-  async prepare({ parameters, cookie }: StepWords, client: RpcClient) {
+  async prepare({ parameters, cookie }: StepRequest, client: RpcClient) {
     const { domains, config, clock } = this.#host;
-    if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
+    if (parameters.xml === undefined) throw libvirtError("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);
     const { persistentXml } = parameters;
     const kept = persistentXml === undefined ? given : destinationOf(domains.parse(persistentXml), given);
@@ -84,10 +84,10 @@ export class OfflineMigrations {
     const there = domains.all.find((entry) => entry.uuid === domain.uuid);
     if (there !== undefined) domains.checkIdle(there);
     if (there !== undefined && isActive(there))
-      throw no("OPERATION_INVALID", `domain '${domain.name}' is already active`);
+      throw libvirtError("OPERATION_INVALID", `domain '${domain.name}' is already active`);
     checkEmulator(config, domain);
     if (this.#coming.has(domain.name))
-      throw no("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
+      throw libvirtError("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
     const { hostname = "", switchover } = readBeginCookie(this.#host, cookie, given) ?? {};
     const { migration: migrationId, secret, settle: uri = null } = switchover ?? {};
     const from =
@@ -109,10 +109,10 @@ export class OfflineMigrations {
   ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
     const coming = this.#coming.get(name);
     if (coming === undefined || coming.leader !== client)
-      throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
+      throw libvirtError("OPERATION_INVALID", `domain '${name}' is not processing incoming migration`);
     const { domain, from, nameAtSource } = coming;
     this.#forget(domain);
-    if (cancelled) throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
+    if (cancelled) throw libvirtError("MIGRATE_FINISH_OK", "migration successfully aborted");
     const { domains } = this.#host;
     if (from === null) return { entry: await domains.define(domain), cookieOut: empty };
     const entry = await domains.defineAway(domain, from);
@@ -128,7 +128,7 @@ export class OfflineMigrations {
    */
   async confirm(
     entry: ManagedDomain,
-    { flags, cookie }: StepWords,
+    { flags, cookie }: StepRequest,
     cancelled: boolean,
     client: RpcClient | null,
   ): Promise<void> {
@@ -137,7 +137,7 @@ export class OfflineMigrations {
     const { switchover, hostname = "" } = readFinishCookie(this.#host, cookie, entry) ?? {};
     const isOurs = switchover ? switchover.migration === leaving?.migrationId : leaving?.leader === client;
     if (leaving === undefined || !isOurs)
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `Confirm is not about an offline migration of '${name}' that is under way`,
       );
@@ -151,9 +151,9 @@ export class OfflineMigrations {
     const undefines = isProven && flags.has("UNDEFINE_SOURCE");
     const isGiven = await this.#giveUp(entry, { migrationId, hostname, uri }, undefines);
     if (uri === null || !isGiven) return;
-    const { config, clock, complain } = this.#host;
+    const { config, clock, warn } = this.#host;
     await tellConceded(config, clock, uri, { migrationId, uuid, secret }).catch((error: unknown) =>
-      complain(`${hostname} asks for ${name} when it starts it: ${messageOf(error)}`),
+      warn(`${hostname} asks for ${name} when it starts it: ${messageOf(error)}`),
     );
   }
 
@@ -171,15 +171,16 @@ export class OfflineMigrations {
   }
 
   /** All steps, with this host as the source. */
-  async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+  async peerToPeer(entry: ManagedDomain, words: StepRequest, destinationUri: string): Promise<void> {
     const { xml, cookieOut } = await this.begin(entry, words, null);
     let cookie: Uint8Array = empty;
     const { config, clock } = this.#host;
-    const there = new Redial(withOwnPki(config, destinationOfClient(config, destinationUri)), clock);
+    const there = new Redial(withOwnCertificates(config, destinationOfClient(config, destinationUri)), clock);
     const name = words.parameters.name ?? entry.name;
     const step = {
       parameters: { ...words.parameters, name, xml },
-      ...{ flags: bitsForDestination(words.flags), options: {} },
+      flags: bitsForDestination(words.flags),
+      options: {},
     };
     try {
       const protocol = negotiateAsSource(await featuresOf(await there.rpc()), words);
@@ -187,7 +188,7 @@ export class OfflineMigrations {
       await calls.prepare(there, { ...step, cookieIn: cookieOut });
       cookie = (await calls.finish(there, { ...step, cookieIn: empty, cancelled: false })).cookieOut;
     } catch (error) {
-      throw no("OPERATION_FAILED", `at ${destinationUri}: ${messageOf(error)}`, { cause: error });
+      throw libvirtError("OPERATION_FAILED", `at ${destinationUri}: ${messageOf(error)}`, { cause: error });
     } finally {
       await there.close();
     }

@@ -6,7 +6,7 @@ import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Presence } from "../domains/records.js";
 import type { Unreadable } from "../domains/recovery.js";
 import type { Host } from "../host.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
 export class OperatorDecisions {
   readonly #host: Host;
@@ -40,7 +40,7 @@ export class OperatorDecisions {
     const migrationId = presence?.incoming ?? presence?.departing ?? null;
     if (migrationId === null || !this.#unreadable.has(migrationId)) return;
     if ((await this.#host.journal.find(migrationId)).kind === "story")
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
       );

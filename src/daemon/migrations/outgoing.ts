@@ -8,14 +8,18 @@ import type { OpenStory } from "../../drivers/journal/types.js";
 import { SettlePeer } from "../../drivers/libvirt/client/settle-peer.js";
 import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { isAlive } from "../../drivers/platform/procfs.js";
-import { findSource, type SourceHost, streamWish } from "../../drivers/qemu/guest/recovery-records.js";
+import {
+  findSource,
+  type SourceHost,
+  streamOptionsSchema,
+} from "../../drivers/qemu/guest/recovery-records.js";
 import { QemuSourceGuest, type StorageCopy } from "../../drivers/qemu/guest/source-guest.js";
 import { endProcess } from "../../drivers/qemu/process/end-process.js";
 import { endRelay, Relay, relayDirectory } from "../../drivers/relay/relay.js";
 import { type Opened, openSource } from "../../effects/actors.js";
 import { localSource, type SourceActor } from "../../effects/in-process-peers.js";
 import type { SourceGuest, SourcePeer } from "../../effects/ports.js";
-import { pause } from "../../effects/sleep.js";
+import { sleep } from "../../effects/sleep.js";
 import { within, withLimit } from "../../effects/within.js";
 import { asRunningGuest } from "../../library/local/running-guest.js";
 import { askForLimits, askForPostcopy, type Tuned } from "../../library/user-commands.js";
@@ -25,7 +29,7 @@ import { describeFailure } from "../../protocol/failure.js";
 import { confirmCounts } from "../../protocol/host-evidence.js";
 import type { Identity, Prepared, SourceReport } from "../../protocol/messages.js";
 import { hostOf, type StreamAddress } from "../../protocol/peer-text.js";
-import type { StreamWish } from "../../protocol/stream.js";
+import type { StreamOptions } from "../../protocol/stream.js";
 import type { Job } from "../domains/job.js";
 import {
   endInMigration,
@@ -35,9 +39,9 @@ import {
   reasons,
 } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
-import { withOwnPki } from "../own-pki.js";
+import { withOwnCertificates } from "../own-pki.js";
 import { reachOf } from "../reach.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import type { Said } from "./cookies.js";
 import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./source-job-reporter.js";
@@ -50,8 +54,8 @@ const destroyedLimitMs = 1_000;
 const requestLimitMs = 10_000;
 const nothingLeft = { left: "nothing" } as const;
 
-const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamWish });
-type Kept = z.infer<typeof kept>;
+const kept = z.object({ xml: z.string(), undefineSource: z.boolean(), stream: streamOptionsSchema });
+type Persisted = z.infer<typeof kept>;
 
 export interface Leaving {
   readonly migrationId: string;
@@ -68,7 +72,7 @@ export interface Leaving {
   readonly limits: Partial<Limits>;
   /** Null when the hosts share the guest's disks. */
   readonly storage: StorageCopy | null;
-  readonly stream: StreamWish;
+  readonly stream: StreamOptions;
 }
 
 export class Outgoing {
@@ -79,7 +83,7 @@ export class Outgoing {
   readonly ended: Promise<SourceReport>;
   readonly followed: FollowedSource;
   /** To post-copy. */
-  readonly mayGoOver: boolean;
+  readonly postcopyAllowed: boolean;
   readonly #host: Host;
   readonly #actor: SourceActor;
   readonly #settling: SettlePeer;
@@ -117,9 +121,12 @@ export class Outgoing {
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock, reachOf(host.config));
-    const word: SourceHost & Kept = {
-      ...{ spec: guest.spec, qemu: guest.process.handle, ...options },
-      ...{ xml: domain.xml, undefineSource: leaving.undefineSource },
+    const word: SourceHost & Persisted = {
+      spec: guest.spec,
+      qemu: guest.process.handle,
+      ...options,
+      xml: domain.xml,
+      undefineSource: leaving.undefineSource,
     };
     const input = { identity, limits, deadlines, policy };
     const opened = openSource(host.surroundings, input, driver, settling, word);
@@ -129,7 +136,11 @@ export class Outgoing {
   }
 
   /** Null when it had not begun, so that the guest has not been touched, or when the guest is not held for it any more. */
-  static async takeUp(host: Host, story: OpenStory, isHeld: () => boolean): Promise<Outgoing | null> {
+  static async resumeFromJournal(
+    host: Host,
+    story: OpenStory,
+    isHeld: () => boolean,
+  ): Promise<Outgoing | null> {
     const found = interrupted(story, "source");
     if (found === null) return null;
     const { xml, ...leaving } = kept.parse(found.opened.host);
@@ -137,7 +148,7 @@ export class Outgoing {
     const domain = parseDomain(xml);
     const from = await findSource(found.opened.host, host);
     const { settle } = input.woken?.memory.prepared ?? {};
-    const settleAt = settle && withOwnPki(host.config, settle);
+    const settleAt = settle && withOwnCertificates(host.config, settle);
     const settling = new SettlePeer(host.clock, reachOf(host.config), settleAt);
     const opened = openSource(host.surroundings, input, from.guest, settling, found.opened.host);
     const { migrationId } = input.identity;
@@ -181,24 +192,26 @@ export class Outgoing {
     this.#undefineSource = leaving.undefineSource;
     this.#secret = leaving.secret;
     this.#client = leaving.client;
-    this.mayGoOver = leaving.stream.postcopy !== undefined;
+    this.postcopyAllowed = leaving.stream.postcopy !== undefined;
     settling.through = (uri) => this.#throughRelay(uri);
     this.peer = localSource(opened);
     const job = this.#job();
     host.domains.setJob(entry, job);
     this.followed = followSource(host, entry, opened.actor, job);
-    this.ended = waitFor(opened.actor, (it) => it.status !== "active").then(async ({ output }) => {
-      const report = output ?? { outcome: "stuck", failures: [], undone: [] };
-      try {
-        await this.#conclude(entry, report);
-        await this.#relay;
-        await endRelay(this.#relayDirectory);
-        await this.followed.ended(report);
-      } catch (error) {
-        host.complain(`after the migration of ${domain.name}: ${messageOf(error)}`);
-      }
-      return report;
-    });
+    this.ended = waitFor(opened.actor, (snapshot) => snapshot.status !== "active").then(
+      async ({ output }) => {
+        const report = output ?? { outcome: "stuck", failures: [], undone: [] };
+        try {
+          await this.#conclude(entry, report);
+          await this.#relay;
+          await endRelay(this.#relayDirectory);
+          await this.followed.ended(report);
+        } catch (error) {
+          host.warn(`after the migration of ${domain.name}: ${messageOf(error)}`);
+        }
+        return report;
+      },
+    );
     opened.actor.start();
   }
 
@@ -212,9 +225,9 @@ export class Outgoing {
     return why === "" ? answer : { ...answer, cause: withMore(answer.cause, `the relay: ${why}`) };
   }
 
-  tune = (limits: Partial<Limits>): Promise<Tuned> => askForLimits(this.#actor, limits);
+  setLimits = (limits: Partial<Limits>): Promise<Tuned> => askForLimits(this.#actor, limits);
 
-  goOver = (): Promise<Tuned> => askForPostcopy(this.#actor);
+  startPostcopy = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
   /** At a destination that cannot be asked by the migration's id. */
   proveBy(prove: NonNullable<SettlePeer["proveBy"]>): void {
@@ -224,7 +237,7 @@ export class Outgoing {
   /** Its coordinator has gone: what is not handed over stays, what is settles. */
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")
-      this.#actor.send({ type: "coordinator.confirmCancelledAsked" });
+      this.#actor.send({ type: "coordinator.confirmCancelledRequested" });
   }
 
   /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
@@ -245,7 +258,7 @@ export class Outgoing {
     try {
       return (await wanted) ?? null;
     } catch (error) {
-      this.#host.complain(`there is no relay for ${this.domain.name}: ${messageOf(error)}`);
+      this.#host.warn(`there is no relay for ${this.domain.name}: ${messageOf(error)}`);
       return null;
     }
   }
@@ -254,7 +267,7 @@ export class Outgoing {
   async #learn({ settle, peer }: Prepared): Promise<void> {
     const { domains, config } = this.#host;
     const { migrationId } = this.identity;
-    this.#settling.uri = settle && withOwnPki(config, settle);
+    this.#settling.uri = settle && withOwnCertificates(config, settle);
     this.#destination = { hostname: peer?.hostname ?? "", uri: settle ?? null };
     const peerJournal = peer?.journal ?? null;
     this.#settling.prove(this.#secret, peerJournal, peer?.migrationId);
@@ -287,12 +300,12 @@ export class Outgoing {
   checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
     const { migrationId } = this.identity;
     if (said !== null && said.migrationId !== migrationId)
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `${step} is about the migration ${said.migrationId}; ${migrationId} is under way`,
       );
     if (said === null && client !== this.#client)
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `${step} names no migration, and comes from a connection that did not begin this one`,
       );
@@ -321,7 +334,7 @@ export class Outgoing {
     const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
     const counts = cancelled || confirmCounts({ isProven, isAskable });
     if (!counts && !isHandedOver)
-      throw no("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
+      throw libvirtError("OPERATION_INVALID", `domain '${this.domain.name}' has not been handed over`);
     const confirm = (limited: AbortSignal) =>
       this.peer.confirm({ cancelled: counts ? cancelled : true }, limited);
     if (client === null || !isHandedOver) return confirm(signal);
@@ -351,7 +364,8 @@ export class Outgoing {
       }
       case "stayed": {
         const { running, status } = (await entry.live?.guest.process.main.execute("query-status", {})) ?? {
-          ...{ running: false, status: "unknown" },
+          running: false,
+          status: "unknown",
         };
         const before = entry.state.name;
         entry.state = running
@@ -387,7 +401,7 @@ export class Outgoing {
     const keepsRecord = await domains.setAway(entry.uuid, away).then(
       () => false,
       (error: unknown) => {
-        this.#host.complain(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        this.#host.warn(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
         return true;
       },
     );
@@ -412,20 +426,20 @@ export class Outgoing {
       suspend: async () => {
         const { clock } = this.#host;
         const answer = await withLimit(clock, requestLimitMs, (signal) => this.#guest.suspend(signal));
-        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+        if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
       },
       destroy: async () => {
         const { domains, clock } = this.#host;
         const entry = domains.byUuid(this.domain.uuid);
         const { live } = entry;
-        if (live === null) throw no("OPERATION_INVALID", "domain is not running");
+        if (live === null) throw libvirtError("OPERATION_INVALID", "domain is not running");
         live.endsAs = "destroyed";
         // The destination's host cannot say whether it has the guest: there is nobody to tell.
         if (isUndecided(entry)) return this.#decide(entry, "released");
         const answer = await endProcess(live.guest.process);
-        if (answer.kind !== "done") throw no("OPERATION_FAILED", answer.cause.message);
+        if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
         // A source past its point of no return tells the destination first, which may be out of reach.
-        await Promise.race([this.ended, pause(clock, destroyedLimitMs)]);
+        await Promise.race([this.ended, sleep(clock, destroyedLimitMs)]);
         domains.noteStopped(entry, "destroyed");
       },
       decide: (how) => this.#decide(this.#host.domains.byUuid(this.domain.uuid), how),
@@ -441,7 +455,8 @@ export class Outgoing {
     });
     this.#actor.send({ type: event });
     heard.unsubscribe();
-    if (why !== undefined) throw no("OPERATION_INVALID", `domain '${name}' cannot be ${how}: ${why}`);
+    if (why !== undefined)
+      throw libvirtError("OPERATION_INVALID", `domain '${name}' cannot be ${how}: ${why}`);
     await this.ended;
   }
 }

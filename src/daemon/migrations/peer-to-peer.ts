@@ -27,15 +27,15 @@ import type { GuestDescription, Prepared } from "../../protocol/messages.js";
 import { anywhere, type ConnectionUri, type StreamAddress } from "../../protocol/peer-text.js";
 import { tunnelPrefix } from "../domains/qemu-builder.js";
 import type { Host } from "../host.js";
-import { withOwnPki } from "../own-pki.js";
+import { withOwnCertificates } from "../own-pki.js";
 import { reachOf } from "../reach.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import type { Said } from "./cookies.js";
 import type { Outgoing } from "./outgoing.js";
-import type { StepWords } from "./request.js";
+import type { StepRequest } from "./request.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
-export const takesNothingOver =
+export const postcopyNeedsSwitchoverd =
   "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
 
 const endedWithUs =
@@ -47,7 +47,7 @@ const kept = z.object({
   parameters: z.custom<MigrateParameters>(areParameters),
 });
 
-export interface PeerToPeerWords {
+export interface PeerToPeerRequest {
   readonly destinationUri: ConnectionUri;
   readonly flags: ReadonlySet<MigrateFlag>;
   readonly parameters: MigrateParameters;
@@ -56,8 +56,8 @@ export interface PeerToPeerWords {
 /** How the source's daemon reads and writes cookies. */
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
-  preparedAt(outgoing: Outgoing, words: StepWords, uri: StreamAddress): Prepared;
-  ofPerform(outgoing: Outgoing, words: PeerToPeerWords): Uint8Array;
+  preparedAt(outgoing: Outgoing, words: StepRequest, uri: StreamAddress): Prepared;
+  ofPerform(outgoing: Outgoing, words: PeerToPeerRequest): Uint8Array;
   saidIn(outgoing: Outgoing, cookie: Uint8Array): Said | null;
 }
 
@@ -66,13 +66,13 @@ export function coordinate(
   host: Host,
   outgoing: Outgoing,
   cookies: Cookies,
-  words: PeerToPeerWords,
+  words: PeerToPeerRequest,
   woken?: CoordinatorInput["woken"],
 ): Promise<CoordinatorOutput> {
   const { surroundings, deadlines, clock } = host;
   const { destinationUri, parameters, flags } = words;
   const { identity, domain } = outgoing;
-  const connect = () => new Redial(withOwnPki(host.config, destinationUri), clock);
+  const connect = () => new Redial(withOwnCertificates(host.config, destinationUri), clock);
   const connection = connect();
   const travelling: Travelling = {
     // The destination knows a coordinator that was restarted by the id in this cookie.
@@ -110,7 +110,7 @@ export function coordinate(
       const { uri } = answer.value;
       const prepared = cookies.preparedAt(outgoing, { flags, parameters, cookie }, uri);
       if (isTunnelled && prepared.settle === undefined) return failed(oneWay);
-      if (outgoing.mayGoOver && prepared.settle === undefined) return failed(takesNothingOver);
+      if (outgoing.postcopyAllowed && prepared.settle === undefined) return failed(postcopyNeedsSwitchoverd);
       const { incomingId } = answer.value;
       return done({ settle: destinationUri, ...prepared, ...(incomingId !== undefined && { incomingId }) });
     },
@@ -130,7 +130,7 @@ export function coordinate(
   const word = { destinationUri, flags: bitsOf(flags), parameters } satisfies z.infer<typeof kept>;
   const actor = openCoordinator(surroundings, { identity, deadlines, woken }, source, destination, word);
   actor.start();
-  return waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+  return waitFor(actor, (snapshot) => snapshot.status !== "active").then(({ output }) => {
     void connection.close();
     void tunnel?.close();
     if (output === undefined) throw new Error("the coordinator ended without an outcome");
@@ -188,7 +188,7 @@ function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, 
 
 async function callsTo(
   destination: Redial,
-  words: PeerToPeerWords,
+  words: PeerToPeerRequest,
   tunnel: TunnelOut | null,
   signal: AbortSignal,
 ): Promise<StepCalls> {
@@ -197,6 +197,7 @@ async function callsTo(
   if (protocol === "version 2") await checkAskedById(await destination.rpc(signal), signal);
   const calls = stepCalls(protocol, { xmlMigratable: true });
   if (tunnel === null) return calls;
-  if (protocol === "version 2") throw no("ARGUMENT_UNSUPPORTED", "a tunnel needs version 3 at both hosts");
+  if (protocol === "version 2")
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "a tunnel needs version 3 at both hosts");
   return { ...calls, prepare: tunnel.preparing(protocol === "version 3 with parameters") };
 }

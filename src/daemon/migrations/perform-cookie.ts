@@ -9,7 +9,7 @@ import { checkEmulator } from "../domains/emulators.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import type { Outgoing } from "./outgoing.js";
-import { renamed, type StepWords } from "./request.js";
+import { renamed, type StepRequest } from "./request.js";
 
 /** In the cookie for the hosts' clocks alone. */
 const ofClocks: readonly string[] = ["started", "stopped", "sent", "delta"];
@@ -18,7 +18,7 @@ export function performCookie(
   { config: { hostname, hostUuid } }: Host,
   { domain: { name, uuid, xml }, identity: { migrationId }, followed }: Outgoing,
   { definition }: ManagedDomain,
-  { flags, parameters }: Pick<StepWords, "flags" | "parameters">,
+  { flags, parameters }: Pick<StepRequest, "flags" | "parameters">,
 ): Uint8Array {
   const whole = Object.entries(followed.figures()).map(([key, value]) => [key, Math.round(value)] as const);
   const statistics = Object.fromEntries(whole.filter(([key]) => !key.startsWith("data_")));
@@ -39,10 +39,10 @@ export function performCookie(
 }
 
 /** `words.cookie` is Finish's. */
-export async function keepOfPerform(
-  { domains, jobs, config, complain }: Host,
+export async function applyPerformCookie(
+  { domains, jobs, config, warn }: Host,
   entry: ManagedDomain,
-  { flags, parameters, cookie }: StepWords,
+  { flags, parameters, cookie }: StepRequest,
   nameAtSource: string,
 ): Promise<void> {
   try {
@@ -57,7 +57,7 @@ export async function keepOfPerform(
     checkEmulator(config, domain);
     await domains.define(domain);
   } catch (error) {
-    complain(`what the source has told of ${entry.name} cannot be kept: ${messageOf(error)}`);
+    warn(`what the source has told of ${entry.name} cannot be kept: ${messageOf(error)}`);
   }
 }
 

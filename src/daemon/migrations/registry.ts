@@ -12,7 +12,7 @@ import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import { QemuMuteError } from "../../drivers/qemu/process/process.js";
 import { endOtherRelays } from "../../drivers/relay/relay.js";
-import { pause } from "../../effects/sleep.js";
+import { sleep } from "../../effects/sleep.js";
 import type { CoordinatorOutput } from "../../machines/coordinator/machine.js";
 import type { Limits } from "../../protocol/convergence/limits.js";
 import { messageOf } from "../../protocol/effect-result.js";
@@ -24,8 +24,8 @@ import type { RecoveredStories, Unreadable } from "../domains/recovery.js";
 import type { Host } from "../host.js";
 import { atOneAddress } from "../listen-address.js";
 import { destinationOfClient } from "../reach.js";
-import { no } from "../rpc/errors.js";
-import { errorOf, valueIn } from "./answers.js";
+import { libvirtError } from "../rpc/errors.js";
+import { errorOf, unwrap } from "./answers.js";
 import {
   beginCookie,
   capabilitiesIn,
@@ -38,16 +38,16 @@ import {
   type Said,
   saidIn,
 } from "./cookies.js";
-import { copyOf, disksThatCome } from "./copied-storage.js";
+import { copyOf, incomingDisks } from "./copied-storage.js";
 import { checkEncrypted } from "./encryption.js";
 import { newSecret } from "./evidence.js";
 import { type Arriving, Incoming } from "./incoming.js";
 import { disksAt, listenAt } from "./migration-uri.js";
 import { OperatorDecisions } from "./operator-decisions.js";
 import { Outgoing } from "./outgoing.js";
-import { type Cookies, coordinate, coordinateAgain, takesNothingOver } from "./peer-to-peer.js";
-import { keepOfPerform, performCookie } from "./perform-cookie.js";
-import { renamed, type StepWords } from "./request.js";
+import { type Cookies, coordinate, coordinateAgain, postcopyNeedsSwitchoverd } from "./peer-to-peer.js";
+import { applyPerformCookie, performCookie } from "./perform-cookie.js";
+import { renamed, type StepRequest } from "./request.js";
 import { Settling } from "./settling.js";
 import { checkMayLeave } from "./source-checks.js";
 import { endDisowned, identityIn, newestFirst, ownsItsGuest } from "./story-owner.js";
@@ -106,10 +106,10 @@ export class Migrations {
 
   /** Goes on with what the journal holds. */
   async recover(): Promise<RecoveredStories> {
-    const { config, journal, complain } = this.#host;
+    const { config, journal, warn } = this.#host;
     const { stories, unreadable } = await journal.unfinished();
     for (const { migrationId, reason, path, guest, isCertain } of unreadable) {
-      complain(`${path} cannot be read: ${reason}`);
+      warn(`${path} cannot be read: ${reason}`);
       const { uuid, name } = guest;
       this.#unreadable.set(migrationId, {
         why: reason,
@@ -140,7 +140,7 @@ export class Migrations {
           void this.#takeUpLater(story, identity);
           continue;
         }
-        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        warn(`${story.path} cannot be taken up: ${messageOf(error)}`);
         this.#unreadable.set(story.migrationId, { why: messageOf(error), ...identityIn(story) });
       }
     }
@@ -151,8 +151,8 @@ export class Migrations {
 
   /** Returns the guest of a story that is gone on with; null when it had not begun, or its guest is not held for it any more. */
   async #takeUp(story: OpenStory, isHeld = () => true): Promise<string | null> {
-    const incoming = await Incoming.takeUp(this.#host, story, isHeld);
-    const outgoing = incoming === null ? await Outgoing.takeUp(this.#host, story, isHeld) : null;
+    const incoming = await Incoming.resumeFromJournal(this.#host, story, isHeld);
+    const outgoing = incoming === null ? await Outgoing.resumeFromJournal(this.#host, story, isHeld) : null;
     if (incoming !== null) this.#keepIncoming(incoming);
     if (outgoing !== null) {
       this.#keepOutgoing(outgoing);
@@ -163,22 +163,22 @@ export class Migrations {
 
   /** Until its QEMU answers or ends, nothing about the migration can be answered. */
   #quarantine({ migrationId }: OpenStory, identity: Identity, error: QemuMuteError): void {
-    const { domains, complain } = this.#host;
+    const { domains, warn } = this.#host;
     const why = `${error.message} in the migration ${migrationId}`;
     this.#unreadable.set(migrationId, { why });
     const entry = domains.entryFor(identity);
     entry.authority.send({ type: "host.examined", found: { left: "unknown", why, elsewhere: true } });
-    complain(`${entry.name} is quarantined: ${why}`);
+    warn(`${entry.name} is quarantined: ${why}`);
   }
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
-    const { clock, complain, domains } = this.#host;
+    const { clock, warn, domains } = this.#host;
     // An operator can end the quarantine: the story has ended then, and is not gone on with.
     const isHeld = () =>
       !domains.isStopped && this.#waiting.get(uuid) === story && domains.quarantineOf(uuid) !== null;
     this.#waiting.set(uuid, story);
     for (;;) {
-      await pause(clock, takeUpAgainMs);
+      await sleep(clock, takeUpAgainMs);
       if (domains.isStopped || this.#waiting.get(uuid) !== story) return;
       // Its QEMU is being ended, which can fail.
       if (!isHeld()) continue;
@@ -191,7 +191,7 @@ export class Migrations {
         return;
       } catch (error) {
         if (error instanceof QemuMuteError) continue;
-        complain(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        warn(`${story.path} cannot be taken up: ${messageOf(error)}`);
         return;
       }
     }
@@ -210,43 +210,43 @@ export class Migrations {
   }
 
   /** Begin at the source: takes the job, and tells what the destination must match. */
-  async begin(entry: ManagedDomain, words: StepWords, client: RpcClient | null) {
+  async begin(entry: ManagedDomain, words: StepRequest, client: RpcClient | null) {
     const { parameters } = words;
     await checkMayLeave(this.#host, entry, words);
     const outgoing = await this.#depart(entry, words, client);
     void client?.closed.then(() => outgoing.abandon());
-    const guest = valueIn(await outgoing.peer.begin(forever));
+    const guest = unwrap(await outgoing.peer.begin(forever));
     const xml = parameters.xml ?? outgoing.domain.xml;
     return { xml, cookieOut: await beginCookie(this.#host, outgoing, guest), outgoing, guest };
   }
 
   /** Prepare at the destination: starts its QEMU, and tells where it listens. */
   async prepare(
-    words: StepWords,
+    words: StepRequest,
     client: RpcClient | null,
     tunnel?: RpcStream,
   ): Promise<{ cookieOut: Uint8Array; uriOut: string }> {
     const { domains, ids, config, journal } = this.#host;
     const { parameters, flags } = words;
-    if (parameters.xml === undefined) throw no("INVALID_ARG", "no domain XML passed");
+    if (parameters.xml === undefined) throw libvirtError("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);
     const cookie = readBeginCookie(this.#host, words.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
     checkEmulator(config, domain);
     const known = cookie?.switchover;
-    if (tunnel !== undefined && known === undefined) throw no("ARGUMENT_UNSUPPORTED", oneWay);
+    if (tunnel !== undefined && known === undefined) throw libvirtError("ARGUMENT_UNSUPPORTED", oneWay);
     const migrationId = known?.migration ?? ids.next();
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
     if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
-      throw no("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
+      throw libvirtError("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
     // A coordinator that was restarted asks again; a tunnel has broken with it.
     const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
     this.#host.tokens.check(domain.uuid, migrationId);
     checkEncrypted(config, words);
-    const { disks, images } = disksThatCome(domain.model, words, cookie);
+    const { disks, images } = incomingDisks(domain.model, words, cookie);
     const stream = streamWishOf(words, config.migration.tls);
     if (stream.postcopy !== undefined && known === undefined)
-      throw no("ARGUMENT_UNSUPPORTED", handsNothingOver);
+      throw libvirtError("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const guest: GuestDescription = {
       uuid: domain.uuid,
       guestWas: flags.has("PAUSED") ? "paused" : "running",
@@ -260,7 +260,14 @@ export class Migrations {
     const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
     const disksPlace = disksAt(config, parameters);
     const arriving: Arriving = {
-      ...{ identity, domain, guest, persistent, transport, images, stream, client },
+      identity,
+      domain,
+      guest,
+      persistent,
+      transport,
+      images,
+      stream,
+      client,
       nameAtSource: given.name,
       secret: known?.secret ?? null,
       disksAt:
@@ -275,7 +282,7 @@ export class Migrations {
       incoming.peer.prepare(guest, forever),
       this.#orRefuse(incoming, incoming.recordBegun()),
     ]);
-    const prepared = valueIn(answer);
+    const prepared = unwrap(answer);
     if (tunnel !== undefined) await receiveTunnel(prepared.uri, tunnel);
     const cookieOut = prepareCookie(this.#host, identity, given.name, guest, prepared);
     return { cookieOut, uriOut: prepared.uri };
@@ -284,27 +291,29 @@ export class Migrations {
   /** Perform at the source; of a peer-to-peer migration all of it. */
   async perform(
     entry: ManagedDomain,
-    words: StepWords,
+    words: StepRequest,
     destinationUri: string | null,
     client: RpcClient,
   ): Promise<{ cookieOut: Uint8Array }> {
     const { parameters, flags } = words;
     if (flags.has("PEER2PEER")) {
-      if (destinationUri === null) throw no("INVALID_ARG", "no destination URI passed");
+      if (destinationUri === null) throw libvirtError("INVALID_ARG", "no destination URI passed");
       await this.peerToPeer(entry, words, destinationUri);
       return { cookieOut: empty };
     }
-    if (destinationUri !== null) throw no("INTERNAL_ERROR", "a destination URI without peer-to-peer");
+    if (destinationUri !== null)
+      throw libvirtError("INTERNAL_ERROR", "a destination URI without peer-to-peer");
     const outgoing = this.#outgoingOf(entry);
     outgoing.checkLedBy("Perform", this.#saidBy(entry, words.cookie), client);
     const prepared = await this.#orGiveUp(outgoing, () => {
-      const it = preparedOf(this.#host, entry, words);
-      if (outgoing.mayGoOver && it.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", takesNothingOver);
-      return it;
+      const answer = preparedOf(this.#host, entry, words);
+      if (outgoing.postcopyAllowed && answer.settle === undefined)
+        throw libvirtError("ARGUMENT_UNSUPPORTED", postcopyNeedsSwitchoverd);
+      return answer;
     });
     // Nothing is being sent yet: they are used from the start.
-    void outgoing.tune(limitsOf(parameters));
-    valueIn(await outgoing.perform(prepared, forever));
+    void outgoing.setLimits(limitsOf(parameters));
+    unwrap(await outgoing.perform(prepared, forever));
     return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
   }
 
@@ -313,16 +322,16 @@ export class Migrations {
    * itself, under the id that the destination has given the migration. One that cannot be asked, such as a libvirtd, has
    * the guest from here on, as with libvirt.
    */
-  async performAlone(entry: ManagedDomain, words: StepWords): Promise<void> {
+  async performAlone(entry: ManagedDomain, words: StepRequest): Promise<void> {
     await checkMayLeave(this.#host, entry, words);
     const { switchover: known } = readPrepareCookie(this.#host, words.cookie, entry) ?? {};
     const prepared = preparedOf(this.#host, entry, words);
     if (known !== undefined && (await this.#host.journal.has(known.migration)))
-      throw no("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
+      throw libvirtError("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
     const outgoing = await this.#depart(entry, words, null, known?.migration);
     try {
-      valueIn(await outgoing.peer.begin(forever));
-      valueIn(await outgoing.perform(prepared, forever));
+      unwrap(await outgoing.peer.begin(forever));
+      unwrap(await outgoing.perform(prepared, forever));
     } catch (error) {
       await outgoing.peer.confirm({ cancelled: true }, forever);
       await outgoing.ended;
@@ -339,22 +348,23 @@ export class Migrations {
   async finish(
     name: string,
     cancelled: boolean,
-    words: StepWords,
+    words: StepRequest,
     client: RpcClient,
   ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
     const incoming = this.#incomingOf(name, words.cookie, client);
-    valueIn(await incoming.peer.finish({ cancelled }, forever));
+    unwrap(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
     const { identity, nameAtSource, receipt } = incoming;
     this.#unfinished.delete(identity.migrationId);
     if (outcome === "arrived") {
       const entry = this.#host.domains.byUuid(identity.uuid);
-      await keepOfPerform(this.#host, entry, words, nameAtSource);
+      await applyPerformCookie(this.#host, entry, words, nameAtSource);
       return { entry, cookieOut: finishCookie(this.#host, identity, nameAtSource, receipt) };
     }
-    if (cancelled && outcome === "refused") throw no("MIGRATE_FINISH_OK", "migration successfully aborted");
+    if (cancelled && outcome === "refused")
+      throw libvirtError("MIGRATE_FINISH_OK", "migration successfully aborted");
     if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
-    throw no("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
+    throw libvirtError("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
   }
 
   /**
@@ -371,7 +381,7 @@ export class Migrations {
         return incoming;
     }
     const why = named.length === 0 ? "" : " of this connection";
-    throw no("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
+    throw libvirtError("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
   }
 
   /** The migration that a cookie names; null when it names none, or is another guest's. @throws LibvirtError */
@@ -388,7 +398,7 @@ export class Migrations {
   async confirm(
     entry: ManagedDomain,
     cancelled: boolean,
-    words: StepWords,
+    words: StepRequest,
     client: RpcClient,
   ): Promise<void> {
     // It ended before: the client that confirms its end has nothing left to do.
@@ -396,15 +406,16 @@ export class Migrations {
     const outgoing = this.#outgoingOf(entry);
     const said = this.#saidBy(outgoing.domain, words.cookie);
     const answer = await outgoing.confirm({ cancelled, said, client }, forever);
-    const { outcome, failures } = valueIn(answer);
+    const { outcome, failures } = unwrap(answer);
     await outgoing.ended;
     if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
   }
 
   /** For the migration under way, whose QEMU has them then, and for the next one. @throws LibvirtError when it is refused. */
-  async tune(entry: ManagedDomain, limits: Partial<Limits>): Promise<void> {
-    const tuned = await this.#outgoing.get(entry.uuid)?.tune(limits);
-    if (tuned?.applied === false) throw no("OPERATION_FAILED", `the limits are not changed: ${tuned.why}`);
+  async setLimits(entry: ManagedDomain, limits: Partial<Limits>): Promise<void> {
+    const tuned = await this.#outgoing.get(entry.uuid)?.setLimits(limits);
+    if (tuned?.applied === false)
+      throw libvirtError("OPERATION_FAILED", `the limits are not changed: ${tuned.why}`);
     Object.assign(entry.limits, limits);
   }
 
@@ -431,21 +442,24 @@ export class Migrations {
   }
 
   /** @throws LibvirtError when it is not under way, or was begun without leave for it, or QEMU cannot. */
-  async goOver(entry: ManagedDomain): Promise<void> {
+  async startPostcopy(entry: ManagedDomain): Promise<void> {
     const outgoing = this.#outgoing.get(entry.uuid);
     if (outgoing === undefined)
-      throw no("OPERATION_INVALID", "post-copy can only be started while outgoing migration is in progress");
-    if (!outgoing.mayGoOver)
-      throw no(
+      throw libvirtError(
+        "OPERATION_INVALID",
+        "post-copy can only be started while outgoing migration is in progress",
+      );
+    if (!outgoing.postcopyAllowed)
+      throw libvirtError(
         "OPERATION_INVALID",
         "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag",
       );
-    const { applied, why } = await outgoing.goOver();
-    if (!applied) throw no("OPERATION_INVALID", why);
+    const { applied, why } = await outgoing.startPostcopy();
+    if (!applied) throw libvirtError("OPERATION_INVALID", why);
   }
 
   /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
-  async peerToPeer(entry: ManagedDomain, words: StepWords, destinationUri: string): Promise<void> {
+  async peerToPeer(entry: ManagedDomain, words: StepRequest, destinationUri: string): Promise<void> {
     const output = await this.lead(entry, words, destinationUri);
     if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
   }
@@ -453,7 +467,7 @@ export class Migrations {
   /** As `peerToPeer`, however it ends. @throws LibvirtError when it could not begin. */
   async lead(
     entry: ManagedDomain,
-    words: StepWords,
+    words: StepRequest,
     destinationUri: string,
     migrationId?: string,
   ): Promise<CoordinatorOutput> {
@@ -497,13 +511,13 @@ export class Migrations {
   /** A coordinator in the source's host connects again after a restart: it has some time for that. */
   async #abandonUnlessLed(incoming: Incoming, client: RpcClient, returns: boolean): Promise<void> {
     const { clock, deadlines } = this.#host;
-    if (returns) await pause(clock, deadlines.reconnectMs);
+    if (returns) await sleep(clock, deadlines.reconnectMs);
     if (incoming.isLedBy(client)) incoming.abandon();
   }
 
   async #depart(
     entry: ManagedDomain,
-    words: StepWords,
+    words: StepRequest,
     client: RpcClient | null,
     migrationId?: string,
   ): Promise<Outgoing> {
@@ -536,7 +550,7 @@ export class Migrations {
         return this.#saidBy(domain, cookie);
       } catch (error) {
         // Without the receipt the source asks.
-        this.#host.complain(`after Finish of ${domain.name}: ${messageOf(error)}`);
+        this.#host.warn(`after Finish of ${domain.name}: ${messageOf(error)}`);
         return null;
       }
     },
@@ -579,15 +593,15 @@ export class Migrations {
     });
   }
 
-  #keepIncoming(it: Incoming): void {
-    const { migrationId, name } = it.identity;
-    this.#incoming.set(migrationId, it);
+  #keepIncoming(incoming: Incoming): void {
+    const { migrationId, name } = incoming.identity;
+    this.#incoming.set(migrationId, incoming);
     for (const [id, { identity }] of this.#unfinished)
       if (identity.name === name) this.#unfinished.delete(id);
-    void it.ended.then(({ outcome }) => {
+    void incoming.ended.then(({ outcome }) => {
       if (outcome === "stuck") return;
       this.#incoming.delete(migrationId);
-      if (it.mayGoOver || outcome === "refused") this.#unfinished.set(migrationId, it);
+      if (incoming.postcopyAllowed || outcome === "refused") this.#unfinished.set(migrationId, incoming);
     });
   }
 
@@ -595,17 +609,18 @@ export class Migrations {
     const outgoing = this.#outgoing.get(entry.uuid);
     const lately = outgoing === undefined ? this.#lately.get(entry.uuid) : undefined;
     if (lately !== undefined) throw errorOf(lately.failures, `the migration ended ${lately.outcome}`);
-    if (outgoing === undefined) throw no("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
+    if (outgoing === undefined)
+      throw libvirtError("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
     return outgoing;
   }
 
   /** What is defined at arrival. @throws LibvirtError when it is another domain's. */
-  #persistent({ parameters: { persistentXml, name } }: StepWords, { xml, uuid }: Domain): string {
+  #persistent({ parameters: { persistentXml, name } }: StepRequest, { xml, uuid }: Domain): string {
     if (persistentXml === undefined) return xml;
     const persistent = renamed(this.#host.domains, persistentXml, name);
     checkEmulator(this.#host.config, persistent);
     if (persistent.uuid !== uuid)
-      throw no(
+      throw libvirtError(
         "CONFIG_UNSUPPORTED",
         `the persistent XML is of the domain ${persistent.uuid}, not of ${uuid}`,
       );

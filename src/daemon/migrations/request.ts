@@ -11,16 +11,16 @@ import {
 import { refusedFlags, refusedParameters } from "../../drivers/libvirt/client/virsh-options.js";
 import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { Domains } from "../domains/registry.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
-export interface StepWords {
+export interface StepRequest {
   readonly flags: ReadonlySet<MigrateFlag>;
   readonly parameters: MigrateParameters;
   readonly cookie: Uint8Array;
 }
 
 /** @throws LibvirtError that names each flag, or the parameter, that is not supported. */
-export function wordsOf(params: readonly TypedParam[], cookie: Uint8Array, bits: number): StepWords {
+export function wordsOf(params: readonly TypedParam[], cookie: Uint8Array, bits: number): StepRequest {
   const flags = checkedFlags(bits);
   const parameters = parametersOf(params);
   if (!isWrong(parameters)) return { flags, parameters, cookie };
@@ -31,11 +31,11 @@ export function wordsOf(params: readonly TypedParam[], cookie: Uint8Array, bits:
     "wrong type": "of a wrong type",
     repeated: "given twice",
   }[why];
-  throw no("ARGUMENT_UNSUPPORTED", `the migration parameter '${field}' is ${said}`);
+  throw libvirtError("ARGUMENT_UNSUPPORTED", `the migration parameter '${field}' is ${said}`);
 }
 
 /** The fixed forms' words: null and a bandwidth of 0 are what is not given. */
-export interface FixedWords {
+export interface FixedRequest {
   readonly uri?: string | null;
   readonly name?: string | null;
   readonly xml?: string | null;
@@ -43,13 +43,14 @@ export interface FixedWords {
   readonly flags: bigint;
 }
 
-export function wordsOfFixed(
-  { uri, name, xml, resource = 0n, flags }: FixedWords,
+export function requestOfFixed(
+  { uri, name, xml, resource = 0n, flags }: FixedRequest,
   cookie: Uint8Array,
-): StepWords {
+): StepRequest {
   const high = flags >> 32n;
-  if (high !== 0n) throw no("INVALID_ARG", `unsupported flags (0x${flags.toString(16)})`);
-  if (resource > BigInt(Number.MAX_SAFE_INTEGER)) throw no("INVALID_ARG", `a bandwidth of ${resource} MiB/s`);
+  if (high !== 0n) throw libvirtError("INVALID_ARG", `unsupported flags (0x${flags.toString(16)})`);
+  if (resource > BigInt(Number.MAX_SAFE_INTEGER))
+    throw libvirtError("INVALID_ARG", `a bandwidth of ${resource} MiB/s`);
   const parameters = {
     ...(typeof uri === "string" && { uri }),
     ...(typeof name === "string" && { name }),
@@ -61,12 +62,12 @@ export function wordsOfFixed(
 
 function checkedFlags(bits: number): ReadonlySet<MigrateFlag> {
   const { flags, unknown } = flagsOf(bits);
-  if (unknown !== 0) throw no("INVALID_ARG", `unsupported flags (0x${unknown.toString(16)})`);
-  const refused = [...flags].flatMap((it) => {
-    const reason = refusedFlags.get(it);
-    return reason === undefined ? [] : [`${it}: ${reason}`];
+  if (unknown !== 0) throw libvirtError("INVALID_ARG", `unsupported flags (0x${unknown.toString(16)})`);
+  const refused = [...flags].flatMap((flag) => {
+    const reason = refusedFlags.get(flag);
+    return reason === undefined ? [] : [`${flag}: ${reason}`];
   });
-  if (refused.length > 0) throw no("ARGUMENT_UNSUPPORTED", refused.join("; "));
+  if (refused.length > 0) throw libvirtError("ARGUMENT_UNSUPPORTED", refused.join("; "));
   return flags;
 }
 

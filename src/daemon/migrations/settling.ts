@@ -8,8 +8,8 @@ import { answerOfHost } from "../../protocol/host-evidence.js";
 import type { Identity, Reconnection, Settled } from "../../protocol/messages.js";
 import type { Unreadable } from "../domains/recovery.js";
 import type { Host } from "../host.js";
-import { no } from "../rpc/errors.js";
-import { valueIn } from "./answers.js";
+import { libvirtError } from "../rpc/errors.js";
+import { unwrap } from "./answers.js";
 import type { Incoming } from "./incoming.js";
 
 const settleMs = 4_000;
@@ -21,7 +21,10 @@ export interface Question extends Identity {
 }
 
 const notKnown = (migrationId: string, why: string): LibvirtError =>
-  no("OPERATION_TIMEOUT", `it is not known who has the guest of the migration ${migrationId}: ${why}`);
+  libvirtError(
+    "OPERATION_TIMEOUT",
+    `it is not known who has the guest of the migration ${migrationId}: ${why}`,
+  );
 
 /** What the daemon knows of migrations into this host. */
 export interface MigrationsIn {
@@ -47,7 +50,7 @@ export class Settling {
    * or cannot be read, or the guest is quarantined.
    * @throws LibvirtError OPERATION_TIMEOUT when it is not known yet.
    */
-  async settle(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
+  async settle(question: Question, how: "settle" | "concede" | "handOver"): Promise<Settled> {
     const { journal, clock, domains } = this.#host;
     const { migrationId, uuid } = question;
     const isUnreadable = this.#table.unreadable.has(migrationId) || journal.isDoubtful(migrationId);
@@ -84,7 +87,7 @@ export class Settling {
     }
   }
 
-  async #askMachine(question: Question, how: "settle" | "yield" | "handOver"): Promise<Settled> {
+  async #askMachine(question: Question, how: "settle" | "concede" | "handOver"): Promise<Settled> {
     const { migrationId, uuid, secret } = question;
     const begun = this.#table.incoming.get(migrationId);
     // A client may know what has been decided; only the source's own question makes this host decide.
@@ -92,7 +95,7 @@ export class Settling {
     if (decided !== null && !begun?.isAskedBy(secret)) return decided;
     const incoming = this.#incomingAsked(question);
     if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
-    return valueIn(await this.#limited((signal) => incoming.peer[how](question, signal)));
+    return unwrap(await this.#limited((signal) => incoming.peer[how](question, signal)));
   }
 
   #limited<T>(ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -104,9 +107,9 @@ export class Settling {
     const incoming = this.#table.incoming.get(migrationId);
     if (incoming === undefined) return undefined;
     if (incoming.identity.uuid !== uuid)
-      throw no("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
+      throw libvirtError("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
     if (!incoming.isAskedBy(secret))
-      throw no(
+      throw libvirtError(
         "OPERATION_DENIED",
         `the question about ${migrationId} does not carry the secret of its source`,
       );
@@ -114,10 +117,10 @@ export class Settling {
   }
 
   /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
-  async announce(identity: Question): Promise<void> {
+  async announcePostcopy(identity: Question): Promise<void> {
     const incoming = this.#incomingAsked(identity);
-    if (incoming === undefined) throw no("OPERATION_INVALID", "no such guest is coming in");
-    valueIn(await this.#limited((signal) => incoming.peer.announce(identity, signal)));
+    if (incoming === undefined) throw libvirtError("OPERATION_INVALID", "no such guest is coming in");
+    unwrap(await this.#limited((signal) => incoming.peer.announcePostcopy(identity, signal)));
   }
 
   /** As the destination in post-copy: listens again for a source whose connection was lost. */
@@ -129,6 +132,6 @@ export class Settling {
       throw notKnown(migrationId, "this host's journal does not know it");
     if (incoming === undefined)
       return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
-    return valueIn(await this.#limited((signal) => incoming.peer.reconnect(identity, signal)));
+    return unwrap(await this.#limited((signal) => incoming.peer.reconnect(identity, signal)));
   }
 }

@@ -11,47 +11,53 @@ import { binaryOf } from "../../drivers/domain-xml/qemu-args/build.js";
 import { isBrokenInPostcopy, type ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import { hostFacts } from "../host-facts.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 import { chosenDisks } from "./copied-storage.js";
 import { checkEncrypted } from "./encryption.js";
-import type { StepWords } from "./request.js";
+import type { StepRequest } from "./request.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
 
 /** @throws LibvirtError with every reason. */
-export async function checkMayLeave(host: Host, entry: ManagedDomain, words: StepWords): Promise<void> {
+export async function checkMayLeave(host: Host, entry: ManagedDomain, words: StepRequest): Promise<void> {
   const { flags, parameters } = words;
   const { xml } = parameters;
   const { domains, policy } = host;
   if (isBrokenInPostcopy(entry))
-    throw no("OPERATION_INVALID", "the guest was lost in post-copy: what is left of it cannot move");
+    throw libvirtError(
+      "OPERATION_INVALID",
+      "the guest was lost in post-copy: what is left of it cannot move",
+    );
   if (flags.has("POSTCOPY") && policy.whenUnreachable === "fence")
-    throw no(
+    throw libvirtError(
       "ARGUMENT_UNSUPPORTED",
       'post-copy does not go with this host\'s policy "fence": fencing the destination off does not bring back a guest that runs there with its memory on both',
     );
   checkEncrypted(host.config, words);
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
-    throw no("ARGUMENT_UNSUPPORTED", "without LIVE only a guest that is paused is migrated: pause it first");
+    throw libvirtError(
+      "ARGUMENT_UNSUPPORTED",
+      "without LIVE only a guest that is paused is migrated: pause it first",
+    );
   const destination = xml === undefined ? source : destinationOf(domains.parse(xml), source);
   const binary = binaryOf(source.model);
   const disks = source.model?.devices.disks ?? [];
-  const files = disks.flatMap((it) =>
-    it.type === "file" && it.source !== undefined ? [it.source.file] : [],
+  const files = disks.flatMap((disk) =>
+    disk.type === "file" && disk.source !== undefined ? [disk.source.file] : [],
   );
   const sourceHost = await hostFacts(host, binary, files);
-  const copiedDisks = chosenDisks(source.model, words).map((it) => it.target.dev);
+  const copiedDisks = chosenDisks(source.model, words).map((disk) => disk.target.dev);
   const reasons = checkCompatibility({ source, destination, sourceHost, copiedDisks });
-  const grave = reasons.filter((it) => !unsafe.has(it.code));
-  if (grave.length > 0) throw no("CONFIG_UNSUPPORTED", told(grave));
-  if (reasons.length > 0 && !flags.has("UNSAFE")) throw no("MIGRATE_UNSAFE", told(reasons));
+  const grave = reasons.filter((reason) => !unsafe.has(reason.code));
+  if (grave.length > 0) throw libvirtError("CONFIG_UNSUPPORTED", told(grave));
+  if (reasons.length > 0 && !flags.has("UNSAFE")) throw libvirtError("MIGRATE_UNSAFE", told(reasons));
 }
 
 /** The definition for the destination has the guest's own name, whatever it is to be called there. */
 export function destinationOf(given: Domain, { name, uuid }: Pick<Domain, "name" | "uuid">): Domain {
   if (given.name === name && given.uuid === uuid) return given;
-  throw no(
+  throw libvirtError(
     "CONFIG_UNSUPPORTED",
     `the XML for the destination is of '${given.name}' (${given.uuid}), not of '${name}' (${uuid})`,
   );

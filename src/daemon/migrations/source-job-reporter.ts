@@ -74,8 +74,8 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
       // The copies were equal when they were let go of; the last report is from before that, or from before they began.
       if (how === "completed" && last?.disks) {
         const { guest } = actor.getSnapshot().context;
-        const capacities = guest?.disks.map((it) => it.capacityBytes) ?? [];
-        const totalBytes = last.disks.totalBytes || capacities.reduce((sum, it) => sum + it, 0);
+        const capacities = guest?.disks.map((disk) => disk.capacityBytes) ?? [];
+        const totalBytes = last.disks.totalBytes || capacities.reduce((sum, capacity) => sum + capacity, 0);
         last = { ...last, disks: { totalBytes, copiedBytes: totalBytes } };
       }
       const errmsg = how === "failed" ? failures.map(describeFailure).join("; ") : undefined;

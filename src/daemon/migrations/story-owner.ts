@@ -61,11 +61,11 @@ function isQemuOf({ records }: OpenStory, record: Presence): boolean {
  * Ends a story that does not own its guest any more. What it has decided as a destination stands. A story in which neither
  * side of the guest has a state has not begun, and is removed: it has touched and decided nothing.
  */
-export async function endDisowned({ journal, clock, complain }: Host, story: OpenStory): Promise<void> {
+export async function endDisowned({ journal, clock, warn }: Host, story: OpenStory): Promise<void> {
   const { migrationId } = story;
   const { states } = summaryOf(migrationId, story.records);
   if (states.source === undefined && states.destination === undefined) {
-    complain(`${story.path} is removed: the migration had not begun, and its guest is not held for it`);
+    warn(`${story.path} is removed: the migration had not begun, and its guest is not held for it`);
     return journal.forget(migrationId);
   }
   const end = { source: "lost", destination: endOfDestination(story), coordinator: "ended" };
@@ -76,11 +76,14 @@ export async function endDisowned({ journal, clock, complain }: Host, story: Ope
     if (state === undefined || (isFinal(side, state) && !hasTag(side, state, "needsOperator"))) continue;
     await journal.append({
       ...({ kind: "state", event: "host.examined", undone: [], learned: {} } as const),
-      ...{ migrationId, side, atMs: clock.now(), state: end[side] },
+      migrationId,
+      side,
+      atMs: clock.now(),
+      state: end[side],
       because: [{ code: "died", step: "settle", side, message }],
     });
   }
-  complain(`${story.path} is not gone on with: ${message}`);
+  warn(`${story.path} is not gone on with: ${message}`);
 }
 
 /** The guest may have run here from the decision to take it on, so that the source's copy must not (G3). */

@@ -4,10 +4,10 @@
 import { FileStore } from "../../drivers/platform/file-store.js";
 import type { Clock } from "../../effects/ports.js";
 import { admits, tokenIn } from "../../protocol/fencing-token.js";
-import { no } from "../rpc/errors.js";
+import { libvirtError } from "../rpc/errors.js";
 
 /** Clocks of hosts and orchestrators differ by this at most. */
-const mostAheadMs = 10 * 60_000;
+const maxAheadMs = 10 * 60_000;
 
 export class Tokens {
   readonly #clock: Pick<Clock, "now">;
@@ -33,13 +33,13 @@ export class Tokens {
   check(uuid: string, migrationId: string): void {
     const highest = this.#highest.get(uuid) ?? null;
     const aheadMs = (tokenIn(migrationId) ?? 0) - this.#clock.now();
-    if (aheadMs > mostAheadMs)
-      throw no(
+    if (aheadMs > maxAheadMs)
+      throw libvirtError(
         "OPERATION_INVALID",
         `the token of the migration ${migrationId} is ${Math.round(aheadMs / 1000)} s ahead of this host's clock: set the orchestrator's clock`,
       );
     if (!admits(highest, migrationId))
-      throw no(
+      throw libvirtError(
         "OPERATION_INVALID",
         `the migration ${migrationId} is older than one that this host has seen of the guest: whoever asks for it has been replaced`,
       );

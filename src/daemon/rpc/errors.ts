@@ -20,7 +20,11 @@ const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
   MIGRATE_UNSAFE: "Unsafe migration",
 };
 
-export function no(code: keyof typeof errorCodes, detail: string, options?: ErrorOptions): LibvirtError {
+export function libvirtError(
+  code: keyof typeof errorCodes,
+  detail: string,
+  options?: ErrorOptions,
+): LibvirtError {
   const sentence = sentences[code];
   // Clients print it as it is. Faults of an XML are a line each.
   const told = code === "XML_ERROR" ? printableLines(detail) : printable(detail);
@@ -36,4 +40,5 @@ export function no(code: keyof typeof errorCodes, detail: string, options?: Erro
   );
 }
 
-export const noAgent = (): LibvirtError => no("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");
+export const noAgent = (): LibvirtError =>
+  libvirtError("ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured");

@@ -6,8 +6,8 @@ import type { RpcClient } from "../../drivers/libvirt/rpc/service.js";
 import { finishedStats } from "../domains/job.js";
 import type { LifecycleEvent, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
-import { no } from "./errors.js";
-import { wire } from "./wire-domain.js";
+import { libvirtError } from "./errors.js";
+import { toWireDomain } from "./wire-domain.js";
 
 interface Callback {
   readonly id: number;
@@ -25,19 +25,19 @@ interface Listener {
 
 /** Beside the lifecycle, a client may register for events that do not happen here. */
 const known: ReadonlySet<number> = new Set(Object.values(eventIds));
-const mostEventId = 30;
+const maxEventId = 30;
 
 export class EventClients {
   readonly #listeners = new Map<RpcClient, Listener>();
 
   constructor({ domains, jobs }: Host) {
-    domains.onEvent((it) => this.#tell(it));
+    domains.onEvent((lifecycleEvent) => this.#tell(lifecycleEvent));
     jobs.listen({
       iterated: (domain, iteration) =>
         this.#tellCallbacks(eventIds.migrationIteration, domain, (client, callbackID) =>
           client.send(remote.messages.domainEventCallbackMigrationIteration, {
             callbackID,
-            dom: wire(domain),
+            dom: toWireDomain(domain),
             iteration,
           }),
         ),
@@ -45,7 +45,7 @@ export class EventClients {
         this.#tellCallbacks(eventIds.jobCompleted, domain, (client, callbackID) =>
           client.send(remote.messages.domainEventCallbackJobCompleted, {
             callbackID,
-            dom: wire(domain),
+            dom: toWireDomain(domain),
             params: finishedStats(job).params,
           }),
         ),
@@ -63,8 +63,8 @@ export class EventClients {
 
   deregister(client: RpcClient, id: number): void {
     const { callbacks } = this.#of(client);
-    const index = callbacks.findIndex((it) => it.id === id);
-    if (index === -1) throw no("INVALID_ARG", `domain event callback ${id} not registered`);
+    const index = callbacks.findIndex((callback) => callback.id === id);
+    if (index === -1) throw libvirtError("INVALID_ARG", `domain event callback ${id} not registered`);
     callbacks.splice(index, 1);
   }
 
@@ -75,12 +75,12 @@ export class EventClients {
 
   deregisterOld(client: RpcClient, event: number): void {
     if (!this.#of(client).events.delete(event))
-      throw no("INVALID_ARG", `domain event ${event} not registered`);
+      throw libvirtError("INVALID_ARG", `domain event ${event} not registered`);
   }
 
   #check(event: number): void {
-    if (!known.has(event) && !(event >= 0 && event < mostEventId))
-      throw no("INVALID_ARG", `unsupported event ID ${event}`);
+    if (!known.has(event) && !(event >= 0 && event < maxEventId))
+      throw libvirtError("INVALID_ARG", `unsupported event ID ${event}`);
   }
 
   #of(client: RpcClient): Listener {
@@ -94,7 +94,7 @@ export class EventClients {
   }
 
   #tell({ domain, event, detail }: LifecycleEvent): void {
-    const body = { dom: wire(domain), event: lifecycleEvents[event], detail };
+    const body = { dom: toWireDomain(domain), event: lifecycleEvents[event], detail };
     this.#tellCallbacks(eventIds.lifecycle, domain, (client, callbackID) =>
       client.send(remote.messages.domainEventCallbackLifecycle, { callbackID, ...body }),
     );
@@ -108,7 +108,8 @@ export class EventClients {
     send: (client: RpcClient, callbackId: number) => void,
   ): void {
     for (const [client, { callbacks }] of this.#listeners)
-      for (const it of callbacks)
-        if (it.event === event && (it.uuid === null || it.uuid === uuid)) send(client, it.id);
+      for (const callback of callbacks)
+        if (callback.event === event && (callback.uuid === null || callback.uuid === uuid))
+          send(client, callback.id);
   }
 }

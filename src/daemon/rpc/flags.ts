@@ -1,12 +1,12 @@
 // Flags of a call: what is not known here is refused, never left aside.
 
-import { no } from "./errors.js";
+import { libvirtError } from "./errors.js";
 
 /** @throws LibvirtError with the bits that are none of `known`. */
 export function checkFlags(flags: number, known: number): void {
   const unknown = (flags & ~known) >>> 0;
-  if (unknown !== 0) throw no("INVALID_ARG", `unsupported flags (0x${unknown.toString(16)})`);
+  if (unknown !== 0) throw libvirtError("INVALID_ARG", `unsupported flags (0x${unknown.toString(16)})`);
 }
 
 export const allOf = (flags: Readonly<Record<string, number>>): number =>
-  Object.values(flags).reduce((sum, it) => sum | it, 0);
+  Object.values(flags).reduce((sum, flag) => sum | flag, 0);

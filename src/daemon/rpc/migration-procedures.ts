@@ -11,9 +11,9 @@ import { readPrepareCookie } from "../migrations/cookies.js";
 import { checkTogether } from "../migrations/flag-conflicts.js";
 import { OfflineMigrations } from "../migrations/offline.js";
 import type { Migrations } from "../migrations/registry.js";
-import { type StepWords, wordsOf, wordsOfFixed } from "../migrations/request.js";
-import { no } from "./errors.js";
-import { wire } from "./wire-domain.js";
+import { requestOfFixed, type StepRequest, wordsOf } from "../migrations/request.js";
+import { libvirtError } from "./errors.js";
+import { toWireDomain } from "./wire-domain.js";
 
 const empty = new Uint8Array();
 
@@ -21,9 +21,9 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   const { domains } = host;
   const offline = new OfflineMigrations(host);
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
-  const isOffline = ({ flags }: StepWords) => flags.has("OFFLINE");
+  const isOffline = ({ flags }: StepRequest) => flags.has("OFFLINE");
 
-  const begin = async (client: RpcClient, dom: WireDomain, words: StepWords) => {
+  const begin = async (client: RpcClient, dom: WireDomain, words: StepRequest) => {
     checkTogether(words, { side: "source" });
     const entry = of(dom);
     const { xml, cookieOut } = isOffline(words)
@@ -31,31 +31,32 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       : await migrations.begin(entry, words, client);
     return { xml, cookieOut };
   };
-  const prepare = (client: RpcClient, words: StepWords, tunnel?: RpcStream) => {
+  const prepare = (client: RpcClient, words: StepRequest, tunnel?: RpcStream) => {
     checkTogether(words, { side: "destination", isTunnelPrepared: tunnel !== undefined });
     return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
   };
   const perform = async (
     client: RpcClient,
     dom: WireDomain,
-    words: StepWords,
+    words: StepRequest,
     destinationUri: string | null,
   ) => {
     checkTogether(words, { side: "source" });
     if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri, client);
-    if (destinationUri === null) throw no("OPERATION_INVALID", "an offline migration has nothing to perform");
+    if (destinationUri === null)
+      throw libvirtError("OPERATION_INVALID", "an offline migration has nothing to perform");
     await offline.peerToPeer(of(dom), words, destinationUri);
     return { cookieOut: empty };
   };
-  const finish = async (client: RpcClient, words: StepWords, cancelled: boolean) => {
+  const finish = async (client: RpcClient, words: StepRequest, cancelled: boolean) => {
     const { name } = words.parameters;
-    if (name === undefined) throw no("INVALID_ARG", "no destination name passed");
+    if (name === undefined) throw libvirtError("INVALID_ARG", "no destination name passed");
     const { entry, cookieOut } = isOffline(words)
       ? await offline.finish(name, cancelled, client)
       : await migrations.finish(name, cancelled, words, client);
-    return { dom: wire(entry), cookieOut };
+    return { dom: toWireDomain(entry), cookieOut };
   };
-  const confirm = async (client: RpcClient, dom: WireDomain, words: StepWords, cancelled: boolean) => {
+  const confirm = async (client: RpcClient, dom: WireDomain, words: StepRequest, cancelled: boolean) => {
     await (isOffline(words)
       ? offline.confirm(of(dom), words, cancelled, client)
       : migrations.confirm(of(dom), cancelled, words, client));
@@ -76,43 +77,43 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       confirm(client, dom, wordsOf(params, cookieIn, flags), cancelled !== 0),
 
     domainMigrateBegin3: ({ dom, xmlin, flags, dname, resource }, client) =>
-      begin(client, dom, wordsOfFixed({ xml: xmlin, name: dname, resource, flags }, empty)),
+      begin(client, dom, requestOfFixed({ xml: xmlin, name: dname, resource, flags }, empty)),
     domainMigratePrepare3: ({ cookieIn, uriIn, flags, dname, resource, domXml }, client) =>
-      prepare(client, wordsOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, cookieIn)),
+      prepare(client, requestOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, cookieIn)),
     domainMigratePrepareTunnel3: ({ cookieIn, flags, dname, resource, domXml }, client, stream) =>
-      prepare(client, wordsOfFixed({ name: dname, xml: domXml, resource, flags }, cookieIn), stream),
+      prepare(client, requestOfFixed({ name: dname, xml: domXml, resource, flags }, cookieIn), stream),
     domainMigratePerform3: ({ dom, xmlin, cookieIn, dconnuri, uri, flags, dname, resource }, client) =>
       perform(
         client,
         dom,
-        wordsOfFixed({ uri, name: dname, xml: xmlin, resource, flags }, cookieIn),
+        requestOfFixed({ uri, name: dname, xml: xmlin, resource, flags }, cookieIn),
         dconnuri,
       ),
     domainMigrateFinish3: ({ dname, cookieIn, uri, flags, cancelled }, client) =>
-      finish(client, wordsOfFixed({ uri, name: dname, flags }, cookieIn), cancelled !== 0),
+      finish(client, requestOfFixed({ uri, name: dname, flags }, cookieIn), cancelled !== 0),
     domainMigrateConfirm3: ({ dom, cookieIn, flags, cancelled }, client) =>
-      confirm(client, dom, wordsOfFixed({ flags }, cookieIn), cancelled !== 0),
+      confirm(client, dom, requestOfFixed({ flags }, cookieIn), cancelled !== 0),
 
     domainMigratePrepare2: async ({ uriIn, flags, dname, resource, domXml }, client) => {
-      const words = wordsOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, empty);
+      const words = requestOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, empty);
       const { cookieOut, uriOut } = await prepare(client, words);
       return { cookie: cookieOut, uriOut };
     },
     domainMigratePerform: async ({ dom, cookie, uri, flags, dname, resource }, client) => {
-      const words = wordsOfFixed({ uri, name: dname, resource, flags }, cookie);
+      const words = requestOfFixed({ uri, name: dname, resource, flags }, cookie);
       const { uri: _, ...parameters } = words.parameters;
       // It would have to give up its definition before the destination has it.
-      if (isOffline(words)) throw no("OPERATION_INVALID", "an offline migration needs version 3");
+      if (isOffline(words)) throw libvirtError("OPERATION_INVALID", "an offline migration needs version 3");
       if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
       else {
         const { switchover } = readPrepareCookie(host, words.cookie, of(dom)) ?? {};
-        if (switchover?.settle === undefined) throw no("ARGUMENT_UNSUPPORTED", version2NeedsIds);
+        if (switchover?.settle === undefined) throw libvirtError("ARGUMENT_UNSUPPORTED", version2NeedsIds);
         await migrations.performAlone(of(dom), words);
       }
     },
     domainMigrateFinish2: async ({ dname, flags, retcode }, client) => {
       // Its cookie is Prepare's, which this host has written itself.
-      const { dom } = await finish(client, wordsOfFixed({ name: dname, flags }, empty), retcode !== 0);
+      const { dom } = await finish(client, requestOfFixed({ name: dname, flags }, empty), retcode !== 0);
       return { ddom: dom };
     },
   };

@@ -8,7 +8,7 @@ import { finishedStats, jobInfo, jobStats } from "../domains/job.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 import type { Migrations } from "../migrations/registry.js";
-import { no } from "./errors.js";
+import { libvirtError } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 import { stepHandlers } from "./migration-procedures.js";
 
@@ -24,16 +24,16 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
   const { domains } = host;
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
   const abort = async ({ job }: ManagedDomain) => {
-    if (job === null) throw no("OPERATION_INVALID", "no job is active on the domain");
+    if (job === null) throw libvirtError("OPERATION_INVALID", "no job is active on the domain");
     const { accepted, why } = await job.abort();
-    if (!accepted) throw no("OPERATION_INVALID", why);
+    if (!accepted) throw libvirtError("OPERATION_INVALID", why);
   };
   const limited = (limits: Partial<Limits>): Partial<Limits> => {
     try {
       checkLimits(limits);
       return limits;
     } catch (error) {
-      throw no("INVALID_ARG", error instanceof Error ? error.message : String(error));
+      throw libvirtError("INVALID_ARG", error instanceof Error ? error.message : String(error));
     }
   };
   return {
@@ -52,21 +52,21 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
     },
     domainAbortJobFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(abortFlags));
-      if ((flags & abortFlags.postcopy) !== 0) throw no("OPERATION_UNSUPPORTED", notInterrupted);
+      if ((flags & abortFlags.postcopy) !== 0) throw libvirtError("OPERATION_UNSUPPORTED", notInterrupted);
       await abort(of(dom));
     },
     domainMigrateStartPostCopy: async ({ dom, flags }) => {
       checkFlags(flags, 0);
-      await migrations.goOver(of(dom));
+      await migrations.startPostcopy(of(dom));
     },
     domainMigrateSetMaxDowntime: async ({ dom, downtime, flags }) => {
       checkFlags(flags, 0);
-      await migrations.tune(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
+      await migrations.setLimits(of(dom), limited({ maxDowntimeMs: Number(downtime) }));
     },
     domainMigrateSetMaxSpeed: async ({ dom, bandwidth, flags }) => {
       checkFlags(flags, 0);
       const bandwidthMiBps = Number(bandwidth);
-      await migrations.tune(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
+      await migrations.setLimits(of(dom), limited({ bandwidthMiBps, diskBandwidthMiBps: bandwidthMiBps }));
     },
     domainMigrateGetMaxDowntime: ({ dom, flags }) => {
       checkFlags(flags, 0);

@@ -4,7 +4,7 @@ import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-typ
 import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
 import type { Handlers } from "../../drivers/libvirt/rpc/service.js";
 import type { Host } from "../host.js";
-import { no, noAgent } from "./errors.js";
+import { libvirtError, noAgent } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 
 /** How a guest is told; libvirt's other ways are none of QEMU's. */
@@ -27,7 +27,7 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
       checkFlags(flags, allOf(ways));
       domains.liveOf(domains.byUuid(dom.uuid));
       if (flags === ways.agent) throw noAgent();
-      throw no(
+      throw libvirtError(
         "OPERATION_UNSUPPORTED",
         "a guest cannot be told to reboot from outside: reboot it from inside, reset it, or shut it down and start it",
       );

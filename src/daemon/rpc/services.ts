@@ -9,7 +9,7 @@ import { isActive, type ManagedDomain, quarantineOf } from "../domains/managed-d
 import type { Host } from "../host.js";
 import type { Migrations } from "../migrations/registry.js";
 import { capabilities } from "./capabilities.js";
-import { no } from "./errors.js";
+import { libvirtError } from "./errors.js";
 import { EventClients } from "./events.js";
 import { allOf, checkFlags } from "./flags.js";
 import { isListed, listFlags } from "./listing.js";
@@ -17,7 +17,7 @@ import { migrateHandlers } from "./migration.js";
 import { powerHandlers } from "./power.js";
 import { statsHandlers } from "./stats.js";
 import { ownService } from "./switchover-program.js";
-import { wire } from "./wire-domain.js";
+import { toWireDomain } from "./wire-domain.js";
 
 /** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;
@@ -46,7 +46,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const { domains } = host;
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
   const started = async (entry: ManagedDomain, paused: boolean) => {
-    if (entry.definition === null) throw no("OPERATION_INVALID", "domain is already running");
+    if (entry.definition === null) throw libvirtError("OPERATION_INVALID", "domain is already running");
     return domains.start(entry.definition, { paused });
   };
   const events = new EventClients(host);
@@ -54,7 +54,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   const handlers: Handlers<typeof remote.procedures> = {
     connectOpen: ({ name, flags }, client) => {
       if (name !== null && !/^qemu:\/\/\/(system|session)$/.test(name))
-        throw no("NO_CONNECT", `no connection driver available for ${name}`);
+        throw libvirtError("NO_CONNECT", `no connection driver available for ${name}`);
       if ((flags & 1) !== 0) client.readOnly = true;
     },
     connectClose: () => {},
@@ -84,7 +84,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     connectUnregisterCloseCallback: () => {},
     connectListAllDomains: ({ flags }) => {
       checkFlags(flags, allOf(listFlags));
-      const found = domains.all.filter((it) => isListed(it, flags)).map(wire);
+      const found = domains.all.filter((domain) => isListed(domain, flags)).map(toWireDomain);
       return { domains: found, ret: found.length };
     },
     connectDomainEventRegisterAny: ({ eventID }, client) => events.registerOld(client, eventID),
@@ -95,29 +95,29 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     connectDomainEventCallbackDeregisterAny: ({ callbackID }, client) =>
       events.deregister(client, callbackID),
 
-    domainLookupById: ({ id }) => ({ dom: wire(domains.byId(id)) }),
-    domainLookupByName: ({ name }) => ({ dom: wire(domains.byName(name)) }),
-    domainLookupByUuid: ({ uuid }) => ({ dom: wire(domains.byUuid(uuid)) }),
+    domainLookupById: ({ id }) => ({ dom: toWireDomain(domains.byId(id)) }),
+    domainLookupByName: ({ name }) => ({ dom: toWireDomain(domains.byName(name)) }),
+    domainLookupByUuid: ({ uuid }) => ({ dom: toWireDomain(domains.byUuid(uuid)) }),
     domainDefineXml: async ({ xml }) => {
-      return { dom: wire(await domains.define(domains.parse(xml))) };
+      return { dom: toWireDomain(await domains.define(domains.parse(xml))) };
     },
     domainDefineXmlFlags: async ({ xml, flags }) => {
       checkFlags(flags, allOf(defineFlags));
       const domain = domains.parse(xml);
       if ((flags & defineFlags.validate) !== 0) await domains.build(domain);
-      return { dom: wire(await domains.define(domain)) };
+      return { dom: toWireDomain(await domains.define(domain)) };
     },
     domainCreate: async ({ dom }) => {
       await started(of(dom), false);
     },
     domainCreateWithFlags: async ({ dom, flags }) => {
       checkFlags(flags, allOf(createFlags));
-      return { dom: wire(await started(of(dom), (flags & createFlags.paused) !== 0)) };
+      return { dom: toWireDomain(await started(of(dom), (flags & createFlags.paused) !== 0)) };
     },
     domainCreateXml: async ({ xmlDesc, flags }) => {
       checkFlags(flags, allOf(createFlags));
       const paused = (flags & createFlags.paused) !== 0;
-      return { dom: wire(await domains.start(domains.parse(xmlDesc), { paused })) };
+      return { dom: toWireDomain(await domains.start(domains.parse(xmlDesc), { paused })) };
     },
     domainDestroy: async ({ dom }) => {
       await domains.destroy(of(dom));
@@ -143,7 +143,10 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       checkFlags(flags, allOf(xmlFlags));
       // As libvirt does: these are for clients that may start the guest elsewhere.
       if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
-        throw no("OPERATION_DENIED", "read only access prevents domainGetXmlDesc with secure or migratable");
+        throw libvirtError(
+          "OPERATION_DENIED",
+          "read only access prevents domainGetXmlDesc with secure or migratable",
+        );
       const { live, arriving, definition } = of(dom);
       const here = live ?? arriving;
       if (here === null || (flags & xmlFlags.inactive) !== 0)

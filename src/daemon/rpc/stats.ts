@@ -10,10 +10,10 @@ import { beginDirtyRate } from "../../drivers/qemu/migration/dirty-rate.js";
 import { messageOf } from "../../protocol/effect-result.js";
 import type { Live, ManagedDomain } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
-import { no, noAgent } from "./errors.js";
+import { libvirtError, noAgent } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 import { isListed, listFlags } from "./listing.js";
-import { wire } from "./wire-domain.js";
+import { toWireDomain } from "./wire-domain.js";
 
 const vcpuFlags = { live: 1, config: 2, maximum: 4, guest: 8 };
 /** Of DOMAIN_MEMORY_STATS. */
@@ -45,10 +45,10 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       const entry = of(dom);
       const has = (flag: keyof typeof vcpuFlags) => (flags & vcpuFlags[flag]) !== 0;
       if (has("guest")) throw noAgent();
-      if (has("live") && has("config")) throw no("INVALID_ARG", "either live or config, not both");
+      if (has("live") && has("config")) throw libvirtError("INVALID_ARG", "either live or config, not both");
       if (has("live")) domains.liveOf(entry);
       if (has("config") && entry.definition === null)
-        throw no("OPERATION_INVALID", "transient domains do not have any persistent configuration");
+        throw libvirtError("OPERATION_INVALID", "transient domains do not have any persistent configuration");
       const model = has("config") ? entry.definition?.model : modelOf(entry);
       return { num: model?.vcpu?.text ?? 1 };
     },
@@ -72,18 +72,29 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       try {
         await beginDirtyRate(guest.process, seconds);
       } catch (error) {
-        throw no(error instanceof RangeError ? "INVALID_ARG" : "OPERATION_FAILED", messageOf(error));
+        throw libvirtError(
+          error instanceof RangeError ? "INVALID_ARG" : "OPERATION_FAILED",
+          messageOf(error),
+        );
       }
     },
     connectGetAllDomainStats: async ({ doms, stats, flags }) => {
       checkFlags(flags, allOf(statsListed) | allOf(statsFlags));
       const unknown = (stats & ~allOf(statsTypes)) >>> 0;
       if (unknown !== 0 && (flags & statsFlags.enforce) !== 0)
-        throw no("ARGUMENT_UNSUPPORTED", `stats of the types 0x${unknown.toString(16)} are not supported`);
+        throw libvirtError(
+          "ARGUMENT_UNSUPPORTED",
+          `stats of the types 0x${unknown.toString(16)} are not supported`,
+        );
       const wanted = stats === 0 ? allOf(statsTypes) : stats;
       const asked =
-        doms.length > 0 ? doms.map(of) : domains.all.filter((it) => isListed(it, flags & allOf(statsListed)));
-      const retStats = asked.map(async (it) => ({ dom: wire(it), params: await statsOf(it, wanted) }));
+        doms.length > 0
+          ? doms.map(of)
+          : domains.all.filter((domain) => isListed(domain, flags & allOf(statsListed)));
+      const retStats = asked.map(async (domain) => ({
+        dom: toWireDomain(domain),
+        params: await statsOf(domain, wanted),
+      }));
       return { retStats: await Promise.all(retStats) };
     },
   };
@@ -160,8 +171,8 @@ const cpuOf = ({ guest }: Live, thread?: number) => {
 
 async function vcpusOf(live: Live): Promise<{ index: number; totalNs: bigint }[]> {
   const cpus = await live.guest.process.main.execute("query-cpus-fast", {}).catch(() => []);
-  return cpus.flatMap((it) => {
-    const times = cpuOf(live, it["thread-id"]);
-    return times === undefined ? [] : [{ index: it["cpu-index"], totalNs: times.totalNs }];
+  return cpus.flatMap((processor) => {
+    const times = cpuOf(live, processor["thread-id"]);
+    return times === undefined ? [] : [{ index: processor["cpu-index"], totalNs: times.totalNs }];
   });
 }

@@ -13,37 +13,41 @@ import { hostFacts } from "../host-facts.js";
 import { Moves } from "../migrations/named-migrations.js";
 import type { Migrations } from "../migrations/registry.js";
 import { wordsOf } from "../migrations/request.js";
-import { no } from "./errors.js";
+import { libvirtError } from "./errors.js";
 
 export function ownService(host: Host, migrations: Migrations): Service {
   const { domains } = host;
   const moves = new Moves(host, migrations);
   return serve(own, {
-    settle: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "settle")] }),
+    settle: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "settle")],
+    }),
     facts: async ({ binary, paths }) => {
       checkAskedBinary(host.config, binary);
       return { facts: JSON.stringify(await hostFacts(host, binary, paths)) };
     },
-    announce: async (it) => {
-      await migrations.settling.announce(named(it));
+    announcePostcopy: async (question) => {
+      await migrations.settling.announcePostcopy(named(question));
     },
-    handOver: async (it) => ({
-      decision: decisions[await migrations.settling.settle(named(it), "handOver")],
+    handOver: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "handOver")],
     }),
-    reconnect: async (it) => reconnected(await migrations.settling.reconnect(named(it))),
+    reconnect: async (question) => reconnected(await migrations.settling.reconnect(named(question))),
     move: async ({ migrationId, uuid, destinationUri, params, flags }) => {
       named({ migrationId });
       const words = wordsOf(params, new Uint8Array(), flags);
       const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
       return { end: moveEnds[end], why };
     },
-    yield: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "yield")] }),
+    concede: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "concede")],
+    }),
     concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
       named({ migrationId });
       const entry = domains.all.find((domain) => domain.uuid === uuid);
       if (entry === undefined && domains.hasGiven(uuid, migrationId)) return;
       if (entry === undefined)
-        throw no(
+        throw libvirtError(
           "OPERATION_INVALID",
           `${host.config.hostname} has no definition of the guest, and does not know where it is`,
         );
@@ -60,15 +64,19 @@ export function ownService(host: Host, migrations: Migrations): Service {
       await domains.conceded(domains.byUuid(uuid), migrationId, secret);
     },
     standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
-    settleAs: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "settle")] }),
-    yieldAs: async (it) => ({ decision: decisions[await migrations.settling.settle(named(it), "yield")] }),
-    handOverAs: async (it) => ({
-      decision: decisions[await migrations.settling.settle(named(it), "handOver")],
+    settleAs: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "settle")],
     }),
-    announceAs: async (it) => {
-      await migrations.settling.announce(named(it));
+    concedeAs: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "concede")],
+    }),
+    handOverAs: async (item) => ({
+      decision: decisions[await migrations.settling.settle(named(item), "handOver")],
+    }),
+    announceAs: async (question) => {
+      await migrations.settling.announcePostcopy(named(question));
     },
-    reconnectAs: async (it) => reconnected(await migrations.settling.reconnect(named(it))),
+    reconnectAs: async (question) => reconnected(await migrations.settling.reconnect(named(question))),
   });
 }
 
@@ -88,7 +96,7 @@ const reconnected = (where: Reconnection) =>
     : { state: reconnections.listens, uri: where.uri };
 
 /** @throws LibvirtError when its id is not one. */
-function named<It extends { readonly migrationId: string }>(it: It): It {
-  if (isMigrationId(it.migrationId)) return it;
-  throw no("INVALID_ARG", `${quoted(it.migrationId)} is not the id of a migration`);
+function named<It extends { readonly migrationId: string }>(question: It): It {
+  if (isMigrationId(question.migrationId)) return question;
+  throw libvirtError("INVALID_ARG", `${quoted(question.migrationId)} is not the id of a migration`);
 }

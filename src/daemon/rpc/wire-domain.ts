@@ -3,7 +3,7 @@
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
 
-export const wire = ({ name, uuid, live, arriving }: ManagedDomain): WireDomain => ({
+export const toWireDomain = ({ name, uuid, live, arriving }: ManagedDomain): WireDomain => ({
   name,
   uuid,
   id: (live ?? arriving)?.id ?? -1,

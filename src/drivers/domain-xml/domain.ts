@@ -57,6 +57,6 @@ export function parseDomain(text: string, { ids = systemIds }: { ids?: Ids } = {
 
 function readDomain(root: Element): Pick<Domain, "model" | "refusals"> {
   const refusals: Refusal[] = [];
-  const model = readElement(domain, root, "domain", (it) => refusals.push(it));
+  const model = readElement(domain, root, "domain", (refusal) => refusals.push(refusal));
   return { model, refusals };
 }

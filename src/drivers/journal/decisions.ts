@@ -26,7 +26,7 @@ const row = z.object({
   isDoubtful: z._default(z.boolean(), false),
 });
 
-export interface Kept extends Summary {
+export interface PersistedSummary extends Summary {
   readonly hasEnded: boolean;
   readonly isDoubtful?: boolean;
 }
@@ -34,7 +34,7 @@ export interface Kept extends Summary {
 export class Decisions {
   readonly #file: LineFile;
   /** The last row of each migration; its order is that in which they ended. */
-  readonly #rows = new Map<string, Kept>();
+  readonly #rows = new Map<string, PersistedSummary>();
   /** By the guest's uuid: its migrations. */
   readonly #ofGuest = new Map<string, Set<string>>();
 
@@ -60,18 +60,18 @@ export class Decisions {
     return decisions;
   }
 
-  get all(): ReadonlyMap<string, Kept> {
+  get all(): ReadonlyMap<string, PersistedSummary> {
     return this.#rows;
   }
 
-  get = (migrationId: string): Kept | undefined => this.#rows.get(migrationId);
+  get = (migrationId: string): PersistedSummary | undefined => this.#rows.get(migrationId);
 
   /** The migrations of a guest, in the order in which they ended. */
-  of = (uuid: string): readonly Kept[] =>
+  of = (uuid: string): readonly PersistedSummary[] =>
     [...(this.#ofGuest.get(uuid) ?? [])].flatMap((migrationId) => this.#rows.get(migrationId) ?? []);
 
   /** Durable when it resolves; rows that are kept at once share one write. */
-  async keep(kept: Kept): Promise<void> {
+  async keep(kept: PersistedSummary): Promise<void> {
     await this.#file.append(lineOf(kept));
     this.#note(kept);
   }
@@ -80,7 +80,7 @@ export class Decisions {
     return this.#file.close();
   }
 
-  #note(kept: Kept): void {
+  #note(kept: PersistedSummary): void {
     this.#rows.delete(kept.migrationId);
     this.#rows.set(kept.migrationId, kept);
     if (kept.uuid === null) return;

@@ -6,12 +6,68 @@ import type { Side } from "../../protocol/steps.js";
 type Names = Readonly<Record<string, string>>;
 
 /** Keyed by side: states, also those inside of others. */
-const states: Readonly<Record<Side, Names>> = { source: {}, destination: {}, coordinator: {} };
-const events: Names = {};
-const effects: Names = {};
-const delays: Names = {};
+const states: Readonly<Record<Side, Names>> = {
+  source: {
+    waking: "rehydrating",
+    doubting: "awaitingExit",
+    recovering: "probing",
+    reviving: "probingPostcopy",
+    askingBack: "settlingFailedPostcopy",
+    abandoning: "killingFailedPostcopy",
+    yielding: "conceding",
+    losing: "reportingLoss",
+    tellingStuck: "reportingStuck",
+    takingBack: "retractingPostcopy",
+    unmirroring: "cancellingMirrors",
+    endingMirrors: "completingMirrors",
+    told: "applied",
+    telling: "applying",
+  },
+  destination: {
+    waking: "rehydrating",
+    recovering: "probing",
+    runnable: "postcopyReady",
+    entrusted: "awaitingDevices",
+    landing: "checkingMemory",
+    fetching: "fetchingPages",
+    endingUnrecorded: "killingUnrecorded",
+    leftBehind: "killFailed",
+    line: "connection",
+    hand: "handover",
+  },
+  coordinator: { waking: "rehydrating" },
+};
+const events: Names = {
+  "coordinator.performAsked": "coordinator.performRequested",
+  "coordinator.confirmAsked": "coordinator.confirmRequested",
+  "coordinator.confirmCancelledAsked": "coordinator.confirmCancelledRequested",
+  "coordinator.finishAsked": "coordinator.finishRequested",
+  "coordinator.finishCancelledAsked": "coordinator.finishCancelledRequested",
+  "person.aborted": "operator.aborted",
+  "person.tuned": "operator.tuned",
+  "person.postcopyAsked": "operator.postcopyRequested",
+  "source.asked": "source.settleRequested",
+  "source.yielded": "source.conceded",
+  "source.reconnectAsked": "source.reconnectRequested",
+};
+const effects: Names = {
+  tune: "setLimits",
+  announce: "announcePostcopy",
+  relax: "relaxLimits",
+  rescue: "forceCancel",
+  unmirror: "cancelMirrors",
+  takeBack: "retractPostcopy",
+  endMirrors: "completeMirrors",
+  breakStream: "pausePostcopy",
+  resumeStream: "resumePostcopy",
+  inquireSource: "probeSource",
+  inquireDestination: "probeDestination",
+  relisten: "listenAgain",
+  yield: "concede",
+};
+const delays: Names = { performAsked: "performRequested" };
 /** The members of a side's deadlines. */
-const deadlines: Names = {};
+const deadlines: Names = { performAskedMs: "performRequestedMs", backoffHighestMs: "maxBackoffMs" };
 
 const renamed = (names: Names, name: string): string =>
   Object.hasOwn(names, name) ? (names[name] ?? name) : name;

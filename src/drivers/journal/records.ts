@@ -8,7 +8,7 @@ import { isConvergencePolicy } from "../../protocol/convergence/validate.js";
 import type { Failure } from "../../protocol/failure.js";
 
 /** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
-export const version = 3;
+export const version = 4;
 export const oldestVersion = 2;
 
 export const header = z.object({ kind: z.literal("journal"), version: z.number() });
@@ -86,7 +86,7 @@ const learned = z.object({
 
 const identity = z.object({ migrationId: z.string(), uuid: z.string(), name: z.string() });
 const deadlines = z.object({
-  performAskedMs: z.number(),
+  performRequestedMs: z.number(),
   switchoverMs: z.number(),
   cancelMs: z.number(),
   confirmMs: z.number(),
@@ -96,7 +96,7 @@ const deadlines = z.object({
   completeMs: z.number(),
   reconnectMs: z.number(),
   backoffMs: z.number(),
-  backoffHighestMs: z.number(),
+  maxBackoffMs: z.number(),
 });
 const policy = z.object({ whenUnreachable: z.enum(["wait", "fence", "resume"]), patienceMs: z.number() });
 

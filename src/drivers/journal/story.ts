@@ -73,20 +73,21 @@ export interface Interrupted<S extends Side = Side> {
 
 /** Null when the side was never begun, or so lately that nothing can have been done yet. */
 export function interrupted<S extends Side>(story: Story, side: S): Interrupted<S> | null {
-  const own = story.records.filter((it) => it.side === side);
+  const own = story.records.filter((record) => record.side === side);
   const opened = own.find(
-    (it): it is Extract<OpenedRecord, { side: S }> => it.kind === "opened" && it.side === side,
+    (record): record is Extract<OpenedRecord, { side: S }> =>
+      record.kind === "opened" && record.side === side,
   );
-  const states = own.filter((it) => it.kind === "state");
+  const states = own.filter((record) => record.kind === "state");
   const last = states.at(-1);
   if (opened === undefined || last === undefined) return null;
   return {
     opened,
     woken: {
       state: last.state,
-      failures: states.flatMap((it) => it.because),
-      undone: states.flatMap((it) => it.undone),
-      learned: Object.assign({}, ...states.map((it) => it.learned)),
+      failures: states.flatMap((state) => state.because),
+      undone: states.flatMap((state) => state.undone),
+      learned: Object.assign({}, ...states.map((state) => state.learned)),
     },
   };
 }
@@ -105,23 +106,23 @@ function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, 
 }
 
 /** What each side is begun with again after a crash. */
-export const wokenSource = (it: Interrupted<"source">): SourceInput => {
+export const wokenSource = (side: Interrupted<"source">): SourceInput => {
   const unknown: SourceMemory = {
     guest: null,
     settings: null,
     earlier: null,
     prepared: null,
-    limits: it.opened.input.limits,
+    limits: side.opened.input.limits,
     postcopy: "unannounced",
     measures: [],
   };
-  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+  return { ...side.opened.input, woken: { ...side.woken, memory: memoryOf(side, unknown) } };
 };
-export const wokenDestination = (it: Interrupted<"destination">): DestinationInput => {
+export const wokenDestination = (side: Interrupted<"destination">): DestinationInput => {
   const unknown: DestinationMemory = { prepared: null, memory: "precopied", postcopy: "unannounced" };
-  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+  return { ...side.opened.input, woken: { ...side.woken, memory: memoryOf(side, unknown) } };
 };
-export const wokenCoordinator = (it: Interrupted<"coordinator">): CoordinatorInput => {
+export const wokenCoordinator = (side: Interrupted<"coordinator">): CoordinatorInput => {
   const unknown: CoordinatorMemory = { guest: null, prepared: null, source: null, destination: null };
-  return { ...it.opened.input, woken: { ...it.woken, memory: memoryOf(it, unknown) } };
+  return { ...side.opened.input, woken: { ...side.woken, memory: memoryOf(side, unknown) } };
 };

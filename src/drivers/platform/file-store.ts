@@ -23,7 +23,7 @@ export class FileStore {
   }
 
   async readAll(): Promise<Map<string, string>> {
-    const names = (await readdir(this.#directory)).filter((it) => it.endsWith(this.#suffix));
+    const names = (await readdir(this.#directory)).filter((file) => file.endsWith(this.#suffix));
     const read = names.map(
       async (name) =>
         [name.slice(0, -this.#suffix.length), await readFile(join(this.#directory, name), "utf8")] as const,

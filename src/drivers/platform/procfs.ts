@@ -51,13 +51,13 @@ function read(path: string): string | undefined {
 /** The processes that have a word on their command line that contains `text`. */
 export function findByArgument(text: string): ProcessIdentity[] {
   return readdirSync("/proc")
-    .filter((it) => /^\d+$/.test(it) && commandLine(it).some((word) => word.includes(text)))
-    .flatMap((it) => identify(Number(it)) ?? []);
+    .filter((pid) => /^\d+$/.test(pid) && commandLine(pid).some((word) => word.includes(text)))
+    .flatMap((pid) => identify(Number(pid)) ?? []);
 }
 
 /** Ends those processes; one that has just ended by itself is no harm. */
 export function killByArgument(text: string): void {
-  for (const it of findByArgument(text)) if (isAlive(it)) process.kill(it.pid, "SIGKILL");
+  for (const pid of findByArgument(text)) if (isAlive(pid)) process.kill(pid.pid, "SIGKILL");
 }
 
 function commandLine(pid: string): string[] {

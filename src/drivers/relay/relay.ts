@@ -8,7 +8,7 @@ import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Clock } from "../../effects/ports.js";
-import { pause } from "../../effects/sleep.js";
+import { sleep } from "../../effects/sleep.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 import { killByArgument } from "../platform/procfs.js";
 
@@ -50,7 +50,7 @@ export class Relay {
   /** What has gone wrong with the stream; empty when it was not the relay's. */
   async why(): Promise<string> {
     // It ends when it has said why; QEMU may have told of its broken stream before.
-    await Promise.race([once(this.#child.stdout, "close"), pause(this.#clock, lastWordsMs)]);
+    await Promise.race([once(this.#child.stdout, "close"), sleep(this.#clock, lastWordsMs)]);
     return this.#said.replace("ready", "").trim();
   }
 

@@ -37,13 +37,13 @@ export function App() {
   const [back, setBack] = useState<number | null>(null);
   const watched = useRef(new Map<string, { readonly story: Story; stop(): void }>());
   const isSmall = useSmall();
-  const story = stories.find((it) => it.id === chosen) ?? null;
+  const story = stories.find((shown) => shown.id === chosen) ?? null;
   useStory(story);
 
-  const add = (it: Story, isShown: boolean) => {
-    setStories((all) => [...all.filter((other) => other.id !== it.id), it]);
+  const add = (added: Story, isShown: boolean) => {
+    setStories((all) => [...all.filter((other) => other.id !== added.id), added]);
     if (!isShown) return;
-    setChosen(it.id);
+    setChosen(added.id);
     setBack(null);
   };
   const choose = (id: string) => {
@@ -59,11 +59,11 @@ export function App() {
       setProblem(reasonOf(error));
     }
   };
-  const watch = (it: Summary) => {
-    let there = watched.current.get(it.migrationId);
+  const watch = (summary: Summary) => {
+    let there = watched.current.get(summary.migrationId);
     if (there === undefined) {
-      there = follow(it);
-      watched.current.set(it.migrationId, there);
+      there = follow(summary);
+      watched.current.set(summary.migrationId, there);
     }
     add(there.story, true);
   };
@@ -99,14 +99,14 @@ export function App() {
       <header class="top">
         <h1>switchover</h1>
         <nav aria-label="views">
-          {views.map((it) => (
+          {views.map((name) => (
             <button
-              key={it}
+              key={name}
               type="button"
-              aria-current={it === view ? "page" : undefined}
-              onClick={() => setView(it)}
+              aria-current={name === view ? "page" : undefined}
+              onClick={() => setView(name)}
             >
-              {it}
+              {name}
             </button>
           ))}
         </nav>
@@ -139,9 +139,9 @@ export function App() {
               <p class="remark">Choose a migration, open a story, or go to “simulate” and cause one.</p>
             ) : (
               <>
-                {story.remarks.map((it) => (
-                  <p key={it} class="remark">
-                    {it}
+                {story.remarks.map((remark) => (
+                  <p key={remark} class="remark">
+                    {remark}
                   </p>
                 ))}
                 {story.forgotten > 0 && (
@@ -173,11 +173,11 @@ function Shelf({
   readonly summaries: readonly Summary[];
   readonly chosen: string | null;
   readonly choose: (id: string) => void;
-  readonly watch: (it: Summary) => void;
+  readonly watch: (summary: Summary) => void;
   readonly open: (name: string, text: string, isShown: boolean) => void;
   readonly story: Story | null;
 }) {
-  const files = stories.filter((it) => !it.isLive);
+  const files = stories.filter((shown) => !shown.isLive);
   const opened = async (list: FileList | null) => {
     for (const file of list ?? []) open(file.name, await file.text(), true);
   };
@@ -187,15 +187,15 @@ function Shelf({
         <>
           <h2>Migrations</h2>
           <ul>
-            {summaries.toReversed().map((it) => (
-              <li key={it.migrationId}>
+            {summaries.toReversed().map((summary) => (
+              <li key={summary.migrationId}>
                 <button
                   type="button"
-                  aria-current={it.migrationId === chosen ? "true" : undefined}
-                  onClick={() => watch(it)}
+                  aria-current={summary.migrationId === chosen ? "true" : undefined}
+                  onClick={() => watch(summary)}
                 >
-                  <span>{`${it.failed ? "✗" : it.ended ? "✓" : "…"} ${it.name || it.migrationId}`}</span>
-                  <span class="remark">{it.says}</span>
+                  <span>{`${summary.failed ? "✗" : summary.ended ? "✓" : "…"} ${summary.name || summary.migrationId}`}</span>
+                  <span class="remark">{summary.says}</span>
                 </button>
               </li>
             ))}
@@ -206,14 +206,14 @@ function Shelf({
         <>
           <h2>Stories</h2>
           <ul>
-            {files.map((it) => (
-              <li key={it.id}>
+            {files.map((file) => (
+              <li key={file.id}>
                 <button
                   type="button"
-                  aria-current={it.id === chosen ? "true" : undefined}
-                  onClick={() => choose(it.id)}
+                  aria-current={file.id === chosen ? "true" : undefined}
+                  onClick={() => choose(file.id)}
                 >
-                  <span>{it.name}</span>
+                  <span>{file.name}</span>
                 </button>
               </li>
             ))}

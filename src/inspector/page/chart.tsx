@@ -8,7 +8,7 @@ import type { Chart, ChartState } from "../story/chart.js";
 import type { SideMoment } from "../story/moment.js";
 import { lasted } from "./model.js";
 
-export interface ChartWish {
+export interface ChartOptions {
   readonly side: Side;
   readonly now: SideMoment | null;
   readonly atMs: number;
@@ -18,18 +18,18 @@ export interface ChartWish {
 }
 
 const chartOf = (side: Side, isWhole: boolean): Chart => {
-  const chart = (isWhole ? whole : overview).find((it) => it.machine === side);
+  const chart = (isWhole ? whole : overview).find((drawn) => drawn.machine === side);
   if (chart === undefined) throw new Error(`there is no chart of the ${side}`);
   return chart;
 };
 
-export function StateChart({ side, now, atMs, isSimulated, isWhole, isFitted }: ChartWish) {
+export function StateChart({ side, now, atMs, isSimulated, isWhole, isFitted }: ChartOptions) {
   const chart = chartOf(side, isWhole);
   const lit = statesIn(now?.state ?? "");
   const top = topState(now?.state ?? "");
   const frame = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    const state = chart.states.find((it) => it.id === top);
+    const state = chart.states.find((chartState) => chartState.id === top);
     const { current } = frame;
     if (state === undefined || current === null || isFitted) return;
     current.scrollTo({
@@ -78,12 +78,12 @@ export function StateChart({ side, now, atMs, isSimulated, isWhole, isFitted }: 
   );
 }
 
-interface BoxWish extends Pick<ChartWish, "now" | "atMs" | "isSimulated" | "isWhole"> {
+interface BoxOptions extends Pick<ChartOptions, "now" | "atMs" | "isSimulated" | "isWhole"> {
   readonly state: ChartState;
   readonly lit: ReadonlySet<string>;
 }
 
-function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxWish) {
+function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxOptions) {
   const { id, key, x, y, width, height, says, phase } = state;
   const isLit = lit.has(id);
   const visit = now?.visits[id];
@@ -117,7 +117,7 @@ function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxWish) {
       {!isWhole && (
         <text x={x + 10} y={y + 36} class="time">
           {[time, inner]
-            .filter((it) => it !== "")
+            .filter((text) => text !== "")
             .join(" · ")
             .slice(0, Math.max(8, Math.floor(width / 6)))}
         </text>
@@ -127,7 +127,7 @@ function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxWish) {
 }
 
 /** The same as a table, for those who do not look at pictures. */
-export function Visits({ side, now, atMs, isSimulated }: Omit<ChartWish, "isWhole" | "isFitted">) {
+export function Visits({ side, now, atMs, isSimulated }: Omit<ChartOptions, "isWhole" | "isFitted">) {
   const rows = Object.entries(now?.visits ?? {});
   const top = topState(now?.state ?? "");
   return (

@@ -12,12 +12,12 @@ interface Stay {
 }
 
 function staysOf(story: Story, side: Side): Stay[] {
-  const states = story.timeline.entries.filter((it) => it.kind === "state" && it.side === side);
-  return states.map((it, index) => {
+  const states = story.timeline.entries.filter((entry) => entry.kind === "state" && entry.side === side);
+  return states.map((state, index) => {
     const next = states[index + 1];
     return {
-      state: it.kind === "state" ? it.state : "",
-      ms: next === undefined ? null : next.atMs - it.atMs,
+      state: state.kind === "state" ? state.state : "",
+      ms: next === undefined ? null : next.atMs - state.atMs,
     };
   });
 }
@@ -26,8 +26,8 @@ type Row = readonly [Stay | null, Stay | null];
 
 function rowsOf(a: readonly Stay[], b: readonly Stay[]): Row[] {
   const changes = diffArrays(
-    a.map((it) => it.state),
-    b.map((it) => it.state),
+    a.map((stay) => stay.state),
+    b.map((stay) => stay.state),
   );
   const rows: Row[] = [];
   let [left, right] = [0, 0];
@@ -42,14 +42,14 @@ function rowsOf(a: readonly Stay[], b: readonly Stay[]): Row[] {
 export function Compare({ stories }: { readonly stories: readonly Story[] }) {
   const [first, setFirst] = useState(stories[0]?.id ?? "");
   const [second, setSecond] = useState(stories[1]?.id ?? stories[0]?.id ?? "");
-  const [a, b] = [stories.find((it) => it.id === first), stories.find((it) => it.id === second)];
+  const [a, b] = [stories.find((story) => story.id === first), stories.find((story) => story.id === second)];
   const choice = (label: string, value: string, set: (id: string) => void) => (
     <label>
       {label}{" "}
       <select value={value} onChange={(event) => set(event.currentTarget.value)}>
-        {stories.map((it) => (
-          <option key={it.id} value={it.id}>
-            {it.name}
+        {stories.map((story) => (
+          <option key={story.id} value={story.id}>
+            {story.name}
           </option>
         ))}
       </select>

@@ -20,30 +20,30 @@ const graphs: readonly {
   {
     title: "Memory to go",
     unit: "MiB",
-    series: [{ label: "remaining", read: (it) => mebibytes(it.remainingBytes) }],
+    series: [{ label: "remaining", read: (progress) => mebibytes(progress.remainingBytes) }],
   },
   {
     title: "Rates",
     unit: "MiB/s",
     series: [
-      { label: "bandwidth", read: (it) => mebibytes(it.bandwidthBytesPerSecond) },
-      { label: "dirty rate", read: (it) => mebibytes(it.dirtyBytesPerSecond) },
+      { label: "bandwidth", read: (progress) => mebibytes(progress.bandwidthBytesPerSecond) },
+      { label: "dirty rate", read: (progress) => mebibytes(progress.dirtyBytesPerSecond) },
     ],
   },
   {
     title: "Expected pause",
     unit: "ms",
-    series: [{ label: "pause", read: (it) => it.expectedDowntimeMs }],
+    series: [{ label: "pause", read: (progress) => progress.expectedDowntimeMs }],
   },
 ];
 
 /** More points than pixels show nothing more. */
-const mostPoints = 2000;
+const maxPoints = 2000;
 
 export function Graphs({ story, count }: { readonly story: Story; readonly count: number }) {
   const { timeline, progressAt } = story;
   const { progress, forecast } = timeline.at(count);
-  const step = Math.max(1, Math.ceil(progressAt.length / mostPoints));
+  const step = Math.max(1, Math.ceil(progressAt.length / maxPoints));
   const points = progressAt
     .filter((_, index) => index % step === 0 || index === progressAt.length - 1)
     .flatMap((at) => {
@@ -68,16 +68,16 @@ export function Graphs({ story, count }: { readonly story: Story; readonly count
             <Graph
               key={title}
               {...{ title, unit, nowS }}
-              labels={series.map((it) => it.label)}
+              labels={series.map((row) => row.label)}
               data={[
-                points.map((it) => (it.atMs - firstMs) / 1000),
-                ...series.map(({ read }) => points.map((it) => read(it.progress))),
+                points.map((point) => (point.atMs - firstMs) / 1000),
+                ...series.map(({ read }) => points.map((point) => read(point.progress))),
               ]}
               says={
                 progress === null
                   ? ""
                   : series
-                      .map((it) => `${it.label} ${it.read(progress)?.toFixed(1) ?? "unknown"} ${unit}`)
+                      .map((row) => `${row.label} ${row.read(progress)?.toFixed(1) ?? "unknown"} ${unit}`)
                       .join(", ")
               }
             />
@@ -88,7 +88,7 @@ export function Graphs({ story, count }: { readonly story: Story; readonly count
   );
 }
 
-interface GraphWish {
+interface GraphOptions {
   readonly title: string;
   readonly unit: string;
   readonly labels: readonly string[];
@@ -97,7 +97,7 @@ interface GraphWish {
   readonly says: string;
 }
 
-function Graph({ title, unit, labels, data, nowS, says }: GraphWish) {
+function Graph({ title, unit, labels, data, nowS, says }: GraphOptions) {
   const { ref, width } = useSize<HTMLDivElement>();
   const plot = useRef<uPlot | null>(null);
   const now = useRef(nowS);
@@ -119,8 +119,11 @@ function Graph({ title, unit, labels, data, nowS, says }: GraphWish) {
     };
     const drawn = new uPlot(
       {
-        ...{ width, height: 150, legend: { show: false }, scales: { x: { time: false } } },
-        axes: [{ ...axis, size: 26, values: (_, all) => all.map((it) => `${it} s`) }, axis],
+        width,
+        height: 150,
+        legend: { show: false },
+        scales: { x: { time: false } },
+        axes: [{ ...axis, size: 26, values: (_, all) => all.map((seconds) => `${seconds} s`) }, axis],
         series: [
           {},
           ...labels.map((label, index) => ({

@@ -15,8 +15,8 @@ export function describe(entry: Entry): Pick<Line, "text" | "tone"> {
     case "woken":
       return { text: `is taken up again for ${entry.identity.name}, after the engine was restarted` };
     case "state": {
-      const because = entry.because.map((it) => `; because ${describeFailure(it)}`).join("");
-      const undone = entry.undone.map((it) => `; undone: ${it}`).join("");
+      const because = entry.because.map((failure) => `; because ${describeFailure(failure)}`).join("");
+      const undone = entry.undone.map((sentence) => `; undone: ${sentence}`).join("");
       return {
         text: `→ ${entry.state}  (${eventName(entry.event)})${because}${undone}`,
         tone: because === "" ? undefined : "bad",
@@ -60,7 +60,7 @@ const isWell = (answer: AnswerSeen["answer"]): boolean => answer === "done" || a
 function spoken(text: string): string {
   try {
     const { execute, "exec-oob": oob, arguments: args, event, data, error, return: value } = JSON.parse(text);
-    const rest = (it: unknown) => (it === undefined ? "" : ` ${JSON.stringify(it)}`);
+    const rest = (item: unknown) => (item === undefined ? "" : ` ${JSON.stringify(item)}`);
     const command: unknown = execute ?? oob;
     if (typeof command === "string")
       return `${command}${rest(args)}${oob === undefined ? "" : " (out of band)"}`;

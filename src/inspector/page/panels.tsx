@@ -1,6 +1,6 @@
 // What is to be seen of a moment in words: who runs the guest, the guarantees, what has gone wrong and what was undone.
 
-import { describeFailure, inTellingOrder } from "../../protocol/failure.js";
+import { byRootCause, describeFailure } from "../../protocol/failure.js";
 import { type Moment, sides } from "../story/moment.js";
 import { whoRuns } from "../story/who-runs.js";
 import type { Story } from "./model.js";
@@ -60,9 +60,9 @@ export function GuaranteePanel({
 }
 
 export function FailurePanel({ moment }: { readonly moment: Moment }) {
-  const failures = inTellingOrder(sides.flatMap((it) => moment.sides[it]?.failures ?? []));
-  const unique = [...new Map(failures.map((it) => [describeFailure(it), it])).values()];
-  const undone = [...new Set(sides.flatMap((it) => moment.sides[it]?.undone ?? []))];
+  const failures = byRootCause(sides.flatMap((side) => moment.sides[side]?.failures ?? []));
+  const unique = [...new Map(failures.map((failure) => [describeFailure(failure), failure])).values()];
+  const undone = [...new Set(sides.flatMap((side) => moment.sides[side]?.undone ?? []))];
   return (
     <section class="panel" aria-label="failures">
       <header>
@@ -72,10 +72,10 @@ export function FailurePanel({ moment }: { readonly moment: Moment }) {
         <p class="remark">Nothing so far.</p>
       ) : (
         <ol class="failures">
-          {unique.map((it) => (
-            <li key={describeFailure(it)}>
-              <strong>{`${it.step}, at the ${it.side}`}</strong> {it.message}
-              {it.qemu?.map((word) => (
+          {unique.map((failure) => (
+            <li key={describeFailure(failure)}>
+              <strong>{`${failure.step}, at the ${failure.side}`}</strong> {failure.message}
+              {failure.qemu?.map((word) => (
                 <code key={word}>{word}</code>
               ))}
             </li>
@@ -86,8 +86,8 @@ export function FailurePanel({ moment }: { readonly moment: Moment }) {
         <>
           <h3>Undone</h3>
           <ul class="undone">
-            {undone.map((it) => (
-              <li key={it}>{it}</li>
+            {undone.map((text) => (
+              <li key={text}>{text}</li>
             ))}
           </ul>
         </>

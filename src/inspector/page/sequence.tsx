@@ -30,7 +30,9 @@ const words = (message: Message): string => {
 };
 
 export function Sequence({ story, count }: { readonly story: Story; readonly count: number }) {
-  const sent = story.exchange.messages.filter((it) => it.sentAt < count).map((it) => asOf(it, count));
+  const sent = story.exchange.messages
+    .filter((message) => message.sentAt < count)
+    .map((message) => asOf(message, count));
   const shown = sent.slice(-most);
   const height = 40 + shown.length * rowHeight;
   return (

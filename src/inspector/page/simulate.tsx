@@ -34,8 +34,8 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
   const { told, story } = useMemo(() => play(world, moves), [world, moves]);
   const [back, setBack] = useState<number | null>(null);
   const count = back ?? story.length;
-  const take = (it: readonly string[]) => {
-    setMoves(it);
+  const take = (chosen: readonly string[]) => {
+    setMoves(chosen);
     setBack(null);
   };
   const change = (changed: WorldOptions) => {
@@ -134,12 +134,12 @@ const Choice = ({
 
 /** What comes next when nothing goes wrong; timers wait for everything else. */
 function fairest(told: ToldWorld, fired: ReadonlyMap<string, number> = new Map()): Move | undefined {
-  const fair = told.moves().filter((it) => !it.fault && it.rare !== "person");
-  const turns = (it: Move) => fired.get(it.name) ?? 0;
-  return fair.find((it) => it.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
+  const fair = told.moves().filter((step) => !step.fault && step.rare !== "operator");
+  const turns = (step: Move) => fired.get(step.name) ?? 0;
+  return fair.find((step) => step.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
 }
 
-const mostMoves = 500;
+const maxMoves = 500;
 
 function fairly(world: WorldOptions, before: readonly string[]): readonly string[] {
   const { told } = play(world, before);
@@ -147,7 +147,7 @@ function fairly(world: WorldOptions, before: readonly string[]): readonly string
   const taken: string[] = [];
   for (
     let move = fairest(told, fired);
-    move !== undefined && taken.length < mostMoves;
+    move !== undefined && taken.length < maxMoves;
     move = fairest(told, fired)
   ) {
     if (move.rare !== undefined) fired.set(move.name, (fired.get(move.name) ?? 0) + 1);
@@ -160,9 +160,9 @@ function fairly(world: WorldOptions, before: readonly string[]): readonly string
 function Moves({ told, take }: { readonly told: ToldWorld; readonly take: (move: Move) => void }) {
   const all = told.moves();
   const groups = [
-    ["Next", all.filter((it) => !it.fault && it.rare === undefined)],
-    ["Time and persons", all.filter((it) => it.rare !== undefined)],
-    ["Faults", all.filter((it) => it.fault)],
+    ["Next", all.filter((step) => !step.fault && step.rare === undefined)],
+    ["Time and persons", all.filter((move) => move.rare !== undefined)],
+    ["Faults", all.filter((move) => move.fault)],
   ] as const;
   if (all.length === 0) return <p class="remark">Nothing more can happen.</p>;
   return (

@@ -75,7 +75,7 @@ export function follow({ migrationId, name }: Summary): { readonly story: Story;
     story.forgotten = forgotten;
     story.push(entries);
     const { sides: known } = story.timeline.at(story.length);
-    if (sides.every((it) => known[it] === null)) story.changed();
+    if (sides.every((side) => known[side] === null)) story.changed();
   };
   return { story, stop: () => events.close() };
 }

@@ -34,9 +34,10 @@ export function Watch({
           <h2>Machines</h2>
           {isSmall && (
             <div role="radiogroup" aria-label="side" class="choices">
-              {sides.map((it) => (
-                <label key={it}>
-                  <input type="radio" name="side" checked={it === side} onChange={() => setSide(it)} /> {it}
+              {sides.map((item) => (
+                <label key={item}>
+                  <input type="radio" name="side" checked={item === side} onChange={() => setSide(item)} />{" "}
+                  {item}
                 </label>
               ))}
             </div>
@@ -59,14 +60,14 @@ export function Watch({
           </label>
         </header>
         <div class="row">
-          {shown.map((it) => {
-            const now = moment.sides[it];
-            const wish = { side: it, now, atMs, isSimulated: story.isSimulated };
+          {shown.map((item) => {
+            const now = moment.sides[item];
+            const wish = { side: item, now, atMs, isSimulated: story.isSimulated };
             return (
-              <article key={it} class={`side ${it}`} aria-label={it}>
+              <article key={item} class={`side ${item}`} aria-label={item}>
                 <h3>
-                  {it}{" "}
-                  <span class="now" data-testid={`state-${it}`}>
+                  {item}{" "}
+                  <span class="now" data-testid={`state-${item}`}>
                     {now === null ? "not begun" : now.state || "begins"}
                   </span>
                 </h3>

@@ -38,7 +38,7 @@ export async function serveHttp(
   const unix =
     socket === undefined
       ? null
-      : await listenUnixSocket({ path: socket }, (it) => void server.emit("connection", it));
+      : await listenUnixSocket({ path: socket }, (connection) => void server.emit("connection", connection));
   if (unix === null)
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);

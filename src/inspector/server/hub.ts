@@ -29,9 +29,9 @@ export interface Page {
 
 export interface HubOptions {
   /** Of one migration. Default 50,000. */
-  readonly mostEntries?: number;
+  readonly maxEntries?: number;
   /** Migrations that have ended. Default 200. */
-  readonly mostEnded?: number;
+  readonly maxEnded?: number;
 }
 
 interface Kept {
@@ -49,12 +49,12 @@ interface Kept {
 export class Hub {
   readonly #kept = new Map<string, Kept>();
   readonly #listeners = new Set<(migrationId: string) => void>();
-  readonly #mostEntries: number;
-  readonly #mostEnded: number;
+  readonly #maxEntries: number;
+  readonly #maxEnded: number;
 
-  constructor({ mostEntries = 50_000, mostEnded = 200 }: HubOptions = {}) {
-    this.#mostEntries = mostEntries;
-    this.#mostEnded = mostEnded;
+  constructor({ maxEntries = 50_000, maxEnded = 200 }: HubOptions = {}) {
+    this.#maxEntries = maxEntries;
+    this.#maxEnded = maxEnded;
   }
 
   /** To be given to `migrate` and the others as `observe`. */
@@ -63,8 +63,14 @@ export class Hub {
     let kept = this.#kept.get(migrationId);
     if (kept === undefined) {
       kept = {
-        ...{ migrationId, name: "", firstMs: seen.atMs, entries: [], forgotten: 0, states: {} },
-        ...{ guestWas: "running", failed: false },
+        migrationId,
+        name: "",
+        firstMs: seen.atMs,
+        entries: [],
+        forgotten: 0,
+        states: {},
+        guestWas: "running",
+        failed: false,
       };
       this.#kept.set(migrationId, kept);
       this.#forgetEnded();
@@ -77,13 +83,17 @@ export class Hub {
       if (seen.learned.guest) kept.guestWas = seen.learned.guest.guestWas;
       if (seen.because.length > 0) kept.failed = true;
     }
-    if (kept.entries.length > this.#mostEntries) this.#thin(kept);
+    if (kept.entries.length > this.#maxEntries) this.#thin(kept);
     for (const listener of this.#listeners) listener(migrationId);
   };
 
   summaries(): Summary[] {
     return [...this.#kept.values()].map(({ migrationId, name, firstMs, states, failed, guestWas }) => ({
-      ...{ migrationId, name, firstMs, failed, states: { ...states } },
+      migrationId,
+      name,
+      firstMs,
+      failed,
+      states: { ...states },
       ended: Object.entries(states).every(([side, state]) => isFinal(side as Side, state)),
       says: whoRuns({
         source: states.source ?? null,
@@ -111,16 +121,20 @@ export class Hub {
   /** Halves what is kept beside the records, from the oldest. */
   #thin(kept: Kept): void {
     const half = Math.floor(kept.entries.length / 2);
-    const said = kept.entries.slice(0, half).filter((it) => it.kind !== "line" && it.kind !== "progress");
+    const said = kept.entries
+      .slice(0, half)
+      .filter((seen) => seen.kind !== "line" && seen.kind !== "progress");
     const older =
-      said.length <= half / 2 ? said : said.filter((it) => it.kind !== "call" && it.kind !== "answer");
+      said.length <= half / 2
+        ? said
+        : said.filter((sentence) => sentence.kind !== "call" && sentence.kind !== "answer");
     kept.forgotten += half - older.length;
     kept.entries.splice(0, half, ...older);
   }
 
   #forgetEnded(): void {
-    const ended = this.summaries().filter((it) => it.ended);
-    for (const { migrationId } of ended.slice(0, Math.max(0, ended.length - this.#mostEnded)))
+    const ended = this.summaries().filter((summary) => summary.ended);
+    for (const { migrationId } of ended.slice(0, Math.max(0, ended.length - this.#maxEnded)))
       this.#kept.delete(migrationId);
   }
 }

@@ -15,10 +15,10 @@ let built: { readonly html: string; readonly policy: string } | undefined;
 export function page(): { readonly html: string; readonly policy: string } {
   if (built === undefined) {
     // Beside this module when that was built too.
-    const paths = ["../page.html", "../../../dist/inspector/page.html"].map((it) =>
-      fileURLToPath(new URL(it, import.meta.url)),
+    const paths = ["../page.html", "../../../dist/inspector/page.html"].map((name) =>
+      fileURLToPath(new URL(name, import.meta.url)),
     );
-    const path = paths.find((it) => existsSync(it));
+    const path = paths.find((text) => existsSync(text));
     if (path === undefined) throw new Error("the inspector's page is not built; run npm run build");
     const html = readFileSync(path, "utf8");
     const [, policy] = /<meta http-equiv="Content-Security-Policy" content="([^"]*)"/.exec(html) ?? [];

@@ -50,8 +50,8 @@ export class Guarantees {
     // Of a destination on another host nothing is known here.
     if (side === "source" && top === "killing" && destination !== null && !this.#taken)
       this.#break("G3", "the source is ended before the destination has taken the guest", moment);
-    for (const it of entry.because)
-      if (it.step === undefined || it.side === undefined || it.message.trim() === "")
+    for (const failure of entry.because)
+      if (failure.step === undefined || failure.side === undefined || failure.message.trim() === "")
         this.#break("G7", `a failure of the ${side} says not what failed, or where`, moment);
     if (side === "source" && top === "stayed" && (source?.failures.length ?? 0) === 0)
       this.#break("G7", "the guest stayed, and nobody says why", moment);
@@ -73,8 +73,8 @@ export class Guarantees {
 }
 
 function stands(name: GuaranteeName, moment: Moment): Pick<Verdict, "holds" | "says"> {
-  const known = sides.filter((it) => moment.sides[it] !== null);
-  const open = known.filter((it) => !isFinal(it, moment.sides[it]?.state ?? ""));
+  const known = sides.filter((side) => moment.sides[side] !== null);
+  const open = known.filter((side) => !isFinal(side, moment.sides[side]?.state ?? ""));
   switch (name) {
     case "G2": {
       const { source, destination } = moment.sides;
@@ -85,14 +85,18 @@ function stands(name: GuaranteeName, moment: Moment): Pick<Verdict, "holds" | "s
       });
       if (runs === "source" || runs === "destination") return { holds: "yes", says: `the ${runs} has it` };
       if (open.length > 0) return { holds: "open", says: "it is being decided" };
-      const died = known.flatMap((it) => moment.sides[it]?.failures ?? []).some((it) => it.code === "died");
+      const died = known
+        .flatMap((side) => moment.sides[side]?.failures ?? [])
+        .some((failure) => failure.code === "died");
       return died
         ? { holds: "yes", says: "lost with the QEMU that alone had it, which no protocol can mend" }
         : { holds: "no", says: "the story ends, and nobody runs it" };
     }
     case "G5": {
       if (open.length === 0) return { holds: "yes", says: known.length === 0 ? "" : "every side has ended" };
-      const waits = open.map((it) => `the ${it} is ${topState(moment.sides[it]?.state ?? "") || "begun"}`);
+      const waits = open.map(
+        (side) => `the ${side} is ${topState(moment.sides[side]?.state ?? "") || "begun"}`,
+      );
       return { holds: "open", says: waits.join(", ") };
     }
     default:

@@ -27,10 +27,10 @@ export interface Message {
  * `lost`: the question did not arrive; `answer lost`: it did, and the answer was not heard. `given up`: whoever asked has
  * gone on without an answer.
  */
-export function fateOf(it: Message): "asked" | "answered" | "lost" | "answer lost" | "given up" {
-  if (it.answer === "given up") return it.answer;
-  if (it.answer === "unknown") return it.arrivedAt === null ? "lost" : "answer lost";
-  return it.answeredAt === null ? "asked" : "answered";
+export function fateOf(message: Message): "asked" | "answered" | "lost" | "answer lost" | "given up" {
+  if (message.answer === "given up") return message.answer;
+  if (message.answer === "unknown") return message.arrivedAt === null ? "lost" : "answer lost";
+  return message.answeredAt === null ? "asked" : "answered";
 }
 
 /** The event by which the side that is asked records it; `opened` when it is begun by it. */
@@ -79,8 +79,17 @@ export class Exchange {
     if (!isPeerQuestion(question)) return undefined;
     const { from, to, says } = questionTable[question];
     const message: Message = {
-      ...{ question, from, to, says, sentAt: index, sentMs: atMs },
-      ...{ arrivedAt: null, answeredAt: null, answeredMs: null, answer: null, answerSays: "" },
+      question,
+      from,
+      to,
+      says,
+      sentAt: index,
+      sentMs: atMs,
+      arrivedAt: null,
+      answeredAt: null,
+      answeredMs: null,
+      answer: null,
+      answerSays: "",
     };
     this.messages.push(message);
     this.#open.set(question, message);
@@ -113,7 +122,8 @@ export class Exchange {
         ? undefined
         : (this.#open.get(answered) ?? this.#again(side, answered, index, atMs));
     if (message !== undefined) {
-      const unanswered = because.some((it) => it.code === "unanswered") || state.endsWith(".waiting");
+      const unanswered =
+        because.some((failure) => failure.code === "unanswered") || state.endsWith(".waiting");
       const answer = unanswered ? "unknown" : because.length > 0 ? "failed" : "done";
       this.#close(message, { index, atMs, answer, says: because[0]?.message ?? "" });
     }

@@ -92,7 +92,7 @@ export function after(moment: Moment, entry: Entry): Moment {
       return guest ? { ...entered, guestWas: guest.guestWas } : entered;
     }
     case "tombstone":
-      return at(inState(now, "refused", "source.asked", atMs, [], []));
+      return at(inState(now, "refused", "source.settleRequested", atMs, [], []));
     case "call":
       return at({ ...now, underWay: { ...now.underWay, [entry.call]: entry } });
     case "answer": {
@@ -144,7 +144,7 @@ export class Timeline {
   #last = beforeAll;
 
   constructor(entries: Iterable<Entry> = []) {
-    for (const it of entries) this.push(it);
+    for (const entry of entries) this.push(entry);
   }
 
   push(entry: Entry): void {

@@ -21,16 +21,12 @@ export interface Following {
  * `url` as an inspector prints it, with its token: `http://host:port/?token=…`, or `unix:/path`.
  * @throws Error when it is neither.
  */
-export function followInspector(
-  url: string,
-  observe: Observe,
-  complain: (sentence: string) => void,
-): Following {
+export function followInspector(url: string, observe: Observe, warn: (sentence: string) => void): Following {
   const place = placeOf(url);
   const followed = new Set<string>();
   const stopping = new AbortController();
   const { signal } = stopping;
-  const wrong = (why: string) => complain(`${url}: ${why}`);
+  const wrong = (why: string) => warn(`${url}: ${why}`);
 
   const follow = (migrationId: string) => {
     let next = 0;
@@ -44,8 +40,8 @@ export function followInspector(
         const read = news.safeParse(said);
         if (!read.success) return wrong(`it says what no inspector says: ${z.prettifyError(read.error)}`);
         next = read.data.next;
-        for (const it of read.data.entries) {
-          const entry = parseEntry(it);
+        for (const json of read.data.entries) {
+          const entry = parseEntry(json);
           if ("wrong" in entry) wrong(`an entry cannot be read: ${entry.wrong}`);
           else if (entry.kind !== "move") observe(entry);
         }
@@ -121,7 +117,7 @@ function listen(
         const events = text.split("\n\n");
         text = events.pop() ?? "";
         for (const event of events) {
-          const data = event.split("\n").find((it) => it.startsWith("data: "));
+          const data = event.split("\n").find((line) => line.startsWith("data: "));
           if (data !== undefined) hear(JSON.parse(data.slice("data: ".length)));
         }
       });

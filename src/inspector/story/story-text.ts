@@ -25,12 +25,19 @@ const seen = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("woken"), ...common, identity }),
   z.object({ kind: z.literal("call"), ...common, call: z.number(), place }),
   z.object({
-    ...{ kind: z.literal("answer"), ...common, call: z.number(), place },
-    ...{ answer: z.enum(["done", "failed", "unknown", "given up"]), says: z.string() },
+    kind: z.literal("answer"),
+    ...common,
+    call: z.number(),
+    place,
+    answer: z.enum(["done", "failed", "unknown", "given up"]),
+    says: z.string(),
   }),
   z.object({
-    ...{ kind: z.literal("line"), ...common, monitor: z.enum(["main", "rescue"]) },
-    ...{ direction: z.enum(["sent", "received"]), text: z.string() },
+    kind: z.literal("line"),
+    ...common,
+    monitor: z.enum(["main", "rescue"]),
+    direction: z.enum(["sent", "received"]),
+    text: z.string(),
   }),
   z.object({
     kind: z.literal("progress"),
@@ -109,19 +116,19 @@ function parsed(text: string): unknown {
   }
 }
 
-const isCounterexample = (it: unknown): boolean =>
-  typeof it === "object" && it !== null && "kind" in it && it.kind === "counterexample";
+const isCounterexample = (json: unknown): boolean =>
+  typeof json === "object" && json !== null && "kind" in json && json.kind === "counterexample";
 
 /** The entry, or why it is none. */
-export function parseEntry(it: unknown): Entry | { readonly wrong: string } {
-  if (typeof it !== "object" || it === null) return { wrong: "it is no JSON object" };
-  const kind = "kind" in it ? it.kind : undefined;
+export function parseEntry(json: unknown): Entry | { readonly wrong: string } {
+  if (typeof json !== "object" || json === null) return { wrong: "it is no JSON object" };
+  const kind = "kind" in json ? json.kind : undefined;
   if (typeof kind !== "string") return { wrong: "it has no kind" };
-  if (isRecord({ kind })) return parseRecord(it);
-  const entry = seen.safeParse(it);
+  if (isRecord({ kind })) return parseRecord(json);
+  const entry = seen.safeParse(json);
   return entry.success ? entry.data : { wrong: z.prettifyError(entry.error) };
 }
 
 /** The text of a story file. */
 export const storyTextOf = (entries: readonly Entry[]): string =>
-  [storyHead, ...entries].map((it) => `${JSON.stringify(it)}\n`).join("");
+  [storyHead, ...entries].map((entry) => `${JSON.stringify(entry)}\n`).join("");

@@ -57,7 +57,10 @@ function state4(node: AnyStateNode): State4 {
   const delayed = transitions.filter(([type]) => type.startsWith(ofDelay));
   const others = transitions.filter(([type]) => !type.startsWith(ofDelay));
   return {
-    ...{ id: node.id, key: node.key, type: node.type, order: node.order },
+    id: node.id,
+    key: node.key,
+    type: node.type,
+    order: node.order,
     ...(initial && { initial: initial.key }),
     ...(node.history && { history: node.history }),
     states: Object.fromEntries(Object.entries(node.states).map(([key, child]) => [key, state4(child)])),
@@ -82,7 +85,7 @@ const transition4 = ({
   reenter,
   description,
 }: AnyTransitionDefinition): Transition4 => ({
-  ...(target && { target: target.map((it) => `#${it.id}`) }),
+  ...(target && { target: target.map((node) => `#${node.id}`) }),
   ...(guard !== undefined && { cond: nameOf(guard) }),
   actions: namesOf(actions),
   internal: !reenter,

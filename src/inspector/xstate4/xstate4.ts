@@ -136,7 +136,10 @@ function show(
     refused({ machine: id, sessionId, what });
   };
   const service: Service4 = {
-    ...{ id, sessionId, initialState, parent: undefined },
+    id,
+    sessionId,
+    initialState,
+    parent: undefined,
     machine: { definition, toJSON: () => definition },
     get state() {
       return state;
@@ -152,7 +155,7 @@ function show(
     onStop: (listener) => stopped.push(listener),
   };
   const endWhenOver = ({ status }: AnyMachineSnapshot) => {
-    if (status !== "active") for (const it of stopped.splice(0)) it();
+    if (status !== "active") for (const stop of stopped.splice(0)) stop();
   };
 
   devTools.register(service);
@@ -162,7 +165,7 @@ function show(
     becomes: (snapshot, event) => {
       state = state4(snapshot, scxml4(event), sessionId, snapshot !== last);
       last = snapshot;
-      for (const it of watchers) it(state);
+      for (const watcher of watchers) watcher(state);
       endWhenOver(snapshot);
     },
   };
@@ -183,7 +186,11 @@ const state4 = (
   done: snapshot.status === "done",
   tags: [...snapshot.tags],
   meta: snapshot.getMeta(),
-  ...{ actions: [], activities: {}, events: [], transitions: [], children: {} },
+  actions: [],
+  activities: {},
+  events: [],
+  transitions: [],
+  children: {},
 });
 
 function scxml4(event: EventObject, origin?: string): ScxmlEvent {
@@ -194,9 +201,9 @@ function scxml4(event: EventObject, origin?: string): ScxmlEvent {
 
 /** Errors would be `{}` to the package, and large integers would break it. */
 function plain(value: unknown): unknown {
-  const text = JSON.stringify(value, (_, it: unknown) => {
-    if (it instanceof Error) return { name: it.name, message: it.message };
-    return typeof it === "bigint" ? String(it) : it;
+  const text = JSON.stringify(value, (_, item: unknown) => {
+    if (item instanceof Error) return { name: item.name, message: item.message };
+    return typeof item === "bigint" ? String(item) : item;
   });
   return JSON.parse(text);
 }

@@ -11,12 +11,12 @@ import {
   QemuDestinationGuest,
   type SyncTime,
 } from "../../drivers/qemu/guest/destination-guest.js";
-import { checkGraphics, type GraphicsWish } from "../../drivers/qemu/guest/graphics.js";
+import { checkGraphics, type GraphicsOptions } from "../../drivers/qemu/guest/graphics.js";
 import type { DestinationHost, SourceHost } from "../../drivers/qemu/guest/recovery-records.js";
 import { QemuSourceGuest, type StorageCopy } from "../../drivers/qemu/guest/source-guest.js";
 import type { Image } from "../../drivers/qemu/storage/images.js";
 import { openCoordinator, openDestination, openSource } from "../../effects/actors.js";
-import type { Around } from "../../effects/bind.js";
+import type { EffectInterceptor } from "../../effects/bind.js";
 import { type DestinationActor, localDestination, localSource } from "../../effects/in-process-peers.js";
 import type { Clock, Fence, Ids, Journal } from "../../effects/ports.js";
 import type { Inspect, Observe } from "../../effects/trace.js";
@@ -25,7 +25,7 @@ import { type ConvergencePolicy, noPolicy } from "../../protocol/convergence/pol
 import { checkConvergencePolicy } from "../../protocol/convergence/validate.js";
 import { type Deadlines, defaultDeadlines } from "../../protocol/deadlines.js";
 import type { Identity } from "../../protocol/messages.js";
-import { checkStream, type Dropped, type StreamWish } from "../../protocol/stream.js";
+import { checkStream, type Dropped, type StreamOptions } from "../../protocol/stream.js";
 import { checkPolicy, defaultPolicy, type Policy } from "../../protocol/unreachable-policy.js";
 import { conduct, type Migration } from "../migration-handle.js";
 import { checkAvailable, holding } from "./one-migration.js";
@@ -67,9 +67,9 @@ export interface MigrateOptions {
   /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
   /** Connections, compression, convergence, TLS and so on of the memory stream. Default: one plain connection. */
-  readonly stream?: StreamWish;
+  readonly stream?: StreamOptions;
   /** Where the clients of the guest's graphics find it at the destination. Best effort: the outcome tells when they are not told. */
-  readonly graphics?: GraphicsWish;
+  readonly graphics?: GraphicsOptions;
   /**
    * Has the guest's agent set its clock once it has arrived, which is behind by the pause, as `virsh domtime --sync` does.
    * Best effort: the outcome waits up to 5 s for it, and tells when it failed.
@@ -107,7 +107,7 @@ export const migrate = (options: MigrateOptions): Migration => migrateWith(optio
  * `around` stands around each effect and each question: where a sweep puts its faults in.
  * @internal
  */
-export function migrateWith(options: MigrateOptions, around?: Around): Migration {
+export function migrateWith(options: MigrateOptions, around?: EffectInterceptor): Migration {
   const { guest, clock = systemClock, ids = systemIds, journal = memoryJournal(), fence, observe } = options;
   checkLimits(options.limits ?? {});
   const limits = { ...defaultLimits, ...options.limits };
@@ -128,14 +128,17 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const { graphics, syncTime } = options;
   if (graphics !== undefined) checkGraphics(graphics);
   const sourceOptions = {
-    ...{ pauseBeforeSwitchover, abortOnError, storage: copyOf(options.storage), stream },
+    pauseBeforeSwitchover,
+    abortOnError,
+    storage: copyOf(options.storage),
+    stream,
     ...(graphics && { graphics }),
   };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
   // What both sides leave out, both tell.
   const dropped = new Map<string, Dropped>();
   const onDropped = (what: readonly Dropped[]) => {
-    for (const it of what) dropped.set(`${it.option}: ${it.why}`, it);
+    for (const option of what) dropped.set(`${option.option}: ${option.why}`, option);
   };
   const sourceGuest = new QemuSourceGuest(guest.process, { clock, ...sourceOptions, onDropped });
   const { sideArgs = [], launch, ...twin } = options.destination ?? {};
@@ -143,7 +146,12 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
   const directory = join(tmpdir(), `switchover-${migrationId}`);
   const images = options.storage?.images ?? [];
   const destinationHost: DestinationHost = {
-    ...{ spec, images, sideArgs, directory, transport, stream },
+    spec,
+    images,
+    sideArgs,
+    directory,
+    transport,
+    stream,
     ...(syncTime && { syncTime }),
   };
   const destinationGuest = new QemuDestinationGuest({ ...destinationHost, clock, launch, onDropped });
@@ -187,7 +195,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
     },
     times: () => timesOf(sourceGuest, destinationGuest),
     dropped: () => [...dropped.values()],
-    settleIn: () => destinationGuest.settleIn(),
+    finalize: () => destinationGuest.finalize(),
   });
   const sourceEnded = waitFor(source.actor, ({ status }) => status !== "active");
   return { ...migration, outcome: holding(guest, migrationId, migration.outcome, sourceEnded) };
@@ -195,7 +203,7 @@ export function migrateWith(options: MigrateOptions, around?: Around): Migration
 
 /** @throws RangeError when post-copy is asked for and cannot be. */
 function checkPostcopy(isAllowed: boolean, convergence: ConvergencePolicy, policy: Policy): void {
-  if (!isAllowed && convergence.some((it) => it.do === "postcopy"))
+  if (!isAllowed && convergence.some((rule) => rule.do === "postcopy"))
     throw new RangeError("a rule of the convergence policy asks for post-copy; allow it by stream.postcopy");
   // A guest that its fence gave back could not be run at the source any more.
   if (isAllowed && policy.whenUnreachable !== "wait")
@@ -214,7 +222,7 @@ export async function timesOf(source: QemuSourceGuest, destination: QemuDestinat
   const { resumedAtMicros } = destination;
   const moved = stoppedAtMicros !== undefined && resumedAtMicros !== undefined;
   return {
-    pauseMs: moved ? (resumedAtMicros - stoppedAtMicros) / 1000 : null,
+    downtimeMs: moved ? (resumedAtMicros - stoppedAtMicros) / 1000 : null,
     qemuTotalMs: (await source.qemuTotalMs()) ?? null,
   };
 }

@@ -14,8 +14,8 @@ import { systemClock } from "../../drivers/platform/clock.js";
 import { QemuDestinationGuest } from "../../drivers/qemu/guest/destination-guest.js";
 import { findDestination, findSource } from "../../drivers/qemu/guest/recovery-records.js";
 import { QemuSourceGuest } from "../../drivers/qemu/guest/source-guest.js";
-import { openCoordinator, openDestination, openSource, type Surroundings } from "../../effects/actors.js";
-import type { Around } from "../../effects/bind.js";
+import { type EngineContext, openCoordinator, openDestination, openSource } from "../../effects/actors.js";
+import type { EffectInterceptor } from "../../effects/bind.js";
 import { localDestination, localSource } from "../../effects/in-process-peers.js";
 import type { Clock, Fence } from "../../effects/ports.js";
 import type { Inspect, Observe } from "../../effects/trace.js";
@@ -48,14 +48,14 @@ export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> =
  * `around` as in `migrateWith`.
  * @internal
  */
-export async function recoverWith(options: RecoverOptions, around?: Around): Promise<Recovered> {
+export async function recoverWith(options: RecoverOptions, around?: EffectInterceptor): Promise<Recovered> {
   const { journal, clock = systemClock, fence, observe, inspect } = options;
   const { stories, unreadable } = await journal.unfinished();
   const migrations: Migration[] = [];
   const failed: Error[] = [...unreadable];
   for (const story of stories) {
     try {
-      const migration = await takeUp(story, { journal, clock, fence, around, observe, inspect });
+      const migration = await resumeFromJournal(story, { journal, clock, fence, around, observe, inspect });
       if (migration === null) await journal.forget(story.migrationId);
       else migrations.push(migration);
     } catch (error) {
@@ -66,7 +66,7 @@ export async function recoverWith(options: RecoverOptions, around?: Around): Pro
 }
 
 /** Null when it had not begun: the source's guest has not been touched. */
-async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Migration | null> {
+async function resumeFromJournal(story: OpenStory, surroundings: EngineContext): Promise<Migration | null> {
   const { clock } = surroundings;
   const { migrationId } = story;
   const source = interrupted(story, "source");
@@ -91,7 +91,7 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
     openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
   there?.actor.start();
   // Asked before it knows how far its stream is, it could only put the question off.
-  if (there) await waitFor(there.actor, (it) => !it.matches({ incoming: "recovering" }));
+  if (there) await waitFor(there.actor, (snapshot) => !snapshot.matches({ incoming: "probing" }));
   const destinationPeer = localDestination(there);
 
   const here = openSource(surroundings, wokenSource(source), from.guest, destinationPeer, source.opened.host);
@@ -118,9 +118,9 @@ async function takeUp(story: OpenStory, surroundings: Surroundings): Promise<Mig
     times: async () =>
       from.guest instanceof QemuSourceGuest && to?.guest instanceof QemuDestinationGuest
         ? timesOf(from.guest, to.guest)
-        : { pauseMs: null, qemuTotalMs: null },
-    settleIn: async () => {
-      if (to?.guest instanceof QemuDestinationGuest) await to.guest.settleIn();
+        : { downtimeMs: null, qemuTotalMs: null },
+    finalize: async () => {
+      if (to?.guest instanceof QemuDestinationGuest) await to.guest.finalize();
     },
   });
   if (from.qemu === null) return migration;

@@ -12,10 +12,10 @@ import { stepCalls } from "../../drivers/libvirt/client/protocol-calls.js";
 import type { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
 import { RpcConnectError } from "../../drivers/libvirt/rpc/errors.js";
 import { openCoordinator } from "../../effects/actors.js";
-import type { Around } from "../../effects/bind.js";
+import type { EffectInterceptor } from "../../effects/bind.js";
 import type { DestinationPeer, Journal, SettlingPeer, SourcePeer } from "../../effects/ports.js";
 import type { Inspect, Observation, Observe } from "../../effects/trace.js";
-import type { Aside } from "../../machines/shared/actions.js";
+import type { Notice } from "../../machines/shared/actions.js";
 import { defaultDeadlines } from "../../protocol/deadlines.js";
 import { unknown } from "../../protocol/effect-result.js";
 import type { Abort, Identity } from "../../protocol/messages.js";
@@ -28,7 +28,7 @@ export interface Coordinated {
   readonly journal?: Journal | undefined;
   readonly observe?: Observe | undefined;
   readonly inspect?: Inspect | undefined;
-  readonly around?: Around | undefined;
+  readonly around?: EffectInterceptor | undefined;
 }
 
 /** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
@@ -40,9 +40,13 @@ export async function coordinateFromHere(
   const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
   const { calls, protects } = await negotiated(source, destination, asked);
   // Said to a source that can, wished for or not.
-  const flags = new Set([...asked.flags].filter((it) => it !== "CHANGE_PROTECTION"));
+  const flags = new Set([...asked.flags].filter((flag) => flag !== "CHANGE_PROTECTION"));
   const travelling: Travelling = {
-    ...{ cookies: {}, xml: "", flags, nameAtSource: dom.name, steps: noSteps() },
+    cookies: {},
+    xml: "",
+    flags,
+    nameAtSource: dom.name,
+    steps: noSteps(),
   };
   const steps = { flags, parameters, protects, calls: async () => calls };
   const [here, there] = settlingFirst(
@@ -56,7 +60,7 @@ export async function coordinateFromHere(
   const actor = openCoordinator(surroundings, { identity, deadlines: defaultDeadlines }, here, there);
   actor.start();
   return {
-    outcome: waitFor(actor, (it) => it.status !== "active").then(({ output }) => {
+    outcome: waitFor(actor, (snapshot) => snapshot.status !== "active").then(({ output }) => {
       seen?.end();
       if (output === undefined) throw new Error("the coordinator ended without an outcome");
       const { kind } = output;
@@ -64,16 +68,17 @@ export async function coordinateFromHere(
     }),
     abort: () =>
       new Promise<Abort>((resolve) => {
-        const said = (aside: Aside) => {
+        const said = (aside: Notice) => {
           if (aside.type === "refused") resolve({ accepted: false, why: aside.why });
         };
         actor.on("*", said);
         if (actor.getSnapshot().status !== "active")
           resolve({ accepted: false, why: "the migration has ended" });
-        else actor.send({ type: "person.aborted" });
-        void waitFor(actor, (it) => it.status !== "active" || it.matches({ performing: "aborted" })).then(
-          () => resolve({ accepted: true, why: "the migration is being undone" }),
-        );
+        else actor.send({ type: "operator.aborted" });
+        void waitFor(
+          actor,
+          (snapshot) => snapshot.status !== "active" || snapshot.matches({ performing: "aborted" }),
+        ).then(() => resolve({ accepted: true, why: "the migration is being undone" }));
       }),
   };
 }
@@ -87,12 +92,12 @@ function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) 
   let known: string | undefined;
   let waiting: Observation[] = [];
   const tell = (migrationId: string | undefined) => {
-    for (const it of waiting) observe(migrationId === undefined ? it : { ...it, migrationId });
+    for (const seen of waiting) observe(migrationId === undefined ? seen : { ...seen, migrationId });
     waiting = [];
   };
   return {
-    observe: (it: Observation) => {
-      waiting.push(it);
+    observe: (observation: Observation) => {
+      waiting.push(observation);
       known ??= idOfHosts();
       if (known !== undefined) tell(known);
     },

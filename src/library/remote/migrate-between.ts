@@ -6,7 +6,7 @@ import { progressOf } from "../../drivers/libvirt/client/progress.js";
 import { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
 import { remote } from "../../drivers/libvirt/rpc/procedures.js";
 import { systemClock, systemIds } from "../../drivers/platform/clock.js";
-import type { Around } from "../../effects/bind.js";
+import type { EffectInterceptor } from "../../effects/bind.js";
 import type { Clock, Ids, Journal } from "../../effects/ports.js";
 import type { Inspect, Observe } from "../../effects/trace.js";
 import type { Progress } from "../../protocol/convergence/limits.js";
@@ -67,7 +67,7 @@ export const migrateBetween = (options: MigrateBetweenOptions): Promise<RemoteMi
  */
 export async function migrateBetweenWith(
   options: MigrateBetweenOptions,
-  around?: Around,
+  around?: EffectInterceptor,
 ): Promise<RemoteMigration> {
   const {
     domain,

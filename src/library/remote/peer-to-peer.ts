@@ -3,7 +3,7 @@
 // the hosts go on without it.
 
 import { bitsOf, toParameters } from "../../drivers/libvirt/client/flags.js";
-import { seenAt, whereaboutsAt } from "../../drivers/libvirt/client/locate-domain.js";
+import { locateDomain, seenAt } from "../../drivers/libvirt/client/locate-domain.js";
 import { featuresOf, negotiateUnmanaged } from "../../drivers/libvirt/client/negotiation.js";
 import { abortAt } from "../../drivers/libvirt/client/peers.js";
 import { performPeerToPeer } from "../../drivers/libvirt/client/protocol-calls.js";
@@ -11,7 +11,7 @@ import type { Redial } from "../../drivers/libvirt/client/reconnecting-client.js
 import type { RpcConnection } from "../../drivers/libvirt/rpc/client.js";
 import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { moveEnds, own } from "../../drivers/libvirt/rpc/switchover-program.js";
-import { pause } from "../../effects/sleep.js";
+import { sleep } from "../../effects/sleep.js";
 import { withLimit } from "../../effects/within.js";
 import { cause, messageOf } from "../../protocol/effect-result.js";
 import { type Conclusion, conclude, type Seen } from "../../protocol/evidence.js";
@@ -53,8 +53,11 @@ async function outcomeById(
   wasAborted: () => boolean,
 ): Promise<RemoteOutcome | null> {
   const words = {
-    ...{ migrationId, uuid: dom.uuid, destinationUri: destination.uri },
-    ...{ params: toParameters(asked.parameters), flags: bitsOf(asked.flags) },
+    migrationId,
+    uuid: dom.uuid,
+    destinationUri: destination.uri,
+    params: toParameters(asked.parameters),
+    flags: bitsOf(asked.flags),
   };
   let deadlineMs = Number.POSITIVE_INFINITY;
   let endMs: number | undefined;
@@ -71,7 +74,7 @@ async function outcomeById(
       deadlineMs = endMs - clock.now();
       if (deadlineMs <= 0) return outcomeOf("undecided", error);
     }
-    await pause(clock, lookAgainMs);
+    await sleep(clock, lookAgainMs);
   }
 }
 
@@ -86,7 +89,10 @@ async function outcomeOfPerform(
   const incoming = await watchIncoming(move);
   try {
     await performPeerToPeer(protocol, source, {
-      ...{ dom, parameters: asked.parameters, flags: bitsOf(asked.flags), destinationUri: destination.uri },
+      dom,
+      parameters: asked.parameters,
+      flags: bitsOf(asked.flags),
+      destinationUri: destination.uri,
       options: { deadlineMs: Number.POSITIVE_INFINITY },
     });
     return outcomeOf("arrived", null);
@@ -115,7 +121,7 @@ async function watchIncoming({ destination, dom, clock }: RemoteMove) {
     while (!stopped && id === null) {
       const seen = await look();
       if (!stopped && seen?.at === "active" && seen.is !== "running") id = seen.id;
-      await pause(clock, lookAgainMs);
+      await sleep(clock, lookAgainMs);
     }
   };
   if ((await look())?.at === "absent") void watch();
@@ -139,7 +145,7 @@ async function whereItIs(
   const wasAborted = error instanceof LibvirtError && error.code === errorCodes.OPERATION_ABORTED;
   const endMs = clock.now() + patienceMs;
   while (clock.now() < endMs) {
-    const found = await ask(source, (rpc) => whereaboutsAt(rpc, dom.uuid, forever));
+    const found = await ask(source, (rpc) => locateDomain(rpc, dom.uuid, forever));
     if (found === "stayed") return wasAborted ? "aborted" : "stayed";
     if (found === "lost") return "lost";
     if (found === "left") {
@@ -149,7 +155,7 @@ async function whereItIs(
       // The source's host has reported that it failed, and its guest has ended.
       if (there === "lost" || (isAnswered && seen?.at === "absent")) return "lost";
     }
-    await pause(clock, lookAgainMs);
+    await sleep(clock, lookAgainMs);
   }
   return "undecided";
 }
@@ -157,8 +163,12 @@ async function whereItIs(
 /** A client does not know what the source's host has asked of the destination. */
 const concludedThere = ({ flags }: RemoteMove["asked"], incomingId: number | null, seen: Seen): Conclusion =>
   conclude({
-    ...{ peer: { kind: "libvirtd", incomingId }, protocol: 3, postcopy: flags.has("POSTCOPY") },
-    ...{ prepare: "done", finish: "unanswered", seen },
+    peer: { kind: "libvirtd", incomingId },
+    protocol: 3,
+    postcopy: flags.has("POSTCOPY"),
+    prepare: "done",
+    finish: "unanswered",
+    seen,
   });
 
 /** Null without an answer. */

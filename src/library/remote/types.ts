@@ -6,7 +6,7 @@ import type { Domain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { Clock } from "../../effects/ports.js";
 import type { Abort } from "../../protocol/messages.js";
 import type { MigrationError } from "../../protocol/migration-error.js";
-import type { OutcomeKind, Runner } from "../../protocol/outcomes.js";
+import type { OutcomeKind, RunningSide } from "../../protocol/outcomes.js";
 
 export interface RemoteMove {
   readonly source: Redial;
@@ -19,7 +19,7 @@ export interface RemoteMove {
 
 export interface RemoteOutcome {
   readonly kind: OutcomeKind;
-  readonly runs: Runner;
+  readonly runs: RunningSide;
   /** Null exactly when the guest arrived. */
   readonly error: MigrationError | null;
 }

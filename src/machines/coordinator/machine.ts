@@ -9,24 +9,31 @@
 //   any of them -> finishingCancelled -> confirmingCancelled -> ended
 
 import { assign, emit } from "xstate";
-import { failure, inTellingOrder } from "../../protocol/failure.js";
-import type { Heard } from "../../protocol/outcomes.js";
-import { judge } from "../../protocol/outcomes.js";
-import { freshHabits, isDone, keeping, noteThat, present, refusing } from "../shared/actions.js";
+import { byRootCause, failure } from "../../protocol/failure.js";
+import type { SideReports } from "../../protocol/outcomes.js";
+import { deriveOutcome } from "../../protocol/outcomes.js";
+import {
+  ignoring,
+  initialCommonContext,
+  isDone,
+  present,
+  recordFailure,
+  rejecting,
+} from "../shared/actions.js";
 import { askingDestination, askingSource, createMachine, unanswered } from "./setup.js";
 
 export type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "./setup.js";
 
-const aborted = noteThat(
+const aborted = recordFailure(
   failure("aborted", "perform", "coordinator", { message: "a person aborted the migration" }),
 );
-const tooLate = refusing("the source has handed the guest over; the destination is being asked to run it");
-const ending = keeping("the migration is being ended already");
+const tooLate = rejecting("the source has handed the guest over; the destination is being asked to run it");
+const ending = ignoring("the migration is being ended already");
 
 export const coordinatorMachine = createMachine({
   id: "coordinator",
   context: ({ input: { woken, ...input } }) => ({
-    ...freshHabits(woken ?? null),
+    ...initialCommonContext(woken ?? null),
     guest: null,
     prepared: null,
     source: null,
@@ -35,20 +42,20 @@ export const coordinatorMachine = createMachine({
     ...woken?.memory,
   }),
   output: ({ context }) => {
-    const heard: Heard = {
+    const heard: SideReports = {
       source: context.source?.outcome ?? null,
       destination: context.destination?.outcome ?? null,
-      failures: inTellingOrder(context.failures),
+      failures: byRootCause(context.failures),
     };
     const undone = [...(context.source?.undone ?? []), ...(context.destination?.undone ?? [])];
-    return { ...heard, kind: judge(heard), undone };
+    return { ...heard, kind: deriveOutcome(heard), undone };
   },
-  initial: "waking",
+  initial: "rehydrating",
   states: {
     beginning: {
       description: "Begin: the source takes the job and describes its guest",
       on: {
-        "person.aborted": { target: "confirmingCancelled", actions: aborted },
+        "operator.aborted": { target: "confirmingCancelled", actions: aborted },
       },
       invoke: {
         src: "askBegin",
@@ -70,7 +77,7 @@ export const coordinatorMachine = createMachine({
     },
     preparing: {
       description: "Prepare: the destination starts QEMU and listens",
-      on: { "person.aborted": { target: "finishingCancelled", actions: aborted } },
+      on: { "operator.aborted": { target: "finishingCancelled", actions: aborted } },
       invoke: {
         src: "askPrepare",
         id: "askPrepare",
@@ -110,13 +117,13 @@ export const coordinatorMachine = createMachine({
       states: {
         moving: {
           description: "waits for the source",
-          on: { "person.aborted": "aborting" },
+          on: { "operator.aborted": "aborting" },
         },
         aborting: {
           description: "tells the source that a person wants it back",
           meta: { rehydratesAs: "aborting" },
           entry: "countAttempt",
-          on: { "person.aborted": ending },
+          on: { "operator.aborted": ending },
           invoke: {
             src: "askAbort",
             id: "askAbort",
@@ -130,7 +137,7 @@ export const coordinatorMachine = createMachine({
                 target: "moving",
                 actions: emit(({ event }) => ({
                   type: "refused",
-                  event: "person.aborted",
+                  event: "operator.aborted",
                   why: event.output.kind === "done" ? event.output.value.why : "",
                 })),
               },
@@ -141,19 +148,19 @@ export const coordinatorMachine = createMachine({
         abortWaiting: {
           description: "the source has not heard the abort yet",
           meta: { rehydratesAs: "aborting" },
-          on: { "person.aborted": ending },
+          on: { "operator.aborted": ending },
           after: { backoff: "aborting" },
         },
         aborted: {
           description: "the source ends the migration; Perform's answer follows",
           meta: { rehydratesAs: "aborting" },
-          on: { "person.aborted": ending },
+          on: { "operator.aborted": ending },
         },
       },
     },
     finishing: {
       description: "Finish: the destination takes the guest and runs it",
-      on: { "person.aborted": tooLate },
+      on: { "operator.aborted": tooLate },
       ...askingDestination("askFinish", {
         arrived: "#coordinator.confirming",
         // Not arrived, or not heard: the source asks the destination itself before it does anything.
@@ -162,13 +169,13 @@ export const coordinatorMachine = createMachine({
     },
     confirming: {
       description: "Confirm: the source ends its copy, the destination has the guest",
-      on: { "person.aborted": tooLate },
+      on: { "operator.aborted": tooLate },
       ...askingSource("askConfirm"),
     },
     ended: { type: "final", description: "one outcome, from what both sides said" },
     finishingCancelled: {
       description: "Finish with cancelled: the destination ends its copy",
-      on: { "person.aborted": ending },
+      on: { "operator.aborted": ending },
       ...askingDestination("askFinishCancelled", {
         arrived: "#coordinator.confirmingCancelled",
         otherwise: "#coordinator.confirmingCancelled",
@@ -177,10 +184,10 @@ export const coordinatorMachine = createMachine({
     confirmingCancelled: {
       description:
         "Confirm with cancelled: the source settles with the destination, then resumes or ends its copy",
-      on: { "person.aborted": ending },
+      on: { "operator.aborted": ending },
       ...askingSource("askConfirmCancelled"),
     },
-    waking: {
+    rehydrating: {
       description: "begins, or goes on where the engine was when it was restarted",
       always: [
         { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
@@ -192,7 +199,7 @@ export const coordinatorMachine = createMachine({
         // Each side answers from its state, so what was asked before is asked again.
         { target: "beginning" },
       ],
-      on: { "person.aborted": ending },
+      on: { "operator.aborted": ending },
     },
   },
 });

@@ -13,22 +13,22 @@ import type {
   Prepared,
   SourceReport,
 } from "../../protocol/messages.js";
-import type { Heard, OutcomeKind } from "../../protocol/outcomes.js";
+import type { OutcomeKind, SideReports } from "../../protocol/outcomes.js";
 import { type StepName, steps } from "../../protocol/steps.js";
 import {
-  type Aside,
-  type Habits,
-  habitualActions,
+  type CommonContext,
+  commonActions,
   isUnknown,
+  type Notice,
   nextBackoffMs,
-  noted,
   type StateMeta,
   unbound,
   type Woken,
+  withFailures,
 } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";
 
-export type CoordinatorEvent = { type: "person.aborted" };
+export type CoordinatorEvent = { type: "operator.aborted" };
 
 /** What the coordinator has learned and must know again after a crash. */
 export interface CoordinatorMemory {
@@ -45,23 +45,23 @@ export interface CoordinatorInput {
   woken?: (Woken & { readonly memory: CoordinatorMemory }) | undefined;
 }
 
-export interface CoordinatorContext extends Habits, CoordinatorMemory {
+export interface CoordinatorContext extends CommonContext, CoordinatorMemory {
   identity: Identity;
 }
 
-export interface CoordinatorOutput extends Heard {
+export interface CoordinatorOutput extends SideReports {
   readonly kind: OutcomeKind;
   readonly undone: readonly string[];
 }
 
 /** How often a question is asked again when no answer comes. */
-const mostAsks = 4;
+const maxAsks = 4;
 
 export const { createMachine } = setup({
   types: {
     context: {} as CoordinatorContext,
     events: {} as CoordinatorEvent,
-    emitted: {} as Aside,
+    emitted: {} as Notice,
     input: {} as CoordinatorInput,
     output: {} as CoordinatorOutput,
     meta: {} as StateMeta,
@@ -77,17 +77,17 @@ export const { createMachine } = setup({
     askConfirmCancelled: fromPromise<Answer<SourceReport>>(unbound("askConfirmCancelled")),
   },
   actions: {
-    ...habitualActions<CoordinatorContext, CoordinatorEvent>(),
-    noteAll: assign(({ context }, params: readonly Failure[]) => noted(context, ...params)),
+    ...commonActions<CoordinatorContext, CoordinatorEvent>(),
+    noteAll: assign(({ context }, params: readonly Failure[]) => withFailures(context, ...params)),
     hearSource: assign(({ context }, params: Answer<SourceReport>) =>
       params.kind === "done"
-        ? { ...noted(context, ...params.value.failures), source: params.value }
-        : noted(context, ...unanswered("confirm", params)),
+        ? { ...withFailures(context, ...params.value.failures), source: params.value }
+        : withFailures(context, ...unanswered("confirm", params)),
     ),
     hearDestination: assign(({ context }, params: Answer<DestinationReport>) =>
       params.kind === "done"
-        ? { ...noted(context, ...params.value.failures), destination: params.value }
-        : noted(context, ...unanswered("finish", params)),
+        ? { ...withFailures(context, ...params.value.failures), destination: params.value }
+        : withFailures(context, ...unanswered("finish", params)),
     ),
   },
   guards: {
@@ -106,7 +106,7 @@ export function unanswered(step: StepName, answer: Answer<unknown>): readonly Fa
 
 /** No answer has come, and the question may be asked once more. */
 const isOpen = ({ context, event }: { context: CoordinatorContext; event: { output: Answer<unknown> } }) =>
-  isUnknown({ event }) && context.attempts < mostAsks;
+  isUnknown({ event }) && context.attempts < maxAsks;
 
 /** Asks the destination until it answers, or has been asked often enough; `arrived` leads on when it has the guest. */
 export const askingDestination = <

@@ -3,22 +3,22 @@
 
 import { assign } from "xstate";
 import { failure } from "../../protocol/failure.js";
-import { answers, isDone, keeping, noteEffect, refusing } from "../shared/actions.js";
+import { answers, ignoring, isDone, recordEffectFailure, rejecting } from "../shared/actions.js";
 import {
   announcedAnd,
   createStateConfig,
   deciding,
+  defer,
   ending,
   keepPartly,
   keepWhole,
-  noteDestroyed,
-  noteQemu,
-  putOff,
+  recordDestroyed,
+  recordQemuFailure,
   refusesLate,
 } from "./setup.js";
 
 const refusal = "#destination.refusal";
-const runnable = "#destination.postcopy.runnable";
+const postcopyReady = "#destination.postcopy.postcopyReady";
 const receivingPostcopy = "#destination.postcopy.receivingPostcopy";
 
 const preparing = createStateConfig({
@@ -36,16 +36,16 @@ const preparing = createStateConfig({
           event.output.kind === "done" ? { ...context, prepared: event.output.value } : context,
         ),
       },
-      { target: refusal, actions: noteEffect("prepare") },
+      { target: refusal, actions: recordEffectFailure("prepare") },
     ],
   },
   on: {
-    "coordinator.finishAsked": refusing("Prepare has not been answered yet"),
-    "source.yielded": refusal,
+    "coordinator.finishRequested": rejecting("Prepare has not been answered yet"),
+    "source.conceded": refusal,
     "source.announced": refusal,
     "source.handedOver": refusal,
     "monitor.failed": ending,
-    "process.exited": { target: refusal, actions: noteQemu("prepare") },
+    "process.exited": { target: refusal, actions: recordQemuFailure("prepare") },
   },
 });
 
@@ -66,11 +66,11 @@ const streaming = createStateConfig({
   initial: "listening",
   on: {
     "monitor.completed": "received",
-    "monitor.postcopy": { target: runnable, actions: keepPartly },
-    "coordinator.finishAsked": "completing",
-    "source.yielded": "completing",
+    "monitor.postcopy": { target: postcopyReady, actions: keepPartly },
+    "coordinator.finishRequested": "completing",
+    "source.conceded": "completing",
     "source.announced": { target: receivingPostcopy, actions: "keepAnnounced" },
-    "source.handedOver": { target: "#destination.postcopy.entrusted", actions: "keepAnnounced" },
+    "source.handedOver": { target: "#destination.postcopy.awaitingDevices", actions: "keepAnnounced" },
   },
   states: { listening, receiving },
 });
@@ -80,10 +80,10 @@ const completing = createStateConfig({
   meta: { phase: "finish3" },
   on: {
     "monitor.completed": deciding(keepWhole),
-    "coordinator.finishAsked": keeping("known already"),
-    "source.yielded": keeping("known already"),
+    "coordinator.finishRequested": ignoring("known already"),
+    "source.conceded": ignoring("known already"),
     // One that is late: the source has died since.
-    "source.handedOver": keeping("the end of the stream decides"),
+    "source.handedOver": ignoring("the end of the stream decides"),
     "monitor.postcopy": { actions: keepPartly },
     // The source is dead, and had not sent all.
     "monitor.postcopyPaused": refusal,
@@ -94,27 +94,27 @@ const completing = createStateConfig({
 const received = createStateConfig({
   description: "the guest is here whole and paused; who runs it is not decided yet",
   on: {
-    "coordinator.finishAsked": deciding(),
-    "source.yielded": deciding(),
+    "coordinator.finishRequested": deciding(),
+    "source.conceded": deciding(),
     // Someone else let it run: it has run here, so the source's copy must not (G3).
     "monitor.resumed": "#destination.takeover.taking",
   },
   after: { finish: refusesLate("finish", "Finish", "finishMs") },
 });
 
-const recovering = createStateConfig({
+const probing = createStateConfig({
   description: "the engine was restarted in the middle of the stream: QEMU is asked how far it is",
-  exit: "putAgain",
+  exit: "replayDeferred",
   meta: { guest: "unsure" },
   invoke: {
-    src: "inquireDestination",
-    id: "inquireDestination",
+    src: "probeDestination",
+    id: "probeDestination",
     onDone: [
       { guard: announcedAnd("listening", "receiving"), target: receivingPostcopy },
-      { guard: announcedAnd("received"), target: runnable, actions: keepWhole },
+      { guard: announcedAnd("received"), target: postcopyReady, actions: keepWhole },
       { guard: answers("listening"), target: "streaming.listening" },
       { guard: answers("receiving"), target: "streaming.receiving" },
-      { guard: answers("partly"), target: runnable, actions: keepPartly },
+      { guard: answers("partly"), target: postcopyReady, actions: keepPartly },
       { guard: answers("received"), target: "received", actions: keepWhole },
       // It has run here, so the source's copy must not (G3).
       { guard: answers("runs"), target: "#destination.takeover.taking", actions: keepWhole },
@@ -130,25 +130,25 @@ const recovering = createStateConfig({
           }),
         },
       },
-      { target: refusal, actions: noteEffect("inquireDestination") },
+      { target: refusal, actions: recordEffectFailure("probeDestination") },
     ],
   },
   on: {
-    "coordinator.finishAsked": putOff("coordinator.finishAsked"),
-    "coordinator.finishCancelledAsked": putOff("coordinator.finishCancelledAsked"),
-    "source.asked": putOff("source.asked"),
-    "source.yielded": putOff("source.yielded"),
-    "source.announced": putOff("source.announced"),
-    "source.handedOver": putOff("source.handedOver"),
-    "source.reconnectAsked": putOff("source.reconnectAsked"),
+    "coordinator.finishRequested": defer("coordinator.finishRequested"),
+    "coordinator.finishCancelledRequested": defer("coordinator.finishCancelledRequested"),
+    "source.settleRequested": defer("source.settleRequested"),
+    "source.conceded": defer("source.conceded"),
+    "source.announced": defer("source.announced"),
+    "source.handedOver": defer("source.handedOver"),
+    "source.reconnectRequested": defer("source.reconnectRequested"),
     // Observed in the same turn as the answer, and newer.
     "monitor.active": [
       { guard: "wasAnnounced", target: receivingPostcopy },
       { target: "streaming.receiving" },
     ],
-    "monitor.postcopy": { target: runnable, actions: keepPartly },
+    "monitor.postcopy": { target: postcopyReady, actions: keepPartly },
     "monitor.completed": [
-      { guard: "wasAnnounced", target: runnable, actions: keepWhole },
+      { guard: "wasAnnounced", target: postcopyReady, actions: keepWhole },
       { target: "received", actions: keepWhole },
     ],
     "monitor.resumed": "#destination.takeover.taking",
@@ -157,14 +157,14 @@ const recovering = createStateConfig({
 
 export const incoming = createStateConfig({
   description: "Prepare and Perform: QEMU receives the guest; a question who runs it is a refusal, for good",
-  meta: { group: true, phase: "prepare", guest: "held", rehydratesAs: "recovering" },
+  meta: { group: true, phase: "prepare", guest: "held", rehydratesAs: "probing" },
   initial: "preparing",
   on: {
-    "coordinator.finishCancelledAsked": "refusal",
-    "source.asked": "refusal",
-    "operator.destroyed": { target: "refusal", actions: noteDestroyed },
-    "monitor.failed": { target: "refusal", actions: noteQemu("perform") },
-    "process.exited": { target: "refusal", actions: noteQemu("perform") },
+    "coordinator.finishCancelledRequested": "refusal",
+    "source.settleRequested": "refusal",
+    "operator.destroyed": { target: "refusal", actions: recordDestroyed },
+    "monitor.failed": { target: "refusal", actions: recordQemuFailure("perform") },
+    "process.exited": { target: "refusal", actions: recordQemuFailure("perform") },
   },
-  states: { preparing, streaming, completing, received, recovering },
+  states: { preparing, streaming, completing, received, probing },
 });

@@ -2,17 +2,17 @@
 // is lost, QEMU listens again as soon as the source asks for that.
 
 import { assign } from "xstate";
-import { isDone, keeping } from "../shared/actions.js";
+import { ignoring, isDone } from "../shared/actions.js";
 import { createStateConfig } from "./setup.js";
 
 /** `runsHere`: the guest runs on this host meanwhile, so libvirt shows what the connection does to it. */
-export const line = ({ runsHere }: { readonly runsHere: boolean }) => {
+export const connection = ({ runsHere }: { readonly runsHere: boolean }) => {
   const up = runsHere ? ({ libvirt: "postcopy" } as const) : {};
   const down = runsHere ? ({ libvirt: "postcopyFailed" } as const) : {};
   return createStateConfig({
     initial: "connected",
     on: {
-      "source.reconnectAsked": ".relistening",
+      "source.reconnectRequested": ".relistening",
       "monitor.postcopy": ".connected",
       "monitor.postcopyPaused": ".disconnected",
     },
@@ -31,8 +31,8 @@ export const line = ({ runsHere }: { readonly runsHere: boolean }) => {
         description: "QEMU is told to listen again",
         meta: down,
         invoke: {
-          src: "relisten",
-          id: "relisten",
+          src: "listenAgain",
+          id: "listenAgain",
           onDone: [
             {
               guard: isDone,
@@ -45,15 +45,15 @@ export const line = ({ runsHere }: { readonly runsHere: boolean }) => {
           ],
         },
         on: {
-          "source.reconnectAsked": keeping("QEMU is being told"),
-          "monitor.postcopyPaused": keeping("known already"),
+          "source.reconnectRequested": ignoring("QEMU is being told"),
+          "monitor.postcopyPaused": ignoring("known already"),
         },
       },
       listening: {
         description: "QEMU listens again",
         meta: down,
         tags: ["listensAgain"],
-        on: { "source.reconnectAsked": keeping("the answer follows from the state") },
+        on: { "source.reconnectRequested": ignoring("the answer follows from the state") },
       },
     },
   });

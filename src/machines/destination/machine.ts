@@ -15,7 +15,7 @@
 // Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
 // or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are final states for a QEMU that died, or no longer responds.
 
-import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
+import { finalState, ignoring, initialCommonContext, rejecting } from "../shared/actions.js";
 import { rehydrating } from "../shared/rehydrate.js";
 import { incoming } from "./incoming.js";
 import { postcopy } from "./postcopy.js";
@@ -30,7 +30,7 @@ export type {
   PrepareInput,
 } from "./setup.js";
 
-const indifferent = keeping("the state does not depend on it");
+const indifferent = ignoring("the state does not depend on it");
 
 const arrived = createStateConfig({
   type: "final",
@@ -57,24 +57,24 @@ const stuck = createStateConfig({
   meta: { guest: "stuck" },
   tags: ["needsOperator"],
 });
-const leftBehind = createStateConfig({
+const killFailed = createStateConfig({
   type: "final",
   description: "refused for good, but QEMU could not be ended; operator intervention required",
   meta: { guest: "held" },
   tags: ["refused", "needsOperator"],
 });
 
-const states = { incoming, postcopy, takeover, refusal, arrived, refused, lost, stuck, leftBehind };
+const states = { incoming, postcopy, takeover, refusal, arrived, refused, lost, stuck, killFailed };
 
 export const destinationMachine = createMachine({
   id: "destination",
   context: ({ input: { woken, ...input } }) => ({
-    ...freshHabits(woken ?? null),
+    ...initialCommonContext(woken ?? null),
     prepared: null,
     memory: "precopied",
     postcopy: "unannounced",
     reconnection: null,
-    unanswered: [],
+    deferred: [],
     ...input,
     ...woken?.memory,
   }),
@@ -84,23 +84,23 @@ export const destinationMachine = createMachine({
       refused: "refused",
       lost: "lost",
       stuck: "stuck",
-      leftBehind: "stuck",
+      killFailed: "stuck",
     }),
     failures: context.failures,
     undone: context.undone,
   }),
   invoke: { src: "watch", id: "watch" },
-  initial: "waking",
+  initial: "rehydrating",
   // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
   on: {
-    "coordinator.finishAsked": refusing("this copy has been refused and will never run"),
-    "coordinator.finishCancelledAsked": ending,
-    "source.asked": follows,
-    "source.yielded": follows,
+    "coordinator.finishRequested": rejecting("this copy has been refused and will never run"),
+    "coordinator.finishCancelledRequested": ending,
+    "source.settleRequested": follows,
+    "source.conceded": follows,
     "source.announced": follows,
     "source.handedOver": follows,
-    "source.reconnectAsked": keeping("the answer follows from the state"),
-    "operator.destroyed": keeping("its QEMU is ended, and that ends it"),
+    "source.reconnectRequested": ignoring("the answer follows from the state"),
+    "operator.destroyed": ignoring("its QEMU is ended, and that ends it"),
     "monitor.active": indifferent,
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,
@@ -111,7 +111,7 @@ export const destinationMachine = createMachine({
   },
   states: {
     ...states,
-    waking: {
+    rehydrating: {
       description: "begins, or goes on where the engine was when it was restarted",
       meta: { guest: "unsure" },
       always: rehydrating("destination", states, "preparing"),

@@ -1,8 +1,8 @@
 // The destination's states once it has decided not to run the guest. Upholds G1 and G3: a refusal is durable before it is
 // said, and no way leads back to a guest that runs here.
 
-import { isDone, keeping, noteEffect } from "../shared/actions.js";
-import { createStateConfig, fencedGuest, noteLastWords, retrying } from "./setup.js";
+import { ignoring, isDone, recordEffectFailure } from "../shared/actions.js";
+import { createStateConfig, fencedGuest, recordLastStderr, retrying } from "./setup.js";
 
 const refusing = createStateConfig({
   description: "the decision never to run this copy becomes durable",
@@ -10,7 +10,7 @@ const refusing = createStateConfig({
     "recordRefusal",
     [
       { guard: isDone, target: "#destination.refusal.killing" },
-      { guard: "outOfAttempts", target: "#destination.refusal.endingUnrecorded" },
+      { guard: "outOfAttempts", target: "#destination.refusal.killingUnrecorded" },
     ],
     { as: "trying" },
   ),
@@ -25,15 +25,15 @@ const killing = createStateConfig({
       { guard: isDone, target: "#destination.refused" },
       {
         guard: "outOfAttempts",
-        target: "#destination.leftBehind",
-        actions: noteEffect("killDestination"),
+        target: "#destination.killFailed",
+        actions: recordEffectFailure("killDestination"),
       },
     ],
     { as: "trying" },
   ),
 });
 
-const endingUnrecorded = createStateConfig({
+const killingUnrecorded = createStateConfig({
   description:
     "the refusal cannot be made durable: it is said when this copy is gone, which is a refusal too",
   meta: { rehydratesAs: "refusing" },
@@ -41,7 +41,11 @@ const endingUnrecorded = createStateConfig({
     "killDestination",
     [
       { guard: isDone, target: "#destination.refused" },
-      { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("killDestination") },
+      {
+        guard: "outOfAttempts",
+        target: "#destination.stuck",
+        actions: recordEffectFailure("killDestination"),
+      },
     ],
     { as: "trying" },
   ),
@@ -50,8 +54,8 @@ const endingUnrecorded = createStateConfig({
 const disclaiming = createStateConfig({
   description: "the guest is given back at the fence; it has not run here",
   on: {
-    "source.asked": keeping("the answer follows when the guest has been given back"),
-    "process.exited": { actions: noteLastWords },
+    "source.settleRequested": ignoring("the answer follows when the guest has been given back"),
+    "process.exited": { actions: recordLastStderr },
   },
   ...retrying("disclaim", [{ guard: isDone, target: "#destination.refusal.refusing" }], {
     as: "trying",
@@ -63,6 +67,6 @@ export const refusal = createStateConfig({
   description: "the guest never runs here: that becomes durable, then this copy is ended",
   meta: { group: true, phase: "finish3", guest: "held" },
   initial: "refusing",
-  on: { "process.exited": { target: "refused", actions: noteLastWords } },
-  states: { refusing, killing, endingUnrecorded, disclaiming },
+  on: { "process.exited": { target: "refused", actions: recordLastStderr } },
+  states: { refusing, killing, killingUnrecorded, disclaiming },
 });

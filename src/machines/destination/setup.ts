@@ -2,7 +2,7 @@
 // of things is in machine.ts.
 
 import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
-import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { type Deadlines, maxAttempts } from "../../protocol/deadlines.js";
 import type { Answer, Cause } from "../../protocol/effect-result.js";
 import { failure } from "../../protocol/failure.js";
 import type {
@@ -17,31 +17,31 @@ import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { StepName } from "../../protocol/steps.js";
 import {
   type Answered,
-  type Aside,
   answers,
+  type CommonContext,
+  commonActions,
   deadlineCause,
-  type Habits,
-  habitualActions,
-  keeping,
+  ignoring,
+  type Notice,
   nextBackoffMs,
-  noted,
-  noteThat,
   present,
+  recordFailure,
   type StateMeta,
   unbound,
   type Woken,
+  withFailures,
 } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";
 import { topState } from "../shared/state-name.js";
 
 export type DestinationEvent =
-  | { type: "coordinator.finishAsked" }
-  | { type: "coordinator.finishCancelledAsked" }
-  | { type: "source.asked" }
-  | { type: "source.yielded" }
+  | { type: "coordinator.finishRequested" }
+  | { type: "coordinator.finishCancelledRequested" }
+  | { type: "source.settleRequested" }
+  | { type: "source.conceded" }
   | { type: "source.announced" }
   | { type: "source.handedOver" }
-  | { type: "source.reconnectAsked" }
+  | { type: "source.reconnectRequested" }
   /** An operator ends the incoming guest; once it is taken, its QEMU is ended instead. */
   | { type: "operator.destroyed" }
   | { type: "monitor.active" }
@@ -75,11 +75,11 @@ export interface DestinationInput {
   woken?: (Woken & { readonly memory: DestinationMemory }) | undefined;
 }
 
-export interface DestinationContext extends Habits, DestinationMemory {
+export interface DestinationContext extends CommonContext, DestinationMemory {
   identity: Identity;
   guest: GuestDescription;
   /** Asked while QEMU is being asked how far it is: put again when that is known. */
-  unanswered: readonly DestinationQuestion[];
+  deferred: readonly DestinationQuestion[];
   /** Where QEMU listens for a post-copy that has lost its connection. */
   reconnection: { readonly uri: StreamAddress } | null;
 }
@@ -93,7 +93,7 @@ export const { createMachine, createStateConfig } = setup({
   types: {
     context: {} as DestinationContext,
     events: {} as DestinationEvent,
-    emitted: {} as Aside,
+    emitted: {} as Notice,
     input: {} as DestinationInput,
     output: {} as DestinationReport,
     meta: {} as StateMeta,
@@ -110,8 +110,8 @@ export const { createMachine, createStateConfig } = setup({
   actors: {
     watch: fromCallback<DestinationEvent>(() => {}),
     prepare: fromPromise<Answer<Prepared>, PrepareInput>(unbound("prepare")),
-    inquireDestination: fromPromise<Answer<DestinationFound>>(unbound("inquireDestination")),
-    relisten: fromPromise<Answer<{ uri: StreamAddress }>>(unbound("relisten")),
+    probeDestination: fromPromise<Answer<DestinationFound>>(unbound("probeDestination")),
+    listenAgain: fromPromise<Answer<{ uri: StreamAddress }>>(unbound("listenAgain")),
     claim: fromPromise<Answer<null>, Fenced>(unbound("claim")),
     disclaim: fromPromise<Answer<null>, Fenced>(unbound("disclaim")),
     take: fromPromise<Answer<null>, GuestDescription>(unbound("take")),
@@ -120,10 +120,10 @@ export const { createMachine, createStateConfig } = setup({
     killDestination: fromPromise<Answer<null>>(unbound("killDestination")),
   },
   actions: {
-    ...habitualActions<DestinationContext, DestinationEvent>(),
-    noteQemu: assign(({ context, event }, params: { step: StepName }) =>
+    ...commonActions<DestinationContext, DestinationEvent>(),
+    recordQemuFailure: assign(({ context, event }, params: { step: StepName }) =>
       event.type === "process.exited" || event.type === "monitor.failed"
-        ? noted(
+        ? withFailures(
             context,
             failure(
               event.type === "process.exited" ? "died" : "qemu",
@@ -134,11 +134,11 @@ export const { createMachine, createStateConfig } = setup({
           )
         : context,
     ),
-    putOff: assign(({ context }, question: DestinationQuestion) => ({
+    defer: assign(({ context }, question: DestinationQuestion) => ({
       ...context,
-      unanswered: [...new Set([...context.unanswered, question])],
+      deferred: [...new Set([...context.deferred, question])],
     })),
-    putAgain: enqueueActions<
+    replayDeferred: enqueueActions<
       DestinationContext,
       DestinationEvent,
       undefined,
@@ -147,10 +147,10 @@ export const { createMachine, createStateConfig } = setup({
       never,
       never,
       never,
-      Aside
+      Notice
     >(({ context, enqueue }) => {
-      for (const type of context.unanswered) enqueue.raise({ type });
-      enqueue.assign({ unanswered: [] });
+      for (const type of context.deferred) enqueue.raise({ type });
+      enqueue.assign({ deferred: [] });
     }),
     keepAnnounced: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
     keepPartly: assign(({ context }) => ({ ...context, memory: "partly" as const })),
@@ -159,20 +159,20 @@ export const { createMachine, createStateConfig } = setup({
       memory: context.memory === "precopied" ? ("precopied" as const) : ("fetched" as const),
     })),
     /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
-    noteWords: assign(({ context, event }, params: { step: StepName }) =>
+    recordStderr: assign(({ context, event }, params: { step: StepName }) =>
       event.type === "process.exited" && event.cause.qemu !== undefined
-        ? noted(context, failure("died", params.step, "destination", event.cause))
+        ? withFailures(context, failure("died", params.step, "destination", event.cause))
         : context,
     ),
   },
   guards: {
     isDying: stateIn({ takeover: { taking: "dying" } }),
-    isConnected: stateIn({ takeover: { fetching: { line: "connected" } } }),
+    isConnected: stateIn({ takeover: { fetchingPages: { connection: "connected" } } }),
     wasAnnounced: ({ context }) => context.postcopy === "announced",
     inPostcopy: ({ context }) => context.memory !== "precopied",
     isWhole: ({ context }) => context.memory !== "partly",
     mustClaim: ({ context }) => context.guest.fencingToken !== null,
-    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    outOfAttempts: ({ context }) => context.attempts >= maxAttempts,
     wokeIn: ({ context }, states: readonly string[]) =>
       context.woken !== null && states.includes(topState(context.woken.state)),
   },
@@ -187,17 +187,18 @@ export const { createMachine, createStateConfig } = setup({
 
 export const retrying = retryingIn<DestinationContext>();
 
-export const follows = keeping("the answer follows from the state");
-export const ending = keeping("this copy is being ended already");
+export const follows = ignoring("the answer follows from the state");
+export const ending = ignoring("this copy is being ended already");
 
-export const noteQemu = (step: StepName) => ({ type: "noteQemu", params: { step } }) as const;
-export const noteDestroyed = noteThat(
+export const recordQemuFailure = (step: StepName) =>
+  ({ type: "recordQemuFailure", params: { step } }) as const;
+export const recordDestroyed = recordFailure(
   failure("aborted", "prepare", "destination", {
     message: "an operator destroyed the incoming guest at the destination",
   }),
 );
-export const noteLastWords = { type: "noteWords", params: { step: "perform" } } as const;
-export const memoryGone = noteThat(
+export const recordLastStderr = { type: "recordStderr", params: { step: "perform" } } as const;
+export const memoryGone = recordFailure(
   failure("died", "perform", "source", {
     message:
       "the source's QEMU died in post-copy, or lost its connection for good: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
@@ -218,12 +219,12 @@ export const deciding = <const Actions extends typeof keepPartly | typeof keepWh
 export const announcedAnd =
   (...found: readonly string[]) =>
   ({ context, event }: { context: DestinationContext } & Answered): boolean =>
-    context.postcopy === "announced" && found.some((it) => answers(it)({ event }));
+    context.postcopy === "announced" && found.some((value) => answers(value)({ event }));
 
-export const putOff = (question: DestinationQuestion, why = "the answer follows when QEMU has been asked") =>
+export const defer = (question: DestinationQuestion, why = "the answer follows when QEMU has been asked") =>
   ({
     actions: [
-      { type: "putOff", params: question },
+      { type: "defer", params: question },
       { type: "keep", params: { why } },
     ],
   }) as const;

@@ -5,24 +5,24 @@ import { and, not } from "xstate";
 import {
   type Answered,
   answers,
+  ignoring,
   isDone,
   isFailed,
-  keeping,
-  noteEffect,
-  refusing,
+  recordEffectFailure,
+  rejecting,
 } from "../shared/actions.js";
-import { line } from "./line.js";
+import { connection } from "./line.js";
 import {
   createStateConfig,
+  defer,
   fencedGuest,
   keepWhole,
   memoryGone,
-  noteQemu,
-  putOff,
+  recordQemuFailure,
   retrying,
 } from "./setup.js";
 
-const died = noteQemu("finish");
+const died = recordQemuFailure("finish");
 const disclaiming = "#destination.refusal.disclaiming";
 
 const claiming = createStateConfig({
@@ -38,7 +38,7 @@ const claiming = createStateConfig({
     [
       { guard: isDone, target: "#destination.takeover.taking" },
       // An earlier claim, of which nothing is known any more, may have been heard.
-      { guard: isFailed, target: disclaiming, actions: noteEffect("claim") },
+      { guard: isFailed, target: disclaiming, actions: recordEffectFailure("claim") },
     ],
     { as: "trying", input: fencedGuest },
   ),
@@ -57,28 +57,28 @@ const taking = createStateConfig({
       {
         guard: ({ event, context }) => isFailed({ event }) && context.guest.fencingToken !== null,
         target: disclaiming,
-        actions: noteEffect("take"),
+        actions: recordEffectFailure("take"),
       },
       // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
       {
         guard: and([({ event }: Answered) => isFailed({ event }), "inPostcopy", not("isDying")]),
         target: "resuming",
-        actions: noteEffect("take"),
+        actions: recordEffectFailure("take"),
       },
-      { guard: isFailed, target: "#destination.refusal", actions: noteEffect("take") },
+      { guard: isFailed, target: "#destination.refusal", actions: recordEffectFailure("take") },
       // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
       { guard: "isDying", target: "#destination.lost" },
-      { guard: isDone, target: "landing" },
-      { target: "resuming", actions: noteEffect("take") },
+      { guard: isDone, target: "checkingMemory" },
+      { target: "resuming", actions: recordEffectFailure("take") },
     ],
   },
   initial: "asking",
-  on: { "monitor.resumed": "landing" },
+  on: { "monitor.resumed": "checkingMemory" },
   states: {
     asking: { on: { "process.exited": { target: "dying", actions: died } } },
     dying: {
       description: "this QEMU has died; it is certain soon whether the guest may have run here",
-      on: { "process.exited": keeping("known already") },
+      on: { "process.exited": ignoring("known already") },
     },
   },
 });
@@ -87,47 +87,47 @@ const resuming = createStateConfig({
   description:
     "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
   tags: ["decided"],
-  on: { "monitor.resumed": "landing" },
+  on: { "monitor.resumed": "checkingMemory" },
   ...retrying(
     "resume",
     [
-      { guard: isDone, target: "#destination.takeover.landing" },
-      { guard: "outOfAttempts", target: "#destination.stuck", actions: noteEffect("resume") },
+      { guard: isDone, target: "#destination.takeover.checkingMemory" },
+      { guard: "outOfAttempts", target: "#destination.stuck", actions: recordEffectFailure("resume") },
     ],
     { as: "trying", initial: "waiting", input: ({ context }) => context.guest },
   ),
 });
 
-const landing = createStateConfig({
+const checkingMemory = createStateConfig({
   description: "the guest is taken: it has arrived when all of its memory is here",
   meta: { guest: "runs", rehydratesAs: "resuming" },
   tags: ["decided"],
-  always: [{ guard: "isWhole", target: "#destination.arrived" }, { target: "fetching" }],
+  always: [{ guard: "isWhole", target: "#destination.arrived" }, { target: "fetchingPages" }],
 });
 
-const fetching = createStateConfig({
+const fetchingPages = createStateConfig({
   description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
-  entry: "putAgain",
+  entry: "replayDeferred",
   meta: { guest: "runs" },
   tags: ["decided", "taken"],
   type: "parallel",
   on: {
-    "source.yielded": [
+    "source.conceded": [
       { guard: "isConnected", target: "orphaned" },
       { target: "#destination.lost", actions: memoryGone },
     ],
     "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
   },
   states: {
-    line: line({ runsHere: true }),
-    hand: {
+    connection: connection({ runsHere: true }),
+    handover: {
       initial: "inquiring",
       states: {
         inquiring: {
           description: "the last of the memory may have come while this side decided",
           invoke: {
-            src: "inquireDestination",
-            id: "inquireDestination",
+            src: "probeDestination",
+            id: "probeDestination",
             onDone: [
               { guard: answers("runs"), target: "#destination.arrived" },
               { guard: answers("received"), target: "#destination.arrived" },
@@ -147,12 +147,12 @@ const orphaned = createStateConfig({
   meta: { guest: "runs", libvirt: "postcopyFailed" },
   tags: ["decided", "taken"],
   on: {
-    "source.yielded": keeping("known already"),
+    "source.conceded": ignoring("known already"),
     "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
     "monitor.postcopyPaused": { target: "#destination.lost", actions: memoryGone },
   },
   ...retrying(
-    "inquireDestination",
+    "probeDestination",
     [
       { guard: answers("runs"), target: "#destination.arrived" },
       { guard: answers("received"), target: "#destination.arrived" },
@@ -170,14 +170,14 @@ export const takeover = createStateConfig({
   meta: { group: true, phase: "finish3", guest: "unsure" },
   initial: "taking",
   on: {
-    "coordinator.finishAsked": keeping("the guest is being taken"),
-    "coordinator.finishCancelledAsked": refusing("the guest is being taken; the source has to let go"),
-    "source.asked": keeping("the answer follows when `cont` has had its own"),
+    "coordinator.finishRequested": ignoring("the guest is being taken"),
+    "coordinator.finishCancelledRequested": rejecting("the guest is being taken; the source has to let go"),
+    "source.settleRequested": ignoring("the answer follows when `cont` has had its own"),
     // In post-copy it means more than that the guest is to be taken: it is heard again then.
-    "source.yielded": putOff("source.yielded", "the guest is being taken"),
-    "source.announced": keeping("the guest is being taken"),
-    "source.handedOver": keeping("the guest is being taken"),
+    "source.conceded": defer("source.conceded", "the guest is being taken"),
+    "source.announced": ignoring("the guest is being taken"),
+    "source.handedOver": ignoring("the guest is being taken"),
     "process.exited": { target: "lost", actions: died },
   },
-  states: { claiming, taking, resuming, landing, fetching, orphaned },
+  states: { claiming, taking, resuming, checkingMemory, fetchingPages, orphaned },
 });

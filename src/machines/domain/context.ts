@@ -2,7 +2,7 @@
 
 import { assign, emit, fromPromise, setup } from "xstate";
 import type { Answer } from "../../protocol/effect-result.js";
-import { type Aside, present, unbound } from "../shared/actions.js";
+import { type Notice, present, unbound } from "../shared/actions.js";
 
 /** What a migration that has ended, or a restarted host, finds of a guest on this host. */
 export type Found =
@@ -91,7 +91,7 @@ export const { createMachine, createStateConfig } = setup({
   types: {
     context: {} as DomainContext,
     events: {} as DomainEvent,
-    emitted: {} as Extract<Aside, { type: "kept" | "refused" }>,
+    emitted: {} as Extract<Notice, { type: "kept" | "refused" }>,
     input: {} as DomainInput,
     tags: {} as "unsettled" | "quarantined",
   },
@@ -142,7 +142,7 @@ export const { createMachine, createStateConfig } = setup({
   },
 });
 
-export const keeping = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
+export const ignoring = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
 export const rejecting = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
 
 /** Records why an effect failed, or that it had no answer. */

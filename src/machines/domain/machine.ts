@@ -10,18 +10,18 @@
 // `quarantined`: it is neither started nor resumed; an operator can destroy, release or adopt it. While the host at the
 // other end of a departure cannot say who runs the guest, the guest is quarantined too (`departing.undecided`).
 
-import { createMachine, isDone, keeping, noteFailed, rejecting, settled, startRequest } from "./context.js";
+import { createMachine, ignoring, isDone, noteFailed, rejecting, settled, startRequest } from "./context.js";
 
 export type { DomainRequest, Found } from "./context.js";
 
 const notRunning = rejecting("domain is not running");
 const alreadyRunning = rejecting("domain is already running");
 const another = (job: string) => rejecting(`another job is active: ${job}`);
-const knownAlready = keeping("the state says so already");
-const noMigration = keeping("no migration of this guest is under way here");
+const knownAlready = ignoring("the state says so already");
+const noMigration = ignoring("no migration of this guest is under way here");
 /** Only the migration that the guest was given to says what is left of it. */
 const givenBack = [
-  { guard: "isAnothers", ...keeping("another migration of the guest is under way") },
+  { guard: "isAnothers", ...ignoring("another migration of the guest is under way") },
   ...settled,
 ] as const;
 
@@ -57,20 +57,20 @@ export const domainMachine = createMachine({
   initial: "opening",
   // Each state names what it does with a request; facts that change nothing in a state end here.
   on: {
-    "operator.defineRequested": keeping("a definition can be written in every state"),
-    "operator.undefineRequested": keeping("a definition can be removed in this state"),
-    "operator.autostartRequested": keeping("the mark can be changed in this state"),
-    "operator.resetRequested": keeping("QEMU is told; the state stays"),
-    "operator.shutdownRequested": keeping("QEMU is told; the state stays"),
+    "operator.defineRequested": ignoring("a definition can be written in every state"),
+    "operator.undefineRequested": ignoring("a definition can be removed in this state"),
+    "operator.autostartRequested": ignoring("the mark can be changed in this state"),
+    "operator.resetRequested": ignoring("QEMU is told; the state stays"),
+    "operator.shutdownRequested": ignoring("QEMU is told; the state stays"),
     "operator.releaseRequested": rejecting("the domain is not quarantined"),
     "operator.adoptRequested": rejecting("the domain is not quarantined"),
     "migration.recovered": noMigration,
     "migration.ended": noMigration,
     "migration.undecided": noMigration,
     "migration.decided": noMigration,
-    "host.examined": keeping("the guest is known already"),
-    "peer.conceded": keeping("the guest is not away"),
-    "peer.runsGuest": keeping("no start is under way"),
+    "host.examined": ignoring("the guest is known already"),
+    "peer.conceded": ignoring("the guest is not away"),
+    "peer.runsGuest": ignoring("no start is under way"),
     "monitor.stopped": knownAlready,
     "monitor.resumed": knownAlready,
     "process.exited": knownAlready,
@@ -246,10 +246,10 @@ export const domainMachine = createMachine({
       on: {
         ...whileJob("migration out"),
         // libvirt suspends a guest in the middle of its migration; it stays suspended at the destination.
-        "operator.suspendRequested": keeping("the migration goes on with a suspended guest"),
-        "operator.destroyRequested": keeping("the source's machine ends the guest"),
-        "operator.releaseRequested": keeping("the source's machine ends its copy, if nothing else decides"),
-        "operator.adoptRequested": keeping("the source's machine resumes its copy, if nothing else decides"),
+        "operator.suspendRequested": ignoring("the migration goes on with a suspended guest"),
+        "operator.destroyRequested": ignoring("the source's machine ends the guest"),
+        "operator.releaseRequested": ignoring("the source's machine ends its copy, if nothing else decides"),
+        "operator.adoptRequested": ignoring("the source's machine resumes its copy, if nothing else decides"),
         "migration.ended": givenBack,
       },
       initial: "underWay",
@@ -257,7 +257,7 @@ export const domainMachine = createMachine({
         underWay: {
           on: {
             "migration.undecided": { target: "undecided", actions: "doubt" },
-            "migration.decided": keeping("the migration is under way"),
+            "migration.decided": ignoring("the migration is under way"),
           },
         },
         undecided: {
@@ -274,7 +274,7 @@ export const domainMachine = createMachine({
       description: "the guest arrives by a migration: the destination's machine has its QEMU",
       on: {
         ...whileJob("migration in"),
-        "operator.destroyRequested": keeping("the destination's machine refuses or ends the guest"),
+        "operator.destroyRequested": ignoring("the destination's machine refuses or ends the guest"),
         "migration.ended": givenBack,
       },
     },
@@ -286,7 +286,7 @@ export const domainMachine = createMachine({
         "peer.prepareRequested": rejecting("domain is already active"),
         "peer.concedeRequested": rejecting("the guest is on this host"),
         "peer.beginRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
-        "operator.suspendRequested": keeping("what is left of the guest may be stopped"),
+        "operator.suspendRequested": ignoring("what is left of the guest may be stopped"),
         "operator.resumeRequested": rejecting(
           "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
         ),
@@ -297,7 +297,7 @@ export const domainMachine = createMachine({
     },
     ending: {
       description: "the guest's QEMU is ended",
-      on: { ...whileJob("destroy"), "operator.destroyRequested": keeping("the guest is being ended") },
+      on: { ...whileJob("destroy"), "operator.destroyRequested": ignoring("the guest is being ended") },
       invoke: {
         src: "endQemu",
         id: "endQemu",

@@ -47,7 +47,7 @@ export interface StateMeta {
  * limits that took effect, a rule of the convergence policy that is applied, or a new forecast. Nothing is dropped
  * silently: the recorder writes each of them down.
  */
-export type Aside =
+export type Notice =
   | { readonly type: "kept"; readonly event: string; readonly why: string }
   | { readonly type: "refused"; readonly event: string; readonly why: string }
   | { readonly type: "tuned"; readonly bandwidthMiBps: number; readonly maxDowntimeMs: number }
@@ -67,7 +67,7 @@ export interface Woken {
 }
 
 /** What each machine keeps in its context for these habits. */
-export interface Habits {
+export interface CommonContext {
   deadlines: Deadlines;
   woken: Woken | null;
   attempts: number;
@@ -75,32 +75,39 @@ export interface Habits {
   undone: string[];
 }
 
-export const freshHabits = (woken: Woken | null): Omit<Habits, "deadlines"> => ({
+export const initialCommonContext = (woken: Woken | null): Omit<CommonContext, "deadlines"> => ({
   woken,
   attempts: 0,
   failures: [...(woken?.failures ?? [])],
   undone: [...(woken?.undone ?? [])],
 });
 
-export const noted = <Context extends Habits>(context: Context, ...what: readonly Failure[]): Context =>
+export const withFailures = <Context extends CommonContext>(
+  context: Context,
+  ...what: readonly Failure[]
+): Context =>
   produce(context, (draft) => {
-    const known = new Set(draft.failures.map((it) => JSON.stringify(it)));
-    for (const it of what) if (!known.has(JSON.stringify(it))) draft.failures.push(castDraft(it));
+    const known = new Set(draft.failures.map((reported) => JSON.stringify(reported)));
+    for (const reported of what)
+      if (!known.has(JSON.stringify(reported))) draft.failures.push(castDraft(reported));
   });
 
 /** The actions of these habits, for a machine's own context and events. */
-export const habitualActions = <Context extends Habits & MachineContext, Event extends EventObject>() => ({
-  keep: emit<Context, Event, { why: string }, Event, Aside>(({ event }, { why }) => ({
+export const commonActions = <
+  Context extends CommonContext & MachineContext,
+  Event extends EventObject,
+>() => ({
+  keep: emit<Context, Event, { why: string }, Event, Notice>(({ event }, { why }) => ({
     type: "kept",
     event: event.type,
     why,
   })),
-  refuse: emit<Context, Event, { why: string }, Event, Aside>(({ event }, { why }) => ({
+  refuse: emit<Context, Event, { why: string }, Event, Notice>(({ event }, { why }) => ({
     type: "refused",
     event: event.type,
     why,
   })),
-  note: assign<Context, Event, Failure, Event, never>(({ context }, params) => noted(context, params)),
+  note: assign<Context, Event, Failure, Event, never>(({ context }, params) => withFailures(context, params)),
   undo: assign<Context, Event, { what: string }, Event, never>(({ context }, { what }) =>
     produce(context, (draft) => {
       if (!draft.undone.includes(what)) draft.undone.push(what);
@@ -139,16 +146,17 @@ function effectFailure(name: EffectName, answer: Answer<unknown>): Failure {
 }
 
 /** Notes that the effect has failed, or has not answered. */
-export const noteEffect = (name: EffectName) =>
+export const recordEffectFailure = (name: EffectName) =>
   ({ type: "note", params: ({ event }: Answered) => effectFailure(name, event.output) }) as const;
 
-export const noteThat = (params: Failure) => ({ type: "note", params }) as const;
+export const recordFailure = (params: Failure) => ({ type: "note", params }) as const;
 
-export const keeping = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
-export const refusing = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
+export const ignoring = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
+export const rejecting = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
 
 /** The pause before the next try grows with the attempts. */
-export const nextBackoffMs = ({ deadlines, attempts }: Habits): number => backoffMs(deadlines, attempts - 1);
+export const nextBackoffMs = ({ deadlines, attempts }: CommonContext): number =>
+  backoffMs(deadlines, attempts - 1);
 
 export const deadlineCause = (waitedFor: string, ms: number) =>
   cause(`${waitedFor} did not come within ${ms} ms`);

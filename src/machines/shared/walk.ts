@@ -91,7 +91,7 @@ export function overviewOf(machine: AnyStateMachine): { from: string; to: string
   const arrows = new Map<string, { from: string; to: string; events: Set<string> }>();
   for (const { from, event, target } of arrowsOf(machine)) {
     const [home = "", there = ""] = [from.path[0], target.path[0]];
-    if (home === "waking" || home === there) continue;
+    if (home === "rehydrating" || home === there) continue;
     const arrow = arrows.get(`${home} ${there}`) ?? { from: home, to: there, events: new Set() };
     arrows.set(`${home} ${there}`, { ...arrow, events: arrow.events.add(event) });
   }

@@ -37,7 +37,7 @@ export const convergence = createStateConfig({
       always: [
         { guard: "forecastChanged", actions: ["sayForecast", "keepForecast"] },
         {
-          guard: { type: "measureDue", params: "relax" },
+          guard: { type: "measureDue", params: "relaxLimits" },
           target: "relaxing",
           actions: ["sayMeasure", "takeMeasure"],
         },
@@ -66,8 +66,8 @@ export const convergence = createStateConfig({
       description: "a rule is due: QEMU is being told other limits",
       entry: "tellLimits",
       invoke: {
-        src: "relax",
-        id: "relax",
+        src: "relaxLimits",
+        id: "relaxLimits",
         input: ({ context }) => context.limits,
         onDone: [taken, notTaken("policy.relaxDue")],
       },

@@ -2,7 +2,15 @@
 // guest. Upholds G1 and G3: only a refusal, the fence's word or an operator's leads from here to a running source.
 
 import { failure } from "../../protocol/failure.js";
-import { answers, isDone, keeping, noteEffect, noteThat, present, refusing } from "../shared/actions.js";
+import {
+  answers,
+  ignoring,
+  isDone,
+  present,
+  recordEffectFailure,
+  recordFailure,
+  rejecting,
+} from "../shared/actions.js";
 import {
   adopted,
   asksAlready,
@@ -17,15 +25,15 @@ import {
   undecided,
 } from "./setup.js";
 
-const refusedThere = noteThat(
+const refusedThere = recordFailure(
   failure("refused", "settle", "destination", { message: "the destination refused the guest" }),
 );
-const fencedOff = noteThat(
+const fencedOff = recordFailure(
   failure("unanswered", "settle", "destination", {
     message: "the destination did not answer; the fence says that it cannot take the guest any more",
   }),
 );
-const resumedUnsafely = noteThat(
+const resumedUnsafely = recordFailure(
   failure("unanswered", "settle", "destination", {
     message: "the destination did not answer, and the policy is to resume: the guest may run there too",
   }),
@@ -56,7 +64,7 @@ const handedOver = createStateConfig({
   description: "point of no return: the destination holds the guest whole; this copy stays paused",
   meta: { libvirt: "migration" },
   tags: ["performed"],
-  on: { "coordinator.confirmCancelledAsked": "settling" },
+  on: { "coordinator.confirmCancelledRequested": "settling" },
   after: { confirm: "settling" },
 });
 
@@ -65,15 +73,15 @@ const killing = createStateConfig({
   meta: { phase: "confirm3", guest: "held" },
   tags: ["performed"],
   on: {
-    "coordinator.confirmAsked": keeping("this copy is being ended already"),
-    "coordinator.confirmCancelledAsked": refusing("the destination has taken the guest"),
+    "coordinator.confirmRequested": ignoring("this copy is being ended already"),
+    "coordinator.confirmCancelledRequested": rejecting("the destination has taken the guest"),
     "process.exited": "#source.left",
   },
   ...retrying(
     "killSource",
     [
       { guard: isDone, target: "#source.left" },
-      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: recordEffectFailure("killSource") },
     ],
     { as: "trying", input: ({ context }) => fencedGuest(context) },
   ),
@@ -115,37 +123,37 @@ const settling = createStateConfig({
   },
 });
 
-const askingAgain = askWhoRuns("#source.handover.abandoning", refusedInPostcopy);
+const askingAgain = askWhoRuns("#source.handover.killingFailedPostcopy", refusedInPostcopy);
 
-const askingBack = createStateConfig({
+const settlingFailedPostcopy = createStateConfig({
   description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
   meta: { phase: "perform3", libvirt: "postcopy" },
-  on: { "coordinator.confirmAsked": asksAlready, ...operatorDecides },
+  on: { "coordinator.confirmRequested": asksAlready, ...operatorDecides },
   ...askingAgain,
   states: { ...askingAgain.states, undecided },
 });
 
-const abandoning = createStateConfig({
+const killingFailedPostcopy = createStateConfig({
   description:
     "the destination has taken a guest that QEMU serves no more: this copy is ended, then that is told",
   meta: { phase: "perform3", guest: "held", libvirt: "postcopy" },
   on: {
-    "coordinator.confirmAsked": keeping("this copy is being ended"),
-    "coordinator.confirmCancelledAsked": keeping("this copy is being ended"),
-    "process.exited": "yielding",
+    "coordinator.confirmRequested": ignoring("this copy is being ended"),
+    "coordinator.confirmCancelledRequested": ignoring("this copy is being ended"),
+    "process.exited": "conceding",
   },
   ...retrying(
     "killSource",
     [
-      { guard: isDone, target: "#source.handover.yielding" },
-      { guard: "outOfAttempts", target: "#source.stuck", actions: noteEffect("killSource") },
+      { guard: isDone, target: "#source.handover.conceding" },
+      { guard: "outOfAttempts", target: "#source.stuck", actions: recordEffectFailure("killSource") },
     ],
     { as: "trying", input: () => null },
   ),
 });
 
 const yieldingTo = retrying(
-  "yield",
+  "concede",
   [
     { guard: answers("taken"), target: "#source.left" },
     { guard: answers("refused"), target: "#source.lost" },
@@ -160,14 +168,14 @@ const yieldingTo = retrying(
   },
 );
 
-const yielding = createStateConfig({
+const conceding = createStateConfig({
   description: "this QEMU is dead; the destination takes the guest if it holds it whole",
   meta: { guest: "gone" },
   on: {
-    "coordinator.confirmAsked": "#source.left",
-    "person.aborted": refusing("the source's QEMU is dead"),
+    "coordinator.confirmRequested": "#source.left",
+    "operator.aborted": rejecting("the source's QEMU is dead"),
     "process.exited": knownAlready,
-    "operator.adopted": refusing("the source's QEMU is dead"),
+    "operator.adopted": rejecting("the source's QEMU is dead"),
     "operator.released": { target: "#source.left", actions: released },
   },
   ...yieldingTo,
@@ -181,10 +189,10 @@ export const handover = createStateConfig({
   tags: ["pointOfNoReturn"],
   initial: "handedOver",
   on: {
-    "coordinator.confirmAsked": ".killing",
-    "coordinator.confirmCancelledAsked": asksAlready,
-    "person.aborted": pastReturn,
-    "process.exited": { target: ".yielding", actions: "noteDied" },
+    "coordinator.confirmRequested": ".killing",
+    "coordinator.confirmCancelledRequested": asksAlready,
+    "operator.aborted": pastReturn,
+    "process.exited": { target: ".conceding", actions: "noteDied" },
   },
-  states: { handedOver, killing, settling, askingBack, abandoning, yielding },
+  states: { handedOver, killing, settling, settlingFailedPostcopy, killingFailedPostcopy, conceding },
 });

@@ -15,9 +15,9 @@
 // Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
 // or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer responds.
 
-import { noCourse } from "../../protocol/convergence/forecast.js";
+import { emptyHistory } from "../../protocol/convergence/forecast.js";
 import { noPolicy } from "../../protocol/convergence/policy.js";
-import { finalState, freshHabits, keeping, refusing } from "../shared/actions.js";
+import { finalState, ignoring, initialCommonContext, rejecting } from "../shared/actions.js";
 import { rehydrating } from "../shared/rehydrate.js";
 import { handover } from "./handover.js";
 import { postcopy } from "./postcopy.js";
@@ -29,8 +29,8 @@ import { transferring } from "./transfer.js";
 export type {
   CancelInput,
   Described,
-  InquireInput,
   MirrorInput,
+  ProbeInput,
   RestoreInput,
   SourceEvent,
   SourceInput,
@@ -38,7 +38,7 @@ export type {
   StartInput,
 } from "./setup.js";
 
-const decidesItself = refusing("the migration is under way, and says itself who runs the guest");
+const decidesItself = rejecting("the migration is under way, and says itself who runs the guest");
 
 const left = createStateConfig({
   type: "final",
@@ -68,7 +68,7 @@ const states = { preparing, transferring, postcopy, handover, rollback, left, st
 export const sourceMachine = createMachine({
   id: "source",
   context: ({ input: { woken, convergence = noPolicy, ...input } }) => ({
-    ...freshHabits(woken ?? null),
+    ...initialCommonContext(woken ?? null),
     guest: null,
     settings: null,
     earlier: null,
@@ -78,7 +78,7 @@ export const sourceMachine = createMachine({
     progress: null,
     reconnection: null,
     measures: [],
-    course: noCourse,
+    history: emptyHistory,
     throttlePercent: 0,
     forecastTold: null,
     ...input,
@@ -91,15 +91,15 @@ export const sourceMachine = createMachine({
     undone: context.undone,
   }),
   invoke: { src: "watch", id: "watch" },
-  initial: "waking",
+  initial: "rehydrating",
   // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
   on: {
-    "coordinator.performAsked": keeping("asked again; the answer follows from the state"),
-    "coordinator.confirmAsked": refusing("the guest has not been handed over"),
-    "coordinator.confirmCancelledAsked": ending,
-    "person.aborted": ending,
-    "person.tuned": refusing("no memory is being sent"),
-    "person.postcopyAsked": refusing("no memory is being sent"),
+    "coordinator.performRequested": ignoring("asked again; the answer follows from the state"),
+    "coordinator.confirmRequested": rejecting("the guest has not been handed over"),
+    "coordinator.confirmCancelledRequested": ending,
+    "operator.aborted": ending,
+    "operator.tuned": rejecting("no memory is being sent"),
+    "operator.postcopyRequested": rejecting("no memory is being sent"),
     "operator.adopted": decidesItself,
     "operator.released": decidesItself,
     "monitor.stopped": indifferent,
@@ -109,17 +109,17 @@ export const sourceMachine = createMachine({
     "monitor.mirrorFailed": indifferent,
     "monitor.resumed": indifferent,
     "monitor.progressed": { actions: "takeProgress" },
-    "monitor.preSwitchover": keeping("the migration is being ended"),
+    "monitor.preSwitchover": ignoring("the migration is being ended"),
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,
     "monitor.completed": knownAlready,
     "monitor.cancelled": knownAlready,
     "monitor.failed": knownAlready,
-    "policy.postcopyDue": refusing("no memory is being sent"),
+    "policy.postcopyDue": rejecting("no memory is being sent"),
   },
   states: {
     ...states,
-    waking: {
+    rehydrating: {
       description: "begins, or goes on where the engine was when it was restarted",
       meta: { guest: "unsure" },
       always: rehydrating("source", states, "beginning"),

@@ -3,7 +3,7 @@
 
 import { failure } from "../../protocol/failure.js";
 import type { Reconnection } from "../../protocol/messages.js";
-import { answers, isDone, isFailed, keeping, noteThat, present } from "../shared/actions.js";
+import { answers, ignoring, isDone, isFailed, present, recordFailure } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";
 import {
   adopted,
@@ -21,14 +21,14 @@ import {
   undecided,
 } from "./setup.js";
 
-const lostThere = noteThat(
+const lostThere = recordFailure(
   failure("died", "perform", "destination", {
     message:
       "the destination lost the guest in post-copy; what is left is this copy as it was at the switch, which QEMU cannot run any more",
   }),
 );
 
-const heldHere = noteThat(
+const heldHere = recordFailure(
   failure("qemu", "perform", "source", {
     message:
       "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
@@ -79,8 +79,8 @@ const serving = createStateConfig({
     breaking: {
       description: "the connection is given up, to be made anew",
       invoke: {
-        src: "breakStream",
-        id: "breakStream",
+        src: "pausePostcopy",
+        id: "pausePostcopy",
         onDone: [
           // Its connection broke as it ended, and QEMU hangs in that: the destination knows whether it has all memory.
           { guard: isFailed, target: "#source.postcopy.reconnecting" },
@@ -118,8 +118,8 @@ const reconnecting = createStateConfig({
     resuming: {
       description: "QEMU is told where to connect to",
       invoke: {
-        src: "resumeStream",
-        id: "resumeStream",
+        src: "resumePostcopy",
+        id: "resumePostcopy",
         input: ({ context }) => present(context.reconnection, "where to connect to"),
         onDone: [
           { guard: answers("connecting"), target: "connecting" },
@@ -141,22 +141,22 @@ const stranded = createStateConfig({
   description:
     "the destination has lost its connection, and QEMU does not give it up here: the guest is lost, which the destination is told",
   meta: { guest: "held", libvirt: "postcopyFailed", rehydratesAs: "stranded" },
-  ...retrying("yield", [{ guard: isDone, target: "#source.lost", actions: lostThere }], {
+  ...retrying("concede", [{ guard: isDone, target: "#source.lost", actions: lostThere }], {
     as: "asking",
     input: ({ context }) => ({ identity: context.identity, fenced: fencedGuest(context) }),
   }),
 });
 
-const reviving = createStateConfig({
+const probingPostcopy = createStateConfig({
   description: "the engine was restarted in post-copy: QEMU is asked how far it is",
   meta: { guest: "unsure" },
   ...retrying(
-    "inquireSource",
+    "probeSource",
     [
       { guard: answers("postcopy"), target: "#source.postcopy.handingOver" },
       { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
       { guard: answers("completed"), target: "#source.handover" },
-      { guard: isDone, target: "#source.handover.askingBack" },
+      { guard: isDone, target: "#source.handover.settlingFailedPostcopy" },
     ],
     {
       as: "asking",
@@ -165,11 +165,11 @@ const reviving = createStateConfig({
   ),
 });
 
-const followsLater = keeping("the answer follows when all memory is there");
+const followsLater = ignoring("the answer follows when all memory is there");
 
 export const postcopy = createStateConfig({
   description: "Perform, past the point of no return: the guest runs at the destination, or is about to",
-  meta: { group: true, phase: "perform3", libvirt: "postcopy", rehydratesAs: "reviving" },
+  meta: { group: true, phase: "perform3", libvirt: "postcopy", rehydratesAs: "probingPostcopy" },
   tags: ["pointOfNoReturn"],
   initial: "handingOver",
   on: {
@@ -177,14 +177,14 @@ export const postcopy = createStateConfig({
     "monitor.postcopy": ".handingOver",
     "monitor.postcopyPaused": ".reconnecting",
     // QEMU gives up by itself, and may let its guest go on: the destination says whether it has taken it.
-    "monitor.failed": { target: "#source.handover.askingBack", actions: "noteFailed" },
-    "monitor.resumed": "#source.handover.askingBack",
-    "monitor.cancelled": "#source.handover.askingBack",
-    "coordinator.confirmAsked": followsLater,
-    "coordinator.confirmCancelledAsked": followsLater,
-    "person.aborted": pastReturn,
-    "person.postcopyAsked": keeping("it is in post-copy already"),
-    "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
+    "monitor.failed": { target: "#source.handover.settlingFailedPostcopy", actions: "noteFailed" },
+    "monitor.resumed": "#source.handover.settlingFailedPostcopy",
+    "monitor.cancelled": "#source.handover.settlingFailedPostcopy",
+    "coordinator.confirmRequested": followsLater,
+    "coordinator.confirmCancelledRequested": followsLater,
+    "operator.aborted": pastReturn,
+    "operator.postcopyRequested": ignoring("it is in post-copy already"),
+    "process.exited": { target: "#source.handover.conceding", actions: "noteDied" },
   },
-  states: { handingOver, serving, reconnecting, stranded, reviving },
+  states: { handingOver, serving, reconnecting, stranded, probingPostcopy },
 });

@@ -2,7 +2,7 @@
 // migration, so that whatever goes wrong leaves the guest here, as it was.
 
 import { assign } from "xstate";
-import { isDone, isFailed, noteEffect, present } from "../shared/actions.js";
+import { isDone, isFailed, present, recordEffectFailure } from "../shared/actions.js";
 import { limits, watchdog } from "./regions.js";
 import { aborted, createStateConfig, diskFailed, ending, givenUp, late } from "./setup.js";
 
@@ -19,8 +19,8 @@ const beginning = createStateConfig({
           event.output.kind === "done" ? { ...context, ...event.output.value } : context,
         ),
       },
-      { guard: isFailed, target: "#source.stayed", actions: noteEffect("describe") },
-      { target: "doubting", actions: noteEffect("describe") },
+      { guard: isFailed, target: "#source.stayed", actions: recordEffectFailure("describe") },
+      { target: "awaitingExit", actions: recordEffectFailure("describe") },
     ],
   },
 });
@@ -28,18 +28,18 @@ const beginning = createStateConfig({
 const begun = createStateConfig({
   description: "the job is taken, the guest runs; Perform has not been asked",
   on: {
-    "coordinator.performAsked": [
+    "coordinator.performRequested": [
       { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
       { target: "#source.transferring", actions: "takePrepared" },
     ],
-    "person.tuned": { actions: "takeLimits" },
+    "operator.tuned": { actions: "takeLimits" },
   },
   after: {
-    performAsked: {
+    performRequested: {
       target: "#source.stayed",
       actions: {
         type: "note",
-        params: ({ context }) => late("Perform", context.deadlines.performAskedMs),
+        params: ({ context }) => late("Perform", context.deadlines.performRequestedMs),
       },
     },
   },
@@ -58,8 +58,8 @@ const mirroring = createStateConfig({
     },
     "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
     "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
-    "person.aborted": { target: "#source.rollback.restoring", actions: aborted },
-    "coordinator.confirmCancelledAsked": { target: "#source.rollback.restoring", actions: givenUp },
+    "operator.aborted": { target: "#source.rollback.restoring", actions: aborted },
+    "coordinator.confirmCancelledRequested": { target: "#source.rollback.restoring", actions: givenUp },
   },
   states: {
     copying: {
@@ -72,7 +72,10 @@ const mirroring = createStateConfig({
           prepared: present(context.prepared, "Prepare's answer"),
           limits: context.limits,
         }),
-        onDone: [{ guard: isDone }, { target: "#source.rollback.restoring", actions: noteEffect("mirror") }],
+        onDone: [
+          { guard: isDone },
+          { target: "#source.rollback.restoring", actions: recordEffectFailure("mirror") },
+        ],
       },
     },
     limits,
@@ -80,10 +83,10 @@ const mirroring = createStateConfig({
   },
 });
 
-const doubting = createStateConfig({
+const awaitingExit = createStateConfig({
   description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
   meta: { guest: "unsure", rehydratesAs: "beginning" },
-  on: { "person.aborted": ending, "coordinator.confirmCancelledAsked": ending },
+  on: { "operator.aborted": ending, "coordinator.confirmCancelledRequested": ending },
   after: { cancel: "#source.stayed" },
 });
 
@@ -92,9 +95,9 @@ export const preparing = createStateConfig({
   meta: { group: true, phase: "begin3", guest: "runs" },
   initial: "beginning",
   on: {
-    "person.aborted": { target: "stayed", actions: aborted },
-    "coordinator.confirmCancelledAsked": { target: "stayed", actions: givenUp },
+    "operator.aborted": { target: "stayed", actions: aborted },
+    "coordinator.confirmCancelledRequested": { target: "stayed", actions: givenUp },
     "process.exited": { target: "lost", actions: "noteDied" },
   },
-  states: { beginning, begun, mirroring, doubting },
+  states: { beginning, begun, mirroring, awaitingExit },
 });

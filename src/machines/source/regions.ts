@@ -3,29 +3,29 @@
 
 import { assign, emit } from "xstate";
 import { failure } from "../../protocol/failure.js";
-import { type Answered, isDone, keeping } from "../shared/actions.js";
+import { type Answered, ignoring, isDone } from "../shared/actions.js";
 import { createStateConfig } from "./setup.js";
 
 /** What a person wants of the speed, told to QEMU while something is being sent. */
 export const limits = createStateConfig({
-  initial: "told",
-  on: { "person.tuned": { target: ".telling", reenter: true, actions: "takeLimits" } },
+  initial: "applied",
+  on: { "operator.tuned": { target: ".applying", reenter: true, actions: "takeLimits" } },
   states: {
-    told: { description: "QEMU has the limits that a person wants" },
-    telling: {
+    applied: { description: "QEMU has the limits that a person wants" },
+    applying: {
       description: "QEMU is being told new limits",
       entry: "tellLimits",
       invoke: {
-        src: "tune",
-        id: "tune",
+        src: "setLimits",
+        id: "setLimits",
         input: ({ context }) => context.limits,
         onDone: [
-          { guard: isDone, target: "told", actions: "sayTuned" },
+          { guard: isDone, target: "applied", actions: "sayTuned" },
           {
-            target: "told",
+            target: "applied",
             actions: emit(({ event }) => ({
               type: "refused",
-              event: "person.tuned",
+              event: "operator.tuned",
               why: event.output.kind === "done" ? "" : event.output.cause.message,
             })),
           },
@@ -74,19 +74,19 @@ export const postcopy = createStateConfig({
   states: {
     unasked: {
       description: "memory is sent before the guest",
-      on: { "person.postcopyAsked": "announcing", "policy.postcopyDue": "announcing" },
+      on: { "operator.postcopyRequested": "announcing", "policy.postcopyDue": "announcing" },
     },
     announcing: {
       description: "the destination is told: from then on only the source gives the guest up",
       // It may have been heard even when nobody hears so.
       entry: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
       on: {
-        "person.postcopyAsked": keeping("the destination is being told"),
-        "policy.postcopyDue": keeping("the destination is being told"),
+        "operator.postcopyRequested": ignoring("the destination is being told"),
+        "policy.postcopyDue": ignoring("the destination is being told"),
       },
       invoke: {
-        src: "announce",
-        id: "announce",
+        src: "announcePostcopy",
+        id: "announcePostcopy",
         input: ({ context }) => context.identity,
         onDone: [
           { guard: isDone, target: "asking" },
@@ -97,8 +97,8 @@ export const postcopy = createStateConfig({
     asking: {
       description: "QEMU is told to go over to post-copy",
       on: {
-        "person.postcopyAsked": keeping("QEMU is being told"),
-        "policy.postcopyDue": keeping("QEMU is being told"),
+        "operator.postcopyRequested": ignoring("QEMU is being told"),
+        "policy.postcopyDue": ignoring("QEMU is being told"),
       },
       invoke: {
         src: "startPostcopy",
@@ -112,8 +112,8 @@ export const postcopy = createStateConfig({
     asked: {
       description: "QEMU goes over to post-copy as soon as it can",
       on: {
-        "person.postcopyAsked": keeping("QEMU has been told"),
-        "policy.postcopyDue": keeping("QEMU has been told"),
+        "operator.postcopyRequested": ignoring("QEMU has been told"),
+        "policy.postcopyDue": ignoring("QEMU has been told"),
       },
     },
   },

@@ -1,11 +1,15 @@
 // The source's states on the way back: the migration is cancelled, and the guest made to run as before.
 
 import type { EffectName } from "../../protocol/steps.js";
-import { answers, isDone, noteEffect } from "../shared/actions.js";
+import { answers, isDone, recordEffectFailure } from "../shared/actions.js";
 import { copiesDisks, createStateConfig, knownAlready, retrying, toCancel } from "./setup.js";
 
 const outOfAttempts = (name: EffectName) =>
-  ({ guard: "outOfAttempts", target: "#source.rollback.tellingStuck", actions: noteEffect(name) }) as const;
+  ({
+    guard: "outOfAttempts",
+    target: "#source.rollback.reportingStuck",
+    actions: recordEffectFailure(name),
+  }) as const;
 
 const cancelling = createStateConfig({
   description: "the migration is being cancelled; QEMU may still end it as completed",
@@ -27,12 +31,12 @@ const rescuing = createStateConfig({
   description: "the cancel hangs; QEMU is freed from outside",
   meta: { rehydratesAs: "cancelling" },
   ...retrying(
-    "rescue",
+    "forceCancel",
     [
       { guard: answers("completed"), target: "#source.handover" },
       { guard: answers("broken"), target: "#source.postcopy.reconnecting" },
       { guard: isDone, target: "#source.rollback.restoring" },
-      outOfAttempts("rescue"),
+      outOfAttempts("forceCancel"),
     ],
     { as: "trying", input: ({ context }) => toCancel(context) },
   ),
@@ -67,10 +71,10 @@ const restoring = createStateConfig({
     [
       {
         guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
-        target: "#source.rollback.unmirroring",
+        target: "#source.rollback.cancellingMirrors",
         actions: restored,
       },
-      { guard: isDone, target: "#source.rollback.takingBack", actions: restored },
+      { guard: isDone, target: "#source.rollback.retractingPostcopy", actions: restored },
       outOfAttempts("restore"),
     ],
     {
@@ -88,24 +92,28 @@ const unmirrored = {
   params: { what: "the source ended the copies of the guest's disks" },
 } as const;
 
-const unmirroring = createStateConfig({
+const cancellingMirrors = createStateConfig({
   description: "the guest is as before; what is left of the copies of its disks is ended",
   meta: { guest: "runs" },
   tags: ["restored"],
   ...retrying(
-    "unmirror",
+    "cancelMirrors",
     [
-      { guard: isDone, target: "#source.rollback.takingBack", actions: unmirrored },
+      { guard: isDone, target: "#source.rollback.retractingPostcopy", actions: unmirrored },
       // The guest runs: what is left of its copies ends with their connection.
-      { guard: "outOfAttempts", target: "#source.rollback.takingBack", actions: noteEffect("unmirror") },
+      {
+        guard: "outOfAttempts",
+        target: "#source.rollback.retractingPostcopy",
+        actions: recordEffectFailure("cancelMirrors"),
+      },
     ],
     { as: "trying" },
   ),
 });
 
 /** A destination that has been told of post-copy hears from nobody else that it never gets the guest. */
-const takeBack = <const End extends "#source.stayed" | "#source.lost" | "#source.stuck">(end: End) => {
-  const asking = retrying("takeBack", [{ guard: isDone, target: end }], {
+const retractPostcopy = <const End extends "#source.stayed" | "#source.lost" | "#source.stuck">(end: End) => {
+  const asking = retrying("retractPostcopy", [{ guard: isDone, target: end }], {
     as: "asking",
     initial: "hearing",
     input: ({ context }) => context.identity,
@@ -114,31 +122,31 @@ const takeBack = <const End extends "#source.stayed" | "#source.lost" | "#source
   return { ...asking, states: { hearing, ...asking.states } } as const;
 };
 
-const takingBack = createStateConfig({
+const retractingPostcopy = createStateConfig({
   description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
   meta: { guest: "runs" },
   tags: ["restored"],
-  ...takeBack("#source.stayed"),
+  ...retractPostcopy("#source.stayed"),
 });
 
-const losing = createStateConfig({
+const reportingLoss = createStateConfig({
   description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
   meta: { guest: "lost" },
   on: { "process.exited": knownAlready },
-  ...takeBack("#source.lost"),
+  ...retractPostcopy("#source.lost"),
 });
 
-const tellingStuck = createStateConfig({
+const reportingStuck = createStateConfig({
   description:
     "QEMU no longer responds; a destination to which post-copy was announced is notified that no guest follows",
   meta: { guest: "stuck" },
-  ...takeBack("#source.stuck"),
+  ...retractPostcopy("#source.stuck"),
 });
 
 export const rollback = createStateConfig({
   description: "QEMU's migration is cancelled, and the guest made to run here as before",
   meta: { group: true, phase: "confirm3_cancelled" },
   initial: "aborting",
-  on: { "process.exited": { target: ".losing", actions: "noteDied" } },
-  states: { aborting, restoring, unmirroring, takingBack, losing, tellingStuck },
+  on: { "process.exited": { target: ".reportingLoss", actions: "noteDied" } },
+  states: { aborting, restoring, cancellingMirrors, retractingPostcopy, reportingLoss, reportingStuck },
 });

@@ -4,23 +4,23 @@
 import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
 import {
-  type Course,
+  addReport,
   describeForecast,
   type Forecast,
   forecast,
-  observe,
+  type StreamHistory,
 } from "../../protocol/convergence/forecast.js";
 import { hasMoved, type Limits, type Progress } from "../../protocol/convergence/limits.js";
 import {
   type Action,
+  type AppliedRule,
   type ConvergencePolicy,
-  type Due,
   dueMeasures,
   hasTaken,
-  type Taken,
+  type PendingAction,
   take,
 } from "../../protocol/convergence/policy.js";
-import { type Deadlines, mostAttempts } from "../../protocol/deadlines.js";
+import { type Deadlines, maxAttempts } from "../../protocol/deadlines.js";
 import type { Answer, Cause } from "../../protocol/effect-result.js";
 import { type Failure, failure } from "../../protocol/failure.js";
 import type {
@@ -41,31 +41,31 @@ import type {
 import type { StreamAddress } from "../../protocol/peer-text.js";
 import type { Policy, WhenUnreachable } from "../../protocol/unreachable-policy.js";
 import {
-  type Aside,
   answers,
+  type CommonContext,
+  commonActions,
   deadlineCause,
-  type Habits,
-  habitualActions,
-  keeping,
+  ignoring,
+  type Notice,
   nextBackoffMs,
-  noted,
-  noteThat,
   present,
-  refusing,
+  recordFailure,
+  rejecting,
   type StateMeta,
   unbound,
   type Woken,
+  withFailures,
 } from "../shared/actions.js";
 import { retryingIn } from "../shared/retry.js";
 import { topState } from "../shared/state-name.js";
 
 export type SourceEvent =
-  | { type: "coordinator.performAsked"; prepared: Prepared }
-  | { type: "coordinator.confirmAsked" }
-  | { type: "coordinator.confirmCancelledAsked" }
-  | { type: "person.aborted" }
-  | { type: "person.tuned"; limits: Partial<Limits> }
-  | { type: "person.postcopyAsked" }
+  | { type: "coordinator.performRequested"; prepared: Prepared }
+  | { type: "coordinator.confirmRequested" }
+  | { type: "coordinator.confirmCancelledRequested" }
+  | { type: "operator.aborted" }
+  | { type: "operator.tuned"; limits: Partial<Limits> }
+  | { type: "operator.postcopyRequested" }
   /** An operator answers for it that the destination neither runs the guest nor will: this copy is the guest. */
   | { type: "operator.adopted" }
   /** An operator answers for it that this copy is not the guest any more: it is ended, and the destination not asked again. */
@@ -98,7 +98,7 @@ export interface SourceMemory {
   /** `announced`: the destination does not give up by itself any more. */
   postcopy: "unannounced" | "announced";
   /** The rules of the convergence policy that have been taken. */
-  measures: readonly Taken[];
+  measures: readonly AppliedRule[];
 }
 
 export interface SourceInput {
@@ -112,7 +112,7 @@ export interface SourceInput {
   woken?: (Woken & { readonly memory: SourceMemory }) | undefined;
 }
 
-export interface SourceContext extends Habits, SourceMemory {
+export interface SourceContext extends CommonContext, SourceMemory {
   identity: Identity;
   policy: Policy;
   convergence: ConvergencePolicy;
@@ -122,7 +122,7 @@ export interface SourceContext extends Habits, SourceMemory {
   /** Where a post-copy that has lost its connection is to be connected to. */
   reconnection: { readonly uri: StreamAddress } | null;
   /** What the reports so far say together. */
-  course: Course;
+  history: StreamHistory;
   /** What the last measure has set; 0 before there was one. */
   throttlePercent: number;
   /** The kind of the forecast that the story tells, and the pass in which it was told. */
@@ -155,7 +155,7 @@ export interface CancelInput {
   readonly earlier: string | null;
 }
 
-export interface InquireInput extends CancelInput {
+export interface ProbeInput extends CancelInput {
   readonly disks: readonly CopiedDisk[];
 }
 
@@ -165,7 +165,7 @@ export interface RestoreInput {
   readonly settings: Settings | null;
 }
 
-export interface YieldInput {
+export interface ConcedeInput {
   readonly identity: Identity;
   readonly fenced: Fenced | null;
 }
@@ -174,7 +174,7 @@ export interface YieldInput {
 export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
   guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
 
-export const toInquire = ({ guest, earlier }: SourceContext): InquireInput => ({
+export const toInquire = ({ guest, earlier }: SourceContext): ProbeInput => ({
   disks: present(guest, "Begin's answer").disks,
   earlier,
 });
@@ -183,19 +183,23 @@ export const toCancel = ({ earlier }: SourceContext): CancelInput => ({ earlier 
 export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
 
 /** The rule of the convergence policy that is due first. */
-export const firstDue = ({ convergence, course, measures, limits }: SourceContext): Due | undefined =>
-  dueMeasures(convergence, course, measures, limits)[0];
+export const firstDue = ({
+  convergence,
+  history,
+  measures,
+  limits,
+}: SourceContext): PendingAction | undefined => dueMeasures(convergence, history, measures, limits)[0];
 
 /** What is expected of the stream; null before anything has been sent. */
-export const forecastOf = ({ course, limits, guest, convergence, measures }: SourceContext): Forecast =>
-  forecast(course, limits, {
+export const forecastOf = ({ history, limits, guest, convergence, measures }: SourceContext): Forecast =>
+  forecast(history, limits, {
     guestRuns: guest?.guestWas !== "paused" && !hasTaken(convergence, measures, "suspend"),
   });
 
 /** Once in a pass, so that a figure that swings does not fill the story. */
 const hasNewForecast = (context: SourceContext): boolean => {
-  const { course, forecastTold } = context;
-  if ((course.passes.at(-1)?.pass ?? 0) <= (forecastTold?.pass ?? 0)) return false;
+  const { history, forecastTold } = context;
+  if ((history.passes.at(-1)?.pass ?? 0) <= (forecastTold?.pass ?? 0)) return false;
   const { kind } = forecastOf(context);
   return kind !== "unknown" && kind !== forecastTold?.kind;
 };
@@ -208,7 +212,7 @@ export const { createMachine, createStateConfig } = setup({
   types: {
     context: {} as SourceContext,
     events: {} as SourceEvent,
-    emitted: {} as Aside,
+    emitted: {} as Notice,
     input: {} as SourceInput,
     output: {} as SourceReport,
     meta: {} as StateMeta,
@@ -217,50 +221,50 @@ export const { createMachine, createStateConfig } = setup({
   actors: {
     watch: fromCallback<SourceEvent>(() => {}),
     describe: fromPromise<Answer<Described>>(unbound("describe")),
-    inquireSource: fromPromise<Answer<SourceFound>, InquireInput>(unbound("inquireSource")),
+    probeSource: fromPromise<Answer<SourceFound>, ProbeInput>(unbound("probeSource")),
     mirror: fromPromise<Answer<null>, MirrorInput>(unbound("mirror")),
-    endMirrors: fromPromise<Answer<null>>(unbound("endMirrors")),
-    unmirror: fromPromise<Answer<null>>(unbound("unmirror")),
+    completeMirrors: fromPromise<Answer<null>>(unbound("completeMirrors")),
+    cancelMirrors: fromPromise<Answer<null>>(unbound("cancelMirrors")),
     start: fromPromise<Answer<null>, StartInput>(unbound("start")),
-    tune: fromPromise<Answer<null>, Limits>(unbound("tune")),
-    announce: fromPromise<Answer<null>, Identity>(unbound("announce")),
-    takeBack: fromPromise<Answer<Settled>, Identity>(unbound("takeBack")),
+    setLimits: fromPromise<Answer<null>, Limits>(unbound("setLimits")),
+    announcePostcopy: fromPromise<Answer<null>, Identity>(unbound("announcePostcopy")),
+    retractPostcopy: fromPromise<Answer<Settled>, Identity>(unbound("retractPostcopy")),
     startPostcopy: fromPromise<Answer<null>>(unbound("startPostcopy")),
     handOver: fromPromise<Answer<Settled>, Identity>(unbound("handOver")),
-    breakStream: fromPromise<Answer<null>>(unbound("breakStream")),
+    pausePostcopy: fromPromise<Answer<null>>(unbound("pausePostcopy")),
     reconnect: fromPromise<Answer<Reconnection>, Identity>(unbound("reconnect")),
-    resumeStream: fromPromise<Answer<Resumption>, { uri: StreamAddress }>(unbound("resumeStream")),
-    relax: fromPromise<Answer<null>, Limits>(unbound("relax")),
+    resumePostcopy: fromPromise<Answer<Resumption>, { uri: StreamAddress }>(unbound("resumePostcopy")),
+    relaxLimits: fromPromise<Answer<null>, Limits>(unbound("relaxLimits")),
     throttle: fromPromise<Answer<null>, number>(unbound("throttle")),
     suspend: fromPromise<Answer<null>>(unbound("suspend")),
     continue: fromPromise<Answer<null>>(unbound("continue")),
     cancel: fromPromise<Answer<Ended>, CancelInput>(unbound("cancel")),
-    rescue: fromPromise<Answer<Ended>, CancelInput>(unbound("rescue")),
+    forceCancel: fromPromise<Answer<Ended>, CancelInput>(unbound("forceCancel")),
     restore: fromPromise<Answer<null>, RestoreInput>(unbound("restore")),
     settle: fromPromise<Answer<Settled>, Identity>(unbound("settle")),
     fence: fromPromise<Answer<null>, Fenced>(unbound("fence")),
-    yield: fromPromise<Answer<Settled>, YieldInput>(unbound("yield")),
+    concede: fromPromise<Answer<Settled>, ConcedeInput>(unbound("concede")),
     killSource: fromPromise<Answer<null>, Fenced | null>(unbound("killSource")),
   },
   actions: {
-    ...habitualActions<SourceContext, SourceEvent>(),
+    ...commonActions<SourceContext, SourceEvent>(),
     noteDied: assign(({ context, event }) =>
       event.type === "process.exited"
-        ? noted(context, failure("died", context.guest ? "perform" : "begin", "source", event.cause))
+        ? withFailures(context, failure("died", context.guest ? "perform" : "begin", "source", event.cause))
         : context,
     ),
     noteFailed: assign(({ context, event }) =>
       event.type === "monitor.failed"
-        ? noted(context, failure("qemu", "perform", "source", event.cause))
+        ? withFailures(context, failure("qemu", "perform", "source", event.cause))
         : context,
     ),
     noteMirrorFailed: assign(({ context, event }) =>
       event.type === "monitor.mirrorFailed"
-        ? noted(context, failure("disk", "perform", "source", event.cause))
+        ? withFailures(context, failure("disk", "perform", "source", event.cause))
         : context,
     ),
     takeLimits: assign(({ context, event }) =>
-      event.type === "person.tuned"
+      event.type === "operator.tuned"
         ? produce(context, (draft) => {
             Object.assign(draft.limits, event.limits);
           })
@@ -270,7 +274,7 @@ export const { createMachine, createStateConfig } = setup({
       event.type === "monitor.progressed"
         ? produce(context, (draft) => {
             draft.progress = event.progress;
-            draft.course = castDraft(observe(context.course, event.progress));
+            draft.history = castDraft(addReport(context.history, event.progress));
           })
         : context,
     ),
@@ -281,7 +285,7 @@ export const { createMachine, createStateConfig } = setup({
       }),
     ),
     takePrepared: assign(({ context, event }) =>
-      event.type === "coordinator.performAsked"
+      event.type === "coordinator.performRequested"
         ? produce(context, (draft) => {
             draft.prepared = castDraft(event.prepared);
           })
@@ -299,7 +303,7 @@ export const { createMachine, createStateConfig } = setup({
     ),
     sayPostcopyRefused: emit((_, { why }: { why: string }) => ({
       type: "refused",
-      event: "person.postcopyAsked",
+      event: "operator.postcopyRequested",
       why,
     })),
     takeMeasure: assign(({ context }) => {
@@ -308,9 +312,9 @@ export const { createMachine, createStateConfig } = setup({
       const { action } = due;
       return {
         ...context,
-        measures: take(context.measures, due, context.course),
+        measures: take(context.measures, due, context.history),
         throttlePercent: action.kind === "throttle" ? action.percent : context.throttlePercent,
-        limits: action.kind === "relax" ? { ...context.limits, ...action.limits } : context.limits,
+        limits: action.kind === "relaxLimits" ? { ...context.limits, ...action.limits } : context.limits,
       };
     }),
     sayMeasure: emit(({ context }) => {
@@ -321,7 +325,7 @@ export const { createMachine, createStateConfig } = setup({
     sayForecast: emit(({ context }) => ({ type: "forecast", says: describeForecast(forecastOf(context)) })),
     keepForecast: assign(({ context }) => ({
       ...context,
-      forecastTold: { kind: forecastOf(context).kind, pass: context.course.passes.at(-1)?.pass ?? 0 },
+      forecastTold: { kind: forecastOf(context).kind, pass: context.history.passes.at(-1)?.pass ?? 0 },
     })),
     sayTuned: emit(({ context: { limits } }) => ({
       type: "tuned",
@@ -337,13 +341,13 @@ export const { createMachine, createStateConfig } = setup({
     forecastChanged: ({ context }) => hasNewForecast(context),
     moved: ({ context, event }) =>
       event.type === "monitor.progressed" && hasMoved(context.progress, event.progress),
-    outOfAttempts: ({ context }) => context.attempts >= mostAttempts,
+    outOfAttempts: ({ context }) => context.attempts >= maxAttempts,
     policyIs: ({ context }, wanted: WhenUnreachable) => context.policy.whenUnreachable === wanted,
     wokeIn: ({ context }, states: readonly string[]) =>
       context.woken !== null && states.includes(topState(context.woken.state)),
   },
   delays: {
-    performAsked: ({ context }) => context.deadlines.performAskedMs,
+    performRequested: ({ context }) => context.deadlines.performRequestedMs,
     stall: ({ context }) => context.limits.stallMs,
     switchover: ({ context }) => switchoverMs(context),
     cancel: ({ context }) => context.deadlines.cancelMs,
@@ -358,25 +362,25 @@ export const retrying = retryingIn<SourceContext>();
 
 export const late = (waitedFor: string, ms: number): Failure =>
   failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
-export const diskFailed = noteThat(
+export const diskFailed = recordFailure(
   failure("disk", "perform", "source", {
     message: "a disk of the guest has an I/O error, and the migration is to be aborted on one",
   }),
 );
-export const refusedInPostcopy = noteThat(
+export const refusedInPostcopy = recordFailure(
   failure("refused", "perform", "destination", {
     message: "the destination refused the guest in post-copy",
   }),
 );
-export const aborted = noteThat(
+export const aborted = recordFailure(
   failure("aborted", "perform", "source", { message: "a person aborted the migration" }),
 );
-export const givenUp = noteThat(
+export const givenUp = recordFailure(
   failure("refused", "perform", "source", { message: "the coordinator gave the migration up" }),
 );
 
 const saidByOperator = (message: string) =>
-  noteThat(failure("unanswered", "settle", "destination", { message }));
+  recordFailure(failure("unanswered", "settle", "destination", { message }));
 export const adopted = saidByOperator(
   "the destination did not say who runs the guest; an operator said that this copy is the guest",
 );
@@ -394,8 +398,10 @@ export const undecided = createStateConfig({
 });
 
 /** From the point of no return on. */
-export const pastReturn = refusing("the guest is handed over; only the destination's refusal brings it back");
-export const knownAlready = keeping("known already");
-export const ending = keeping("the guest is on its way back already");
-export const indifferent = keeping("the state does not depend on it");
-export const asksAlready = keeping("the destination is being asked already");
+export const pastReturn = rejecting(
+  "the guest is handed over; only the destination's refusal brings it back",
+);
+export const knownAlready = ignoring("known already");
+export const ending = ignoring("the guest is on its way back already");
+export const indifferent = ignoring("the state does not depend on it");
+export const asksAlready = ignoring("the destination is being asked already");

@@ -3,7 +3,7 @@
 
 import { mayThrottle } from "../../protocol/convergence/policy.js";
 import { failure } from "../../protocol/failure.js";
-import { answers, isDone, noteEffect, noteThat, present } from "../shared/actions.js";
+import { answers, isDone, present, recordEffectFailure, recordFailure } from "../shared/actions.js";
 import { convergence } from "./convergence.js";
 import { limits, postcopy, watchdog } from "./regions.js";
 import {
@@ -19,15 +19,15 @@ import {
   toInquire,
 } from "./setup.js";
 
-const cancelledElsewhere = noteThat(
+const cancelledElsewhere = recordFailure(
   failure("aborted", "perform", "source", { message: "QEMU's migration was cancelled, but not by us" }),
 );
-const resumedItself = noteThat(
+const resumedItself = recordFailure(
   failure("qemu", "perform", "source", {
     message: "the guest was resumed at the source while it was being handed over",
   }),
 );
-const failedMeanwhile = noteThat(
+const failedMeanwhile = recordFailure(
   failure("qemu", "perform", "source", { message: "QEMU's migration ended while the engine was down" }),
 );
 
@@ -49,13 +49,13 @@ const starting = createStateConfig({
     onDone: [
       {
         guard: ({ context, event }) => isDone({ event }) && context.limits !== context.limitsTold,
-        target: "precopying.limits.telling",
+        target: "precopying.limits.applying",
       },
       { guard: isDone, target: "precopying" },
-      { target: cancelling, actions: noteEffect("start") },
+      { target: cancelling, actions: recordEffectFailure("start") },
     ],
   },
-  on: { "person.tuned": { actions: "takeLimits" } },
+  on: { "operator.tuned": { actions: "takeLimits" } },
 });
 
 const precopying = createStateConfig({
@@ -64,19 +64,19 @@ const precopying = createStateConfig({
   states: { convergence, limits, watchdog: watchdog(cancelling), postcopy },
 });
 
-const recovering = createStateConfig({
+const probing = createStateConfig({
   description: "the engine was restarted in the middle of the move: QEMU is asked how far it is",
   meta: { guest: "unsure" },
   invoke: {
-    src: "inquireSource",
-    id: "inquireSource",
+    src: "probeSource",
+    id: "probeSource",
     input: ({ context }) => toInquire(context),
     onDone: [
-      { guard: answers("sending"), target: "precopying.limits.telling" },
+      { guard: answers("sending"), target: "precopying.limits.applying" },
       { guard: answers("stopped"), target: "#source.transferring.stopped" },
       {
         guard: ({ context, event }) => answers("preSwitchover")({ event }) && copiesDisks(context),
-        target: "#source.transferring.stopped.endingMirrors",
+        target: "#source.transferring.stopped.completingMirrors",
       },
       { guard: answers("preSwitchover"), target: "#source.transferring.stopped.switchingOver" },
       { guard: answers("postcopy"), target: "#source.postcopy" },
@@ -85,12 +85,12 @@ const recovering = createStateConfig({
       { guard: answers("none"), target: "starting" },
       { guard: answers("cancelling"), target: cancelling, actions: failedMeanwhile },
       { guard: isDone, target: "#source.rollback.restoring", actions: failedMeanwhile },
-      { target: cancelling, actions: noteEffect("inquireSource") },
+      { target: cancelling, actions: recordEffectFailure("probeSource") },
     ],
   },
   on: {
     // How it ended was not observed: its guest may have gone on after the destination had it whole (G4).
-    "process.exited": { target: "#source.rollback.losing", actions: "noteDied" },
+    "process.exited": { target: "#source.rollback.reportingLoss", actions: "noteDied" },
   },
 });
 
@@ -108,7 +108,7 @@ const sending = createStateConfig({
       actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
     },
   },
-  states: { starting, precopying, recovering },
+  states: { starting, precopying, probing },
 });
 
 const tooLong = {
@@ -124,14 +124,14 @@ const pausing = createStateConfig({
   after: { switchover: tooLong },
 });
 
-const endingMirrors = createStateConfig({
+const completingMirrors = createStateConfig({
   description: "the guest is stopped: its disk mirrors reach sync and are completed",
   invoke: {
-    src: "endMirrors",
-    id: "endMirrors",
+    src: "completeMirrors",
+    id: "completeMirrors",
     onDone: [
       { guard: isDone, target: "switchingOver" },
-      { target: cancelling, actions: noteEffect("endMirrors") },
+      { target: cancelling, actions: recordEffectFailure("completeMirrors") },
     ],
   },
   on: { "monitor.preSwitchover": knownAlready },
@@ -143,7 +143,7 @@ const switchingOver = createStateConfig({
   invoke: {
     src: "continue",
     id: "continue",
-    onDone: [{ guard: isDone }, { target: cancelling, actions: noteEffect("continue") }],
+    onDone: [{ guard: isDone }, { target: cancelling, actions: recordEffectFailure("continue") }],
   },
   on: { "monitor.preSwitchover": knownAlready },
   after: { switchover: tooLong },
@@ -157,17 +157,17 @@ const stopped = createStateConfig({
     // QEMU lets the guest go on by itself when it gives up; from then on this copy is ahead of the destination's.
     "monitor.resumed": { target: cancelling, actions: resumedItself },
   },
-  states: { pausing, endingMirrors, switchingOver },
+  states: { pausing, completingMirrors, switchingOver },
 });
 
 export const transferring = createStateConfig({
   description: "Perform: QEMU sends the guest, first while it runs, then while it is stopped",
-  meta: { group: true, phase: "perform3", rehydratesAs: "recovering" },
+  meta: { group: true, phase: "perform3", rehydratesAs: "probing" },
   initial: "sending",
   on: {
     // At the gate, with the guest stopped: the copies of its disks are ended first, so that they are whole there (G4).
     "monitor.preSwitchover": [
-      { guard: "copiesDisks", target: ".stopped.endingMirrors" },
+      { guard: "copiesDisks", target: ".stopped.completingMirrors" },
       { target: ".stopped.switchingOver" },
     ],
     "monitor.completed": "handover",
@@ -176,9 +176,9 @@ export const transferring = createStateConfig({
     "monitor.mirrorFailed": { target: cancelling, actions: "noteMirrorFailed" },
     "monitor.failed": { target: "#source.rollback.restoring", actions: "noteFailed" },
     "monitor.cancelled": { target: "#source.rollback.restoring", actions: cancelledElsewhere },
-    "person.aborted": { target: cancelling, actions: aborted },
-    "coordinator.confirmCancelledAsked": { target: cancelling, actions: givenUp },
-    "process.exited": { target: "#source.handover.yielding", actions: "noteDied" },
+    "operator.aborted": { target: cancelling, actions: aborted },
+    "coordinator.confirmCancelledRequested": { target: cancelling, actions: givenUp },
+    "process.exited": { target: "#source.handover.conceding", actions: "noteDied" },
   },
   states: { sending, stopped },
 });

@@ -14,18 +14,23 @@ interface Pass {
 }
 
 /** What is kept of all reports so far: enough for a forecast and for a policy, and no more with the hundredth pass. */
-export interface Course {
+export interface StreamHistory {
   /** The last reports, oldest first: QEMU's own bandwidth is of its last 100 ms. */
   readonly reports: readonly Progress[];
   /** The last passes, oldest first. */
   readonly passes: readonly Pass[];
   /** What the last pass that converged began with: small gains add up against it. */
-  readonly leastBytes: number;
+  readonly minBytes: number;
   /** How many passes in a row have not begun with clearly less than the last that did. */
   readonly notConvergingPasses: number;
 }
 
-export const noCourse: Course = { reports: [], passes: [], leastBytes: Infinity, notConvergingPasses: 0 };
+export const emptyHistory: StreamHistory = {
+  reports: [],
+  passes: [],
+  minBytes: Infinity,
+  notConvergingPasses: 0,
+};
 
 const keptReports = 10;
 const keptPasses = 4;
@@ -35,41 +40,47 @@ const clearlyLess = 0.95;
 const stuckPasses = 2;
 const nearBandwidth = 0.8;
 
-export function observe(course: Course, now: Progress): Course {
-  const reports = [...course.reports, now].slice(-keptReports);
-  const last = course.passes.at(-1);
+export function addReport(history: StreamHistory, now: Progress): StreamHistory {
+  const reports = [...history.reports, now].slice(-keptReports);
+  const last = history.passes.at(-1);
   const { dirtyBytesPerSecond } = now;
   if (last !== undefined && now.pass <= last.pass)
-    return { ...course, reports, passes: [...course.passes.slice(0, -1), { ...last, dirtyBytesPerSecond }] };
+    return {
+      ...history,
+      reports,
+      passes: [...history.passes.slice(0, -1), { ...last, dirtyBytesPerSecond }],
+    };
   const begun: Pass = {
     pass: now.pass,
     startedMs: now.elapsedMs,
     bytes: now.remainingBytes,
     dirtyBytesPerSecond,
   };
-  const converges = now.remainingBytes <= course.leastBytes * clearlyLess;
+  const converges = now.remainingBytes <= history.minBytes * clearlyLess;
   return {
     reports,
-    passes: [...course.passes, begun].slice(-keptPasses),
-    leastBytes: converges ? now.remainingBytes : course.leastBytes,
-    notConvergingPasses: converges ? 0 : course.notConvergingPasses + now.pass - (last?.pass ?? now.pass - 1),
+    passes: [...history.passes, begun].slice(-keptPasses),
+    minBytes: converges ? now.remainingBytes : history.minBytes,
+    notConvergingPasses: converges
+      ? 0
+      : history.notConvergingPasses + now.pass - (last?.pass ?? now.pass - 1),
   };
 }
 
 /** The last report; null before there is one. */
-export const latest = (course: Course): Progress | null => course.reports.at(-1) ?? null;
+export const latest = (history: StreamHistory): Progress | null => history.reports.at(-1) ?? null;
 
 export type Forecast =
   | { readonly kind: "unknown"; readonly why: string }
   | {
       readonly kind: "converges";
       /** Until the guest runs at the destination, in ms. */
-      readonly restMs: number;
+      readonly remainingMs: number;
       /**
        * How long the rest of the memory may keep the guest stopped, in ms; devices and the switchover come on top. QEMU
        * lifts a bandwidth limit for it: then it is only as long as the link makes it.
        */
-      readonly pauseMs: number;
+      readonly downtimeMs: number;
     }
   | {
       readonly kind: "diverges";
@@ -80,7 +91,7 @@ export type Forecast =
     };
 
 /** What is known before the first byte. Sizes in bytes, rates in bytes per second. */
-export interface Beforehand {
+export interface PreMigrationEstimate {
   readonly memoryBytes: number;
   /** As measured (QEMU's `query-dirty-rate`): different pages in a second, each counted once. */
   readonly dirtyBytesPerSecond: number;
@@ -93,10 +104,10 @@ export interface Beforehand {
  * Before the migration, for a guest that writes evenly: it may dirty more in a short pass than a part of what it dirties
  * in a second, and nobody has measured how much. Every page is taken for one that it writes to.
  */
-export function forecastBefore(it: Beforehand): Forecast {
-  if (it.bandwidthBytesPerSecond === null || it.bandwidthBytesPerSecond <= 0)
+export function forecastBefore(beforehand: PreMigrationEstimate): Forecast {
+  if (beforehand.bandwidthBytesPerSecond === null || beforehand.bandwidthBytesPerSecond <= 0)
     return { kind: "unknown", why: "the bandwidth is not known before the migration" };
-  const { memoryBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond, maxDowntimeMs } = it;
+  const { memoryBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond, maxDowntimeMs } = beforehand;
   return play({
     bytes: memoryBytes,
     passedMs: 0,
@@ -112,27 +123,27 @@ export function forecastBefore(it: Beforehand): Forecast {
  * measured before serves until QEMU has its own, at the end of the first pass.
  */
 export function forecast(
-  course: Course,
+  history: StreamHistory,
   { maxDowntimeMs }: { readonly maxDowntimeMs: number },
   { guestRuns = true, measuredDirtyBytesPerSecond = null }: Known = {},
 ): Forecast {
-  const now = latest(course);
+  const now = latest(history);
   if (now === null) return { kind: "unknown", why: "nothing has been sent yet" };
-  const bandwidthBytesPerSecond = bandwidthOf(course);
+  const bandwidthBytesPerSecond = bandwidthOf(history);
   if (bandwidthBytesPerSecond === null) return { kind: "unknown", why: "the bandwidth is not known yet" };
-  const later = course.passes.filter((it) => it.pass > 1);
-  const hotBytes = later.length === 0 ? now.totalBytes : Math.max(...later.map((it) => it.bytes));
+  const later = history.passes.filter((pass) => pass.pass > 1);
+  const hotBytes = later.length === 0 ? now.totalBytes : Math.max(...later.map((journal) => journal.bytes));
   if (!guestRuns) {
     // What it has dirtied in this pass before it was paused comes again, and its pause has begun.
-    const restMs = Math.round(((now.remainingBytes + hotBytes) / bandwidthBytesPerSecond) * 1000);
-    return { kind: "converges", restMs, pauseMs: restMs };
+    const remainingMs = Math.round(((now.remainingBytes + hotBytes) / bandwidthBytesPerSecond) * 1000);
+    return { kind: "converges", remainingMs, downtimeMs: remainingMs };
   }
   const dirty = dirtyRateOf(later) ?? measuredDirtyBytesPerSecond;
   if (dirty === null)
     return { kind: "unknown", why: "the dirty rate is not known before the first pass ends" };
   const stream: Stream = {
     bytes: now.remainingBytes,
-    passedMs: now.elapsedMs - (course.passes.at(-1)?.startedMs ?? now.elapsedMs),
+    passedMs: now.elapsedMs - (history.passes.at(-1)?.startedMs ?? now.elapsedMs),
     hotBytes,
     dirtyBytesPerSecond: dirty,
     bandwidthBytesPerSecond,
@@ -140,7 +151,8 @@ export function forecast(
   };
   // A guest that dirties all that is sent has a rate next to the bandwidth, now above and now below it: then the passes
   // themselves say more than the rates.
-  const stuck = course.notConvergingPasses >= stuckPasses && dirty >= bandwidthBytesPerSecond * nearBandwidth;
+  const stuck =
+    history.notConvergingPasses >= stuckPasses && dirty >= bandwidthBytesPerSecond * nearBandwidth;
   return stuck && stream.hotBytes > fittingBytes(stream) ? diverges(stream.hotBytes, stream) : play(stream);
 }
 
@@ -150,7 +162,7 @@ interface Known {
 }
 
 /** Over all kept reports: steadier than QEMU's own, which is kept for the first few. */
-function bandwidthOf({ reports }: Course): number | null {
+function bandwidthOf({ reports }: StreamHistory): number | null {
   const [first, last] = [reports[0], reports.at(-1)];
   if (first === undefined || last === undefined) return null;
   const ms = last.elapsedMs - first.elapsedMs;
@@ -161,7 +173,9 @@ function bandwidthOf({ reports }: Course): number | null {
 
 /** The middle one of QEMU's figures in the last passes; null while QEMU has none. */
 function dirtyRateOf(passes: readonly Pass[]): number | null {
-  const known = passes.map((it) => it.dirtyBytesPerSecond).filter((it) => it > 0);
+  const known = passes
+    .map((pass) => pass.dirtyBytesPerSecond)
+    .filter((dirtyBytesPerSecond) => dirtyBytesPerSecond > 0);
   return known.toSorted((a, b) => a - b)[known.length >> 1] ?? null;
 }
 
@@ -177,38 +191,38 @@ interface Stream {
   readonly maxDowntimeMs: number;
 }
 
-const mostPasses = 200;
+const maxPasses = 200;
 
 /** What QEMU sends while the guest is stopped. */
-const fittingBytes = (it: Pick<Stream, "bandwidthBytesPerSecond" | "maxDowntimeMs">): number =>
-  (it.bandwidthBytesPerSecond * it.maxDowntimeMs) / 1000;
+const fittingBytes = (item: Pick<Stream, "bandwidthBytesPerSecond" | "maxDowntimeMs">): number =>
+  (item.bandwidthBytesPerSecond * item.maxDowntimeMs) / 1000;
 
 /** Pass after pass: each has to send what was dirtied during the one before. */
-function play(it: Stream): Forecast {
-  const { hotBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond } = it;
-  const fits = fittingBytes(it);
+function play(stream: Stream): Forecast {
+  const { hotBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond } = stream;
+  const fits = fittingBytes(stream);
   const sendMs = (bytes: number) => (bytes / bandwidthBytesPerSecond) * 1000;
-  let passMs = it.passedMs + sendMs(it.bytes);
-  let restMs = sendMs(it.bytes);
+  let passMs = stream.passedMs + sendMs(stream.bytes);
+  let remainingMs = sendMs(stream.bytes);
   let before = Infinity;
-  for (let pass = 0; pass < mostPasses; pass += 1) {
+  for (let pass = 0; pass < maxPasses; pass += 1) {
     const bytes = Math.min((dirtyBytesPerSecond * passMs) / 1000, hotBytes);
     if (bytes <= fits)
       return {
         kind: "converges",
-        restMs: Math.round(restMs + sendMs(bytes)),
-        pauseMs: Math.round(sendMs(bytes)),
+        remainingMs: Math.round(remainingMs + sendMs(bytes)),
+        downtimeMs: Math.round(sendMs(bytes)),
       };
-    if (bytes > before * clearlyLess) return diverges(bytes, it);
+    if (bytes > before * clearlyLess) return diverges(bytes, stream);
     before = bytes;
     passMs = sendMs(bytes);
-    restMs += passMs;
+    remainingMs += passMs;
   }
-  return diverges(before, it);
+  return diverges(before, stream);
 }
 
-function diverges(bytes: number, it: Stream): Forecast {
-  const { dirtyBytesPerSecond, bandwidthBytesPerSecond, hotBytes, maxDowntimeMs } = it;
+function diverges(bytes: number, stream: Stream): Forecast {
+  const { dirtyBytesPerSecond, bandwidthBytesPerSecond, hotBytes, maxDowntimeMs } = stream;
   return {
     kind: "diverges",
     pauseNeededMs: Math.ceil((bytes / bandwidthBytesPerSecond) * 1000),
@@ -231,10 +245,10 @@ const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 
 /** One sentence without a full stop. */
-export function describeForecast(it: Forecast): string {
-  if (it.kind === "unknown") return `not known yet: ${it.why}`;
-  if (it.kind === "converges")
-    return `arrives in ${seconds(it.restMs)}, with a pause of up to ${it.pauseMs} ms`;
-  const bandwidth = `about ${mebibytes(it.bandwidthNeededBytesPerSecond)} MiB/s`;
-  return `does not converge: it needs a pause of ${it.pauseNeededMs} ms or ${bandwidth}`;
+export function describeForecast(foreseen: Forecast): string {
+  if (foreseen.kind === "unknown") return `not known yet: ${foreseen.why}`;
+  if (foreseen.kind === "converges")
+    return `arrives in ${seconds(foreseen.remainingMs)}, with a pause of up to ${foreseen.downtimeMs} ms`;
+  const bandwidth = `about ${mebibytes(foreseen.bandwidthNeededBytesPerSecond)} MiB/s`;
+  return `does not converge: it needs a pause of ${foreseen.pauseNeededMs} ms or ${bandwidth}`;
 }

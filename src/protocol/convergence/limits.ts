@@ -76,7 +76,7 @@ export const hasMoved = (last: Progress | null, now: Progress): boolean =>
  * How long the rest takes in milliseconds when nothing changes, or null when it would never end: the guest
  * dirties memory as fast as it is sent.
  */
-export function expectedRestMs(progress: Progress): number | null {
+export function expectedRemainingMs(progress: Progress): number | null {
   const netBytesPerSecond = progress.bandwidthBytesPerSecond - progress.dirtyBytesPerSecond;
   if (progress.remainingBytes === 0) return 0;
   if (netBytesPerSecond <= 0) return null;

@@ -26,7 +26,7 @@ export function checkConvergencePolicy(policy: ConvergencePolicy): void {
     const asked = Object.keys(when);
     if (asked.length === 0) throw wrong(`it has no condition; there are ${conditions.join(", ")}`);
     for (const name of asked) {
-      const known = conditions.find((it) => it === name);
+      const known = conditions.find((condition) => condition === name);
       if (known === undefined)
         throw wrong(`there is no condition "${name}"; there are ${conditions.join(", ")}`);
       check(known, when[known], ranges[known]);
@@ -37,7 +37,7 @@ export function checkConvergencePolicy(policy: ConvergencePolicy): void {
       continue;
     }
     const [name, ...more] = Object.keys(measure);
-    const known = numbered.find((it) => it === name);
+    const known = numbered.find((key) => key === name);
     if (known === undefined || more.length > 0)
       throw wrong(`its measure must be one of ${words.join(", ")}, or name one of ${numbered.join(", ")}`);
     const value = amountOf(measure);

@@ -5,7 +5,7 @@ import { type AnyMachineSnapshot, type AnyStateMachine, initialTransition, trans
 import type { DomainEvent, DomainInput } from "../../machines/domain/context.js";
 import { stateName } from "../../machines/shared/walk.js";
 
-export interface DomainStanding {
+export interface DomainMachineState {
   readonly state: string;
   readonly snapshot: AnyMachineSnapshot;
   readonly away: boolean;
@@ -17,7 +17,7 @@ export interface DomainStanding {
 }
 
 export interface DomainStep {
-  readonly to: DomainStanding;
+  readonly to: DomainMachineState;
   /** The machine rejected the event with a reason. */
   readonly refused: boolean;
 }
@@ -41,23 +41,23 @@ const isRefusal = ({ type, params }: Action): boolean => {
 
 export class DomainSpecies {
   readonly #logic: AnyStateMachine;
-  readonly #known = new Map<string, DomainStanding>();
+  readonly #known = new Map<string, DomainMachineState>();
 
   constructor(logic: AnyStateMachine) {
     this.#logic = logic;
   }
 
-  begin(input: Omit<DomainInput, "uuid">): DomainStanding {
+  begin(input: Omit<DomainInput, "uuid">): DomainMachineState {
     const [snapshot, actions] = initialTransition(this.#logic, { ...input, uuid: "guest" });
     return this.#standing(snapshot, effectsAfter(new Set(), actions));
   }
 
-  send(from: DomainStanding, event: DomainEvent): DomainStep {
+  send(from: DomainMachineState, event: DomainEvent): DomainStep {
     return this.#step(from, JSON.stringify(event), event);
   }
 
   /** Ends an effect that is under way. */
-  complete(from: DomainStanding, effect: string, done: boolean): DomainStanding {
+  complete(from: DomainMachineState, effect: string, done: boolean): DomainMachineState {
     const output = done
       ? { kind: "done", value: null }
       : { kind: "failed", cause: { code: "failed", message: "the disk is full" } };
@@ -65,7 +65,7 @@ export class DomainSpecies {
     return this.#step(from, `${effect} ${done}`, event, effect).to;
   }
 
-  #step(from: DomainStanding, key: string, event: { type: string }, ended?: string): DomainStep {
+  #step(from: DomainMachineState, key: string, event: { type: string }, ended?: string): DomainStep {
     const known = from.steps.get(key);
     if (known !== undefined) return known;
     const [snapshot, actions] = transition(this.#logic, from.snapshot, event);
@@ -78,7 +78,7 @@ export class DomainSpecies {
   }
 
   /** Reasons and the domain XML are left out: no decision of the machine depends on them. */
-  #standing(snapshot: AnyMachineSnapshot, effects: ReadonlySet<string>): DomainStanding {
+  #standing(snapshot: AnyMachineSnapshot, effects: ReadonlySet<string>): DomainMachineState {
     const { away, migrationId, mayBeElsewhere } = snapshot.context;
     const state = stateName(snapshot);
     const key = JSON.stringify([state, away, migrationId, mayBeElsewhere, [...effects].sort()]);

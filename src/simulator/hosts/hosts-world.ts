@@ -57,7 +57,12 @@ export interface HostSearch {
 
 export const wholeRules: HostRules = {
   machine: domainMachine,
-  ...{ answerOfHost, atRestart, conclude, confirmCounts, isGoneOnWith, mayFinish },
+  answerOfHost,
+  atRestart,
+  conclude,
+  confirmCounts,
+  isGoneOnWith,
+  mayFinish,
   keeps: new Set(orders),
 };
 

@@ -2,7 +2,7 @@
 // nothing any more, so that of its other parts only what a late message or a restart still reads counts.
 
 import { type Component, given, type Merge, merge } from "../components.js";
-import type { DomainStanding } from "./domain-model.js";
+import type { DomainMachineState } from "./domain-model.js";
 import {
   destination,
   type HostParts,
@@ -51,7 +51,7 @@ export function hostMerges({ hosts, migrations }: Parts, routes: readonly Migrat
 
 /** Neither the host's domain machine nor the guest's record names the migration. */
 const isForgottenBy = ({ machine, presence }: HostParts, way: "in" | "out", id: number) => [
-  whether(machine, (now: DomainStanding | null) => now?.migrationId !== String(id)),
+  whether(machine, (now: DomainMachineState | null) => now?.migrationId !== String(id)),
   whether(presence, ({ is, of }: Presence) => is !== way || of !== id),
 ];
 

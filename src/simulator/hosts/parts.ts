@@ -2,7 +2,7 @@
 // each migration is at its source, at its destination and with its client.
 
 import { type AnyComponent, Component, type Read } from "../components.js";
-import type { DomainStanding } from "./domain-model.js";
+import type { DomainMachineState } from "./domain-model.js";
 
 /** Equal values become the same object, as components need it. */
 function interning<T extends object>(): (value: T) => T {
@@ -103,7 +103,7 @@ export type Waiting = "nothing" | "qemu" | "story";
 
 export interface HostParts {
   /** Null while the daemon is down. */
-  readonly machine: Component<DomainStanding | null>;
+  readonly machine: Component<DomainMachineState | null>;
   readonly qemu: Component<Qemu>;
   readonly presence: Component<Presence>;
   /** The host that this one must ask before it starts the guest; -1 when nobody knows which; null when it need not ask. */
@@ -161,7 +161,7 @@ export const allOf = ({ hosts, migrations, ended, damaged }: Parts): AnyComponen
 ];
 
 /** The machine of a host whose daemon is up. @throws Error when it is down. */
-export function machineOf(read: Read, { machine }: HostParts): DomainStanding {
+export function machineOf(read: Read, { machine }: HostParts): DomainMachineState {
   const standing = read(machine);
   if (standing === null) throw new Error("the daemon is down");
   return standing;

@@ -4,7 +4,7 @@ import type { DomainEvent } from "../../machines/domain/context.js";
 import { topState } from "../../machines/shared/state-name.js";
 import type { Change, Read, Rule, WorldMove } from "../components.js";
 import { start } from "./concessions.js";
-import type { DomainStanding } from "./domain-model.js";
+import type { DomainMachineState } from "./domain-model.js";
 import { destinationAs, type HostParts, isUp, machineOf, type Parts, qemu, sourceIsOpen } from "./parts.js";
 import { hostAt, hostName, others, requested, type Surroundings } from "./surroundings.js";
 
@@ -18,7 +18,7 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
   const comes = migrations.flatMap(({ to }, m) => (to === host ? [m] : []));
   const comings = comes.flatMap((m) => parts.migrations[m]?.destination ?? []);
   const sent = (
-    machine: DomainStanding,
+    machine: DomainMachineState,
     event: DomainEvent,
     more: readonly Change[] = [],
   ): readonly WorldMove[] => {

@@ -3,7 +3,7 @@
 
 import type { Found } from "../../machines/domain/context.js";
 import type { Change, Read, Rule } from "../components.js";
-import type { DomainStanding } from "./domain-model.js";
+import type { DomainMachineState } from "./domain-model.js";
 import {
   decisionIn,
   destinationAs,
@@ -75,7 +75,7 @@ function woken(
   const { is, of, forgotten: isForgotten, begun: isBegun } = read(here.presence);
   const seesMute = now.mute && rules.keeps.has("a mute QEMU counts as alive");
   const changes: Change[] = [];
-  let machine: DomainStanding = species.begin({ restarted: true, away: away !== null });
+  let machine: DomainMachineState = species.begin({ restarted: true, away: away !== null });
   const rests = () => [...changes, here.machine.becomes(machine)];
   const quarantine = (waiting: "qemu" | "story" | "nothing") => {
     machine = species.send(machine, { type: "host.examined", found: unresolved }).to;

@@ -7,7 +7,7 @@ import type { conclude, mayFinish } from "../../protocol/evidence.js";
 import type { answerOfHost, atRestart, confirmCounts, isGoneOnWith } from "../../protocol/host-evidence.js";
 import type { Change, Read, WorldMove } from "../components.js";
 import { type MoveKind, moveKinds } from "../search-world.js";
-import type { DomainSpecies, DomainStanding } from "./domain-model.js";
+import type { DomainMachineState, DomainSpecies } from "./domain-model.js";
 import { type HostParts, isUp, type MigrationParts, machineOf, type Parts } from "./parts.js";
 
 export interface Migration {
@@ -91,7 +91,7 @@ export function givenTo(
   host: HostParts,
   state: "departing" | "arriving",
   id: number,
-): DomainStanding | null {
+): DomainMachineState | null {
   if (!isUp(read, host)) return null;
   const machine = machineOf(read, host);
   return topState(machine.state) === state && machine.migrationId === String(id) ? machine : null;

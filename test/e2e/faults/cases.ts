@@ -22,7 +22,7 @@ const ways: readonly Way[] = [
   "happens, its answer is lost",
   "happens twice",
   "comes late",
-  ...who.flatMap((it) => times.map((time) => `${it} dies ${time} it` as const)),
+  ...who.flatMap((victim) => times.map((time) => `${victim} dies ${time} it` as const)),
 ];
 
 export interface FaultCase {
@@ -45,7 +45,7 @@ export function caseOf(seed: number): readonly FaultCase[] {
   const single = sweep[seed];
   if (single !== undefined) return [single];
   const pick = (salt: number) => sweep[Math.abs(Math.imul(seed * 2 + salt, 0x9e3779b1) >>> 7) % sweep.length];
-  return [pick(1), pick(2)].filter((it) => it !== undefined);
+  return [pick(1), pick(2)].filter((fault) => fault !== undefined);
 }
 
 /** As often as the coordinator asks, or longer than the source's patience. */
@@ -54,15 +54,15 @@ const unheard = (place: Place, times: number): FaultCase[] =>
 
 /** What must go wrong before, so that the migration comes by the place at all. */
 const ledTo: Partial<Record<Place, readonly FaultCase[]>> = {
-  rescue: unheard("cancel", 4),
+  forceCancel: unheard("cancel", 4),
   resume: unheard("take", 4),
   settle: Array<FaultCase>(4).fill({ place: "askFinish", way: "happens, its answer is lost" }),
-  yield: unheard("askFinish", 4),
+  concede: unheard("askFinish", 4),
   fence: [...unheard("askFinish", 4), ...unheard("askFinishCancelled", 4), ...unheard("settle", 100)],
   disclaim: [{ place: "take", way: "fails" }],
-  unmirror: [{ place: "endMirrors", way: "fails" }],
-  inquireSource: [{ place: "start", way: "the engine dies after it" }],
-  inquireDestination: [{ place: "askPerform", way: "the engine dies during it" }],
+  cancelMirrors: [{ place: "completeMirrors", way: "fails" }],
+  probeSource: [{ place: "start", way: "the engine dies after it" }],
+  probeDestination: [{ place: "askPerform", way: "the engine dies during it" }],
 };
 
 export const leadsTo = (place: Place): readonly FaultCase[] => ledTo[place] ?? [];

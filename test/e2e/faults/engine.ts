@@ -12,7 +12,7 @@ import type { FaultCase } from "./cases.js";
 import { type HandedGuest, takeGuest } from "./handed-guest.js";
 import { type Injected, Injection } from "./injection.js";
 
-export interface EngineWords {
+export interface EngineOptions {
   readonly guest: HandedGuest;
   /** Takes up what is in the journal instead of moving the guest. */
   readonly recovers: boolean;
@@ -39,7 +39,7 @@ const {
   sideArgs,
   journal: path,
   injected,
-} = JSON.parse(process.argv[2] ?? "") as EngineWords;
+} = JSON.parse(process.argv[2] ?? "") as EngineOptions;
 const say = (line: EngineLine) => writeSync(1, `${JSON.stringify(line)}\n`);
 const injection = new Injection(
   injected,
@@ -57,7 +57,7 @@ async function begin(): Promise<Migration> {
   return migration;
 }
 
-async function takeUp(): Promise<Migration | undefined> {
+async function resumeFromJournal(): Promise<Migration | undefined> {
   const { fence, observe, around } = injection;
   const { migrations, failed } = await recoverWith({ journal, observe, ...(fence ? { fence } : {}) }, around);
   if (failed[0] !== undefined) throw failed[0];
@@ -65,7 +65,7 @@ async function takeUp(): Promise<Migration | undefined> {
 }
 
 try {
-  const outcome = await (recovers ? await takeUp() : await begin())?.outcome;
+  const outcome = await (recovers ? await resumeFromJournal() : await begin())?.outcome;
   if (outcome === undefined) say({ ended: { kind: null, guest, why: "" } });
   else {
     const { kind, guest: last, error } = outcome;

@@ -2,11 +2,11 @@
 
 import { randomUUID } from "node:crypto";
 import { etcdFence } from "../../../src/drivers/fencing/etcd.js";
-import type { Around } from "../../../src/effects/bind.js";
+import type { EffectInterceptor } from "../../../src/effects/bind.js";
 import type { Observation } from "../../../src/effects/trace.js";
 import type { MigrateOptions } from "../../../src/library/local/migrate.js";
 import type { Migration } from "../../../src/library/migration-handle.js";
-import type { ConvergencePolicy, Measure } from "../../../src/protocol/convergence/policy.js";
+import type { ConvergenceAction, ConvergencePolicy } from "../../../src/protocol/convergence/policy.js";
 import { type Answer, failed, unknown } from "../../../src/protocol/effect-result.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
@@ -25,11 +25,11 @@ export interface Injected {
 }
 
 /** What is only met when disks are copied, and when the migration goes over to post-copy. */
-const ofDisks: readonly Place[] = ["mirror", "endMirrors", "unmirror"];
-const ofBrokenPostcopy: readonly Place[] = ["breakStream", "reconnect", "resumeStream", "relisten"];
+const ofDisks: readonly Place[] = ["mirror", "completeMirrors", "cancelMirrors"];
+const ofBrokenPostcopy: readonly Place[] = ["pausePostcopy", "reconnect", "resumePostcopy", "listenAgain"];
 const ofPostcopy: readonly Place[] = [
-  "announce",
-  "takeBack",
+  "announcePostcopy",
+  "retractPostcopy",
   "startPostcopy",
   "handOver",
   ...ofBrokenPostcopy,
@@ -40,7 +40,7 @@ export const copiesDisk = (faults: readonly FaultCase[]): boolean =>
 
 /** Short enough for a sweep; each is still far longer than what it waits for takes. */
 const deadlines = {
-  performAskedMs: 2_000,
+  performRequestedMs: 2_000,
   switchoverMs: 1_500,
   cancelMs: 300,
   confirmMs: 700,
@@ -49,7 +49,7 @@ const deadlines = {
   finishMs: 3_000,
   completeMs: 1_500,
   backoffMs: 10,
-  backoffHighestMs: 100,
+  maxBackoffMs: 100,
 };
 const lateMs = 150;
 
@@ -78,7 +78,7 @@ export class Injection {
   }
 
   #at(place: Place): boolean {
-    return [...this.#injected.faults, ...this.#injected.leads].some((it) => it.place === place);
+    return [...this.#injected.faults, ...this.#injected.leads].some((fault) => fault.place === place);
   }
 
   get fence() {
@@ -88,21 +88,21 @@ export class Injection {
 
   /** What has to happen so that the migration comes by the fault's place. */
   options(migration: () => Migration): Partial<MigrateOptions> {
-    const undoes = (["cancel", "rescue", "restore", "killDestination", "recordRefusal"] as const).some((it) =>
-      this.#at(it),
+    const undoes = (["cancel", "forceCancel", "restore", "killDestination", "recordRefusal"] as const).some(
+      (place) => this.#at(place),
     );
     const aborts =
       undoes || this.#at("askAbort") || this.#at("askFinishCancelled") || this.#at("askConfirmCancelled");
     const convergence = this.#convergence;
     const slow =
       (aborts && !this.#at("fence")) ||
-      this.#at("tune") ||
-      this.#at("inquireSource") ||
+      this.#at("setLimits") ||
+      this.#at("probeSource") ||
       convergence.length > 0;
     const { fence } = this;
-    const copies = ofDisks.some((it) => this.#at(it));
-    const goesOver = ofPostcopy.some((it) => this.#at(it));
-    const breaks = ofBrokenPostcopy.some((it) => this.#at(it));
+    const copies = ofDisks.some((place) => this.#at(place));
+    const goesOver = ofPostcopy.some((place) => this.#at(place));
+    const breaks = ofBrokenPostcopy.some((place) => this.#at(place));
     let moved = false;
     return {
       ids: { next: randomUUID },
@@ -123,11 +123,11 @@ export class Injection {
       observe: (record) => {
         this.observe(record);
         if (record.kind !== "state" || record.side !== "source") return;
-        if (this.#at("takeBack") && record.state.includes("postcopy.asked")) void migration().abort();
+        if (this.#at("retractPostcopy") && record.state.includes("postcopy.asked")) void migration().abort();
         if (!record.state.startsWith("precopying") || moved) return;
         moved = true;
         if (goesOver) setTimeout(() => void migration().startPostcopy(), 50);
-        else if (this.#at("tune")) void migration().setBandwidth(0);
+        else if (this.#at("setLimits")) void migration().setBandwidth(0);
         else if (aborts && slow) setTimeout(() => void migration().abort(), 20);
       },
     };
@@ -135,8 +135,8 @@ export class Injection {
 
   /** A rule that is due at once for each measure that is looked at; by itself the guest would arrive a little later. */
   get #convergence(): ConvergencePolicy {
-    const measures: readonly (readonly [Place, Measure])[] = [
-      ["relax", { relaxDowntimeToMs: 1_000 }],
+    const measures: readonly (readonly [Place, ConvergenceAction])[] = [
+      ["relaxLimits", { relaxDowntimeToMs: 1_000 }],
       ["throttle", "throttle"],
       ["suspend", "suspend"],
     ];
@@ -146,15 +146,18 @@ export class Injection {
 
   readonly observe = (record: Observation): void => {
     if (record.kind !== "state" || record.side !== "source") return;
-    if (record.state === "handedOver" && this.#at("yield")) this.#kill("source");
-    if (!ofBrokenPostcopy.some((it) => this.#at(it))) return;
+    if (record.state === "handedOver" && this.#at("concede")) this.#kill("source");
+    if (!ofBrokenPostcopy.some((place) => this.#at(place))) return;
     // It stands still until its connection is given up.
     if (record.state === "serving.watching") this.#signalDestination("SIGSTOP");
     if (record.state === "serving.breaking" || record.state.startsWith("reconnecting"))
       this.#signalDestination("SIGCONT");
   };
 
-  readonly around: Around = async <T>(place: Place, call: () => Promise<Answer<T>>): Promise<Answer<T>> => {
+  readonly around: EffectInterceptor = async <T>(
+    place: Place,
+    call: () => Promise<Answer<T>>,
+  ): Promise<Answer<T>> => {
     const way = this.#take(place);
     switch (way) {
       case undefined:
@@ -187,7 +190,7 @@ export class Injection {
 
   #take(place: Place): Way | undefined {
     for (const list of [this.#faults, this.#leads]) {
-      const index = list.findIndex((it) => it.place === place);
+      const index = list.findIndex((candidate) => candidate.place === place);
       const [fault] = index === -1 ? [] : list.splice(index, 1);
       if (fault === undefined) continue;
       this.#onMet(fault);
@@ -207,8 +210,8 @@ export class Injection {
     const { uuid, sourcePid } = this.#injected;
     const pids = {
       engine: () => [process.pid],
-      source: () => qemusOf(uuid).filter((it) => it === sourcePid),
-      destination: () => qemusOf(uuid, true).filter((it) => it !== sourcePid),
+      source: () => qemusOf(uuid).filter((pid) => pid === sourcePid),
+      destination: () => qemusOf(uuid, true).filter((pid) => pid !== sourcePid),
     };
     for (const pid of pids[what]()) {
       if (what !== "engine") this.#onKill(pid);

@@ -15,7 +15,7 @@ import { patienceMs } from "../../support/patience.js";
 import { commandLine, qemusOf } from "../../support/qemus-of.js";
 import { runEngine } from "../../support/run-engine.js";
 import { type FaultCase, killsEngine } from "./cases.js";
-import type { EngineLine, EngineWords } from "./engine.js";
+import type { EngineLine, EngineOptions } from "./engine.js";
 import { takeGuest } from "./handed-guest.js";
 import { copiesDisk, Injection, leadsOf, needFence } from "./injection.js";
 
@@ -40,7 +40,7 @@ interface Ended {
 
 const diskBytes = 16 * 2 ** 20;
 /** An engine for each fault that kills it, and the last one. */
-const mostEngines = 8;
+const maxEngines = 8;
 
 /** One guest after another: a lost one is replaced. */
 export class Sweeper {
@@ -113,14 +113,16 @@ export class Sweeper {
 
   #directories(): string[] {
     const own = basename(this.#proof?.guest.process.handle.directory ?? "");
-    return readdirSync(this.#directory).filter((it) => /^switchover-\w{8}-\w{4}-/.test(it) && it !== own);
+    return readdirSync(this.#directory).filter(
+      (file) => /^switchover-\w{8}-\w{4}-/.test(file) && file !== own,
+    );
   }
 
   /** @throws Error when there is more than the guest that goes on, and its proof (G6). */
   #leftNothing(): void {
-    const own = [this.#guest?.process.handle.directory ?? "", this.#image].map((it) => basename(it));
+    const own = [this.#guest?.process.handle.directory ?? "", this.#image].map((file) => basename(file));
     const left = readdirSync(this.#directory).filter(
-      (it) => !own.includes(it) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(it),
+      (text) => !own.includes(text) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(text),
     );
     if (left.length > 0) throw new Error(`these files are left: ${left.join(", ")}`);
   }
@@ -161,8 +163,8 @@ export class Sweeper {
     const injected = this.#injected(faults, guest);
     const injection = new Injection(
       injected,
-      (it) => met.push(it),
-      (it) => killed.push(it),
+      (fault) => met.push(fault),
+      (pid) => killed.push(pid),
     );
     const migration: Migration = migrateWith(
       {
@@ -173,7 +175,7 @@ export class Sweeper {
       injection.around,
     );
     const { kind, guest: last } = await migration.outcome;
-    return { outcome: kind, guest: last, killed, met: faults.every((it) => met.includes(it)) };
+    return { outcome: kind, guest: last, killed, met: faults.every((fault) => met.includes(fault)) };
   }
 
   /** Engine after engine, each in a process of its own, until one sees the migration's end. */
@@ -188,7 +190,7 @@ export class Sweeper {
     const injected = { ...this.#injected(faults, guest), faults: [...faults], leads: [...leadsOf(faults)] };
     const sideArgs = proof.nextSide("destination", this.#side);
     try {
-      for (let engines = 0; engines < mostEngines; engines += 1) {
+      for (let engines = 0; engines < maxEngines; engines += 1) {
         const recovers = engines > 0;
         const lines = await linesOf({
           guest: { spec, handle: qemu.handle },
@@ -200,8 +202,8 @@ export class Sweeper {
         for (const line of lines) {
           if ("killed" in line) killed.push(line.killed);
           else if ("met" in line) {
-            const list = [injected.faults, injected.leads].find((it) =>
-              it.some((fault) => isSame(fault, line.met)),
+            const list = [injected.faults, injected.leads].find((items) =>
+              items.some((fault) => isSame(fault, line.met)),
             );
             list?.splice(
               list.findIndex((fault) => isSame(fault, line.met)),
@@ -219,7 +221,7 @@ export class Sweeper {
           }
         }
       }
-      throw new Error(`${mostEngines} engines have died`);
+      throw new Error(`${maxEngines} engines have died`);
     } finally {
       rmSync(journal, { recursive: true });
     }
@@ -265,7 +267,7 @@ async function judge(
   const endMs = Date.now() + patienceMs;
   for (let looks = 0; ; looks += 1) {
     // A killed process may take a moment to die; it is no copy of the guest any more.
-    const alive = qemusOf(uuid).filter((it) => !killed.includes(it));
+    const alive = qemusOf(uuid).filter((pid) => !killed.includes(pid));
     if (outcome !== "lost" && alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
       return looks === 0 && outcome !== "undecided" ? "one running" : "none but settled later";
     if (alive.length === 0 && killed.length > 0) return "lost with its QEMU";
@@ -276,10 +278,10 @@ async function judge(
   }
 }
 
-async function linesOf(words: EngineWords): Promise<EngineLine[]> {
+async function linesOf(words: EngineOptions): Promise<EngineLine[]> {
   const out = await runEngine("fault-engine", words);
   return out
     .split("\n")
-    .filter((it) => it !== "")
-    .map((it) => JSON.parse(it) as EngineLine);
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as EngineLine);
 }

@@ -22,7 +22,7 @@ const limits = { perSource: 2, perDestination: 2, perLink: 4, total: 5 };
 const bandwidthMiBps = 2;
 const seconds = 8;
 /** After so many ends of whoever conducts a drain does not end any more. */
-const mostLives = 30;
+const maxLives = 30;
 
 const kinds = ["daemon", "QEMU", "server", "orchestrator"] as const;
 interface Harm {
@@ -35,7 +35,9 @@ interface Harm {
 export function harmsOf(seed: number): readonly Harm[] {
   const roll = dice(seed + 1);
   return [...kinds, kinds[roll(4)] ?? "daemon", kinds[roll(4)] ?? "QEMU"].map((kind) => ({
-    ...{ kind, afterMs: roll(seconds * 1000), roll: roll(2 ** 30) },
+    kind,
+    afterMs: roll(seconds * 1000),
+    roll: roll(2 ** 30),
   }));
 }
 
@@ -60,7 +62,7 @@ const line = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("report"),
     guests: z.array(
-      z.object({ uuid: z.string(), name: z.string(), stands: z.string(), at: z.string(), why: z.string() }),
+      z.object({ uuid: z.string(), name: z.string(), status: z.string(), at: z.string(), why: z.string() }),
     ),
   }),
 ]);
@@ -91,7 +93,8 @@ export async function drainUnderFaults(
     hosts,
     Array.from({ length: 24 }, (_, index) => hosts[index % 8] ?? ""),
     {
-      ...{ racks: 4, wish: { workingSetMiB: 2, dirtyMiBps: 1 } },
+      racks: 4,
+      wish: { workingSetMiB: 2, dirtyMiBps: 1 },
     },
   );
   const postgres = new Postgres();
@@ -136,19 +139,19 @@ class Sweep {
     });
     const conducted = this.#conduct();
     await Promise.race([begun, conducted]);
-    await Promise.all(harms.map((it) => this.#harm(it)));
+    await Promise.all(harms.map((harm) => this.#harm(harm)));
     const lives = await conducted;
     const tookMs = Date.now() - startedMs;
     const report = this.#report ?? [];
     const killed = await this.#checkGuests(report);
     const most = await this.#checkLimits();
-    const count = (stands: string) => report.filter((it) => it.stands === stands).length;
+    const count = (status: string) => report.filter((guest) => guest.status === status).length;
     return { arrived: count("arrived"), stayed: count("given up"), killed, lives, most, tookMs };
   }
 
   /** As often as whoever conducts ends before the drain does; resolves to how often that was. */
   async #conduct(): Promise<number> {
-    for (let lives = 1; lives <= mostLives; lives += 1) {
+    for (let lives = 1; lives <= maxLives; lives += 1) {
       // Without an event of it the database may not know the drain.
       const what = this.#id === undefined ? ["rack:r0", "rack:r1"] : ["--go-on", this.#id];
       const each = Object.entries({
@@ -175,8 +178,8 @@ class Sweep {
       child.stdout.on("data", (text) => {
         const lines = `${rest}${text}`.split("\n");
         rest = lines.pop() ?? "";
-        for (const it of lines) {
-          const told = line.parse(JSON.parse(it));
+        for (const item of lines) {
+          const told = line.parse(JSON.parse(item));
           if (told.type === "drain") id = told.id;
           if (told.type === "event") this.#id ??= id;
           this.#hear(told);
@@ -248,7 +251,7 @@ class Sweep {
 
   /** One of a guest that is on its way. */
   #killQemu(afterMs: number, roll: number): void {
-    const both = this.#fleet.guests.filter((it) => it.pids().length === 2);
+    const both = this.#fleet.guests.filter((proofDomain) => proofDomain.pids().length === 2);
     const guest = both[roll % Math.max(both.length, 1)];
     const pid = guest?.pids()[roll % 2];
     if (guest === undefined || pid === undefined) return;
@@ -260,7 +263,7 @@ class Sweep {
 
   /** How many run no more, each because of a QEMU that was killed here. */
   async #checkGuests(report: Report): Promise<number> {
-    const stories = new Map(report.map((it) => [it.uuid, it]));
+    const stories = new Map(report.map((guest) => [guest.uuid, guest]));
     let killed = 0;
     const where = await this.#settled();
     for (const guest of this.#fleet.guests) {
@@ -270,7 +273,8 @@ class Sweep {
       if (pids.length > 1) throw new Error(`${guest.name} has ${pids.length} QEMUs`);
       if (pids.length === 0) {
         const isOurs = this.#hits.some(
-          (it) => it.guest === guest.uuid && !(it.wasComing && this.#ends.get(it.token ?? 0) === "stayed"),
+          (hit) =>
+            hit.guest === guest.uuid && !(hit.wasComing && this.#ends.get(hit.token ?? 0) === "stayed"),
         );
         if (!isOurs) throw new Error(`${guest.name} runs nowhere, and nobody has killed it`);
         killed += 1;
@@ -291,7 +295,9 @@ class Sweep {
     const endMs = Date.now() + patienceMs;
     for (;;) {
       const where = await this.#fleet.whereAll();
-      const isWhole = this.#fleet.guests.every((it) => it.pids().length === where.get(it.uuid)?.length);
+      const isWhole = this.#fleet.guests.every(
+        (guest) => guest.pids().length === where.get(guest.uuid)?.length,
+      );
       if (isWhole || Date.now() > endMs) return where;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -299,16 +305,16 @@ class Sweep {
 
   /** @throws Error when more were under way at once than may be, by what the hosts have recorded. */
   async #checkLimits(): Promise<Swept["most"]> {
-    const rack = new Map(this.#fleet.file.hosts.map((it) => [it.name, it.labels["rack"] ?? ""]));
+    const rack = new Map(this.#fleet.file.hosts.map((host) => [host.name, host.labels["rack"] ?? ""]));
     const spans = new Map<string, { from: string; to: string; beginsMs: number; endsMs: number }>();
     for (const [name, { directory }] of this.#fleet.hosts) {
       const journal = join(directory, "state", "journal");
-      for (const file of readdirSync(journal).filter((it) => it.endsWith(".journal"))) {
+      for (const file of readdirSync(journal).filter((text) => text.endsWith(".journal"))) {
         const { records } = await readStory(join(journal, file));
         for (const side of ["source", "destination"] as const) {
-          const own = records.filter((it) => it.side === side);
+          const own = records.filter((record) => record.side === side);
           const [first] = own;
-          const last = own.findLast((it) => it.kind === "state" && isFinal(side, it.state));
+          const last = own.findLast((record) => record.kind === "state" && isFinal(side, record.state));
           if (first === undefined || last === undefined) continue;
           const span = spans.get(first.migrationId) ?? { from: "", to: "", beginsMs: first.atMs, endsMs: 0 };
           spans.set(first.migrationId, span);
@@ -322,22 +328,22 @@ class Sweep {
     const most = { perSource: 0, perDestination: 0, perLink: 0, total: 0 };
     const all = [...spans.values()];
     for (const { beginsMs } of all) {
-      const now = all.filter((it) => it.beginsMs <= beginsMs && beginsMs < it.endsMs);
-      const highest = (keyOf: (it: (typeof all)[number]) => string) => {
+      const now = all.filter((candidate) => candidate.beginsMs <= beginsMs && beginsMs < candidate.endsMs);
+      const highest = (keyOf: (item: (typeof all)[number]) => string) => {
         const keys = now.map(keyOf);
-        return Math.max(0, ...keys.map((key) => keys.filter((it) => it === key).length));
+        return Math.max(0, ...keys.map((key) => keys.filter((text) => text === key).length));
       };
       most.perSource = Math.max(
         most.perSource,
-        highest((it) => it.from),
+        highest((item) => item.from),
       );
       most.perDestination = Math.max(
         most.perDestination,
-        highest((it) => it.to),
+        highest((item) => item.to),
       );
       most.perLink = Math.max(
         most.perLink,
-        highest((it) => `${rack.get(it.from)} ${rack.get(it.to)}`),
+        highest((item) => `${rack.get(item.from)} ${rack.get(item.to)}`),
       );
       most.total = Math.max(most.total, now.length);
     }

@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { bitsOf } from "../../../src/drivers/libvirt/client/flags.js";
 import { moveEnds, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../../src/fleet/drain.js";
+import { type DrainRequest, defaultDrainLimits, type GuestStory } from "../../../src/fleet/drain.js";
 import { openFileEngine } from "../../../src/fleet/file-engine.js";
 import { fleetNow } from "../../../src/fleet/fleet-file.js";
 import { RpcMover } from "../../../src/fleet/rpc-mover.js";
@@ -27,7 +27,7 @@ async function fleetOf(hosts: readonly string[], homes: readonly string[]) {
   const fleet = new RealFleet(hosts, homes);
   onTestFinished(() => fleet.end());
   await fleet.begin();
-  const uris = new Map(fleet.file.hosts.map((it) => [it.name, it.uri]));
+  const uris = new Map(fleet.file.hosts.map((host) => [host.name, host.uri]));
   const directory = mkdtempSync(join(tmpdir(), "drain-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   return { fleet, uris, directory };
@@ -41,7 +41,7 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
     ["h1", "h2", "h3", "h4", "h5"],
     ["h1", "h1", "h1", "h2", "h2", "h3"],
   );
-  const wish: DrainWish = {
+  const wish: DrainRequest = {
     sources: ["h1", "h2"],
     limits: defaultDrainLimits,
     attempts: 4,
@@ -53,8 +53,11 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
     const mover = new RpcMover({ clock, uris });
     let underWay = 0;
     const conducted = conduct({
-      ...{ mover, clock, random, againMs: 100 },
-      engine: await engine.run(async (it) => it),
+      mover,
+      clock,
+      random,
+      againMs: 100,
+      engine: await engine.run(async (item) => item),
       begun: async () => ({
         kind: "begun",
         atMs: clock.now(),
@@ -69,13 +72,13 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
       // Dies when something is under way, and so does a daemon.
       await expect.poll(() => underWay, { interval: 5 }).toBeGreaterThan(0);
       await new Promise((resolve) => setTimeout(resolve, 150 * (life + 1)));
-      conducted.leave();
+      conducted.detach();
       await fleet.restart(life === 0 ? "h1" : "h4");
     } else guests = await conducted.ended;
     await mover.close();
     await engine.close();
   }
-  expect(guests.map((it) => `${it.stands} ${it.why}`)).toEqual(guests.map(() => "arrived "));
+  expect(guests.map((guest) => `${guest.status} ${guest.why}`)).toEqual(guests.map(() => "arrived "));
   expect(guests).toHaveLength(5);
   await fleet.settled();
   for (const [guest, hosts] of await fleet.whereAll()) {
@@ -96,7 +99,10 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
       rpc.call(
         own.procedures.move,
         {
-          ...{ migrationId: id, uuid: guest.uuid, destinationUri: uris.get(to) ?? "", params: [] },
+          migrationId: id,
+          uuid: guest.uuid,
+          destinationUri: uris.get(to) ?? "",
+          params: [],
           flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST", "UNDEFINE_SOURCE"]),
         },
         { deadlineMs: patienceMs },
@@ -105,7 +111,7 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
   const first = idWithToken(5, random());
   const joined = await Promise.all([move("h1", "h2", 5, first), move("h1", "h2", 5, first)]);
   expect(
-    joined.map((it) => it.end),
+    joined.map((drain) => drain.end),
     "asked twice, moved once",
   ).toEqual([moveEnds.arrived, moveEnds.arrived]);
   expect(await move("h1", "h2", 5, first), "and once more, of a daemon that was restarted").toMatchObject({
@@ -144,8 +150,8 @@ test("the command says what it would do, does it, and tells each guest's story",
       },
     );
     let said = "";
-    for (const it of [child.stdout, child.stderr])
-      it.on("data", (text) => {
+    for (const readable of [child.stdout, child.stderr])
+      readable.on("data", (text) => {
         said += text;
       });
     const [code] = (await once(child, "close")) as [number];

@@ -352,7 +352,7 @@ describe("a step belongs to one migration", () => {
       const b = await lab.rpc("b");
       const asked = { migrationId, uuid, name };
       await expect(b.call(own.procedures.settle, asked)).rejects.toThrow("secret");
-      await expect(b.call(own.procedures.announce, asked)).rejects.toThrow("secret");
+      await expect(b.call(own.procedures.announcePostcopy, asked)).rejects.toThrow("secret");
       await expect(b.call(own.procedures.settle, { ...asked, uuid: randomUUID() })).rejects.toThrow(
         "is of another domain",
       );
@@ -479,7 +479,9 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
       const free = full(directory);
       writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
       const asked = {
-        ...{ dom: lab.dom, dconnuri: lab.hosts.b.uri, cookieIn: noCookie },
+        dom: lab.dom,
+        dconnuri: lab.hosts.b.uri,
+        cookieIn: noCookie,
         params: toParameters({ xml: lab.guest.xml("b") }),
         flags: bitsOf(["LIVE", "PEER2PEER", "PERSIST_DEST"]),
       };

@@ -75,7 +75,7 @@ describe("the story of a guest that was given up", () => {
     ["taken, when the guest may have run", ["taking.asking"], "taken"],
     ["taken, when it was asked for again until it was stuck", ["resuming.trying", "stuck"], "taken"],
     ["refused, when the guest was given back", ["taking.asking", "disclaiming.trying"], "refused"],
-    ["refused, when its QEMU could not be ended", ["killing.trying", "leftBehind"], "refused"],
+    ["refused, when its QEMU could not be ended", ["killing.trying", "killFailed"], "refused"],
   ] as const)("answers %s, and is not read at the next start", { timeout }, async (_, names, answer) => {
     const host = await disowned(opened("destination"), ...names.map((name) => state("destination", name)));
     const rpc = await host.rpc();

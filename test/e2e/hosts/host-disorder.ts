@@ -183,7 +183,7 @@ export const disorderName = ({ way, disorder }: HostDisorder): string => `${diso
 
 /** As evenly spread as the golden ratio does, in milliseconds. */
 export const disorderMoment = ({ way }: HostDisorder, seed: number): number =>
-  Math.round(((seed * 0.618) % 1) * ways[way].longestMs);
+  Math.round(((seed * 0.618) % 1) * ways[way].maxWaitMs);
 
 /** @throws BrokenGuarantee */
 export async function migrationInDisorder(

@@ -41,9 +41,9 @@ export interface Allowed {
 }
 
 /** Longer than a host looks for a mute QEMU again. */
-const restMs = 7_000;
+const remainingMs = 7_000;
 /** Longer than each deadline of the machines. */
-const longestMs = patienceMs;
+const maxWaitMs = patienceMs;
 const lookMs = 150;
 
 export class Endings {
@@ -51,15 +51,15 @@ export class Endings {
   readonly #hosts: ReadonlyMap<string, HostProcess>;
   readonly #redials: ReadonlyMap<string, Redial>;
   readonly #operator: Operator;
-  readonly #longestMs: number;
+  readonly #maxWaitMs: number;
   readonly #leftMs: number;
 
-  /** `mostMs`: how long it waits until nothing changes any more. */
-  constructor(guest: ProofDomain, hosts: Readonly<Record<string, HostProcess>>, mostMs = longestMs) {
+  /** `maxMs`: how long it waits until nothing changes any more. */
+  constructor(guest: ProofDomain, hosts: Readonly<Record<string, HostProcess>>, maxMs = maxWaitMs) {
     this.#guest = guest;
-    this.#longestMs = mostMs;
+    this.#maxWaitMs = maxMs;
     // Longer than a daemon takes to remove what a QEMU has left.
-    this.#leftMs = 5 * mostMs;
+    this.#leftMs = 5 * maxMs;
     this.#hosts = new Map(Object.entries(hosts));
     const redials = Object.entries(hosts).map(
       ([name, { uri }]) => [name, new Redial(uri, systemClock)] as const,
@@ -161,7 +161,7 @@ export class Endings {
   }
 
   async #rests(): Promise<Sight> {
-    const endMs = Date.now() + this.#longestMs;
+    const endMs = Date.now() + this.#maxWaitMs;
     let last = "";
     let sinceMs = Date.now();
     for (;;) {
@@ -176,7 +176,7 @@ export class Endings {
       if (!isBusy && !isQuarantined && agrees && holding.length === 1) return sight;
       const seen = `${describe(sight)} ${this.#guest.pids()}`;
       if (seen !== last) [last, sinceMs] = [seen, Date.now()];
-      if (!isBusy && Date.now() - sinceMs > restMs) return sight;
+      if (!isBusy && Date.now() - sinceMs > remainingMs) return sight;
       if (Date.now() > endMs) return sight;
       await new Promise((resolve) => setTimeout(resolve, lookMs));
     }

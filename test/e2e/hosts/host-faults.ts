@@ -3,7 +3,13 @@
 
 import { existsSync } from "node:fs";
 import { CopiesWatch } from "../../support/copies-watch.js";
-import { Cable, inTwoHosts, type ProofWish, streams, type TwoHosts } from "../../support/host-process.js";
+import {
+  Cable,
+  inTwoHosts,
+  type ProofDomainOptions,
+  streams,
+  type TwoHosts,
+} from "../../support/host-process.js";
 import { BrokenGuarantee } from "./host-operator.js";
 
 /** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
@@ -12,45 +18,45 @@ const slow = { bandwidthMiBps: 12 };
 const cutMs = 3_000;
 
 interface Way {
-  readonly guest?: ProofWish;
+  readonly guest?: ProofDomainOptions;
   /** How long it lasts, about, when nothing goes wrong. */
-  readonly longestMs: number;
+  readonly maxWaitMs: number;
   /** Resolves when whoever coordinates has ended; `leave` is its end before. */
   begin(lab: TwoHosts): Promise<{ readonly ended: Promise<unknown>; leave?(): unknown }>;
 }
 
 const ways = {
   managed: {
-    longestMs: 2_000,
+    maxWaitMs: 2_000,
     begin: async (lab) => ({ ended: (await lab.managed(slow)).outcome }),
   },
   "led by a client of its own": {
-    longestMs: 2_000,
+    maxWaitMs: 2_000,
     begin: async (lab) => {
       const { kill, ended } = lab.client(["--bandwidth", `${slow.bandwidthMiBps}`]);
       return { ended, leave: kill };
     },
   },
   "peer-to-peer": {
-    longestMs: 2_000,
+    maxWaitMs: 2_000,
     begin: async (lab) => ({ ended: lab.peerToPeer("a", "b", "b", slow).catch(() => {}) }),
   },
   "by version 2": {
-    longestMs: 2_000,
+    maxWaitMs: 2_000,
     begin: async (lab) => lab.version2(slow),
   },
   tunnelled: {
-    longestMs: 2_000,
+    maxWaitMs: 2_000,
     begin: async (lab) => ({ ended: lab.peerToPeer("a", "b", "b", slow, ["TUNNELLED"]).catch(() => {}) }),
   },
   "that copies a disk": {
     guest: { disk: "raw" },
-    longestMs: 4_000,
+    maxWaitMs: 4_000,
     begin: async (lab) => ({ ended: (await lab.managed(slow, ["NON_SHARED_DISK"])).outcome }),
   },
   "in post-copy": {
     guest: { workingSetMiB: 24, dirtyMiBps: 24 },
-    longestMs: 4_000,
+    maxWaitMs: 4_000,
     begin: async (lab) => {
       const limits = { ...slow, postcopyBandwidthMiBps: slow.bandwidthMiBps };
       const migration = await lab.managed(limits, ["POSTCOPY"]);
@@ -136,7 +142,7 @@ export const nameOf = ({ way, harm }: HostFault): string => `${harm} in a migrat
 
 /** As evenly spread as the golden ratio does, in milliseconds. */
 export const momentOf = ({ way }: HostFault, seed: number): number =>
-  Math.round(((seed * 0.618) % 1) * ways[way].longestMs);
+  Math.round(((seed * 0.618) % 1) * ways[way].maxWaitMs);
 
 export const needsCable = ({ harm }: HostFault): boolean => "needsCable" in harms[harm];
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { CopiesWatch } from "../../support/copies-watch.js";
-import { inTwoHosts, type ProofWish, type TwoHosts } from "../../support/host-process.js";
+import { inTwoHosts, type ProofDomainOptions, type TwoHosts } from "../../support/host-process.js";
 import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { StepByStep } from "../../support/step-by-step.js";
@@ -18,18 +18,18 @@ const { procedures } = remote;
 
 /** Makes a situation on purpose; the judge's verdict of it is what `judged` resolves to, or rejects with. */
 async function inSituation(
-  wish: ProofWish,
+  wish: ProofDomainOptions,
   make: (
     lab: TwoHosts,
-    judged: (allowed?: Partial<Allowed>, mostMs?: number) => Promise<Ending>,
+    judged: (allowed?: Partial<Allowed>, maxMs?: number) => Promise<Ending>,
     watch: CopiesWatch,
   ) => Promise<void>,
 ): Promise<void> {
   await inTwoHosts({ guest: wish }, async (lab) => {
     const watch = new CopiesWatch(lab.guest);
     const opened: Endings[] = [];
-    const judged = (allowed: Partial<Allowed> = {}, mostMs = 3_000) => {
-      const endings = new Endings(lab.guest, lab.hosts, mostMs);
+    const judged = (allowed: Partial<Allowed> = {}, maxMs = 3_000) => {
+      const endings = new Endings(lab.guest, lab.hosts, maxMs);
       opened.push(endings);
       return endings.judge(watch, { note: "made on purpose", ...allowed });
     };

@@ -60,7 +60,9 @@ export async function roundWith(
     call(name).call(
       procedures.domainMigratePerform3Params,
       {
-        ...{ dom, dconnuri: hosts[after(name)].uri, cookieIn: new Uint8Array() },
+        dom,
+        dconnuri: hosts[after(name)].uri,
+        cookieIn: new Uint8Array(),
         params: toParameters({ xml: guest.xml(serial), ...slow }),
         flags: bitsOf([...whole, "PEER2PEER"]),
       },

@@ -1,7 +1,7 @@
 // The ways in which a guest goes from host a to host b in the sweep, slowly enough for seeded moments to fall into all phases.
 
 import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
-import type { ProofWish, TwoHosts } from "../../support/host-process.js";
+import type { ProofDomainOptions, TwoHosts } from "../../support/host-process.js";
 import { StepByStep } from "../../support/step-by-step.js";
 
 /** So that a migration lasts for more than a second. */
@@ -9,8 +9,8 @@ const slow = { bandwidthMiBps: 12 };
 const betweenStepsMs = 400;
 
 export interface Way {
-  readonly longestMs: number;
-  readonly guest?: ProofWish;
+  readonly maxWaitMs: number;
+  readonly guest?: ProofDomainOptions;
   /** The guest is shut off, and only its definition moves. */
   readonly shutOff?: true;
   /** `serial`: the name of the destination's serial file. Resolves when it is under way; `ended` never rejects. */
@@ -19,26 +19,28 @@ export interface Way {
 
 export const ways = {
   managed: {
-    longestMs: 1_500,
+    maxWaitMs: 1_500,
     begin: async (lab, serial) => {
       const { outcome } = await lab.managed({ ...slow, xml: lab.guest.xml(serial) });
       return { ended: outcome };
     },
   },
   "peer-to-peer": {
-    longestMs: 1_500,
+    maxWaitMs: 1_500,
     begin: async (lab, serial) => ({ ended: lab.peerToPeer("a", "b", serial, slow).catch(() => {}) }),
   },
   // Slowly, so that many moments are between two steps.
   "step by step": {
-    longestMs: 3_000,
+    maxWaitMs: 3_000,
     begin: async (lab, serial) => ({ ended: stepwise(lab, serial) }),
   },
   "that leaves its definition": {
-    longestMs: 1_500,
+    maxWaitMs: 1_500,
     begin: async (lab, serial) => {
       const { outcome } = await migrateBetween({
-        ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name },
+        from: lab.hosts.a.uri,
+        to: lab.hosts.b.uri,
+        domain: lab.guest.name,
         flags: ["LIVE", "PERSIST_DEST"],
         parameters: { ...slow, xml: lab.guest.xml(serial) },
       });
@@ -46,7 +48,7 @@ export const ways = {
     },
   },
   "that copies a disk": {
-    longestMs: 4_000,
+    maxWaitMs: 4_000,
     guest: { disk: "raw" },
     begin: async (lab, serial) => {
       const { outcome } = await lab.managed({ ...slow, xml: lab.guest.xml(serial) }, ["NON_SHARED_DISK"]);
@@ -54,11 +56,13 @@ export const ways = {
     },
   },
   "of a definition": {
-    longestMs: 500,
+    maxWaitMs: 500,
     shutOff: true,
     begin: async (lab, serial) => {
       const { outcome } = await migrateBetween({
-        ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name },
+        from: lab.hosts.a.uri,
+        to: lab.hosts.b.uri,
+        domain: lab.guest.name,
         flags: ["OFFLINE", "PERSIST_DEST", "UNDEFINE_SOURCE"],
         parameters: { xml: lab.guest.xml(serial) },
       });
@@ -66,7 +70,7 @@ export const ways = {
     },
   },
   "in post-copy": {
-    longestMs: 4_000,
+    maxWaitMs: 4_000,
     guest: { workingSetMiB: 24, dirtyMiBps: 24 },
     begin: async (lab, serial) => {
       const limits = { ...slow, postcopyBandwidthMiBps: slow.bandwidthMiBps, xml: lab.guest.xml(serial) };

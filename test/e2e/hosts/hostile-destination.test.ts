@@ -84,7 +84,11 @@ class HostileDestination {
     const expected = { name, uuid, hostUuid: "", reads: cookieFeatures };
     const migration = readCookie(cookieIn, expected)?.cookie.switchover?.migration ?? "";
     return writeCookie({
-      ...{ name, uuid, hostname: "liar", hostUuid: randomUUID(), features: [] },
+      name,
+      uuid,
+      hostname: "liar",
+      hostUuid: randomUUID(),
+      features: [],
       switchover: { version: 1, migration, backings: [], settle },
     });
   }
@@ -128,7 +132,9 @@ const byUs =
   (...flags: readonly MigrateFlag[]) =>
   async ({ guest, host, uri }: AtHost): Promise<string> => {
     const migration = await migrateBetween({
-      ...{ from: host.uri, to: uri, domain: guest.name },
+      from: host.uri,
+      to: uri,
+      domain: guest.name,
       flags: ["LIVE", ...flags],
       parameters: { xml: guest.xml("b") },
     });

@@ -37,7 +37,8 @@ test("a guest that comes in names no emulator, socket, listening address or migr
   const prepare = (parameters: MigrateParameters, ...more: readonly ("NON_SHARED_DISK" | "PERSIST_DEST")[]) =>
     redial.call(procedures.domainMigratePrepare3Params, {
       params: toParameters({ xml: guest.xml("b"), ...parameters }),
-      ...{ cookieIn: new Uint8Array(), flags: bitsOf(["LIVE", ...more]) },
+      cookieIn: new Uint8Array(),
+      flags: bitsOf(["LIVE", ...more]),
     });
 
   for (const emulator of [evil, `/usr/bin/qemu-system-/../../..${evil}`, "/bin/sh"])

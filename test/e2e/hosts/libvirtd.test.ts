@@ -18,7 +18,7 @@ import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
-import type { Around } from "../../../src/effects/bind.js";
+import type { EffectInterceptor } from "../../../src/effects/bind.js";
 import type { Observation } from "../../../src/effects/trace.js";
 import { migrateBetween, migrateBetweenWith } from "../../../src/library/remote/migrate-between.js";
 import { unknown } from "../../../src/protocol/effect-result.js";
@@ -41,14 +41,14 @@ const tiny = { uuid, xml: bare.xml.replace(bare.uuid, uuid).replace("</domain>",
 async function move(
   source: Peer,
   destination: Peer,
-  around?: Around,
+  around?: EffectInterceptor,
   flags: readonly MigrateFlag[] = ["LIVE"],
 ) {
   const rpc = await source.redial.rpc();
   await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
   const story: string[] = [];
-  const observe = (it: Observation) => {
-    if (it.kind === "state") story.push(it.state);
+  const observe = (observation: Observation) => {
+    if (observation.kind === "state") story.push(observation.state);
   };
   const where = { from: source.uri, to: destination.uri, domain: "tiny" };
   const migration = await migrateBetweenWith({ ...where, flags, parameters: onThisMachine, observe }, around);
@@ -87,8 +87,8 @@ describe.skipIf(!hasLibvirtd)("a managed migration", () => {
 describe.skipIf(!hasLibvirtd)(
   "between two libvirtds, where libvirt's own client would run the guest twice",
   () => {
-    const losing =
-      (lost: readonly string[], settles: boolean): Around =>
+    const reportingLoss =
+      (lost: readonly string[], settles: boolean): EffectInterceptor =>
       async (place, call) => {
         if (!lost.includes(place)) return call();
         if (settles) await call();
@@ -97,7 +97,7 @@ describe.skipIf(!hasLibvirtd)(
 
     test("a lost answer to Finish leaves one copy, at the destination", async () => {
       const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("libvirtd", "hostb")];
-      const { migration } = await move(source, destination, losing(["askFinish"], true));
+      const { migration } = await move(source, destination, reportingLoss(["askFinish"], true));
       await migration.outcome;
       expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
       expect(qemusOf(tiny.uuid)).toHaveLength(1);
@@ -105,7 +105,7 @@ describe.skipIf(!hasLibvirtd)(
 
     test("a Finish that is never sent leaves one copy, at the source", async () => {
       const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("libvirtd", "hostb")];
-      const { migration } = await move(source, destination, losing(["askFinish"], false));
+      const { migration } = await move(source, destination, reportingLoss(["askFinish"], false));
       await migration.outcome;
       expect(await stateAt(source)).toBe(domainStates.running);
       // libvirtd ends with its client what that has not finished.
@@ -137,7 +137,7 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
       const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
       const [there, here] = [mkdtempSync(join(tmpdir(), "b-")), mkdtempSync(join(tmpdir(), "a-"))];
       onTestFinished(() => {
-        for (const it of [there, here]) rmSync(it, { recursive: true });
+        for (const text of [there, here]) rmSync(text, { recursive: true });
       });
       const path = image(here);
       execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 4M", path]);
@@ -154,7 +154,9 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
         await promisify(execFile)("virsh", migrate);
       } else {
         const migration = await migrateBetween({
-          ...{ from: source.uri, to: destination.uri, domain: "tiny" },
+          from: source.uri,
+          to: destination.uri,
+          domain: "tiny",
           flags: ["LIVE", "NON_SHARED_DISK", "PEER2PEER"],
           parameters: { ...onThisMachine, xml: withDisk(at) },
         });
@@ -176,7 +178,9 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
     await rpc.call(procedures.domainCreateXml, { xmlDesc: withDisk(image(directory)), flags: 0 });
     onTestFinished(endGuests);
     const migration = await migrateBetween({
-      ...{ from: source.uri, to: destination.uri, domain: "tiny" },
+      from: source.uri,
+      to: destination.uri,
+      domain: "tiny",
       flags: ["LIVE", "NON_SHARED_INC"],
       parameters: { ...onThisMachine, xml: withDisk(join(directory, "there.qcow2")) },
     });
@@ -228,7 +232,10 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc: tiny.xml, flags: 0 });
     onTestFinished(endGuests);
     await rpc.call(procedures.domainMigratePerform3Params, {
-      ...{ dom, dconnuri: destination.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
+      dom,
+      dconnuri: destination.uri,
+      params: toParameters(onThisMachine),
+      cookieIn: new Uint8Array(),
       flags: bitsOf(["LIVE", "PEER2PEER"]),
     });
     expect([await stateAt(source), await stateAt(destination)]).toEqual([null, domainStates.running]);
@@ -269,7 +276,10 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
       .call(
         procedures.domainMigratePerform3Params,
         {
-          ...{ dom, dconnuri: way.uri, params: toParameters(onThisMachine), cookieIn: new Uint8Array() },
+          dom,
+          dconnuri: way.uri,
+          params: toParameters(onThisMachine),
+          cookieIn: new Uint8Array(),
           flags: bitsOf(["LIVE", "PEER2PEER"]),
         },
         { deadlineMs: patienceMs },

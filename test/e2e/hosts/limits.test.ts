@@ -45,8 +45,12 @@ describe("a configuration", () => {
   test("without limits has libvirtd's or stricter ones, and each can be set alone", async () => {
     const { limits } = await completeConfig({ hostUuid });
     expect(limits).toEqual({
-      ...{ maxClients: 5_000, maxAnonymousClients: 100, handshakeMs: 10_000 },
-      ...{ maxClientRequests: 5, maxQueuedMessages: 10_000, maxPendingSettles: 1_000 },
+      maxClients: 5_000,
+      maxAnonymousClients: 100,
+      handshakeMs: 10_000,
+      maxClientRequests: 5,
+      maxQueuedMessages: 10_000,
+      maxPendingSettles: 1_000,
     });
     const one = await completeConfig({ hostUuid, limits: { maxClients: 7 } });
     expect(one.limits).toEqual({ ...limits, maxClients: 7 });
@@ -67,11 +71,11 @@ test("questions of sources over the limit get an error that is no decision, and 
     await opened;
     return { decision: 2 };
   };
-  const services = [serve(own, { settle, yield: settle, facts: () => ({ facts: "{}" }) })];
+  const services = [serve(own, { settle, concede: settle, facts: () => ({ facts: "{}" }) })];
   const { connect: connected } = await pair({ services: withPendingSettles(2, services) });
   const rpc = await connected();
   const migration = { migrationId: "0f3f-a1", uuid: hostUuid, name: "web-1" };
-  const first = [rpc.call(own.procedures.settle, migration), rpc.call(own.procedures.yield, migration)];
+  const first = [rpc.call(own.procedures.settle, migration), rpc.call(own.procedures.concede, migration)];
   await until(() => asked === 2);
   const other = await connected();
   await expect(other.call(own.procedures.settle, migration)).rejects.toThrow(
@@ -91,8 +95,11 @@ test.skipIf(!hasOpenssl)(
     const socket = join(directory, "sock");
     const port = await freePort();
     const config = {
-      ...{ hostname: "hosta", hostUuid, stateDirectory: join(directory, "state") },
-      ...{ runDirectory: join(directory, "run"), socket: { path: socket } },
+      hostname: "hosta",
+      hostUuid,
+      stateDirectory: join(directory, "state"),
+      runDirectory: join(directory, "run"),
+      socket: { path: socket },
       tls: { host: "127.0.0.1", port, pkiPath, allowedDns: ["*"] },
       limits: { handshakeMs: 600_000 },
     };

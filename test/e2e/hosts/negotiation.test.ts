@@ -62,7 +62,9 @@ const ofStreamBy: Readonly<Record<string, string>> = {
 
 /** Mostly there: otherwise nearly every case would end at the first check. */
 const mostly = (feature: Feature) =>
-  fc.option(fc.constant(feature), { freq: 4, nil: undefined }).map((it) => (it === undefined ? [] : [it]));
+  fc
+    .option(fc.constant(feature), { freq: 4, nil: undefined })
+    .map((text) => (text === undefined ? [] : [text]));
 const some = <T>(...all: readonly T[]) => fc.subarray([...all]);
 const ofBoth = [
   mostly("migrationParams"),
@@ -73,8 +75,8 @@ const ofBoth = [
 const cases: fc.Arbitrary<Case> = fc.record({
   source: fc
     .tuple(...ofBoth, mostly("migrationP2p"), mostly("migrateChangeProtection"), mostly("xmlMigratable"))
-    .map((it) => it.flat()),
-  destination: fc.tuple(...ofBoth).map((it) => it.flat()),
+    .map((item) => item.flat()),
+  destination: fc.tuple(...ofBoth).map((items) => items.flat()),
   flags: fc
     .tuple(
       some<MigrateFlag>("LIVE", "PEER2PEER", "CHANGE_PROTECTION", "ABORT_ON_ERROR", "AUTO_CONVERGE"),
@@ -90,13 +92,13 @@ const cases: fc.Arbitrary<Case> = fc.record({
         },
       ),
     )
-    .map((it) => it.flat())
+    .map((item) => item.flat())
     // virsh itself refuses both, and synchronous writes without a copy.
-    .map((it) => (it.includes("OFFLINE") ? it.filter((flag) => flag !== "LIVE") : it))
-    .map((it) =>
-      it.some((flag) => flag === "NON_SHARED_DISK" || flag === "NON_SHARED_INC")
-        ? it
-        : it.filter((flag) => flag !== "NON_SHARED_SYNCHRONOUS_WRITES"),
+    .map((items) => (items.includes("OFFLINE") ? items.filter((flag) => flag !== "LIVE") : items))
+    .map((items) =>
+      items.some((flag) => flag === "NON_SHARED_DISK" || flag === "NON_SHARED_INC")
+        ? items
+        : items.filter((flag) => flag !== "NON_SHARED_SYNCHRONOUS_WRITES"),
     ),
   parameters: fc
     .tuple(
@@ -130,7 +132,7 @@ const cases: fc.Arbitrary<Case> = fc.record({
       ),
     )
     .map(([some, more]) => ({ ...some, ...more })),
-  direct: fc.integer({ min: 0, max: 7 }).map((it) => it === 0),
+  direct: fc.integer({ min: 0, max: 7 }).map((value) => value === 0),
   ledTo: fc.oneof(
     { weight: 4, arbitrary: fc.constant("qemu+tcp://elsewhere/system") },
     {
@@ -184,7 +186,7 @@ class Hosts {
       connectRegisterCloseCallback: () => {},
       connectUnregisterCloseCallback: () => {},
       connectSupportsFeature: ({ feature }) => ({
-        supported: (this.#case?.[side] ?? []).some((it) => features[it] === feature) ? 1 : 0,
+        supported: (this.#case?.[side] ?? []).some((text) => features[text] === feature) ? 1 : 0,
       }),
       domainLookupByName: ({ name }) => {
         const found = this.#cases[Number(name.replace("case-", ""))];
@@ -290,15 +292,15 @@ async function goOn(asked: Asked[], all: readonly Case[], hosts: Hosts, from: st
   const next = () => {
     clearTimeout(silence);
     hosts.take();
-    const it = all[asked.length];
-    if (it === undefined) return void child.stdin.end();
+    const item = all[asked.length];
+    if (item === undefined) return void child.stdin.end();
     silence = setTimeout(() => child.kill("SIGKILL"), silenceMs);
-    const destination = isLed(it) ? it.ledTo : to;
+    const destination = isLed(item) ? item.ledTo : to;
     const { name, bandwidthMiBps, uri, listenAddress, disks, disksPort, disksUri, ...ofStream } =
-      it.parameters;
+      item.parameters;
     const words = [
-      ...it.flags.map((flag) => optionOf[flag]),
-      ...(it.direct ? ["--direct"] : []),
+      ...item.flags.map((flag) => optionOf[flag]),
+      ...(item.direct ? ["--direct"] : []),
       ...(name === undefined ? [] : ["--dname", name]),
       ...(bandwidthMiBps === undefined ? [] : ["--bandwidth", bandwidthMiBps]),
       ...(uri === undefined ? [] : ["--migrateuri", uri]),
@@ -326,12 +328,12 @@ async function goOn(asked: Asked[], all: readonly Case[], hosts: Hosts, from: st
   clearTimeout(silence);
 }
 
-async function byUs(it: Case, at: number, hosts: Hosts, from: string, to: string): Promise<Asked> {
-  const destination = isLed(it) ? it.ledTo : to;
-  const { flags, parameters } = it;
+async function byUs(item: Case, at: number, hosts: Hosts, from: string, to: string): Promise<Asked> {
+  const destination = isLed(item) ? item.ledTo : to;
+  const { flags, parameters } = item;
   try {
-    if (it.direct && !flags.includes("PEER2PEER"))
-      negotiateUnmanaged(new Set(it.source), destination, { flags: new Set(flags), parameters });
+    if (item.direct && !flags.includes("PEER2PEER"))
+      negotiateUnmanaged(new Set(item.source), destination, { flags: new Set(flags), parameters });
     const where = { from, to: destination, domain: `case-${at}` };
     await (await migrateBetween({ ...where, flags, parameters })).outcome;
     return hosts.take();

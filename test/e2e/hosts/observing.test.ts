@@ -43,8 +43,8 @@ test("a migration between them is counted, traced and drawn", async () => {
     { each: { a: { http: { socket: at.a } }, b: { http: { socket: at.b } } } },
     async (lab) => {
       const said: string[] = [];
-      const followings = Object.values(at).map((it) =>
-        followInspector(`unix:${it}`, hub.observe, (why) => said.push(why)),
+      const followings = Object.values(at).map((text) =>
+        followInspector(`unix:${text}`, hub.observe, (why) => said.push(why)),
       );
       expect(await answerAt(at.a, "/metrics")).toContain('switchover_domains{state="running"} 1');
       await lab.peerToPeer("a", "b");
@@ -62,22 +62,22 @@ test("a migration between them is counted, traced and drawn", async () => {
       expect(to).toContain('switchover_migrations_ended_total{side="destination",outcome="arrived"} 1');
       expect(to).toContain('switchover_domains{state="running"} 1');
       expect(from).not.toContain(`domain="${lab.guest.name}"`);
-      for (const it of followings) it.stop();
+      for (const following of followings) following.stop();
       expect(said).toEqual([]);
     },
   );
   const spans = readFileSync(spansFile, "utf8")
     .trim()
     .split("\n")
-    .map((it) => JSON.parse(it) as { name: string; traceId: string });
-  const ofMigration = spans.filter((it) => it.name.startsWith("migration "));
-  expect(ofMigration.map((it) => it.name).sort()).toEqual([
+    .map((line) => JSON.parse(line) as { name: string; traceId: string });
+  const ofMigration = spans.filter((span) => span.name.startsWith("migration "));
+  expect(ofMigration.map((item) => item.name).sort()).toEqual([
     "migration coordinator",
     "migration destination",
     "migration source",
   ]);
   const [{ migrationId = "" } = {}] = hub.summaries();
-  expect(new Set(ofMigration.map((it) => it.traceId)), "over two processes").toEqual(
+  expect(new Set(ofMigration.map((item) => item.traceId)), "over two processes").toEqual(
     new Set([migrationId.replaceAll("-", "")]),
   );
 });
@@ -93,9 +93,14 @@ test("a client that coordinates sees the migration under the hosts' id, and may 
   await inTwoHosts(
     { each: { a: { http: { socket: at.a } }, b: { http: { socket: at.b } } } },
     async (lab) => {
-      const followings = Object.values(at).map((it) => followInspector(`unix:${it}`, hub.observe, () => {}));
+      const followings = Object.values(at).map((text) =>
+        followInspector(`unix:${text}`, hub.observe, () => {}),
+      );
       const { outcome } = await migrateBetween({
-        ...{ from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name, flags: whole },
+        from: lab.hosts.a.uri,
+        to: lab.hosts.b.uri,
+        domain: lab.guest.name,
+        flags: whole,
         parameters: { xml: lab.guest.xml("b") },
         observe: hub.observe,
         inspect: ({ type, actorRef }) => {
@@ -105,9 +110,9 @@ test("a client that coordinates sees the migration under the hosts' id, and may 
       });
       expect((await outcome).kind).toBe("arrived");
       const states = { source: "left", coordinator: "ended", destination: "arrived" };
-      await expect.poll(() => hub.summaries().map((it) => it.states)).toEqual([states]);
+      await expect.poll(() => hub.summaries().map((summary) => summary.states)).toEqual([states]);
       expect(inspected).toEqual(["coordinator"]);
-      for (const it of followings) it.stop();
+      for (const following of followings) following.stop();
     },
   );
 });

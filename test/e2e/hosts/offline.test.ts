@@ -35,10 +35,15 @@ async function finished(lab: TwoHosts, ...more: MigrateFlag[]) {
   const b = await lab.redial("b").rpc();
   const prepared = toParameters({ xml: guest.xml("b") });
   await b.call(procedures.domainMigratePrepare3Params, {
-    ...{ params: prepared, cookieIn: begun.cookieOut, flags: there },
+    params: prepared,
+    cookieIn: begun.cookieOut,
+    flags: there,
   });
   const { cookieOut } = await b.call(procedures.domainMigrateFinish3Params, {
-    ...{ params: toParameters({ name: guest.name }), cookieIn: noCookie, flags: there, cancelled: 0 },
+    params: toParameters({ name: guest.name }),
+    cookieIn: noCookie,
+    flags: there,
+    cancelled: 0,
   });
   const confirm = (cookieIn = cookieOut, at: RpcConnection = client) =>
     at.call(procedures.domainMigrateConfirm3Params, { dom, params: [], cookieIn, flags, cancelled: 0 });

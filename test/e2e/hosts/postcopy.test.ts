@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js";
-import { Cable, inTwoHosts, noCable, type ProofWish } from "../../support/host-process.js";
+import { Cable, inTwoHosts, noCable, type ProofDomainOptions } from "../../support/host-process.js";
 import { makeMute } from "../../support/mute.js";
 import { patienceMs, testLimitMs } from "../../support/patience.js";
 import {
@@ -22,7 +22,7 @@ import {
 const postcopy = ["--live", "--postcopy", "--persistent", "--undefinesource"] as const;
 /** Slower than the guest dirties its memory. */
 const rate = "40mbit";
-const wish: ProofWish = { workingSetMiB: 24, dirtyMiBps: 24 };
+const wish: ProofDomainOptions = { workingSetMiB: 24, dirtyMiBps: 24 };
 const failed = { a: "paused (post-copy failed)", b: "running (post-copy failed)" } as const;
 
 interface Under {
@@ -31,7 +31,7 @@ interface Under {
 }
 
 /** A guest whose memory takes some seconds to get over. */
-async function slowly(more: ProofWish = {}): Promise<Under> {
+async function slowly(more: ProofDomainOptions = {}): Promise<Under> {
   const cable = new Cable();
   const lab = await VirshLab.begin({ ...wish, ...more }, cable);
   await lab.boot();
@@ -71,7 +71,7 @@ const stir = (lab: VirshLab, host: VirshHost) => async () => {
 };
 
 const lifecycleOf = (listening: Listening, { guest }: VirshLab): string[] =>
-  listening.of(guest.name).filter((it) => it.startsWith("lifecycle"));
+  listening.of(guest.name).filter((text) => text.startsWith("lifecycle"));
 
 async function restart({ process }: VirshHost): Promise<void> {
   await process.kill();
@@ -383,10 +383,12 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
 test("a host that would fence the destination off begins no post-copy", async () => {
   const policy = { whenUnreachable: "fence", patienceMs: 1_000 } as const;
   await inTwoHosts({ policy, etcd: ["http://127.0.0.1:9"] }, async (lab) => {
-    await expect(lab.managed({}, ["POSTCOPY"]).then((it) => it.outcome)).resolves.toMatchObject({
-      kind: "stayed",
-      error: { message: expect.stringContaining('post-copy does not go with this host\'s policy "fence"') },
-    });
+    await expect(lab.managed({}, ["POSTCOPY"]).then((migration) => migration.outcome)).resolves.toMatchObject(
+      {
+        kind: "stayed",
+        error: { message: expect.stringContaining('post-copy does not go with this host\'s policy "fence"') },
+      },
+    );
     await lab.runsAt("a");
   });
 });

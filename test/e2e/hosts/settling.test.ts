@@ -47,7 +47,11 @@ describe("a source that settles", () => {
       const again = await lab.rpc("b");
       expect(await again.call(own.procedures.settle, asked)).toEqual({ decision: decisions.refused });
       await a.call(procedures.domainMigrateConfirm3Params, {
-        ...{ dom: lab.dom, params: [], cookieIn: new Uint8Array(), flags, cancelled: 1 },
+        dom: lab.dom,
+        params: [],
+        cookieIn: new Uint8Array(),
+        flags,
+        cancelled: 1,
       });
       await lab.runsAt("a");
     });
@@ -58,7 +62,8 @@ describe("a source that settles", () => {
       const b = await lab.rpc("b");
       const words = {
         params: toParameters({ xml: lab.guest.xml("b") }),
-        ...{ cookieIn: new Uint8Array(), flags: bitsOf(["LIVE"]) },
+        cookieIn: new Uint8Array(),
+        flags: bitsOf(["LIVE"]),
       };
       const prepare = () => b.call(procedures.domainMigratePrepare3Params, words);
       const answers = await Promise.allSettled([prepare(), prepare()]);
@@ -76,13 +81,13 @@ describe("a source that settles", () => {
       expect((await (await lab.managed()).outcome).kind).toBe("arrived");
       await lab.restart("b");
       const b = await lab.rpc("b");
-      const stories = readdirSync(join(lab.hosts.b.directory, "state", "journal")).filter((it) =>
-        it.endsWith(".journal"),
+      const stories = readdirSync(join(lab.hosts.b.directory, "state", "journal")).filter((file) =>
+        file.endsWith(".journal"),
       );
       expect(stories).toHaveLength(1);
       const { uuid, name } = lab.guest;
       const asked = { migrationId: stories[0]?.replace(".journal", "") ?? "", uuid, name };
-      for (const how of ["settle", "yield"] as const)
+      for (const how of ["settle", "concede"] as const)
         expect(await b.call(own.procedures[how], asked)).toEqual({ decision: decisions.taken });
       await lab.runsAt("b");
     });

@@ -60,7 +60,11 @@ test("a fixed form's flags are all read, also those above 32 bits", async () => 
   const { a, dom } = await begun();
   const asked = (more: bigint) =>
     a.call(procedures.domainMigrateBegin3, {
-      ...{ dom, xmlin: null, flags: BigInt(flags) | more, dname: null, resource: 0n },
+      dom,
+      xmlin: null,
+      flags: BigInt(flags) | more,
+      dname: null,
+      resource: 0n,
     });
   await expect(asked(1n << 40n)).rejects.toThrow("unsupported flags (0x100");
   await expect(asked(BigInt(bitsOf(["TUNNELLED"])))).rejects.toThrow("has to be peer-to-peer");

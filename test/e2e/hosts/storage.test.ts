@@ -18,7 +18,7 @@ async function booted(disk: "raw" | "qcow2" = "raw"): Promise<VirshLab> {
 
 /** Beside the images of a guest there is none that we have made and have not said whose it is. */
 const leftOf = ({ guest }: { guest: { image(side: string): string } }): string[] =>
-  readdirSync(dirname(guest.image("a"))).filter((it) => it.startsWith("."));
+  readdirSync(dirname(guest.image("a"))).filter((text) => text.startsWith("."));
 
 const contentsOf = (path: string, format: string): string =>
   execFileSync("qemu-io", ["-r", "-U", "-f", format, "-c", "read -P 7 8M 16M", path], { encoding: "utf8" });
@@ -72,7 +72,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await lab.countsAt("b");
     await guest.checkDisk("b");
     const uri = `tcp://127.0.0.1:${await freePort()}`;
-    const xml = lab.xmlFile("c", (it) => it.replace(guest.image("c"), guest.image("a")));
+    const xml = lab.xmlFile("c", (text) => text.replace(guest.image("c"), guest.image("a")));
     await b.virsh("migrate", ...p2p, "--disks-uri", uri, guest.name, a.tcp, "--xml", xml);
     await until(() => guest.pids().length === 1);
     await guest.counts("c");
@@ -154,7 +154,7 @@ const copied = ({ fileProcessed }: { fileProcessed: bigint }) => fileProcessed >
 
 const storyAt = (lab: TwoHosts, side: "a" | "b"): string => {
   const directory = join(lab.hosts[side].directory, "state", "journal");
-  return join(directory, readdirSync(directory).find((it) => it.endsWith(".journal")) ?? "");
+  return join(directory, readdirSync(directory).find((file) => file.endsWith(".journal")) ?? "");
 };
 
 /** Where it runs in the end, and that its disk is whole there; the image at b stays only with the guest. */
@@ -178,7 +178,7 @@ describe("our own client", () => {
         .said()
         .trim()
         .split("\n")
-        .map((it) => JSON.parse(it));
+        .map((line) => JSON.parse(line));
       expect(lines).toContainEqual(
         expect.objectContaining({
           progress: expect.objectContaining({

@@ -20,7 +20,7 @@ export async function strays(lab: TwoHosts): Promise<() => Promise<void>> {
   return async () => {
     const again = await StepByStep.over(lab);
     again.repeat(earlier);
-    const settle = (side: "a" | "b", how: "settle" | "yield") => async () => {
+    const settle = (side: "a" | "b", how: "settle" | "concede") => async () => {
       const rpc = await lab.redial(side).rpc();
       const { decision } = await rpc.call(own.procedures[how], { migrationId, uuid, name });
       if (decision !== decisions.taken)
@@ -32,7 +32,7 @@ export async function strays(lab: TwoHosts): Promise<() => Promise<void>> {
       () => again.perform(),
       () => again.prepare(),
       settle("b", "settle"),
-      settle("b", "yield"),
+      settle("b", "concede"),
       () => again.confirm(undefined, 0),
       () => again.finish(undefined, 0),
       () => again.begin(),

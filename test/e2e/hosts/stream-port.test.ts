@@ -64,7 +64,9 @@ async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
   const { dom } = lab;
   const begun = await a.call(procedures.domainMigrateBegin3Params, { dom, params: [], ...how });
   const { cookieOut, uriOut } = await b.call(procedures.domainMigratePrepare3Params, {
-    ...{ params: toParameters({ xml: lab.guest.xml("b") }), cookieIn: begun.cookieOut, ...how },
+    params: toParameters({ xml: lab.guest.xml("b") }),
+    cookieIn: begun.cookieOut,
+    ...how,
   });
   const port = Number(/:(\d+)$/.exec(uriOut ?? "")?.[1]);
   /** @returns what went wrong with Perform, if something did. */
@@ -86,12 +88,19 @@ async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
     const cancelled = failed === undefined ? 0 : 1;
     const finished = await b
       .call(procedures.domainMigrateFinish3Params, {
-        ...{ params: toParameters({ name: lab.guest.name }), cookieIn, ...how, cancelled },
+        params: toParameters({ name: lab.guest.name }),
+        cookieIn,
+        ...how,
+        cancelled,
       })
       .catch(() => undefined);
     if (failed === undefined)
       await a.call(procedures.domainMigrateConfirm3Params, {
-        ...{ dom, params: [], cookieIn: finished?.cookieOut ?? cookieIn, ...how, cancelled: 0 },
+        dom,
+        params: [],
+        cookieIn: finished?.cookieOut ?? cookieIn,
+        ...how,
+        cancelled: 0,
       });
     return failed;
   };

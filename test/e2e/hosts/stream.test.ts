@@ -16,7 +16,7 @@ import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { qemuImg } from "../../support/disk-lab.js";
 import { hostOf } from "../../support/either-host.js";
 import { freePort } from "../../support/free-port.js";
-import { inTwoHosts, ProofDomain, type ProofWish, streams } from "../../support/host-process.js";
+import { inTwoHosts, ProofDomain, type ProofDomainOptions, streams } from "../../support/host-process.js";
 import { hasLibvirtd } from "../../support/libvirtd.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { programArguments } from "../../support/programs.js";
@@ -36,7 +36,7 @@ const settingsAt = (guest: ProofDomain, side: string) =>
   guest.asked(side, async (main) => {
     const capabilities = await main.execute("query-migrate-capabilities", {});
     return {
-      on: capabilities.filter((it) => it.state).map((it) => it.capability),
+      on: capabilities.filter((capability) => capability.state).map((capability) => capability.capability),
       ...(await main.execute("query-migrate-parameters", {})),
     };
   });
@@ -275,14 +275,14 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
   const inForce: InForce = { on: [], "tls-creds": "switchover-migration-tls" };
 
   /** Each host has certificates of its own, and b's can be spoiled. */
-  async function underTls(wish: ProofWish = {}) {
+  async function underTls(wish: ProofDomainOptions = {}) {
     const atB = copied("b");
     const each = (credentials: string) => ({
       migration: { ...streams({ relay: true }), tls: { credentials } },
     });
     const travels = await Travels.begin(wish, undefined, { a: each(made.credentials), b: each(atB) });
     const spoil = (from: string, ...files: string[]) => {
-      for (const it of files) cpSync(join(from, it), join(atB, it));
+      for (const file of files) cpSync(join(from, file), join(atB, file));
     };
     return { travels, guest: travels.lab.guest, spoil };
   }
@@ -375,10 +375,14 @@ describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
         const { xml } = await here.call(procedures.domainGetXmlDesc, { dom, flags: migratable });
         guest.xml(side);
         const migration = await migrateBetween({
-          ...{ from: from.uri, to: to.uri, domain: guest.name },
+          from: from.uri,
+          to: to.uri,
+          domain: guest.name,
           flags: ["LIVE", ...flags],
           parameters: {
-            ...{ ...parameters, uri: "tcp://127.0.0.1", bandwidthMiBps: 2 },
+            ...parameters,
+            uri: "tcp://127.0.0.1",
+            bandwidthMiBps: 2,
             xml: xml.replaceAll(`${before}.`, `${side}.`),
           },
         });

@@ -39,12 +39,15 @@ async function inTlsHosts(run: (lab: TlsLab) => Promise<void>): Promise<void> {
   await inTwoHosts({ each: { a: config("a"), b: config("b") } }, async (lab) => {
     const uri = (side: "a" | "b", pki: string) => `${address(side)}?pkipath=${pki}`;
     await run({
-      ...{ lab, ports, uri },
+      lab,
+      ports,
+      uri,
       issue: (name) => ours.issue("client", `/CN=${name}`),
       migrate: (more, pki) =>
         migrateBetween({
           // A source that leads shows its own certificates.
-          ...{ from: uri("a", pki), to: more.includes("PEER2PEER") ? address("b") : uri("b", pki) },
+          from: uri("a", pki),
+          to: more.includes("PEER2PEER") ? address("b") : uri("b", pki),
           domain: lab.guest.name,
           flags: [...whole, ...more],
           parameters: { xml: lab.guest.xml("b") },
@@ -74,14 +77,21 @@ describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
       const how = { flags: bitsOf(whole) };
       const begun = await a.rpc.call(procedures.domainMigrateBegin3Params, { dom, params: [], ...how });
       const prepared = await b.rpc.call(procedures.domainMigratePrepare3Params, {
-        ...{ params: toParameters({ xml: lab.guest.xml("b") }), cookieIn: begun.cookieOut, ...how },
+        params: toParameters({ xml: lab.guest.xml("b") }),
+        cookieIn: begun.cookieOut,
+        ...how,
       });
       const performed = await a.rpc.call(procedures.domainMigratePerform3Params, {
-        ...{ dom, dconnuri: null, cookieIn: prepared.cookieOut, ...how },
+        dom,
+        dconnuri: null,
+        cookieIn: prepared.cookieOut,
+        ...how,
         params: toParameters({ uri: prepared.uriOut ?? "" }),
       });
       await b.rpc.call(procedures.domainMigrateFinish3Params, {
-        ...{ params: toParameters({ name: lab.guest.name }), cookieIn: performed.cookieOut, ...how },
+        params: toParameters({ name: lab.guest.name }),
+        cookieIn: performed.cookieOut,
+        ...how,
         cancelled: 0,
       });
       await Promise.all([a.close(), b.close()]);

@@ -30,7 +30,7 @@ const tunnelled = (lab: TwoHosts, parameters: MigrateParameters = {}, more: read
 async function sending(lab: TwoHosts): Promise<void> {
   await lab.jobAt("a", ({ memProcessed }) => memProcessed > 0n);
   const left = readdirSync(join(lab.hosts.a.directory, "run"));
-  expect(left.some((it) => it.startsWith("out-"))).toBe(true);
+  expect(left.some((text) => text.startsWith("out-"))).toBe(true);
 }
 
 describe("a tunnelled migration", () => {
@@ -68,7 +68,9 @@ describe("a tunnelled migration", () => {
       const where = { from: lab.hosts.a.uri, to: b.uri, domain: lab.guest.name };
       const parameters = { xml: lab.guest.xml("b") };
       const { outcome } = await migrateBetween({
-        ...{ ...where, parameters, flags: [...whole, "PEER2PEER", "TUNNELLED"] },
+        ...where,
+        parameters,
+        flags: [...whole, "PEER2PEER", "TUNNELLED"],
       });
       expect(await outcome).toMatchObject({ kind: "arrived" });
       expect(b.steps()).toEqual(["domainMigratePrepareTunnel3", "domainMigrateFinish3"]);
@@ -124,7 +126,9 @@ describe.skipIf(!hasLibvirtd)("a tunnel with a libvirtd at one end", () => {
     });
     const { dom } = await source.redial.call(procedures.domainCreateXml, { xmlDesc, flags: 0 });
     const { outcome } = await migrateBetween({
-      ...{ from: source.uri, to: destination.uri, domain: dom.name },
+      from: source.uri,
+      to: destination.uri,
+      domain: dom.name,
       flags: ["LIVE", "PEER2PEER", "TUNNELLED"],
     });
     const { kind, error } = await outcome;
@@ -138,12 +142,12 @@ describe.skipIf(!hasLibvirtd)("a tunnel with a libvirtd at one end", () => {
 function listening(pid: number): string[] {
   const listens = readFileSync("/proc/net/tcp", "utf8").matchAll(/^ *\d+: \S+ \S+ 0A (?:\S+ +){5}(\d+)/gm);
   const inodes = new Set([...listens].map(([, inode = ""]) => inode));
-  const links = readdirSync(`/proc/${pid}/fd`).map((it) => {
+  const links = readdirSync(`/proc/${pid}/fd`).map((file) => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${it}`);
+      return readlinkSync(`/proc/${pid}/fd/${file}`);
     } catch {
       return "";
     }
   });
-  return links.filter((it) => inodes.has(/^socket:\[(\d+)\]$/.exec(it)?.[1] ?? ""));
+  return links.filter((link) => inodes.has(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? ""));
 }

@@ -31,7 +31,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     const { name } = guest;
     const firmware = join(a.process.directory, "button");
     writeFileSync(firmware, buttonFirmware());
-    const xml = lab.xmlFile("a", (it) => it.replace(/(<loader type='rom'>)[^<]*/, `$1${firmware}`));
+    const xml = lab.xmlFile("a", (text) => text.replace(/(<loader type='rom'>)[^<]*/, `$1${firmware}`));
     await a.virsh("define", xml);
     expect(await refusal(a.virsh("shutdown", name))).toContain("domain is not running");
     const heard = await listening(lab);
@@ -44,7 +44,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
       expect(guest.pids()).toEqual([]);
     }
     const life = ["Started Booted", "Shutdown Finished after guest request", "Stopped Shutdown"];
-    const expected = [...life, ...life].map((it) => `lifecycle ${it}`);
+    const expected = [...life, ...life].map((text) => `lifecycle ${text}`);
     await until(() => heard.of(name).length >= expected.length);
     expect(heard.of(name)).toEqual(expected);
   });
@@ -71,9 +71,9 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     expect(await ended).toContain("the guest shut itself down");
     expect(await a.virsh("domstate", "--reason", name)).toBe("shut off (shutdown)");
     const expected = ["Shutdown Finished after guest request", "Stopped Shutdown"];
-    await until(() => heard.of(name).filter((it) => it.startsWith("lifecycle")).length >= 2);
-    expect(heard.of(name).filter((it) => it.startsWith("lifecycle"))).toEqual(
-      expected.map((it) => `lifecycle ${it}`),
+    await until(() => heard.of(name).filter((text) => text.startsWith("lifecycle")).length >= 2);
+    expect(heard.of(name).filter((text) => text.startsWith("lifecycle"))).toEqual(
+      expected.map((text) => `lifecycle ${text}`),
     );
     expect(await b.virsh("list", "--all", "--name")).toBe("");
   });
@@ -186,8 +186,12 @@ describe.skipIf(!hasVirsh)("virsh is told", () => {
     await a.virsh("define", balloon);
     const still = figures(await a.virsh("domstats", name));
     expect(still).toEqual({
-      ...{ "state.state": "5", "state.reason": "0", "vcpu.current": "1", "vcpu.maximum": "1" },
-      ...{ "balloon.current": "65544", "balloon.maximum": "65544" },
+      "state.state": "5",
+      "state.reason": "0",
+      "vcpu.current": "1",
+      "vcpu.maximum": "1",
+      "balloon.current": "65544",
+      "balloon.maximum": "65544",
     });
     expect(await refusal(a.virsh("dommemstat", name))).toContain("domain is not running");
     expect(await refusal(a.virsh("vcpucount", name, "--current", "--live"))).toContain("is not running");
@@ -199,7 +203,8 @@ describe.skipIf(!hasVirsh)("virsh is told", () => {
     expect(running).toMatchObject({ ...still, "state.state": "1", "state.reason": "1", "vcpu.0.state": "1" });
     expect(Number(running["vcpu.0.time"])).toBeLessThanOrEqual(Number(running["cpu.time"]));
     expect(figures(await a.virsh("domstats", "--state", name))).toEqual({
-      ...{ "state.state": "1", "state.reason": "1" },
+      "state.state": "1",
+      "state.reason": "1",
     });
     expect(await a.virsh("domstats", "--list-shutoff")).toBe("");
     expect(await refusal(a.virsh("domstats", "--block", "--enforce"))).toContain("are not supported");

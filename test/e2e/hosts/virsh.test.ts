@@ -23,8 +23,16 @@ describe.skipIf(!hasVirsh)("virsh", () => {
     expect(await a.virsh("domid", name)).toBe("1");
     expect(await a.virsh("domuuid", name)).toBe(uuid);
     expect(fieldsOf(await a.virsh("dominfo", name))).toMatchObject({
-      ...{ Id: "1", Name: name, UUID: uuid, "OS Type": "hvm", State: "running", "CPU(s)": "1" },
-      ...{ "Max memory": "65544 KiB", Persistent: "yes", Autostart: "disable", "Managed save": "no" },
+      Id: "1",
+      Name: name,
+      UUID: uuid,
+      "OS Type": "hvm",
+      State: "running",
+      "CPU(s)": "1",
+      "Max memory": "65544 KiB",
+      Persistent: "yes",
+      Autostart: "disable",
+      "Managed save": "no",
     });
     expect(await a.virsh("dumpxml", name)).toContain('<domain id="1" type="qemu">');
     expect(await a.virsh("dumpxml", "--inactive", name)).toContain('<domain type="qemu">');
@@ -104,9 +112,9 @@ describe.skipIf(!hasVirsh)("virsh event", () => {
     await lab.migrate("--live", "--undefinesource", "--persistent");
     await lab.countsAt("b");
     await until(() => source.of(name).includes("job-completed"));
-    const passes = source.of(name).filter((it) => it.startsWith("migration-iteration"));
+    const passes = source.of(name).filter((text) => text.startsWith("migration-iteration"));
     expect(passes[0]).toBe("migration-iteration iteration: '1'");
-    expect(source.of(name).filter((it) => !passes.includes(it))).toEqual([
+    expect(source.of(name).filter((text) => !passes.includes(text))).toEqual([
       "lifecycle Suspended Migrated",
       "lifecycle Stopped Migrated",
       "lifecycle Undefined Removed",

@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Around } from "../../../src/effects/bind.js";
+import type { EffectInterceptor } from "../../../src/effects/bind.js";
 import { type MigrateOptions, migrateWith } from "../../../src/library/local/migrate.js";
 import { launchGuest, type RunningGuest } from "../../../src/library/local/running-guest.js";
 import { patienceMs } from "../../support/patience.js";
@@ -27,7 +27,12 @@ async function launch({ hardware = [], here = [] }: Sides): Promise<RunningGuest
   return launchGuest(spec, { sideArgs: here });
 }
 
-async function move(guest: RunningGuest, sides: Sides, options: Partial<MigrateOptions>, around?: Around) {
+async function move(
+  guest: RunningGuest,
+  sides: Sides,
+  options: Partial<MigrateOptions>,
+  around?: EffectInterceptor,
+) {
   const migration = migrateWith({ guest, destination: { sideArgs: sides.there ?? [] }, ...options }, around);
   const outcome = await migration.outcome;
   onTestFinished(() => outcome.guest?.end());
@@ -35,7 +40,7 @@ async function move(guest: RunningGuest, sides: Sides, options: Partial<MigrateO
 }
 
 /** Moves a guest from one side to the other. */
-const moved = async (sides: Sides, options: Partial<MigrateOptions> = {}, around?: Around) =>
+const moved = async (sides: Sides, options: Partial<MigrateOptions> = {}, around?: EffectInterceptor) =>
   move(await launch(sides), sides, options, around);
 
 describe("the network is told where the guest is", () => {

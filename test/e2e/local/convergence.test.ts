@@ -6,15 +6,15 @@ import { measureDirtyRate } from "../../../src/drivers/qemu/migration/dirty-rate
 import type { Observation } from "../../../src/effects/trace.js";
 import type { MigrateOptions } from "../../../src/library/local/migrate.js";
 import type { Migration } from "../../../src/library/migration-handle.js";
-import type { ProofGuestWish } from "../../../src/proof-guest/launch.js";
-import type { ConvergencePolicy, Measure } from "../../../src/protocol/convergence/policy.js";
+import type { ProofGuestLaunchOptions } from "../../../src/proof-guest/launch.js";
+import type { ConvergenceAction, ConvergencePolicy } from "../../../src/protocol/convergence/policy.js";
 import { destinationPid, inLab, type Lab } from "../../support/proof-guests.js";
 
 /** It writes to 6 MiB of its memory, several times while they are sent once. */
-const busy: ProofGuestWish = { workingSetMiB: 6, dirtyMiBps: 60 };
+const busy: ProofGuestLaunchOptions = { workingSetMiB: 6, dirtyMiBps: 60 };
 const narrow = { bandwidthMiBps: 20, maxDowntimeMs: 20 };
 
-const fruitless = (passes: number, measure: Measure): ConvergencePolicy => [
+const fruitless = (passes: number, measure: ConvergenceAction): ConvergencePolicy => [
   { when: { notConvergingForPasses: passes }, do: measure },
 ];
 
@@ -94,7 +94,7 @@ describe("a busy guest over a narrow link", () => {
       expect(outcome).toMatchObject({ kind: "arrived" });
       expect(measures).toEqual(["pauses the guest"]);
       // From the rule's own pause on: what was left of a pass, and one more.
-      expect(outcome.pauseMs).toBeGreaterThan(100);
+      expect(outcome.downtimeMs).toBeGreaterThan(100);
     });
   });
 

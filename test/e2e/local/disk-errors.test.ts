@@ -14,7 +14,7 @@ const mebibyte = 2 ** 20;
 /** It stands still for a while before it reads its disk, with memory that takes long to move. */
 async function guestBeforeItsDisk() {
   const directory = mkdtempSync(join(tmpdir(), "disk-"));
-  const [disk, rules, noise] = ["disk", "rules", "noise"].map((it) => join(directory, it));
+  const [disk, rules, noise] = ["disk", "rules", "noise"].map((file) => join(directory, file));
   writeFileSync(disk ?? "", Buffer.alloc(mebibyte));
   writeFileSync(rules ?? "", '[inject-error]\nevent = "read_aio"\nerrno = "5"\n');
   writeFileSync(noise ?? "", randomBytes(24 * mebibyte));

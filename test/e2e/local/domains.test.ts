@@ -7,7 +7,7 @@ import { parseDomain } from "../../../src/drivers/domain-xml/domain.js";
 import { launchGuest, migrate, type RunningGuest } from "../../../src/index.js";
 import { checkContinuity, describeContinuity } from "../../../src/proof-guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
-import { domainXml, uuid as usualUuid } from "../../support/domains.js";
+import { uuid as defaultUuid, domainXml } from "../../support/domains.js";
 import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { type Images, makeImages, qemuOf } from "../../support/real-domains.js";
@@ -42,7 +42,7 @@ const everything = (machine: string, side: string) =>
         <graphics type='vnc' socket='/img/${side}.vnc'/><video><model type='vga'/></video>
         <input type='tablet' bus='usb'/><input type='keyboard' bus='virtio'/>
         <rng model='virtio'><backend model='random'>${side === "a" ? "/dev/urandom" : "/dev/random"}</backend></rng>`,
-    }).replace(usualUuid, uuid),
+    }).replace(defaultUuid, uuid),
   );
 
 const streams = () =>

@@ -14,7 +14,7 @@ beforeEach(() => {
   children = [];
 });
 afterEach(() => {
-  for (const it of children) it.kill("SIGKILL");
+  for (const child of children) child.kill("SIGKILL");
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -41,9 +41,9 @@ describe("an embedder's own QEMUs", () => {
     const guest = await adoptGuest({ spec, ...launchIn(directory) });
     const launched: number[] = [];
     const launch: Launcher = async ({ sideArgs, directory: place }) => {
-      const it = launchIn(place, sideArgs);
-      launched.push(it.pid);
-      return it;
+      const item = launchIn(place, sideArgs);
+      launched.push(item.pid);
+      return item;
     };
     const migration = migrate({ guest, destination: { launch } });
     const outcome = await migration.outcome;

@@ -23,7 +23,7 @@ describe("a real guest on real QEMU", () => {
         for (let move = 0; move < 2; move += 1) {
           const outcome = await lab.ended(lab.migrate({ transport }));
           expect(outcome).toMatchObject({ kind: "arrived", runs: "destination", error: null });
-          expect(outcome.pauseMs).toBeGreaterThan(0);
+          expect(outcome.downtimeMs).toBeGreaterThan(0);
         }
       });
     },
@@ -126,7 +126,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
   test("when the destination refuses the stream, with QEMU's own words", async () => {
     await inLab({}, async (lab) => {
       const { args } = lab.proof.guest.spec;
-      const other = args.map((it) => it.replace("pc,accel", "q35,accel"));
+      const other = args.map((arg) => arg.replace("pc,accel", "q35,accel"));
       const migration = lab.migrate({
         destination: { sideArgs: lab.proof.nextSide("destination"), args: other },
       });
@@ -272,11 +272,11 @@ describe("an abort", () => {
       const { main } = lab.guest?.process ?? expect.unreachable("it has arrived");
       expect(await main.execute("query-migrate", {})).toMatchObject({ status: "completed" });
       const states: string[] = [];
-      const migration = lab.migrate({}, (record, it) => {
+      const migration = lab.migrate({}, (record, call) => {
         if (record.kind !== "state" || record.side !== "source") return;
         states.push(record.state);
         // Its record is not durable yet: `migrate` is not sent.
-        if (record.state === "starting") void it().abort();
+        if (record.state === "starting") void call().abort();
       });
       expect(await lab.ended(migration)).toMatchObject({ kind: "aborted", runs: "source" });
       expect(states).toContain("cancelling");

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { StreamWish } from "../../../src/protocol/stream.js";
+import type { StreamOptions } from "../../../src/protocol/stream.js";
 import { inLab, type Lab, memoryMoves } from "../../support/proof-guests.js";
 import { secondQemu } from "../../support/second-qemu.js";
 
@@ -17,14 +17,14 @@ const machine = "pc-i440fx-7.2";
 const small = { workingSetMiB: 4, dirtyMiBps: 16, machine };
 
 /** Moves it into a QEMU of that binary. */
-const into = (lab: Lab, binary: string, stream: StreamWish = {}) =>
+const into = (lab: Lab, binary: string, stream: StreamOptions = {}) =>
   lab.ended(lab.migrate({ stream, destination: { binary, sideArgs: lab.proof.nextSide("destination") } }));
 
 const version = async (lab: Lab) =>
   (await lab.guest?.process.main.execute("query-version", {}))?.qemu.major ?? 0;
 
 describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
-  test.each<[string, StreamWish]>([
+  test.each<[string, StreamOptions]>([
     ["on one connection", {}],
     ["on parallel connections", { parallel: { connections: 3 } }],
     ["with zlib", { parallel: {}, compression: { zlib: {} } }],
@@ -61,7 +61,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
           stream: { postcopy: {} },
           limits: { bandwidthMiBps: 24 },
         },
-        (it) => void (it.kind === "state" && states.push(it.state)),
+        (seen) => void (seen.kind === "state" && states.push(seen.state)),
       );
       await memoryMoves(migration);
       expect(await migration.startPostcopy()).toMatchObject({ applied: true });
@@ -89,7 +89,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
 
   test("goes without what may be left out, and the outcome tells", async () => {
     await inLab({ ...small, binary: system }, async (lab) => {
-      const stream: StreamWish = {
+      const stream: StreamOptions = {
         compression: { mt: {}, xbzrle: {} },
         dirtyLimit: {},
         optional: ["compression.mt", "dirtyLimit"],
@@ -119,7 +119,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
   test("that the newer cannot load is refused in its own words, and its QEMU ended", async () => {
     await inLab({ ...small, binary: second }, async (lab) => {
       const { args } = lab.proof.guest.spec;
-      const other = args.map((it) => it.replace(machine, "q35"));
+      const other = args.map((arg) => arg.replace(machine, "q35"));
       const destination = { args: other, sideArgs: lab.proof.nextSide("destination") };
       const outcome = await lab.ended(lab.migrate({ destination }));
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source", error: { side: "destination" } });

@@ -40,7 +40,7 @@ test("a guest whose memory is still coming runs at the destination, and arrives 
     let running = 0;
     const migration = await overToPostcopy(
       lab,
-      at("destination", "fetching", () => {
+      at("destination", "fetchingPages", () => {
         running = qemusOf(lab.proof.guest.spec.uuid).length;
       }),
     );
@@ -91,9 +91,9 @@ describe("a person aborts", () => {
   test("once the guest is handed over: it is refused with a reason, and the guest arrives", async () => {
     await inLab(guest, async (lab) => {
       let answer: ReturnType<Migration["abort"]> | undefined;
-      const migration = await overToPostcopy(lab, (record, it) =>
+      const migration = await overToPostcopy(lab, (record, call) =>
         at("source", "serving", () => {
-          answer ??= it().abort();
+          answer ??= call().abort();
         })(record),
       );
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
@@ -160,7 +160,9 @@ describe("the destination's QEMU dies", () => {
       const outcome = await migration.outcome;
       expect(outcome).toMatchObject({ kind: "lost", runs: "nobody", guest: null });
       expect(outcome.error?.message).toContain("died");
-      expect(outcome.error?.failures.map((it) => it.message).join()).toContain("what is left is this copy");
+      expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain(
+        "what is left is this copy",
+      );
       expect(await source.main.execute("query-status", {})).toMatchObject({ running: false });
       lab.guest = null;
       await lab.proof.guest.end();
@@ -177,13 +179,13 @@ test("the source's QEMU dies in post-copy: the guest is lost, which is told with
     );
     const outcome = await migration.outcome;
     expect(outcome).toMatchObject({ kind: "lost", guest: null });
-    expect(outcome.error?.failures.map((it) => it.message).join()).toContain("memory had not come");
+    expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain("memory had not come");
     lab.guest = null;
     const [left] = qemusOf(lab.proof.guest.spec.uuid);
     expect(left, "a person may still look at it").toBeDefined();
     process.kill(left ?? 0, "SIGKILL");
     await vi.waitFor(
-      () => expect(readdirSync(tmpdir()).filter((it) => /^switchover-\w{8}-/.test(it))).toEqual([]),
+      () => expect(readdirSync(tmpdir()).filter((file) => /^switchover-\w{8}-/.test(file))).toEqual([]),
       patienceMs,
     );
   });

@@ -43,8 +43,8 @@ describe.skipIf(!hasOpenssl)("a disk under TLS", () => {
       await progressedAgain(migration);
       expect(await objectsOf(lab.guest)).toContain(copiesTls);
       const socket = commandLine(String(destinationPid(lab)))
-        .map((it) => /([^=,:]+)\/[^/]*\.sock/.exec(it)?.[1])
-        .find((it) => it !== undefined);
+        .map((text) => /([^=,:]+)\/[^/]*\.sock/.exec(text)?.[1])
+        .find((text) => text !== undefined);
       expect(() => qemuImg("info", `nbd+unix:///drive-proof?socket=${socket}/storage.sock`)).toThrow(/TLS/);
       expect(await migration.abort()).toMatchObject({ accepted: true });
       expect(await lab.ended(migration)).toMatchObject({ kind: "aborted" });
@@ -77,7 +77,7 @@ describe.skipIf(!hasOpenssl)("a disk under TLS", () => {
     });
   });
 
-  test.each(["mirroring", "endingMirrors"])(
+  test.each(["mirroring", "completingMirrors"])(
     "whose destination dies when the source is %s is the guest's own still, and can be copied right after",
     async (state) => {
       await withDisk("raw", async (lab, { directory, moving }) => {

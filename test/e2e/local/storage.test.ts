@@ -104,7 +104,7 @@ test("with synchronous writes it arrives too", async () => {
 });
 
 describe("the destination's QEMU dies", () => {
-  test.each(["mirroring", "precopying", "endingMirrors", "switchingOver"])(
+  test.each(["mirroring", "precopying", "completingMirrors", "switchingOver"])(
     "when the source is %s: the guest runs on with its own disk, and the image made is gone",
     async (state) => {
       await withDisk("raw", async (lab, { directory, moving }) => {
@@ -147,8 +147,8 @@ test("a disk that is full at the destination is told as a disk's failure, and th
       image: { driver: "file", filename: there },
     };
     const { storage, destination } = moving();
-    const sideArgs = (destination?.sideArgs ?? []).map((it) =>
-      it.includes('"node-name":"proof-file"') ? JSON.stringify(full) : it,
+    const sideArgs = (destination?.sideArgs ?? []).map((sideArg) =>
+      sideArg.includes('"node-name":"proof-file"') ? JSON.stringify(full) : sideArg,
     );
     const outcome = await lab.ended(lab.migrate({ storage: storage ?? {}, destination: { sideArgs } }));
     expect(outcome.kind).toBe("stayed");

@@ -7,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { addTlsCredentials, removeTlsCredentials } from "../../../src/drivers/qemu/migration/tls.js";
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import type { Migration } from "../../../src/library/migration-handle.js";
-import type { StreamWish } from "../../../src/protocol/stream.js";
+import type { StreamOptions } from "../../../src/protocol/stream.js";
 import { patienceMs } from "../../support/patience.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { destinationPid, inLab, type Lab, objectsOf } from "../../support/proof-guests.js";
@@ -23,7 +23,7 @@ async function settingsOf(guest: RunningGuest | null) {
   const { main } = guest.process;
   const capabilities = await main.execute("query-migrate-capabilities", {});
   return {
-    on: capabilities.filter((it) => it.state).map((it) => it.capability),
+    on: capabilities.filter((capability) => capability.state).map((capability) => capability.capability),
     ...(await main.execute("query-migrate-parameters", {})),
   };
 }
@@ -40,7 +40,7 @@ async function streams(migration: Migration): Promise<void> {
 /** The three endings of a wish, one after the other with one guest. */
 async function threeEndings(
   lab: Lab,
-  stream: StreamWish,
+  stream: StreamOptions,
   inForce: { on: string[]; [parameter: string]: unknown },
   transport: "unix" | "tcp" = "unix",
 ): Promise<void> {
@@ -52,7 +52,7 @@ async function threeEndings(
     expect(await settingsOf(lab.guest)).toMatchObject({
       ...inForce,
       on: expect.toSatisfy(
-        (it: string[]) => it.toSorted().join() === [...base, ...inForce.on].toSorted().join(),
+        (items: string[]) => items.toSorted().join() === [...base, ...inForce.on].toSorted().join(),
       ),
     });
     return migration;
@@ -72,7 +72,7 @@ async function threeEndings(
 }
 
 describe("an abort, the destination's death and an arrival leave QEMU as it was, with", () => {
-  test.each<[string, StreamWish, { on: string[]; [parameter: string]: unknown }]>([
+  test.each<[string, StreamOptions, { on: string[]; [parameter: string]: unknown }]>([
     ["two connections", { parallel: {} }, { on: ["multifd"], "multifd-channels": 2 }],
     ["five connections", { parallel: { connections: 5 } }, { on: ["multifd"], "multifd-channels": 5 }],
     [
@@ -99,8 +99,10 @@ describe("an abort, the destination's death and an arrival leave QEMU as it was,
       "auto-convergence",
       { autoConverge: { initialPercent: 30, incrementPercent: 20, maxPercent: 80 } },
       {
-        ...{ on: ["auto-converge"], "cpu-throttle-initial": 30 },
-        ...{ "cpu-throttle-increment": 20, "max-cpu-throttle": 80 },
+        on: ["auto-converge"],
+        "cpu-throttle-initial": 30,
+        "cpu-throttle-increment": 20,
+        "max-cpu-throttle": 80,
       },
     ],
     [
@@ -138,10 +140,10 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
   const { made, copied, mixed } = twoAuthorities();
   const tls = (more: object = {}) => ({ credentials: made.credentials, hostname: "here.example", ...more });
 
-  test.each<[string, (it: typeof tls) => StreamWish, string[]]>([
-    ["on one connection", (it) => ({ tls: it() }), []],
-    ["on parallel connections", (it) => ({ tls: it(), parallel: {} }), ["multifd"]],
-    ["without a certificate of the source", (it) => ({ tls: it({ verifyPeer: false }) }), []],
+  test.each<[string, (call: typeof tls) => StreamOptions, string[]]>([
+    ["on one connection", (call) => ({ tls: call() }), []],
+    ["on parallel connections", (call) => ({ tls: call(), parallel: {} }), ["multifd"]],
+    ["without a certificate of the source", (call) => ({ tls: call({ verifyPeer: false }) }), []],
   ])("%s leaves QEMU as it was, whatever the ending", async (_, wish, on) => {
     await inLab(small, async (lab) => {
       const inForce = { "tls-creds": "switchover-migration-tls", "tls-hostname": "here.example" };

@@ -8,15 +8,16 @@ import { openFileJournal } from "../../../src/drivers/journal/file-journal.js";
 import { recoverMigrations } from "../../../src/library/local/recover.js";
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
 import { describeContinuity } from "../../../src/proof-guest/continuity.js";
-import { launchProofGuest, type ProofGuestWish } from "../../../src/proof-guest/launch.js";
+import { launchProofGuest, type ProofGuestLaunchOptions } from "../../../src/proof-guest/launch.js";
 import type { OutcomeKind } from "../../../src/protocol/outcomes.js";
 import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { runEngine } from "../../support/run-engine.js";
-import type { EngineWords } from "./engine.js";
+import type { EngineOptions } from "./engine.js";
 
-export interface Crash extends Pick<EngineWords, "diesAt" | "when" | "aborts" | "stream" | "breaksPostcopy"> {
-  readonly guest?: ProofGuestWish;
+export interface Crash
+  extends Pick<EngineOptions, "diesAt" | "when" | "aborts" | "stream" | "breaksPostcopy"> {
+  readonly guest?: ProofGuestLaunchOptions;
   /** Called after the crash. */
   readonly meanwhile?: (guest: RunningGuest) => Promise<void>;
 }
@@ -48,7 +49,7 @@ export async function crashAndRecover({
     qemu.main.session.close();
     qemu.rescue.session.close();
     const sideArgs = proof.nextSide("destination");
-    const words: EngineWords = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
+    const words: EngineOptions = { guest: { spec, pid, monitors }, sideArgs, journal, ...crash };
     const where = (await runEngine("recovery-engine", words)).trim();
     if (where.startsWith("ended")) return { where, outcome: null, story: [], inspected: [], recoveryMs: 0 };
 
@@ -59,8 +60,8 @@ export async function crashAndRecover({
     const opened = await openFileJournal(journal);
     const { migrations, failed } = await recoverMigrations({
       journal: opened,
-      observe: (it) => {
-        if (it.kind === "state") story.push(`${it.side} ${it.state}`);
+      observe: (seen) => {
+        if (seen.kind === "state") story.push(`${seen.side} ${seen.state}`);
       },
       inspect: ({ type, actorRef }) => {
         if (type !== "@xstate.actor" || !("logic" in actorRef)) return;
@@ -84,8 +85,8 @@ export async function crashAndRecover({
     await later.close();
     if (stories.length > 0) throw new Error(`${stories[0]?.path} is left open`);
     await outcome?.guest?.end();
-    const files = migrations.map((it) => `switchover-${it.migrationId}`);
-    const filesLeft = readdirSync(tmpdir()).filter((it) => files.includes(it));
+    const files = migrations.map((migration) => `switchover-${migration.migrationId}`);
+    const filesLeft = readdirSync(tmpdir()).filter((file) => files.includes(file));
     if (filesLeft.length > 0) throw new Error(`${filesLeft} are left`);
     return { where, outcome: outcome?.kind ?? null, story, inspected, recoveryMs };
   } finally {
@@ -98,14 +99,14 @@ export async function crashAndRecover({
 
 /** @throws Error when a QEMU has kept anything of a migration. */
 async function checkSettings({ process: { main } }: RunningGuest): Promise<void> {
-  const on = (await main.execute("query-migrate-capabilities", {})).filter((it) => it.state);
+  const on = (await main.execute("query-migrate-capabilities", {})).filter((capability) => capability.state);
   const { "tls-creds": tls, "multifd-channels": channels } = await main.execute(
     "query-migrate-parameters",
     {},
   );
   const objects = await main.session.execute("qom-list", { path: "/objects" }, { limitMs: patienceMs });
   const left = [
-    ...on.map((it) => it.capability),
+    ...on.map((capability) => capability.capability),
     ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),
   ];
   if (left.length > 0 || tls !== "" || channels !== 2)

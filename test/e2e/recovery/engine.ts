@@ -6,9 +6,9 @@ import type { Journal, JournalRecord } from "../../../src/effects/ports.js";
 import { isRecord } from "../../../src/effects/trace.js";
 import { migrate } from "../../../src/library/local/migrate.js";
 import { type AdoptedGuest, adoptGuest } from "../../../src/library/local/running-guest.js";
-import type { StreamWish } from "../../../src/protocol/stream.js";
+import type { StreamOptions } from "../../../src/protocol/stream.js";
 
-export interface EngineWords {
+export interface EngineOptions {
   readonly guest: AdoptedGuest;
   readonly sideArgs: readonly string[];
   readonly journal: string;
@@ -16,12 +16,12 @@ export interface EngineWords {
   readonly diesAt: number;
   readonly when: "made" | "durable";
   readonly aborts: boolean;
-  readonly stream?: StreamWish;
+  readonly stream?: StreamOptions;
   /** Goes over to post-copy, breaks its connection, and dies as that is to be made anew. */
   readonly breaksPostcopy?: boolean;
 }
 
-const words = JSON.parse(process.argv[2] ?? "") as EngineWords;
+const words = JSON.parse(process.argv[2] ?? "") as EngineOptions;
 const { diesAt, when, aborts, stream = {}, breaksPostcopy = false } = words;
 const journal = await openFileJournal(words.journal);
 let made = -1;

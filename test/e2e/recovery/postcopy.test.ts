@@ -19,8 +19,12 @@ test("an engine that dies when post-copy has lost its connection is recovered, a
   timeout: testLimitMs,
 }, async () => {
   const { outcome, where, story } = await crashAndRecover({
-    ...{ diesAt: -1, when: "made", aborts: false },
-    ...{ guest, stream: { postcopy: { bandwidthMiBps: 8 } }, breaksPostcopy: true },
+    diesAt: -1,
+    when: "made",
+    aborts: false,
+    guest,
+    stream: { postcopy: { bandwidthMiBps: 8 } },
+    breaksPostcopy: true,
     meanwhile: destinationIsMute,
   });
   expect(where).toMatch(/^source reconnecting/);

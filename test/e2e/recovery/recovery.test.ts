@@ -33,7 +33,7 @@ test("a migration that was under way goes on to its end", async () => {
   const { outcome, story, inspected } = await crashAndRecover({ diesAt: 11, when: "durable", aborts: false });
   expect(outcome).toBe("arrived");
   expect(inspected.toSorted()).toEqual(["coordinator", "destination", "source"]);
-  expect(story.find((it) => it.startsWith("source"))).toBe("source recovering");
+  expect(story.find((record) => record.startsWith("source"))).toBe("source probing");
 });
 
 describe.skipIf(!hasOpenssl)("whoever takes a stream with options up puts QEMU's settings back", () => {

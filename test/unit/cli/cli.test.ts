@@ -48,13 +48,15 @@ describe("switchover migrate", () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as { type: string; kind?: string; ok?: boolean });
-    expect(new Set(lines.map((it) => it.type))).toEqual(new Set(["record", "progress", "outcome", "proof"]));
-    expect(lines.find((it) => it.type === "outcome")).toMatchObject({
+    expect(new Set(lines.map((line) => line.type))).toEqual(
+      new Set(["record", "progress", "outcome", "proof"]),
+    );
+    expect(lines.find((line) => line.type === "outcome")).toMatchObject({
       kind: "arrived",
       runs: "destination",
       failures: [],
     });
-    expect(lines.find((it) => it.type === "proof")).toMatchObject({ ok: true, faults: [] });
+    expect(lines.find((line) => line.type === "proof")).toMatchObject({ ok: true, faults: [] });
     expect(code).toBe(0);
   });
 
@@ -228,7 +230,7 @@ describe("switchover recover", () => {
     expect(first.code).toBeNull();
     const source = Number(/at the source \(pid (\d+)\)/.exec(first.out)?.[1]);
     const { code, out, err } = await run(["recover", journal, "--story"], () => {}, env);
-    expect(out, err).toContain("recovering  (engine.restarted)");
+    expect(out, err).toContain("probing  (engine.restarted)");
     expect(code, out + err).toBe(0);
     const destination = Number(/the guest runs at the destination \(pid (\d+)\)/.exec(out)?.[1]);
     // Of a zombie that its new parent has not reaped, nothing is left but its number.

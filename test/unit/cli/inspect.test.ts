@@ -10,9 +10,9 @@ import { readStoryText } from "../../../src/inspector/story/story-text.js";
 import { programArguments } from "../../support/programs.js";
 
 function directory(): string {
-  const it = mkdtempSync(join(tmpdir(), "inspect-"));
-  onTestFinished(() => rmSync(it, { recursive: true, force: true }));
-  return it;
+  const text = mkdtempSync(join(tmpdir(), "inspect-"));
+  onTestFinished(() => rmSync(text, { recursive: true, force: true }));
+  return text;
 }
 
 function switchover(...words: readonly string[]) {
@@ -21,8 +21,8 @@ function switchover(...words: readonly string[]) {
   });
   onTestFinished(() => void child.kill("SIGKILL"));
   const run = { child, said: "", code: once(child, "close").then(([code]) => Number(code)) };
-  for (const it of [child.stdout, child.stderr])
-    it?.on("data", (text) => {
+  for (const readable of [child.stdout, child.stderr])
+    readable?.on("data", (text) => {
       run.said += text;
     });
   return run;
@@ -40,7 +40,7 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
   expect(await run.code, run.said).toBe(0);
   const story = readStoryText(path, readFileSync(path, "utf8"));
   if (story.kind !== "story") throw new Error("it has saved something else");
-  const kinds = new Set(story.entries.map((it) => it.kind));
+  const kinds = new Set(story.entries.map((entry) => entry.kind));
   expect([...kinds].sort()).toEqual(
     expect.arrayContaining(["answer", "call", "line", "opened", "progress", "state"]),
   );

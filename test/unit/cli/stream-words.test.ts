@@ -2,15 +2,15 @@ import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import {
   askedStream,
-  type StreamWords,
+  type StreamFlags,
   streamOf,
   streamOptions,
 } from "../../../src/cli/options/stream-options.js";
 import { virshOptions } from "../../../src/drivers/libvirt/client/virsh-options.js";
 
-const said = (words: string): StreamWords => {
+const said = (words: string): StreamFlags => {
   const command = new Command();
-  for (const it of streamOptions(Number)) command.addOption(it);
+  for (const streamOption of streamOptions(Number)) command.addOption(streamOption);
   return command.parse(words.split(" ").filter(Boolean), { from: "user" }).opts();
 };
 
@@ -93,15 +93,15 @@ describe("the words for the stream", () => {
 
   test("have all of libvirt's flags and parameters of the stream", () => {
     const every = streamOptions(Number)
-      .filter((it) => (it.long ?? "") in virshOptions)
-      .map((it) => `${it.long} ${it.required ? "1" : ""}`);
+      .filter((streamOption) => (streamOption.long ?? "") in virshOptions)
+      .map((streamOption) => `${streamOption.long} ${streamOption.required ? "1" : ""}`);
     const { flags, parameters } = askedStream(said(every.join(" ").replaceAll("  ", " ")));
     expect([...flags, ...Object.keys(parameters)]).toHaveLength(every.length);
   });
 
   test("are virsh's, but for what virsh does not have", () => {
-    const own = streamOptions(Number).flatMap((it) => it.long ?? []);
-    expect(own.filter((it) => !(it in virshOptions))).toEqual([
+    const own = streamOptions(Number).flatMap((streamOption) => streamOption.long ?? []);
+    expect(own.filter((text) => !(text in virshOptions))).toEqual([
       "--auto-converge-max",
       "--dirty-limit",
       "--postcopy-preempt",

@@ -40,7 +40,7 @@ async function aDaemon() {
     socket: { path: socket },
   });
   const said: string[] = [];
-  const daemon = await startDaemon(config, { complain: (sentence) => said.push(sentence) });
+  const daemon = await startDaemon(config, { warn: (sentence) => said.push(sentence) });
   onTestFinished(() => daemon.stop({ deadlineMs: 0 }));
   const uri = `qemu+unix:///system?socket=${socket}`;
   const connect = async (readOnly: boolean) => {
@@ -91,8 +91,8 @@ describe("a read-only connection", () => {
     const { connect, state } = await aDaemon();
     const before = files(state);
     const rpc = await connect(true);
-    const { settle, yield: yield_, handOver, announce, reconnect } = own.procedures;
-    for (const procedure of [settle, yield_, handOver, announce, reconnect])
+    const { settle, concede, handOver, announcePostcopy, reconnect } = own.procedures;
+    for (const procedure of [settle, concede, handOver, announcePostcopy, reconnect])
       await expect(rpc.call({ ...procedure, ret: nothing }, migration)).rejects.toMatchObject({
         code: errorCodes.OPERATION_DENIED,
       });

@@ -34,7 +34,7 @@ test("A daemon removes stories beyond the configured count and age, at its start
   const config = await completeConfig({ hostUuid, journal: { keepStories: 3, keepDays: 2 } });
   for (const day of [90, 97, 98.5, 99, 99.5, 100]) await arrive(`m-${day * 10}`, day * dayMs);
   const complaints: string[] = [];
-  const stop = compacting({ config, journal, clock, complain: (sentence) => complaints.push(sentence) });
+  const stop = compacting({ config, journal, clock, warn: (sentence) => complaints.push(sentence) });
   await expect.poll(stories).toHaveLength(3);
   expect(stories().toSorted()).toEqual(["m-1000.journal", "m-990.journal", "m-995.journal"]);
   nowMs = 101.2 * dayMs;

@@ -18,7 +18,7 @@ async function host({ askBack = async () => {} }: { readonly askBack?: () => Pro
   const [stateDirectory, runDirectory] = [join(directory, "state"), join(directory, "run")];
   mkdirSync(runDirectory, { recursive: true });
   const said: string[] = [];
-  const complain = (sentence: string) => void said.push(sentence);
+  const warn = (sentence: string) => void said.push(sentence);
   const options = {
     stateDirectory,
     runDirectory,
@@ -26,7 +26,7 @@ async function host({ askBack = async () => {} }: { readonly askBack?: () => Pro
     clock: systemClock,
     journal: "j",
     askBack,
-    complain,
+    warn,
   };
   const domains = await Domains.open(options);
   domains.examined();

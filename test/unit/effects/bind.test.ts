@@ -39,7 +39,7 @@ function heldJournal() {
     /** Until nothing more is held. */
     release: async () => {
       for (await turns(); held.length > 0; ) {
-        for (const it of held.splice(0)) it.resolve();
+        for (const waiting of held.splice(0)) waiting.resolve();
         await turns();
       }
     },
@@ -84,7 +84,7 @@ describe("the write-ahead rule (G3)", () => {
     await journal.release();
     expect(called).toEqual(["describe"]);
     source.actor.send({
-      type: "coordinator.performAsked",
+      type: "coordinator.performRequested",
       prepared: { uri: streamAddress("unix:/x", anywhere), capabilities: [] },
     });
     await turns();
@@ -111,10 +111,10 @@ describe("the write-ahead rule (G3)", () => {
     tell({ type: "monitor.active" } as never);
     tell({ type: "monitor.completed" } as never);
     await journal.release();
-    destination.actor.send({ type: "coordinator.finishAsked" });
+    destination.actor.send({ type: "coordinator.finishRequested" });
     await turns();
     expect(called, "taking is recorded, and not durable yet").toEqual(["prepare"]);
-    for (const it of journal.held.splice(0)) it.reject(new Error("the disk is full"));
+    for (const waiting of journal.held.splice(0)) waiting.reject(new Error("the disk is full"));
     await turns();
     expect(called, "without the record there is no `cont`").not.toContain("resume");
     expect(destination.actor.getSnapshot().context.failures[0]?.message).toContain("the disk is full");
@@ -188,7 +188,7 @@ describe("the write-ahead rule (G3)", () => {
     fire?.();
     await turns();
     expect(aborted).toBe(true);
-    expect(stateName(source.actor.getSnapshot())).toBe("doubting");
+    expect(stateName(source.actor.getSnapshot())).toBe("awaitingExit");
     source.actor.stop();
   });
 });

@@ -35,7 +35,7 @@ const guest = {
 } as const;
 const fencedGuest = { ...guest, fencingToken: "t-1" };
 const prepared = { uri: streamAddress("unix:/x", anywhere), capabilities: [] };
-const deadlines = { ...defaultDeadlines, backoffMs: 1, backoffHighestMs: 2, reconnectMs: 2 };
+const deadlines = { ...defaultDeadlines, backoffMs: 1, maxBackoffMs: 2, reconnectMs: 2 };
 const policy = { whenUnreachable: "fence", patienceMs: 600_000 } as const;
 const many = 200;
 /** More than any side writes that tries again, and far less than one record for each attempt. */
@@ -63,14 +63,14 @@ const answersOf: Record<string, (name: string, attempt: number) => Answer<unknow
   nothing: () => unknown("no answer"),
   failures: () => failed("it does not work"),
   "that it cannot say": (name) =>
-    ["settle", "yield", "handOver"].includes(name) ? done("undecidable") : unknown("no answer"),
+    ["settle", "concede", "handOver"].includes(name) ? done("undecidable") : unknown("no answer"),
   "that it cannot say, and nothing, in turns": (name, attempt) =>
-    attempt % 2 === 0 && ["settle", "yield", "handOver"].includes(name)
+    attempt % 2 === 0 && ["settle", "concede", "handOver"].includes(name)
       ? done("undecidable")
       : unknown("no answer"),
   "where to connect to, for nothing": (name) => {
     if (name === "reconnect") return done({ uri: prepared.uri });
-    return name === "resumeStream" ? done("connecting") : unknown("no answer");
+    return name === "resumePostcopy" ? done("connecting") : unknown("no answer");
   },
 };
 
@@ -181,11 +181,11 @@ describe.each(["source", "destination"] as const)("the story of a %s", (side) =>
         await turn();
         for (let count = 0; count < many && actor.getSnapshot().status === "active"; count += 1) {
           if (side === "source") {
-            actor.send({ type: "person.aborted" } as never);
-            actor.send({ type: "coordinator.confirmCancelledAsked" } as never);
+            actor.send({ type: "operator.aborted" } as never);
+            actor.send({ type: "coordinator.confirmCancelledRequested" } as never);
           } else {
-            actor.send({ type: "source.asked" } as never);
-            actor.send({ type: "coordinator.finishAsked" } as never);
+            actor.send({ type: "source.settleRequested" } as never);
+            actor.send({ type: "coordinator.finishRequested" } as never);
           }
           await turn();
         }
@@ -201,7 +201,7 @@ test("a source whose destination cannot say who runs the guest has that in its s
   const story = counting((name) => (name === "settle" ? done("undecidable") : unknown("no answer")));
   const actor = sourceIn("handedOver", story);
   actor.start();
-  actor.send({ type: "coordinator.confirmCancelledAsked" });
+  actor.send({ type: "coordinator.confirmCancelledRequested" });
   await story.attempts();
   actor.stop();
   const written = story.records.flatMap((record) => (record.kind === "state" ? [record.state] : []));
@@ -215,7 +215,7 @@ test("a source whose destination cannot say who runs the guest has that in its s
   expect(later.records.map((record) => (record.kind === "state" ? record.state : record.kind))).toEqual([
     "settling.asking",
     "restoring.trying",
-    "takingBack.asking",
+    "retractingPostcopy.asking",
     "stayed",
   ]);
 });
@@ -226,10 +226,10 @@ test("the states that follow something learned are written again, so that the st
   actor.start();
   await story.attempts();
   for (const bandwidthMiBps of [100, 200, 300]) {
-    actor.send({ type: "person.tuned", limits: { bandwidthMiBps } });
+    actor.send({ type: "operator.tuned", limits: { bandwidthMiBps } });
     await story.attempts();
     expect(lastState(story.records)).toBe(stateName(actor.getSnapshot()));
-    expect(lastState(story.records)).toContain("limits.told");
+    expect(lastState(story.records)).toContain("limits.applied");
   }
   const learned = story.records.flatMap((record) =>
     record.kind === "state" && record.learned.limits ? [record.learned.limits.bandwidthMiBps] : [],
@@ -273,7 +273,7 @@ test("a coordinator records that an abort is not under way any more: a restart d
   const isMoving = () => stateName(actor.getSnapshot()) === "performing.moving";
   while (!isMoving()) await turn();
   for (let abort = 0; abort < 2; abort += 1) {
-    actor.send({ type: "person.aborted" });
+    actor.send({ type: "operator.aborted" });
     while (!isMoving()) await turn();
     expect(lastState(story.records)).toBe("performing.moving");
   }

@@ -2,16 +2,19 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type DrainWish, defaultDrainLimits, type GuestStory } from "../../../src/fleet/drain.js";
-import { type Fleet, hostsMeant } from "../../../src/fleet/fleet.js";
+import { type DrainRequest, defaultDrainLimits, type GuestStory } from "../../../src/fleet/drain.js";
+import { type Fleet, selectHosts } from "../../../src/fleet/fleet.js";
 import { MemoryEngine } from "../../../src/fleet/memory-engine.js";
 import { type Conducted, type ConductOptions, conduct, EngineError } from "../../../src/fleet/run-drain.js";
 import { admits, highestToken, idWithToken, tokenIn } from "../../../src/protocol/fencing-token.js";
 import { dice, type Faults, fleetOf, SimulatedFleet } from "../../support/simulated-fleet.js";
 
 const limits = defaultDrainLimits;
-const wishOf = (fleet: Fleet, more: Partial<DrainWish> = {}): DrainWish => ({
-  ...{ sources: hostsMeant(fleet, ["rack:r0"]).slice(0, 5), limits, attempts: 4, deadlineMs: null },
+const wishOf = (fleet: Fleet, more: Partial<DrainRequest> = {}): DrainRequest => ({
+  sources: selectHosts(fleet, ["rack:r0"]).slice(0, 5),
+  limits,
+  attempts: 4,
+  deadlineMs: null,
   ...more,
 });
 
@@ -27,7 +30,7 @@ async function drained(
   seed: number,
   faults: Faults = {},
   crashes = 0,
-  more: Partial<DrainWish> = {},
+  more: Partial<DrainRequest> = {},
 ): Promise<Run> {
   const simulated = new SimulatedFleet(fleet, seed, faults);
   const engine = new MemoryEngine();
@@ -38,8 +41,8 @@ async function drained(
   const takeOver = () => {
     conducted = conduct({ begun: begunWith(fleet, more), engine: engine.open(), mover, clock, random });
     conducted.ended.then(
-      (it) => {
-        guests = it;
+      (changed) => {
+        guests = changed;
       },
       () => {},
     );
@@ -48,7 +51,7 @@ async function drained(
   for (let crash = 0; crash < crashes; crash += 1)
     clock.setTimeout(() => {
       // One that is dead says nothing; one that is only slow finds that the drain is another's.
-      if (roll(2) === 0) conducted?.leave();
+      if (roll(2) === 0) conducted?.detach();
       takeOver();
     }, roll(30_000));
   await simulated.run(() => guests !== undefined);
@@ -57,7 +60,7 @@ async function drained(
 }
 
 const begunWith =
-  (fleet: Fleet, more: Partial<DrainWish> = {}): ConductOptions["begun"] =>
+  (fleet: Fleet, more: Partial<DrainRequest> = {}): ConductOptions["begun"] =>
   async () => ({ kind: "begun", atMs: 0, wish: wishOf(fleet, more), fleet });
 
 const small = fleetOf(40, 400);
@@ -67,7 +70,7 @@ describe("a drain", () => {
     const { simulated, report } = await drained(small, 1);
     expect(simulated.check(limits)).toEqual([]);
     expect(report.guests).toHaveLength(50);
-    expect(report.guests.map((it) => it.stands)).toEqual(report.guests.map(() => "arrived"));
+    expect(report.guests.map((guest) => guest.status)).toEqual(report.guests.map(() => "arrived"));
     for (const { guest, at } of report.guests) expect(simulated.where(guest.uuid)).toBe(at);
     expect(simulated.most.total, "they go at once").toBeGreaterThan(5);
   });
@@ -75,12 +78,12 @@ describe("a drain", () => {
   test("tries another destination, and gives a guest up where it is after its attempts", async () => {
     const { simulated, report } = await drained(small, 2, { stay: 500 });
     expect(simulated.check(limits)).toEqual([]);
-    const again = report.guests.filter((it) => it.moves.length > 1);
+    const again = report.guests.filter((guest) => guest.moves.length > 1);
     expect(again.length).toBeGreaterThan(5);
-    for (const { moves } of again) expect(new Set(moves.map((it) => it.to)).size).toBe(moves.length);
-    for (const { guest, stands, at, why } of report.guests) {
+    for (const { moves } of again) expect(new Set(moves.map((move) => move.to)).size).toBe(moves.length);
+    for (const { guest, status, at, why } of report.guests) {
       expect(simulated.where(guest.uuid)).toBe(at);
-      if (stands === "given up") expect(why).toBe("the stream broke");
+      if (status === "given up") expect(why).toBe("the stream broke");
     }
   });
 
@@ -90,7 +93,7 @@ describe("a drain", () => {
       const { simulated, report, engine } = await drained(small, seed, { stay: 100, mute: 100 }, 6);
       expect(simulated.check(limits)).toEqual([]);
       for (const { guest, at } of report.guests) expect(simulated.where(guest.uuid)).toBe(at);
-      const planned = engine.events.flatMap((it) => (it.kind === "planned" ? [it.move.token] : []));
+      const planned = engine.events.flatMap((event) => (event.kind === "planned" ? [event.move.token] : []));
       expect(planned, "tokens grow").toEqual(planned.toSorted((a, b) => a - b));
       expect(new Set(planned).size).toBe(planned.length);
     },
@@ -98,23 +101,23 @@ describe("a drain", () => {
 
   test("keeps groups apart and takes the most urgent first", async () => {
     const { report, engine } = await drained(small, 3, {}, 0, { limits: { ...limits, perSource: 1 } });
-    const moves = engine.events.flatMap((it) => (it.kind === "planned" ? [it.move] : []));
-    const [source] = moves.map((it) => it.from);
+    const moves = engine.events.flatMap((event) => (event.kind === "planned" ? [event.move] : []));
+    const [source] = moves.map((move) => move.from);
     const priorities = moves
-      .filter((it) => it.from === source)
-      .map((it) => report.guests.find(({ guest }) => guest.uuid === it.guest)?.guest.priority ?? 0);
+      .filter((move) => move.from === source)
+      .map((move) => report.guests.find(({ guest }) => guest.uuid === move.guest)?.guest.priority ?? 0);
     expect(priorities).toEqual(priorities.toSorted((a, b) => b - a));
     const there = new Map<string, string[]>();
-    for (const { guest, at, stands } of report.guests)
-      if (guest.group !== null && stands === "arrived")
+    for (const { guest, at, status } of report.guests)
+      if (guest.group !== null && status === "arrived")
         there.set(`${at} ${guest.group}`, [...(there.get(`${at} ${guest.group}`) ?? []), guest.uuid]);
     for (const [, guests] of there) expect(guests).toHaveLength(1);
   });
 
   test("gives up what has no room anywhere, and says so", async () => {
-    const tight = { ...small, hosts: small.hosts.map((it) => ({ ...it, memoryBytes: 1 })) };
+    const tight = { ...small, hosts: small.hosts.map((host) => ({ ...host, memoryBytes: 1 })) };
     const { report } = await drained(tight, 4);
-    expect(new Set(report.guests.map((it) => `${it.stands}: ${it.why}`))).toEqual(
+    expect(new Set(report.guests.map((guest) => `${guest.status}: ${guest.why}`))).toEqual(
       new Set(["given up: no host has room for it"]),
     );
   });
@@ -122,9 +125,9 @@ describe("a drain", () => {
   test("begins none after its deadline; what is under way arrives", async () => {
     const { simulated, report } = await drained(small, 5, {}, 0, { deadlineMs: 5_000 });
     expect(simulated.check(limits)).toEqual([]);
-    const stands = new Set(report.guests.map((it) => it.stands));
+    const stands = new Set(report.guests.map((guest) => guest.status));
     expect(stands).toEqual(new Set(["arrived", "given up"]));
-    expect(report.guests.find((it) => it.stands === "given up")?.why).toBe("the deadline has passed");
+    expect(report.guests.find((guest) => guest.status === "given up")?.why).toBe("the deadline has passed");
   });
 
   test("pauses, goes on, and is cancelled: what is under way is undone", async () => {
@@ -133,8 +136,8 @@ describe("a drain", () => {
     const engine = new MemoryEngine().open();
     const conducted = conduct({ begun: begunWith(small), engine, mover, clock, random });
     let guests: readonly GuestStory[] | undefined;
-    void conducted.ended.then((it) => {
-      guests = it;
+    void conducted.ended.then((changed) => {
+      guests = changed;
     });
     clock.setTimeout(() => void conducted.pause(), 4_000);
     let atPause = 0;
@@ -148,7 +151,7 @@ describe("a drain", () => {
     clock.setTimeout(() => void conducted.cancel(), 64_000);
     await simulated.run(() => guests !== undefined);
     expect(simulated.begun).toBeGreaterThan(atPause);
-    const whys = new Set(guests?.filter((it) => it.stands === "given up").map((it) => it.why));
+    const whys = new Set(guests?.filter((guest) => guest.status === "given up").map((guest) => guest.why));
     expect(whys).toContain("the drain was cancelled");
     expect(simulated.check(limits)).toEqual([]);
   });
@@ -163,7 +166,7 @@ describe("a drain", () => {
           conduct({ begun: begunWith(small), engine: engine.open({ isFence: false }), mover, clock, random }),
         );
         let over = 0;
-        for (const it of both) void it.ended.then(() => (over += 1));
+        for (const conducted of both) void conducted.ended.then(() => (over += 1));
         await simulated.run(() => over === both.length);
         expect(over, "both come to the same end").toBe(2);
         expect(simulated.check(null)).toEqual([]);
@@ -178,7 +181,7 @@ describe("a drain", () => {
     const engine = new MemoryEngine();
     const begin = () => conduct({ begun: begunWith(small), engine: engine.open(), mover, clock, random });
     const first = begin();
-    clock.setTimeout(() => first.leave(), 4_000);
+    clock.setTimeout(() => first.detach(), 4_000);
     let left: unknown;
     first.ended.catch((error: unknown) => {
       left = error;
@@ -189,17 +192,17 @@ describe("a drain", () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(engine.events).toHaveLength(recorded);
     let guests: readonly GuestStory[] = [];
-    void begin().ended.then((it) => {
-      guests = it;
+    void begin().ended.then((changed) => {
+      guests = changed;
     });
     await simulated.run(() => guests.length > 0);
     expect(simulated.check(limits)).toEqual([]);
-    expect(new Set(guests.map((it) => it.stands))).toEqual(new Set(["arrived"]));
+    expect(new Set(guests.map((guest) => guest.status))).toEqual(new Set(["arrived"]));
   });
 
   test("of hosts that are not there is refused by name", () => {
-    expect(() => hostsMeant(small, ["rack:r9"])).toThrow('"rack:r9" means no host');
-    expect(hostsMeant(small, ["h0001", "rack:r0"])).toHaveLength(20);
+    expect(() => selectHosts(small, ["rack:r9"])).toThrow('"rack:r9" means no host');
+    expect(selectHosts(small, ["h0001", "rack:r0"])).toHaveLength(20);
   });
 });
 

@@ -26,7 +26,7 @@ interface State {
 }
 
 const hosts = [0, 1, 2];
-const mostTokens = 4;
+const maxTokens = 4;
 
 /** What the hosts do with a token; production's rule, or a broken one. */
 interface Rule {
@@ -37,7 +37,7 @@ interface Rule {
 function* after(state: State, rule: Rule): Generator<State | string> {
   const { at, moving, highest, known, sent, tokens, begun } = state;
   // An orchestrator, whichever, asks for a move from where it believes the guest to be.
-  if (tokens < mostTokens)
+  if (tokens < maxTokens)
     for (const from of hosts)
       for (const to of hosts)
         if (from !== to) {
@@ -54,12 +54,15 @@ function* after(state: State, rule: Rule): Generator<State | string> {
     const token = tokenIn(id) ?? 0;
     const newest = Math.max(0, ...begun);
     if (token < newest) yield `a move with token ${token} begins after one with ${newest}`;
-    const learned = highest.map((it, host) =>
-      host === from || (host === to && rule.destinationLearns) ? Math.max(it ?? 0, token) : it,
+    const learned = highest.map((value, host) =>
+      host === from || (host === to && rule.destinationLearns) ? Math.max(value ?? 0, token) : value,
     );
     yield {
-      ...{ ...state, moving: request, highest: learned, begun: [...begun, token] },
-      known: known.map((it, host) => (host === from ? [...it, id] : it)),
+      ...state,
+      moving: request,
+      highest: learned,
+      begun: [...begun, token],
+      known: known.map((items, host) => (host === from ? [...items, id] : items)),
     };
   }
   if (moving !== null) {
@@ -69,23 +72,21 @@ function* after(state: State, rule: Rule): Generator<State | string> {
   // A journal is compacted: what is not kept for good is gone.
   for (const host of hosts)
     if ((known[host]?.length ?? 0) > 0 && moving === null)
-      yield { ...state, known: known.map((it, index) => (index === host ? [] : it)) };
+      yield { ...state, known: known.map((items, index) => (index === host ? [] : items)) };
 }
 
 function search(rule: Rule): { readonly states: number; readonly broken: string | null } {
   const first: State = {
-    ...{
-      at: 0,
-      moving: null,
-      highest: [null, null, null],
-      known: [[], [], []],
-      sent: [],
-      tokens: 0,
-      begun: [],
-    },
+    at: 0,
+    moving: null,
+    highest: [null, null, null],
+    known: [[], [], []],
+    sent: [],
+    tokens: 0,
+    begun: [],
   };
   // What has begun counts by its newest alone.
-  const keyOf = (it: State) => JSON.stringify({ ...it, begun: Math.max(0, ...it.begun) });
+  const keyOf = (state: State) => JSON.stringify({ ...state, begun: Math.max(0, ...state.begun) });
   const seen = new Set([keyOf(first)]);
   const next = [first];
   for (let state = next.pop(); state !== undefined; state = next.pop())
@@ -101,7 +102,7 @@ function search(rule: Rule): { readonly states: number; readonly broken: string 
 
 test("no older request moves a guest after a newer one has, in any order", () => {
   const { states, broken } = search({ admits, destinationLearns: true });
-  console.log(`two orchestrators, ${mostTokens} moves, three hosts: ${states} states`);
+  console.log(`two orchestrators, ${maxTokens} moves, three hosts: ${states} states`);
   expect(broken).toBeNull();
   expect(states).toBeGreaterThan(10_000);
 });

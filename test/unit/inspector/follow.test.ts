@@ -13,13 +13,13 @@ import { ToldWorld } from "../../../src/simulator/traced-world.js";
 /** What a migration in the simulated world told of one side, as its process would see it. */
 function seenBy(side: string) {
   const told = new ToldWorld(0, {});
-  for (let move = told.moves().find((it) => it.rare === undefined); move !== undefined; ) {
+  for (let move = told.moves().find((step) => step.rare === undefined); move !== undefined; ) {
     told.take(move);
-    move = told.moves().find((it) => it.rare === undefined);
+    move = told.moves().find((step) => step.rare === undefined);
   }
   return told.entries
-    .filter((it) => it.kind !== "move")
-    .filter((it) => it.side === side || (side === "source" && it.side === "coordinator"));
+    .filter((entry) => entry.kind !== "move")
+    .filter((entry) => entry.side === side || (side === "source" && entry.side === "coordinator"));
 }
 
 test("both hosts of a migration are on one page, also after a connection was lost", async () => {
@@ -36,23 +36,23 @@ test("both hosts of a migration are on one page, also after a connection was los
   });
   const [here, there] = [seenBy("source"), seenBy("destination")];
   const half = Math.floor(here.length / 2);
-  for (const it of here.slice(0, half)) hubs.source.observe(it);
-  for (const it of there) hubs.destination.observe(it);
+  for (const seen of here.slice(0, half)) hubs.source.observe(seen);
+  for (const seen of there) hubs.destination.observe(seen);
 
   const both = new Hub();
   const said: string[] = [];
   const followings = [source.url, destination.url].map((url) =>
-    followInspector(url, both.observe, (it) => said.push(it)),
+    followInspector(url, both.observe, (sentence) => said.push(sentence)),
   );
   onTestFinished(() => {
-    for (const it of followings) it.stop();
+    for (const following of followings) following.stop();
   });
   const { migrationId = "" } = here[0] ?? {};
   const count = () => both.entries(migrationId, 0)?.entries.length ?? 0;
   await expect.poll(count).toBe(half + there.length);
 
   await source.close();
-  for (const it of here.slice(half)) hubs.source.observe(it);
+  for (const seen of here.slice(half)) hubs.source.observe(seen);
   source = await serveInspector({ hub: hubs.source, port });
   await expect.poll(count).toBe(here.length + there.length);
   expect(said.join(), "it is told that the connection was lost").toContain("it is tried again");
@@ -61,8 +61,12 @@ test("both hosts of a migration are on one page, also after a connection was los
     states: { source: "left", coordinator: "ended", destination: "arrived" },
     ended: true,
   });
-  const ofSource = both.entries(migrationId, 0)?.entries.filter((it) => it.side === "source" && isRecord(it));
-  expect(ofSource, "each once, in order").toEqual(here.filter((it) => it.side === "source" && isRecord(it)));
+  const ofSource = both
+    .entries(migrationId, 0)
+    ?.entries.filter((entry) => entry.side === "source" && isRecord(entry));
+  expect(ofSource, "each once, in order").toEqual(
+    here.filter((seen) => seen.side === "source" && isRecord(seen)),
+  );
 });
 
 test("what is no inspector's address is refused", () => {
@@ -76,7 +80,7 @@ test("what is no inspector's address is refused", () => {
 });
 
 test("a hub lets go of old lines first, and says how many", () => {
-  const hub = new Hub({ mostEntries: 100 });
+  const hub = new Hub({ maxEntries: 100 });
   const line = {
     kind: "line",
     migrationId: "m",
@@ -89,44 +93,65 @@ test("a hub lets go of old lines first, and says how many", () => {
     hub.observe({ ...line, atMs });
     if (atMs % 50 === 0)
       hub.observe({
-        ...{ kind: "state", migrationId: "m", side: "source", atMs, state: `s${atMs}`, event: "e" },
-        ...{ because: [], undone: [], learned: {} },
+        kind: "state",
+        migrationId: "m",
+        side: "source",
+        atMs,
+        state: `s${atMs}`,
+        event: "e",
+        because: [],
+        undone: [],
+        learned: {},
       });
   }
   const page = hub.entries("m", 0);
-  expect(page?.entries.filter((it) => it.kind === "state").length, "records are all kept").toBe(6);
+  expect(page?.entries.filter((entry) => entry.kind === "state").length, "records are all kept").toBe(6);
   expect(page?.entries.length).toBeLessThanOrEqual(101);
   expect(page?.next).toBe((page?.entries.length ?? 0) + (page?.forgotten ?? 0));
   expect(page?.next).toBe(306);
 });
 
 test("a hub lets go of old calls when nothing else is left, and keeps every record", () => {
-  const hub = new Hub({ mostEntries: 100 });
+  const hub = new Hub({ maxEntries: 100 });
   const source = { migrationId: "m", side: "source", call: 1, place: "settle" } as const;
   for (let atMs = 0; atMs < 500; atMs += 1) {
     if (atMs % 100 === 0)
       hub.observe({
-        ...{ kind: "state", migrationId: "m", side: "source", atMs, state: `s${atMs}`, event: "e" },
-        ...{ because: [], undone: [], learned: {} },
+        kind: "state",
+        migrationId: "m",
+        side: "source",
+        atMs,
+        state: `s${atMs}`,
+        event: "e",
+        because: [],
+        undone: [],
+        learned: {},
       });
     hub.observe({ kind: "call", ...source, atMs });
     hub.observe({ kind: "answer", ...source, atMs, answer: "unknown", says: "" });
   }
   const page = hub.entries("m", 0);
-  expect(page?.entries.filter((it) => it.kind === "state").length).toBe(5);
+  expect(page?.entries.filter((entry) => entry.kind === "state").length).toBe(5);
   expect(page?.entries.length).toBeLessThanOrEqual(101);
 });
 
 test("a hub keeps what is under way, and the newest of what has ended", () => {
-  const hub = new Hub({ mostEnded: 3 });
+  const hub = new Hub({ maxEnded: 3 });
   const state = (migrationId: string, name: string) =>
     hub.observe({
-      ...{ kind: "state", migrationId, side: "source", atMs: 0, state: name, event: "e" },
-      ...{ because: [], undone: [], learned: {} },
+      kind: "state",
+      migrationId,
+      side: "source",
+      atMs: 0,
+      state: name,
+      event: "e",
+      because: [],
+      undone: [],
+      learned: {},
     });
   state("open", "precopying");
   for (let id = 0; id < 10; id += 1) state(`ended-${id}`, "left");
-  const kept = hub.summaries().map((it) => it.migrationId);
+  const kept = hub.summaries().map((summary) => summary.migrationId);
   expect(kept).toContain("open");
   expect(kept).toContain("ended-9");
   expect(kept.length).toBeLessThanOrEqual(5);

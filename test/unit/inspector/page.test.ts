@@ -26,9 +26,9 @@ async function serve(options: InspectorOptions = {}) {
 }
 
 function directory(): string {
-  const it = mkdtempSync(join(tmpdir(), "inspector-"));
-  onTestFinished(() => rmSync(it, { recursive: true, force: true }));
-  return it;
+  const text = mkdtempSync(join(tmpdir(), "inspector-"));
+  onTestFinished(() => rmSync(text, { recursive: true, force: true }));
+  return text;
 }
 
 const at = { migrationId: "m-1", because: [], undone: [], learned: {} };
@@ -38,7 +38,12 @@ const state = (
   event: string,
   atMs: number,
 ): JournalRecord => ({
-  ...{ kind: "state", ...at, side, state: name, event, atMs },
+  kind: "state",
+  ...at,
+  side,
+  state: name,
+  event,
+  atMs,
 });
 const journalOf = (records: readonly JournalRecord[]): string =>
   [{ kind: "journal", version }, ...records].map(lineOf).join("");
@@ -76,8 +81,10 @@ describe("a migration on real QEMU", () => {
       expect.arrayContaining(["beginning", "precopying", "handedOver", "killing"]),
     );
     const messages = page.getByRole("list", { name: "messages" }).getByRole("listitem");
-    const said = await messages.evaluateAll((all) => all.map((it) => it.getAttribute("aria-label") ?? ""));
-    expect(said.map((it) => /: the \w+ to the \w+: (\w+)/.exec(it)?.[1])).toEqual([
+    const said = await messages.evaluateAll((all) =>
+      all.map((item) => item.getAttribute("aria-label") ?? ""),
+    );
+    expect(said.map((sentence) => /: the \w+ to the \w+: (\w+)/.exec(sentence)?.[1])).toEqual([
       "Begin",
       "Prepare",
       "Perform",
@@ -124,7 +131,7 @@ describe("a journal", () => {
     await journal.close();
     const inspector = await serve({ hub: null });
     const page = await look(inspector.url);
-    const [file] = readdirSync(path).filter((it) => it.endsWith(".journal"));
+    const [file] = readdirSync(path).filter((text) => text.endsWith(".journal"));
     await page.getByLabel("open a journal").setInputFiles(join(path, file ?? ""));
     const place = page.getByTestId("place");
     await expect.poll(() => whoRunsOn(page)).toContain("The destination runs the guest.");
@@ -253,7 +260,7 @@ describe("the simulated world", () => {
   test("plays what a search or a property has found again", async () => {
     const told = new ToldWorld(1, {});
     for (let move = 0; move < 12; move += 1) {
-      const calm = told.moves().find((it) => !it.fault);
+      const calm = told.moves().find((candidate) => !candidate.fault);
       if (calm !== undefined) told.take(calm);
     }
     const { counterexample } = told.world.broken("G1: for the test's sake");
@@ -276,7 +283,7 @@ beforeAll(async () => {
   await inLab({}, async (lab) => {
     const migration = lab.migrate(
       { limits: { bandwidthMiBps: 24, maxDowntimeMs: 20 } },
-      (it) => void seen.push(it),
+      (observation) => void seen.push(observation),
     );
     await memoryMoves(migration);
     process.kill(destinationPid(lab), "SIGKILL");
@@ -345,7 +352,9 @@ describe("the server", () => {
       text: "there is nothing at /nowhere\n",
     });
     const status = await new Promise((resolve) =>
-      request(url, { headers: { host: "evil.example" } }, (it) => resolve(it.statusCode)).end(),
+      request(url, { headers: { host: "evil.example" } }, (incomingMessage) =>
+        resolve(incomingMessage.statusCode),
+      ).end(),
     );
     expect(status, "a page of somebody else's that was told this address").toBe(403);
   });

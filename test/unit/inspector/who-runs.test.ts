@@ -25,7 +25,7 @@ function walk(faults: number, picks: readonly number[], options: WorldOptions): 
   const told = new ToldWorld(faults, options);
   for (const pick of picks) {
     const moves = told.moves();
-    expect(new Set(moves.map((it) => it.name)).size, "a move is known by its name").toBe(moves.length);
+    expect(new Set(moves.map((item) => item.name)).size, "a move is known by its name").toBe(moves.length);
     const move = moves[pick % Math.max(1, moves.length)];
     if (move === undefined) break;
     told.take(move);
@@ -37,9 +37,10 @@ function walk(faults: number, picks: readonly number[], options: WorldOptions): 
 function settle(told: ToldWorld): void {
   const fired = new Map<string, number>();
   for (let turn = 0; turn < 1000; turn += 1) {
-    const fair = told.moves().filter((it) => !it.fault && it.rare !== "person");
-    const turns = (it: { name: string }) => fired.get(it.name) ?? 0;
-    const move = fair.find((it) => it.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
+    const fair = told.moves().filter((step) => !step.fault && step.rare !== "operator");
+    const turns = (step: { name: string }) => fired.get(step.name) ?? 0;
+    const move =
+      fair.find((step) => step.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
     if (move === undefined) return;
     if (move.rare !== undefined) fired.set(move.name, turns(move) + 1);
     told.take(move);
@@ -107,9 +108,9 @@ describe.each(worlds)("a world with %j", (options) => {
         }
         const end = timeline.at(timeline.entries.length);
         const verdicts = guarantees.verdicts(end);
-        expect(verdicts.filter((it) => it.holds === "no")).toEqual([]);
+        expect(verdicts.filter((verdict) => verdict.holds === "no")).toEqual([]);
         const clientDied = told.world.state.coordinatorDied;
-        if (!clientDied) expect(verdicts.filter((it) => it.holds === "open")).toEqual([]);
+        if (!clientDied) expect(verdicts.filter((verdict) => verdict.holds === "open")).toEqual([]);
       }),
       { numRuns: 200 },
     );
@@ -124,12 +125,14 @@ describe.each(worlds)("a world with %j", (options) => {
           all.push(entry);
           if (entry.kind === "opened" || entry.kind === "state") records.push(entry);
         }
-        const short = (it: Exchange) =>
-          it.messages.filter((message) => message.from === "coordinator").map((message) => message.says);
+        const short = (exchange: Exchange) =>
+          exchange.messages
+            .filter((message) => message.from === "coordinator")
+            .map((message) => message.says);
         expect(short(records)).toEqual(short(all));
-        expect(all.messages.filter((it) => fateOf(it) === "lost" || fateOf(it) === "answer lost")).toEqual(
-          [],
-        );
+        expect(
+          all.messages.filter((message) => fateOf(message) === "lost" || fateOf(message) === "answer lost"),
+        ).toEqual([]);
       }),
       { numRuns: 200 },
     );
@@ -137,10 +140,13 @@ describe.each(worlds)("a world with %j", (options) => {
 });
 
 test.each([
-  ["askingBack.asking", "settle"],
-  ["losing.asking", "takeBack"],
-  ["tellingStuck.asking", "takeBack"],
-  ["precopying(convergence.watching, limits.told, watchdog.watching, postcopy.announcing)", "announce"],
+  ["settlingFailedPostcopy.asking", "settle"],
+  ["reportingLoss.asking", "retractPostcopy"],
+  ["reportingStuck.asking", "retractPostcopy"],
+  [
+    "precopying(convergence.watching, limits.applied, watchdog.watching, postcopy.announcing)",
+    "announcePostcopy",
+  ],
 ])("a source in %s is shown to ask", (state, question) => {
   const exchange = new Exchange();
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
@@ -153,7 +159,7 @@ test("the answer to a question that was asked again without a record is shown", 
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {} };
   const answered = "xstate.done.actor.settle";
   const told = [
-    ["settling.asking", "coordinator.confirmCancelledAsked"],
+    ["settling.asking", "coordinator.confirmCancelledRequested"],
     ["settling.waiting", answered],
     ["killing.trying", answered],
   ] as const;
@@ -177,12 +183,14 @@ test("the failures that a simulated story tells are its own, whatever was played
   const story = (name: string) => {
     const told = new ToldWorld(1, {});
     for (;;) {
-      const calm = told.moves().filter((it) => !it.fault && it.rare === undefined);
-      const move = told.moves().find((it) => it.name === name) ?? calm[0];
+      const calm = told.moves().filter((step) => !step.fault && step.rare === undefined);
+      const move = told.moves().find((candidate) => candidate.name === name) ?? calm[0];
       if (move === undefined) break;
       told.take(move);
     }
-    return told.entries.flatMap((it) => (it.kind === "state" ? it.because : [])).map((it) => it.code);
+    return told.entries
+      .flatMap((entry) => (entry.kind === "state" ? entry.because : []))
+      .map((failure) => failure.code);
   };
   const unanswered = story("source.start never happens, no answer");
   expect(story("source.start fails")).not.toContain("unanswered");
@@ -206,7 +214,7 @@ describe("a broken guarantee is seen", () => {
       guarantees.push(entry, timeline.at(timeline.entries.length));
     }
     const end = timeline.at(timeline.entries.length);
-    return guarantees.verdicts(end).filter((it) => it.holds === "no");
+    return guarantees.verdicts(end).filter((verdict) => verdict.holds === "no");
   };
 
   test("two copies run", () => {
@@ -217,7 +225,7 @@ describe("a broken guarantee is seen", () => {
   test("the source runs after the destination has", () => {
     const broken = verdictsOf(
       ...[state("source", "handedOver"), state("destination", "arrived"), state("destination", "lost")],
-      state("source", "unmirroring"),
+      state("source", "cancellingMirrors"),
     );
     expect(broken).toContainEqual(expect.objectContaining({ name: "G3", at: 3 }));
   });

@@ -30,28 +30,32 @@ import { inLab, memoryMoves } from "../../support/proof-guests.js";
 import { uncaughtDuring } from "../../support/uncaught.js";
 
 const machines = [sourceMachine, destinationMachine, coordinatorMachine];
-const names = machines.map((it) => it.id);
+const names = machines.map((machine) => machine.id);
 
 describe("XState 4 takes a machine of ours", () => {
-  test.each(machines.map((it) => [it.id, it] as const))(
+  test.each(machines.map((machine) => [machine.id, machine] as const))(
     "%s, with every state and every edge",
     (_, machine) => {
       const four = createMachine(JSON.parse(JSON.stringify(definition4(machine))));
-      const edges5 = arrowsOf(machine).map((it) => `${it.from.id} ${eventType4(it.event)} ${it.target.id}`);
+      const edges5 = arrowsOf(machine).map(
+        (arrow) => `${arrow.from.id} ${eventType4(arrow.event)} ${arrow.target.id}`,
+      );
       const edges4 = four.stateIds
         .flatMap((id) => four.getStateNodeById(id).transitions)
-        .flatMap((it) => (it.target ?? []).map((to) => `${it.source.id} ${it.eventType} ${to.id}`));
+        .flatMap((transition) =>
+          (transition.target ?? []).map((to) => `${transition.source.id} ${transition.eventType} ${to.id}`),
+        );
       expect(edges4.toSorted()).toEqual(edges5.toSorted());
 
       for (const node of nodesOf(machine)) {
         const value = node.path.reduceRight<StateValue>((inner, key) => ({ [key]: inner }), {});
         const resolved = four.resolveState(State.from(value));
-        const active = resolved.configuration.map((it) => it.id);
+        const active = resolved.configuration.map((item) => item.id);
         expect(active, node.id).toContain(node.id);
         const here = four.getStateNodeById(node.id);
         expect(here).toMatchObject({ type: node.type, order: node.order, description: node.description });
         expect(here.tags).toEqual(node.tags);
-        expect(here.invoke.map((it) => it.id)).toEqual(node.invoke.map((it) => it.id));
+        expect(here.invoke.map((invoke) => invoke.id)).toEqual(node.invoke.map((invoke) => invoke.id));
       }
     },
   );
@@ -61,7 +65,7 @@ describe("XState 4 takes a machine of ours", () => {
     const text = JSON.stringify(states);
     expect(text).toContain('"cond":"isDone"');
     expect(text).not.toMatch(/"xstate\.(assign|raise|cancel|emit)"/);
-    const delays = nodesOf(sourceMachine).flatMap((it) => it.after.map(({ delay }) => String(delay)));
+    const delays = nodesOf(sourceMachine).flatMap((node) => node.after.map(({ delay }) => String(delay)));
     expect(delays.length).toBeGreaterThan(0);
     for (const delay of delays) expect(text).toContain(`"after":{"${delay}"`);
   });
@@ -94,8 +98,8 @@ describe("@xstate/inspect", () => {
     const connected = once(server, "connection");
     const receiver = createWebSocketReceiver({ server: address, serialize: undefined });
     const events: ParsedReceiverEvent[] = [];
-    receiver.subscribe((it) => {
-      events.push(it);
+    receiver.subscribe((receiverEvent) => {
+      events.push(receiverEvent);
     });
     const [socket] = await connected;
     await once(socket, "message");
@@ -109,24 +113,26 @@ describe("@xstate/inspect", () => {
 
   type Received = Awaited<ReturnType<typeof receive>>;
   const sessionOf = ({ events }: Received, name: string) =>
-    events.find((it) => it.type === "service.register" && it.machine.id === name)?.sessionId;
+    events.find((event) => event.type === "service.register" && event.machine.id === name)?.sessionId;
   const statesSeen = ({ events }: Received, sessionId = "") =>
-    events.flatMap((it) =>
-      it.type === "service.state" && it.sessionId === sessionId ? it.state.toStrings() : [],
+    events.flatMap((event) =>
+      event.type === "service.state" && event.sessionId === sessionId ? event.state.toStrings() : [],
     );
   const expectResolvable = ({ events }: Received) => {
     const definitions = new Map<string, ReturnType<typeof createMachine>>();
-    for (const it of events) {
-      if (it.type === "service.register") definitions.set(it.sessionId, it.machine);
-      if (it.type !== "service.register" && it.type !== "service.state") continue;
-      const resolved = definitions.get(it.sessionId)?.resolveState(it.state);
-      expect(resolved?.value, it.sessionId).toEqual(it.state.value);
+    for (const event of events) {
+      if (event.type === "service.register") definitions.set(event.sessionId, event.machine);
+      if (event.type !== "service.register" && event.type !== "service.state") continue;
+      const resolved = definitions.get(event.sessionId)?.resolveState(event.state);
+      expect(resolved?.value, event.sessionId).toEqual(event.state.value);
     }
   };
   const eventsSeen = ({ events }: Received, sessionId = "") =>
-    events.flatMap((it) => (it.type === "service.event" && it.sessionId === sessionId ? it.event.name : []));
+    events.flatMap((event) =>
+      event.type === "service.event" && event.sessionId === sessionId ? event.event.name : [],
+    );
   const stopped = ({ events }: Received) =>
-    events.flatMap((it) => (it.type === "service.stop" ? it.sessionId : []));
+    events.flatMap((event) => (event.type === "service.stop" ? event.sessionId : []));
 
   test("is shown all three machines of a migration that arrives, from the first state to the last", async () => {
     const received = await receive();
@@ -134,7 +140,7 @@ describe("@xstate/inspect", () => {
       const outcome = await lab.ended(lab.migrate({ inspect: bridgeToXStateInspect(devTools) }));
       expect(outcome.kind).toBe("arrived");
     });
-    const sessions = names.map((it) => sessionOf(received, it));
+    const sessions = names.map((name) => sessionOf(received, name));
     expect(sessions).not.toContain(undefined);
     await expect.poll(() => stopped(received).toSorted()).toEqual(sessions.toSorted());
     const [source, destination, coordinator] = sessions;
@@ -146,10 +152,10 @@ describe("@xstate/inspect", () => {
     );
     expect(statesSeen(received, coordinator).at(-1)).toBe("ended");
     expect(eventsSeen(received, source)).toEqual(
-      expect.arrayContaining(["xstate.init", "coordinator.performAsked", "monitor.completed"]),
+      expect.arrayContaining(["xstate.init", "coordinator.performRequested", "monitor.completed"]),
     );
     expect(eventsSeen(received, destination)).toEqual(
-      expect.arrayContaining(["done.invoke.prepare", "coordinator.finishAsked", "monitor.resumed"]),
+      expect.arrayContaining(["done.invoke.prepare", "coordinator.finishRequested", "monitor.resumed"]),
     );
     expect(devTools).toMatchObject({ services: new Set() });
     expectResolvable(received);
@@ -159,23 +165,23 @@ describe("@xstate/inspect", () => {
     const refused: Refused[] = [];
     await inLab({}, async (lab) => {
       const migration = lab.migrate({
-        inspect: bridgeToXStateInspect(devTools, { refused: (it) => refused.push(it) }),
+        inspect: bridgeToXStateInspect(devTools, { refused: (refusal) => refused.push(refusal) }),
         limits: { bandwidthMiBps: 8, maxDowntimeMs: 1 },
       });
       await memoryMoves(migration);
       const received = await receive();
-      await expect.poll(() => names.map((it) => sessionOf(received, it))).not.toContain(undefined);
+      await expect.poll(() => names.map((name) => sessionOf(received, name))).not.toContain(undefined);
       const source = sessionOf(received, "source");
 
-      const event = { $$type: "scxml", type: "external", name: "person.aborted", origin: source };
-      const data = { type: "person.aborted" };
+      const event = { $$type: "scxml", type: "external", name: "operator.aborted", origin: source };
+      const data = { type: "operator.aborted" };
       received.receiver.send({
         type: "xstate.event",
         event: JSON.stringify({ ...event, data }),
         service: "",
       });
       await expect.poll(() => eventsSeen(received, source)).toContain("inspector.refused");
-      expect(refused).toEqual([{ machine: "source", sessionId: source, what: "person.aborted" }]);
+      expect(refused).toEqual([{ machine: "source", sessionId: source, what: "operator.aborted" }]);
       await memoryMoves(migration);
       expect(migration.snapshot().source).toMatch(/^precopying/);
 
@@ -195,7 +201,7 @@ describe("@xstate/inspect", () => {
 
 test("@statelyai/inspect is shown them as they are, and a broken inspector beside it harms nothing", async () => {
   const seen: StatelyInspectionEvent[] = [];
-  const stately = createInspector({ send: (it) => void seen.push(it) });
+  const stately = createInspector({ send: (observation) => void seen.push(observation) });
   const broken = bridgeToXStateInspect({
     register: () => {
       throw new Error("no more memory for this inspector");
@@ -210,10 +216,14 @@ test("@statelyai/inspect is shown them as they are, and a broken inspector besid
       expect((await lab.ended(lab.migrate({ inspect: inspector }))).kind).toBe("arrived");
     });
     expect(uncaught.length).toBeGreaterThan(0);
-    for (const it of uncaught) expect(String(it)).toContain("no more memory for this inspector");
+    for (const error of uncaught) expect(String(error)).toContain("no more memory for this inspector");
   });
-  const actors = seen.flatMap((it) => (it.type === "@xstate.actor" ? it.name : []));
+  const actors = seen.flatMap((inspectionEvent) =>
+    inspectionEvent.type === "@xstate.actor" ? inspectionEvent.name : [],
+  );
   expect(actors).toEqual(expect.arrayContaining(names));
-  const values = seen.flatMap((it) => (it.type === "@xstate.snapshot" ? JSON.stringify(it.snapshot) : []));
-  expect(values.some((it) => it.includes('"value":"left"'))).toBe(true);
+  const values = seen.flatMap((inspectionEvent) =>
+    inspectionEvent.type === "@xstate.snapshot" ? JSON.stringify(inspectionEvent.snapshot) : [],
+  );
+  expect(values.some((value) => value.includes('"value":"left"'))).toBe(true);
 });

@@ -24,12 +24,12 @@ import { phaseMayFollow, phases } from "../../../src/protocol/job-phases.js";
 import { isPeerQuestion, questionTable } from "../../../src/protocol/questions.js";
 
 const sourceEvents = [
-  "coordinator.performAsked",
-  "coordinator.confirmAsked",
-  "coordinator.confirmCancelledAsked",
-  "person.aborted",
-  "person.tuned",
-  "person.postcopyAsked",
+  "coordinator.performRequested",
+  "coordinator.confirmRequested",
+  "coordinator.confirmCancelledRequested",
+  "operator.aborted",
+  "operator.tuned",
+  "operator.postcopyRequested",
   "operator.adopted",
   "operator.released",
   "monitor.stopped",
@@ -49,13 +49,13 @@ const sourceEvents = [
   "policy.postcopyDue",
 ];
 const destinationEvents = [
-  "coordinator.finishAsked",
-  "coordinator.finishCancelledAsked",
-  "source.asked",
-  "source.yielded",
+  "coordinator.finishRequested",
+  "coordinator.finishCancelledRequested",
+  "source.settleRequested",
+  "source.conceded",
   "source.announced",
   "source.handedOver",
-  "source.reconnectAsked",
+  "source.reconnectRequested",
   "operator.destroyed",
   "monitor.active",
   "monitor.postcopy",
@@ -69,17 +69,17 @@ const destinationEvents = [
 const machines: [string, AnyStateMachine, string[]][] = [
   ["source", sourceMachine, sourceEvents],
   ["destination", destinationMachine, destinationEvents],
-  ["coordinator", coordinatorMachine, ["person.aborted"]],
+  ["coordinator", coordinatorMachine, ["operator.aborted"]],
 ];
 
 /** Older engines have written these; a restarted engine goes on from them. */
 const inStoriesOfVersion3 = {
   source:
-    "recovering beginning doubting begun mirroring starting precopying pausing endingMirrors switchingOver handingOver serving reconnecting reviving askingBack abandoning handedOver settling yielding killing cancelling rescuing restoring unmirroring takingBack losing tellingStuck left stayed lost stuck".split(
+    "probing beginning awaitingExit begun mirroring starting precopying pausing completingMirrors switchingOver handingOver serving reconnecting probingPostcopy settlingFailedPostcopy killingFailedPostcopy handedOver settling conceding killing cancelling rescuing restoring cancellingMirrors retractingPostcopy reportingLoss reportingStuck left stayed lost stuck".split(
       " ",
     ),
   destination:
-    "recovering preparing listening receiving completing receivingPostcopy runnable entrusted received claiming disclaiming taking resuming landing fetching orphaned refusing endingUnrecorded killing arrived refused lost stuck leftBehind".split(
+    "probing preparing listening receiving completing receivingPostcopy postcopyReady awaitingDevices received claiming disclaiming taking resuming checkingMemory fetchingPages orphaned refusing killingUnrecorded killing arrived refused lost stuck killFailed".split(
       " ",
     ),
 };
@@ -89,7 +89,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
 
   test("says in every state what it does with every event", () => {
     const silent = leaves
-      .filter((it) => !isPassing(it))
+      .filter((leaf) => !isPassing(leaf))
       .flatMap((leaf) =>
         events
           .filter((event) => !pathOf(leaf).some((node) => node.ownEvents.includes(event)))
@@ -113,8 +113,12 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     const timeless = leaves.filter((leaf) => {
       const path = pathOf(leaf).filter((node) => node !== machine.root);
       // Of regions side by side one is enough.
-      const beside = path.filter((it) => it.type === "parallel").flatMap((it) => Object.values(it.states));
-      return ![...path, ...beside].some((it) => isTimed(it) || (beside.includes(it) && isTimedBelow(it)));
+      const beside = path
+        .filter((node) => node.type === "parallel")
+        .flatMap((node) => Object.values(node.states));
+      return ![...path, ...beside].some(
+        (node) => isTimed(node) || (beside.includes(node) && isTimedBelow(node)),
+      );
     });
     expect(timeless.map(nameOf)).toEqual([]);
   });
@@ -123,7 +127,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     const edges = edgesOf(machine);
     const ends = new Set(
       statesOf(machine)
-        .filter((it) => it.type === "final")
+        .filter((state) => state.type === "final")
         .map(topOf),
     );
     const reaching = new Set(ends);
@@ -134,7 +138,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     expect(
       statesOf(machine)
         .map(topOf)
-        .filter((it) => !reaching.has(it)),
+        .filter((text) => !reaching.has(text)),
     ).toEqual([]);
   });
 
@@ -151,7 +155,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
 
 describe("the point of no return", () => {
   const past = statesOf(sourceMachine)
-    .filter((it) => tagsOf(it).includes("pointOfNoReturn"))
+    .filter((state) => tagsOf(state).includes("pointOfNoReturn"))
     .map(nameOf);
   const isPast = (name: string) => past.includes(name.split(".")[0] ?? "");
 
@@ -168,38 +172,38 @@ describe("the point of no return", () => {
     const guardOf = new Map(
       back.map(({ from, event, target, guard }) => [
         `${nameOf(from)} --${event}--> ${nameOf(target)}`,
-        guard as (it: unknown) => boolean,
+        guard as (value: unknown) => boolean,
       ]),
     );
     expect([...guardOf.keys()].toSorted()).toEqual([
-      "askingBack --operator.adopted--> restoring",
-      "askingBack.asking --xstate.done.actor.settle--> restoring",
       "handingOver --operator.adopted--> cancelling",
       "handingOver.asking --xstate.done.actor.handOver--> cancelling",
       "settling --operator.adopted--> restoring",
       "settling --xstate.after.patience.source.handover.settling--> restoring",
       "settling.asking --xstate.done.actor.settle--> restoring",
       "settling.fencing --xstate.done.actor.fence--> restoring",
+      "settlingFailedPostcopy --operator.adopted--> restoring",
+      "settlingFailedPostcopy.asking --xstate.done.actor.settle--> restoring",
     ]);
     // This is the policy that an operator has chosen by its name, unsafe.
     expect(guardOf.get("settling --xstate.after.patience.source.handover.settling--> restoring")).toEqual({
       type: "policyIs",
       params: "resume",
     });
-    const refusals = ["settling", "askingBack"].map(
-      (it) => `${it}.asking --xstate.done.actor.settle--> restoring`,
+    const refusals = ["settling", "settlingFailedPostcopy"].map(
+      (state) => `${state}.asking --xstate.done.actor.settle--> restoring`,
     );
     const handOver = "handingOver.asking --xstate.done.actor.handOver--> cancelling";
-    const settled = [...refusals, handOver].map((it) => guardOf.get(it));
+    const settled = [...refusals, handOver].map((refusal) => guardOf.get(refusal));
     const fenced = guardOf.get("settling.fencing --xstate.done.actor.fence--> restoring");
     const answered = (output: object) => ({ event: { output } });
-    for (const it of settled) {
-      expect(it?.(answered({ kind: "done", value: "refused" }))).toBe(true);
-      expect(it?.(answered({ kind: "done", value: "taken" }))).toBe(false);
+    for (const guard of settled) {
+      expect(guard?.(answered({ kind: "done", value: "refused" }))).toBe(true);
+      expect(guard?.(answered({ kind: "done", value: "taken" }))).toBe(false);
     }
     expect(fenced?.(answered({ kind: "done", value: null }))).toBe(true);
     for (const kind of ["failed", "unknown"]) {
-      for (const it of settled) expect(it?.(answered({ kind, cause: { message: "" } }))).toBe(false);
+      for (const guard of settled) expect(guard?.(answered({ kind, cause: { message: "" } }))).toBe(false);
       expect(fenced?.(answered({ kind, cause: { message: "" } }))).toBe(false);
     }
   });
@@ -209,36 +213,37 @@ describe("the point of no return", () => {
       ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
     );
     expect(towardsKill.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
-      "askingBack --operator.released",
-      "handedOver --coordinator.confirmAsked",
+      "handedOver --coordinator.confirmRequested",
       "handingOver --operator.released",
-      // Post-copy has lost its connection, and the destination has all of the memory already.
       "reconnecting.asking --xstate.done.actor.reconnect",
-      "settling --coordinator.confirmAsked",
+      // Post-copy has lost its connection, and the destination has all of the memory already.
+      "rehydrating --",
+      "settling --coordinator.confirmRequested",
       "settling --operator.released",
       "settling.asking --xstate.done.actor.settle",
       // Where it was already, before the engine was restarted.
-      "waking --",
+      "settlingFailedPostcopy --operator.released",
     ]);
   });
 
   test("is not reached by the death of a QEMU that a restarted source has not asked: its guest may have gone on (G4)", () => {
     const ends = edgesOf(sourceMachine).filter(
-      ({ from, event }) => topOf(from) === "recovering" && event === "process.exited",
+      ({ from, event }) => topOf(from) === "probing" && event === "process.exited",
     );
-    expect(ends.map(({ target }) => topOf(target))).toEqual(["losing"]);
+    expect(ends.map(({ target }) => topOf(target))).toEqual(["reportingLoss"]);
   });
 
   test("lets a source in post-copy be ended only after the destination has taken the guest (G3)", () => {
     const abandons = edgesOf(sourceMachine).filter(
-      ({ from, target }) => topOf(target) === "abandoning" && topOf(from) !== "abandoning",
+      ({ from, target }) =>
+        topOf(target) === "killingFailedPostcopy" && topOf(from) !== "killingFailedPostcopy",
     );
     expect(abandons.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
-      "askingBack.asking --xstate.done.actor.settle",
-      "waking --",
+      "rehydrating --",
+      "settlingFailedPostcopy.asking --xstate.done.actor.settle",
     ]);
-    const settled = abandons.find(({ from }) => topOf(from) === "askingBack")?.guard as (
-      it: unknown,
+    const settled = abandons.find(({ from }) => topOf(from) === "settlingFailedPostcopy")?.guard as (
+      value: unknown,
     ) => boolean;
     expect(settled({ event: { output: { kind: "done", value: "taken" } } })).toBe(true);
     expect(settled({ event: { output: { kind: "done", value: "refused" } } })).toBe(false);
@@ -246,26 +251,26 @@ describe("the point of no return", () => {
 
   test("is refused aloud only when the refusal is durable, or the copy is gone", () => {
     const aloud = statesOf(destinationMachine).filter(
-      (it) => tagsOf(it).includes("refused") && nameOf(it) === topOf(it),
+      (state) => tagsOf(state).includes("refused") && nameOf(state) === topOf(state),
     );
-    expect(aloud.map(nameOf).toSorted()).toEqual(["killing", "leftBehind", "refused"]);
+    expect(aloud.map(nameOf).toSorted()).toEqual(["killFailed", "killing", "refused"]);
     const towards = edgesOf(destinationMachine).filter(
       ({ from, target }) => topOf(target) === "killing" && topOf(from) !== "killing",
     );
     expect(towards.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
       "refusing.trying --xstate.done.actor.recordRefusal",
       // Where it was already, before the engine was restarted.
-      "waking --",
+      "rehydrating --",
     ]);
   });
 
   test("has no way back at the destination once it has refused", () => {
     const edges = edgesOf(destinationMachine).filter(({ from }) =>
-      ["refusing", "endingUnrecorded", "killing"].includes(topOf(from)),
+      ["refusing", "killingUnrecorded", "killing"].includes(topOf(from)),
     );
     const elsewhere = edges.map(({ target }) => topOf(target));
     expect(new Set(elsewhere)).toEqual(
-      new Set(["refusing", "endingUnrecorded", "killing", "refused", "leftBehind", "stuck"]),
+      new Set(["refusing", "killingUnrecorded", "killing", "refused", "killFailed", "stuck"]),
     );
   });
 });
@@ -332,28 +337,28 @@ test("a restarted engine goes on in the state that was recorded, but where QEMU 
       .filter(([recorded, goesOnIn]) => recorded !== goesOnIn)
       .map(([recorded, goesOnIn]) => `${recorded}: ${goesOnIn}`);
   expect(elsewhere(sourceMachine).toSorted()).toEqual([
-    "doubting: beginning",
-    "endingMirrors: recovering",
-    "handingOver: reviving",
-    "pausing: recovering",
-    "precopying: recovering",
-    "reconnecting: reviving",
+    "awaitingExit: beginning",
+    "completingMirrors: probing",
+    "handingOver: probingPostcopy",
+    "pausing: probing",
+    "precopying: probing",
+    "reconnecting: probingPostcopy",
     "rescuing: cancelling",
-    "serving: reviving",
-    "starting: recovering",
-    "switchingOver: recovering",
+    "serving: probingPostcopy",
+    "starting: probing",
+    "switchingOver: probing",
   ]);
   expect(elsewhere(destinationMachine).toSorted()).toEqual([
-    "completing: recovering",
-    "endingUnrecorded: refusing",
-    "entrusted: recovering",
-    "landing: resuming",
-    "listening: recovering",
+    "awaitingDevices: probing",
+    "checkingMemory: resuming",
+    "completing: probing",
+    "killingUnrecorded: refusing",
+    "listening: probing",
+    "postcopyReady: probing",
     "preparing: refusing",
-    "received: recovering",
-    "receiving: recovering",
-    "receivingPostcopy: recovering",
-    "runnable: recovering",
+    "received: probing",
+    "receiving: probing",
+    "receivingPostcopy: probing",
     "taking: resuming",
   ]);
 });

@@ -92,7 +92,7 @@ describe("a loss is found and named", () => {
   });
 
   it("a disk that was copied early, and one that was never copied", () => {
-    expect(checkDisk(written(15), disk, 20).faults.map((it) => it.kind)).toEqual(Array(5).fill("lost"));
+    expect(checkDisk(written(15), disk, 20).faults.map((fault) => fault.kind)).toEqual(Array(5).fill("lost"));
     const report = checkDisk(written(0), disk, 20);
     expect(report.faults).toHaveLength(8);
     expect(describeDisk(report)).toBe(
@@ -233,7 +233,7 @@ describe("on real QEMU", () => {
       expect(checkDisk(late, parameters, last)).toMatchObject({ ok: true, slotsVerified: slots });
       const copiedEarly = checkDisk(early, parameters, last).faults;
       expect(copiedEarly.length).toBeGreaterThanOrEqual(slots / 2 - 2);
-      expect(new Set(copiedEarly.map((it) => it.kind))).toEqual(new Set(["lost"]));
+      expect(new Set(copiedEarly.map((diskFault) => diskFault.kind))).toEqual(new Set(["lost"]));
       const at = (last % slots) * slotBytes;
       late.set(early.subarray(at, at + 256), at);
       expect(checkDisk(late, parameters, last).faults).toMatchObject([{ kind: "torn", sequence: last }]);
@@ -281,7 +281,7 @@ describe("on real QEMU", () => {
     await acknowledged(proof, 2 * slots);
     const report = await proof.check();
     expect(report.ok, describeContinuity(report)).toBe(true);
-    const [source, destination] = report.perStream.map((it) => it.acknowledged ?? 0);
+    const [source, destination] = report.perStream.map((item) => item.acknowledged ?? 0);
     expect(destination).toBeGreaterThan((source ?? 0) + slots);
   });
 
@@ -297,7 +297,7 @@ describe("on real QEMU", () => {
     const report = await proof.check();
     expect(report.disk?.ok).toBe(true);
     expect(report.ok).toBe(false);
-    expect(new Set(report.faults.map((it) => it.kind))).toEqual(new Set(["disk"]));
+    expect(new Set(report.faults.map((fault) => fault.kind))).toEqual(new Set(["disk"]));
   });
 
   it("a guest whose drive does not answer says so and counts on", async () => {

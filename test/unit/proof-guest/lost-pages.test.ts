@@ -40,7 +40,7 @@ test("the checker catches memory that QEMU itself has lost on the way", async ()
   }));
   const { ok, faults } = checkContinuity(streams, parameters);
   expect(ok).toBe(false);
-  expect(faults.map((it) => it.kind)).toContain("memory");
+  expect(faults.map((fault) => fault.kind)).toContain("memory");
   await outcome.guest?.end();
   rmSync(directory, { recursive: true });
 });

@@ -13,7 +13,12 @@ const settled = (decision: "taken" | "refused" | null) =>
 
 /** After a Finish without an answer, in protocol 3, to a libvirtd whose incoming domain had the id 7. */
 const lostAnswer: Evidence = {
-  ...{ peer: libvirtd, protocol: 3, postcopy: false, prepare: "done", finish: "unanswered", seen: absent },
+  peer: libvirtd,
+  protocol: 3,
+  postcopy: false,
+  prepare: "done",
+  finish: "unanswered",
+  seen: absent,
 };
 
 const table: readonly (readonly [string, Partial<Evidence>, Conclusion])[] = [

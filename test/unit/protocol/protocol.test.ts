@@ -1,14 +1,14 @@
 import { describe, expect, test } from "vitest";
 import {
   checkLimits,
-  expectedRestMs,
+  expectedRemainingMs,
   hasMoved,
   type Progress,
 } from "../../../src/protocol/convergence/limits.js";
 import { backoffMs, defaultDeadlines } from "../../../src/protocol/deadlines.js";
-import { failure, inTellingOrder } from "../../../src/protocol/failure.js";
+import { byRootCause, failure } from "../../../src/protocol/failure.js";
 import { MigrationError } from "../../../src/protocol/migration-error.js";
-import { judge } from "../../../src/protocol/outcomes.js";
+import { deriveOutcome } from "../../../src/protocol/outcomes.js";
 import { effects, steps } from "../../../src/protocol/steps.js";
 
 const progress: Progress = {
@@ -46,9 +46,9 @@ describe("the step table", () => {
 
 describe("judging who runs the guest", () => {
   const heard = (
-    source: Parameters<typeof judge>[0]["source"],
-    destination: Parameters<typeof judge>[0]["destination"],
-  ) => judge({ source, destination, failures: [] });
+    source: Parameters<typeof deriveOutcome>[0]["source"],
+    destination: Parameters<typeof deriveOutcome>[0]["destination"],
+  ) => deriveOutcome({ source, destination, failures: [] });
 
   test.each([
     ["left", "arrived", "arrived"],
@@ -71,8 +71,8 @@ describe("failures", () => {
     failure(code, "perform", side, { message });
 
   test("are told from their cause: a death before the broken stream that it left", () => {
-    const order = inTellingOrder([at("qemu", "source", "stream broke"), at("died", "destination", "killed")]);
-    expect(order.map((it) => it.message)).toEqual(["killed", "stream broke"]);
+    const order = byRootCause([at("qemu", "source", "stream broke"), at("died", "destination", "killed")]);
+    expect(order.map((item) => item.message)).toEqual(["killed", "stream broke"]);
   });
 
   test("become one error with step, side, what was undone and what to do", () => {
@@ -91,9 +91,9 @@ describe("failures", () => {
 
 describe("convergence", () => {
   test("forecasts the rest, and says when it never ends", () => {
-    expect(expectedRestMs(progress)).toBe(1000);
-    expect(expectedRestMs({ ...progress, dirtyBytesPerSecond: 1500 })).toBeNull();
-    expect(expectedRestMs({ ...progress, remainingBytes: 0, dirtyBytesPerSecond: 9999 })).toBe(0);
+    expect(expectedRemainingMs(progress)).toBe(1000);
+    expect(expectedRemainingMs({ ...progress, dirtyBytesPerSecond: 1500 })).toBeNull();
+    expect(expectedRemainingMs({ ...progress, remainingBytes: 0, dirtyBytesPerSecond: 9999 })).toBe(0);
   });
 
   test("sees movement in bytes or in passes", () => {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type Knowledge, negotiate } from "../../../src/drivers/qemu/migration/negotiate.js";
 import { rows } from "../../../src/drivers/qemu/migration/option-table.js";
-import { checkStream, type StreamWish } from "../../../src/protocol/stream.js";
+import { checkStream, type StreamOptions } from "../../../src/protocol/stream.js";
 
-const over = (transport: "unix" | "tcp", wish: object) => () => checkStream(wish as StreamWish, transport);
+const over = (transport: "unix" | "tcp", wish: object) => () => checkStream(wish as StreamOptions, transport);
 
 describe("a wish for the stream is refused with a sentence", () => {
   test.each<[string, object]>([
@@ -57,7 +57,7 @@ describe("a wish for the stream is refused with a sentence", () => {
     expect(over("unix", wish)).toThrow(sentence);
   });
 
-  test.each<[string, StreamWish]>([
+  test.each<[string, StreamOptions]>([
     ["nothing", {}],
     [
       "parallel connections with zstd and TLS",
@@ -71,14 +71,14 @@ describe("a wish for the stream is refused with a sentence", () => {
 });
 
 const everything: Knowledge = {
-  capabilities: rows.flatMap((it) => it.capability ?? []),
+  capabilities: rows.flatMap((capability) => capability.capability ?? []),
   parameters: ["multifd-channels", "multifd-compression", "tls-creds", "tls-hostname"],
   words: () => undefined,
 };
 const without = (...gone: string[]): Knowledge => ({
   ...everything,
-  capabilities: everything.capabilities.filter((it) => !gone.includes(it)),
-  parameters: everything.parameters.filter((it) => !gone.includes(it)),
+  capabilities: everything.capabilities.filter((capability) => !gone.includes(capability)),
+  parameters: everything.parameters.filter((parameter) => !gone.includes(parameter)),
 });
 const base = ["events", "return-path", "late-block-activate", "validate-uuid"];
 
@@ -86,10 +86,12 @@ const base = ["events", "return-path", "late-block-activate", "validate-uuid"];
 function chosen(...[wish, side, own, peer]: Parameters<typeof negotiate>) {
   const negotiated = negotiate(wish, side, own, peer);
   if ("refused" in negotiated) return negotiated.refused;
-  expect(negotiated.capabilities.map((it) => it.capability)).toEqual(
-    everything.capabilities.filter((it) => own.capabilities.includes(it)),
+  expect(negotiated.capabilities.map((capability) => capability.capability)).toEqual(
+    everything.capabilities.filter((capability) => own.capabilities.includes(capability)),
   );
-  return negotiated.capabilities.filter((it) => it.state).map((it) => it.capability);
+  return negotiated.capabilities
+    .filter((capability) => capability.state)
+    .map((capability) => capability.capability);
 }
 
 describe("the negotiation", () => {
@@ -104,7 +106,7 @@ describe("the negotiation", () => {
   });
 
   test("sets what is wished, and at the destination what is not the source's alone", () => {
-    const wish: StreamWish = {
+    const wish: StreamOptions = {
       parallel: { connections: 3 },
       compression: { zlib: { level: 5 } },
       zeroCopy: true,
@@ -179,11 +181,11 @@ describe("the negotiation", () => {
   });
 
   test("refuses a parameter, or a word of one, that this QEMU does not know", () => {
-    const zstd: StreamWish = { parallel: {}, compression: { zstd: {} } };
+    const zstd: StreamOptions = { parallel: {}, compression: { zstd: {} } };
     expect(chosen(zstd, "source", without("multifd-compression"), peer)).toBe(
       `compression.zstd cannot be had: the source's QEMU does not know the migration parameter "multifd-compression"`,
     );
-    const words = (it: string) => (it === "multifd-compression" ? ["none", "zlib"] : undefined);
+    const words = (text: string) => (text === "multifd-compression" ? ["none", "zlib"] : undefined);
     expect(chosen(zstd, "destination", { ...everything, words }, peer)).toBe(
       `compression.zstd cannot be had: the destination's QEMU knows "multifd-compression" only as none, zlib, not as zstd`,
     );
@@ -192,7 +194,7 @@ describe("the negotiation", () => {
   });
 
   test("leaves out what may be missing, at both sides alike, with a word", () => {
-    const wish: StreamWish = { compression: { mt: {}, xbzrle: {} }, optional: ["compression.mt"] };
+    const wish: StreamOptions = { compression: { mt: {}, xbzrle: {} }, optional: ["compression.mt"] };
     const old = without("compress", "validate-uuid");
     const why = (what: string) => `the destination's QEMU does not know the capability "${what}"`;
     const dropped = [

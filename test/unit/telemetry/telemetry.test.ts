@@ -17,35 +17,38 @@ function story(fault?: string): Observation[] {
   const told = new ToldWorld(fault === undefined ? 0 : 1, {});
   for (let turn = 0; turn < 200; turn += 1) {
     const moves = told.moves();
-    const calm = moves.filter((it) => !it.fault && it.rare !== "person");
-    const move = moves.find((it) => it.name === fault) ?? calm.find((it) => it.rare === undefined) ?? calm[0];
+    const calm = moves.filter((step) => !step.fault && step.rare !== "operator");
+    const move =
+      moves.find((candidate) => candidate.name === fault) ??
+      calm.find((step) => step.rare === undefined) ??
+      calm[0];
     if (move === undefined) break;
     told.take(move);
   }
   return told.entries
-    .filter((it) => it.kind !== "move")
-    .map((it) => ({ ...it, migrationId, atMs: it.atMs * 100 }));
+    .filter((entry) => entry.kind !== "move")
+    .map((entry) => ({ ...entry, migrationId, atMs: entry.atMs * 100 }));
 }
 const tell = (observe: Observe, ...all: readonly Observation[]) => {
-  for (const it of all) observe(it);
+  for (const seen of all) observe(seen);
 };
 const half = (all: readonly Observation[]) =>
   all.slice(
     0,
-    all.findIndex((it) => it.kind === "state" && it.state === "handedOver"),
+    all.findIndex((seen) => seen.kind === "state" && seen.state === "handedOver"),
   );
 
 test("metrics count what begins and ends, how long it took, and what failed", async () => {
   const { registry, observe } = createMetrics({ version: "1.2.3", domains: () => ({ running: 2 }) });
   const value = async (name: string, labels: Readonly<Record<string, string>>) => {
     const found = (await registry.getMetricsAsJSON()).flatMap(
-      (it) => it.values as { metricName?: string; value: number; labels: object }[],
+      (withValues) => withValues.values as { metricName?: string; value: number; labels: object }[],
     );
     return found.find(
-      (it) =>
-        (it.metricName ?? "") === name &&
+      (sample) =>
+        (sample.metricName ?? "") === name &&
         Object.entries(labels).every(
-          ([key, wanted]) => (it.labels as Record<string, string>)[key] === wanted,
+          ([key, wanted]) => (sample.labels as Record<string, string>)[key] === wanted,
         ),
     )?.value;
   };
@@ -74,14 +77,15 @@ test("what is told of a domain goes with its migration", async () => {
   const all = story();
   const [before, after] = [half(all), all.slice(half(all).length)];
   const progress = {
-    ...{
-      transferredBytes: 5,
-      remainingBytes: 7,
-      totalBytes: 12,
-      dirtyBytesPerSecond: 3,
-      bandwidthBytesPerSecond: 4,
-    },
-    ...{ pass: 1, expectedDowntimeMs: null, elapsedMs: 1, disks: { copiedBytes: 1, totalBytes: 10 } },
+    transferredBytes: 5,
+    remainingBytes: 7,
+    totalBytes: 12,
+    dirtyBytesPerSecond: 3,
+    bandwidthBytesPerSecond: 4,
+    pass: 1,
+    expectedDowntimeMs: null,
+    elapsedMs: 1,
+    disks: { copiedBytes: 1, totalBytes: 10 },
   };
   tell(observe, ...before, {
     kind: "progress",
@@ -103,24 +107,24 @@ test("spans of both sides and the coordinator are one trace, by the migration's 
   // Each process sees its own side.
   const all = story("coordinator.askFinish: no answer comes in time");
   for (const side of ["source", "destination", "coordinator"] as const)
-    tell(traceMigrations(provider.getTracer(side)), ...all.filter((it) => it.side === side));
+    tell(traceMigrations(provider.getTracer(side)), ...all.filter((seen) => seen.side === side));
   const spans = exporter.getFinishedSpans();
-  expect(new Set(spans.map((it) => it.spanContext().traceId))).toEqual(
+  expect(new Set(spans.map((span) => span.spanContext().traceId))).toEqual(
     new Set([migrationId.replaceAll("-", "")]),
   );
   const named = (name: string) => {
-    const found = spans.find((it) => it.name === name);
+    const found = spans.find((span) => span.name === name);
     if (found === undefined) throw new Error(`there is no span ${name}`);
     return found;
   };
   const roots = ["migration source", "migration destination", "migration coordinator"].map(named);
-  expect(new Set(roots.map((it) => it.parentSpanContext?.spanId)).size, "they hang beneath one").toBe(1);
+  expect(new Set(roots.map((root) => root.parentSpanContext?.spanId)).size, "they hang beneath one").toBe(1);
   expect(roots[0]?.status.code).toBe(SpanStatusCode.UNSET);
-  expect(roots[0]?.events.map((it) => it.name)).toContain("handedOver");
+  expect(roots[0]?.events.map((event) => event.name)).toContain("handedOver");
   const start = named("start");
   expect(start.parentSpanContext?.spanId).toBe(roots[0]?.spanContext().spanId);
   expect(start.attributes).toMatchObject({ "switchover.step": "perform", "switchover.answer": "done" });
-  const lost = spans.find((it) => it.name === "askFinish" && it.status.code === SpanStatusCode.ERROR);
+  const lost = spans.find((span) => span.name === "askFinish" && span.status.code === SpanStatusCode.ERROR);
   expect(lost?.kind).toBe(SpanKind.CLIENT);
   expect(lost?.duration[0], "in the time of the story, not of the test").toBeLessThan(60);
 });
@@ -129,12 +133,14 @@ test("a migration that failed has the failure in its span", () => {
   const exporter = new InMemorySpanExporter();
   const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
   tell(traceMigrations(provider.getTracer("all")), ...story("source.start fails"));
-  const source = exporter.getFinishedSpans().find((it) => it.name === "migration source");
+  const source = exporter
+    .getFinishedSpans()
+    .find((getFinishedSpan) => getFinishedSpan.name === "migration source");
   expect(source?.status).toMatchObject({
     code: SpanStatusCode.ERROR,
     message: expect.stringContaining("perform failed at the source"),
   });
-  expect(source?.events.find((it) => it.name === "exception")?.attributes).toMatchObject({
+  expect(source?.events.find((event) => event.name === "exception")?.attributes).toMatchObject({
     "exception.type": "qemu",
   });
 });
@@ -149,7 +155,7 @@ test("a log line has the migration, the side and the state; failures warn", () =
   const lines: Record<string, unknown>[] = [];
   const log = createLog("info", { write: (line: string) => void lines.push(JSON.parse(line)) });
   tell(log.observe, ...story("source.start fails"));
-  log.complain("a disk is full");
+  log.warn("a disk is full");
   const common = { migrationId, trace_id: migrationId.replaceAll("-", ""), domain: "guest" };
   expect(lines).toContainEqual(
     expect.objectContaining({ ...common, level: 30, side: "source", state: "stayed" }),
@@ -158,7 +164,7 @@ test("a log line has the migration, the side and the state; failures warn", () =
     expect.objectContaining({ ...common, level: 40, failure: expect.objectContaining({ step: "perform" }) }),
   );
   expect(lines.at(-1)).toMatchObject({ level: 40, msg: "a disk is full" });
-  expect(lines.every((it) => typeof it["time"] === "string")).toBe(true);
+  expect(lines.every((line) => typeof line["time"] === "string")).toBe(true);
 });
 
 test("the dashboard asks for metrics that there are", async () => {
@@ -175,10 +181,10 @@ test("the dashboard asks for metrics that there are", async () => {
     panels: { id: number; targets: { expr: string }[] }[];
   };
   const asked = dashboard.panels
-    .flatMap((it) => it.targets)
+    .flatMap((panel) => panel.targets)
     .flatMap(({ expr }) => expr.match(/\bswitchover_\w+/g) ?? []);
   expect(asked.length).toBeGreaterThan(10);
-  expect(asked.filter((it) => !exposed.has(it))).toEqual([]);
-  const ids = dashboard.panels.map((it) => it.id);
+  expect(asked.filter((text) => !exposed.has(text))).toEqual([]);
+  const ids = dashboard.panels.map((panel) => panel.id);
   expect(new Set(ids).size).toBe(ids.length);
 });

@@ -12,15 +12,17 @@ import { departure } from "./source.js";
 export function checkCompatibility(move: Move): readonly Incompatibility[] {
   const { source, destination = source } = move;
   const refused = [
-    ...source.refusals.map((it) => ofRefusal(it, "source")),
-    ...(destination === source ? [] : destination.refusals.map((it) => ofRefusal(it, "destination"))),
+    ...source.refusals.map((refusal) => ofRefusal(refusal, "source")),
+    ...(destination === source
+      ? []
+      : destination.refusals.map((refusal) => ofRefusal(refusal, "destination"))),
   ];
   if (source.model === undefined || destination.model === undefined) return refused;
   const models = { source: source.model, destination: destination.model };
   return [
     ...refused,
     ...differences(domain, models.source, models.destination)
-      .filter((it) => !isOfSameMachine(it, move))
+      .filter((difference) => !isOfSameMachine(difference, move))
       .map(ofDifference),
     ...departure(models.source, move),
     ...arrival(models, move),

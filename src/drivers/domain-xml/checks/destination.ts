@@ -37,7 +37,7 @@ export function arrival(models: Models, move: Move): Incompatibility[] {
         const what = `the QEMU of ${host.hostname} has no device ${driver}`;
         return there("device-unknown", part, undefined, what, "use another model, or another QEMU");
       }),
-    ...line.files.flatMap((it) => fileReasons(it, move, host)),
+    ...line.files.flatMap((file) => fileReasons(file, move, host)),
   ];
 }
 
@@ -56,11 +56,11 @@ function identityReasons({ source, destination = source }: Move, model: DomainMo
   const { name, uuid } = destination;
   const reasons: Incompatibility[] = [];
   const on = `on ${host.hostname}`;
-  if (host.guests.some((it) => it.uuid === uuid)) {
+  if (host.guests.some((guest) => guest.uuid === uuid)) {
     const next = "end or remove that one first";
     reasons.push(there("uuid-taken", model, "uuid", `a guest ${uuid} is ${on} already`, next));
   }
-  const namesake = host.guests.find((it) => it.name === name && it.uuid !== uuid);
+  const namesake = host.guests.find((guest) => guest.name === name && guest.uuid !== uuid);
   if (namesake !== undefined) {
     const next = "give the guest another name at the destination";
     reasons.push(there("name-taken", model, "name", `the guest ${namesake.uuid} has that name ${on}`, next));
@@ -72,7 +72,7 @@ function machineReasons({ source, destination: model }: Models, { sourceHost }: 
   const { machines, kvm, version } = host.qemu;
   const { type } = model.os;
   const name = machineName(type.machine, host);
-  const known = machines.find((it) => it.name === name);
+  const known = machines.find((machine) => machine.name === name);
   const reasons: Incompatibility[] = [];
   if (known === undefined) {
     const what = `QEMU ${version} of ${host.hostname} has no machine ${type.machine}`;
@@ -86,8 +86,8 @@ function machineReasons({ source, destination: model }: Models, { sourceHost }: 
     reasons.push(there("machine-differs", type, "machine", what, `name the machine at both: ${before}`));
   }
   const cpus = model.vcpu?.text ?? 1;
-  if (known !== undefined && cpus > known.mostCpus) {
-    const what = `${cpus} CPUs, where ${known.name} has ${known.mostCpus} at most`;
+  if (known !== undefined && cpus > known.maxCpus) {
+    const what = `${cpus} CPUs, where ${known.name} has ${known.maxCpus} at most`;
     reasons.push(there("too-many-cpus", model, "vcpu", what, "use a machine that has more"));
   }
   if (model.type === "kvm" && !kvm.works) {
@@ -106,27 +106,30 @@ function cpuReasons(
   const next = "use a CPU model that both hosts have, by name";
   if (cpu?.mode === "maximum" || cpu?.mode === "host-passthrough") {
     if (sourceHost === undefined) return [];
-    const its = (it: HostFacts) => (cpu.mode === "maximum" ? `QEMU ${it.qemu.version}` : it.processor);
+    const its = (hostFacts: HostFacts) =>
+      cpu.mode === "maximum" ? `QEMU ${hostFacts.qemu.version}` : hostFacts.processor;
     if (its(sourceHost) === its(host)) return [];
     const what = `it is what ${its(sourceHost)} has at the source, and what ${its(host)} has at the destination`;
     return [there("cpu-differs", cpu, "mode", what, next)];
   }
   const name = cpu?.model?.text ?? "qemu64";
-  const models = (it: HostFacts): readonly CpuModelFact[] =>
-    it.qemu.cpuModels[model.type === "kvm" ? "kvm" : "tcg"];
+  const models = (hostFacts: HostFacts): readonly CpuModelFact[] =>
+    hostFacts.qemu.cpuModels[model.type === "kvm" ? "kvm" : "tcg"];
   const part = cpu?.model ?? model;
-  const known = models(host).find((it) => it.name === name);
+  const known = models(host).find((modelFact) => modelFact.name === name);
   if (known === undefined) {
     if (models(host).length === 0) return [];
     return [
       there("cpu-unknown", part, undefined, `the QEMU of ${host.hostname} has no CPU model ${name}`, next),
     ];
   }
-  const off = (cpu?.features ?? []).filter((it) => it.policy === "disable" || it.policy === "forbid");
-  const before = sourceHost && models(sourceHost).find((it) => it.name === name)?.unavailable;
+  const off = (cpu?.features ?? []).filter(
+    (feature) => feature.policy === "disable" || feature.policy === "forbid",
+  );
+  const before = sourceHost && models(sourceHost).find((modelFact) => modelFact.name === name)?.unavailable;
   // Where the source lacks it too, the guest has never had it; what is not asked for is not missed.
   const lost = known.unavailable.filter(
-    (it) => !(before ?? []).includes(it) && !off.some(({ name: feature }) => feature === it),
+    (text) => !(before ?? []).includes(text) && !off.some(({ name: feature }) => feature === text),
   );
   const strict = cpu?.mode === "custom" && cpu.check === "full";
   if (lost.length === 0 || (before === undefined && !strict)) return [];

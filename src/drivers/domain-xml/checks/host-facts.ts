@@ -21,7 +21,7 @@ export interface QemuFacts {
   readonly binary: string;
   readonly version: string;
   readonly kvm: Kvm;
-  readonly machines: readonly { name: string; alias: string | undefined; mostCpus: number }[];
+  readonly machines: readonly { name: string; alias: string | undefined; maxCpus: number }[];
   /** By accelerator; with KVM, what this host's processor makes of them. */
   readonly cpuModels: { readonly tcg: readonly CpuModelFact[]; readonly kvm: readonly CpuModelFact[] };
   /** Every device that can be given by `-device`. */
@@ -62,15 +62,19 @@ export async function gatherQemuFacts(binary: string, options: FactsOptions): Pr
       binary,
       version: `${qemu.major}.${qemu.minor}.${qemu.micro}`,
       kvm,
-      machines: machines.map((it) => ({ name: it.name, alias: it.alias, mostCpus: it["cpu-max"] })),
+      machines: machines.map((machine) => ({
+        name: machine.name,
+        alias: machine.alias,
+        maxCpus: machine["cpu-max"],
+      })),
       cpuModels: { tcg: await cpuModelsOf(monitor), kvm: cpuModels },
-      devices: devices.map((it) => it.name),
+      devices: devices.map((device) => device.name),
     };
   });
 }
 
 /** QEMU's own default: a KVM that cannot give all of it cannot give a guest what it expects. */
-const usualCpu = "qemu64";
+const defaultCpu = "qemu64";
 
 /** Whether KVM can run guests here; a device that opens proves little. */
 async function gatherKvm(
@@ -83,7 +87,7 @@ async function gatherKvm(
     return await asking(binary, "kvm", options, async (monitor) => {
       if (!(await monitor.execute("query-kvm", {})).enabled) return no("QEMU does not use it");
       const cpuModels = await cpuModelsOf(monitor);
-      const lacking = cpuModels.find((it) => it.name === usualCpu)?.unavailable ?? [];
+      const lacking = cpuModels.find((cpuModel) => cpuModel.name === defaultCpu)?.unavailable ?? [];
       if (lacking.length > 0) return no(`with it, QEMU's usual CPU lacks ${lacking.join(", ")}`);
       return { kvm: { works: true }, cpuModels };
     });
@@ -94,7 +98,7 @@ async function gatherKvm(
 
 async function cpuModelsOf(monitor: Monitor): Promise<CpuModelFact[]> {
   const models = await monitor.execute("query-cpu-definitions", {});
-  return models.map((it) => ({ name: it.name, unavailable: it["unavailable-features"] ?? [] }));
+  return models.map((model) => ({ name: model.name, unavailable: model["unavailable-features"] ?? [] }));
 }
 
 /** A QEMU without a machine, for as long as it is asked. */
@@ -143,8 +147,8 @@ export async function pathFacts(paths: readonly string[]): Promise<Record<string
 
 async function pathFact(path: string): Promise<PathFact> {
   try {
-    const it = await stat(path);
-    const kind = it.isFile() ? "file" : it.isBlockDevice() ? "block" : "other";
+    const stats = await stat(path);
+    const kind = stats.isFile() ? "file" : stats.isBlockDevice() ? "block" : "other";
     const { type } = await statfs(path);
     return { kind, storage: sharedMagic[type >>> 0] ?? "local" };
   } catch {

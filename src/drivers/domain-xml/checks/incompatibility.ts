@@ -58,4 +58,4 @@ export interface Move {
 
 /** What a machine is called with its version. */
 export const machineName = (machine: string | undefined, host: HostFacts | undefined): string | undefined =>
-  host?.qemu.machines.find((it) => it.alias === machine)?.name ?? machine;
+  host?.qemu.machines.find((type) => type.alias === machine)?.name ?? machine;

@@ -8,7 +8,7 @@ import type { Incompatibility, IncompatibilityCode, Move } from "./incompatibili
 
 export function departure(model: DomainModel, move: Move): Incompatibility[] {
   const disks = move.sameHost === true ? [] : model.devices.disks;
-  return [...cpuReasons(model), ...disks.flatMap((it) => diskReasons(it, move))];
+  return [...cpuReasons(model), ...disks.flatMap((disk) => diskReasons(disk, move))];
 }
 
 const atSource = (
@@ -28,7 +28,9 @@ function cpuReasons({ cpu }: DomainModel): Incompatibility[] {
     ({ name, policy }) => name === "invtsc" && (policy === "require" || policy === "force"),
   );
   const why = "a time stamp counter that never changes its rate would do so on another host";
-  const reasons = fixed.map((it) => atSource("cpu-unmigratable", it, undefined, why, "remove the feature"));
+  const reasons = fixed.map((device) =>
+    atSource("cpu-unmigratable", device, undefined, why, "remove the feature"),
+  );
   if (cpu.mode !== "host-passthrough" || cpu.migratable !== false) return reasons;
   return [
     ...reasons,

@@ -49,7 +49,9 @@ const isPci = (address: { readonly type: string } | undefined): address is PciAd
 /** Two devices in one place, and devices in the machine's own places. */
 export function checkPci(line: CommandLine, model: DomainModel): void {
   const family = familyOf(model);
-  const builtIn = model.devices.controllers.filter((it) => it.type !== "pci" && isBuiltIn(it, family));
+  const builtIn = model.devices.controllers.filter(
+    (controller) => controller.type !== "pci" && isBuiltIn(controller, family),
+  );
   const taken = new Set<string>();
   for (const { address } of pciDevices(model)) {
     if (!isPci(address)) continue;
@@ -68,12 +70,17 @@ export function checkPci(line: CommandLine, model: DomainModel): void {
     }
     taken.add(place);
   }
-  for (const it of builtIn) {
-    const expected = it.type === "ide" ? "0:1.1" : "0:31.2";
-    if (it.address === undefined) continue;
-    const { bus, slot, function: unit } = it.address;
+  for (const controller of builtIn) {
+    const expected = controller.type === "ide" ? "0:1.1" : "0:31.2";
+    if (controller.address === undefined) continue;
+    const { bus, slot, function: unit } = controller.address;
     if (`${bus}:${slot}.${unit}` !== expected) {
-      line.conflict(it.address, "slot", "the machine has this controller elsewhere", "leave out the address");
+      line.conflict(
+        controller.address,
+        "slot",
+        "the machine has this controller elsewhere",
+        "leave out the address",
+      );
     }
   }
 }

@@ -69,17 +69,17 @@ function protocolOf(line: CommandLine, disk: Disk) {
 
 type NbdHost = Extract<Disk, { type: "network" }>["source"]["hosts"][number];
 
-function serverOf(line: CommandLine, it: NbdHost) {
-  const { transport, name, port, socket } = it;
+function serverOf(line: CommandLine, nbdHost: NbdHost) {
+  const { transport, name, port, socket } = nbdHost;
   if (transport === "unix") {
-    if (socket === undefined) line.missing(it, "socket", "give the path of the server's socket");
+    if (socket === undefined) line.missing(nbdHost, "socket", "give the path of the server's socket");
     for (const key of ["name", "port"] as const) {
-      if (it[key] !== undefined) line.conflict(it, key, "a unix socket has none", "remove it");
+      if (nbdHost[key] !== undefined) line.conflict(nbdHost, key, "a unix socket has none", "remove it");
     }
     return { type: "unix", path: socket };
   }
-  if (name === undefined) line.missing(it, "name", "give the server's name or address");
-  if (socket !== undefined) line.conflict(it, "socket", "tcp has none", 'use transport="unix"');
+  if (name === undefined) line.missing(nbdHost, "name", "give the server's name or address");
+  if (socket !== undefined) line.conflict(nbdHost, "socket", "tcp has none", 'use transport="unix"');
   return { type: "inet", host: name, port: `${port ?? 10_809}` };
 }
 

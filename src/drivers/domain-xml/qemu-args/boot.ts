@@ -26,9 +26,9 @@ export function addBoot(line: CommandLine, { os }: DomainModel): void {
   }
   if (cmdline !== undefined) line.hardware("-append", cmdline.text);
   if (kernel === undefined) {
-    for (const it of [initrd, cmdline]) {
-      if (it !== undefined)
-        line.conflict(it, undefined, "it belongs to a kernel", "give <kernel>, or remove it");
+    for (const part of [initrd, cmdline]) {
+      if (part !== undefined)
+        line.conflict(part, undefined, "it belongs to a kernel", "give <kernel>, or remove it");
     }
   }
 }
@@ -48,8 +48,8 @@ function addFirmware(line: CommandLine, { loader, nvram }: DomainModel["os"]): v
       'use readonly="yes" and <nvram>',
     );
   }
-  for (const it of [loader, nvram]) {
-    if (it !== undefined) line.needs({ path: it.text, kind: "firmware", in: it, key: "text" });
+  for (const part of [loader, nvram]) {
+    if (part !== undefined) line.needs({ path: part.text, kind: "firmware", in: part, key: "text" });
   }
 }
 
@@ -62,8 +62,8 @@ function addFlash(line: CommandLine, name: string, filename: string, readOnly: b
 
 /** Of each device that is booted from, its place in the order; refuses an order that is none. */
 export function bootOrder(line: CommandLine, { os, devices }: DomainModel): ReadonlyMap<object, number> {
-  const own = [...devices.disks, ...devices.interfaces].flatMap((it) =>
-    it.boot === undefined ? [] : [{ device: it, boot: it.boot }],
+  const own = [...devices.disks, ...devices.interfaces].flatMap((disk) =>
+    disk.boot === undefined ? [] : [{ device: disk, boot: disk.boot }],
   );
   const order = new Map<object, number>();
   for (const { device, boot } of own) {
@@ -80,11 +80,11 @@ export function bootOrder(line: CommandLine, { os, devices }: DomainModel): Read
   }
   const disks = disksInOrder(devices.disks);
   const first = {
-    hd: disks.find((it) => it.device === "disk"),
-    cdrom: disks.find((it) => it.device === "cdrom"),
+    hd: disks.find((disk) => disk.device === "disk"),
+    cdrom: disks.find((disk) => disk.device === "cdrom"),
     network: devices.interfaces[0],
   };
-  const kinds = os.boots.length === 0 ? (["hd"] as const) : os.boots.map((it) => it.dev);
+  const kinds = os.boots.length === 0 ? (["hd"] as const) : os.boots.map((boot) => boot.dev);
   for (const [index, it] of kinds.entries()) {
     const device = first[it];
     if (device !== undefined && !order.has(device)) order.set(device, index + 1);

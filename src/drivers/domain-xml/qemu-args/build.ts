@@ -35,8 +35,8 @@ export interface BuiltQemu {
 export function buildQemu({ name, uuid, model, refusals }: Domain, options: BuildOptions): BuiltQemu {
   const line = model === undefined ? new CommandLine() : commandLine(model, options);
   // What was refused while it was read is not refused again for what it leaves behind.
-  const told = (path: string) => refusals.some((it) => it.path.startsWith(path));
-  const all = [...refusals, ...line.refusals.filter((it) => !told(it.path))];
+  const told = (path: string) => refusals.some((refusal) => refusal.path.startsWith(path));
+  const all = [...refusals, ...line.refusals.filter((refusal) => !told(refusal.path))];
   if (model === undefined || all.length > 0) throw allOf(all);
   const { hardwareArgs: args, hostArgs: sideArgs } = line;
   const env = environment(model);
@@ -68,7 +68,7 @@ export const binaryOf = (model: DomainModel | undefined): string =>
 
 function environment({ commandline }: DomainModel): Record<string, string> | undefined {
   const envs = commandline?.envs ?? [];
-  return envs.length === 0 ? undefined : Object.fromEntries(envs.map((it) => [it.name, it.value ?? ""]));
+  return envs.length === 0 ? undefined : Object.fromEntries(envs.map((env) => [env.name, env.value ?? ""]));
 }
 
 /** The whole command line, with what stands against it. */

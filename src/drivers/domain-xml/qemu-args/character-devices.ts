@@ -7,7 +7,7 @@ import type { DomainModel } from "../schema/domain.js";
 import { type CommandLine, onOff, options } from "./command-line.js";
 
 /** Of a unix socket's path, in bytes (unix(7)). */
-const longestPath = 107;
+const maxPathLength = 107;
 
 /** @param directory where the sockets of channels are made that have no path of their own. */
 export function addCharacters(line: CommandLine, model: DomainModel, directory: string | undefined): void {
@@ -33,53 +33,61 @@ function checkPorts(line: CommandLine, { devices: { consoles, channels } }: Doma
     if (taken.has(what)) line.conflict(part, key, `another port is ${what}`, "give each its own");
     taken.add(what);
   };
-  for (const it of [...consoles, ...channels]) {
-    if (it.address !== undefined)
-      take(it.address, "port", `port ${it.address.port} of controller ${it.address.controller}`);
+  for (const console of [...consoles, ...channels]) {
+    if (console.address !== undefined)
+      take(
+        console.address,
+        "port",
+        `port ${console.address.port} of controller ${console.address.controller}`,
+      );
   }
   for (const { target } of channels) take(target, "name", `named ${target.name}`);
 }
 
-function addConsole(line: CommandLine, model: DomainModel, it: Console, index: number): void {
-  if (it.target?.type === "virtio") {
+function addConsole(line: CommandLine, model: DomainModel, console_: Console, index: number): void {
+  if (console_.target?.type === "virtio") {
     const chardev = `charconsole${index}`;
-    line.host("-chardev", backendOf(line, it, chardev));
-    line.device(it, "virtconsole", { id: idOf(it, `console${index}`), chardev, ...onPort(line, model, it) });
+    line.host("-chardev", backendOf(line, console_, chardev));
+    line.device(console_, "virtconsole", {
+      id: idOf(console_, `console${index}`),
+      chardev,
+      ...onPort(line, model, console_),
+    });
     return;
   }
   const [serial] = model.devices.serials;
   if (index > 0) {
-    line.unsupported(it, undefined, "a second console on a serial port", 'use <target type="virtio">');
-  } else if (serial?.type !== it.type) {
-    line.conflict(it, "type", "the first console is the first serial port", "give both the same type");
+    line.unsupported(console_, undefined, "a second console on a serial port", 'use <target type="virtio">');
+  } else if (serial?.type !== console_.type) {
+    line.conflict(console_, "type", "the first console is the first serial port", "give both the same type");
   }
 }
 
 function addChannel(
   line: CommandLine,
   model: DomainModel,
-  it: Channel,
+  channel: Channel,
   index: number,
   directory: string | undefined,
 ): void {
   const chardev = `charchannel${index}`;
-  const { name } = it.target;
+  const { name } = channel.target;
   const path = directory === undefined ? undefined : join(directory, name);
-  line.host("-chardev", backendOf(line, it, chardev, path));
-  line.device(it, "virtserialport", {
-    id: idOf(it, `channel${index}`),
+  line.host("-chardev", backendOf(line, channel, chardev, path));
+  line.device(channel, "virtserialport", {
+    id: idOf(channel, `channel${index}`),
     chardev,
     name,
-    ...onPort(line, model, it),
+    ...onPort(line, model, channel),
   });
 }
 
-function onPort(line: CommandLine, model: DomainModel, it: Console | Channel) {
-  const { controller = 0, port: nr = 1 } = it.address ?? {};
+function onPort(line: CommandLine, model: DomainModel, device: Console | Channel) {
+  const { controller = 0, port: nr = 1 } = device.address ?? {};
   const bus = controllerAt(model, "virtio-serial", controller);
   if (bus === undefined) {
     line.conflict(
-      it.address ?? it,
+      device.address ?? device,
       "controller",
       `there is no virtio-serial controller ${controller}`,
       "add it",
@@ -88,7 +96,7 @@ function onPort(line: CommandLine, model: DomainModel, it: Console | Channel) {
   }
   if (bus.type === "virtio-serial" && nr >= (bus.ports ?? 31)) {
     line.conflict(
-      it.address ?? it,
+      device.address ?? device,
       "port",
       "the controller has no such port",
       "raise the controller's ports",
@@ -97,20 +105,24 @@ function onPort(line: CommandLine, model: DomainModel, it: Console | Channel) {
   return { bus: `${controllerId(bus, familyOf(model))}.0`, nr };
 }
 
-function backendOf(line: CommandLine, it: Backend, id: string, ownPath?: string): string {
-  switch (it.type) {
+function backendOf(line: CommandLine, backend: Backend, id: string, ownPath?: string): string {
+  switch (backend.type) {
     case "pty":
     case "null":
-      return options(it.type, { id });
+      return options(backend.type, { id });
     case "file":
-      return options("file", { id, path: it.source.path, append: onOff(it.source.append) });
+      return options("file", { id, path: backend.source.path, append: onOff(backend.source.append) });
     case "unix": {
-      const { mode = "bind", path = ownPath } = it.source ?? {};
+      const { mode = "bind", path = ownPath } = backend.source ?? {};
       if (path === undefined) {
-        line.missing(it.source ?? it, it.source === undefined ? "source" : "path", "give <source path>");
-      } else if (Buffer.byteLength(path) > longestPath) {
+        line.missing(
+          backend.source ?? backend,
+          backend.source === undefined ? "source" : "path",
+          "give <source path>",
+        );
+      } else if (Buffer.byteLength(path) > maxPathLength) {
         line.unsupported(
-          it.source ?? it,
+          backend.source ?? backend,
           "path",
           `${path} is too long for a unix socket`,
           "choose a shorter one",
@@ -119,8 +131,8 @@ function backendOf(line: CommandLine, it: Backend, id: string, ownPath?: string)
       return options("socket", { id, path, ...listening(mode) });
     }
     case "tcp": {
-      const { mode, host, service: port } = it.source;
-      const telnet = it.protocol?.type === "telnet" ? "on" : undefined;
+      const { mode, host, service: port } = backend.source;
+      const telnet = backend.protocol?.type === "telnet" ? "on" : undefined;
       return options("socket", { id, host, port, telnet, ...listening(mode) });
     }
   }

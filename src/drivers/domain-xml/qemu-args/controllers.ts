@@ -35,89 +35,95 @@ export function addControllers(line: CommandLine, model: DomainModel): void {
   const family = familyOf(model);
   const { controllers } = model.devices;
   const seen = new Set<string>();
-  for (const it of controllers) {
-    const name = `${it.type} ${it.index}`;
-    if (seen.has(name) && !isUsbCompanion(it)) {
-      line.conflict(it, "index", `there is another controller ${name}`, "give each of a type its own index");
+  for (const controller of controllers) {
+    const name = `${controller.type} ${controller.index}`;
+    if (seen.has(name) && !isUsbCompanion(controller)) {
+      line.conflict(
+        controller,
+        "index",
+        `there is another controller ${name}`,
+        "give each of a type its own index",
+      );
     }
-    if (!isUsbCompanion(it)) seen.add(name);
+    if (!isUsbCompanion(controller)) seen.add(name);
   }
   // A bus has to be there before what sits on it.
   const bridgesFirst = controllers.toSorted((a, b) => rank(a) - rank(b));
-  for (const it of bridgesFirst) {
-    if (isBuiltIn(it, family)) checkRoot(line, it, family);
-    else addController(line, model, it, family);
+  for (const controller of bridgesFirst) {
+    if (isBuiltIn(controller, family)) checkRoot(line, controller, family);
+    else addController(line, model, controller, family);
   }
 }
 
-const rank = (it: Controller) => (it.type === "pci" ? it.index : isUsbCompanion(it) ? 1001 : 1000);
+const rank = (controller: Controller) =>
+  controller.type === "pci" ? controller.index : isUsbCompanion(controller) ? 1001 : 1000;
 
-function checkRoot(line: CommandLine, it: Controller, family: Family): void {
-  if (it.type !== "pci") return;
+function checkRoot(line: CommandLine, controller: Controller, family: Family): void {
+  if (controller.type !== "pci") return;
   const root = family === "q35" ? "pcie-root" : "pci-root";
-  if (it.model !== root)
-    line.conflict(it, "model", `the machine has a ${root}`, "name that, or leave it out");
-  if (it.index !== 0) line.conflict(it, "index", "the root is controller 0", 'use index="0"');
+  if (controller.model !== root)
+    line.conflict(controller, "model", `the machine has a ${root}`, "name that, or leave it out");
+  if (controller.index !== 0) line.conflict(controller, "index", "the root is controller 0", 'use index="0"');
 }
 
 type Properties = Readonly<Record<string, string | number | boolean | undefined>>;
 type Of<T extends Controller["type"]> = Extract<Controller, { type: T }>;
 
-function addController(line: CommandLine, model: DomainModel, it: Controller, family: Family): void {
-  const place = onPci(line, model, it);
-  const [driver, properties] = deviceOf(line, it, family);
-  const id = isUsbCompanion(it) ? undefined : controllerId(it, family);
-  line.device(it, driver, { id, ...place, ...properties });
+function addController(line: CommandLine, model: DomainModel, controller: Controller, family: Family): void {
+  const place = onPci(line, model, controller);
+  const [driver, properties] = deviceOf(line, controller, family);
+  const id = isUsbCompanion(controller) ? undefined : controllerId(controller, family);
+  line.device(controller, driver, { id, ...place, ...properties });
 }
 
-function deviceOf(line: CommandLine, it: Controller, family: Family): [driver: string, Properties] {
-  switch (it.type) {
+function deviceOf(line: CommandLine, controller: Controller, family: Family): [driver: string, Properties] {
+  switch (controller.type) {
     case "usb":
-      return usbDevice(line, it, family);
+      return usbDevice(line, controller, family);
     case "scsi":
-      return [it.model === "virtio-scsi" ? "virtio-scsi-pci" : "lsi53c895a", {}];
+      return [controller.model === "virtio-scsi" ? "virtio-scsi-pci" : "lsi53c895a", {}];
     case "ide":
-      line.unsupported(it, undefined, "an IDE controller beside the machine's own", "use a sata bus");
+      line.unsupported(controller, undefined, "an IDE controller beside the machine's own", "use a sata bus");
       return ["piix3-ide", {}];
     case "sata":
       return ["ich9-ahci", {}];
     case "virtio-serial":
-      return ["virtio-serial-pci", { max_ports: it.ports, vectors: it.vectors }];
+      return ["virtio-serial-pci", { max_ports: controller.ports, vectors: controller.vectors }];
     case "pci":
-      return bridgeDevice(line, it, family);
+      return bridgeDevice(line, controller, family);
   }
 }
 
-function usbDevice(line: CommandLine, it: Of<"usb">, family: Family): [string, Properties] {
-  const model = usbModel(it, family);
-  if (it.ports !== undefined && !model.endsWith("xhci")) {
-    line.unsupported(it, "ports", "only an xhci has as many ports as one likes", "remove it");
+function usbDevice(line: CommandLine, item: Of<"usb">, family: Family): [string, Properties] {
+  const model = usbModel(item, family);
+  if (item.ports !== undefined && !model.endsWith("xhci")) {
+    line.unsupported(item, "ports", "only an xhci has as many ports as one likes", "remove it");
   }
-  const bus = it.index === 0 ? "usb" : `usb${it.index}`;
-  const properties = isUsbCompanion(it)
-    ? { masterbus: `${bus}.0`, firstport: it.master?.startport ?? 0 }
-    : { p2: it.ports, p3: it.ports };
+  const bus = item.index === 0 ? "usb" : `usb${item.index}`;
+  const properties = isUsbCompanion(item)
+    ? { masterbus: `${bus}.0`, firstport: item.master?.startport ?? 0 }
+    : { p2: item.ports, p3: item.ports };
   return [usbDrivers[model] ?? model, properties];
 }
 
-function bridgeDevice(line: CommandLine, it: Of<"pci">, family: Family): [string, Properties] {
-  const { model, index, target, device } = it;
+function bridgeDevice(line: CommandLine, item: Of<"pci">, family: Family): [string, Properties] {
+  const { model, index, target, device } = item;
   const usual = pciDrivers[model] ?? model;
   const driver = device?.name ?? usual;
   if (device !== undefined && driver !== usual && !(model === "pcie-root-port" && driver === "ioh3420")) {
     line.conflict(device, "name", `it is no ${model}`, `use ${usual}`);
   }
   if (index === 0)
-    line.conflict(it, "index", "controller 0 is the machine's root", "give it an index of its own");
+    line.conflict(item, "index", "controller 0 is the machine's root", "give it an index of its own");
   if (family === "i440fx" && model !== "pci-bridge") {
     line.unsupported(
-      it,
+      item,
       "model",
       "a PCI Express controller on an i440fx",
       "use a q35 machine, or a pci-bridge",
     );
   }
-  const { slot = 0, function: unit = 0 } = it.address ?? {};
+  const { slot = 0, function: unit = 0 } = item.address ?? {};
   const { chassis = index, port = slot * 8 + unit, chassisNr = index, hotplug } = target ?? {};
   if (model === "pcie-root-port") return [driver, { chassis, port, hotplug }];
   return [driver, model === "pci-bridge" ? { chassis_nr: chassisNr } : {}];

@@ -107,16 +107,16 @@ type Drive = Extract<NonNullable<Disk["address"]>, { type: "drive" }>;
 
 function onScsi(line: CommandLine, model: DomainModel, disk: Disk, address: Drive) {
   const { controller, bus: channel, target, unit } = address;
-  const it = controllerAt(model, "scsi", controller);
-  if (it?.type !== "scsi") {
+  const device = controllerAt(model, "scsi", controller);
+  if (device?.type !== "scsi") {
     line.conflict(address, "controller", "there is no such controller", "add it");
     return {};
   }
-  const wide = it.model === "virtio-scsi";
+  const wide = device.model === "virtio-scsi";
   const id = diskId(model, disk);
   return {
     id,
-    bus: `${idOf(it, `scsi${controller}`)}.0`,
+    bus: `${idOf(device, `scsi${controller}`)}.0`,
     ...(wide ? { channel, "scsi-id": target, lun: unit } : { "scsi-id": unit }),
     device_id: `drive-${id}`,
   };
@@ -133,13 +133,13 @@ function onIde(line: CommandLine, family: Family, address: Drive) {
 
 function onSata(line: CommandLine, model: DomainModel, family: Family, address: Drive) {
   const { controller, unit } = address;
-  const it = controllerAt(model, "sata", controller);
+  const found = controllerAt(model, "sata", controller);
   const builtIn = family === "q35" && controller === 0;
-  if (it === undefined && !builtIn)
+  if (found === undefined && !builtIn)
     line.conflict(address, "controller", "there is no such controller", "add it");
   if (unit > 5)
     line.conflict(address, "unit", "a controller has room for six disks", "use another controller");
   return {
-    bus: builtIn ? `ide.${unit}` : `${it === undefined ? "" : idOf(it, `sata${controller}`)}.${unit}`,
+    bus: builtIn ? `ide.${unit}` : `${found === undefined ? "" : idOf(found, `sata${controller}`)}.${unit}`,
   };
 }

@@ -22,22 +22,22 @@ export function addDisplay(line: CommandLine, model: DomainModel): void {
 
 const firstPort = 5900;
 
-function vncOf(line: CommandLine, it: Graphics): string {
-  const [listen, second] = it.listens;
+function vncOf(line: CommandLine, graphics: Graphics): string {
+  const [listen, second] = graphics.listens;
   if (second !== undefined) line.unsupported(second, undefined, "a second place to listen", "keep one");
-  const socket = it.socket ?? (listen?.type === "socket" ? listen.socket : undefined);
+  const socket = graphics.socket ?? (listen?.type === "socket" ? listen.socket : undefined);
   const rest = {
-    share: it.sharePolicy,
-    websocket: it.websocket === -1 ? "on" : it.websocket,
+    share: graphics.sharePolicy,
+    websocket: graphics.websocket === -1 ? "on" : graphics.websocket,
   };
   if (socket !== undefined) return options(`unix:${escaped(socket)}`, rest);
   if (listen?.type === "none") return options("none", rest);
-  const given = (listen?.type === "address" ? listen.address : undefined) ?? it.listen ?? "127.0.0.1";
+  const given = (listen?.type === "address" ? listen.address : undefined) ?? graphics.listen ?? "127.0.0.1";
   const host = given.includes(":") ? `[${given}]` : given;
-  const { port = -1, autoport = port === -1 } = it;
+  const { port = -1, autoport = port === -1 } = graphics;
   if (!autoport && port < firstPort) {
     line.unsupported(
-      it,
+      graphics,
       "port",
       `QEMU's VNC ports begin at ${firstPort}`,
       'choose a higher one, or autoport="yes"',
@@ -47,10 +47,10 @@ function vncOf(line: CommandLine, it: Graphics): string {
   return options(`${escaped(host)}:${port - firstPort}`, rest);
 }
 
-function addVideo(line: CommandLine, model: DomainModel, it: Video): void {
-  if (it.model.type === "none") return;
-  const [driver, properties] = cardOf(line, it.model);
-  line.device(it, driver, { id: idOf(it, "video0"), ...onPci(line, model, it), ...properties });
+function addVideo(line: CommandLine, model: DomainModel, video: Video): void {
+  if (video.model.type === "none") return;
+  const [driver, properties] = cardOf(line, video.model);
+  line.device(video, driver, { id: idOf(video, "video0"), ...onPci(line, model, video), ...properties });
 }
 
 type Card = Exclude<Video["model"], { type: "none" }>;
@@ -94,24 +94,25 @@ const names = {
 function addInput(
   line: CommandLine,
   model: DomainModel,
-  it: Input,
+  input: Input,
   index: number,
   places: Set<string>,
 ): void {
-  const bus = inputBus(it);
+  const bus = inputBus(input);
   if (bus === "ps2") {
-    if (it.type === "tablet") line.unsupported(it, "bus", "a tablet on PS/2", "use bus usb or virtio");
-    if (it.address !== undefined) line.conflict(it.address, undefined, "PS/2 has no address", "remove it");
+    if (input.type === "tablet") line.unsupported(input, "bus", "a tablet on PS/2", "use bus usb or virtio");
+    if (input.address !== undefined)
+      line.conflict(input.address, undefined, "PS/2 has no address", "remove it");
     return;
   }
-  const place = bus === "virtio" ? onPci(line, model, it) : onUsb(line, model, it, places);
-  line.device(it, names[bus][it.type], { id: idOf(it, `input${index}`), ...place });
+  const place = bus === "virtio" ? onPci(line, model, input) : onUsb(line, model, input, places);
+  line.device(input, names[bus][input.type], { id: idOf(input, `input${index}`), ...place });
 }
 
-function onUsb(line: CommandLine, model: DomainModel, it: Input, places: Set<string>) {
-  const { address } = it;
+function onUsb(line: CommandLine, model: DomainModel, input: Input, places: Set<string>) {
+  const { address } = input;
   if (address?.type !== "usb") {
-    line.conflict(it, "address", "there is no free USB port for it", "add ports or a USB controller");
+    line.conflict(input, "address", "there is no free USB port for it", "add ports or a USB controller");
     return {};
   }
   const controller = controllerAt(model, "usb", address.bus);

@@ -32,13 +32,13 @@ export function addInterfaces(
   }
 }
 
-function backendOf(it: NetworkInterface, id: string): string {
-  switch (it.type) {
+function backendOf(network: NetworkInterface, id: string): string {
+  switch (network.type) {
     case "user":
       return options("user", { id });
     case "ethernet":
-      return options("tap", { id, ifname: it.target?.dev, script: "no", downscript: "no" });
+      return options("tap", { id, ifname: network.target?.dev, script: "no", downscript: "no" });
     case "bridge":
-      return options("bridge", { id, br: it.source.bridge });
+      return options("bridge", { id, br: network.source.bridge });
   }
 }

@@ -14,7 +14,7 @@ export function addMachine(line: CommandLine, model: DomainModel, kvm: Kvm): voi
     const next = 'repair KVM on this host, or use type="qemu", which is slow';
     line.conflict(model, "type", `this host has no KVM: ${kvm.why}`, next);
   }
-  const timer = (name: string) => clock?.timers.find((it) => it.name === name);
+  const timer = (name: string) => clock?.timers.find((candidate) => candidate.name === name);
   const hpet = timer("hpet");
   line.hardware(
     "-machine",

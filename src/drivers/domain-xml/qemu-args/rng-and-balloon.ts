@@ -34,11 +34,11 @@ export function addOthers(line: CommandLine, model: DomainModel): void {
 const reserved = ["S", "daemonize", "incoming", "loadvm", "name", "only-migratable", "preconfig", "uuid"];
 
 export function addPassthrough(line: CommandLine, { commandline }: DomainModel): void {
-  for (const it of commandline?.args ?? []) {
-    const option = /^--?([\w-]+)$/.exec(it.value)?.[1];
+  for (const arg of commandline?.args ?? []) {
+    const option = /^--?([\w-]+)$/.exec(arg.value)?.[1];
     if (option !== undefined && reserved.includes(option)) {
-      line.unsupported(it, "value", `${it.value} is given to QEMU by us`, "remove it");
+      line.unsupported(arg, "value", `${arg.value} is given to QEMU by us`, "remove it");
     }
-    line.hardware(it.value);
+    line.hardware(arg.value);
   }
 }

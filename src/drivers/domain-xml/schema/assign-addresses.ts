@@ -39,13 +39,13 @@ export function pciDevices(model: DomainModel): readonly OnPci[] {
   const family = familyOf(model);
   const balloon = devices.memballoon;
   return [
-    ...devices.videos.filter((it) => it.model.type !== "none"),
+    ...devices.videos.filter((video) => video.model.type !== "none"),
     ...devices.interfaces,
-    ...devices.controllers.filter((it) => !isBuiltIn(it, family)),
-    ...disksInOrder(devices.disks).filter((it) => busOf(it) === "virtio"),
+    ...devices.controllers.filter((controller) => !isBuiltIn(controller, family)),
+    ...disksInOrder(devices.disks).filter((disk) => busOf(disk) === "virtio"),
     ...(balloon === undefined || balloon.model === "none" ? [] : [balloon]),
     ...devices.rngs,
-    ...devices.inputs.filter((it) => inputBus(it) === "virtio"),
+    ...devices.inputs.filter((input) => inputBus(input) === "virtio"),
   ];
 }
 
@@ -54,11 +54,11 @@ export const machineSlots: Readonly<Record<Family, readonly number[]>> = { i440f
 /** The USB controller that is a function of the i440fx's south bridge. */
 export const southBridgeUsb = ({ os, devices }: DomainModel): Controller | undefined =>
   devices.controllers.find(
-    (it) =>
-      it.type === "usb" &&
-      it.index === 0 &&
+    (controller) =>
+      controller.type === "usb" &&
+      controller.index === 0 &&
       familyOf({ os }) === "i440fx" &&
-      usbModel(it, "i440fx").startsWith("piix"),
+      usbModel(controller, "i440fx").startsWith("piix"),
   );
 
 const pci = (slot: number, more: Partial<PciAddress> = {}): PciAddress => ({
@@ -77,10 +77,10 @@ function placeOnPci(model: DomainModel): Placed[] {
   const taken = new Set(machineSlots[family]);
   for (const { address } of all) if (address?.type === "pci" && address.bus === 0) taken.add(address.slot);
   return all
-    .filter((it) => it.address === undefined)
+    .filter((device) => device.address === undefined)
     .flatMap((device) => {
       if (device === bridged) return [{ device, address: pci(1, { function: 2 }) }];
-      const slot = Array.from({ length: 32 }, (_, it) => it).find((it) => !taken.has(it));
+      const slot = Array.from({ length: 32 }, (_, index) => index).find((index) => !taken.has(index));
       if (slot === undefined) return [];
       taken.add(slot);
       return [{ device, address: pci(slot) }];
@@ -112,14 +112,14 @@ const placeDrives = ({ devices }: DomainModel): Placed[] =>
   });
 
 function placePorts({ devices }: DomainModel): Placed[] {
-  const consoles = devices.consoles.filter((it) => it.target?.type === "virtio");
+  const consoles = devices.consoles.filter((console) => console.target?.type === "virtio");
   const all = [...consoles, ...devices.channels];
   const taken = new Set(all.flatMap(({ address }) => (address?.controller === 0 ? [address.port] : [])));
   return all
-    .filter((it) => it.address === undefined)
+    .filter((device) => device.address === undefined)
     .map((device) => {
       // Port 0 is for a console (virtio-serial's multiport rules).
-      let port = consoles.some((it) => it === device) ? 0 : 1;
+      let port = consoles.some((console) => console === device) ? 0 : 1;
       while (taken.has(port)) port++;
       taken.add(port);
       return { device, address: { type: "virtio-serial", controller: 0, bus: 0, port } };
@@ -127,29 +127,29 @@ function placePorts({ devices }: DomainModel): Placed[] {
 }
 
 /** Of QEMU's controllers. */
-export function usbPorts(it: Extract<Controller, { type: "usb" }>, family: Family): number {
-  const model = usbModel(it, family);
-  if (model.endsWith("xhci")) return it.ports ?? 4;
+export function usbPorts(device: Extract<Controller, { type: "usb" }>, family: Family): number {
+  const model = usbModel(device, family);
+  if (model.endsWith("xhci")) return device.ports ?? 4;
   return model.includes("ehci") ? 6 : 2;
 }
 
 function placeOnUsb(model: DomainModel): Placed[] {
-  const all = model.devices.inputs.filter((it) => inputBus(it) === "usb");
+  const all = model.devices.inputs.filter((input) => inputBus(input) === "usb");
   const taken = new Set(
     all.flatMap(({ address: it }) => (it?.type === "usb" ? [`${it.bus} ${it.port}`] : [])),
   );
-  const free = model.devices.controllers.flatMap((it) =>
-    it.type === "usb" && !isUsbCompanion(it) && it.model !== "none"
-      ? Array.from({ length: usbPorts(it, familyOf(model)) }, (_, port) => ({
-          bus: it.index,
+  const free = model.devices.controllers.flatMap((controller) =>
+    controller.type === "usb" && !isUsbCompanion(controller) && controller.model !== "none"
+      ? Array.from({ length: usbPorts(controller, familyOf(model)) }, (_, port) => ({
+          bus: controller.index,
           port: `${port + 1}`,
         }))
       : [],
   );
   return all
-    .filter((it) => it.address === undefined)
+    .filter((device) => device.address === undefined)
     .flatMap((device) => {
-      const place = free.find((it) => !taken.has(`${it.bus} ${it.port}`));
+      const place = free.find((slot) => !taken.has(`${slot.bus} ${slot.port}`));
       if (place === undefined) return [];
       taken.add(`${place.bus} ${place.port}`);
       return [{ device, address: { type: "usb", ...place } as const }];
@@ -168,16 +168,25 @@ export const chooseAddresses = (model: DomainModel): Placed[] => [
 export function missingControllers(model: DomainModel): readonly Controller[] {
   const { devices } = model;
   const family = familyOf(model);
-  const absent = (it: Controller) => controllerAt(model, it.type, it.index) === undefined;
+  const absent = (controller: Controller) =>
+    controllerAt(model, controller.type, controller.index) === undefined;
   const upTo = (bus: "scsi" | "sata") => {
-    const used = devices.disks.map((it) => (busOf(it) === bus ? (it.address ?? driveOf(it)) : undefined));
-    const highest = Math.max(-1, ...used.map((it) => (it?.type === "drive" ? it.controller : -1)));
+    const used = devices.disks.map((disk) =>
+      busOf(disk) === bus ? (disk.address ?? driveOf(disk)) : undefined,
+    );
+    const highest = Math.max(
+      -1,
+      ...used.map((address) => (address?.type === "drive" ? address.controller : -1)),
+    );
     return Array.from({ length: highest + 1 }, (_, index) => index);
   };
   const usb = { type: "usb", index: 0, model: usbModel({}, family) } as const;
-  const ports = [...devices.channels, ...devices.consoles.filter((it) => it.target?.type === "virtio")];
+  const ports = [
+    ...devices.channels,
+    ...devices.consoles.filter((console) => console.target?.type === "virtio"),
+  ];
   return [
-    ...(devices.controllers.some((it) => it.type === "usb") ? [] : [usb]),
+    ...(devices.controllers.some((controller) => controller.type === "usb") ? [] : [usb]),
     ...upTo("scsi").map((index) => ({ type: "scsi", index, model: "lsilogic" }) as const),
     ...upTo("sata").map((index) => ({ type: "sata", index }) as const),
     ...(ports.length > 0 ? [{ type: "virtio-serial", index: 0 } as const] : []),

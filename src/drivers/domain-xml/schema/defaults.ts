@@ -32,7 +32,8 @@ export function completeDevices(model: DomainModel, uuid: string): void {
     const { alias, address, tty, target, ...backend } = first;
     add(devices, "serial", serial, backend);
   }
-  for (const it of missingControllers(model)) add(devices, "controller", controller, it);
+  for (const missingController of missingControllers(model))
+    add(devices, "controller", controller, missingController);
   if (devices.graphics.length > 0 && devices.videos.length === 0) {
     add(devices, "video", video, { model: { type: "cirrus" } });
   }

@@ -23,7 +23,7 @@ export function busOf({ target: { dev, bus } }: Disk): Bus {
 
 /** vda is 0, vdz is 25, vdaa is 26. */
 export const diskNumber = ({ target }: Disk): number =>
-  [...target.dev.slice(2)].reduce((sum, it) => sum * 26 + (it.codePointAt(0) ?? 0) - 96, 0) - 1;
+  [...target.dev.slice(2)].reduce((sum, character) => sum * 26 + (character.codePointAt(0) ?? 0) - 96, 0) - 1;
 
 /** Bus by bus as they first appear, then by letter: the order in which they are numbered and booted. */
 export function disksInOrder(disks: readonly Disk[]): readonly Disk[] {
@@ -40,24 +40,25 @@ export const usbModel = ({ model }: Pick<Usb, "model">, family: Family) =>
   model ?? (family === "q35" ? "qemu-xhci" : "piix3-uhci");
 
 /** Several functions of one USB controller share its index; one of them is its bus. */
-export const isUsbCompanion = (it: Controller): boolean =>
-  it.type === "usb" && it.model?.startsWith("ich9-uhci") === true;
+export const isUsbCompanion = (controller: Controller): boolean =>
+  controller.type === "usb" && controller.model?.startsWith("ich9-uhci") === true;
 
 /** Built into the machine: it has its place, and needs no argument. */
-export const isBuiltIn = (it: Controller, family: Family): boolean =>
-  (it.type === "pci" && it.model.endsWith("-root")) ||
-  (it.type === "ide" && it.index === 0) ||
-  (it.type === "sata" && it.index === 0 && family === "q35") ||
-  (it.type === "usb" && it.model === "none");
+export const isBuiltIn = (controller: Controller, family: Family): boolean =>
+  (controller.type === "pci" && controller.model.endsWith("-root")) ||
+  (controller.type === "ide" && controller.index === 0) ||
+  (controller.type === "sata" && controller.index === 0 && family === "q35") ||
+  (controller.type === "usb" && controller.model === "none");
 
 /** What a person calls the device, else what libvirt would. */
 export const idOf = (device: { readonly alias?: { readonly name: string } }, otherwise: string): string =>
   device.alias !== undefined && isOfPerson(device.alias.name) ? device.alias.name : otherwise;
 
-export function controllerId(it: Controller, family: Family): string {
-  if (it.type === "pci") return it.index === 0 ? rootBus(family) : idOf(it, `pci.${it.index}`);
-  if (it.type === "usb" && it.index === 0) return idOf(it, "usb");
-  return idOf(it, `${it.type}${it.index}`);
+export function controllerId(controller: Controller, family: Family): string {
+  if (controller.type === "pci")
+    return controller.index === 0 ? rootBus(family) : idOf(controller, `pci.${controller.index}`);
+  if (controller.type === "usb" && controller.index === 0) return idOf(controller, "usb");
+  return idOf(controller, `${controller.type}${controller.index}`);
 }
 
 /** The controller of that type and index, by which addresses name it. */
@@ -66,7 +67,9 @@ export const controllerAt = (
   type: Controller["type"],
   index: number,
 ): Controller | undefined =>
-  devices.controllers.find((it) => it.type === type && it.index === index && !isUsbCompanion(it));
+  devices.controllers.find(
+    (controller) => controller.type === type && controller.index === index && !isUsbCompanion(controller),
+  );
 
 /** What QEMU's device of a disk is called, by which its export is named. */
 export function diskId(model: DomainModel, disk: Disk): string {
@@ -76,7 +79,7 @@ export function diskId(model: DomainModel, disk: Disk): string {
   if (address?.type !== "drive") return idOf(disk, disk.target.dev);
   const { controller, bus, target, unit } = address;
   if (kind !== "scsi") return idOf(disk, `${kind}${controller}-${bus}-${unit}`);
-  const it = controllerAt(model, "scsi", controller);
-  const isWide = it?.type === "scsi" && it.model === "virtio-scsi";
+  const device = controllerAt(model, "scsi", controller);
+  const isWide = device?.type === "scsi" && device.model === "virtio-scsi";
   return idOf(disk, `scsi${[controller, bus, ...(isWide ? [target] : []), unit].join("-")}`);
 }

@@ -61,7 +61,9 @@ const commandline = element({
   ),
 });
 
-const memoryBy = { sees: { of: (it: Model<typeof memory> | undefined) => it && `${memoryKiB(it)} KiB` } };
+const memoryBy = {
+  sees: { of: (size: Model<typeof memory> | undefined) => size && `${memoryKiB(size)} KiB` },
+};
 
 export const uuidElement = element({ text: content(uuid, guest("-uuid; one is made when there is none")) });
 const names = {

@@ -30,7 +30,7 @@ function ofParts({ fields, variants }: ElementType<unknown>, pair: Pair): Differ
   const [source, destination] = [variant(pair.source), variant(pair.destination)];
   if (variants?.sees === "value" && source !== destination)
     return [difference(by, pair, source, destination)];
-  const own = (it: string | undefined) => variants?.alternatives[it ?? ""];
+  const own = (text: string | undefined) => variants?.alternatives[text ?? ""];
   const all: Fields = { ...fields, ...own(source), ...own(destination) };
   return Object.entries(all).flatMap(([key, field]) => ofField(key, field, pair));
 }
@@ -81,11 +81,11 @@ function identified(
   keyOf: ((item: unknown) => string) | undefined,
 ): [string, Part][] {
   const seen = new Map<string, number>();
-  return parts.map((it) => {
-    const key = keyOf?.(it) ?? "";
+  return parts.map((part) => {
+    const key = keyOf?.(part) ?? "";
     const number = (seen.get(key) ?? 0) + 1;
     seen.set(key, number);
-    return [[key, ...(number > 1 || key === "" ? [`${number}`] : [])].join(" ").trim(), it];
+    return [[key, ...(number > 1 || key === "" ? [`${number}`] : [])].join(" ").trim(), part];
   });
 }
 

@@ -5,7 +5,7 @@ import { DomainXmlError, type Place } from "./errors.js";
 
 const longest = 2 ** 20;
 const deepest = 64;
-const mostAttributes = 128;
+const maxAttributes = 128;
 
 /** Neither allowed raw nor by reference (XML 1.0, 2.2); a carriage return by reference would not survive printing. */
 const isForbidden = (code: number) =>
@@ -83,8 +83,8 @@ export function scan(text: string): void {
     for (let count = 0; ; count++) {
       const length = match(attribute, at)?.[0].length;
       if (length === undefined) break;
-      if (count === mostAttributes)
-        throw refusal(open, `an element has more than ${mostAttributes} attributes`);
+      if (count === maxAttributes)
+        throw refusal(open, `an element has more than ${maxAttributes} attributes`);
       checkReferences(at, at + length);
       at += length;
     }

@@ -31,24 +31,29 @@ export function placeIn(model: object, key?: string): Place & { path: string } {
   if (attribute !== null || fields[key]?.is.kind === "attribute") {
     return { path: `${path}/@${name}`, ...(attribute === null ? standingOf(element) : placeOf(attribute)) };
   }
-  const child = childrenOf(element).find((it) => it.localName === name);
+  const child = childrenOf(element).find((candidate) => candidate.localName === name);
   return { path: `${path}/${name}`, ...standingOf(child ?? element) };
 }
 
 /** An element that we have added ourselves stands where its parent does. */
 function standingOf(element: Element): Place {
-  let it: Element | null = element;
-  while (it !== null && it.lineNumber === undefined) it = it.parentElement;
-  return placeOf(it);
+  let ancestor: Element | null = element;
+  while (ancestor !== null && ancestor.lineNumber === undefined) ancestor = ancestor.parentElement;
+  return placeOf(ancestor);
 }
 
 export const childrenOf = (element: Element): Element[] =>
-  Array.from(element.childNodes).filter((it): it is Element => it.nodeType === it.ELEMENT_NODE);
+  Array.from(element.childNodes).filter(
+    (childNode): childNode is Element => childNode.nodeType === childNode.ELEMENT_NODE,
+  );
 
 const textOf = (element: Element): string =>
   Array.from(element.childNodes)
-    .filter((it) => it.nodeType === it.TEXT_NODE || it.nodeType === it.CDATA_SECTION_NODE)
-    .map((it) => it.nodeValue ?? "")
+    .filter(
+      (childNode) =>
+        childNode.nodeType === childNode.TEXT_NODE || childNode.nodeType === childNode.CDATA_SECTION_NODE,
+    )
+    .map((childNode) => childNode.nodeValue ?? "")
     .join("");
 
 const xmlnsNamespace = "http://www.w3.org/2000/xmlns/";
@@ -117,7 +122,9 @@ class Reading {
     this.#element = element;
     this.#path = path;
     this.#refuse = refuse;
-    this.#attributes = new Map(Array.from(element.attributes).map((it) => [it.name, it]));
+    this.#attributes = new Map(
+      Array.from(element.attributes).map((attribute) => [attribute.name, attribute]),
+    );
     this.#children = new Set(childrenOf(element));
     this.#text = textOf(element);
   }
@@ -146,10 +153,10 @@ class Reading {
         return keep(this.#value(is.value, text, "", standingOf(this.#element)));
       }
       case "list": {
-        const items = this.#take(name, namespace).map((it, index) =>
-          readElement(is.type, it, `${this.#path}/${name}[${index + 1}]`, this.#refuse),
+        const items = this.#take(name, namespace).map((element, index) =>
+          readElement(is.type, element, `${this.#path}/${name}[${index + 1}]`, this.#refuse),
         );
-        return keep(items.filter((it) => it !== undefined));
+        return keep(items.filter((item) => item !== undefined));
       }
       case "child": {
         const child = this.#takeOne(name, namespace);
@@ -172,7 +179,8 @@ class Reading {
         return true;
       }
       case "refusedChild":
-        for (const it of this.#take(name, namespace)) this.#unsupported(`/${name}`, it, `<${name}>`, is.next);
+        for (const element of this.#take(name, namespace))
+          this.#unsupported(`/${name}`, element, `<${name}>`, is.next);
         return true;
     }
   }
@@ -183,16 +191,17 @@ class Reading {
       if (name === variant || it.namespaceURI === xmlnsNamespace) continue;
       this.#unsupported(`/@${name}`, it, `the attribute ${name}`, remove);
     }
-    for (const it of this.#children) this.#unsupported(`/${it.tagName}`, it, `<${it.tagName}>`, remove);
+    for (const child of this.#children)
+      this.#unsupported(`/${child.tagName}`, child, `<${child.tagName}>`, remove);
     const text = this.#text.trim();
     if (text !== "") this.#unsupported("", this.#element, `the text "${text.slice(0, 40)}"`, remove);
   }
 
   #take(name: string, namespace: string): Element[] {
     const taken = [...this.#children].filter(
-      (it) => it.localName === name && (it.namespaceURI ?? "") === namespace,
+      (child) => child.localName === name && (child.namespaceURI ?? "") === namespace,
     );
-    for (const it of taken) this.#children.delete(it);
+    for (const element of taken) this.#children.delete(element);
     return taken;
   }
 
@@ -219,8 +228,8 @@ class Reading {
     return false;
   }
 
-  #unsupported(at: string, where: Attr | Element, it: string, next: string): void {
-    this.#tell(at, placeOf(where), { code: "unsupported", what: `${it} is not supported`, next });
+  #unsupported(at: string, where: Attr | Element, name: string, next: string): void {
+    this.#tell(at, placeOf(where), { code: "unsupported", what: `${name} is not supported`, next });
   }
 
   #tell(at: string, place: Place, why: Why): void {

@@ -17,8 +17,8 @@ export const word = <const Words extends readonly [string, ...string[]]>(
   ...words: Words
 ): Value<Words[number]> => ({
   says: words.join(" | "),
-  looks: new RegExp(`^(?:${words.map((it) => it.replaceAll(/[.+]/g, "\\$&")).join("|")})$`),
-  parse: (text) => words.find((it) => it === text),
+  looks: new RegExp(`^(?:${words.map((item) => item.replaceAll(/[.+]/g, "\\$&")).join("|")})$`),
+  parse: (text) => words.find((candidate) => candidate === text),
   print: (value) => value,
 });
 
@@ -56,7 +56,7 @@ export const hex = (digits: number, max: number): Value<number> => ({
 export const text = (says: string, looks: RegExp): Value<string> => ({
   says,
   looks,
-  parse: (it) => (looks.test(it) ? it : undefined),
+  parse: (item) => (looks.test(item) ? item : undefined),
   print: (value) => value,
 });
 
@@ -69,8 +69,8 @@ export const path = text("an absolute path", /^\/[^\0\n]{0,4095}$/);
 export const uuid: Value<string> = {
   says: "a UUID",
   looks: /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/,
-  parse: (it) => {
-    const digits = it.trim().toLowerCase().replaceAll("-", "");
+  parse: (item) => {
+    const digits = item.trim().toLowerCase().replaceAll("-", "");
     return /^[\da-f]{32}$/.test(digits)
       ? digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")
       : undefined;
@@ -81,8 +81,8 @@ export const uuid: Value<string> = {
 export const mac: Value<string> = {
   says: "a unicast MAC address",
   looks: /^[\da-f][02468ace](?::[\da-f]{2}){5}$/,
-  parse: (it) => {
-    const small = it.toLowerCase();
+  parse: (item) => {
+    const small = item.toLowerCase();
     return /^[\da-f][02468ace](?::[\da-f]{2}){5}$/.test(small) ? small : undefined;
   },
   print: (value) => value,

@@ -42,8 +42,8 @@ function writeField(
       element.appendChild(writeElement(is.type, value, name, document, namespace));
       break;
     case "list":
-      for (const it of value as readonly unknown[])
-        element.appendChild(writeElement(is.type, it, name, document, namespace));
+      for (const item of value as readonly unknown[])
+        element.appendChild(writeElement(is.type, item, name, document, namespace));
       break;
     case "flag":
       if (value === true) element.appendChild(document.createElementNS(namespace || null, name));

@@ -23,7 +23,11 @@ export interface Steps {
 }
 
 export const noSteps = (): Steps => ({
-  ...{ prepare: "unsent", finish: "unsent", incomingId: null, idThere: null, concluded: null },
+  prepare: "unsent",
+  finish: "unsent",
+  incomingId: null,
+  idThere: null,
+  concluded: null,
 });
 
 export type Mode = Pick<Evidence, "protocol" | "postcopy">;

@@ -28,7 +28,7 @@ export async function seenAt(rpc: RpcConnection, uuid: string, signal: AbortSign
 }
 
 /** What has become of a guest that was to leave a host, and is idle there or gone; null while it is being migrated. */
-export async function whereaboutsAt(
+export async function locateDomain(
   rpc: RpcConnection,
   uuid: string,
   signal: AbortSignal,

@@ -44,19 +44,25 @@ export function negotiateManaged(source: Features, destination: Features, asked:
   const { flags, parameters } = asked;
   const both = (feature: Feature) => source.has(feature) && destination.has(feature);
   checkExclusive(asked);
-  if (flags.has("PEER2PEER")) throw no("INVALID_ARG", "a peer-to-peer migration is led by its source");
-  if (flags.has("TUNNELLED")) throw no("INVALID_ARG", "a tunnelled migration has to be peer-to-peer");
+  if (flags.has("PEER2PEER"))
+    throw libvirtError("INVALID_ARG", "a peer-to-peer migration is led by its source");
+  if (flags.has("TUNNELLED"))
+    throw libvirtError("INVALID_ARG", "a tunnelled migration has to be peer-to-peer");
   checkOffline(flags, source, "source");
   checkOffline(flags, destination, "destination");
   if (flags.has("CHANGE_PROTECTION") && !source.has("migrateChangeProtection"))
-    throw no("ARGUMENT_UNSUPPORTED", "the source cannot protect the guest from changes");
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source cannot protect the guest from changes");
   if (both("migrationParams")) return "version 3 with parameters";
   checkParameters(parameters, ofVersion3, "the hosts know no parameters beyond libvirt's first ones");
   if (both("migrationV3")) return "version 3";
   const older = both("migrationV2") ? "version 2" : both("migrationV1") ? "version 1" : null;
-  if (older === null) throw no("NO_SUPPORT", "the hosts have no version of the migration protocol in common");
+  if (older === null)
+    throw libvirtError("NO_SUPPORT", "the hosts have no version of the migration protocol in common");
   if (parameters.xml !== undefined)
-    throw no("ARGUMENT_UNSUPPORTED", `${older} of the migration protocol cannot change the guest's XML`);
+    throw libvirtError(
+      "ARGUMENT_UNSUPPORTED",
+      `${older} of the migration protocol cannot change the guest's XML`,
+    );
   return older;
 }
 
@@ -72,17 +78,18 @@ export function negotiateUnmanaged(
   const { flags, parameters } = asked;
   checkExclusive(asked);
   checkOffline(flags, source, "source");
-  if (!flags.has("PEER2PEER")) throw no("ARGUMENT_UNSUPPORTED", "QEMU has no direct migration");
+  if (!flags.has("PEER2PEER")) throw libvirtError("ARGUMENT_UNSUPPORTED", "QEMU has no direct migration");
   if (!source.has("migrationP2p"))
-    throw no("ARGUMENT_UNSUPPORTED", "the source has no peer-to-peer migration");
-  if (isSameHost(destinationUri)) throw no("INVALID_ARG", `${destinationUri} does not name another host`);
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source has no peer-to-peer migration");
+  if (isSameHost(destinationUri))
+    throw libvirtError("INVALID_ARG", `${destinationUri} does not name another host`);
   if (source.has("migrationParams")) return "version 3 with parameters";
   const isVersion3 = source.has("migrationV3");
   const known = isVersion3 ? ofVersion3 : ofVersion2;
   checkParameters(parameters, known, "the source knows no parameters beyond libvirt's first ones");
   if (isVersion3) return "version 3";
   if (parameters.uri !== undefined)
-    throw no("INTERNAL_ERROR", "a peer-to-peer migration by version 2 has no migration URI");
+    throw libvirtError("INTERNAL_ERROR", "a peer-to-peer migration by version 2 has no migration URI");
   return "version 2";
 }
 
@@ -92,7 +99,7 @@ export function negotiateAsSource(
   { flags, parameters }: Asked,
 ): Exclude<Protocol, "version 1"> {
   if (!destination.has("migrationP2p"))
-    throw no("OPERATION_FAILED", "the destination has no peer-to-peer migration");
+    throw libvirtError("OPERATION_FAILED", "the destination has no peer-to-peer migration");
   checkOffline(flags, destination, "destination");
   if (destination.has("migrationParams")) return "version 3 with parameters";
   checkParameters(parameters, ofVersion3, "the destination knows no parameters beyond libvirt's first ones");
@@ -109,7 +116,7 @@ export async function checkAskedById(destination: RpcConnection, signal?: AbortS
   } catch (error) {
     if (!(error instanceof LibvirtError)) throw error;
     // It does not know our program at all; any other answer is a switchoverd's.
-    if (error.code === errorCodes.RPC) throw no("ARGUMENT_UNSUPPORTED", version2NeedsIds);
+    if (error.code === errorCodes.RPC) throw libvirtError("ARGUMENT_UNSUPPORTED", version2NeedsIds);
   }
 }
 
@@ -125,18 +132,18 @@ function checkParameters(
   known: readonly (keyof MigrateParameters)[],
   why: string,
 ): void {
-  const beyond = Object.keys(parameters).filter((it) => !known.some((name) => name === it));
-  if (beyond.length > 0) throw no("ARGUMENT_UNSUPPORTED", `${why}: ${beyond.join(", ")}`);
+  const beyond = Object.keys(parameters).filter((key) => !known.some((name) => name === key));
+  if (beyond.length > 0) throw libvirtError("ARGUMENT_UNSUPPORTED", `${why}: ${beyond.join(", ")}`);
 }
 
 function checkExclusive(asked: Asked): void {
   for (const { byClient, code, message } of refusalsOf(askedByLibvirt(asked), libvirtNames))
-    if (byClient) throw no(code, message);
+    if (byClient) throw libvirtError(code, message);
 }
 
 function checkOffline(flags: ReadonlySet<MigrateFlag>, of: Features, side: string): void {
   if (flags.has("OFFLINE") && !of.has("migrationOffline"))
-    throw no("ARGUMENT_UNSUPPORTED", `the ${side} has no offline migration`);
+    throw libvirtError("ARGUMENT_UNSUPPORTED", `the ${side} has no offline migration`);
 }
 
 /** By its usual name, or by none; somebody who names a socket is taken to know where it leads. */
@@ -147,5 +154,5 @@ function isSameHost(text: string): boolean {
   return !(protocol.endsWith("+unix:") && searchParams.has("socket"));
 }
 
-const no = (code: keyof typeof errorCodes, message: string): LibvirtError =>
+const libvirtError = (code: keyof typeof errorCodes, message: string): LibvirtError =>
   new LibvirtError({ code: errorCodes[code], domain: errorDomains.DOMAIN, message });

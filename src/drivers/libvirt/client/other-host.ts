@@ -21,6 +21,7 @@ export async function hostUuidAt(host: Redial, signal?: AbortSignal): Promise<st
 
 export const sameHost = (uuid: string): LibvirtError =>
   new LibvirtError({
-    ...{ code: errorCodes.INTERNAL_ERROR, domain: errorDomains.QEMU },
+    code: errorCodes.INTERNAL_ERROR,
+    domain: errorDomains.QEMU,
     message: `internal error: Attempt to migrate guest to the same host ${uuid}`,
   });

@@ -30,7 +30,7 @@ import type { Domain } from "../rpc/libvirt-types.js";
 import { remote } from "../rpc/procedures.js";
 import { arrivalAt, incomingIdAt, type Mode, type Steps } from "./arrival.js";
 import { bitsForDestination, bitsOf, type MigrateFlag, type MigrateParameters } from "./flags.js";
-import { whereaboutsAt } from "./locate-domain.js";
+import { locateDomain } from "./locate-domain.js";
 import { migrationNamedIn } from "./named-migration.js";
 import type { StepCalls } from "./protocol-calls.js";
 import type { Redial } from "./reconnecting-client.js";
@@ -68,7 +68,9 @@ export function remoteSource(
   // Confirm goes by uuid: after a Begin that was refused it could end another migration of the guest.
   let begun: "unsent" | "unanswered" | "refused" | "done" = "unsent";
   const words = (signal: AbortSignal) => ({
-    ...{ dom, parameters, options: { signal } },
+    dom,
+    parameters,
+    options: { signal },
     flags: bitsOf([...travelling.flags, ...(options.protects ? (["CHANGE_PROTECTION"] as const) : [])]),
   });
   return {
@@ -116,7 +118,7 @@ export function remoteSource(
           const isOver = error instanceof LibvirtError && endedBefore.has(error.code);
           if (!isOver) throw error;
         }
-        const outcome = await whereaboutsAt(await connection.rpc(signal), dom.uuid, signal);
+        const outcome = await locateDomain(await connection.rpc(signal), dom.uuid, signal);
         if (outcome === null) return unknown("the source has not ended its migration yet");
         // A guest that is gone may have ended there: only the destination's answer tells that it has moved.
         if (outcome === "left" && cancelled && travelling.steps.concluded === null)
@@ -189,7 +191,8 @@ export function remoteDestination(
         if (travelling.uri === undefined) return failed("the destination has not said where the stream goes");
         const { incomingId } = steps;
         return done<Prepared>({
-          ...{ uri: streamAddress(travelling.uri, options.reach), capabilities: [] },
+          uri: streamAddress(travelling.uri, options.reach),
+          capabilities: [],
           ...(incomingId !== null && { incomingId }),
         });
       }),

@@ -13,7 +13,7 @@ export function progressOf({
   params: readonly TypedParam[];
 }): Progress | null {
   if (type === jobTypes.none) return null;
-  const told = new Map(params.map((it) => [it.field, it.value]));
+  const told = new Map(params.map((param) => [param.field, param.value]));
   const number = (field: string): number => Number(told.get(field) ?? 0);
   if (!told.has("memory_total")) return null;
   return {

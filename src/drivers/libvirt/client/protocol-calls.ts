@@ -91,7 +91,11 @@ const fixed: StepCalls = {
     at.call(
       procedures.domainMigratePerform3,
       {
-        ...{ dom, xmlin: parameters.xml ?? null, cookieIn, dconnuri: null, uri: parameters.uri ?? null },
+        dom,
+        xmlin: parameters.xml ?? null,
+        cookieIn,
+        dconnuri: null,
+        uri: parameters.uri ?? null,
         ...how(parameters, flags),
       },
       options,
@@ -100,8 +104,12 @@ const fixed: StepCalls = {
     at.call(
       procedures.domainMigrateFinish3,
       {
-        ...{ dname: parameters.name ?? "", cookieIn, dconnuri: null, uri: parameters.uri ?? null },
-        ...{ flags: BigInt(flags), cancelled: Number(cancelled) },
+        dname: parameters.name ?? "",
+        cookieIn,
+        dconnuri: null,
+        uri: parameters.uri ?? null,
+        flags: BigInt(flags),
+        cancelled: Number(cancelled),
       },
       options,
     ),

@@ -55,14 +55,14 @@ export class SettlePeer implements SettlingPeer {
   settle = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
     this.#ask(signal, (rpc) => this.#decided(rpc, "settle", identity, signal));
 
-  yield = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
-    this.#ask(signal, (rpc) => this.#decided(rpc, "yield", identity, signal));
+  concede = (identity: Identity, signal: AbortSignal): Promise<Answer<Settled>> =>
+    this.#ask(signal, (rpc) => this.#decided(rpc, "concede", identity, signal));
 
-  announce = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
+  announcePostcopy = (identity: Identity, signal: AbortSignal): Promise<Answer<null>> =>
     this.#ask(signal, async (rpc) => {
       const options = { deadlineMs: answerMs, signal };
       const asked = this.#asKnownThere(identity);
-      if (this.#proof === null) await rpc.call(own.procedures.announce, asked, options);
+      if (this.#proof === null) await rpc.call(own.procedures.announcePostcopy, asked, options);
       else await rpc.call(own.procedures.announceAs, { ...asked, ...this.#proof }, options);
       return nothing;
     });
@@ -110,7 +110,7 @@ export class SettlePeer implements SettlingPeer {
 
   async #decided(
     rpc: RpcConnection,
-    what: "settle" | "yield" | "handOver",
+    what: "settle" | "concede" | "handOver",
     identity: Identity,
     signal: AbortSignal,
   ): Promise<Answer<Settled>> {

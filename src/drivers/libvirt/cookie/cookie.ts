@@ -66,12 +66,14 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
   const children = childrenOf(root);
   const head = readHead(root, expected);
   const ignored: string[] = [];
-  const first = (name: string) => children.find((it) => it.localName === name && it.namespaceURI === null);
+  const first = (name: string) =>
+    children.find((child) => child.localName === name && child.namespaceURI === null);
   const isOfThisVersion = first("switchover")?.getAttribute("version") === "1";
   const ignore = (name: string, refusal: Refusal) => {
     const feature = featureOf[name] ?? name;
     // Our own section is evidence; one of a later version is that of a host which knows more, and is ignored.
-    const isNeeded = name === "switchover" ? isOfThisVersion : head.features.some((it) => it === feature);
+    const isNeeded =
+      name === "switchover" ? isOfThisVersion : head.features.some((known) => known === feature);
     const fatal = refusal.code !== "unsupported" && isNeeded;
     if (fatal)
       throw new CookieError("malformed", `${feature} must be understood, and cannot: ${refusal.what}`);
@@ -79,7 +81,7 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
   };
   const read = <T>(name: string, type: ElementType<T>): T | undefined => {
     const element = first(name);
-    return element && readElement(type, element, `${rootName}/${name}`, (it) => ignore(name, it));
+    return element && readElement(type, element, `${rootName}/${name}`, (refusal) => ignore(name, refusal));
   };
   const raw = (name: string) => {
     const element = first(name);
@@ -99,9 +101,9 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
     switchover: read("switchover", sections.switchover),
   };
   const others = children.filter(
-    (it) => it.namespaceURI !== null || !sections.sectionNames.includes(it.localName ?? ""),
+    (child) => child.namespaceURI !== null || !sections.sectionNames.includes(child.localName ?? ""),
   );
-  ignored.push(...others.map((it) => `the section <${it.tagName}> is not known here`));
+  ignored.push(...others.map((section) => `the section <${section.tagName}> is not known here`));
   return { cookie: { ...cookie, others: others.map(printXml) }, ignored };
 }
 
@@ -123,7 +125,9 @@ type Head = Pick<Cookie, "name" | "uuid" | "hostname" | "hostUuid" | "features">
 function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Head {
   // What else is in the cookie is read later: only what the head itself lacks counts.
   const head = readElement(sections.header, root, rootName, () => {});
-  const missing = (["name", "uuid", "hostname", "hostuuid"] as const).find((it) => head?.[it] === undefined);
+  const missing = (["name", "uuid", "hostname", "hostuuid"] as const).find(
+    (key) => head?.[key] === undefined,
+  );
   if (
     head?.name === undefined ||
     head.uuid === undefined ||
@@ -140,10 +144,10 @@ function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Hea
   if (head.hostuuid.text === hostUuid) {
     throw new CookieError("same-host", `it comes from this host itself (${hostUuid})`);
   }
-  const features = head.features.map((it) => {
-    const feature = reads.find((known) => known === it.name);
+  const features = head.features.map((item) => {
+    const feature = reads.find((known) => known === item.name);
     if (feature === undefined)
-      throw new CookieError("feature", `it wants "${it.name}", which this step does not read`);
+      throw new CookieError("feature", `it wants "${item.name}", which this step does not read`);
     return feature;
   });
   return { name, uuid, hostname: head.hostname.text, hostUuid: head.hostuuid.text, features };
@@ -152,10 +156,10 @@ function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Hea
 /** Numbers that cannot be read are left out: a newer libvirt may count in its own way. */
 function statisticsOf(element: Element | undefined): Record<string, number> | undefined {
   if (element === undefined) return undefined;
-  const counted = childrenOf(element).flatMap((it) => {
-    const text = it.textContent?.trim() ?? "";
+  const counted = childrenOf(element).flatMap((child) => {
+    const text = child.textContent?.trim() ?? "";
     const value = /^-?\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-    return Number.isSafeInteger(value) ? [[it.localName ?? "", value] as const] : [];
+    return Number.isSafeInteger(value) ? [[child.localName ?? "", value] as const] : [];
   });
   return Object.fromEntries(counted);
 }

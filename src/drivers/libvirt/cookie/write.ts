@@ -20,7 +20,7 @@ export function writeCookie(cookie: Cookie): Uint8Array {
     hostuuid: { text: cookie.hostUuid },
     features: cookie.features.map((name) => ({ name })),
   };
-  for (const it of childrenOf(writeElement(sections.header, head, "head", document))) append(root, it);
+  for (const child of childrenOf(writeElement(sections.header, head, "head", document))) append(root, child);
   const add = <T>(name: string, type: ElementType<T>, value: T | undefined) => {
     if (value !== undefined) append(root, writeElement(type, value, name, document));
   };
@@ -37,7 +37,7 @@ export function writeCookie(cookie: Cookie): Uint8Array {
   add("capabilities", sections.capabilities, cookie.capabilities);
   add("blockDirtyBitmaps", sections.blockDirtyBitmaps, cookie.blockDirtyBitmaps);
   add("switchover", sections.switchover, cookie.switchover);
-  for (const it of cookie.others ?? []) addRaw(it);
+  for (const section of cookie.others ?? []) addRaw(section);
   return new TextEncoder().encode(`${printXml(root)}\n\0`);
 }
 

@@ -20,8 +20,8 @@ export interface ChannelSide {
 }
 
 /** What may wait because the peer does not read; one that lets more pile up is given up. */
-const mostUnreadBytes = 64 * 1024 * 1024;
-const usualUnreadMessages = 65_536;
+const maxUnreadBytes = 64 * 1024 * 1024;
+const defaultUnreadMessages = 65_536;
 
 export class Channel {
   readonly #socket: Duplex;
@@ -54,8 +54,8 @@ export class Channel {
   /** `flushed` is called when the bytes are the kernel's, or never will be. */
   send(header: Header, body: Uint8Array, flushed: (error?: Error | null) => void = () => {}): void {
     const bytes = this.#socket.writableLength;
-    const mostMessages = this.#side.maxQueuedMessages ?? usualUnreadMessages;
-    if (this.#unread >= mostMessages || bytes > mostUnreadBytes) {
+    const maxMessages = this.#side.maxQueuedMessages ?? defaultUnreadMessages;
+    if (this.#unread >= maxMessages || bytes > maxUnreadBytes) {
       const waiting = `${this.#unread} messages, ${bytes} bytes wait for it`;
       this.#end(new RpcUnreadError(`the other side does not read: ${waiting}`));
     }

@@ -34,9 +34,9 @@ interface Pending {
   fail(error: RpcError): void;
 }
 
-const usualDeadlineMs = 30_000;
+const defaultDeadlineMs = 30_000;
 /** Longer, and a timer would fire at once. */
-const longestTimerMs = 2 ** 31 - 1;
+const maxTimerMs = 2 ** 31 - 1;
 
 export class RpcConnection {
   readonly #clock: Clock;
@@ -110,7 +110,7 @@ export class RpcConnection {
   async #send<A, R, T>(
     procedure: Procedure<A, R>,
     args: A,
-    { deadlineMs = usualDeadlineMs, signal }: CallOptions,
+    { deadlineMs = defaultDeadlineMs, signal }: CallOptions,
     read: (reply: Frame) => T,
   ): Promise<T> {
     const { name } = procedure;
@@ -148,7 +148,7 @@ export class RpcConnection {
       };
       const abort = () => giveUp(new RpcGivenUpError(name, signal?.reason));
       const timer =
-        deadlineMs > longestTimerMs
+        deadlineMs > maxTimerMs
           ? undefined
           : this.#clock.setTimeout(() => giveUp(new RpcTimeoutError(name, deadlineMs)), deadlineMs);
       signal?.addEventListener("abort", abort, { once: true });

@@ -22,7 +22,7 @@ export interface Frame {
 }
 
 const lengthBytes = 4;
-const shortest = lengthBytes + header.leastBytes;
+const shortest = lengthBytes + header.minBytes;
 /** libvirt does not count the length word itself. */
 const longest = 16_777_216 + lengthBytes;
 

@@ -16,16 +16,16 @@ import {
 } from "./xdr.js";
 import { array, optional, struct, union } from "./xdr-compound.js";
 
-const longestString = 4_194_304;
+const maxStringLength = 4_194_304;
 
-export const nonnullString = string(longestString);
+export const nonnullString = string(maxStringLength);
 export const nullableString = optional(nonnullString);
 /** What the two sides of a migration tell one another through their client. */
 export const cookie = opaque(4_194_304);
 
 /** `char[length]`: a whole word for each, the rest filled with NULs. */
 export const characters = (length: number): Xdr<string> => ({
-  leastBytes: 4 * length,
+  minBytes: 4 * length,
   encode(writer, text) {
     if (text.length > length) writer.fail(`has ${text.length} characters, more than ${length}`);
     for (const character of text.padEnd(length, "\0")) uchar.encode(writer, character.charCodeAt(0));

@@ -28,13 +28,13 @@ export interface OpenConnection {
   close(): Promise<void>;
 }
 
-const usualDeadlineMs = 10_000;
+const defaultDeadlineMs = 10_000;
 const goodbyeMs = 2_000;
-export const usualKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
+export const defaultKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
 
 /** @throws RpcConnectError naming the URI and why; its cause is a LibvirtError when the daemon itself has refused. */
 export async function openConnection(uri: string, options: OpenOptions): Promise<OpenConnection> {
-  const { clock, deadlineMs = usualDeadlineMs, signal, readOnly = false } = options;
+  const { clock, deadlineMs = defaultDeadlineMs, signal, readOnly = false } = options;
   const { address, driverUri } = parseUri(uri, { readOnly, sessionDirectory: sessionDirectory() });
   const endMs = clock.now() + deadlineMs;
   const socket = await dial(address, { clock, deadlineMs, signal });
@@ -46,7 +46,7 @@ export async function openConnection(uri: string, options: OpenOptions): Promise
   };
   try {
     await authenticate(rpc, limits);
-    const { keepalive = usualKeepalive } = options;
+    const { keepalive = defaultKeepalive } = options;
     if ((await supports(features.programKeepalive)) && keepalive !== null) rpc.startKeepalive(keepalive);
     const flags = readOnly ? connectFlags.readOnly : 0;
     await rpc.call(remote.procedures.connectOpen, { name: driverUri, flags }, limits());

@@ -37,11 +37,11 @@ interface Call {
 
 const isUrgent = ({ served }: Call): boolean => typeof served === "string" || served.procedure.urgent;
 
-const usualRequests = 5;
-const usualKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
+const defaultRequests = 5;
+const defaultKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
 /** So many calls, as a multiple of those that may run, and so many bytes are taken in before reading stops. */
-const mostAhead = 4;
-const mostWaitingBytes = 1024 * 1024;
+const maxAhead = 4;
+const maxWaitingBytes = 1024 * 1024;
 
 /** What a read-only connection may call; a class that is not named here is refused. */
 const readable: ReadonlySet<string> = new Set(["read", "own"]);
@@ -72,7 +72,7 @@ export class ServerClient implements RpcClient {
     this.identity = who.identity;
     this.readOnly = who.readOnly;
     this.#options = options;
-    this.#most = options.maxClientRequests ?? usualRequests;
+    this.#most = options.maxClientRequests ?? defaultRequests;
     let close: (why: RpcDisconnectedError) => void = () => {};
     this.closed = new Promise((resolve) => {
       close = resolve;
@@ -97,7 +97,7 @@ export class ServerClient implements RpcClient {
   }
 
   startKeepalive(): boolean {
-    const { keepalive = usualKeepalive } = this.#options;
+    const { keepalive = defaultKeepalive } = this.#options;
     if (keepalive !== null) this.#channel.startKeepalive(keepalive);
     return keepalive !== null;
   }
@@ -124,7 +124,9 @@ export class ServerClient implements RpcClient {
   }
 
   #servedBy({ program, version, procedure, type, status }: Header): Served | string {
-    const service = this.#options.services.find((it) => it.program === program && it.version === version);
+    const service = this.#options.services.find(
+      (served) => served.program === program && served.version === version,
+    );
     if (service === undefined) return `Cannot find program ${program} version ${version}`;
     // Never negotiated, and Node could not receive them.
     if (type === "callWithFds") return "Unexpected message type 4";
@@ -140,7 +142,7 @@ export class ServerClient implements RpcClient {
     }
     const waitingBytes = this.#waiting.reduce((sum, { body }) => sum + body.length, 0);
     const inFlight = this.#running.size + this.#waiting.length;
-    this.#channel.holdReading(this, inFlight >= mostAhead * this.#most || waitingBytes > mostWaitingBytes);
+    this.#channel.holdReading(this, inFlight >= maxAhead * this.#most || waitingBytes > maxWaitingBytes);
   }
 
   async #run(call: Call): Promise<void> {

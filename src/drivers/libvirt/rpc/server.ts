@@ -26,9 +26,9 @@ interface PlaceOptions {
   readonly readOnly?: boolean;
 }
 
-const usualClients = 5_000;
-const usualAnonymousClients = 100;
-const usualHandshakeMs = 10_000;
+const defaultClients = 5_000;
+const defaultAnonymousClients = 100;
+const defaultHandshakeMs = 10_000;
 
 export class RpcServer {
   readonly #options: ServerOptions;
@@ -45,8 +45,8 @@ export class RpcServer {
     this.#log = sparingLog(clock, (sentence) => apart(() => log(sentence)));
     this.#admission = new Admission({
       clock,
-      maxAnonymousClients: options.maxAnonymousClients ?? usualAnonymousClients,
-      handshakeMs: options.handshakeMs ?? usualHandshakeMs,
+      maxAnonymousClients: options.maxAnonymousClients ?? defaultAnonymousClients,
+      handshakeMs: options.handshakeMs ?? defaultHandshakeMs,
       log: this.#log,
     });
   }
@@ -95,7 +95,7 @@ export class RpcServer {
 
   #accepting({ readOnly = false }: PlaceOptions): Accept {
     return (socket: Socket, identity) => {
-      const { maxClients = usualClients } = this.#options;
+      const { maxClients = defaultClients } = this.#options;
       if (this.#stopping || this.#clients.size >= maxClients) {
         if (!this.#stopping)
           this.#log(

@@ -29,16 +29,16 @@ export const own = program(ownProgram, {
     /** Whether the destination has taken the guest. One that had not decided refuses it for good. */
     settle: urgent(1, "write", migration, decision),
     /** The source's QEMU is dead for certain: a destination that holds the guest whole takes it. */
-    yield: urgent(2, "write", migration, decision),
+    concede: urgent(2, "write", migration, decision),
     /** Post-copy may begin: the destination gives the guest up only when its source says so. */
-    announce: urgent(6, "write", migration, nothing),
+    announcePostcopy: urgent(6, "write", migration, nothing),
     /** In post-copy: the source can run the guest no more, and serves its memory; the destination takes it. */
     handOver: urgent(4, "write", migration, decision),
     /** In post-copy, when the connection is lost: where the source connects to again, when it is `reconnections.listens`. */
     reconnect: urgent(5, "write", migration, struct({ state: int, uri: nonnullString })),
     /** The same questions as above, as a source asks them whose Begin cookie was answered with a journal's identity. */
     settleAs: urgent(11, "write", question, decision),
-    yieldAs: urgent(12, "write", question, decision),
+    concedeAs: urgent(12, "write", question, decision),
     handOverAs: urgent(14, "write", question, decision),
     reconnectAs: urgent(15, "write", question, struct({ state: int, uri: nonnullString })),
     announceAs: urgent(16, "write", question, nothing),
@@ -65,8 +65,11 @@ export const own = program(ownProgram, {
       7,
       "write",
       struct({
-        ...{ migrationId: string(64), uuid, destinationUri: nonnullString },
-        ...{ params: migrateParams, flags: uint },
+        migrationId: string(64),
+        uuid,
+        destinationUri: nonnullString,
+        params: migrateParams,
+        flags: uint,
       }),
       struct({ end: int, why: nonnullString }),
     ),

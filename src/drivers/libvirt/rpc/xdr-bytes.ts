@@ -69,10 +69,10 @@ export class XdrReader extends Place {
   }
 
   /** How many elements of at least so many bytes follow: never more than may, nor than there can be. */
-  count(most: number, leastBytesEach: number): number {
+  count(most: number, minBytesEach: number): number {
     const count = this.take(4).readUInt32BE();
     if (count > most) this.fail(`${count} of them are more than ${most}`);
-    if (count * leastBytesEach > this.bytesLeft) {
+    if (count * minBytesEach > this.bytesLeft) {
       this.fail(`${count} of them do not fit into the ${this.bytesLeft} bytes that are left`);
     }
     return count;

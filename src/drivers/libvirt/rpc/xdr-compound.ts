@@ -4,7 +4,7 @@
 import { bool, enumeration, nothing, type Xdr, type XdrValue } from "./xdr.js";
 
 export const optional = <T>(type: Xdr<T>): Xdr<T | null> => ({
-  leastBytes: 4,
+  minBytes: 4,
   encode(writer, value) {
     bool.encode(writer, value !== null);
     if (value !== null) type.encode(writer, value);
@@ -13,9 +13,9 @@ export const optional = <T>(type: Xdr<T>): Xdr<T | null> => ({
 });
 
 export const array = <T>(type: Xdr<T>, most: number): Xdr<readonly T[]> => {
-  const leastBytes = Math.max(4, type.leastBytes);
+  const minBytes = Math.max(4, type.minBytes);
   return {
-    leastBytes: 4,
+    minBytes: 4,
     encode(writer, values) {
       if (values.length > most) writer.fail(`has ${values.length} elements, more than ${most}`);
       writer.room(4).writeUInt32BE(values.length);
@@ -24,7 +24,7 @@ export const array = <T>(type: Xdr<T>, most: number): Xdr<readonly T[]> => {
       }
     },
     decode(reader) {
-      const count = reader.count(most, leastBytes);
+      const count = reader.count(most, minBytes);
       return Array.from({ length: count }, (_, index) => reader.within(index, () => type.decode(reader)));
     },
   };
@@ -37,7 +37,7 @@ export const struct = <F extends Fields>(fields: F): Xdr<{ readonly [N in keyof 
   type Value = { readonly [N in keyof F]: XdrValue<F[N]> };
   const rows = Object.entries(fields) as [keyof F & string, Xdr<unknown>][];
   return {
-    leastBytes: rows.reduce((sum, [, type]) => sum + type.leastBytes, 0),
+    minBytes: rows.reduce((sum, [, type]) => sum + type.minBytes, 0),
     encode(writer, value) {
       for (const [name, type] of rows) writer.within(name, () => type.encode(writer, value[name]));
     },
@@ -58,7 +58,7 @@ export const union = <const A extends Arms>(arms: A) => {
   const tag = enumeration(Object.fromEntries(Object.entries(arms).map(([name, [number]]) => [name, number])));
   const armOf = (name: string): Xdr<unknown> => arms[name]?.[1] ?? nothing;
   return {
-    leastBytes: 4,
+    minBytes: 4,
     encode(writer, { type, value }) {
       tag.encode(writer, type);
       armOf(type).encode(writer, value);

@@ -5,7 +5,7 @@ import { padded, XdrReader, XdrWriter } from "./xdr-bytes.js";
 
 export interface Xdr<T> {
   /** The fewest bytes that a value takes. */
-  readonly leastBytes: number;
+  readonly minBytes: number;
   encode(writer: XdrWriter, value: T): void;
   decode(reader: XdrReader): T;
 }
@@ -13,11 +13,11 @@ export interface Xdr<T> {
 export type XdrValue<X> = X extends Xdr<infer T> ? T : never;
 
 /** libvirt's limit on what follows the header of one message. */
-const longestBody = 16_777_192;
+const maxBodyLength = 16_777_192;
 
 /** @throws XdrError when the value is not of the type. */
 export function encode<T>(type: Xdr<T>, value: T): Buffer {
-  const writer = new XdrWriter(longestBody);
+  const writer = new XdrWriter(maxBodyLength);
   type.encode(writer, value);
   return writer.written();
 }
@@ -31,7 +31,7 @@ export function decode<T>(type: Xdr<T>, bytes: Uint8Array): T {
 }
 
 const word = (least: number, most: number): Xdr<number> => ({
-  leastBytes: 4,
+  minBytes: 4,
   encode(writer, value) {
     const fits = Number.isInteger(value) && value >= least && value <= most;
     if (!fits) writer.fail(`${value} is no integer from ${least} to ${most}`);
@@ -47,7 +47,7 @@ export const uchar = word(0, 255);
 export const ushort = word(0, 65_535);
 
 const doubleWord = (least: bigint, most: bigint): Xdr<bigint> => ({
-  leastBytes: 8,
+  minBytes: 8,
   encode(writer, value) {
     if (value < least || value > most) writer.fail(`${value} is no integer from ${least} to ${most}`);
     writer.room(8).writeBigUInt64BE(BigInt.asUintN(64, value));
@@ -62,7 +62,7 @@ export const hyper = doubleWord(-(2n ** 63n), 2n ** 63n - 1n);
 export const uhyper = doubleWord(0n, 2n ** 64n - 1n);
 
 export const double: Xdr<number> = {
-  leastBytes: 8,
+  minBytes: 8,
   encode(writer, value) {
     writer.room(8).writeDoubleBE(value);
   },
@@ -75,7 +75,7 @@ export const enumeration = <const N extends Readonly<Record<string, number>>>(
 ): Xdr<keyof N & string> => {
   const names = new Map(Object.entries(numbers).map(([name, number]) => [number, name]));
   return {
-    leastBytes: 4,
+    minBytes: 4,
     encode: (writer, name) => int.encode(writer, numbers[name] ?? writer.fail(`there is no ${name}`)),
     decode: (reader) => reader.choice<keyof N & string>(names),
   };
@@ -86,16 +86,16 @@ const truths = new Map([
   [1, true],
 ]);
 export const bool: Xdr<boolean> = {
-  leastBytes: 4,
+  minBytes: 4,
   encode: (writer, value) => uint.encode(writer, value ? 1 : 0),
   decode: (reader) => reader.choice(truths),
 };
 
 /** No bytes at all: the arguments or the answer of a procedure that has none. */
-export const nothing: Xdr<void> = { leastBytes: 0, encode() {}, decode() {} };
+export const nothing: Xdr<void> = { minBytes: 0, encode() {}, decode() {} };
 
 export const fixedOpaque = (length: number): Xdr<Uint8Array> => ({
-  leastBytes: padded(length),
+  minBytes: padded(length),
   encode(writer, value) {
     if (value.length !== length) writer.fail(`has ${value.length} bytes instead of ${length}`);
     writer.room(padded(length)).set(value);
@@ -105,7 +105,7 @@ export const fixedOpaque = (length: number): Xdr<Uint8Array> => ({
 });
 
 export const opaque = (most: number): Xdr<Uint8Array> => ({
-  leastBytes: 4,
+  minBytes: 4,
   encode(writer, value) {
     if (value.length > most) writer.fail(`has ${value.length} bytes, more than ${most}`);
     writer.room(4).writeUInt32BE(value.length);
@@ -152,7 +152,7 @@ export function mapped<W, T>(
   write: (value: T, fail: Fail) => W,
 ): Xdr<T> {
   return {
-    leastBytes: wire.leastBytes,
+    minBytes: wire.minBytes,
     encode: (writer, value) =>
       wire.encode(
         writer,

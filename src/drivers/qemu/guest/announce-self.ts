@@ -10,6 +10,6 @@ const rounds = { initial: 50, max: 550, rounds: 5, step: 100 };
  * Once the guest runs. What QEMU has announced before, it has kept until then, and sent in one burst when the guest was
  * run late (docs/decisions/0017). Whoever cannot be told is found by the guest's own frames: a failure harms nothing.
  */
-export async function announce(monitor: Monitor): Promise<void> {
+export async function announceSelf(monitor: Monitor): Promise<void> {
   await monitor.execute("announce-self", rounds).catch(() => {});
 }

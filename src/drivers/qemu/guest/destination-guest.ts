@@ -3,7 +3,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import type { PrepareInput } from "../../../machines/destination/machine.js";
 import {
   type Answer,
@@ -24,7 +24,7 @@ import {
   tcpAddress,
   unixAddress,
 } from "../../../protocol/peer-text.js";
-import type { Dropped, StreamWish } from "../../../protocol/stream.js";
+import type { Dropped, StreamOptions } from "../../../protocol/stream.js";
 import { atFirstFree, type ListenAt } from "../migration/listen-address.js";
 import { memoryBytes, StreamSettings } from "../migration/migration-settings.js";
 import { tlsId } from "../migration/option-table.js";
@@ -37,10 +37,10 @@ import { endProcess } from "../process/end-process.js";
 import { keepHandle } from "../process/handle-file.js";
 import { identityOf, QemuProcess } from "../process/process.js";
 import type { Hosting, QemuHandle, QemuSpec } from "../process/spec.js";
-import { lastWords } from "../process/stderr-tail.js";
+import { stderrTail } from "../process/stderr-tail.js";
 import { dropImages, type Image, keepImages, makeImages } from "../storage/images.js";
 import { offerDisks, stopOffering } from "../storage/nbd-exports.js";
-import { announce } from "./announce-self.js";
+import { announceSelf } from "./announce-self.js";
 import { Facts } from "./event-source.js";
 import { syncTime } from "./guest-agent.js";
 
@@ -91,7 +91,7 @@ export interface DestinationOptions {
   /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
   readonly transport: Transport;
   /** The same as at the source. */
-  readonly stream?: StreamWish | undefined;
+  readonly stream?: StreamOptions | undefined;
   /** Sets the guest's clock once it has arrived. */
   readonly syncTime?: SyncTime | undefined;
   /** As at the source. */
@@ -143,8 +143,8 @@ export class QemuDestinationGuest implements DestinationGuest {
     return this.#facts.watch(listener);
   }
 
-  overhear(listener: (line: MonitorLine) => void): () => void {
-    return this.#facts.overhear(listener);
+  onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
+    return this.#facts.onMonitorTraffic(listener);
   }
 
   prepare({ guest }: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>> {
@@ -179,7 +179,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     });
   }
 
-  inquire(): Promise<Answer<DestinationFound>> {
+  probe(): Promise<Answer<DestinationFound>> {
     return answering(async () => {
       const { main } = await this.#started();
       const { running, status: guest } = await main.execute("query-status", {});
@@ -193,7 +193,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     });
   }
 
-  relisten(): Promise<Answer<{ readonly uri: StreamAddress }>> {
+  listenAgain(): Promise<Answer<{ readonly uri: StreamAddress }>> {
     return answering(async () => {
       const { rescue } = await this.#started();
       const { transport } = this.#options;
@@ -206,7 +206,7 @@ export class QemuDestinationGuest implements DestinationGuest {
         uri = unixAddress(this.#socket("again.sock"));
         await listen(uri);
       } else {
-        const port = await atFirstFree(transport, (it) => listen(tcpAddress(transport.bind, it)));
+        const port = await atFirstFree(transport, (value) => listen(tcpAddress(transport.bind, value)));
         uri = tcpAddress(transport.host, port);
       }
       this.#relistens = uri;
@@ -235,7 +235,7 @@ export class QemuDestinationGuest implements DestinationGuest {
           if (!(error instanceof QmpCommandError)) throw error;
         });
       }
-      await pause(clock, recoverCheckMs);
+      await sleep(clock, recoverCheckMs);
     }
   }
 
@@ -269,7 +269,7 @@ export class QemuDestinationGuest implements DestinationGuest {
    * After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again, and its clock is
    * set. Best effort.
    */
-  async settleIn(): Promise<void> {
+  async finalize(): Promise<void> {
     const { main } = await this.#started();
     const settings = await settingsIn(this.#options.directory);
     if (settings !== undefined) await this.#stream.putBack(main, settings).catch(() => {});
@@ -342,7 +342,9 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
     if (this.#options.transport !== "tcp") {
       const { transport } = this.#options;
-      const port = await atFirstFree(transport, (it) => this.#comeIn(main, tcpAddress(transport.bind, it)));
+      const port = await atFirstFree(transport, (value) =>
+        this.#comeIn(main, tcpAddress(transport.bind, value)),
+      );
       return tcpAddress(transport.host, port);
     }
     const loopback = hostName("127.0.0.1");
@@ -402,7 +404,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     this.#options.clock.setTimeout(
       () =>
         void this.#started().then(
-          ({ main }) => announce(main),
+          ({ main }) => announceSelf(main),
           () => {},
         ),
       announceAfterMs,
@@ -422,7 +424,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       );
       return;
     }
-    this.#refused = cause("QEMU refused the stream", [...(await lastWords(this.#options.directory)), words]);
+    this.#refused = cause("QEMU refused the stream", [...(await stderrTail(this.#options.directory)), words]);
     this.#tell({ type: "monitor.failed", cause: this.#refused });
   }
 
@@ -431,7 +433,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     const { main } = await this.#started();
     try {
       while ((await main.execute("query-status", {})).status === "inmigrate")
-        await pause(this.#options.clock, devicesCheckMs);
+        await sleep(this.#options.clock, devicesCheckMs);
       this.#tell({ type: "monitor.postcopy" });
     } catch {
       // Its death is told.

@@ -41,10 +41,10 @@ export class Facts<Fact> {
   }
 
   /** Its dialogue with QEMU, too, may be wanted before that is there. */
-  overhear(listener: (line: MonitorLine) => void): () => void {
+  onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
     let stop = () => {};
     this.#overhearing = (qemu) => {
-      stop = qemu.overhear(listener);
+      stop = qemu.onMonitorTraffic(listener);
     };
     if (this.#qemu !== undefined) this.#overhearing(this.#qemu);
     return () => {

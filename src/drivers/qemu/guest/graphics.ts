@@ -6,7 +6,7 @@ import { messageOf } from "../../../protocol/effect-result.js";
 import type { Dropped } from "../../../protocol/stream.js";
 import type { Monitor, MonitorEvent } from "../monitor/commands.js";
 
-export interface GraphicsWish {
+export interface GraphicsOptions {
   /** QEMU's VNC has no word for its clients: they have to connect anew. */
   readonly protocol: "spice";
   /** Where the destination's SPICE server is, as the clients reach it. */
@@ -19,7 +19,7 @@ export interface GraphicsWish {
 }
 
 /** @throws RangeError when it names no port. */
-export function checkGraphics({ protocol, port, tlsPort }: GraphicsWish): void {
+export function checkGraphics({ protocol, port, tlsPort }: GraphicsOptions): void {
   if (protocol !== "spice")
     throw new RangeError(`graphics.protocol is "${protocol}"; QEMU moves the clients of spice alone`);
   if (port === undefined && tlsPort === undefined)
@@ -33,14 +33,14 @@ export function checkGraphics({ protocol, port, tlsPort }: GraphicsWish): void {
 const clientsLimitMs = 8_000;
 
 export class Graphics {
-  readonly #wish: GraphicsWish | undefined;
+  readonly #wish: GraphicsOptions | undefined;
   readonly #clock: Clock;
   #told = false;
   #hasMoved = false;
   #isOver = false;
   #changed = () => {};
 
-  constructor(wish: GraphicsWish | undefined, clock: Clock) {
+  constructor(wish: GraphicsOptions | undefined, clock: Clock) {
     this.#wish = wish;
     this.#clock = clock;
   }
@@ -51,8 +51,11 @@ export class Graphics {
     const { protocol, host: hostname, port, tlsPort, certSubject } = this.#wish;
     try {
       await monitor.execute("client_migrate_info", {
-        ...{ protocol, hostname, port },
-        ...{ "tls-port": tlsPort, "cert-subject": certSubject },
+        protocol,
+        hostname,
+        port,
+        "tls-port": tlsPort,
+        "cert-subject": certSubject,
       });
       this.#told = true;
       return undefined;

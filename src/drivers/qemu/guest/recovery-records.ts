@@ -7,7 +7,7 @@ import * as z from "zod/mini";
 import type { Clock, DestinationGuest, SourceGuest } from "../../../effects/ports.js";
 import { hostName, socketPath } from "../../../protocol/address-schemas.js";
 import { cause } from "../../../protocol/effect-result.js";
-import { isStreamWish, type StreamWish } from "../../../protocol/stream.js";
+import { isStreamOptions, type StreamOptions } from "../../../protocol/stream.js";
 import { isAlive } from "../../platform/procfs.js";
 import { GuestLog } from "../process/guest-log.js";
 import { handle, handleIn } from "../process/handle-file.js";
@@ -25,7 +25,7 @@ const spec = z.object({
   args: z.readonly(z.array(z.string())),
   env: z.exactOptional(z.record(z.string(), z.string())),
 });
-export const streamWish = z._default(z.custom<StreamWish>(isStreamWish), {});
+export const streamOptionsSchema = z._default(z.custom<StreamOptions>(isStreamOptions), {});
 const sourceHost = z.object({
   spec,
   qemu: handle,
@@ -40,7 +40,7 @@ const sourceHost = z.object({
       certSubject: z.exactOptional(z.string()),
     }),
   ),
-  stream: streamWish,
+  stream: streamOptionsSchema,
   storage: z.nullable(
     z.object({
       disks: z.union([z.literal("all"), z.readonly(z.array(z.string()))]),
@@ -63,7 +63,7 @@ const destinationHost = z.object({
   sideArgs: z.readonly(z.array(z.string())),
   directory: z.string(),
   transport: z.union([z.enum(["unix", "tcp"]), listenAt]),
-  stream: streamWish,
+  stream: streamOptionsSchema,
   syncTime: z.exactOptional(z.object({ agent: z.string() })),
 });
 export type SourceHost = z.input<typeof sourceHost>;

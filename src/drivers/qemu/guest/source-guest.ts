@@ -2,13 +2,13 @@
 // It decides nothing: the order is the machine's.
 
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import { within } from "../../../effects/within.js";
 import type {
   CancelInput,
   Described,
-  InquireInput,
   MirrorInput,
+  ProbeInput,
   RestoreInput,
   StartInput,
 } from "../../../machines/source/machine.js";
@@ -24,7 +24,7 @@ import {
 } from "../../../protocol/effect-result.js";
 import type { Ended, Resumption, SourceFound } from "../../../protocol/messages.js";
 import type { StreamAddress } from "../../../protocol/peer-text.js";
-import type { Dropped, StreamWish } from "../../../protocol/stream.js";
+import type { Dropped, StreamOptions } from "../../../protocol/stream.js";
 import { memoryBytes, StreamSettings, setLimits } from "../migration/migration-settings.js";
 import {
   brokenInPostcopy,
@@ -34,7 +34,7 @@ import {
   ownStatus,
   stillUnderWay,
 } from "../migration/migration-status.js";
-import type { Wish } from "../migration/option-table.js";
+import type { SideOptions } from "../migration/option-table.js";
 import { ProgressWatch } from "../migration/progress-watch.js";
 import { SourcePostcopy } from "../migration/source-postcopy.js";
 import { armThrottle, setThrottle, throttleCapability } from "../migration/throttle.js";
@@ -45,7 +45,7 @@ import type { QemuProcess } from "../process/process.js";
 import { disksToCopy } from "../storage/block-devices.js";
 import { type CopyOptions, Mirrors } from "../storage/mirrors.js";
 import { Facts } from "./event-source.js";
-import { Graphics, type GraphicsWish } from "./graphics.js";
+import { Graphics, type GraphicsOptions } from "./graphics.js";
 
 const endCheckMs = 20;
 /**
@@ -65,14 +65,14 @@ export interface StorageCopy extends CopyOptions {
   readonly disks: "all" | readonly string[];
 }
 
-export interface SourceOptions extends Pick<Wish, "pauseBeforeSwitchover"> {
+export interface SourceOptions extends Pick<SideOptions, "pauseBeforeSwitchover"> {
   /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
   readonly abortOnError: boolean;
   /** Null when the hosts share the guest's storage. */
   readonly storage: StorageCopy | null;
-  readonly stream?: StreamWish | undefined;
+  readonly stream?: StreamOptions | undefined;
   /** Told to the clients of the guest's graphics before the stream. */
-  readonly graphics?: GraphicsWish | undefined;
+  readonly graphics?: GraphicsOptions | undefined;
   /** Told what was left out of the wishes, before the stream starts. */
   readonly onDropped?: (dropped: readonly Dropped[]) => void;
 }
@@ -114,7 +114,9 @@ export class QemuSourceGuest implements SourceGuest {
     const copy = options.storage ?? { sync: "full", synchronousWrites: false };
     const { pauseBeforeSwitchover = false, storage, stream, onDropped } = options;
     this.#mirrors = new Mirrors(qemu, {
-      ...{ ...copy, clock, tls: stream?.tls },
+      ...copy,
+      clock,
+      tls: stream?.tls,
       tell: (fact) => this.#tell(fact),
     });
     this.#progress = new ProgressWatch(qemu, this.#mirrors, {
@@ -141,8 +143,8 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#facts.watch(listener);
   }
 
-  overhear(listener: (line: MonitorLine) => void): () => void {
-    return this.#facts.overhear(listener);
+  onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
+    return this.#facts.onMonitorTraffic(listener);
   }
 
   /** QEMU's total-time in milliseconds, when it could still be asked after completed. */
@@ -190,7 +192,7 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  inquire({ disks, earlier }: InquireInput): Promise<Answer<SourceFound>> {
+  probe({ disks, earlier }: ProbeInput): Promise<Answer<SourceFound>> {
     return answering(async () => {
       const { main } = this.#qemu;
       this.#underWay = true;
@@ -214,11 +216,11 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  endMirrors(signal: AbortSignal): Promise<Answer<null>> {
+  completeMirrors(signal: AbortSignal): Promise<Answer<null>> {
     return answering(() => this.#mirrors.end(signal));
   }
 
-  unmirror(signal: AbortSignal): Promise<Answer<null>> {
+  cancelMirrors(signal: AbortSignal): Promise<Answer<null>> {
     return answering(() => this.#mirrors.drop(signal));
   }
 
@@ -246,7 +248,7 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  tune(limits: Limits): Promise<Answer<null>> {
+  setLimits(limits: Limits): Promise<Answer<null>> {
     return answering(async () => {
       await setLimits(this.#qemu.main, limits);
       await this.#mirrors.setLimits(limits);
@@ -260,11 +262,11 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#postcopy.start();
   }
 
-  breakStream(): Promise<Answer<null>> {
+  pausePostcopy(): Promise<Answer<null>> {
     return this.#postcopy.break();
   }
 
-  resumeStream({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>> {
+  resumePostcopy({ uri }: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>> {
     return this.#postcopy.resume(uri, signal);
   }
 
@@ -299,7 +301,7 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  rescue({ earlier }: CancelInput, signal: AbortSignal): Promise<Answer<Ended>> {
+  forceCancel({ earlier }: CancelInput, signal: AbortSignal): Promise<Answer<Ended>> {
     return answering(async () => {
       const { main, rescue } = this.#qemu;
       try {
@@ -425,7 +427,7 @@ export class QemuSourceGuest implements SourceGuest {
     while (!signal.aborted) {
       const ended = endedAs(await this.#status(earlier));
       if (ended !== undefined) return done(ended);
-      await pause(this.#clock, endCheckMs);
+      await sleep(this.#clock, endCheckMs);
     }
     return unknown("QEMU has not said how its migration ended");
   }

@@ -1,13 +1,13 @@
 // Measures how fast a running guest dirties memory, before it is migrated. By samples of pages: the other way, by the dirty
 // bitmap, killed QEMU 7.2 under TCG (SIGSEGV), and is never asked for here.
 
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import { systemClock } from "../../platform/clock.js";
 import type { QemuProcess } from "../process/process.js";
 
 const askAgainMs = 50;
 /** Pages of each GiB: QEMU's own 512 leave a small guest with a handful. */
-const mostSamples = 4096;
+const maxSamples = 4096;
 /** Beyond the measured time itself, for a busy machine. */
 const graceMs = 5_000;
 
@@ -22,7 +22,7 @@ export async function beginDirtyRate({ main }: Pick<QemuProcess, "main">, second
     throw new RangeError(`seconds is ${seconds}; it must be a whole number from 1 to 60`);
   await main.execute("calc-dirty-rate", {
     "calc-time": seconds,
-    "sample-pages": mostSamples,
+    "sample-pages": maxSamples,
     mode: "page-sampling",
   });
 }
@@ -39,7 +39,7 @@ export async function measureDirtyRate(
   const { main } = process;
   const endMs = systemClock.now() + seconds * 1000 + graceMs;
   while (systemClock.now() < endMs) {
-    await pause(systemClock, askAgainMs);
+    await sleep(systemClock, askAgainMs);
     const { status, "dirty-rate": rate } = await main.execute("query-dirty-rate", {});
     if (status === "measured" && rate !== undefined) return { dirtyBytesPerSecond: rate * 2 ** 20 };
   }

@@ -2,15 +2,15 @@
 
 import { join } from "node:path";
 import type { Clock } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import type { Limits } from "../../../protocol/convergence/limits.js";
 import { type Answer, failed, messageOf, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { Prepared, Settings } from "../../../protocol/messages.js";
-import type { Dropped, TlsWish } from "../../../protocol/stream.js";
+import type { Dropped, TlsOptions } from "../../../protocol/stream.js";
 import { type CommandArguments, type Monitor, migrationParameterNames } from "../monitor/commands.js";
 import { Schema } from "../monitor/qapi-schema.js";
 import { type Knowledge, negotiate } from "./negotiate.js";
-import { type Parameters, rows, type Side, tlsId, type Wish } from "./option-table.js";
+import { type Parameters, rows, type Side, type SideOptions, tlsId } from "./option-table.js";
 import {
   addTlsCredentials,
   checkTlsCredentials,
@@ -38,7 +38,7 @@ const setCapabilities = (monitor: Monitor, capabilities: Capabilities) =>
 /** QEMU 7.2 takes them, and leaves them at 1: a slower or a larger stream, but a whole one. */
 const mayBeIgnored: readonly string[] = ["multifd-zlib-level", "multifd-zstd-level"];
 
-const ours = new Set(rows.flatMap((it) => it.capability ?? []));
+const ours = new Set(rows.flatMap((capability) => capability.capability ?? []));
 
 export interface StreamSettingsOptions {
   readonly clock: Clock;
@@ -49,7 +49,7 @@ export interface StreamSettingsOptions {
 
 export class StreamSettings {
   readonly #side: Side;
-  readonly #wish: Wish;
+  readonly #wish: SideOptions;
   readonly #clock: Clock;
   readonly #directory: string | null;
   readonly #onDropped: (dropped: readonly Dropped[]) => void;
@@ -57,7 +57,7 @@ export class StreamSettings {
 
   constructor(
     side: Side,
-    wish: Wish,
+    wish: SideOptions,
     { clock, directory = null, onDropped = () => {} }: StreamSettingsOptions,
   ) {
     this.#clock = clock;
@@ -83,13 +83,15 @@ export class StreamSettings {
       monitor.execute("query-migrate-parameters", {}),
       this.#words(monitor),
     ]);
-    const known = capabilities.map((it) => it.capability);
+    const known = capabilities.map((capability) => capability.capability);
     this.#knowledge = { capabilities: known, parameters: Object.keys(parameters), words };
     return {
       known,
       settings: {
         capabilities: Object.fromEntries(
-          capabilities.filter((it) => ours.has(it.capability)).map((it) => [it.capability, it.state]),
+          capabilities
+            .filter((capability) => ours.has(capability.capability))
+            .map((capability) => [capability.capability, capability.state]),
         ),
         parameters: Object.fromEntries(
           migrationParameterNames.flatMap((name) => {
@@ -159,7 +161,7 @@ export class StreamSettings {
     return nothing;
   }
 
-  #tls(wish: TlsWish): TlsCredentials {
+  #tls(wish: TlsOptions): TlsCredentials {
     return credentialsOf(wish, this.#side === "source" ? "client" : "server");
   }
 
@@ -188,8 +190,8 @@ const askAgainMs = 5;
 async function hasCleanedUp(monitor: Monitor, clock: Clock): Promise<boolean> {
   for (let waitedMs = 0; waitedMs < cleanUpLimitMs; waitedMs += askAgainMs) {
     const yankable = await monitor.execute("query-yank", {});
-    if (!yankable.some((it) => it.type === "migration")) return true;
-    await pause(clock, askAgainMs);
+    if (!yankable.some((instance) => instance.type === "migration")) return true;
+    await sleep(clock, askAgainMs);
   }
   return false;
 }

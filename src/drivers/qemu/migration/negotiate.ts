@@ -7,7 +7,7 @@ import {
   type Row,
   rows,
   type Side,
-  type Wish,
+  type SideOptions,
   type Wished,
   wishedOf,
 } from "./option-table.js";
@@ -35,7 +35,7 @@ const otherOf = { source: "destination", destination: "source" } as const;
  * been heard yet, and what it lacks will be found later.
  */
 export function negotiate(
-  wish: Wish,
+  wish: SideOptions,
   side: Side,
   own: Knowledge,
   peer: readonly string[] | null,

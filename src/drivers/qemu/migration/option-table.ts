@@ -5,7 +5,7 @@ import type { OptionValue } from "../../../protocol/options/asked.js";
 import { type Asked, askedByStream } from "../../../protocol/options/asked.js";
 import { tlsId } from "../../../protocol/options/memory.js";
 import { groupOf, memoryRows, type OptionName, type OptionRow } from "../../../protocol/options/table.js";
-import type { StreamWish } from "../../../protocol/stream.js";
+import type { StreamOptions } from "../../../protocol/stream.js";
 import type { CommandArguments } from "../monitor/commands.js";
 
 export { tlsId };
@@ -14,7 +14,7 @@ export type Parameters = CommandArguments<"migrate-set-parameters">;
 export type Side = "source" | "destination";
 
 /** What is wished of one migration. */
-export interface Wish extends StreamWish {
+export interface SideOptions extends StreamOptions {
   /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
   readonly pauseBeforeSwitchover?: boolean;
   /** The destination's, where the stream's address does not tell it. */
@@ -22,11 +22,11 @@ export interface Wish extends StreamWish {
 }
 
 /** The same by the rows of its options. */
-export interface Wished extends Pick<Wish, "pauseBeforeSwitchover" | "host" | "optional"> {
+export interface Wished extends Pick<SideOptions, "pauseBeforeSwitchover" | "host" | "optional"> {
   readonly asked: Asked;
 }
 
-export const wishedOf = (wish: Wish): Wished => ({
+export const wishedOf = (wish: SideOptions): Wished => ({
   asked: askedByStream(wish),
   ...(wish.pauseBeforeSwitchover !== undefined && { pauseBeforeSwitchover: wish.pauseBeforeSwitchover }),
   ...(wish.optional && { optional: wish.optional }),
@@ -132,7 +132,7 @@ function inQemu(name: OptionName, value: OptionValue, unit: number): string | nu
 }
 
 /** What no QEMU may lack that is to do this. */
-export function neededCapabilities(wish: Wish): readonly string[] {
+export function neededCapabilities(wish: SideOptions): readonly string[] {
   const wished = wishedOf(wish);
   return rows.flatMap((row) =>
     row.wished(wished) && row.mayBeMissing !== true ? (row.capability ?? []) : [],

@@ -12,9 +12,9 @@ const settings = z.object({
 });
 const settingsFile = (directory: string) => join(directory, "settings.json");
 
-export async function keepSettings(directory: string, it: Settings): Promise<void> {
+export async function keepSettings(directory: string, kept: Settings): Promise<void> {
   const path = settingsFile(directory);
-  await writeFile(`${path}.new`, JSON.stringify(it), { mode: 0o600 });
+  await writeFile(`${path}.new`, JSON.stringify(kept), { mode: 0o600 });
   await rename(`${path}.new`, path);
 }
 

@@ -1,7 +1,7 @@
 // Post-copy at the source's QEMU: its beginning, the proof that it has begun, and its connection.
 
 import type { Clock } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import { within } from "../../../effects/within.js";
 import { type Answer, done, failed, nothing } from "../../../protocol/effect-result.js";
 import type { Resumption } from "../../../protocol/messages.js";
@@ -69,7 +69,7 @@ export class SourcePostcopy {
     return within(this.#clock, connectMs, signal, async (late) => {
       while (!(await isSo())) {
         if (late.aborted) return false;
-        await pause(this.#clock, connectCheckMs);
+        await sleep(this.#clock, connectCheckMs);
       }
       return true;
     });
@@ -91,7 +91,7 @@ export class SourcePostcopy {
         // The end of it is told by its own event.
         if (proof === "ended") return;
         if (proof === "proven") break;
-        await pause(this.#clock, proofCheckMs);
+        await sleep(this.#clock, proofCheckMs);
       }
       this.#tell();
     } catch {

@@ -5,7 +5,7 @@ import { access, constants, mkdir, realpath, symlink, writeFile } from "node:fs/
 import { join, resolve } from "node:path";
 import { messageOf } from "../../../protocol/effect-result.js";
 import { defaultTlsCredentials } from "../../../protocol/options/memory.js";
-import type { TlsWish } from "../../../protocol/stream.js";
+import type { TlsOptions } from "../../../protocol/stream.js";
 import type { Monitor } from "../monitor/commands.js";
 import { QmpCommandError } from "../monitor/errors.js";
 import { dhParams } from "./dh-params.js";
@@ -22,7 +22,7 @@ export interface TlsCredentials {
 }
 
 export const credentialsOf = (
-  { credentials = defaultTlsCredentials, verifyPeer = true, priority }: TlsWish,
+  { credentials = defaultTlsCredentials, verifyPeer = true, priority }: TlsOptions,
   endpoint: TlsCredentials["endpoint"],
 ): TlsCredentials => ({ directory: credentials, endpoint, verifyPeer, priority });
 
@@ -70,7 +70,11 @@ export async function addTlsCredentials(
   const dir = isComplete || ownDirectory === null ? given : await besideDhParams(given, ownDirectory);
   await removeTlsCredentials(monitor, id);
   await monitor.execute("object-add", {
-    ...{ "qom-type": "tls-creds-x509", id, dir, endpoint, priority },
+    "qom-type": "tls-creds-x509",
+    id,
+    dir,
+    endpoint,
+    priority,
     "verify-peer": endpoint === "client" || verifyPeer,
   });
 }

@@ -17,7 +17,7 @@ export type Message =
     }
   | { readonly kind: "event"; readonly event: string; readonly data: JsonObject; readonly atMicros: number };
 
-const longestLine = 64 * 1024 * 1024;
+const maxLineLength = 64 * 1024 * 1024;
 
 /** Cuts a byte stream into lines, however it was split; a line over `limit` characters is an error. */
 export class LineSplitter {
@@ -26,7 +26,7 @@ export class LineSplitter {
   #parts: string[] = [];
   #length = 0;
 
-  constructor(limit = longestLine) {
+  constructor(limit = maxLineLength) {
     this.#limit = limit;
   }
 

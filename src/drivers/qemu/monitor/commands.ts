@@ -152,8 +152,11 @@ export const commands = {
   "query-dirty-rate": {
     arguments: noArguments,
     returns: z.looseObject({
-      ...{ status: z.enum(["unstarted", "measuring", "measured"]), "dirty-rate": z.optional(z.number()) },
-      ...{ "start-time": z.number(), "calc-time": z.number(), mode: z.string() },
+      status: z.enum(["unstarted", "measuring", "measured"]),
+      "dirty-rate": z.optional(z.number()),
+      "start-time": z.number(),
+      "calc-time": z.number(),
+      mode: z.string(),
     }),
   },
   migrate_cancel: { arguments: noArguments, returns: nothing },
@@ -325,7 +328,7 @@ export type MonitorEvent = {
 const answers: { readonly [N in CommandName]: { readonly returns: z.ZodMiniType<CommandReturn<N>> } } =
   commands;
 
-const usualLimitMs = 5_000;
+const defaultLimitMs = 5_000;
 
 /** A session with the types of the table above. */
 export class Monitor {
@@ -340,7 +343,7 @@ export class Monitor {
     args: CommandArguments<N>,
     options: { limitMs?: number; oob?: boolean } = {},
   ): Promise<CommandReturn<N>> {
-    const limitMs = options.limitMs ?? usualLimitMs;
+    const limitMs = options.limitMs ?? defaultLimitMs;
     const value = await this.session.execute(name, args as { [key: string]: Json }, {
       limitMs,
       oob: options.oob ?? false,
@@ -368,7 +371,7 @@ export class Monitor {
     const parsed = z.safeParse(schema, value);
     if (parsed.success) return parsed.data;
     const where = parsed.error.issues
-      .map((it) => `${it.path.join(".") || "answer"}: ${it.message}`)
+      .map((issue) => `${issue.path.join(".") || "answer"}: ${issue.message}`)
       .join("; ");
     throw new QmpProtocolError(`QEMU's ${name} is not as documented: ${where}`, this.session.dialogue());
   }

@@ -3,7 +3,7 @@
 import { constants, existsSync, openSync } from "node:fs";
 import { connect, Socket } from "node:net";
 import type { Clock } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import { messageOf } from "../../../protocol/effect-result.js";
 import { QmpConnectError, QmpError } from "./errors.js";
 import { QmpSession, type SessionOptions } from "./session.js";
@@ -30,7 +30,7 @@ export async function connectMonitor(path: string, options: SessionOptions): Pro
       if (signal?.aborted || !notYet || clock.now() >= endMs) {
         throw unreachable(path, error, { deadlineMs, notYet, aborted: signal?.aborted === true });
       }
-      await pause(clock, retryMs);
+      await sleep(clock, retryMs);
     }
   }
 }
@@ -72,7 +72,7 @@ export function connectLater(path: string, { clock }: Pick<SessionOptions, "cloc
       } catch (error) {
         if (!(error instanceof Error && "code" in error && isNotYet(error.code))) throw error;
       }
-      await pause(clock, laterRetryMs);
+      await sleep(clock, laterRetryMs);
     }
   };
   reach().catch((error: unknown) => session.fail(error));
@@ -109,7 +109,7 @@ function nudge(path: string, clock: Clock): () => void {
     }, ms),
   );
   return () => {
-    for (const it of timers) clock.clearTimeout(it);
+    for (const timer of timers) clock.clearTimeout(timer);
   };
 }
 

@@ -13,7 +13,7 @@ export class Schema {
   /** Some 200 KB. */
   static async read(monitor: Monitor): Promise<Schema> {
     const types = await monitor.execute("query-qmp-schema", {});
-    return new Schema(new Map(types.map((it) => [it.name, it])));
+    return new Schema(new Map(types.map((type) => [type.name, type])));
   }
 
   /** The words of an enumeration; undefined when it is something else, or not there. */
@@ -23,7 +23,7 @@ export class Schema {
 
   #typeOf(command: string, argument: string): string | undefined {
     const members = this.#types.get(this.#types.get(command)?.["arg-type"] ?? "")?.members;
-    const type = members?.find((it) => it["name"] === argument)?.["type"];
+    const type = members?.find((member) => member["name"] === argument)?.["type"];
     return typeof type === "string" ? type : undefined;
   }
 }

@@ -215,7 +215,7 @@ export class QmpSession {
   }
 
   /** Each line of the dialogue from now on, after the last that are still known. */
-  overhear(listener: (line: DialogueLine) => void): () => void {
+  onMonitorTraffic(listener: (line: DialogueLine) => void): () => void {
     for (const line of this.#dialogue) apart(() => listener(line));
     this.#overhearing.add(listener);
     return () => this.#overhearing.delete(listener);

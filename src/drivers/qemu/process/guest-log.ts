@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 
 const fullBytes = 1024 * 1024;
 /** Beyond this many bytes of a name (NAME_MAX is 255), a digest tells names apart. */
-const longestName = 180;
+const maxNameLength = 180;
 
 /** Returns a file name that is safe for any name of a guest; no two names share one. */
 export function logFileOf(name: string): string {
@@ -18,8 +18,8 @@ export function logFileOf(name: string): string {
       return isSafe ? character : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
     })
     .join("");
-  if (safe.length <= longestName) return `${safe}.log`;
-  return `${safe.slice(0, longestName)}~${createHash("sha256").update(name).digest("hex").slice(0, 16)}.log`;
+  if (safe.length <= maxNameLength) return `${safe}.log`;
+  return `${safe.slice(0, maxNameLength)}~${createHash("sha256").update(name).digest("hex").slice(0, 16)}.log`;
 }
 
 export class GuestLog {
@@ -41,7 +41,7 @@ export class GuestLog {
   async #append(text: string): Promise<void> {
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
     const size = await stat(this.path).then(
-      (it) => it.size,
+      (stats) => stats.size,
       () => 0,
     );
     if (size > 0 && size + Buffer.byteLength(text) > fullBytes) await rename(this.path, `${this.path}.1`);
@@ -51,7 +51,7 @@ export class GuestLog {
 
 /** A guest or a client chooses parts of it: a control character must not reach a terminal. */
 const printable = (line: string): string =>
-  line.replace(/\p{Cc}/gu, (it) => `\\x${it.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  line.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
 
 /** A command line as a shell would read it. */
 export const asShell = (words: readonly string[]): string =>

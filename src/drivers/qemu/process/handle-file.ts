@@ -17,9 +17,9 @@ export const handle = z.object({
 const handleFile = (directory: string) => join(directory, "qemu.json");
 
 /** Beside QEMU's sockets, so that it goes with them. */
-export async function keepHandle(directory: string, it: QemuHandle): Promise<void> {
+export async function keepHandle(directory: string, qemuHandle: QemuHandle): Promise<void> {
   const path = handleFile(directory);
-  await writeFile(`${path}.new`, JSON.stringify(it), { mode: 0o600 });
+  await writeFile(`${path}.new`, JSON.stringify(qemuHandle), { mode: 0o600 });
   await rename(`${path}.new`, path);
 }
 

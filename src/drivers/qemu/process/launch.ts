@@ -23,12 +23,12 @@ export interface Launched {
 }
 
 /** Of a unix socket's path, in bytes (unix(7)). */
-const longestPath = 107;
+const maxPathLength = 107;
 
 /** The monitors of a QEMU of ours. */
 export const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
   main: join(directory, "main.sock"),
-  rescue: join(directory, "rescue"),
+  rescue: join(directory, "forceCancel"),
 });
 
 /** QEMU does not make its pipes itself. */
@@ -51,9 +51,9 @@ export async function launch(
   try {
     // QEMU makes its sockets in it; others than its user and this process cannot reach them.
     if (user !== undefined) await chown(directory, user.uid, user.gid);
-    if (Buffer.byteLength(monitors.main) > longestPath) {
+    if (Buffer.byteLength(monitors.main) > maxPathLength) {
       throw new Error(
-        `${monitors.main} is too long for a unix socket (${longestPath} bytes); set TMPDIR to a shorter directory`,
+        `${monitors.main} is too long for a unix socket (${maxPathLength} bytes); set TMPDIR to a shorter directory`,
       );
     }
     await makePipes(monitors.rescue, user);

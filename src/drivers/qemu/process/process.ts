@@ -3,7 +3,7 @@
 
 import { rm } from "node:fs/promises";
 import type { Clock, MonitorLine } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import { type Cause, cause, messageOf } from "../../../protocol/effect-result.js";
 import { identify, isAlive, type ProcessIdentity } from "../../platform/procfs.js";
 import { Monitor } from "../monitor/commands.js";
@@ -11,7 +11,7 @@ import { connectLater, connectMonitor, connectRescue } from "../monitor/connect.
 import { QmpSession } from "../monitor/session.js";
 import { launch } from "./launch.js";
 import type { AttachOptions, FindOptions, QemuHandle, QemuSpec, StartOptions } from "./spec.js";
-import { lastWords, loggedWords } from "./stderr-tail.js";
+import { loggedTail, stderrTail } from "./stderr-tail.js";
 
 const goneCheckMs = 20;
 const attachLimitMs = 2_000;
@@ -101,9 +101,9 @@ export class QemuProcess {
   }
 
   /** Tells the dialogue with both monitors until the returned function is called. */
-  overhear(listener: (line: MonitorLine) => void): () => void {
+  onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
     const stops = (["main", "rescue"] as const).map((monitor) =>
-      this[monitor].session.overhear((line) => listener({ monitor, ...line })),
+      this[monitor].session.onMonitorTraffic((line) => listener({ monitor, ...line })),
     );
     return () => {
       for (const stop of stops) stop();
@@ -190,7 +190,7 @@ async function openMonitors(
     return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
   }
   // A monitor serves one client: what was reached is let go.
-  for (const it of [main, rescue]) if (it.status === "fulfilled") it.value.close();
+  for (const result of [main, rescue]) if (result.status === "fulfilled") result.value.close();
   throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
 }
 
@@ -224,7 +224,7 @@ function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void 
 /** Resolves when a process that is no child of ours is gone; never once it is not watched any more. */
 async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: boolean }): Promise<string> {
   while (isAlive(identity)) {
-    await pause(clock, goneCheckMs);
+    await sleep(clock, goneCheckMs);
     if (!watch.on) await new Promise(() => {});
   }
   return `QEMU (pid ${identity.pid}) has ended`;
@@ -236,8 +236,8 @@ async function remains(
   how: string,
   { clock, log }: Pick<AttachOptions, "clock" | "log">,
 ): Promise<Cause> {
-  const words = directory === null ? [] : await lastWords(directory);
-  const logged = directory === null ? [] : await lastWords(directory, loggedWords);
+  const words = directory === null ? [] : await stderrTail(directory);
+  const logged = directory === null ? [] : await stderrTail(directory, loggedTail);
   await log?.write(clock.now(), ...logged.map((line) => `stderr: ${line}`), how);
   if (directory === null) return cause(how);
   await rm(directory, { recursive: true, force: true });

@@ -5,25 +5,25 @@ import { join } from "node:path";
 
 const kept = { lines: 12, bytes: 8 * 1024 };
 /** For a log, which has more room than an error. */
-export const loggedWords = { lines: 1_000, bytes: 64 * 1024 };
+export const loggedTail = { lines: 1_000, bytes: 64 * 1024 };
 
 export const wordsIn = (directory: string): string => join(directory, "stderr");
 
 /** The last lines, without empty ones; none when the file is not there. */
-export async function lastWords(
+export async function stderrTail(
   directory: string,
-  { lines: mostLines, bytes: mostBytes } = kept,
+  { lines: maxLines, bytes: maxBytes } = kept,
 ): Promise<readonly string[]> {
   try {
     await using file = await open(wordsIn(directory));
     const { size } = await file.stat();
-    const bytes = Buffer.alloc(Math.min(size, mostBytes));
+    const bytes = Buffer.alloc(Math.min(size, maxBytes));
     await file.read(bytes, 0, bytes.length, size - bytes.length);
     const lines = bytes.toString().split("\n");
     return lines
-      .map((it) => it.trim())
-      .filter((it) => it !== "")
-      .slice(-mostLines);
+      .map((line) => line.trim())
+      .filter((line) => line !== "")
+      .slice(-maxLines);
   } catch {
     return [];
   }

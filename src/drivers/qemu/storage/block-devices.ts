@@ -22,12 +22,10 @@ export async function blockDevices(monitor: Monitor): Promise<readonly BlockDevi
     const format = image["backing-filename-format"] ?? "raw";
     return [
       {
-        ...{
-          name: nameOf(qdev ?? device),
-          node,
-          capacityBytes: image["virtual-size"],
-          readOnly: inserted.ro,
-        },
+        name: nameOf(qdev ?? device),
+        node,
+        capacityBytes: image["virtual-size"],
+        readOnly: inserted.ro,
         ...(below !== undefined && { backing: { path: below, format } }),
       },
     ];
@@ -57,10 +55,10 @@ export async function disksToCopy(
 ): Promise<readonly CopiedDisk[] | string> {
   if (storage === null) return [];
   const devices = await blockDevices(main);
-  const wanted = storage.disks === "all" ? devices.filter((it) => !it.readOnly) : [];
+  const wanted = storage.disks === "all" ? devices.filter((device) => !device.readOnly) : [];
   for (const name of storage.disks === "all" ? [] : storage.disks) {
-    const device = devices.find((it) => it.name === name);
-    const known = devices.map((it) => it.name).join(", ") || "none";
+    const device = devices.find((candidate) => candidate.name === name);
+    const known = devices.map((item) => item.name).join(", ") || "none";
     if (device === undefined) return `the guest has no disk "${name}"; it has ${known}`;
     if (device.readOnly) return `disk "${name}" cannot be copied: it is read-only`;
     wanted.push(device);

@@ -29,7 +29,7 @@ export async function makeImages(
   tag: string,
 ): Promise<void> {
   for (const { disk, path, format, backing } of images) {
-    const copied = disks.find((it) => it.name === disk);
+    const copied = disks.find((copiedDisk) => copiedDisk.name === disk);
     if (copied === undefined || exists(path)) continue;
     const made = mark(path, tag);
     const above = backing === undefined ? [] : ["-b", backing.path, "-F", backing.format];

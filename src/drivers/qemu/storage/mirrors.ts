@@ -2,13 +2,13 @@
 // again by their names. Upholds G4: a copy counts as whole only when QEMU has said so of its end; G6: nothing of it stays.
 
 import type { Clock, SourceFact } from "../../../effects/ports.js";
-import { pause } from "../../../effects/sleep.js";
+import { sleep } from "../../../effects/sleep.js";
 import type { MirrorInput } from "../../../machines/source/machine.js";
 import type { DiskProgress, Limits } from "../../../protocol/convergence/limits.js";
 import { type Answer, cause, failed, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { CopiedDisk } from "../../../protocol/messages.js";
 import { hostName, hostOf } from "../../../protocol/peer-text.js";
-import type { TlsWish } from "../../../protocol/stream.js";
+import type { TlsOptions } from "../../../protocol/stream.js";
 import { addTlsCredentials, credentialsOf, removeTlsCredentials } from "../migration/tls.js";
 import type { MonitorEvent } from "../monitor/commands.js";
 import { QmpCommandError } from "../monitor/errors.js";
@@ -33,7 +33,7 @@ export interface MirrorsOptions extends CopyOptions {
   readonly clock: Clock;
   readonly tell: (fact: SourceFact) => void;
   /** As the memory stream has it. */
-  readonly tls?: TlsWish | undefined;
+  readonly tls?: TlsOptions | undefined;
 }
 
 export class Mirrors {
@@ -41,7 +41,7 @@ export class Mirrors {
   readonly #clock: Clock;
   readonly #options: CopyOptions;
   readonly #tell: (fact: SourceFact) => void;
-  readonly #tls: TlsWish | undefined;
+  readonly #tls: TlsOptions | undefined;
   /** By job: the disk's name. */
   readonly #disks = new Map<string, string>();
   readonly #ready = new Set<string>();
@@ -67,8 +67,8 @@ export class Mirrors {
     if (prepared.storage === undefined) return failed("the destination does not offer its disks to copy to");
     const { main } = this.#qemu;
     this.expect(disks);
-    const devices = new Map((await blockDevices(main)).map((it) => [it.name, it]));
-    const jobs = new Map((await this.#jobs()).map((it) => [it.device, it]));
+    const devices = new Map((await blockDevices(main)).map((blockDevice) => [blockDevice.name, blockDevice]));
+    const jobs = new Map((await this.#jobs()).map((job) => [job.device, job]));
     // Those that are under way hold theirs.
     if (this.#tls !== undefined && jobs.size === 0)
       await addTlsCredentials(main, copiesTlsId, credentialsOf(this.#tls, "client"), null);
@@ -151,7 +151,7 @@ export class Mirrors {
       if (signal.aborted) return unknown("a copy of a disk does not end");
       // It waits for a peer that does not answer.
       if (this.#clock.now() > endMs) await yankCopies(rescue);
-      await pause(this.#clock, goneCheckMs);
+      await sleep(this.#clock, goneCheckMs);
     }
     const nodes = await main.execute("query-named-block-nodes", { flat: true });
     for (const { "node-name": node } of nodes) if (node?.startsWith(prefix)) await this.#deleteNode(node);
@@ -163,7 +163,7 @@ export class Mirrors {
   async progress(): Promise<DiskProgress | null> {
     if (this.#disks.size === 0) return null;
     const jobs = await this.#jobs();
-    const sum = (of: "len" | "offset") => jobs.reduce((bytes, it) => bytes + it[of], 0);
+    const sum = (of: "len" | "offset") => jobs.reduce((bytes, job) => bytes + job[of], 0);
     return { copiedBytes: sum("offset"), totalBytes: sum("len") };
   }
 
@@ -194,7 +194,7 @@ export class Mirrors {
 
   async #jobs() {
     const jobs = await this.#qemu.main.execute("query-block-jobs", {});
-    return jobs.filter((it) => it.device.startsWith(prefix));
+    return jobs.filter((job) => job.device.startsWith(prefix));
   }
 
   #deleteNode(node: string): Promise<void> {
@@ -212,7 +212,7 @@ export class Mirrors {
 /** Breaks the connections of the copies that a QEMU makes; of all that it can break when it is asked out of band. */
 async function yankCopies(rescue: QemuProcess["rescue"]): Promise<void> {
   const all = await rescue.execute("query-yank", {}, { oob: true });
-  const instances = all.filter((it) => it["node-name"]?.startsWith(prefix));
+  const instances = all.filter((instance) => instance["node-name"]?.startsWith(prefix));
   if (instances.length > 0) await rescue.execute("yank", { instances }, { oob: true });
 }
 

@@ -17,7 +17,9 @@ export async function offerDisks(
   at: SocketPath | ListenAt,
   tls: string | undefined,
 ): Promise<StreamAddress | { readonly refused: string }> {
-  const devices = new Map((await blockDevices(monitor)).map((it) => [it.name, it]));
+  const devices = new Map(
+    (await blockDevices(monitor)).map((blockDevice) => [blockDevice.name, blockDevice]),
+  );
   const nodes = new Map<string, string>();
   for (const { name, capacityBytes } of disks) {
     const here = devices.get(name);
@@ -55,9 +57,9 @@ async function startServer(
     await monitor.execute("nbd-server-start", { addr, "tls-creds": tls });
     return unixAddress(at);
   }
-  const port = await atFirstFree(at, (it) =>
+  const port = await atFirstFree(at, (value) =>
     monitor.execute("nbd-server-start", {
-      addr: { type: "inet", data: { host: at.bind, port: String(it) } },
+      addr: { type: "inet", data: { host: at.bind, port: String(value) } },
       "tls-creds": tls,
     }),
   );

@@ -9,9 +9,9 @@ import { cases } from "./cases/all.js";
 
 function expectWords(args: readonly string[], wanted: readonly string[]): void {
   const all = words(args);
-  const absent = wanted.filter((it) => it.startsWith("!")).map((it) => it.slice(1));
-  expect(all).toEqual(expect.arrayContaining(wanted.filter((it) => !it.startsWith("!"))));
-  for (const it of absent) expect(all.filter((word) => word.split(" ")[0] === it)).toEqual([]);
+  const absent = wanted.filter((text) => text.startsWith("!")).map((text) => text.slice(1));
+  expect(all).toEqual(expect.arrayContaining(wanted.filter((text) => !text.startsWith("!"))));
+  for (const member of absent) expect(all.filter((word) => word.split(" ")[0] === member)).toEqual([]);
 }
 
 describe("the arguments for", () => {
@@ -23,7 +23,7 @@ describe("the arguments for", () => {
   });
 
   test("a guest's environment and binary are in what QEMU is started by", () => {
-    const find = (says: string) => cases.find((it) => it.says === says)?.xml ?? "";
+    const find = (says: string) => cases.find((case_) => case_.says === says)?.xml ?? "";
     expect(build(find("arguments and an environment that go past us")).spec.env).toEqual({ A: "1", B: "" });
     expect(build(find("a q35 machine")).spec).toMatchObject({ name: "guest", binary: "qemu-system-x86_64" });
     const old = find("a q35 machine").replace("x86_64", "i686");
@@ -52,7 +52,7 @@ function strike(type: ElementType<unknown>, element: Element, left: Map<object, 
   if (own !== undefined) left.delete(own);
   for (const [key, field] of Object.entries({ ...type.fields, ...own })) {
     const { is, name = key } = field;
-    const children = childrenOf(element).filter((it) => it.localName === name);
+    const children = childrenOf(element).filter((child) => child.localName === name);
     const there =
       is.kind === "attribute"
         ? element.hasAttribute(name)
@@ -60,7 +60,7 @@ function strike(type: ElementType<unknown>, element: Element, left: Map<object, 
           ? element.textContent?.trim() !== ""
           : children.length > 0;
     if (there) left.delete(field);
-    if (is.kind === "child" || is.kind === "list") for (const it of children) strike(is.type, it, left);
+    if (is.kind === "child" || is.kind === "list") for (const child of children) strike(is.type, child, left);
   }
 }
 

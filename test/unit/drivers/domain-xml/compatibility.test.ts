@@ -35,8 +35,8 @@ function spotsIn(type: ElementType<unknown>, element: Element): Spot[] {
     if (is.kind === "attribute") return element.hasAttribute(name) ? [{ element, field, name }] : [];
     // What is looked at as a whole may be told in other ways.
     if ((is.kind !== "child" && is.kind !== "list") || field.sees !== "value") return [];
-    const children = childrenOf(element).filter((it) => it.localName === name);
-    return children.flatMap((it) => spotsIn(is.type, it));
+    const children = childrenOf(element).filter((child) => child.localName === name);
+    return children.flatMap((child) => spotsIn(is.type, child));
   });
 }
 
@@ -57,13 +57,13 @@ describe("two domains", () => {
       const { element, name, field } = spot;
       const { value } = spot.field.is;
       const before = element.getAttribute(name) ?? "";
-      const others = fc.sample(textOf(value), { numRuns: 8, seed }).map((it) => value.print(it));
-      const after = others.find((it) => value.parse(it) !== value.parse(before));
+      const others = fc.sample(textOf(value), { numRuns: 8, seed }).map((item) => value.print(item));
+      const after = others.find((other) => value.parse(other) !== value.parse(before));
       if (after === undefined) continue;
       element.setAttribute(name, after);
       const changed = printXml(root);
       const reasons = found({ source: xml, destination: changed, sameHost: true });
-      const abi = reasons.filter((it) => it.startsWith("guest-abi"));
+      const abi = reasons.filter((reason) => reason.startsWith("guest-abi"));
       const change = `${element.tagName}: ${name}="${before}" becomes "${after}"`;
       if (field.sees === "value") expect(abi.length, change).toBeGreaterThan(0);
       if (field.sees === "nothing") expect(abi, change).toEqual([]);
@@ -122,7 +122,7 @@ describe("two domains", () => {
       destination: parseDomain(destination),
       sameHost: true,
     });
-    const at = (path: string) => reasons.find((it) => it.path === path);
+    const at = (path: string) => reasons.find((reason) => reason.path === path);
     expect(at("domain/memory")).toMatchObject({
       code: "guest-abi",
       source: { line: 4 },
@@ -137,7 +137,9 @@ describe("two domains", () => {
       destination: { line: 11 },
       what: 'it is "52:54:00:00:00:01" at the source and "52:54:00:00:00:02" at the destination',
     });
-    expect(reasons.some((it) => it.what.startsWith('it is not there at the source and "vdb"'))).toBe(true);
-    expect(reasons.every((it) => it.code === "guest-abi" && it.next !== "")).toBe(true);
+    expect(reasons.some((reason) => reason.what.startsWith('it is not there at the source and "vdb"'))).toBe(
+      true,
+    );
+    expect(reasons.every((reason) => reason.code === "guest-abi" && reason.next !== "")).toBe(true);
   });
 });

@@ -22,7 +22,7 @@ describe("a domain", () => {
         const document = new DOMImplementation().createDocument(null, "");
         const text = printXml(writeElement(domain, model, "domain", document));
         const refused: unknown[] = [];
-        const read = readElement(domain, parseXml(text), "domain", (it) => refused.push(it));
+        const read = readElement(domain, parseXml(text), "domain", (refusal) => refused.push(refusal));
         expect(refused).toEqual([]);
         expect(read).toEqual(model);
       }),
@@ -66,7 +66,7 @@ describe("a domain", () => {
       }),
     );
     expect(refusals).toEqual([]);
-    for (const it of [
+    for (const text of [
       '<controller type="usb" index="0" model="piix3-uhci">',
       '<controller type="scsi" index="1" model="lsilogic">',
       '<controller type="virtio-serial" index="0">',
@@ -78,9 +78,9 @@ describe("a domain", () => {
       '<address type="virtio-serial" controller="0" bus="0" port="1"/>',
       '<address type="pci" domain="0x0000" bus="0x00" slot="0x02" function="0x0"/>',
     ]) {
-      expect(xml).toContain(it);
+      expect(xml).toContain(text);
     }
-    const macs = [...xml.matchAll(/<mac address="(52:54:00:[\da-f:]{8})"\/>/g)].map((it) => it[1]);
+    const macs = [...xml.matchAll(/<mac address="(52:54:00:[\da-f:]{8})"\/>/g)].map((match) => match[1]);
     expect(new Set(macs).size).toBe(2);
   });
 
@@ -110,7 +110,7 @@ describe("a domain", () => {
     // What its virsh define made of that.
     const completed = readFileSync(new URL("libvirt-9.0.xml", import.meta.url), "utf8");
     const devicesOf = (xml: string) =>
-      words(build(xml, false).spec.args).filter((it) => it.startsWith("-device"));
+      words(build(xml, false).spec.args).filter((word) => word.startsWith("-device"));
     expect(devicesOf(given).length).toBeGreaterThan(10);
     expect(devicesOf(given).toSorted()).toEqual(devicesOf(completed).toSorted());
     expect(structureOf(parseXml(parsed(completed).xml))).toEqual(structureOf(parseXml(completed)));
@@ -136,8 +136,8 @@ describe("a domain", () => {
     let error: unknown;
     try {
       parsed(xml);
-    } catch (it) {
-      error = it;
+    } catch (reason) {
+      error = reason;
     }
     expect(error).toBeInstanceOf(DomainXmlError);
     expect(error).toMatchObject({ refusals: [{ path, code }] });
@@ -158,7 +158,9 @@ describe("a domain", () => {
       <interface type='network'><source network='default'/></interface>
       <video><model type='vga' accel3d='yes'/></video>`,
     });
-    expect(refusalsOf(xml).map((it) => `${it.line} ${it.path}: ${it.what}; ${it.next}`)).toEqual([
+    expect(
+      refusalsOf(xml).map((refusal) => `${refusal.line} ${refusal.path}: ${refusal.what}; ${refusal.next}`),
+    ).toEqual([
       '5 domain/os/boot[1]/@dev: "fd" is not possible here; give hd | cdrom | network',
       '9 domain/devices/disk[1]/driver/@cache: "wild" is not possible here; give none | writeback | writethrough | directsync | unsafe',
       '9 domain/devices/disk[1]/source/@file: "relative" is not possible here; give an absolute path',

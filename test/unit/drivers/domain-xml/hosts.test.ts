@@ -34,7 +34,7 @@ function host({
       binary: "qemu-system-x86_64",
       version: "7.2.0",
       kvm: { works: true },
-      machines: [{ name: "pc-i440fx-7.2", alias: "pc", mostCpus: 255 }],
+      machines: [{ name: "pc-i440fx-7.2", alias: "pc", maxCpus: 255 }],
       cpuModels: { tcg: [{ name: "qemu64", unavailable: [] }], kvm: [{ name: "qemu64", unavailable: [] }] },
       devices: ["virtio-blk-pci"],
       ...qemu,
@@ -160,7 +160,7 @@ describe("a guest cannot arrive", () => {
       {
         sourceHost: host({ hostname: "a" }),
         destinationHost: host({
-          qemu: { machines: [{ name: "pc-i440fx-8.2", alias: "pc", mostCpus: 255 }] },
+          qemu: { machines: [{ name: "pc-i440fx-8.2", alias: "pc", maxCpus: 255 }] },
         }),
       },
       ["machine-differs domain/os/type/@machine: pc is pc-i440fx-7.2 on a, and pc-i440fx-8.2 on b"],
@@ -282,7 +282,7 @@ describe("a guest cannot arrive", () => {
       qemu: { devices: [] },
     });
     const codes = checkCompatibility({ source: parseDomain(xml), sourceHost, destinationHost }).map(
-      (it) => it.code,
+      (incompatibility) => incompatibility.code,
     );
     expect(codes).toEqual([
       "host-device",
@@ -306,11 +306,13 @@ describe("a real host", () => {
       const qemu = await gatherQemuFacts("qemu-system-x86_64", { clock: systemClock });
       const facts: HostFacts = { hostname: "here", processor: "", qemu, guests: [], paths };
       expect(qemu.version).toMatch(/^\d+\.\d+\.\d+$/);
-      const aliases = qemu.machines.filter((it) => it.alias !== undefined).map((it) => it.alias);
+      const aliases = qemu.machines
+        .filter((machine) => machine.alias !== undefined)
+        .map((machine) => machine.alias);
       expect(aliases).toEqual(expect.arrayContaining(["pc", "q35"]));
-      expect(qemu.cpuModels.tcg.find((it) => it.name === "host")?.unavailable).toEqual(["kvm"]);
+      expect(qemu.cpuModels.tcg.find((modelFact) => modelFact.name === "host")?.unavailable).toEqual(["kvm"]);
       if (!qemu.kvm.works) expect(qemu.kvm.why).not.toBe("");
-      for (const { xml } of cases.filter((it) => it.needs !== "kvm")) {
+      for (const { xml } of cases.filter((case_) => case_.needs !== "kvm")) {
         const found = reasons(xml, { sourceHost: facts, destinationHost: facts, sameHost: true });
         expect(found).toEqual([]);
       }

@@ -35,12 +35,17 @@ const buses = z.array(z.looseObject({ devices: z.array(device) }));
 
 /** Where each device with an id sits on PCI: bus:slot.function, below bridges too. */
 async function pciPlaces(ask: Ask): Promise<Record<string, string>> {
-  const below = (it: PciDevice): PciDevice[] => [it, ...(it.pci_bridge?.devices ?? []).flatMap(below)];
-  const devices = (await ask(buses, "query-pci")).flatMap((it) => it.devices as PciDevice[]).flatMap(below);
+  const below = (pciDevice: PciDevice): PciDevice[] => [
+    pciDevice,
+    ...(pciDevice.pci_bridge?.devices ?? []).flatMap(below),
+  ];
+  const devices = (await ask(buses, "query-pci"))
+    .flatMap((item) => item.devices as PciDevice[])
+    .flatMap(below);
   return Object.fromEntries(
     devices
-      .filter((it) => it.qdev_id !== "")
-      .map((it) => [it.qdev_id, `${it.bus}:${it.slot}.${it.function}`]),
+      .filter((candidate) => candidate.qdev_id !== "")
+      .map((item) => [item.qdev_id, `${item.bus}:${item.slot}.${item.function}`]),
   );
 }
 
@@ -48,9 +53,9 @@ const property = async (ask: Ask, path: string, name: string) =>
   ask(z.unknown(), "qom-get", { path, property: name });
 
 describe("a real QEMU", () => {
-  test.each(cases.filter((it) => it.needs === undefined))("takes $says", async ({ xml }) => {
-    await ask(xml, async (it) => {
-      expect(await it(z.looseObject({ running: z.boolean() }), "query-status")).toMatchObject({
+  test.each(cases.filter((case_) => case_.needs === undefined))("takes $says", async ({ xml }) => {
+    await ask(xml, async (query) => {
+      expect(await query(z.looseObject({ running: z.boolean() }), "query-status")).toMatchObject({
         running: false,
       });
     });
@@ -64,7 +69,7 @@ describe("a real QEMU", () => {
         <disk type='file' device='cdrom'><source file='/img/iso'/><target dev='hda'/></disk>
         <disk type='file' device='cdrom'><target dev='sdb' bus='sata'/></disk>`,
     });
-    await ask(xml, async (it) => {
+    await ask(xml, async (query) => {
       const node = z.looseObject({
         "node-name": z.string(),
         drv: z.string(),
@@ -73,8 +78,8 @@ describe("a real QEMU", () => {
         cache: z.looseObject({ direct: z.boolean(), "no-flush": z.boolean(), writeback: z.boolean() }),
         image: z.looseObject({ filename: z.string(), "virtual-size": z.number() }),
       });
-      const nodes = await it(z.array(node), "query-named-block-nodes", { flat: true });
-      expect(Object.fromEntries(nodes.map((it) => [it["node-name"], it.drv]))).toEqual({
+      const nodes = await query(z.array(node), "query-named-block-nodes", { flat: true });
+      expect(Object.fromEntries(nodes.map((item) => [item["node-name"], item.drv]))).toEqual({
         "vda-storage": "file",
         "vda-format": "qcow2",
         "sda-storage": "file",
@@ -82,41 +87,41 @@ describe("a real QEMU", () => {
         "hda-storage": "file",
         "hda-format": "raw",
       });
-      expect(nodes.find((it) => it["node-name"] === "vda-format")).toMatchObject({
+      expect(nodes.find((candidate) => candidate["node-name"] === "vda-format")).toMatchObject({
         ro: false,
         detect_zeroes: "unmap",
         cache: { direct: true, "no-flush": false },
         image: { filename: `${images.directory}/qcow2`, "virtual-size": mebibyte },
       });
       for (const name of ["sda-format", "hda-format"]) {
-        expect(nodes.find((it) => it["node-name"] === name)?.ro).toBe(true);
+        expect(nodes.find((candidate) => candidate["node-name"] === name)?.ro).toBe(true);
       }
       const drive = z.looseObject({
         qdev: z.string(),
         removable: z.boolean(),
         inserted: z.optional(z.looseObject({ "node-name": z.string() })),
       });
-      const drives = await it(z.array(drive), "query-block");
-      expect(drives.map((it) => [it.qdev, it.removable, it.inserted?.["node-name"]])).toEqual([
+      const drives = await query(z.array(drive), "query-block");
+      expect(drives.map((item) => [item.qdev, item.removable, item.inserted?.["node-name"]])).toEqual([
         [expect.stringContaining("virtio-disk0"), false, "vda-format"],
         ["scsi0-0-0-0", false, "sda-format"],
         ["ide0-0-0", true, "hda-format"],
         ["sata0-0-1", true, undefined],
       ]);
-      expect(await property(it, "/machine/peripheral/virtio-disk0", "serial")).toBe("S1");
-      expect(await pciPlaces(it)).toEqual({ scsi0: "0:2.0", sata0: "0:3.0", "virtio-disk0": "0:4.0" });
+      expect(await property(query, "/machine/peripheral/virtio-disk0", "serial")).toBe("S1");
+      expect(await pciPlaces(query)).toEqual({ scsi0: "0:2.0", sata0: "0:3.0", "virtio-disk0": "0:4.0" });
     });
   });
 
   test("shows a write cache, or none, as the cache mode says", async () => {
     const seen = async (mode: string) => {
       const disk = `<disk type='file'><driver cache='${mode}'/><source file='/img/raw'/><target dev='vda'/></disk>`;
-      return ask(bare({ devices: disk }), (it) =>
-        property(it, "/machine/peripheral/virtio-disk0", "write-cache"),
+      return ask(bare({ devices: disk }), (query) =>
+        property(query, "/machine/peripheral/virtio-disk0", "write-cache"),
       );
     };
-    for (const it of ["none", "writeback", "unsafe"]) expect(await seen(it)).toBe("on");
-    for (const it of ["writethrough", "directsync"]) expect(await seen(it)).toBe("off");
+    for (const cache of ["none", "writeback", "unsafe"]) expect(await seen(cache)).toBe("on");
+    for (const cache of ["writethrough", "directsync"]) expect(await seen(cache)).toBe("off");
   });
 
   test("has the memory, the CPUs, their model and features, and the machine that the XML says", async () => {
@@ -125,28 +130,28 @@ describe("a real QEMU", () => {
       more: `<vcpu>4</vcpu><cpu mode='custom'><model>Nehalem</model><topology sockets='2' dies='1' cores='1' threads='2'/>
         <feature policy='require' name='3dnow'/><feature policy='disable' name='sse4.2'/></cpu>`,
     });
-    await ask(xml, async (it) => {
-      expect(await it(z.unknown(), "query-memory-size-summary")).toMatchObject({
+    await ask(xml, async (query) => {
+      expect(await query(z.unknown(), "query-memory-size-summary")).toMatchObject({
         "base-memory": 65_544 * 1024,
       });
       const cpu = z.looseObject({
         "qom-path": z.string(),
         props: z.looseObject({ "socket-id": z.number(), "thread-id": z.number() }),
       });
-      const cpus = await it(z.array(cpu), "query-cpus-fast");
-      expect(cpus.map((it) => `${it.props["socket-id"]}.${it.props["thread-id"]}`)).toEqual([
+      const cpus = await query(z.array(cpu), "query-cpus-fast");
+      expect(cpus.map((item) => `${item.props["socket-id"]}.${item.props["thread-id"]}`)).toEqual([
         "0.0",
         "0.1",
         "1.0",
         "1.1",
       ]);
       const [first] = cpus;
-      const of = (name: string) => property(it, first?.["qom-path"] ?? "", name);
+      const of = (name: string) => property(query, first?.["qom-path"] ?? "", name);
       expect(await of("type")).toBe("Nehalem-x86_64-cpu");
       expect(await of("3dnow")).toBe(true);
       expect(await of("sse4.2")).toBe(false);
-      expect(await property(it, "/machine", "type")).toBe("pc-q35-7.2-machine");
-      expect(await property(it, "/machine", "acpi")).toBe("auto");
+      expect(await property(query, "/machine", "type")).toBe("pc-q35-7.2-machine");
+      expect(await property(query, "/machine", "acpi")).toBe("auto");
     });
   });
 
@@ -167,9 +172,9 @@ describe("a real QEMU", () => {
         <graphics type='vnc' socket='/img/vnc'/><video><model type='virtio' heads='2'/></video>
         <rng model='virtio'><rate bytes='1000' period='2000'/><backend model='random'>/dev/urandom</backend></rng>`,
     });
-    await ask(xml, async (it) => {
+    await ask(xml, async (query) => {
       const peripheral = z.array(z.looseObject({ name: z.string(), type: z.string() }));
-      const children = await it(peripheral, "qom-list", { path: "/machine/peripheral" });
+      const children = await query(peripheral, "qom-list", { path: "/machine/peripheral" });
       const kinds = Object.fromEntries(
         children.filter(({ type }) => type !== "string").map(({ name, type }) => [name, type]),
       );
@@ -187,7 +192,7 @@ describe("a real QEMU", () => {
         balloon0: "child<virtio-balloon-pci>",
         rng0: "child<virtio-rng-pci>",
       });
-      expect(await pciPlaces(it)).toEqual({
+      expect(await pciPlaces(query)).toEqual({
         usb: "0:1.2",
         video0: "0:2.0",
         net0: "0:3.0",
@@ -197,19 +202,19 @@ describe("a real QEMU", () => {
         rng0: "0:6.0",
         input1: "0:7.0",
       });
-      const at = (id: string, name: string) => property(it, `/machine/peripheral/${id}`, name);
+      const at = (id: string, name: string) => property(query, `/machine/peripheral/${id}`, name);
       expect(await at("net0", "mac")).toBe("52:54:00:12:34:56");
       expect(await at("video0", "max_outputs")).toBe(2);
       expect(await at("rng0", "max-bytes")).toBe(1000);
       expect(await at("channel0", "name")).toBe("org.qemu.guest_agent.0");
-      const ports = await it(
+      const ports = await query(
         z.array(z.looseObject({ label: z.string(), filename: z.string() })),
         "query-chardev",
       );
       const files = Object.fromEntries(ports.map(({ label, filename }) => [label, filename]));
       expect(files).toMatchObject({ charserial0: "null", charserial1: "file" });
       expect(files["charchannel0"]).toContain(`${images.directory}/org.qemu.guest_agent.0`);
-      expect(await it(z.unknown(), "query-vnc")).toMatchObject({
+      expect(await query(z.unknown(), "query-vnc")).toMatchObject({
         enabled: true,
         service: `${images.directory}/vnc`,
       });
@@ -220,20 +225,20 @@ describe("a real QEMU", () => {
     const display = (more: string) =>
       bare({ devices: `<graphics type='vnc' ${more}/><video><model type='none'/></video>` });
     const vnc = z.looseObject({ enabled: z.boolean(), host: z.string(), service: z.string() });
-    const { host, service } = await ask(display("autoport='yes'"), (it) => it(vnc, "query-vnc"));
+    const { host, service } = await ask(display("autoport='yes'"), (query) => query(vnc, "query-vnc"));
     expect(host).toBe("127.0.0.1");
     expect(Number(service)).toBeGreaterThanOrEqual(5900);
-    expect(await ask(display("port='5987'"), (it) => it(vnc, "query-vnc"))).toMatchObject({
+    expect(await ask(display("port='5987'"), (query) => query(vnc, "query-vnc"))).toMatchObject({
       service: "5987",
     });
   });
 
   test("has its devices behind bridges and ports, as libvirt lays them out on a q35", async () => {
-    const find = cases.find((it) => it.says.startsWith("PCI Express ports"));
-    await ask(find?.xml ?? "", async (it) => {
+    const find = cases.find((case_) => case_.says.startsWith("PCI Express ports"));
+    await ask(find?.xml ?? "", async (query) => {
       // Before the firmware has run, QEMU's PCI tree ends at the first bridge.
-      expect(await pciPlaces(it)).toMatchObject({ "pci.1": "0:2.0", "pci.2": "0:2.1", "pci.4": "0:1.0" });
-      const bus = async (id: string) => property(it, `/machine/peripheral/${id}`, "parent_bus");
+      expect(await pciPlaces(query)).toMatchObject({ "pci.1": "0:2.0", "pci.2": "0:2.1", "pci.4": "0:1.0" });
+      const bus = async (id: string) => property(query, `/machine/peripheral/${id}`, "parent_bus");
       expect(await bus("net0")).toBe("/machine/peripheral/pci.2/pci.2");
       expect(await bus("pci.3")).toBe("/machine/peripheral/pci.1/pci.1");
       expect(await bus("net1")).toBe("/machine/peripheral/pci.3/pci.3");
@@ -245,8 +250,8 @@ describe("a real QEMU", () => {
     const xml = bare({
       more: "<qemu:commandline><qemu:env name='SWITCHOVER_A' value='b, c'/></qemu:commandline>",
     });
-    await ask(xml.replace(uuid, own).replace(">guest<", ">a,debug-threads=on<"), async (it) => {
-      expect(await it(z.unknown(), "query-name")).toEqual({ name: "a,debug-threads=on" });
+    await ask(xml.replace(uuid, own).replace(">guest<", ">a,debug-threads=on<"), async (query) => {
+      expect(await query(z.unknown(), "query-name")).toEqual({ name: "a,debug-threads=on" });
       const environments = qemusOf(own).map((pid) =>
         readFileSync(`/proc/${pid}/environ`, "utf8").split("\0"),
       );
@@ -262,10 +267,10 @@ describe("a real QEMU", () => {
     const client = bare({
       devices: `<disk type='network'><driver cache='none'/><source protocol='nbd' name='a,b'><host transport='unix' socket='/img/nbd'/></source><target dev='vda'/></disk>`,
     });
-    await ask(server, async (it) => {
-      await it(z.unknown(), "nbd-server-start", { addr: { type: "unix", data: { path: socket } } });
+    await ask(server, async (port) => {
+      await port(z.unknown(), "nbd-server-start", { addr: { type: "unix", data: { path: socket } } });
       const disk = { type: "nbd", id: "a", "node-name": "vda-format", name: "a,b", writable: true };
-      await it(z.unknown(), "block-export-add", disk);
+      await port(z.unknown(), "block-export-add", disk);
       const image = z.looseObject({ image: z.looseObject({ "virtual-size": z.number() }) });
       const [first] = await ask(client, (its) =>
         its(z.array(image), "query-named-block-nodes", { flat: true }),

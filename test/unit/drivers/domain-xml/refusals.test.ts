@@ -10,10 +10,10 @@ describe("it is refused, by name and place, that a domain has", () => {
       expected.map(([path, what]) => [path, expect.stringContaining(what)]),
     );
     const lines = xml.split("\n").length;
-    for (const it of found) {
-      expect(it.line).toBeGreaterThan(0);
-      expect(it.line).toBeLessThanOrEqual(lines);
-      expect(it.next).not.toBe("");
+    for (const refusal of found) {
+      expect(refusal.line).toBeGreaterThan(0);
+      expect(refusal.line).toBeLessThanOrEqual(lines);
+      expect(refusal.next).not.toBe("");
     }
   });
 

@@ -54,7 +54,7 @@ describe("XML from outside", () => {
     ["elements without end", `${"<a>".repeat(65)}`, "1:193 elements are nested more than 64 deep"],
     [
       "attributes without end",
-      `<a ${Array.from({ length: 129 }, (_, it) => `b${it}=""`).join(" ")}/>`,
+      `<a ${Array.from({ length: 129 }, (_, value) => `b${value}=""`).join(" ")}/>`,
       "1:1 an element has more than 128 attributes",
     ],
     ["a text without end", `<a>${"x".repeat(2 ** 20)}</a>`, /has 1048583 characters$/],
@@ -81,14 +81,14 @@ describe("XML from outside", () => {
       "\ufffe",
     );
     const texts = fc.oneof(
-      fc.array(alphabet, { maxLength: 60 }).map((it) => it.join("")),
+      fc.array(alphabet, { maxLength: 60 }).map((items) => items.join("")),
       fc.string({ unit: "binary" }),
     );
     fc.assert(
       fc.property(texts, (text) => {
-        for (const it of [text, `<domain type='qemu'>${text}</domain>`]) {
+        for (const item of [text, `<domain type='qemu'>${text}</domain>`]) {
           try {
-            parseDomain(it);
+            parseDomain(item);
           } catch (error) {
             expect(error).toBeInstanceOf(DomainXmlError);
           }

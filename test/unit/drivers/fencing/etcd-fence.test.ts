@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdFence, fenceByProof } from "../../../../src/drivers/fencing/etcd.js";
 import { systemClock } from "../../../../src/drivers/platform/clock.js";
-import type { Around } from "../../../../src/effects/bind.js";
+import type { EffectInterceptor } from "../../../../src/effects/bind.js";
 import type { Clock, Fence } from "../../../../src/effects/ports.js";
 import { migrateWith } from "../../../../src/library/local/migrate.js";
 import { unknown } from "../../../../src/protocol/effect-result.js";
@@ -110,13 +110,13 @@ describe("a fence in a real etcd", () => {
 });
 
 const policy = { whenUnreachable: "fence", patienceMs: 300 } as const;
-const deadlines = { confirmMs: 200, finishMs: 2_500, backoffMs: 50, backoffHighestMs: 200 };
+const deadlines = { confirmMs: 200, finishMs: 2_500, backoffMs: 50, maxBackoffMs: 200 };
 
 describe("a real migration whose destination cannot be reached", () => {
   test("goes on at the source when the fence has shut the destination out", async () => {
     await inLab({}, async (lab) => {
       const cut = new Set(["askFinish", "askFinishCancelled", "settle"]);
-      const around: Around = (place, call) =>
+      const around: EffectInterceptor = (place, call) =>
         cut.has(place) ? Promise.resolve(unknown("the link is down")) : call();
       const { guest } = lab;
       if (guest === null) throw new Error("no guest");
@@ -132,7 +132,7 @@ describe("a real migration whose destination cannot be reached", () => {
       );
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source" });
-      expect(outcome.error?.failures.map((it) => it.message).join()).toContain("the fence says");
+      expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain("the fence says");
     });
   });
 
@@ -178,7 +178,7 @@ describe("a real migration whose destination cannot be reached", () => {
     await inLab({}, async (lab) => {
       let settles = 0;
       const states: string[] = [];
-      const around: Around = async (place, call) => {
+      const around: EffectInterceptor = async (place, call) => {
         if (place === "askFinish") {
           await call();
           return unknown("the answer was lost");
@@ -195,8 +195,8 @@ describe("a real migration whose destination cannot be reached", () => {
           deadlines,
           fence: fenceHere(),
           destination: { sideArgs: lab.proof.nextSide("destination") },
-          observe: (it) => {
-            if (it.kind === "state" && it.side === "source") states.push(it.state);
+          observe: (seen) => {
+            if (seen.kind === "state" && seen.side === "source") states.push(seen.state);
           },
         },
         around,

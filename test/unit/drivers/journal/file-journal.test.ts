@@ -44,7 +44,7 @@ const state = (name: string, more: Partial<StateRecord> = {}): JournalRecord => 
 
 async function written(...records: readonly JournalRecord[]): Promise<string> {
   const journal = await openFileJournal(directory);
-  for (const it of records) await journal.append(it);
+  for (const record of records) await journal.append(record);
   await journal.close();
   return join(directory, "m-1.journal");
 }
@@ -53,7 +53,7 @@ describe("a journal on disk", () => {
   test("gives back what was written, in order, also when many write at once", async () => {
     const journal = await openFileJournal(directory);
     const records = Array.from({ length: 200 }, (_, n) => state(`state ${n}`));
-    await Promise.all(records.map((it) => journal.append(it)));
+    await Promise.all(records.map((record) => journal.append(record)));
     await journal.close();
     expect(await readStory(join(directory, "m-1.journal"))).toMatchObject({ records, torn: null });
   });
@@ -103,7 +103,7 @@ describe("a journal on disk", () => {
     await journal.append(state("c"));
     await journal.close();
     expect(await readStory(path)).toMatchObject({
-      records: ["a", "b", "c"].map((it) => state(it)),
+      records: ["a", "b", "c"].map((text) => state(text)),
       torn: null,
     });
   });
@@ -127,7 +127,7 @@ describe("a journal on disk", () => {
   });
 
   test("cut off at any byte loses only lines that were not whole, and says so", async () => {
-    const path = await written(...["a", "b", "c"].map((it) => state(it)));
+    const path = await written(...["a", "b", "c"].map((text) => state(text)));
     const whole = readFileSync(path);
     const lines = whole.toString().split("\n").length - 1;
     const head = whole.indexOf("\n") + 1;
@@ -144,7 +144,7 @@ describe("a journal on disk", () => {
   });
 
   test("refuses a file in which any byte is changed, also in its last line", async () => {
-    const path = await written(...["a", "b", "c"].map((it) => state(it)));
+    const path = await written(...["a", "b", "c"].map((text) => state(text)));
     const whole = readFileSync(path);
     await fc.assert(
       fc.asyncProperty(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
@@ -182,9 +182,9 @@ describe("a journal on disk", () => {
   test("keeps no file open of a migration that has ended, and what is said of it afterwards", async () => {
     const journal = await openFileJournal(directory);
     const openFiles = () =>
-      readdirSync("/proc/self/fd").filter((it) => {
+      readdirSync("/proc/self/fd").filter((file) => {
         try {
-          return readlinkSync(`/proc/self/fd/${it}`).endsWith(".journal");
+          return readlinkSync(`/proc/self/fd/${file}`).endsWith(".journal");
         } catch {
           return false;
         }
@@ -194,10 +194,13 @@ describe("a journal on disk", () => {
     const guest = { uuid: "u", guestWas: "running", qemuVersion: "", memoryBytes: 1 } as const;
     const opened = { kind: "opened", migrationId: "m-1", atMs: 1, host: null } as const;
     await journal.append({
-      ...{ ...opened, side: "source", input: { identity, limits: defaultLimits, deadlines, policy } },
+      ...opened,
+      side: "source",
+      input: { identity, limits: defaultLimits, deadlines, policy },
     });
     await journal.append({
-      ...{ ...opened, side: "destination" },
+      ...opened,
+      side: "destination",
       input: { identity, guest: { ...guest, capabilities: [], disks: [], fencingToken: null }, deadlines },
     });
     await journal.append(state("left"));
@@ -228,15 +231,15 @@ describe("a journal on disk", () => {
     const journal = await openFileJournal(directory);
     const destination = (migrationId: string, name: string) =>
       state(name, { migrationId, side: "destination" });
-    for (const it of [
+    for (const record of [
       destination("m-a", "arrived"),
       destination("m-r", "refused"),
       destination("m-o", "receiving"),
     ])
-      await journal.append(it);
+      await journal.append(record);
     await journal.append({ kind: "tombstone", migrationId: "m-t", side: "destination", atMs: 1 });
-    const all = (it: typeof journal) =>
-      Promise.all(["m-a", "m-r", "m-t", "m-o", "m-never"].map((id) => it.decisionOf(id)));
+    const all = (fileJournal: typeof journal) =>
+      Promise.all(["m-a", "m-r", "m-t", "m-o", "m-never"].map((id) => fileJournal.decisionOf(id)));
     const decided = ["taken", "refused", "refused", null, null];
     expect(await all(journal)).toEqual(decided);
     await journal.close();

@@ -60,7 +60,7 @@ describe("what a journal keeps of a migration", () => {
   test("is taken for good, also of a destination that was stuck afterwards", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(destinationOpened("m-1"));
-    await journal.append(stateOf("m-1", "destination", "fetching"));
+    await journal.append(stateOf("m-1", "destination", "fetchingPages"));
     await journal.append(stateOf("m-1", "destination", "stuck"));
     expect(await journal.decisionOf("m-1")).toBe("taken");
     await journal.close();

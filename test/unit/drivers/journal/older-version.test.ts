@@ -44,8 +44,8 @@ async function storyOf(migrationId: string) {
 const noAnswer = async () => unknown("not asked for");
 const refusing: SettlingPeer = {
   settle: async () => done("refused"),
-  yield: noAnswer,
-  announce: async () => nothing,
+  concede: noAnswer,
+  announcePostcopy: async () => nothing,
   handOver: noAnswer,
   reconnect: noAnswer,
 };
@@ -82,7 +82,7 @@ test("a destination of version 3 that runs its guest in post-copy goes on fetchi
   const { actor, durable } = openDestination(
     { journal, clock: systemClock },
     wokenDestination(found),
-    { ...guest, inquire: async () => done("runs") },
+    { ...guest, probe: async () => done("runs") },
     null,
   );
   const ended = new Promise<string | undefined>((resolve) =>

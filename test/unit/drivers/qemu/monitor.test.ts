@@ -38,7 +38,7 @@ describe("the codec", () => {
       '{"return":{"text":"Grüße 🖥"}}',
       '{"event":"STOP","timestamp":{"seconds":1,"microseconds":2}}',
     ];
-    const bytes = Buffer.from(lines.map((it) => `${it}\r\n`).join(""));
+    const bytes = Buffer.from(lines.map((line) => `${line}\r\n`).join(""));
     fc.assert(
       fc.property(fc.array(fc.nat(bytes.length)), (cuts) => {
         const splitter = new LineSplitter();
@@ -72,7 +72,7 @@ describe("the codec", () => {
 describe("a monitor session", () => {
   test("gives each command its own answer, in whatever order they come", async () => {
     const late: Received[] = [];
-    const it = await session((command) => {
+    const qmp = await session((command) => {
       late.push(command);
       if (late.length < 2) return undefined;
       return `${late
@@ -81,16 +81,16 @@ describe("a monitor session", () => {
         .join("\n")}\n`;
     });
     const answers = Promise.all([
-      it.execute("one", {}, { limitMs: patienceMs }),
-      it.execute("two", {}, { limitMs: patienceMs }),
+      qmp.execute("one", {}, { limitMs: patienceMs }),
+      qmp.execute("two", {}, { limitMs: patienceMs }),
     ]);
     expect(await answers).toEqual([{ of: "one" }, { of: "two" }]);
-    it.close();
+    qmp.close();
   });
 
   test("tells QEMU's no with class, words and dialogue", async () => {
-    const it = await session(({ id }) => ({ error: { class: "GenericError", desc: "no such thing" }, id }));
-    const error = await it.execute("cont", {}, { limitMs: patienceMs }).catch((why: unknown) => why);
+    const qmp = await session(({ id }) => ({ error: { class: "GenericError", desc: "no such thing" }, id }));
+    const error = await qmp.execute("cont", {}, { limitMs: patienceMs }).catch((why: unknown) => why);
     expect(error).toBeInstanceOf(QmpCommandError);
     expect(error).toMatchObject({
       command: "cont",
@@ -98,56 +98,56 @@ describe("a monitor session", () => {
       message: "QEMU refused cont: no such thing",
     });
     expect((error as QmpCommandError).dialogue.map(({ direction }) => direction)).toContain("sent");
-    it.close();
+    qmp.close();
   });
 
   test("gives a command up after its time limit, and its late answer harms no other", async () => {
     let first: Received | undefined;
-    const it = await session((command) => {
+    const qmp = await session((command) => {
       first ??= command;
       return command === first ? undefined : { return: { late: false }, id: command.id };
     });
-    await expect(it.execute("slow", {}, { limitMs: 30 })).rejects.toBeInstanceOf(QmpTimeoutError);
+    await expect(qmp.execute("slow", {}, { limitMs: 30 })).rejects.toBeInstanceOf(QmpTimeoutError);
     fake?.send({ return: { late: true }, id: first?.id });
-    expect(await it.execute("next", {}, { limitMs: patienceMs })).toEqual({ late: false });
+    expect(await qmp.execute("next", {}, { limitMs: patienceMs })).toEqual({ late: false });
     expect(
-      it
+      qmp
         .dialogue()
         .map(({ text }) => text)
         .join(),
     ).toContain('"late":true');
-    it.close();
+    qmp.close();
   });
 
   test("rejects what is pending when QEMU goes away, and everything after", async () => {
-    const it = await session(() => undefined);
-    const pending = it.execute("query-status", {}, { limitMs: patienceMs });
+    const qmp = await session(() => undefined);
+    const pending = qmp.execute("query-status", {}, { limitMs: patienceMs });
     pending.catch(() => {});
     await fake?.close();
     await expect(pending).rejects.toBeInstanceOf(QmpDisconnectedError);
-    await expect(it.execute("cont", {}, { limitMs: patienceMs })).rejects.toBeInstanceOf(QmpUnsentError);
-    expect(await it.closed).toBeInstanceOf(QmpDisconnectedError);
+    await expect(qmp.execute("cont", {}, { limitMs: patienceMs })).rejects.toBeInstanceOf(QmpUnsentError);
+    expect(await qmp.closed).toBeInstanceOf(QmpDisconnectedError);
   });
 
   test("ends at the first line that it cannot read, saying which", async () => {
-    const it = await session(() => "this is not JSON\n");
-    await expect(it.execute("query-status", {}, { limitMs: patienceMs })).rejects.toThrow(
+    const qmp = await session(() => "this is not JSON\n");
+    await expect(qmp.execute("query-status", {}, { limitMs: patienceMs })).rejects.toThrow(
       "no JSON: this is not JSON",
     );
   });
 
   test("delivers events in wire order with the answers around them", async () => {
     const order: string[] = [];
-    const it = await session(
+    const qmp = await session(
       ({ id }) =>
         `${[stopEvent, { return: {}, id }, { ...stopEvent, event: "RESUME" }]
           .map((one) => JSON.stringify(one))
           .join("\n")}\n`,
     );
-    it.onEvent((event: RawEvent) => order.push(event.event));
-    await it.execute("stop", {}, { limitMs: patienceMs }).then(() => order.push("answer"));
+    qmp.onEvent((event: RawEvent) => order.push(event.event));
+    await qmp.execute("stop", {}, { limitMs: patienceMs }).then(() => order.push("answer"));
     expect(order).toEqual(["STOP", "RESUME", "answer"]);
-    it.close();
+    qmp.close();
   });
 
   test("runs out of band only where QEMU has granted it", async () => {
@@ -196,37 +196,37 @@ describe("a monitor session", () => {
     );
     const { path } = fake;
     const uncaught = await uncaughtDuring(async () => {
-      const it = await connectMonitor(path, {
+      const qmp = await connectMonitor(path, {
         clock: systemClock,
         oob: false,
         deadlineMs: patienceMs,
       });
-      it.overhear(({ text }) => {
+      qmp.onMonitorTraffic(({ text }) => {
         if (text.includes("STOP")) throw new Error("the other's bug");
       });
-      it.onEvent(() => {
+      qmp.onEvent(() => {
         throw new Error("listener's bug");
       });
-      expect(await it.execute("stop", {}, { limitMs: patienceMs })).toEqual({});
-      it.close();
+      expect(await qmp.execute("stop", {}, { limitMs: patienceMs })).toEqual({});
+      qmp.close();
     });
     expect(uncaught.map(String)).toEqual(["Error: the other's bug", "Error: listener's bug"]);
   });
 
   test("does not take an event for one of its table because of what objects inherit", async () => {
-    const it = await session(
+    const qmp = await session(
       ({ id }) =>
         `${JSON.stringify({ ...stopEvent, event: "constructor" })}\n${JSON.stringify({ return: { status: "running", running: true }, id })}\n`,
     );
-    const monitor = new Monitor(it);
+    const monitor = new Monitor(qmp);
     monitor.onEvent(() => {});
     expect(await monitor.execute("query-status", {})).toMatchObject({ running: true });
-    it.close();
+    qmp.close();
   });
 
   test("ends at an event that is not as QEMU documents it, without an uncaught error", async () => {
-    const it = await session(() => `${JSON.stringify({ ...stopEvent, event: "MIGRATION", data: {} })}\n`);
-    const monitor = new Monitor(it);
+    const qmp = await session(() => `${JSON.stringify({ ...stopEvent, event: "MIGRATION", data: {} })}\n`);
+    const monitor = new Monitor(qmp);
     const heard: unknown[] = [];
     monitor.onEvent((event) => heard.push(event));
     await expect(monitor.execute("query-status", {})).rejects.toThrow(
@@ -262,10 +262,10 @@ describe("a monitor session", () => {
   });
 
   test("refuses an answer that is not as QEMU documents it, by name and place", async () => {
-    const it = await session(({ id }) => ({ return: { status: 5 }, id }));
-    await expect(new Monitor(it).execute("query-status", {})).rejects.toThrow(
+    const qmp = await session(({ id }) => ({ return: { status: 5 }, id }));
+    await expect(new Monitor(qmp).execute("query-status", {})).rejects.toThrow(
       /query-status is not as documented: status/,
     );
-    it.close();
+    qmp.close();
   });
 });

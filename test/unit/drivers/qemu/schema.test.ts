@@ -52,7 +52,8 @@ function differences(
   const theirs = schema.get(typeName);
   if (theirs === undefined) return [`${at}: QEMU has no type ${typeName}`];
   const either = ours.anyOf ?? ours.oneOf;
-  if (either !== undefined) return either.flatMap((it) => differences(at, it, typeName, schema, direction));
+  if (either !== undefined)
+    return either.flatMap((shape) => differences(at, shape, typeName, schema, direction));
   if (theirs["meta-type"] === "array") {
     if (ours.type !== "array" || ours.items === undefined) return [`${at}: QEMU says array`];
     return differences(`${at}[]`, ours.items, theirs["element-type"] ?? "", schema, direction);
@@ -61,15 +62,15 @@ function differences(
     const each = (theirs.members ?? []).map(({ type }) =>
       differences(at, ours, type ?? "", schema, direction),
     );
-    return each.some((it) => it.length === 0) ? [] : each.flat();
+    return each.some((items) => items.length === 0) ? [] : each.flat();
   }
   if (theirs["meta-type"] === "enum") {
     const values = ours.const === undefined ? ours.enum : [ours.const];
     if (ours.type !== "string" && values === undefined)
       return [`${at}: we say ${ours.type}, QEMU says an enum`];
     return (values ?? [])
-      .filter((it) => !theirs.values?.includes(String(it)))
-      .map((it) => `${at}: QEMU has no value ${String(it)}`);
+      .filter((value) => !theirs.values?.includes(String(value)))
+      .map((value) => `${at}: QEMU has no value ${String(value)}`);
   }
   if (theirs["meta-type"] === "builtin") {
     const json = theirs["json-type"] === "int" ? "number" : theirs["json-type"];
@@ -78,25 +79,25 @@ function differences(
   if (theirs["meta-type"] !== "object") return [`${at}: QEMU says ${theirs["meta-type"]}`];
   if (ours.type !== "object") return [`${at}: we say ${ours.type}, QEMU says object`];
   const variants = (theirs.variants ?? []).flatMap(({ type }) =>
-    (schema.get(type)?.members ?? []).map((it) => ({ ...it, default: null })),
+    (schema.get(type)?.members ?? []).map((member) => ({ ...member, default: null })),
   );
   const members = [...(theirs.members ?? []), ...variants];
   const required = ours.required ?? [];
   const wrong = Object.entries(ours.properties ?? {}).flatMap(([name, shape]) => {
     // One of those that have it: the variants are told apart by what we send as constants.
-    const having = members.filter((it) => it.name === name);
+    const having = members.filter((member) => member.name === name);
     if (having.length === 0) return [`${at}.${name}: QEMU has no such member`];
     const each = having.map((member) =>
       direction === "received" && "default" in member && required.includes(name)
         ? [`${at}.${name}: optional in QEMU`]
         : differences(`${at}.${name}`, shape, member.type ?? "", schema, direction),
     );
-    return each.find((it) => it.length === 0) ?? each.flat();
+    return each.find((items) => items.length === 0) ?? each.flat();
   });
   const missing = members.filter(
-    (it) => direction === "sent" && !("default" in it) && !required.includes(it.name ?? ""),
+    (member) => direction === "sent" && !("default" in member) && !required.includes(member.name ?? ""),
   );
-  return [...wrong, ...missing.map((it) => `${at}.${it.name}: QEMU requires it`)];
+  return [...wrong, ...missing.map((member) => `${at}.${member.name}: QEMU requires it`)];
 }
 
 const shapeOf = (type: z.ZodMiniType) => z.toJSONSchema(type, { io: "input" }) as Shape;
@@ -112,15 +113,15 @@ const notEverywhere = [
       (at) => `${at}.${qemu.parameter}`,
     );
   }),
-].map((it) => `${it}: QEMU has no such member`);
+].map((member) => `${member}: QEMU has no such member`);
 const missed = new Map<string, Set<string>>();
 const binaries = ["qemu-system-x86_64", ...(secondQemu === null ? [] : [secondQemu])];
 
 describe.each(binaries)("the monitor's table, to %s,", (binary) => {
   const wrongIn = (found: string[]) => {
-    const absent = found.filter((it) => notEverywhere.includes(it));
-    for (const it of absent) missed.set(it, (missed.get(it) ?? new Set()).add(binary));
-    return found.filter((it) => !absent.includes(it));
+    const absent = found.filter((member) => notEverywhere.includes(member));
+    for (const member of absent) missed.set(member, (missed.get(member) ?? new Set()).add(binary));
+    return found.filter((member) => !absent.includes(member));
   };
   let qemu: QemuProcess;
   const schema = new Map<string, SchemaType>();
@@ -133,7 +134,7 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
     };
     qemu = await QemuProcess.start(spec, { clock: systemClock });
     const raw = await qemu.main.session.execute("query-qmp-schema", {}, { limitMs: patienceMs });
-    for (const it of z.array(schemaType).parse(raw)) schema.set(it.name, it);
+    for (const member of z.array(schemaType).parse(raw)) schema.set(member.name, member);
   });
   afterAll(async () => {
     qemu.signal("SIGKILL");
@@ -178,13 +179,15 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
   });
 
   test("finds the capabilities that the guarantees need, and yank out of band", async () => {
-    const known = (await qemu.main.execute("query-migrate-capabilities", {})).map((it) => it.capability);
-    for (const it of neededCapabilities({})) expect(known).toContain(it);
+    const known = (await qemu.main.execute("query-migrate-capabilities", {})).map(
+      (capability) => capability.capability,
+    );
+    for (const neededCapability of neededCapabilities({})) expect(known).toContain(neededCapability);
     expect(schema.get("yank")?.["allow-oob"]).toBe(true);
     expect(qemu.rescue.session.hasOob).toBe(true);
   });
 });
 
 test.skipIf(secondQemu === null)("what not every QEMU has, one of two has", () => {
-  for (const it of notEverywhere) expect(missed.get(it)?.size, it).toBe(1);
+  for (const member of notEverywhere) expect(missed.get(member)?.size, member).toBe(1);
 });

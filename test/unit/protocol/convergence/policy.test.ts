@@ -3,19 +3,19 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  type Course,
+  addReport,
   describeForecast,
+  emptyHistory,
   forecast,
   forecastBefore,
-  noCourse,
-  observe,
+  type StreamHistory,
 } from "../../../../src/protocol/convergence/forecast.js";
 import { defaultLimits, type Progress } from "../../../../src/protocol/convergence/limits.js";
 import {
   autoConvergePolicy,
+  type ConvergenceAction,
   type ConvergencePolicy,
   dueMeasures,
-  type Measure,
   postcopyAfterPrecopyPolicy,
   take,
   timeoutPolicy,
@@ -44,24 +44,27 @@ const report = (change: Partial<Progress>): Progress => ({
 });
 
 /** Passes of a second each, at 20 MiB/s, that begin with so many MiB. */
-const passes = (...mebibytes: number[]): Course =>
+const passes = (...mebibytes: number[]): StreamHistory =>
   mebibytes
-    .flatMap((it, index) =>
+    .flatMap((mebibyte, index) =>
       [0, 500].map((ms) =>
         report({
           pass: index + 1,
           elapsedMs: index * 1000 + ms,
           transferredBytes: (index * 1000 + ms) * 20 * 1024,
-          remainingBytes: (it - ms / 50) * mebi,
-          dirtyBytesPerSecond: index === 0 ? 0 : it * mebi,
+          remainingBytes: (mebibyte - ms / 50) * mebi,
+          dirtyBytesPerSecond: index === 0 ? 0 : mebibyte * mebi,
         }),
       ),
     )
-    .reduce(observe, noCourse);
+    .reduce(addReport, emptyHistory);
 
 describe("a forecast", () => {
   test("is not known before anything is sent, nor before the first pass has shown a dirty rate", () => {
-    expect(forecast(noCourse, defaultLimits)).toEqual({ kind: "unknown", why: "nothing has been sent yet" });
+    expect(forecast(emptyHistory, defaultLimits)).toEqual({
+      kind: "unknown",
+      why: "nothing has been sent yet",
+    });
     const first = passes(64);
     expect(forecast(first, defaultLimits)).toMatchObject({ kind: "unknown" });
     expect(describeForecast(forecast(first, defaultLimits))).toBe(
@@ -80,18 +83,18 @@ describe("a forecast", () => {
   });
 
   test("converges when the guest dirties less than is sent: when, and with what pause", () => {
-    const it = forecast(passes(64, 10, 5), { maxDowntimeMs: 50 });
-    expect(it).toMatchObject({ kind: "converges" });
-    expect(it.kind === "converges" && it.pauseMs).toBeLessThanOrEqual(50);
-    expect(it.kind === "converges" && it.restMs).toBeLessThan(1_000);
+    const item = forecast(passes(64, 10, 5), { maxDowntimeMs: 50 });
+    expect(item).toMatchObject({ kind: "converges" });
+    expect(item.kind === "converges" && item.downtimeMs).toBeLessThanOrEqual(50);
+    expect(item.kind === "converges" && item.remainingMs).toBeLessThan(1_000);
   });
 
   test("diverges when it dirties as much as is sent, and says what pause would do", () => {
-    const it = forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 300 });
-    expect(it).toMatchObject({ kind: "diverges" });
-    expect(it.kind === "diverges" && it.pauseNeededMs).toBeGreaterThan(900);
+    const item = forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 300 });
+    expect(item).toMatchObject({ kind: "diverges" });
+    expect(item.kind === "diverges" && item.pauseNeededMs).toBeGreaterThan(900);
     expect(forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 1_100 })).toMatchObject({ kind: "converges" });
-    expect(describeForecast(it)).toMatch(
+    expect(describeForecast(item)).toMatch(
       /^does not converge: it needs a pause of \d+ ms or about \d+ MiB\/s$/,
     );
   });
@@ -105,7 +108,7 @@ describe("a forecast", () => {
   test("is steady where QEMU's own figure of the bandwidth swings", () => {
     const steady = passes(64, 10);
     const last = steady.reports.at(-1) ?? report({});
-    const swung = observe(steady, {
+    const swung = addReport(steady, {
       ...last,
       elapsedMs: last.elapsedMs + 100,
       transferredBytes: last.transferredBytes + 2 * mebi,
@@ -136,8 +139,8 @@ describe("a forecast", () => {
           bandwidthBytesPerSecond: 20 * mebi,
           limits,
         };
-        const { outcome, story } = playPolicy([], guest, { mostMs: 60_000 });
-        const last = story.findLast((it) => /forecast: (?:arrives|does not)/.test(it));
+        const { outcome, story } = playPolicy([], guest, { maxMs: 60_000 });
+        const last = story.findLast((record) => /forecast: (?:arrives|does not)/.test(record));
         if (last === undefined) return;
         // What lies between is decided by QEMU's grain: passes of 50 ms.
         if (dirty >= 17 && dirty <= 20) return;
@@ -187,19 +190,19 @@ describe("a convergence policy", () => {
   });
 
   test("says what is due, in its order, and why", () => {
-    const course = passes(64, 20, 20, 20, 20);
-    expect(course.notConvergingPasses).toBe(3);
-    const [due, ...more] = dueMeasures(relaxThenAbort, course, [], defaultLimits);
+    const history = passes(64, 20, 20, 20, 20);
+    expect(history.notConvergingPasses).toBe(3);
+    const [due, ...more] = dueMeasures(relaxThenAbort, history, [], defaultLimits);
     expect(due).toEqual({
       rule: 1,
       step: 1,
-      action: { kind: "relax", limits: { maxDowntimeMs: 1_000 } },
+      action: { kind: "relaxLimits", limits: { maxDowntimeMs: 1_000 } },
       does: "raises the maximum downtime to 1000 ms",
       why: "memory has not converged for 3 passes",
     });
     expect(more).toEqual([]);
     if (due === undefined) throw new Error("nothing is due");
-    expect(dueMeasures(relaxThenAbort, course, take([], due, course), defaultLimits)).toEqual([]);
+    expect(dueMeasures(relaxThenAbort, history, take([], due, history), defaultLimits)).toEqual([]);
   });
 
   test("starts counting anew with a pass that converges", () => {
@@ -208,8 +211,8 @@ describe("a convergence policy", () => {
   });
 
   test("never makes a pause shorter than a person wants it", () => {
-    const course = passes(64, 20, 20, 20, 20);
-    expect(dueMeasures(relaxThenAbort, course, [], { ...defaultLimits, maxDowntimeMs: 2_000 })).toEqual([]);
+    const history = passes(64, 20, 20, 20, 20);
+    expect(dueMeasures(relaxThenAbort, history, [], { ...defaultLimits, maxDowntimeMs: 2_000 })).toEqual([]);
   });
 
   test("takes the steps of a measure one by one, each when its condition has held once more", () => {
@@ -222,12 +225,10 @@ describe("a convergence policy", () => {
       dirtyBytesPerSecond: 40 * mebi,
       bandwidthBytesPerSecond: 20 * mebi,
     });
-    expect(measures.map((it) => it.step)).toEqual([1, 2, 3]);
-    expect(story.filter((it) => it.includes("rule 1")).map((it) => /to (\d+) ms/.exec(it)?.[1])).toEqual([
-      "500",
-      "1000",
-      "1200",
-    ]);
+    expect(measures.map((measure) => measure.step)).toEqual([1, 2, 3]);
+    expect(
+      story.filter((record) => record.includes("rule 1")).map((record) => /to (\d+) ms/.exec(record)?.[1]),
+    ).toEqual(["500", "1000", "1200"]);
   });
 
   test("speaks virsh's words", () => {
@@ -257,17 +258,18 @@ describe("in the model of a memory stream", () => {
 
   test("a busy guest never arrives by itself, and arrives by each measure", () => {
     expect(playPolicy([], busy)).toMatchObject({ outcome: "endless", measures: [] });
-    const by = (measure: Measure) => playPolicy([{ when: { notConvergingForPasses: 2 }, do: measure }], busy);
+    const by = (measure: ConvergenceAction) =>
+      playPolicy([{ when: { notConvergingForPasses: 2 }, do: measure }], busy);
     const relaxed = by({ relaxDowntimeToMs: 2_000 });
     expect(relaxed).toMatchObject({ outcome: "arrived" });
-    expect(relaxed.pauseMs).toBeGreaterThan(300);
+    expect(relaxed.downtimeMs).toBeGreaterThan(300);
     expect(by("throttle")).toMatchObject({ outcome: "arrived" });
     expect(by({ throttleToPercent: 95 })).toMatchObject({ outcome: "arrived" });
     const suspended = by("suspend");
     expect(suspended).toMatchObject({ outcome: "arrived" });
-    expect(suspended.pauseMs).toBeGreaterThan(1_000);
-    expect(by("postcopy")).toMatchObject({ outcome: "postcopy", pauseMs: 0 });
-    expect(by("abort")).toMatchObject({ outcome: "aborted", pauseMs: null });
+    expect(suspended.downtimeMs).toBeGreaterThan(1_000);
+    expect(by("postcopy")).toMatchObject({ outcome: "postcopy", downtimeMs: 0 });
+    expect(by("abort")).toMatchObject({ outcome: "aborted", downtimeMs: null });
   });
 
   const guests: fc.Arbitrary<GuestModel> = fc
@@ -285,8 +287,8 @@ describe("in the model of a memory stream", () => {
       bandwidthBytesPerSecond: bandwidth * mebi,
       limits: { maxDowntimeMs },
     }));
-  const soft: fc.Arbitrary<Measure> = fc.oneof(
-    fc.constant<Measure>("throttle"),
+  const soft: fc.Arbitrary<ConvergenceAction> = fc.oneof(
+    fc.constant<ConvergenceAction>("throttle"),
     fc.record({ relaxDowntimeToMs: fc.integer({ min: 1, max: 3_000 }) }),
     fc.record({ throttleToPercent: fc.integer({ min: 1, max: 99 }) }),
     fc
@@ -300,14 +302,14 @@ describe("in the model of a memory stream", () => {
     }),
     { maxLength: 4 },
   );
-  const sure = fc.constantFrom<Measure>("postcopy", "suspend", "abort");
+  const sure = fc.constantFrom<ConvergenceAction>("postcopy", "suspend", "abort");
 
   test("a policy whose last rule is post-copy, suspend or abort always ends (G5)", () => {
     fc.assert(
       fc.property(guests, softRules, sure, (guest, rules, last) => {
         const { outcome, story } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {
           // To send all of the largest guest twice over the slowest link.
-          mostMs: 20_000 + 2 * 512 * 1_000 + 10_000,
+          maxMs: 20_000 + 2 * 512 * 1_000 + 10_000,
         });
         expect(outcome, told(story)).not.toBe("endless");
       }),
@@ -318,9 +320,9 @@ describe("in the model of a memory stream", () => {
     fc.assert(
       fc.property(guests, softRules, sure, (guest, rules, last) => {
         const { measures } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {
-          mostMs: 120_000,
+          maxMs: 120_000,
         });
-        const names = measures.map((it) => `${it.rule}.${it.step}`);
+        const names = measures.map((measure) => `${measure.rule}.${measure.step}`);
         expect(new Set(names).size).toBe(names.length);
       }),
     );
@@ -330,7 +332,7 @@ describe("in the model of a memory stream", () => {
     fc.assert(
       fc.property(guests, softRules, (guest, rules) => {
         const calm = { ...guest, dirtyBytesPerSecond: guest.bandwidthBytesPerSecond / 2 };
-        const { outcome, measures, story } = playPolicy(rules, calm, { mostMs: 2_000_000 });
+        const { outcome, measures, story } = playPolicy(rules, calm, { maxMs: 2_000_000 });
         expect(outcome, told(story)).toBe("arrived");
         expect(measures, told(story)).toEqual([]);
       }),

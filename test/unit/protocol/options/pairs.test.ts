@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import {
   askedBetween,
   hostOptions,
-  type StreamWords,
+  type StreamFlags,
   streamOptions,
   streamWithin,
 } from "../../../../src/cli/options/stream-options.js";
@@ -224,7 +224,7 @@ function withImplied(asked: Combination): Combination {
 }
 
 /** As the command line's own parser reads it. */
-function parsed(asked: Combination): StreamWords {
+function parsed(asked: Combination): StreamFlags {
   const command = new Command();
   for (const option of [...streamOptions(Number), ...hostOptions(Number)]) command.addOption(option);
   const argv = [...asked].flatMap(([name, value]) => {

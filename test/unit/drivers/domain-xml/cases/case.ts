@@ -40,4 +40,4 @@ export const disk = (target: string, more = "", path = "/img/raw", attributes = 
 
 /** Of the first thing that can be booted. */
 export const boot = { bootindex: 1 };
-export const mac = (it: number) => `<mac address='52:54:00:00:00:0${it}'/>`;
+export const mac = (value: number) => `<mac address='52:54:00:00:00:0${value}'/>`;

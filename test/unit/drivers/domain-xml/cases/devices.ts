@@ -16,8 +16,8 @@ export const networks: readonly Case[] = [
     xml: bare({
       devices: ["virtio", "e1000", "e1000e", "rtl8139"]
         .map(
-          (it, index) =>
-            `<interface type='user'>${mac(index)}<model type='${it}'/><link state='up'/></interface>`,
+          (text, index) =>
+            `<interface type='user'>${mac(index)}<model type='${text}'/><link state='up'/></interface>`,
         )
         .join(""),
     }),
@@ -27,7 +27,7 @@ export const networks: readonly Case[] = [
       net("e1000e", 2, "0x4"),
       net("rtl8139", 3, "0x5"),
     ],
-    host: [0, 1, 2, 3].map((it) => `-netdev user,id=hostnet${it}`),
+    host: [0, 1, 2, 3].map((value) => `-netdev user,id=hostnet${value}`),
   },
   {
     says: "a tap, and a bridge",

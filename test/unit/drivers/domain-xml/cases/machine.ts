@@ -83,7 +83,7 @@ export const machine: readonly Case[] = [
       `-cpu ${[
         "qemu64",
         ...["relaxed", "vapic", "vpindex", "runtime", "synic", "stimer", "reset", "frequencies"].map(
-          (it) => `hv-${it}=on`,
+          (text) => `hv-${text}=on`,
         ),
         ...["hv-reenlightenment=on", "hv-tlbflush=on", "hv-spinlocks=8191", "hv-vendor-id=KVMHv"],
         ...["kvmclock=off", "hv-time=on"],

@@ -4,7 +4,7 @@ import { bare, domainXml } from "../../../../support/domains.js";
 import { disk } from "../cases/case.js";
 import type { Refused } from "./system.js";
 
-const controller = (it: string) => `<controller ${it}/>`;
+const controller = (xml: string) => `<controller ${xml}/>`;
 
 export const refusedDevices: readonly Refused[] = [
   [
@@ -128,8 +128,8 @@ export const refusedDevices: readonly Refused[] = [
         "<host socket='/a'/>",
       ]
         .map(
-          (it, index) =>
-            `<disk type='network'><source protocol='nbd'>${it}</source><target dev='vd${"abcd"[index]}'/></disk>`,
+          (xml, index) =>
+            `<disk type='network'><source protocol='nbd'>${xml}</source><target dev='vd${"abcd"[index]}'/></disk>`,
         )
         .join(""),
     }),
@@ -362,11 +362,11 @@ export const refusedDevices: readonly Refused[] = [
   [
     "arguments that are ours to give",
     bare({
-      more: `<qemu:commandline>${["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((it) => `<qemu:arg value='${it}'/>`).join("")}</qemu:commandline>`,
+      more: `<qemu:commandline>${["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((xml) => `<qemu:arg value='${xml}'/>`).join("")}</qemu:commandline>`,
     }),
-    ...["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((it, index): [string, string] => [
+    ...["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((value, index): [string, string] => [
       `domain/commandline/arg[${index + 1}]/@value`,
-      `${it} is given to QEMU by us`,
+      `${value} is given to QEMU by us`,
     ]),
   ],
   [

@@ -2,7 +2,7 @@
 // does not. Checks G1: Finish and the conclusion "refused, since Finish was never asked" exclude one another.
 
 import { expect, onTestFinished, test } from "vitest";
-import { no } from "../../../../../src/daemon/rpc/errors.js";
+import { libvirtError } from "../../../../../src/daemon/rpc/errors.js";
 import { arrivalAt, noSteps } from "../../../../../src/drivers/libvirt/client/arrival.js";
 import { remoteDestination, type Travelling } from "../../../../../src/drivers/libvirt/client/peers.js";
 import { stepCalls } from "../../../../../src/drivers/libvirt/client/protocol-calls.js";
@@ -34,7 +34,7 @@ async function libvirtd(onList: () => void = () => {}) {
         },
         domainMigrateFinish3Params: () => {
           finished++;
-          throw no("OPERATION_INVALID", "there is no guest");
+          throw libvirtError("OPERATION_INVALID", "there is no guest");
         },
       }),
     ],

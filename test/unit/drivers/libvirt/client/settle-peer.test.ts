@@ -2,7 +2,7 @@
 // happens on the way is unknown.
 
 import { describe, expect, test } from "vitest";
-import { no } from "../../../../../src/daemon/rpc/errors.js";
+import { libvirtError } from "../../../../../src/daemon/rpc/errors.js";
 import { SettlePeer } from "../../../../../src/drivers/libvirt/client/settle-peer.js";
 import type { errorCodes } from "../../../../../src/drivers/libvirt/rpc/libvirt-error.js";
 import { serve, serveRemote } from "../../../../../src/drivers/libvirt/rpc/service.js";
@@ -25,16 +25,16 @@ const asking = (path: string) => {
 async function answered(answer: () => { decision: number }): Promise<SettlePeer> {
   const services = [
     serveRemote({ connectOpen: () => undefined, connectClose: () => undefined }),
-    serve(own, { settle: answer, yield: answer, handOver: answer }),
+    serve(own, { settle: answer, concede: answer, handOver: answer }),
   ];
   return asking((await pair({ services })).path);
 }
 
 const rejecting = (code: keyof typeof errorCodes) => () => {
-  throw no(code, "it is not known");
+  throw libvirtError(code, "it is not known");
 };
 
-describe.each(["settle", "yield", "handOver"] as const)("the answer to %s", (how) => {
+describe.each(["settle", "concede", "handOver"] as const)("the answer to %s", (how) => {
   test("is what the destination says in plain words", async () => {
     expect(
       await (await answered(() => ({ decision: decisions.undecidable })))[how](question, signal),

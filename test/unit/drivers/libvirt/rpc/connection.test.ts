@@ -59,10 +59,10 @@ describe("calls", () => {
         }),
       ],
     });
-    const it = await connect();
+    const rpc = await connect();
     const done: number[] = [];
     const calls = gates.map((_, number) =>
-      it.call(double, { number }).then(({ number: twice }) => done.push(twice)),
+      rpc.call(double, { number }).then(({ number: twice }) => done.push(twice)),
     );
     for (const number of [2, 0, 1]) {
       gates[number]?.open();
@@ -112,12 +112,12 @@ describe("calls", () => {
       ],
       onError: (error, name) => reported.push(`${name}: ${error}`),
     });
-    const it = await connect();
-    await expect(it.call(shout, undefined)).rejects.toMatchObject({
+    const rpc = await connect();
+    await expect(rpc.call(shout, undefined)).rejects.toMatchObject({
       code: errorCodes.INTERNAL_ERROR,
       message: "internal error: no voice",
     });
-    await expect(it.call(double, { number: 1 })).rejects.toThrow("internal error: number: -1 is no integer");
+    await expect(rpc.call(double, { number: 1 })).rejects.toThrow("internal error: number: -1 is no integer");
     expect(reported).toEqual([
       "shout: TypeError: no voice",
       "double: XdrError: number: -1 is no integer from 0 to 4294967295",
@@ -128,13 +128,13 @@ describe("calls", () => {
     const { connect } = await pair({
       services: [serveRemote({ connectGetHostname: () => ({ hostname: "a" }) })],
     });
-    const it = await connect();
+    const item = await connect();
     const rpc = { code: errorCodes.RPC, domain: errorDomains.RPC };
-    await expect(it.call(domainAbortJob, { dom })).rejects.toMatchObject({
+    await expect(item.call(domainAbortJob, { dom })).rejects.toMatchObject({
       ...rpc,
       message: "unknown procedure: 164",
     });
-    await expect(it.call(qemu.procedures.domainAttach, { pid: 1, flags: 0 })).rejects.toMatchObject({
+    await expect(item.call(qemu.procedures.domainAttach, { pid: 1, flags: 0 })).rejects.toMatchObject({
       ...rpc,
       message: "Cannot find program 536903815 version 1",
     });
@@ -142,11 +142,11 @@ describe("calls", () => {
       procedures: { supports: procedure(connectSupportsFeature.number, "write", nothing, nothing) },
       messages: {},
     }).procedures;
-    await expect(it.call(supports, undefined)).rejects.toMatchObject({
+    await expect(item.call(supports, undefined)).rejects.toMatchObject({
       ...rpc,
       message: "Unable to decode message payload",
     });
-    expect(await it.call(connectGetHostname, undefined)).toEqual({ hostname: "a" });
+    expect(await item.call(connectGetHostname, undefined)).toEqual({ hostname: "a" });
   });
 
   test("whose arguments are no arguments are not sent", async () => {
@@ -166,10 +166,10 @@ describe("calls", () => {
         }),
       ],
     });
-    const it = await connect();
-    await expect(it.call(shout, undefined, { deadlineMs: 20 })).rejects.toBeInstanceOf(RpcTimeoutError);
+    const rpc = await connect();
+    await expect(rpc.call(shout, undefined, { deadlineMs: 20 })).rejects.toBeInstanceOf(RpcTimeoutError);
     open();
-    expect(await it.call(double, { number: 4 })).toEqual({ number: 8 });
+    expect(await rpc.call(double, { number: 4 })).toEqual({ number: 8 });
   });
 
   test("end with their caller's signal: unsent before, perhaps done after", async () => {
@@ -184,13 +184,13 @@ describe("calls", () => {
         }),
       ],
     });
-    const it = await connect();
+    const rpc = await connect();
     const caller = new AbortController();
-    const call = it.call(shout, undefined, { signal: caller.signal, deadlineMs: Number.POSITIVE_INFINITY });
+    const call = rpc.call(shout, undefined, { signal: caller.signal, deadlineMs: Number.POSITIVE_INFINITY });
     await started.opened;
     caller.abort(new Error("the person has left"));
     await expect(call).rejects.toBeInstanceOf(RpcGivenUpError);
-    const late = it.call(shout, undefined, { signal: caller.signal });
+    const late = rpc.call(shout, undefined, { signal: caller.signal });
     await expect(late).rejects.toBeInstanceOf(RpcUnsentError);
     await expect(late).rejects.toThrow("shout was not sent: the person has left");
   });
@@ -207,12 +207,12 @@ describe("calls", () => {
         }),
       ],
     });
-    const it = await connect();
-    const pending = it.call(shout, undefined);
+    const rpc = await connect();
+    const pending = rpc.call(shout, undefined);
     (await started.opened).close("the server has had enough");
     await expect(pending).rejects.toBeInstanceOf(RpcDisconnectedError);
-    await expect(it.call(shout, undefined)).rejects.toBeInstanceOf(RpcUnsentError);
-    expect(await it.closed).toBeInstanceOf(RpcDisconnectedError);
+    await expect(rpc.call(shout, undefined)).rejects.toBeInstanceOf(RpcUnsentError);
+    expect(await rpc.closed).toBeInstanceOf(RpcDisconnectedError);
 
     const ours = await connect();
     const mine = ours.call(shout, undefined);
@@ -224,16 +224,16 @@ describe("calls", () => {
     const { connect } = await pair({
       services: [serve(own, { double: () => ({ number: 2 }), shout: () => {} })],
     });
-    const it = await connect();
+    const rpc = await connect();
     const { shout: asks } = program(ownProgram, {
       procedures: { shout: procedure(2, "write", nothing, struct({ number: uint })) },
       messages: {},
     }).procedures;
-    await expect(it.call(asks, undefined)).rejects.toBeInstanceOf(RpcProtocolError);
-    await expect(it.call(asks, undefined)).rejects.toThrow(
+    await expect(rpc.call(asks, undefined)).rejects.toBeInstanceOf(RpcProtocolError);
+    await expect(rpc.call(asks, undefined)).rejects.toThrow(
       "the answer to shout cannot be read: number: wants 4 bytes where 0 are left",
     );
-    expect(await it.call(double, { number: 1 })).toEqual({ number: 2 });
+    expect(await rpc.call(double, { number: 1 })).toEqual({ number: 2 });
   });
 
   test("do not take the answer to another procedure: the connection ends there", async () => {
@@ -245,8 +245,8 @@ describe("calls", () => {
         }
       });
     });
-    const it = new RpcConnection(await dialled(path), systemClock);
-    await expect(it.call(shout, undefined)).rejects.toThrow(
+    const rpc = new RpcConnection(await dialled(path), systemClock);
+    await expect(rpc.call(shout, undefined)).rejects.toThrow(
       "the answer to shout names procedure 1 of program 1398230870",
     );
   });
@@ -264,12 +264,12 @@ describe("messages", () => {
         }),
       ],
     });
-    const it = await connect();
+    const rpc = await connect();
     const order: string[] = [];
-    const stop = it.on(own.messages.heard, ({ words }) => order.push(words));
-    await it.call(shout, undefined).then(() => order.push("answer"));
+    const stop = rpc.on(own.messages.heard, ({ words }) => order.push(words));
+    await rpc.call(shout, undefined).then(() => order.push("answer"));
     stop();
-    await it.call(shout, undefined);
+    await rpc.call(shout, undefined);
     expect(order).toEqual(["one", "two", "answer"]);
   });
 
@@ -279,13 +279,13 @@ describe("messages", () => {
     });
     const heard: string[] = [];
     const uncaught = await uncaughtDuring(async () => {
-      const it = await connect();
-      it.on(own.messages.heard, () => {
+      const rpc = await connect();
+      rpc.on(own.messages.heard, () => {
         throw new Error("listener's bug");
       });
-      it.on(own.messages.heard, ({ words }) => heard.push(words));
-      await it.call(shout, undefined);
-      it.close();
+      rpc.on(own.messages.heard, ({ words }) => heard.push(words));
+      await rpc.call(shout, undefined);
+      rpc.close();
     });
     expect(uncaught.map(String)).toEqual(["Error: listener's bug"]);
     expect(heard).toEqual(["boo"]);
@@ -293,14 +293,14 @@ describe("messages", () => {
 
   test("that cannot be read end the connection", async () => {
     const { connect, server } = await pair({ services: [] });
-    const it = await connect();
-    it.on(
+    const rpc = await connect();
+    rpc.on(
       program(ownProgram, { procedures: {}, messages: { heard: message(3, nothing) } }).messages.heard,
       () => {},
     );
     await until(() => server.clients.length === 1);
     server.clients[0]?.send(own.messages.heard, { words: "boo" });
-    expect((await it.closed).message).toBe("8 bytes are left over");
+    expect((await rpc.closed).message).toBe("8 bytes are left over");
   });
 });
 
@@ -315,7 +315,7 @@ describe("keepalive", () => {
         return run;
       },
       clearTimeout: (handle) => {
-        due = due.filter((it) => it !== handle);
+        due = due.filter((call) => call !== handle);
       },
       pass: () => {
         for (const run of due.splice(0)) run();
@@ -368,18 +368,18 @@ describe("keepalive", () => {
       answers.open(framesOf(socket));
       socket.write(encodeFrame(ping, Buffer.alloc(0)));
     });
-    const it = new RpcConnection(await dialled(path), systemClock);
+    const rpc = new RpcConnection(await dialled(path), systemClock);
     const back = await answers.opened;
     await until(() => back.length > 0);
     expect(back.map(({ header }) => header)).toEqual([pong]);
-    it.close();
+    rpc.close();
   });
 
   test("closes the connection to a daemon that hangs", async () => {
     const path = await rawServer(() => {});
-    const it = new RpcConnection(await dialled(path), systemClock);
-    it.startKeepalive({ intervalMs: 5, count: 2 });
-    await expect(it.call(shout, undefined)).rejects.toThrow(
+    const rpc = new RpcConnection(await dialled(path), systemClock);
+    rpc.startKeepalive({ intervalMs: 5, count: 2 });
+    await expect(rpc.call(shout, undefined)).rejects.toThrow(
       "the other side is dead: 2 pings without an answer",
     );
   });
@@ -404,8 +404,8 @@ describe("keepalive", () => {
 
   test("a server that is configured not to ping says so", async () => {
     const { connect } = await pair({ services: [serveRemote({})], keepalive: null });
-    const it = await connect();
-    expect(await it.call(connectSupportsFeature, { feature: 10 })).toEqual({ supported: 0 });
-    expect(await it.call(connectSupportsFeature, { feature: 14 })).toEqual({ supported: 0 });
+    const rpc = await connect();
+    expect(await rpc.call(connectSupportsFeature, { feature: 10 })).toEqual({ supported: 0 });
+    expect(await rpc.call(connectSupportsFeature, { feature: 14 })).toEqual({ supported: 0 });
   });
 });

@@ -126,7 +126,7 @@ describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
     const { socket } = await startLibvirtd();
     const { uri, client, daemon } = await tap(socket);
     const has = (said: Header[], { program, procedure: number }: Header) =>
-      said.some((it) => it.program === program && it.procedure === number);
+      said.some((served) => served.program === program && served.procedure === number);
 
     const asking = await opened(uri, { keepalive: { intervalMs: 50, count: 100 } });
     await until(() => has(client, ping) && has(daemon, pong));

@@ -62,7 +62,9 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
       return () => connection.rpc.call(remote.procedures.connectGetHostname, undefined);
     };
     return {
-      ...{ server, said, port },
+      server,
+      said,
+      port,
       locally: () => opened(`qemu+unix:///system?socket=${path}`),
       byTls: () => opened(`qemu+tls://127.0.0.1:${port}/system?pkipath=${client}`),
     };
@@ -81,7 +83,9 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
 
   test("have a limit of their own: 300 of them keep out neither local clients nor those with a certificate", async () => {
     const { port, said, server, locally, byTls } = await serving({
-      ...{ maxClients: 10, maxAnonymousClients: 20, handshakeMs: 600_000 },
+      maxClients: 10,
+      maxAnonymousClients: 20,
+      handshakeMs: 600_000,
     });
     const sockets = await silent(port, 300);
     await until(() => open(sockets) === 20);
@@ -117,7 +121,9 @@ describe("a server", () => {
   test("turns away the client over its limit, with a line in its log, and takes the next when one has left", async () => {
     const said: string[] = [];
     const { connect, raw, server } = await pair({
-      ...{ services: [asked], maxClients: 2, log: (sentence) => void said.push(sentence) },
+      services: [asked],
+      maxClients: 2,
+      log: (sentence) => void said.push(sentence),
     });
     const [first] = await Promise.all([connect(), connect()]);
     await until(() => server.clients.length === 2);
@@ -134,7 +140,9 @@ describe("a server", () => {
   test("disconnects a subscriber that does not read, never drops an event of it, and serves the others", async () => {
     const said: string[] = [];
     const { connect, raw, server } = await pair({
-      ...{ services: [asked], maxQueuedMessages: 50, log: (sentence) => void said.push(sentence) },
+      services: [asked],
+      maxQueuedMessages: 50,
+      log: (sentence) => void said.push(sentence),
     });
     const slow = await raw();
     slow.pause();

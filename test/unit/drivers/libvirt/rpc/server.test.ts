@@ -59,28 +59,28 @@ describe("a client's calls", () => {
         }),
       ],
     });
-    const it = await connect();
+    const rpc = await connect();
     const numbers = [0, 1, 2, 3, 4, 5, 6];
-    const calls = numbers.map((number) => it.call(work, { number }));
+    const calls = numbers.map((number) => rpc.call(work, { number }));
     const other = await connect();
     const elsewhere = other.call(work, { number: 100 });
     await until(() => started.includes(100));
     expect(started.filter((number) => number < 100)).toEqual([0, 1, 2, 3, 4]);
-    await it.call(abort, undefined);
+    await rpc.call(abort, undefined);
     expect(await Promise.all([...calls, elsewhere])).toEqual([...numbers, 100].map((number) => ({ number })));
     expect(started.filter((number) => number < 100)).toEqual(numbers);
   });
 
   test("are not even read when too many are ahead, and all are answered in the end", async () => {
     let running = 0;
-    let mostRunning = 0;
+    let maxRunning = 0;
     const { opened, open } = gate();
     const { connect, raw, server } = await pair({
       services: [
         serve(own, {
           carry: async () => {
             running += 1;
-            mostRunning = Math.max(mostRunning, running);
+            maxRunning = Math.max(maxRunning, running);
             await opened;
             running -= 1;
           },
@@ -94,8 +94,8 @@ describe("a client's calls", () => {
       client.write(encodeFrame(call(carry.number, serial), body));
     await until(() => running === 5);
     // The server serves others, so what it wanted to read of this client it has read.
-    const it = await connect();
-    await expect(it.call(abort, undefined)).rejects.toThrow("unknown procedure");
+    const rpc = await connect();
+    await expect(rpc.call(abort, undefined)).rejects.toThrow("unknown procedure");
     expect(client.writableLength).toBeGreaterThan(80 * mebibyte);
     let answered = 0;
     client.on("data", (bytes) => {
@@ -103,7 +103,7 @@ describe("a client's calls", () => {
     });
     open();
     await until(() => answered === total * 28);
-    expect(mostRunning).toBe(5);
+    expect(maxRunning).toBe(5);
     expect(server.clients).toHaveLength(2);
   });
 });
@@ -111,7 +111,7 @@ describe("a client's calls", () => {
 describe("a hostile client", () => {
   test("that sends garbage is closed, and no other notices", async () => {
     const { connect, raw } = await pair({ services: [serve(own, { work: ({ number }) => ({ number }) })] });
-    const it = await connect();
+    const rpc = await connect();
     const anyHeader = fc
       .array(fc.oneof(fc.nat(8), fc.constantFrom(own.number, remote.number, 0xffff_ffff)), {
         minLength: 7,
@@ -132,7 +132,7 @@ describe("a hostile client", () => {
           client.resume();
           client.end(bytes);
           await closed(client);
-          expect(await it.call(work, { number: 1 })).toEqual({ number: 1 });
+          expect(await rpc.call(work, { number: 1 })).toEqual({ number: 1 });
         },
       ),
       { numRuns: 100 },
@@ -145,8 +145,8 @@ describe("a hostile client", () => {
     });
     const client = await raw();
     client.write(Uint8Array.of(1, 0, 0, 4, 0x20));
-    const it = await connect();
-    expect(await it.call(work, { number: 7 })).toEqual({ number: 7 });
+    const rpc = await connect();
+    expect(await rpc.call(work, { number: 7 })).toEqual({ number: 7 });
     client.destroy();
     await until(() => server.clients.length === 1);
   });
@@ -181,11 +181,11 @@ describe("a hostile client", () => {
       if (!client.destroyed && written < 200) client.write(many, more);
     };
     more();
-    const it = await connect();
+    const rpc = await connect();
     let before = -1;
     while (written > before) {
       before = written;
-      for (let i = 0; i < 50; i += 1) await it.call(abort, undefined);
+      for (let i = 0; i < 50; i += 1) await rpc.call(abort, undefined);
     }
     expect(written).toBeLessThan(20);
     expect(client.destroyed).toBe(false);
@@ -206,13 +206,13 @@ describe("a hostile client", () => {
       services: [serve(own, { work: ({ number }) => ({ number }) })],
       maxClients: 1,
     });
-    const it = await connect();
-    await it.call(work, { number: 0 });
+    const rpc = await connect();
+    await rpc.call(work, { number: 0 });
     const client = await raw();
     client.resume();
     await closed(client);
-    expect(await it.call(work, { number: 1 })).toEqual({ number: 1 });
-    it.close();
+    expect(await rpc.call(work, { number: 1 })).toEqual({ number: 1 });
+    rpc.close();
     await until(() => server.clients.length === 0);
     expect(await (await connect()).call(work, { number: 2 })).toEqual({ number: 2 });
   });
@@ -234,9 +234,9 @@ describe("stopping", () => {
       ],
       maxClientRequests: 1,
     });
-    const it = await connect();
-    const first = it.call(work, { number: 1 });
-    const second = it.call(work, { number: 2 });
+    const rpc = await connect();
+    const first = rpc.call(work, { number: 1 });
+    const second = rpc.call(work, { number: 2 });
     await until(() => started.length === 1);
     const stopped = server.stop({ deadlineMs: patienceMs });
     await expect(raw()).rejects.toThrow(/ENOENT|ECONNREFUSED/);
@@ -259,8 +259,8 @@ describe("stopping", () => {
         }),
       ],
     });
-    const it = await connect();
-    const pending = it.call(abort, undefined);
+    const rpc = await connect();
+    const pending = rpc.call(abort, undefined);
     await started.opened;
     await Promise.all([
       server.stop({ deadlineMs: 10 }),

@@ -51,8 +51,8 @@ async function tunnelling(handlers: Handlers<typeof own.procedures> = {}) {
   const { connect } = await pair({
     services: [serve(own, { ask: () => {}, tunnel: (_, __, stream) => there.open(stream), ...handlers })],
   });
-  const it = await connect();
-  return { it, there: there.opened };
+  const rpc = await connect();
+  return { it: rpc, there: there.opened };
 }
 
 /** Both ends of an open tunnel. */
@@ -205,13 +205,13 @@ describe("a stream on the wire", () => {
         }
       });
     });
-    const it = new RpcConnection(await dialled(path), systemClock);
-    const { stream } = await it.open(tunnel, undefined);
+    const rpc = new RpcConnection(await dialled(path), systemClock);
+    const { stream } = await rpc.open(tunnel, undefined);
     const packets = () =>
       received
         .slice(1)
         .map(({ header: { type, serial, status }, body }) => [type, serial, status, body.length]);
-    return { it, stream, packets };
+    return { it: rpc, stream, packets };
   }
 
   test("is packets of 65536 bytes, and an empty one with status 0 that the other side repeats", async () => {

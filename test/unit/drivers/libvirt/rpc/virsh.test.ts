@@ -54,7 +54,7 @@ const service: Handlers<typeof procedures> = {
     reason: 1,
   }),
   domainLookupByName: ({ name }) => {
-    const dom = domains.find((it) => it.name === name);
+    const dom = domains.find((domain) => domain.name === name);
     if (dom !== undefined) return { dom };
     const message = `Domain not found: no domain with matching name '${name}'`;
     throw new LibvirtError({ code: errorCodes.NO_DOMAIN, domain: errorDomains.QEMU, message });
@@ -67,8 +67,8 @@ const rows = (table: string) => table.split("\n").map((line) => line.trim().spli
 
 describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
   test("opens it, lists domains, asks for host and versions, and goes", async () => {
-    const it = await serving();
-    const uri = uriOf(it);
+    const served = await serving();
+    const uri = uriOf(served);
     expect(await virsh(uri, "hostname")).toBe("ours");
     expect(rows(await virsh(uri, "list", "--all"))).toEqual([
       ["Id", "Name", "State"],
@@ -91,7 +91,7 @@ describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
       ["Memory size:", "4096 KiB"],
     ]);
     expect(await virsh(uri, "domid", "running")).toBe("7");
-    await until(() => it.server.clients.length === 0);
+    await until(() => served.server.clients.length === 0);
   });
 
   test("prints our errors in our words, and obeys their codes", async () => {

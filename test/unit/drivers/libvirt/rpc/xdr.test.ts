@@ -69,8 +69,8 @@ class Witness extends XdrReader {
     this.granted += bytes.length;
     return bytes;
   }
-  override count(most: number, leastBytesEach: number): number {
-    const count = super.count(most, leastBytesEach);
+  override count(most: number, minBytesEach: number): number {
+    const count = super.count(most, minBytesEach);
     this.counted += count;
     return count;
   }
