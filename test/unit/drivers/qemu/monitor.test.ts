@@ -25,10 +25,14 @@ afterEach(async () => {
 
 async function session(
   answer: (command: Received) => object | string | undefined,
-  { first, oob = true }: { first?: object | string | null; oob?: boolean } = {},
+  {
+    first,
+    oob = true,
+    deadlineMs = patienceMs,
+  }: { first?: object | string | null; oob?: boolean; deadlineMs?: number } = {},
 ) {
   fake = await fakeQemu(answer, first);
-  return connectMonitor(fake.path, { clock: systemClock, oob, deadlineMs: patienceMs });
+  return connectMonitor(fake.path, { clock: systemClock, oob, deadlineMs });
 }
 const stopEvent = { event: "STOP", timestamp: { seconds: 1, microseconds: 2 } };
 
@@ -168,7 +172,9 @@ describe("a monitor session", () => {
   });
 
   test("says that another client may hold the monitor when QEMU does not greet", async () => {
-    await expect(session(() => undefined, { first: null })).rejects.toThrow("serves one client");
+    await expect(session(() => undefined, { first: null, deadlineMs: 200 })).rejects.toThrow(
+      "serves one client",
+    );
   });
 
   test("wakes a QEMU that has greeted, and waits for another connection before it answers", async () => {
