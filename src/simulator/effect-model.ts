@@ -172,6 +172,9 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
     }
     case "restore":
       if (!qemuS.alive || endedAs(qemuS) === undefined) return only(unknown("not restored"));
+      // QEMU's destination takes the locks of the disks as it loads the devices, before anything is decided.
+      if (qemuS.cpu === "stopped" && qemuD.alive && isPartly(qemuD))
+        return only(awaitsDisks(input) ? null : failed('Failed to get shared "write" lock'));
       return {
         change: { qemuS: withSource(qemuS, { cpu: "running", suspended: false }), qemuD: goesStale(qemuD) },
         answer: nothing,
@@ -227,6 +230,9 @@ const disksAreWhole = ({ disks }: SimulatedSource): boolean => disks === "shared
 
 const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =>
   goesOn(qemuS) ? goesStale(qemuD) : qemuD;
+
+const awaitsDisks = (input: unknown): boolean =>
+  typeof input === "object" && input !== null && "awaitsDisks" in input && input.awaitsDisks === true;
 
 /** What the machine knows of the migration before. */
 const knownEarlier = (input: unknown): string | null =>

@@ -63,28 +63,45 @@ const restored = {
   params: { what: "the source let the guest go on and put QEMU's migration settings back" },
 } as const;
 
+const restoresAgain = retrying(
+  "restore",
+  [
+    {
+      guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
+      target: "#source.rollback.cancellingMirrors",
+      actions: restored,
+    },
+    { guard: isDone, target: "#source.rollback.retractingPostcopy", actions: restored },
+    { guard: "isAnnounced", target: "releasing" },
+    outOfAttempts("restore"),
+  ],
+  {
+    as: "trying",
+    input: ({ context }) => ({
+      guestWas: context.guest?.guestWas ?? "running",
+      settings: context.settings,
+      // Until it is told that the guest stays, a destination in post-copy does not let go of the disks.
+      awaitsDisks: context.postcopy !== "announced",
+    }),
+  },
+);
+
 const restoring = createStateConfig({
   description: "the guest is made to run as before; QEMU's migration settings are put back",
   meta: { guest: "unsure" },
-  ...retrying(
-    "restore",
-    [
-      {
-        guard: ({ context, event }) => isDone({ event }) && copiesDisks(context),
-        target: "#source.rollback.cancellingMirrors",
-        actions: restored,
+  ...restoresAgain,
+  states: {
+    ...restoresAgain.states,
+    // A destination in post-copy may hold the locks of the disks: it ends its copy when it knows that it never gets the guest.
+    releasing: {
+      invoke: {
+        src: "retractPostcopy",
+        id: "retractPostcopy",
+        input: ({ context }) => context.identity,
+        onDone: [{ guard: isDone, target: "waiting", actions: "noteRetracted" }, { target: "waiting" }],
       },
-      { guard: isDone, target: "#source.rollback.retractingPostcopy", actions: restored },
-      outOfAttempts("restore"),
-    ],
-    {
-      as: "trying",
-      input: ({ context }) => ({
-        guestWas: context.guest?.guestWas ?? "running",
-        settings: context.settings,
-      }),
     },
-  ),
+  },
 });
 
 const unmirrored = {

@@ -165,6 +165,8 @@ export interface RestoreInput {
   readonly guestWas: GuestWas;
   /** Null when QEMU was never asked for them; then nothing has been set either. */
   readonly settings: Settings | null;
+  /** Whether the destination ends its copy, which may hold the locks of the disks until then. */
+  readonly awaitsDisks: boolean;
 }
 
 export interface ConcedeInput {
@@ -286,6 +288,7 @@ export const { createMachine, createStateConfig } = setup({
         if (draft.guest !== null) draft.guest.guestWas = params.guestWas;
       }),
     ),
+    noteRetracted: assign({ postcopy: "unannounced" }),
     takePrepared: assign(({ context, event }) =>
       event.type === "coordinator.performRequested"
         ? produce(context, (draft) => {

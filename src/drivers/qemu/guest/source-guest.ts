@@ -39,6 +39,7 @@ import { ProgressWatch } from "../migration/progress-watch.js";
 import { SourcePostcopy } from "../migration/source-postcopy.js";
 import { armThrottle, setThrottle, throttleCapability } from "../migration/throttle.js";
 import type { CommandReturn, MonitorEvent } from "../monitor/commands.js";
+import { QmpCommandError } from "../monitor/errors.js";
 import { answering } from "../monitor/to-result.js";
 import { endProcess } from "../process/end-process.js";
 import type { QemuProcess } from "../process/process.js";
@@ -48,6 +49,9 @@ import { Facts } from "./event-source.js";
 import { Graphics, type GraphicsOptions } from "./graphics.js";
 
 const endCheckMs = 20;
+/** QEMU's words when another process holds the lock of a disk (QEMU's block/file-posix.c). */
+const lockHeld = /^Failed to get .*lock/;
+const lockAgainMs = 50;
 /**
  * A pause shorter than this is over before its beginning is told: what follows it says that the guest had stopped, and
  * telling it would take processor time away from the QEMUs just then (a third of the pause on two cores).
@@ -316,19 +320,33 @@ export class QemuSourceGuest implements SourceGuest {
     });
   }
 
-  restore({ guestWas, settings }: RestoreInput): Promise<Answer<null>> {
+  restore({ guestWas, settings, awaitsDisks }: RestoreInput, signal: AbortSignal): Promise<Answer<null>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const { status: migration = "none" } = await main.execute("query-migrate", {});
       if (!hasEnded(migration)) return unknown(`QEMU is still ending its migration (${migration})`);
       if (guestWas === "running" && !(await main.execute("query-status", {})).running) {
-        await main.execute("cont", {});
+        await this.#resume(awaitsDisks, signal);
         const { status, running } = await main.execute("query-status", {});
         if (!running) return unknown(`the guest does not run after cont (${status})`);
       }
       this.#underWay = false;
       return settings === null ? nothing : this.#stream.putBack(main, settings);
     });
+  }
+
+  /** A destination that is being ended may still hold the locks of the guest's disks. */
+  async #resume(awaitsDisks: boolean, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.#qemu.main.execute("cont", {});
+        return;
+      } catch (error) {
+        const isLocked = error instanceof QmpCommandError && lockHeld.test(error.description);
+        if (!isLocked || !awaitsDisks || signal.aborted) throw error;
+        await sleep(this.#clock, lockAgainMs);
+      }
+    }
   }
 
   async kill(): Promise<Answer<null>> {
