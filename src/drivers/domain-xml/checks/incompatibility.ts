@@ -39,7 +39,7 @@ export interface Incompatibility {
   readonly source: Place | undefined;
   readonly destination: Place | undefined;
   readonly what: string;
-  /** What the operator can do about it. */
+  /** The remedy for the operator. */
   readonly next: string;
 }
 

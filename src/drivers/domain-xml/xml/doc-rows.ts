@@ -9,7 +9,7 @@ export interface Row {
   readonly values: string;
   /** `yes` when it must be given; otherwise its default, if it has one. */
   readonly needed: string;
-  /** How far the two sides of a migration must agree on it. */
+  /** The extent to which the two sides of a migration must agree on it. */
   readonly bothSides: string;
   readonly does: string;
 }

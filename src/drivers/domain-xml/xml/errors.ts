@@ -27,7 +27,7 @@ export interface Refusal extends Place {
   /** XPath, such as `domain/devices/disk[2]/driver/@cache`; empty when the text is not a document. */
   readonly path: string;
   readonly what: string;
-  /** What the operator can do about it. */
+  /** The remedy for the operator. */
   readonly next: string;
 }
 

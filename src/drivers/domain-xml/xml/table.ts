@@ -4,7 +4,7 @@
 import type { Value } from "./values.js";
 
 /**
- * How far the two sides of a migration must agree: on the value, on its presence, or on the guest-visible part of it.
+ * The extent to which the two sides of a migration must agree: on the value, on its presence, or on the guest-visible part of it.
  * `nothing`: it concerns the host alone and may differ.
  */
 export type Sees<T> = "value" | "presence" | "nothing" | Glimpse<T>;
@@ -43,7 +43,7 @@ export interface Field<T, P extends Presence = Presence> {
   readonly name?: string;
   readonly namespace?: string;
   readonly sees: Sees<T>;
-  /** What it is translated to, for the documentation. */
+  /** The QEMU argument that it is translated to, for the documentation. */
   readonly does: string;
   /** Phantom field: type-level only. */
   readonly model?: T;
@@ -86,7 +86,7 @@ export const elementBy = <By extends string, A extends Readonly<Record<string, F
   { [V in keyof A]: Flat<{ readonly [K in By]: V } & ModelOf<A[V]> & ModelOf<F>> }[keyof A]
 > => ({ fields, variants: { by, ...how, alternatives } });
 
-/** How far both sides must agree on a field, and what it is translated to. */
+/** The extent to which both sides must agree on a field, and the QEMU argument that it is translated to. */
 interface About<T> {
   readonly sees: Sees<T>;
   readonly does: string;

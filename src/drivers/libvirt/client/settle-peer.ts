@@ -29,7 +29,7 @@ export class SettlePeer implements SettlingPeer {
   /**
    * Sets the proof that this source owns the migration, and the identity of the destination's journal at Prepare. `journal` is
    * null for a host of an older version, which reports no journal and supports the queries without it. `idThere` is the id
-   * under which the destination knows the migration, where it differs from the source's.
+   * under which the destination knows the migration, when it differs from the source's.
    */
   prove(secret: string | null, journal: string | null, idThere?: string): void {
     this.#idThere = idThere;
