@@ -1,5 +1,5 @@
-// A domain as it is defined: its text, in which everything survives that was given, and the model of what is supported
-// of it. What is not supported does not stop a domain from being kept, only from being started.
+// A defined domain: its XML text, which keeps everything that was given, and the model of its supported parts. A domain with
+// unsupported parts can be defined, but not started.
 
 import type { Element } from "@xmldom/xmldom";
 import type { Ids } from "../../effects/ports.js";
@@ -13,17 +13,17 @@ import { readElement } from "./xml/read.js";
 export interface Domain {
   readonly name: string;
   readonly uuid: string;
-  /** Without refusals complete: with the uuid, devices and addresses that were not given. Nothing else is changed. */
+  /** Without refusals, the text is completed with the missing uuid, devices and addresses. Nothing else is changed. */
   readonly xml: string;
-  /** What is supported of it, complete; undefined when something is missing without which there is no guest. */
+  /** The supported parts, completed; undefined when a part is missing that every guest needs. */
   readonly model: DomainModel | undefined;
-  /** Everything in it that is not supported. */
+  /** Every part that is not supported or not valid. */
   readonly refusals: readonly Refusal[];
 }
 
 /**
- * Reads libvirt's domain XML. One without refusals is completed as libvirt would.
- * @throws DomainXmlError when it is no XML, no domain, or has no name and uuid that can be used.
+ * Reads libvirt's domain XML. A domain without refusals is completed as libvirt would complete it.
+ * @throws DomainXmlError when the text is not XML, its root is not a domain, or its name or uuid cannot be used.
  */
 export function parseDomain(text: string, { ids = systemIds }: { ids?: Ids } = {}): Domain {
   const root = parseXml(text);

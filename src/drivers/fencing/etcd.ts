@@ -1,5 +1,5 @@
-// A fence in etcd: an offer is a key under a lease, its revision is the token, and whoever changes the key first has
-// decided. Upholds G1 when the sides cannot reach one another. Facts: etcd's v3 API over its JSON gateway (etcd 3.4 on).
+// A fence in etcd: an offer is a key under a lease, its revision is the fencing token, and the first side to change the key
+// decides. Upholds G1 when the sides cannot reach each other. Facts: etcd's v3 API over its JSON gateway (etcd 3.4 on).
 
 import { type RequestOptions, request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
@@ -10,13 +10,13 @@ import type { Fenced, Identity } from "../../protocol/messages.js";
 import { systemClock } from "../platform/clock.js";
 
 export interface EtcdFenceOptions {
-  /** `http://host:2379` or `https://…`; asked in this order until one answers. */
+  /** `http://host:2379` or `https://…`; tried in this order until one answers. */
   readonly endpoints: readonly [string, ...string[]];
   /** Certificates and keys in PEM, for https. */
   readonly tls?: Pick<RequestOptions & { ca?: string; cert?: string; key?: string }, "ca" | "cert" | "key">;
-  /** Default: `switchover/guests/`. */
+  /** Prefix of the keys. Default: `switchover/guests/`. */
   readonly prefix?: string;
-  /** How long an offer outlives an engine that is gone, in seconds. Default 60. */
+  /** Lifetime of an offer after its engine has died, in seconds. Default: 60. */
   readonly leaseSeconds?: number;
   readonly clock?: Clock;
 }
@@ -41,7 +41,7 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
     leaseSeconds = 60,
     clock = systemClock,
   } = options;
-  /** By key: what stops its lease from being kept alive. */
+  /** Functions that stop keeping a lease alive, by key. */
   const kept = new Map<string, () => void>();
 
   const ask = async (path: string, body: object, signal?: AbortSignal): Promise<unknown> => {
@@ -53,10 +53,10 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
         reasons.push(`${endpoint}: ${messageOf(error)}`);
       }
     }
-    throw new Error(`etcd does not answer (${reasons.join("; ")})`);
+    throw new Error(`no etcd endpoint answered (${reasons.join("; ")})`);
   };
   const keyOf = ({ uuid, migrationId }: Identity) => base64(`${prefix}${uuid}/${migrationId}`);
-  /** One step that etcd does whole or not at all: `then` if the key is still as it was offered. */
+  /** One etcd transaction: executes `then` if the key has not changed since the offer. */
   const unlessChanged = async ({ identity, token }: Fenced, then: object, signal: AbortSignal) => {
     const key = keyOf(identity);
     const compare = [{ key, target: "MOD", result: "EQUAL", mod_revision: token }];
@@ -74,7 +74,7 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
   const keep = (key: string, lease: string | number) => {
     let handle: unknown;
     const again = () => {
-      // A lease that is lost only makes the offer go: then the destination refuses, and the guest stays.
+      // A lost lease only removes the offer: the destination then refuses, and the guest stays at the source.
       ask("/v3/lease/keepalive", { ID: lease }).catch(() => {});
       handle = clock.setTimeout(again, (leaseSeconds * 1000) / 3);
     };
@@ -99,11 +99,11 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
       }),
     claim: (what, signal) =>
       answering(async () => {
-        // Without a lease: a guest that runs must not be given to another because nobody renews something.
+        // The claim has no lease: a running guest must not become available to another host because a lease expires.
         const put = { request_put: { key: keyOf(what.identity), value: base64(claimed) } };
         const found = await unlessChanged(what, put, signal);
         if (found === "changed now" || found === "claimed") return nothing;
-        return failed("the guest is not offered at the fence any more: the source has taken it back");
+        return failed("the fence no longer has an offer for the guest: the source withdrew it");
       }),
     disclaim: (what, signal) =>
       answering(async () => {
@@ -118,7 +118,7 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
           stopKeeping(keyOf(what.identity));
           return nothing;
         }
-        return failed("the destination has claimed the guest at the fence");
+        return failed("the destination has already claimed the guest at the fence");
       }),
     release: async ({ identity }) => {
       await drop(identity).catch(() => {});
@@ -126,7 +126,7 @@ export function etcdFence(options: EtcdFenceOptions): Fence {
   };
 }
 
-/** Silence, and any answer but etcd's own, may hide that it has happened. */
+/** Maps every error to `unknown`: the transaction may have been executed although no valid answer arrived. */
 async function answering<T>(run: () => Promise<Answer<T>>): Promise<Answer<T>> {
   try {
     return await run();
@@ -153,7 +153,7 @@ function post(url: URL, body: object, tls: object, signal?: AbortSignal): Promis
         response.on("end", () => {
           const answer = Buffer.concat(chunks).toString();
           if (response.statusCode !== 200)
-            reject(new Error(`status ${response.statusCode}: ${answer.trim()}`));
+            reject(new Error(`HTTP status ${response.statusCode}: ${answer.trim()}`));
           else {
             try {
               resolve(JSON.parse(answer));
@@ -172,8 +172,8 @@ function post(url: URL, body: object, tls: object, signal?: AbortSignal): Promis
 }
 
 /**
- * A fence by proof, for embedders: `isDead` says whether the destination's host is dead for certain, such as powered off
- * by its management board. It must not say so when it cannot know.
+ * A fence by proof, for embedders: `isDead` returns true only when the destination's host is certainly dead, for example
+ * powered off by its management controller. It must return false when it cannot tell.
  */
 export function fenceByProof(isDead: (identity: Identity) => Promise<boolean>): Fence {
   return {
@@ -181,7 +181,7 @@ export function fenceByProof(isDead: (identity: Identity) => Promise<boolean>): 
     claim: async () => nothing,
     disclaim: async () => nothing,
     fence: async ({ identity }) =>
-      (await isDead(identity)) ? nothing : failed("the destination is not proven dead"),
+      (await isDead(identity)) ? nothing : failed("the destination's host is not proven dead"),
     release: async () => {},
   };
 }

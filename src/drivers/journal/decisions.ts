@@ -1,5 +1,5 @@
-// The summaries of all migrations that have ended here, in one append-only file with an index in memory. Upholds G1: a
-// source that settles after years gets the same answer, and a guest that was taken is never reported as refused because its
+// Summaries of all migrations that have ended on this host, in one append-only file with an index in memory. Upholds G1: a
+// source that settles years later gets the same answer, and a guest that was taken is never reported as refused because its
 // story was removed.
 
 import * as z from "zod/mini";
@@ -10,7 +10,7 @@ import { currentState } from "./older-names.js";
 import { failure, side } from "./records.js";
 import type { Summary } from "./summary.js";
 
-/** Older versions wrote the migration's id and the decision alone, and only as they removed the story. */
+/** Older versions wrote only the migration id and the decision, and only when they removed the story. */
 const row = z.object({
   migrationId: z.string(),
   uuid: z._default(z.nullable(z.string()), null),
@@ -20,9 +20,9 @@ const row = z.object({
   states: z._default(z.partialRecord(side, z.string()), {}),
   sourceFailures: z._default(z.readonly(z.array(failure)), []),
   lostThere: z._default(z.boolean(), false),
-  /** Whether the story has ended, so that it need not be read at a start. */
+  /** Whether the story has ended, so that a start need not read it. */
   hasEnded: z._default(z.boolean(), false),
-  /** The story could not be read, and an operator has ended that without a decision. */
+  /** Whether the story could not be read, and an operator ended its quarantine without a decision. */
   isDoubtful: z._default(z.boolean(), false),
 });
 
@@ -33,16 +33,16 @@ export interface PersistedSummary extends Summary {
 
 export class Decisions {
   readonly #file: LineFile;
-  /** The last row of each migration; its order is that in which they ended. */
+  /** The last row of each migration, in the order in which the migrations ended. */
   readonly #rows = new Map<string, PersistedSummary>();
-  /** By the guest's uuid: its migrations. */
+  /** The migration ids of each guest, by its uuid. */
   readonly #ofGuest = new Map<string, Set<string>>();
 
   private constructor(file: LineFile) {
     this.#file = file;
   }
 
-  /** @throws JournalError when a line is damaged; a last line that was not written whole is cut off. */
+  /** Opens the file and truncates an incomplete last line. @throws JournalError when a line is damaged. */
   static async open(path: string): Promise<Decisions> {
     const text = (await readIfThere(path)) ?? "";
     const lines = text.split("\n");
@@ -51,7 +51,7 @@ export class Decisions {
       const parsed = row.safeParse(entryIn(line));
       if (parsed.success) return { ...parsed.data, states: currentStates(parsed.data.states) };
       throw new JournalError(
-        `${path}, line ${index + 1}: the journal is damaged. No migration can be decided from it: restore the file from a backup.`,
+        `${path}, line ${index + 1}: the journal is damaged. No migration can be decided from it. Restore the file from a backup.`,
       );
     });
     const whole = Buffer.byteLength(text) - Buffer.byteLength(torn);
@@ -66,11 +66,11 @@ export class Decisions {
 
   get = (migrationId: string): PersistedSummary | undefined => this.#rows.get(migrationId);
 
-  /** The migrations of a guest, in the order in which they ended. */
+  /** Returns the migrations of a guest, in the order in which they ended. */
   of = (uuid: string): readonly PersistedSummary[] =>
     [...(this.#ofGuest.get(uuid) ?? [])].flatMap((migrationId) => this.#rows.get(migrationId) ?? []);
 
-  /** Durable when it resolves; rows that are kept at once share one write. */
+  /** Appends a row; durable when it resolves. Concurrent rows share one write. */
   async keep(kept: PersistedSummary): Promise<void> {
     await this.#file.append(lineOf(kept));
     this.#note(kept);
@@ -91,7 +91,7 @@ export class Decisions {
   }
 }
 
-/** A row tells no version: names that an older version has written are replaced wherever they stand. */
+/** Replaces names that an older version has written: a row does not record its version. */
 const currentStates = ({ source, destination, coordinator }: Summary["states"]): Summary["states"] => ({
   ...(source !== undefined && { source: currentState("source", source) }),
   ...(destination !== undefined && { destination: currentState("destination", destination) }),

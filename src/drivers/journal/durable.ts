@@ -1,28 +1,28 @@
-// Writes to a directory that survive a crash of the machine, and reports what the disk refused as a typed error.
+// Writes to a directory that survive a crash of the machine; a failed write is reported as a typed error.
 
 import { open, readFile, rename, unlink } from "node:fs/promises";
 import { messageOf } from "../../protocol/effect-result.js";
 import { hasCode } from "../platform/error-code.js";
 
-/** A journal that cannot be read: not ours, of another version, or damaged before its end. */
+/** The journal cannot be read: it is not a switchover journal, of another version, or damaged before its end. */
 export class JournalError extends Error {
   override readonly name: string = "JournalError";
 }
 
-/** A record that is not durable and will not become so: the write failed, and what was written of it is taken back. */
+/** The record is not durable and will not become so: the write failed, and its written part was truncated. */
 export class JournalWriteError extends JournalError {
   override readonly name = "JournalWriteError";
   readonly kind: "diskFull" | "failed";
   readonly path: string;
 
   constructor(path: string, cause: unknown) {
-    super(`${path} cannot be written: ${messageOf(cause)}`, { cause });
+    super(`cannot write ${path}: ${messageOf(cause)}`, { cause });
     this.path = path;
     this.kind = ["ENOSPC", "EDQUOT"].some((code) => hasCode(cause, code)) ? "diskFull" : "failed";
   }
 }
 
-/** Null when the file does not exist. */
+/** Returns null when the file does not exist. */
 export async function readIfThere(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
@@ -32,7 +32,7 @@ export async function readIfThere(path: string): Promise<string | null> {
   }
 }
 
-/** Creates or replaces a small file; after a crash the file holds the old text or the new one, whole. */
+/** Creates or replaces a small file; after a crash the file contains either the old or the new text, complete. */
 export async function writeWhole(directory: string, path: string, text: string): Promise<void> {
   const unfinished = `${path}.new`;
   try {

@@ -1,5 +1,5 @@
-// The journal on disk: a directory with one file for each migration, held by one engine at a time. Upholds G3's
-// write-ahead rule: a record is durable when `append` resolves.
+// The journal on disk: a directory with one file per migration, used by one engine at a time. Upholds G3's write-ahead rule:
+// a record is durable when `append` resolves.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,8 +13,8 @@ import { JournalDirectory } from "./journal-directory.js";
 import type { FileJournal } from "./types.js";
 
 /**
- * @throws Error when the directory cannot be made or written to, or another process has it open; JournalError when it is of
- * a newer version, or damaged beyond a single story.
+ * @throws Error when the directory cannot be created or written, or another process has it open; JournalError when it is of a
+ * newer version, or damaged beyond a single story.
  */
 export async function openFileJournal(
   directory: string,

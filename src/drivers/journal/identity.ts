@@ -1,11 +1,11 @@
-// The version of a journal directory's format, and the identity by which a host notices that it has lost its memory: a new
-// directory has a new identity. Upholds G1: no answer is given from a directory that this program may misread.
+// The format version and the identity of a journal directory. A new directory has a new identity, by which a host notices that
+// its journal was lost. Upholds G1: a directory of an unknown format is never used for an answer.
 
 import { join } from "node:path";
 import * as z from "zod/mini";
 import { JournalError, readIfThere, writeWhole } from "./durable.js";
 
-/** The format of a directory: which files it has, and what they mean. Directories without a format file are of version 1. */
+/** Version of the directory's files and their meaning. Directories without a format file are of version 1. */
 const directoryVersion = 2;
 
 const uuid = z.string().check(z.regex(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/));
@@ -19,7 +19,7 @@ export async function openIdentity(directory: string, newIdentity: () => string)
   const format = await readIfThere(formatPath);
   if (format !== null) checkFormat(directory, formatPath, format);
   const identity = await identityIn(directory, newIdentity);
-  // The identity first: a directory with a format file is complete.
+  // Write the identity first: a directory with a format file is complete.
   if (format === null || Number(format) < directoryVersion)
     await writeWhole(directory, formatPath, `${directoryVersion}\n`);
   return identity;
@@ -28,12 +28,12 @@ export async function openIdentity(directory: string, newIdentity: () => string)
 function checkFormat(directory: string, path: string, text: string): void {
   if (!/^[1-9]\d{0,8}\n$/.test(text))
     throw new JournalError(
-      `${path} holds no format version; the journal is damaged. Restore the file from a backup (this switchover writes "${directoryVersion}").`,
+      `${path} does not contain a format version; the journal is damaged. Restore the file from a backup (this switchover writes "${directoryVersion}").`,
     );
   if (Number(text) > directoryVersion)
     throw new JournalError(
       `the journal directory ${directory} has the format version ${Number(text)}; this switchover reads versions up to ${directoryVersion}. ` +
-        "Start the newer switchover that wrote it, or give another state directory.",
+        "Start the newer switchover that wrote it, or configure another state directory.",
     );
 }
 
@@ -48,6 +48,6 @@ async function identityIn(directory: string, newIdentity: () => string): Promise
   const parsed = uuid.safeParse(text.trimEnd());
   if (parsed.success) return parsed.data;
   throw new JournalError(
-    `${path} holds no uuid; the journal is damaged. Restore the file from a backup, or remove it: the host then counts as one that has lost its memory.`,
+    `${path} does not contain a uuid; the journal is damaged. Restore the file from a backup, or remove it: the host is then treated as one whose journal was lost.`,
   );
 }

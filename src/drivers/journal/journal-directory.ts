@@ -1,5 +1,5 @@
-// The stories of an open journal: which are being written, which have ended, which cannot be read. Every question but for a
-// whole story is answered from memory. Upholds G1 and G3.
+// The stories of an open journal: those being written, those that have ended, and those that cannot be read. Every query
+// except for a whole story is answered from memory. Upholds G1 and G3.
 
 import { readdir, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -24,9 +24,9 @@ const suffix = ".journal";
 /** A story that is open for writing. */
 interface Writing {
   readonly file: Promise<LineFile>;
-  /** The sides that have not come to their end. */
+  /** The sides that have not reached a final state. */
   readonly sides: Set<Side>;
-  /** Appends that have been asked for and not answered. */
+  /** Number of appends in progress. */
   pending: number;
 }
 
@@ -36,14 +36,14 @@ export class JournalDirectory implements FileJournal {
   readonly #decisions: Decisions;
   readonly #unlock: () => Promise<void>;
   readonly #writing = new Map<string, Writing>();
-  /** Whose files are closed, and opened again for what a side still records after its end. */
+  /** Migrations whose files are closed; a file is reopened when a side records something after its end. */
   readonly #retired = new Set<string>();
-  /** The ids of the stories on disk, ended or not. */
+  /** Ids of the stories on disk, ended or not. */
   readonly #stories = new Set<string>();
-  /** The stories that are not known to have ended, as far as they are durable. */
+  /** Summaries of the stories that are not known to have ended, as far as durable. */
   readonly #current = new Map<string, Summary>();
   readonly #unreadable = new Map<string, UnreadableStory>();
-  /** Summaries that are being written. */
+  /** Writes of summaries in progress. */
   readonly #keeping = new Set<Promise<void>>();
 
   constructor(opened: {
@@ -58,7 +58,7 @@ export class JournalDirectory implements FileJournal {
     this.#unlock = opened.unlock;
   }
 
-  /** Reads the stories that are not known to have ended. One that cannot be read is noted with its reason. */
+  /** Reads the stories that are not known to have ended. Records the reason for each that cannot be read. */
   async scan(): Promise<void> {
     const ended: Summary[] = [];
     for (const name of await readdir(this.directory)) {
@@ -81,7 +81,7 @@ export class JournalDirectory implements FileJournal {
   async append(record: JournalRecord): Promise<void> {
     const { migrationId } = record;
     if (!/^[\w-]+$/.test(migrationId))
-      throw new Error(`"${migrationId}" cannot be the name of a journal file`);
+      throw new Error(`the migration id "${migrationId}" cannot be used as the name of a journal file`);
     const unreadable = this.#unreadable.get(migrationId);
     if (unreadable !== undefined) throw unreadable;
     if (record.kind === "tombstone") return this.#bury(record);
@@ -106,7 +106,7 @@ export class JournalDirectory implements FileJournal {
       if (story === null || !("records" in story)) continue;
       if (hasEnded(summaryOf(migrationId, story.records))) continue;
       const writing = this.#write(migrationId, goOnWithStory(story.path, story.wholeBytes, story.version));
-      // A side without a state has not begun, and is not gone on with: the story ends without it.
+      // A side without a state has not begun and is not resumed: the story can end without it.
       for (const record of story.records) if (record.kind === "state") noteSide(record, writing.sides);
       stories.push(story);
     }
@@ -167,9 +167,9 @@ export class JournalDirectory implements FileJournal {
     const gone = ended.filter(({ atMs }, index) => index < tooMany || (atMs ?? 0) < endedBeforeMs);
     const removed: string[] = [];
     for (const { migrationId } of gone) {
-      // It may be gone on with since.
+      // The story may have been reopened since.
       if (this.#writing.has(migrationId)) continue;
-      // First, so that a question that is asked meanwhile is answered from the summary.
+      // Removed before the unlink, so that a concurrent query is answered from the summary.
       this.#stories.delete(migrationId);
       this.#retired.delete(migrationId);
       await unlink(this.#pathOf(migrationId)).catch((error: unknown) => {
@@ -226,7 +226,7 @@ export class JournalDirectory implements FileJournal {
     return this.#current.get(migrationId) ?? this.#decisions.get(migrationId);
   }
 
-  /** Null when it was removed meanwhile, which is no damage. */
+  /** Returns null when the story was removed concurrently, which is not damage. */
   async #read(migrationId: string): Promise<OpenStory | UnreadableStory | null> {
     const path = this.#pathOf(migrationId);
     try {
@@ -256,19 +256,19 @@ export class JournalDirectory implements FileJournal {
   #write(migrationId: string, file: Promise<LineFile>): Writing {
     const writing: Writing = { file, sides: new Set(), pending: 0 };
     this.#writing.set(migrationId, writing);
-    // A later migration step may find room again.
+    // Forget the failed file: a later append may succeed when the disk has space again.
     file.catch(() => {
       if (this.#writing.get(migrationId) === writing) this.#writing.delete(migrationId);
     });
     return writing;
   }
 
-  /** A story that ended goes on: a start must read it again, so this is durable before the record is. */
+  /** Marks an ended story as open again, durably before the record itself, so that the next start reads the story. */
   async #reopen(record: JournalRecord): Promise<void> {
     const goesOn =
       record.kind === "opened" || (record.kind === "state" && !isFinal(record.side, record.state));
     if (!goesOn) return;
-    // A summary that is still being written would say afterwards that the story has ended.
+    // A summary still being written would mark the story as ended afterwards.
     await Promise.all(this.#keeping);
     const kept = this.#decisions.get(record.migrationId);
     if (kept?.hasEnded) await this.#decisions.keep({ ...kept, hasEnded: false });
@@ -292,7 +292,7 @@ export class JournalDirectory implements FileJournal {
     await (await writing.file).close();
   }
 
-  /** Keeps the summary of an ended story. When that fails, the next start reads the story again. */
+  /** Writes the summary of an ended story. When the write fails, the next start reads the story again. */
   #keep(summary: Summary): void {
     const { migrationId } = summary;
     const keeping = this.#decisions
@@ -307,7 +307,7 @@ export class JournalDirectory implements FileJournal {
     this.#keeping.add(keeping);
   }
 
-  /** A tombstone takes a row among the decisions, and no file. */
+  /** Records a tombstone as a row among the decisions, without a story file. */
   async #bury(record: Extract<JournalRecord, { kind: "tombstone" }>): Promise<void> {
     const { migrationId } = record;
     const buried = (summary: Summary | undefined) => withRecord(summary ?? noSummary(migrationId), record);

@@ -1,5 +1,5 @@
-// A file of lines that is open for appending. A line is durable when `append` resolves; what cannot be written whole is
-// taken back, so that only a crash leaves a torn end. Upholds G3's write-ahead rule.
+// A file of lines, open for appending. A line is durable when `append` resolves; an incomplete write is truncated, so that
+// only a crash leaves a torn end. Upholds G3's write-ahead rule.
 
 import { type FileHandle, open } from "node:fs/promises";
 import { JournalWriteError } from "./durable.js";
@@ -13,11 +13,11 @@ interface Waiting {
 export class LineFile {
   readonly #path: string;
   readonly #file: FileHandle;
-  /** What of the file is durable, in bytes. */
+  /** Length of the durable part, in bytes. */
   #length: number;
-  /** Whether bytes of a failed write may stand behind `#length`. */
+  /** Whether bytes of a failed write may follow after `#length`. */
   #isDirty = false;
-  /** Lines that come while others are being written go together in the next write. */
+  /** Lines that arrive during a write; the next write takes them together. */
   #waiting: Waiting[] = [];
   #writing = false;
 
@@ -27,7 +27,7 @@ export class LineFile {
     this.#length = length;
   }
 
-  /** Opens the file to append behind its first `length` bytes; the rest is cut off. `flags` as of open(2). */
+  /** Opens the file and truncates it to `length` bytes. `flags` are those of fs.open. */
   static async open(path: string, flags: "a" | "ax", length: number): Promise<LineFile> {
     try {
       const file = await open(path, flags, 0o600);
@@ -43,7 +43,7 @@ export class LineFile {
     }
   }
 
-  /** @throws JournalWriteError when the line is not durable; then no line that was given after it is durable either. */
+  /** @throws JournalWriteError when the line is not durable; lines given after it are then not durable either. */
   append(line: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ line, resolve, reject });
@@ -51,7 +51,7 @@ export class LineFile {
     });
   }
 
-  /** Whether every line that was given is written. */
+  /** Whether every line has been written. */
   get isIdle(): boolean {
     return !this.#writing && this.#waiting.length === 0;
   }
@@ -70,7 +70,7 @@ export class LineFile {
         await this.#write(now.map(({ line }) => line).join(""));
         for (const { resolve } of now) resolve();
       } catch (cause) {
-        // What was given after it was written in the belief that it would be durable.
+        // Later lines also fail: their callers relied on this line being durable.
         const behind = this.#waiting;
         this.#waiting = [];
         const error = new JournalWriteError(this.#path, cause);
@@ -88,7 +88,7 @@ export class LineFile {
       await this.#file.datasync();
     } catch (error) {
       this.#isDirty = true;
-      // When this fails too, the next write tries again before it writes.
+      // When truncating fails too, the next write retries it first.
       await this.#takeBack().catch(() => {});
       throw error;
     }

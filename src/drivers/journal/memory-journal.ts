@@ -1,5 +1,5 @@
-// A journal in memory, for one process that moves a guest between two QEMUs of its own: when it dies, its children's
-// monitors are what is left, and there is nobody else to read a file.
+// A journal in memory, for one process that migrates a guest between two QEMUs of its own: after it dies, only the monitors
+// of its children are left, and no other process would read a journal file.
 
 import type { Journal, JournalRecord } from "../../effects/ports.js";
 

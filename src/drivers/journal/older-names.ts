@@ -1,11 +1,11 @@
-// Names that older versions have recorded, and what they are called now. A name of today is no older name of anything, so a
-// name can be brought up to date twice.
+// Maps names that older versions have recorded to the current ones. No current name is also an older name, so that the mapping
+// can be applied twice.
 
 import type { Side } from "../../protocol/steps.js";
 
 type Names = Readonly<Record<string, string>>;
 
-/** Keyed by side: states, also those inside of others. */
+/** State names by side, including nested states. */
 const states: Readonly<Record<Side, Names>> = {
   source: {
     waking: "rehydrating",
@@ -66,7 +66,7 @@ const effects: Names = {
   yield: "concede",
 };
 const delays: Names = { performAsked: "performRequested" };
-/** The members of a side's deadlines. */
+/** Names of the deadlines of a side. */
 const deadlines: Names = { performAskedMs: "performRequestedMs", backoffHighestMs: "maxBackoffMs" };
 
 const renamed = (names: Names, name: string): string =>
@@ -74,7 +74,7 @@ const renamed = (names: Names, name: string): string =>
 const renamedIn = (names: Names, text: string): string =>
   text.replaceAll(/[a-z]+/gi, (word) => renamed(names, word));
 
-/** Returns the recorded state, such as `settling.asking`, under its names of today. */
+/** Returns the recorded state, such as `settling.asking`, with its current names. */
 export const currentState = (side: Side, recorded: string): string => renamedIn(states[side], recorded);
 
 export function currentEvent(side: Side, recorded: string): string {

@@ -1,4 +1,4 @@
-// The form of a journal's records on disk, checked when they are read: a story may come from another machine.
+// Schema of the journal's records on disk; checked on reading, since a story may come from another machine.
 
 import * as z from "zod/mini";
 import type { JournalRecord } from "../../effects/ports.js";
@@ -7,7 +7,7 @@ import type { ConvergencePolicy } from "../../protocol/convergence/policy.js";
 import { isConvergencePolicy } from "../../protocol/convergence/validate.js";
 import type { Failure } from "../../protocol/failure.js";
 
-/** The version of the records' form below. Stories of the versions before it, from `oldestVersion` on, are read too. */
+/** Version of the record format below. Stories of earlier versions, from `oldestVersion` on, are readable too. */
 export const version = 4;
 export const oldestVersion = 2;
 
@@ -144,7 +144,7 @@ const record = z.union([
   z.object({ ...opened, side: z.literal("coordinator"), input: z.object({ identity, deadlines }) }),
 ]);
 
-/** The record, or why it is none. */
+/** Returns the record, or why the entry is not a record. */
 export function parseRecord(entry: unknown): JournalRecord | { readonly wrong: string } {
   const parsed = record.safeParse(entry);
   return parsed.success ? parsed.data : { wrong: z.prettifyError(parsed.error) };

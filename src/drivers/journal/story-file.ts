@@ -1,4 +1,4 @@
-// The file of one migration's story, as it is begun and gone on with.
+// Creates and reopens the file of one migration's story.
 
 import { unlink } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -7,7 +7,7 @@ import { JournalWriteError, syncDirectory } from "./durable.js";
 import { LineFile } from "./line-file.js";
 import { version } from "./records.js";
 
-/** @throws JournalWriteError, with EEXIST when the story has begun already; nothing is left of a story that did not begin. */
+/** Creates the file. @throws JournalWriteError, with EEXIST when the story exists; a failed creation leaves no file. */
 export async function beginStory(path: string): Promise<LineFile> {
   const file = await LineFile.open(path, "ax", 0);
   try {
@@ -22,8 +22,8 @@ export async function beginStory(path: string): Promise<LineFile> {
 }
 
 /**
- * Goes on with a story; `wholeBytes` is what of it is whole, `written` the version of its last records. A version that is
- * older than this one refuses the story from then on.
+ * Reopens a story; `wholeBytes` is the length of its intact part, `written` the version of its last records. Older versions of
+ * switchover refuse the story from then on.
  */
 export async function goOnWithStory(path: string, wholeBytes: number, written: number): Promise<LineFile> {
   const file = await LineFile.open(path, "a", wholeBytes);

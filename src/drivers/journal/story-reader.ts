@@ -1,11 +1,11 @@
-// Reads the records of a story one after the other, of whatever version they are. A story that an older version has begun
-// goes on behind a second header: the older version refuses it then, instead of guessing what states it does not know mean.
+// Reads the records of a story in sequence, of any supported version. A story that an older version has begun continues after
+// a second header, so that the older version refuses it instead of misinterpreting unknown states.
 
 import type { JournalRecord } from "../../effects/ports.js";
 import { header, oldestVersion, parseRecord, version } from "./records.js";
 import { upgraded } from "./upgrade.js";
 
-/** Returns why stories of that version are not read here; null when they are. */
+/** Returns the reason why stories of that version cannot be read; null when they can. */
 export const unreadableVersion = (found: number): string | null =>
   found < oldestVersion || found > version
     ? `is a journal of version ${found}; this switchover reads versions ${oldestVersion} to ${version}`
@@ -14,17 +14,17 @@ export const unreadableVersion = (found: number): string | null =>
 export class StoryReader {
   #version: number;
 
-  /** @param first the version that the story's first line names. */
+  /** @param first the version in the story's first line. */
   constructor(first: number) {
     this.#version = first;
   }
 
-  /** The version of the records that were read last. */
+  /** Version of the records that were read last. */
   get version(): number {
     return this.#version;
   }
 
-  /** Returns the record, why the entry is not a record, or null for a header, which names the version of what follows. */
+  /** Returns the record, why the entry is not a record, or null for a header, which sets the version of the records after it. */
   read(entry: unknown): JournalRecord | { readonly wrong: string } | null {
     const head = header.safeParse(entry);
     if (!head.success) return parseRecord(upgraded(entry, this.#version));

@@ -1,4 +1,4 @@
-// Reads the journal of one migration, and what each side must know to be taken up again.
+// Reads the story of one migration, and derives the input with which each side is resumed after a crash.
 
 import { readFile } from "node:fs/promises";
 import type { JournalRecord, OpenedRecord, StateRecord } from "../../effects/ports.js";
@@ -15,18 +15,18 @@ import { StoryReader, unreadableVersion } from "./story-reader.js";
 
 export { JournalError } from "./durable.js";
 
-/** What a journal file holds. */
+/** Contents of a story file. */
 export interface Story {
   readonly records: readonly JournalRecord[];
-  /** A last line that was not written whole: the crash came before it was durable, so nothing rested on it. */
+  /** An incomplete last line: the crash came before it was durable, so that nothing depends on it. */
   readonly torn: string | null;
-  /** How much of the file is whole. */
+  /** Length of the intact part of the file, in bytes. */
   readonly wholeBytes: number;
-  /** The version of its last records. */
+  /** Version of the last records. */
   readonly version: number;
 }
 
-/** @throws JournalError with the line; an error of the file system when the file cannot be read. */
+/** @throws JournalError with the line number; the file system's error when the file cannot be read. */
 export async function readStory(path: string): Promise<Story> {
   const lines = (await readFile(path, "utf8")).split("\n");
   const rest = lines.pop() ?? "";
@@ -34,11 +34,11 @@ export async function readStory(path: string): Promise<Story> {
     return { records: [], torn: rest === "" ? null : rest, wholeBytes: 0, version };
   }
   const entries = lines.map((line, index) => entryAt(path, index + 1, line));
-  // A torn line ends before its end: one that is whole but for its line feed was damaged later.
+  // A torn line lacks more than its line feed: a line that lacks only the line feed was damaged later.
   if (entryOf(rest.slice(0, -1)) !== undefined) throw damaged(path, lines.length + 1);
   const [first, ...records] = entries;
   const head = header.safeParse(first);
-  if (!head.success) throw new JournalError(`${path} is no journal of switchover`);
+  if (!head.success) throw new JournalError(`${path} is not a journal of switchover`);
   const wrong = unreadableVersion(head.data.version);
   if (wrong !== null) throw new JournalError(`${path} ${wrong}`);
   const reader = new StoryReader(head.data.version);
@@ -55,7 +55,7 @@ export async function readStory(path: string): Promise<Story> {
   };
 }
 
-/** Every line that ends in a line feed was written whole: a wrong checksum is damage, also in the last one. */
+/** Every line that ends in a line feed was written completely: a wrong checksum is damage, even in the last line. */
 function entryAt(path: string, line: number, text: string): unknown {
   const entry = entryOf(text);
   if (entry === undefined) throw damaged(path, line);
@@ -63,15 +63,15 @@ function entryAt(path: string, line: number, text: string): unknown {
 }
 
 const damaged = (path: string, line: number): JournalError =>
-  new JournalError(`${path}, line ${line}: the checksum does not fit; the journal is damaged`);
+  new JournalError(`${path}, line ${line}: the checksum does not match; the journal is damaged`);
 
-/** What one side was begun with, and what it knew at its last durable record. */
+/** The input with which a side was started, and its state and data at its last durable record. */
 export interface Interrupted<S extends Side = Side> {
   readonly opened: Extract<OpenedRecord, { side: S }>;
   readonly woken: Woken & { readonly learned: StateRecord["learned"] };
 }
 
-/** Null when the side was never begun, or so lately that nothing can have been done yet. */
+/** Returns null when the side was never started, or has recorded no state: then it has done nothing yet. */
 export function interrupted<S extends Side>(story: Story, side: S): Interrupted<S> | null {
   const own = story.records.filter((record) => record.side === side);
   const opened = own.find(
@@ -92,11 +92,11 @@ export function interrupted<S extends Side>(story: Story, side: S): Interrupted<
   };
 }
 
-/** Whether the guest had been taken in post-copy, and memory was still to come from its source. */
+/** Whether the guest was taken in post-copy, and memory is still missing from its source. */
 export const fetchesMemory = ({ woken }: Interrupted<"destination">): boolean =>
   metaIn("destination", woken.state).guest === "runs" && woken.learned["memory"] === "partly";
 
-/** What the side knew at its last record, over what it knew at its first. */
+/** Merges the data recorded later over the initial data. */
 function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, atFirst: Memory): Memory {
   const known = Object.keys(atFirst).filter((name) => name in woken.learned);
   return Object.assign(
@@ -105,7 +105,7 @@ function memoryOf<Memory extends object>({ woken }: Pick<Interrupted, "woken">, 
   );
 }
 
-/** What each side is begun with again after a crash. */
+/** The input with which the source is resumed after a crash; the next two do the same for the other sides. */
 export const wokenSource = (side: Interrupted<"source">): SourceInput => {
   const unknown: SourceMemory = {
     guest: null,

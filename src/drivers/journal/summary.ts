@@ -1,5 +1,5 @@
-// What is kept of every migration for good, also when its story has been removed: whose guest it was, where each side has
-// come to, and what was decided here. Folded over a story's records, as they are written or read.
+// The summary of a migration, which is kept permanently, even when the story has been removed: the guest, the last state of
+// each side, and this host's decision. It is folded over a story's records as they are written or read.
 
 import type { JournalRecord } from "../../effects/ports.js";
 import { hasTag, isFinal } from "../../machines/shared/states.js";
@@ -9,17 +9,17 @@ import type { Side } from "../../protocol/steps.js";
 
 export interface Summary {
   readonly migrationId: string;
-  /** Of the guest; null where no record says it, as in the tombstones of older versions. */
+  /** The guest's uuid; null when no record has it, as in the tombstones of older versions. */
   readonly uuid: string | null;
   readonly name: string | null;
-  /** The time of the last record, in milliseconds since 1970; null in summaries of older versions. */
+  /** Time of the last record, in milliseconds since 1970; null in summaries of older versions. */
   readonly atMs: number | null;
-  /** What this host has decided as the destination, and answers to every settle; null when nothing. */
+  /** This host's decision as the destination, which is the answer to every settle; null when there is none. */
   readonly decision: Decision | null;
-  /** The last durable state of each side that was here. */
+  /** The last durable state of each side that ran on this host. */
   readonly states: Readonly<Partial<Record<Side, string>>>;
   readonly sourceFailures: readonly Failure[];
-  /** Whether the coordinator beside the source has learned that the destination took the guest, and lost it. */
+  /** Whether the source's coordinator was informed that the destination took the guest and lost it. */
   readonly lostThere: boolean;
 }
 
@@ -34,7 +34,7 @@ export const noSummary = (migrationId: string): Summary => ({
   lostThere: false,
 });
 
-/** The summary after one more record. */
+/** Returns the summary after one more record. */
 export function withRecord(summary: Summary, record: JournalRecord): Summary {
   const { atMs, side } = record;
   const known = { ...summary, atMs };
@@ -50,7 +50,7 @@ export function withRecord(summary: Summary, record: JournalRecord): Summary {
   return {
     ...known,
     states: { ...known.states, [side]: record.state },
-    // A decision, once made, stands: a destination that has taken the guest and is stuck then has still taken it.
+    // A decision is final: a destination that takes the guest and is stuck afterwards has still taken it.
     decision: (side === "destination" ? decisionIn(record.state) : null) ?? known.decision,
     lostThere: known.lostThere || isLost,
     sourceFailures: because.length === 0 ? known.sourceFailures : [...known.sourceFailures, ...because],
@@ -61,8 +61,8 @@ export const summaryOf = (migrationId: string, records: readonly JournalRecord[]
   records.reduce(withRecord, noSummary(migrationId));
 
 /**
- * Whether every side is at its end, and requires no operator. A side without a state has done nothing; a story without any
- * state has not begun, and a start removes it, so that the same migration can be asked for again.
+ * Returns whether every side has reached its end, without the need for an operator. A side without a state has done nothing; a
+ * story without any state has not begun, and the next start removes it, so that the migration can be requested again.
  */
 export const hasEnded = ({ states }: Pick<Summary, "states">): boolean =>
   Object.keys(states).length > 0 &&

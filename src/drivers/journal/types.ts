@@ -1,4 +1,4 @@
-// What can be asked of a journal on disk, and what it answers.
+// The interface of a journal on disk.
 
 import type { Journal } from "../../effects/ports.js";
 import type { Failure } from "../../protocol/failure.js";
@@ -7,16 +7,16 @@ import type { Story } from "./story.js";
 import type { Summary } from "./summary.js";
 import type { UnreadableStory } from "./unreadable.js";
 
-/** A story of the journal, with where it stands. */
+/** A story with its id and its path. */
 export interface OpenStory extends Story {
   readonly migrationId: string;
   readonly path: string;
 }
 
-/** What the journal holds of a migration. Only `absent` says that there never was one here, as far as this journal reaches. */
+/** The journal's knowledge of a migration. Only `absent` means that, according to this journal, it never existed here. */
 export type Found =
   | { readonly kind: "story"; readonly story: OpenStory }
-  /** The story has been removed, since it had ended. */
+  /** The story has ended and was removed. */
   | { readonly kind: "summary"; readonly summary: Summary }
   | UnreadableStory
   | { readonly kind: "absent" };
@@ -24,57 +24,57 @@ export type Found =
 export interface FileJournal extends Journal {
   readonly directory: string;
   /**
-   * The identity of the journal, for as long as the directory lives. A host whose journal has another identity than before
-   * has forgotten what it decided.
+   * The identity of the journal, for the lifetime of the directory. A host whose journal has a different identity than before
+   * has lost its decisions.
    */
   readonly identity: string;
   /**
-   * The stories that have not ended, each ready to be gone on with; and those that cannot be read, each with the reason.
-   * Those stay as they are.
+   * Returns the stories that have not ended, opened for appending, and those that cannot be read, each with the reason. The
+   * unreadable ones are left unchanged.
    */
   unfinished(): Promise<{
     readonly stories: readonly OpenStory[];
     readonly unreadable: readonly UnreadableStory[];
   }>;
   find(migrationId: string): Promise<Found>;
-  /** Removes a story that had not begun: nothing had been done yet. */
+  /** Removes a story that has not begun, in which nothing has been done yet. */
   forget(migrationId: string): Promise<void>;
   /**
-   * Removes the files of ended migrations but the newest `keep`, and those that ended before `endedBeforeMs`, and returns
-   * their names. One that has not ended, ended stuck, or cannot be read, stays: an operator has to look at it. The summary
-   * of every migration is kept.
+   * Removes the story files of ended migrations except the newest `keep`, and of those that ended before `endedBeforeMs`, and
+   * returns their names. A story that has not ended, ended stuck, or cannot be read is kept, since an operator has to examine
+   * it. The summary of every migration is kept.
    */
   compact(keep: number, endedBeforeMs?: number): Promise<readonly string[]>;
-  /** Whether there was a migration of that id, ended or not. */
+  /** Returns whether a migration with that id exists, ended or not. */
   has(migrationId: string): Promise<boolean>;
   /**
-   * How the source's side of a migration has ended; null while it has not, or when there was none here.
+   * Returns how the source's side of a migration ended; null while it has not ended, or when there was none here.
    * @throws UnreadableStory
    */
   endOfSource(migrationId: string): Promise<SourceEnd | null>;
-  /** Whether a source's copy has ended because its guest runs elsewhere. @throws UnreadableStory */
+  /** Returns whether the source's copy was ended because the guest runs elsewhere. @throws UnreadableStory */
   hasLeft(migrationId: string): Promise<boolean>;
-  /** Whether the guest has come here whole; a destination can take a guest, and lose it then. @throws UnreadableStory */
+  /** Returns whether the guest has arrived here completely; a guest that was taken can still be lost. @throws UnreadableStory */
   hasArrived(migrationId: string): Promise<boolean>;
   /**
-   * What this side has decided as the destination of a migration, however long ago; null when nothing.
-   * @throws UnreadableStory when the story may hold a decision; nothing may be answered then.
+   * Returns this host's decision as the destination of a migration, however long ago; null when there is none.
+   * @throws UnreadableStory when the story may contain a decision; no answer may be given then.
    */
   decisionOf(migrationId: string): Promise<Decision | null>;
   /**
-   * An operator has said what this host cannot read: the story's file is kept under another name, which no start reads, and
-   * the migration has ended here with this decision; null: without one. Durable when it resolves.
+   * Ends the quarantine of an unreadable story on an operator's command: the file is kept under another name, which no start
+   * reads, and the migration ends here with this decision, or with none (null). Durable when it resolves.
    */
   setAside(
     migrationId: string,
     guest: { readonly uuid: string; readonly name: string },
     decision: Decision | null,
   ): Promise<void>;
-  /** Whether a story was set aside without a decision. */
+  /** Returns whether a story was set aside without a decision. */
   isDoubtful(migrationId: string): boolean;
-  /** The migrations of a guest that this host has taken or refused, with its sides' last states; the oldest first. */
+  /** Returns the migrations in which this host took or refused the guest, with the last states of its sides; the oldest first. */
   decisionsOf(uuid: string): readonly Summary[];
-  /** Closes the files; nothing can be appended afterwards. */
+  /** Closes the files; appends are not possible afterwards. */
   close(): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
-// A story that cannot be read is reported as such, with all that can still be read of it: it is neither absent nor ended.
-// Upholds G1: nothing is decided about its guest as if there had been no migration.
+// Reports a story that cannot be read, with everything that is still readable: the story counts neither as absent nor as
+// ended. Upholds G1: no decision about its guest is made as if there had been no migration.
 
 import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
@@ -8,13 +8,13 @@ import type { Side } from "../../protocol/steps.js";
 import { entryOf } from "../platform/checked-lines.js";
 import { JournalError } from "./durable.js";
 
-/** What can still be read of a damaged story. */
+/** The readable parts of a damaged story. */
 interface Remains {
-  /** The sides of the migration that have records on this host. */
+  /** Sides of the migration that have records on this host. */
   readonly sides: readonly Side[];
-  /** The guest, as far as it can be read. */
+  /** The guest, as far as it is readable. */
   readonly guest: { readonly uuid: string | null; readonly name: string | null };
-  /** Whether `guest` stands in a line whose checksum fits. If not, the uuid may be that of no guest, or of another one. */
+  /** Whether `guest` comes from a line with a matching checksum. Otherwise the uuid may be wrong. */
   readonly isCertain: boolean;
 }
 
@@ -39,7 +39,7 @@ export class UnreadableStory extends JournalError implements Remains {
   }
 }
 
-/** Reads what remains of a story that `readStory` has rejected with `cause`. */
+/** Reads the remains of a story that `readStory` rejected with `cause`. */
 export async function unreadableStory(
   migrationId: string,
   path: string,

@@ -1,11 +1,11 @@
-// Brings an entry of an older story to the form of today's records. The file stays as it is: a story is upgraded as it is read.
+// Converts entries of older stories to the current record format as they are read. The file itself is not changed.
 
 import * as z from "zod/mini";
 import { defaultDeadlines } from "../../protocol/deadlines.js";
 import { currentDeadlines, currentEvent, currentState } from "./older-names.js";
 import { side } from "./records.js";
 
-/** Entries that are not records of the older version come back as they are, and are rejected as they are parsed. */
+/** Returns entries that are not records of the older version unchanged; the parser rejects them. */
 export function upgraded(entry: unknown, version: number): unknown {
   const withMembers = version < 3 ? fromVersion2(entry) : entry;
   return version < 4 ? withCurrentNames(withMembers) : withMembers;
@@ -33,7 +33,7 @@ const named = z.looseObject({
   input: z.optional(z.looseObject({ deadlines: z.optional(z.record(z.string(), z.unknown())) })),
 });
 
-/** Version 4 gave states, events, effects and deadlines other names. */
+/** Version 4 renamed states, events, effects and deadlines. */
 function withCurrentNames(entry: unknown): unknown {
   const read = named.safeParse(entry);
   if (!read.success) return entry;

@@ -1,4 +1,4 @@
-// One line of a journal file: a checksum and a JSON object.
+// Encodes and decodes a line of a journal file: a checksum and a JSON object.
 
 import { crc32 } from "node:zlib";
 
@@ -7,7 +7,7 @@ export function lineOf(entry: object): string {
   return `${checksum(text)} ${text}\n`;
 }
 
-/** Undefined when the checksum does not fit. @throws SyntaxError when it does, and the rest is no JSON. */
+/** Returns undefined when the checksum does not match. @throws SyntaxError when it matches, but the text is not valid JSON. */
 export function entryOf(line: string): unknown {
   const text = line.slice(9);
   return line[8] === " " && line.slice(0, 8) === checksum(text) ? JSON.parse(text) : undefined;

@@ -1,4 +1,4 @@
-// The real clock and real ids.
+// The system's clock and random ids.
 
 import { randomUUID } from "node:crypto";
 import type { Clock, Ids } from "../../effects/ports.js";

@@ -1,5 +1,5 @@
-// One process holds a journal directory. The kernel holds the lock (flock(2)) on an open file of this process, and releases
-// it when the process dies, however it dies; it holds across pid and network namespaces. See docs/decisions/0020.
+// Locks a journal directory for one process. The lock (flock(2)) belongs to an open file of this process: the kernel releases
+// it when the process dies, however it dies, and it works across pid and network namespaces. See docs/decisions/0020.
 
 import { spawn } from "node:child_process";
 import { type FileHandle, open, readlink, stat } from "node:fs/promises";
@@ -13,23 +13,23 @@ import { identify, isAlive } from "./procfs.js";
 const holderSchema = z.object({
   pid: z.number(),
   startTicks: z.number(),
-  /** Absent in a lock file of an older version, which is held for as long as its process lives. */
+  /** Absent in a lock file of an older version, whose lock lasts as long as its process. */
   host: z.exactOptional(z.string()),
   pidNamespace: z.exactOptional(z.string()),
 });
 type Holder = z.output<typeof holderSchema>;
 
-/** flock(1) ends with it when another process holds the lock. */
+/** Exit code of flock(1) when another process holds the lock. */
 const isHeldCode = 1;
 
-/** Returns what releases the lock. @throws Error with the holder's pid and host when another process has it. */
+/** Returns a function that releases the lock. @throws Error with the holder's pid and host when another process holds it. */
 export async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, "lock");
   for (;;) {
     const file = await open(path, "a+", 0o600);
     try {
       if (!(await takeLock(file, path))) throw new Error(`${await describeHolder(file)} has it open`);
-      // An older version replaces the file instead of locking it.
+      // Retry when the file was replaced: an older version replaces it instead of locking it.
       if (!(await isStillAt(file, path))) {
         await file.close();
         continue;
@@ -51,8 +51,8 @@ export async function lock(directory: string): Promise<() => Promise<void>> {
 }
 
 /**
- * Node has no flock(2). flock(1) locks the open file that it inherits from us, and ends: the lock belongs to the open file,
- * so that it stays with our own descriptor.
+ * Locks through flock(1), since Node has no flock(2). The child locks the open file that it inherits and exits; the lock
+ * belongs to the open file, so that this process's descriptor keeps it.
  */
 function takeLock(file: FileHandle, path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
@@ -64,14 +64,14 @@ function takeLock(file: FileHandle, path: string): Promise<boolean> {
     flock.once("error", (error) =>
       reject(
         new Error(
-          `${path} cannot be locked: flock(1), of util-linux or busybox, does not start: ${messageOf(error)}`,
+          `cannot lock ${path}: flock(1) (from util-linux or busybox) could not be started: ${messageOf(error)}`,
         ),
       ),
     );
     flock.once("close", (code) => {
       if (code === 0) resolve(true);
       else if (code === isHeldCode && stderr === "") resolve(false);
-      else reject(new Error(`${path} cannot be locked: flock ended with ${code}: ${stderr.trim()}`));
+      else reject(new Error(`cannot lock ${path}: flock exited with ${code}: ${stderr.trim()}`));
     });
   });
 }

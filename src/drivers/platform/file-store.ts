@@ -1,4 +1,4 @@
-// Small files that are whole or not there at all, whatever dies meanwhile.
+// Crash-safe store of small files (temporary file, fsync, rename): after a crash a file is complete or absent.
 
 import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ const isAbsent = (error: unknown): boolean =>
 export class FileStore {
   readonly #directory: string;
   readonly #suffix: string;
-  /** By key: the last change, so that two changes of one file never meet. */
+  /** The last change of each key, which serializes the changes of one file. */
   readonly #changing = new Map<string, Promise<void>>();
 
   private constructor(directory: string, suffix: string) {
@@ -31,7 +31,7 @@ export class FileStore {
     return new Map(await Promise.all(read));
   }
 
-  /** Undefined when it is not there. */
+  /** Returns undefined when the file does not exist. */
   async read(key: string): Promise<string | undefined> {
     try {
       return await readFile(this.#path(key), "utf8");
@@ -41,10 +41,10 @@ export class FileStore {
     }
   }
 
-  /** Durable when it resolves. Changes of one key happen in the order in which they are asked for. */
+  /** Writes the file; durable when it resolves. Changes of one key are applied in the order of the calls. */
   write = (key: string, text: string): Promise<void> => this.#inOrder(key, () => this.#write(key, text));
 
-  /** Without effect when it is not there. */
+  /** Removes the file; has no effect when it does not exist. */
   remove = (key: string): Promise<void> => this.#inOrder(key, () => this.#remove(key));
 
   async #inOrder(key: string, change: () => Promise<void>): Promise<void> {

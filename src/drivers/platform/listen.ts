@@ -1,11 +1,11 @@
-// Listens on a unix socket with its mode and owner, in the place of one that a dead process has left.
+// Listens on a unix socket with its mode and owner, and replaces a stale socket of a dead process.
 
 import { once } from "node:events";
 import { chown, lstat, unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { messageOf } from "../../protocol/effect-result.js";
 
-/** The kernel holds 107 bytes; what is longer would be cut off, and be another socket. */
+/** The kernel allows 107 bytes; a longer path would be truncated and name another socket. */
 export const isSocketPath = (path: string): boolean => Buffer.byteLength(path) <= 107;
 
 export interface UnixPlace {
@@ -16,7 +16,7 @@ export interface UnixPlace {
   readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
-/** Takes the place of a socket that nobody listens on any more. @throws Error with the path. */
+/** Replaces a socket on which no process listens. @throws Error with the path. */
 export async function listenUnixSocket(
   { path, mode = 0o600, owner }: UnixPlace,
   accept: (socket: Socket) => void,
@@ -24,7 +24,7 @@ export async function listenUnixSocket(
   if (!isSocketPath(path)) throw new Error(`${path} is too long for a unix socket`);
   const server = createServer(accept);
   const bind = async () => {
-    // The socket must never be there with a wider mode, not even for a moment; binding happens in this turn.
+    // The umask ensures that the socket never has a wider mode, not even briefly; listen() binds synchronously.
     const usual = process.umask(~mode & 0o777);
     try {
       server.listen(path);
@@ -47,7 +47,7 @@ export async function listenUnixSocket(
   }
 }
 
-/** A socket is there, and nobody behind it. */
+/** Checks whether the socket exists and no process listens on it. */
 async function isStale(path: string): Promise<boolean> {
   if (!(await lstat(path)).isSocket()) return false;
   const socket = connect(path);

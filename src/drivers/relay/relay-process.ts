@@ -1,16 +1,16 @@
-// Carries the memory stream of one migration from QEMU's unix socket to the destination's port, in a process of its own:
-// it outlives the daemon that has started it, and ends with the stream. Its argument is where QEMU connects, its standard
-// input says where to, and its standard output what went wrong.
+// Forwards the memory stream of one migration from QEMU's unix socket to the destination's port, in a process of its own: it
+// outlives the daemon that started it, and exits with the stream. Its argument is the path of QEMU's socket; it reads the
+// destination from standard input and reports errors on standard output.
 
 import { connect, createServer, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 
-/** For QEMU to connect, once it is known where to. */
+/** Time limit for QEMU to connect, once the destination is known. */
 const patienceMs = 60_000;
 
 const say = (words: string) => process.stdout.write(`${words}\n`);
-// The daemon may have died.
+// The daemon, which reads the output, may have died.
 process.stdout.on("error", () => {});
 
 const [path = ""] = process.argv.slice(2);
@@ -19,7 +19,7 @@ let carrying = false;
 
 async function carry(from: Socket): Promise<void> {
   const [host = "", port = ""] = (await target).split(" ");
-  // Without Nagle's delay, which QEMU does not turn off and which holds back the last small pieces of the guest.
+  // Disables Nagle's algorithm, which QEMU leaves on and which delays the last small writes of the stream.
   const to = connect({ host, port: Number(port), noDelay: true, allowHalfOpen: true });
   await Promise.all([pipeline(from, to), pipeline(to, from)]);
 }
@@ -37,7 +37,7 @@ const server = createServer({ allowHalfOpen: true }, (socket) => {
 });
 server.listen(path, () => say("ready"));
 const words = await target;
-// Nobody wants it any more.
+// The daemon closed the input without an address: the relay is not needed.
 if (words === "") process.exit();
 setTimeout(() => {
   if (!carrying) process.exit();

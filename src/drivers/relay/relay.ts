@@ -1,5 +1,5 @@
-// Between a QEMU that sends its memory by TCP and the destination: see relay-process.ts. QEMU's own TCP makes the guest
-// pause for up to 40 ms longer (docs/decisions/0012).
+// Starts and stops relays between a QEMU that sends its memory by TCP and the destination (see relay-process.ts). QEMU's own
+// TCP connection makes the downtime up to 40 ms longer (docs/decisions/0012).
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,7 +22,7 @@ export class Relay {
   readonly #clock: Clock;
   #said = "";
 
-  /** `directory` is its own; `endRelay` ends both. */
+  /** Starts a relay in a directory of its own; `endRelay` ends the process and removes the directory. */
   static async start(directory: string, clock: Clock): Promise<Relay> {
     await mkdir(directory, { mode: 0o700 });
     return new Relay(directory, clock);
@@ -41,20 +41,20 @@ export class Relay {
     this.#ready = Promise.race([
       once(this.#child.stdout, "data").then(() => {}),
       once(this.#child, "exit").then(() => {
-        throw new Error("the relay has ended before it was ready");
+        throw new Error("the relay process exited before it was ready");
       }),
     ]);
     this.#ready.catch(() => {});
   }
 
-  /** What has gone wrong with the stream; empty when it was not the relay's. */
+  /** Returns the relay's error; empty when the relay did not cause the failure of the stream. */
   async why(): Promise<string> {
-    // It ends when it has said why; QEMU may have told of its broken stream before.
+    // The relay exits after reporting its error; QEMU may have reported the broken stream earlier.
     await Promise.race([once(this.#child.stdout, "close"), sleep(this.#clock, lastWordsMs)]);
     return this.#said.replace("ready", "").trim();
   }
 
-  /** The address for QEMU. `address` itself when it is a unix socket. @throws Error when the relay does not run. */
+  /** Returns the address for QEMU; `address` itself for a unix socket. @throws Error when the relay does not run. */
   async to(address: StreamAddress): Promise<StreamAddress> {
     const parts = partsOf(address);
     if (parts.type === "unix") return address;
@@ -68,13 +68,13 @@ const prefix = "relay-";
 export const relayDirectory = (runDirectory: string, migrationId: string): string =>
   join(runDirectory, `${prefix}${migrationId}`);
 
-/** Without effect when there is none. It may have been started by a daemon that is dead. */
+/** Ends a relay, which a daemon that has died may have started; has no effect when there is none. */
 export async function endRelay(directory: string): Promise<void> {
   killByArgument(`${directory}/`);
   await rm(directory, { recursive: true, force: true });
 }
 
-/** Those of migrations that have ended. */
+/** Ends the relays of migrations that are not under way. */
 export async function endOtherRelays(runDirectory: string, underWay: ReadonlySet<string>): Promise<void> {
   for (const name of await readdir(runDirectory))
     if (name.startsWith(prefix) && !underWay.has(name.slice(prefix.length)))

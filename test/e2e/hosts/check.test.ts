@@ -29,7 +29,7 @@ test("a check names everything that stands against a move, and moves nothing", a
     const words = ["check", "--from", where.from, "--to", where.to, "--domain", where.domain, "--xml", xml];
     const { status, stdout } = spawnSync(process.execPath, [...programArguments("switchover"), ...words]);
     expect(status).toBe(1);
-    expect(`${stdout}`).toContain(`${firmware} is not on hostb`);
+    expect(`${stdout}`).toContain(`${firmware} does not exist on hostb`);
     expect(`${stdout}`).toContain("cannot move: 4 reasons");
     rmSync(xml);
     await lab.runsAt("a");

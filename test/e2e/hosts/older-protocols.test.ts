@@ -87,7 +87,7 @@ describe("we", () => {
     const hidden = [...withoutVersion3, "migrationV2"] as const;
     const b = await elder(lab.b.uri, hidden);
     const migration = migrateBetween({ from: lab.a.uri, to: b.uri, domain: lab.guest.name });
-    await expect(migration).rejects.toThrow("no version of the migration protocol in common");
+    await expect(migration).rejects.toThrow("do not support a common version of the migration protocol");
     expect(b.steps()).toEqual([]);
     await lab.countsAt("a");
   });

@@ -1,5 +1,5 @@
-// Whether a guest can move, asked before anything is touched: every difference between two domains that the guest would
-// notice, and every reason why it cannot leave or arrive. Modelled on what libvirt's ABI check and SrcIsSafe hold.
+// Checks whether a guest can be migrated, before anything is changed: reports every guest-visible difference between two
+// domains, and every blocker at the source and at the destination. Modelled on libvirt's ABI check and SrcIsSafe.
 
 import { domain } from "../schema/domain.js";
 import { type Difference, differences } from "../xml/differences.js";
@@ -8,7 +8,7 @@ import { arrival } from "./destination.js";
 import { type Incompatibility, type Move, machineName } from "./incompatibility.js";
 import { departure } from "./source.js";
 
-/** All reasons at once; none when the guest can move. */
+/** Returns every blocker; an empty list means that the guest can be migrated. */
 export function checkCompatibility(move: Move): readonly Incompatibility[] {
   const { source, destination = source } = move;
   const refused = [
@@ -40,17 +40,17 @@ function ofRefusal(
 }
 
 function ofDifference({ path, source, destination, places }: Difference): Incompatibility {
-  const said = (value: string | undefined) => (value === undefined ? "not there" : `"${value}"`);
+  const said = (value: string | undefined) => (value === undefined ? "absent" : `"${value}"`);
   return {
     code: "guest-abi",
     path,
     ...places,
     what: `it is ${said(source)} at the source and ${said(destination)} at the destination`,
-    next: "give the destination what the source has: the guest keeps its hardware",
+    next: "give both sides the same value: a migrated guest keeps its hardware",
   };
 }
 
-/** One side names a machine by its alias, the other by what the alias stands for. */
+/** True when one side names the machine by an alias and the other by the version that the alias resolves to. */
 function isOfSameMachine({ path, source, destination }: Difference, move: Move): boolean {
   if (path !== "domain/os/type/@machine") return false;
   const { sourceHost, destinationHost } = move;

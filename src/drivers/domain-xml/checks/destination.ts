@@ -1,4 +1,4 @@
-// Why a guest cannot arrive: what the destination's QEMU does not know, what its host lacks, and who is there already.
+// Blockers at the destination: what its QEMU does not support, what its host lacks, and which guests conflict.
 
 import { commandLine } from "../qemu-args/build.js";
 import type { NeededFile } from "../qemu-args/command-line.js";
@@ -12,13 +12,13 @@ interface Models {
   readonly destination: DomainModel;
 }
 
-/** What has to be at the destination before the guest can come. */
+/** Paths that must exist at the destination before the guest can be migrated there. */
 export const neededPaths = (model: DomainModel): readonly string[] =>
   commandLine(model, { kvm: { works: true }, directory: "/" }).files.map(({ path }) => path);
 
 export function arrival(models: Models, move: Move): Incompatibility[] {
   const { destination: model } = models;
-  // Whether that host has KVM is asked below; a directory it will have.
+  // KVM is checked below, against the destination's facts; the directory is created when the guest is prepared.
   const line = commandLine(model, { kvm: { works: true }, directory: "/" });
   const refused = line.refusals.map(({ path, what, next, ...place }): Incompatibility => {
     const destination = { line: place.line, column: place.column };
@@ -34,8 +34,8 @@ export function arrival(models: Models, move: Move): Incompatibility[] {
     ...line.drivers
       .filter(({ driver }) => !host.qemu.devices.includes(driver))
       .map(({ driver, in: part }) => {
-        const what = `the QEMU of ${host.hostname} has no device ${driver}`;
-        return there("device-unknown", part, undefined, what, "use another model, or another QEMU");
+        const what = `the QEMU of ${host.hostname} does not support the device ${driver}`;
+        return there("device-unknown", part, undefined, what, "use another device model, or another QEMU");
       }),
     ...line.files.flatMap((file) => fileReasons(file, move, host)),
   ];
@@ -57,13 +57,17 @@ function identityReasons({ source, destination = source }: Move, model: DomainMo
   const reasons: Incompatibility[] = [];
   const on = `on ${host.hostname}`;
   if (host.guests.some((guest) => guest.uuid === uuid)) {
-    const next = "end or remove that one first";
-    reasons.push(there("uuid-taken", model, "uuid", `a guest ${uuid} is ${on} already`, next));
+    const next = "shut down or undefine that guest first";
+    reasons.push(
+      there("uuid-taken", model, "uuid", `a guest with the uuid ${uuid} already exists ${on}`, next),
+    );
   }
   const namesake = host.guests.find((guest) => guest.name === name && guest.uuid !== uuid);
   if (namesake !== undefined) {
     const next = "give the guest another name at the destination";
-    reasons.push(there("name-taken", model, "name", `the guest ${namesake.uuid} has that name ${on}`, next));
+    reasons.push(
+      there("name-taken", model, "name", `the guest ${namesake.uuid} already has that name ${on}`, next),
+    );
   }
   return reasons;
 }
@@ -75,24 +79,32 @@ function machineReasons({ source, destination: model }: Models, { sourceHost }: 
   const known = machines.find((machine) => machine.name === name);
   const reasons: Incompatibility[] = [];
   if (known === undefined) {
-    const what = `QEMU ${version} of ${host.hostname} has no machine ${type.machine}`;
+    const what = `QEMU ${version} of ${host.hostname} does not support the machine type ${type.machine}`;
     reasons.push(
-      there("machine-unknown", type, "machine", what, "use a QEMU that is as new as the source's"),
+      there("machine-unknown", type, "machine", what, "use a QEMU at least as new as the source's"),
     );
   }
   const before = machineName(source.os.type.machine, sourceHost);
   if (sourceHost !== undefined && source.os.type.machine === type.machine && before !== name) {
     const what = `${type.machine} is ${before} on ${sourceHost.hostname}, and ${name} on ${host.hostname}`;
-    reasons.push(there("machine-differs", type, "machine", what, `name the machine at both: ${before}`));
+    reasons.push(
+      there(
+        "machine-differs",
+        type,
+        "machine",
+        what,
+        `name the versioned machine type on both sides: ${before}`,
+      ),
+    );
   }
   const cpus = model.vcpu?.text ?? 1;
   if (known !== undefined && cpus > known.maxCpus) {
-    const what = `${cpus} CPUs, where ${known.name} has ${known.maxCpus} at most`;
-    reasons.push(there("too-many-cpus", model, "vcpu", what, "use a machine that has more"));
+    const what = `the guest has ${cpus} CPUs; ${known.name} supports at most ${known.maxCpus}`;
+    reasons.push(there("too-many-cpus", model, "vcpu", what, "use a machine type that supports more"));
   }
   if (model.type === "kvm" && !kvm.works) {
-    const what = `${host.hostname} has no KVM: ${kvm.why}`;
-    reasons.push(there("no-kvm", model, "type", what, "choose a host with KVM"));
+    const what = `KVM is not usable on ${host.hostname}: ${kvm.why}`;
+    reasons.push(there("no-kvm", model, "type", what, "choose a host with a usable KVM"));
   }
   return reasons;
 }
@@ -103,13 +115,13 @@ function cpuReasons(
   host: HostFacts,
 ): Incompatibility[] {
   const { cpu } = model;
-  const next = "use a CPU model that both hosts have, by name";
+  const next = "use a named CPU model that both hosts support";
   if (cpu?.mode === "maximum" || cpu?.mode === "host-passthrough") {
     if (sourceHost === undefined) return [];
     const its = (hostFacts: HostFacts) =>
       cpu.mode === "maximum" ? `QEMU ${hostFacts.qemu.version}` : hostFacts.processor;
     if (its(sourceHost) === its(host)) return [];
-    const what = `it is what ${its(sourceHost)} has at the source, and what ${its(host)} has at the destination`;
+    const what = `the CPU depends on the host: ${its(sourceHost)} at the source, ${its(host)} at the destination`;
     return [there("cpu-differs", cpu, "mode", what, next)];
   }
   const name = cpu?.model?.text ?? "qemu64";
@@ -120,20 +132,28 @@ function cpuReasons(
   if (known === undefined) {
     if (models(host).length === 0) return [];
     return [
-      there("cpu-unknown", part, undefined, `the QEMU of ${host.hostname} has no CPU model ${name}`, next),
+      there(
+        "cpu-unknown",
+        part,
+        undefined,
+        `the QEMU of ${host.hostname} does not support the CPU model ${name}`,
+        next,
+      ),
     ];
   }
   const off = (cpu?.features ?? []).filter(
     (feature) => feature.policy === "disable" || feature.policy === "forbid",
   );
   const before = sourceHost && models(sourceHost).find((modelFact) => modelFact.name === name)?.unavailable;
-  // Where the source lacks it too, the guest has never had it; what is not asked for is not missed.
+  // A feature that the source lacks too was never visible to the guest; a disabled feature is not required.
   const lost = known.unavailable.filter(
     (text) => !(before ?? []).includes(text) && !off.some(({ name: feature }) => feature === text),
   );
   const strict = cpu?.mode === "custom" && cpu.check === "full";
   if (lost.length === 0 || (before === undefined && !strict)) return [];
-  return [there("cpu-differs", part, undefined, `${host.hostname} lacks its ${lost.join(", ")}`, next)];
+  return [
+    there("cpu-differs", part, undefined, `${host.hostname} lacks the CPU features ${lost.join(", ")}`, next),
+  ];
 }
 
 const missingFile = { disk: "disk-missing", firmware: "firmware-missing", kernel: "kernel-missing" } as const;
@@ -143,8 +163,8 @@ function fileReasons(
   { copiedDisks = [] }: Move,
   host: HostFacts,
 ) {
-  // What is copied is made there.
+  // The image of a mirrored disk is created at the destination.
   if (host.paths[path] !== null || (target !== undefined && copiedDisks.includes(target))) return [];
-  const next = `put it there, or give the destination's XML a path that ${host.hostname} has`;
-  return [there(missingFile[kind], part, key, `${path} is not on ${host.hostname}`, next)];
+  const next = `provide the file there, or name a path in the destination's XML that exists on ${host.hostname}`;
+  return [there(missingFile[kind], part, key, `${path} does not exist on ${host.hostname}`, next)];
 }

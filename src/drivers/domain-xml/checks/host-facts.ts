@@ -1,5 +1,5 @@
-// What a host has to offer a guest that wants to move there: its QEMU's machines, CPU models and devices, asked of that
-// QEMU itself, its KVM, the guests that it has, and the files that the guest needs.
+// Gathers the facts of a host that a migration to it depends on: the machines, CPU models and devices that its QEMU reports,
+// KVM, the existing guests, and the files that the guest needs.
 
 import { randomUUID } from "node:crypto";
 import { open, stat, statfs } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { QemuProcess } from "../../qemu/process/process.js";
 import type { Hosting } from "../../qemu/process/spec.js";
 import type { Kvm } from "../qemu-args/machine.js";
 
-/** A CPU model that a QEMU knows, and the features that it has there only in name. */
+/** A CPU model that a QEMU supports, and the model's features that are not available on this host. */
 export interface CpuModelFact {
   readonly name: string;
   readonly unavailable: readonly string[];
@@ -22,36 +22,36 @@ export interface QemuFacts {
   readonly version: string;
   readonly kvm: Kvm;
   readonly machines: readonly { name: string; alias: string | undefined; maxCpus: number }[];
-  /** By accelerator; with KVM, what this host's processor makes of them. */
+  /** CPU models per accelerator; with KVM, as limited by this host's processor. */
   readonly cpuModels: { readonly tcg: readonly CpuModelFact[]; readonly kvm: readonly CpuModelFact[] };
-  /** Every device that can be given by `-device`. */
+  /** Every device that `-device` accepts. */
   readonly devices: readonly string[];
 }
 
-/** `shared`: the other host may have it too. `cluster`: and sees each write at once, whatever is cached. */
+/** `shared`: another host may mount it too. `cluster`: every host sees each write at once, whatever is cached. */
 export type Storage = "local" | "shared" | "cluster";
 
-/** Null when there is nothing at that path, or nothing that can be reached. */
+/** Null when nothing exists at that path, or the path cannot be reached. */
 export type PathFact = { readonly kind: "file" | "block" | "other"; readonly storage: Storage } | null;
 
 export interface HostFacts {
   readonly hostname: string;
-  /** Of the processor, as the system names it: what a CPU that is passed through looks like. */
+  /** Name of the processor as the system reports it; it identifies a host-passthrough CPU. */
   readonly processor: string;
   readonly qemu: QemuFacts;
-  /** That this host has already, running or defined. */
+  /** Guests on this host, running or defined. */
   readonly guests: readonly { readonly name: string; readonly uuid: string }[];
   readonly paths: Readonly<Record<string, PathFact>>;
 }
 
 export interface FactsOptions {
   readonly clock: Clock;
-  /** Of the QEMUs that are asked, one after the other. Default: new ones for temporary files. */
+  /** Run directory of the QEMUs that are queried one after another. Default: a new temporary directory for each. */
   readonly directory?: string;
   readonly hosting?: Hosting;
 }
 
-/** @throws Error with QEMU's words when it cannot be run. */
+/** @throws Error with QEMU's own message when QEMU cannot be run. */
 export async function gatherQemuFacts(binary: string, options: FactsOptions): Promise<QemuFacts> {
   const { kvm, cpuModels } = await gatherKvm(binary, options);
   return asking(binary, "tcg", options, async (monitor) => {
@@ -73,10 +73,10 @@ export async function gatherQemuFacts(binary: string, options: FactsOptions): Pr
   });
 }
 
-/** QEMU's own default: a KVM that cannot give all of it cannot give a guest what it expects. */
+/** QEMU's default CPU model. A KVM that cannot provide all of its features cannot run guests as they expect. */
 const defaultCpu = "qemu64";
 
-/** Whether KVM can run guests here; a device that opens proves little. */
+/** Checks whether KVM can run guests here. Opening /dev/kvm alone does not prove it. */
 async function gatherKvm(
   binary: string,
   options: FactsOptions,
@@ -85,10 +85,11 @@ async function gatherKvm(
   try {
     await (await open("/dev/kvm", "r+")).close();
     return await asking(binary, "kvm", options, async (monitor) => {
-      if (!(await monitor.execute("query-kvm", {})).enabled) return no("QEMU does not use it");
+      if (!(await monitor.execute("query-kvm", {})).enabled)
+        return no("QEMU reports that KVM is not enabled");
       const cpuModels = await cpuModelsOf(monitor);
       const lacking = cpuModels.find((cpuModel) => cpuModel.name === defaultCpu)?.unavailable ?? [];
-      if (lacking.length > 0) return no(`with it, QEMU's usual CPU lacks ${lacking.join(", ")}`);
+      if (lacking.length > 0) return no(`QEMU's default CPU lacks ${lacking.join(", ")} under KVM`);
       return { kvm: { works: true }, cpuModels };
     });
   } catch (error) {
@@ -101,7 +102,7 @@ async function cpuModelsOf(monitor: Monitor): Promise<CpuModelFact[]> {
   return models.map((model) => ({ name: model.name, unavailable: model["unavailable-features"] ?? [] }));
 }
 
-/** A QEMU without a machine, for as long as it is asked. */
+/** Runs `ask` against a QEMU that is started without a machine, and ends that QEMU afterwards. */
 async function asking<T>(
   binary: string,
   accelerator: "tcg" | "kvm",
@@ -127,7 +128,10 @@ async function asking<T>(
   }
 }
 
-/** Of file systems that several hosts can have (statfs(2)); FUSE is taken for local, since it does not say what it is. */
+/**
+ * Magic numbers of file systems that several hosts can mount (statfs(2)). FUSE counts as local, since its magic number does
+ * not name the file system behind it.
+ */
 const sharedMagic: Readonly<Record<number, Storage>> = {
   26985: "shared", // NFS
   4283649346: "shared", // CIFS

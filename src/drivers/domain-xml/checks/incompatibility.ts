@@ -1,32 +1,32 @@
-// A reason why a guest cannot move, and what has to be known of both sides to find them all.
+// A migration blocker, and the facts about both sides that the checks need.
 
 import type { Domain } from "../domain.js";
 import type { Place } from "../xml/errors.js";
 import type { HostFacts } from "./host-facts.js";
 
 export type IncompatibilityCode =
-  /** The guest would find other hardware than it left. */
+  /** The guest's hardware would change. */
   | "guest-abi"
-  /** Something in the XML that we cannot start. */
+  /** The XML uses something that switchover does not support. */
   | "unsupported"
-  /** A device of the host that the guest holds. */
+  /** The guest uses a device of its host. */
   | "host-device"
-  /** A CPU whose state is not sent. */
+  /** QEMU cannot migrate the state of this CPU. */
   | "cpu-unmigratable"
-  /** A CPU that is another one on each host, or lacks something there. */
+  /** The CPU differs between the hosts, or the destination lacks some of its features. */
   | "cpu-differs"
   | "cpu-unknown"
   | "machine-unknown"
-  /** One name for two machines. */
+  /** One machine name resolves to different machine types on the two hosts. */
   | "machine-differs"
   | "too-many-cpus"
   | "device-unknown"
   | "no-kvm"
   | "uuid-taken"
   | "name-taken"
-  /** The disk's bytes are on the source's host alone. */
+  /** Only the source's host can reach the disk's data. */
   | "disk-local"
-  /** What the source's host has cached may overtake what the destination writes. */
+  /** The source's host cache may be written after, and over, what the destination writes. */
   | "disk-unsafe"
   | "disk-missing"
   | "firmware-missing"
@@ -34,28 +34,28 @@ export type IncompatibilityCode =
 
 export interface Incompatibility {
   readonly code: IncompatibilityCode;
-  /** As in XPath; where it is in each XML that has it. */
+  /** XPath of the element or attribute; `source` and `destination` give its place in each XML that has it. */
   readonly path: string;
   readonly source: Place | undefined;
   readonly destination: Place | undefined;
   readonly what: string;
-  /** What a person can do about it. */
+  /** The remedy for the operator. */
   readonly next: string;
 }
 
 export interface Move {
   readonly source: Domain;
-  /** Default: the same as at the source. */
+  /** Default: the source's domain. */
   readonly destination?: Domain;
   readonly sourceHost?: HostFacts;
-  /** Without it nothing is said about whether the destination has what is needed. */
+  /** Without it, the checks that depend on the destination's host are skipped. */
   readonly destinationHost?: HostFacts;
-  /** Targets of the disks that the migration itself copies. */
+  /** Targets of the disks that the migration mirrors. */
   readonly copiedDisks?: readonly string[];
-  /** Both QEMUs run on one host, where each sees what the other has written. */
+  /** Both QEMUs run on one host, so that each reads what the other has written. */
   readonly sameHost?: boolean;
 }
 
-/** What a machine is called with its version. */
+/** Resolves a machine alias to the versioned machine type on that host. */
 export const machineName = (machine: string | undefined, host: HostFacts | undefined): string | undefined =>
   host?.qemu.machines.find((type) => type.alias === machine)?.name ?? machine;

@@ -1,4 +1,4 @@
-// Why a guest cannot leave: what ties it to its host, and disks that another host would not see, or not as they are.
+// Blockers at the source: what ties the guest to its host, and disks that another host cannot read, or not reliably.
 
 import { cacheMode } from "../qemu-args/block-nodes.js";
 import type { Disk } from "../schema/disk.js";
@@ -27,7 +27,7 @@ function cpuReasons({ cpu }: DomainModel): Incompatibility[] {
   const fixed = cpu.features.filter(
     ({ name, policy }) => name === "invtsc" && (policy === "require" || policy === "force"),
   );
-  const why = "a time stamp counter that never changes its rate would do so on another host";
+  const why = "an invariant time stamp counter may run at another rate on the other host";
   const reasons = fixed.map((device) =>
     atSource("cpu-unmigratable", device, undefined, why, "remove the feature"),
   );
@@ -38,25 +38,33 @@ function cpuReasons({ cpu }: DomainModel): Incompatibility[] {
       "cpu-unmigratable",
       cpu,
       "migratable",
-      "a CPU with features that cannot move",
+      "the CPU has features that cannot be migrated",
       'use migratable="on"',
     ),
   ];
 }
 
-/** A disk that is empty, read-only or copied moves with the guest whatever its cache. */
+/** An empty, read-only or mirrored disk is safe to migrate with any cache mode. */
 function diskReasons(disk: Disk, { sourceHost, copiedDisks = [] }: Move): Incompatibility[] {
   const { source, readonly, device, target } = disk;
   if (source === undefined || readonly || device === "cdrom" || copiedDisks.includes(target.dev)) return [];
   const path = disk.type === "file" ? disk.source?.file : undefined;
   const storage = path === undefined ? undefined : sourceHost?.paths[path]?.storage;
   if (storage === "local") {
-    const next = "put it on storage that both hosts have, or have the migration copy it";
-    return [atSource("disk-local", source, "file", `${path} is on a file system of this host alone`, next)];
+    const next = "put the disk on storage that both hosts share, or migrate it with the guest (disk mirror)";
+    return [
+      atSource(
+        "disk-local",
+        source,
+        "file",
+        `${path} is on a file system that only this host can reach`,
+        next,
+      ),
+    ];
   }
   const mode = cacheMode(disk);
   if (storage === "cluster" || mode === "none" || mode === "directsync") return [];
-  const what = `this host caches the disk (${mode ?? "QEMU's default, writeback"}), and the other would not know`;
-  const next = 'use cache="none" or "directsync", or have the migration copy it';
+  const what = `this host caches the disk (${mode ?? "QEMU's default, writeback"}), and the other host would not see cached writes`;
+  const next = 'use cache="none" or "directsync", or migrate the disk with the guest (disk mirror)';
   return [atSource("disk-unsafe", disk.driver ?? disk, disk.driver && "cache", what, next)];
 }

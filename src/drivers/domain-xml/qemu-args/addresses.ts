@@ -1,4 +1,4 @@
-// Addresses as QEMU's arguments, and every reason why one of them cannot be.
+// Translates addresses to QEMU arguments, and refuses addresses that are not possible.
 
 import type { PciAddress } from "../schema/address.js";
 import { machineSlots, pciDevices, southBridgeUsb } from "../schema/assign-addresses.js";
@@ -6,7 +6,7 @@ import { controllerAt, controllerId, familyOf, isBuiltIn, rootBus } from "../sch
 import type { DomainModel } from "../schema/domain.js";
 import type { CommandLine } from "./command-line.js";
 
-/** The `-device` properties of a place on PCI. */
+/** Returns the `-device` properties of a PCI address. */
 export function onPci(
   line: CommandLine,
   model: DomainModel,
@@ -14,13 +14,13 @@ export function onPci(
 ) {
   const { address } = device;
   if (!isPci(address)) {
-    if (address !== undefined) line.conflict(address, "type", "the device sits on PCI", 'use type="pci"');
+    if (address !== undefined) line.conflict(address, "type", "the device is a PCI device", 'use type="pci"');
     else
       line.conflict(
         device,
         undefined,
-        "there is no room for it on its bus",
-        "give it an <address> elsewhere",
+        "the bus has no free slot for the device",
+        "give it an <address> on another bus",
       );
     return {};
   }
@@ -46,7 +46,7 @@ export function onPci(
 const isPci = (address: { readonly type: string } | undefined): address is PciAddress =>
   address?.type === "pci";
 
-/** Two devices in one place, and devices in the machine's own places. */
+/** Refuses two devices at one address, and devices in slots that the machine reserves. */
 export function checkPci(line: CommandLine, model: DomainModel): void {
   const family = familyOf(model);
   const builtIn = model.devices.controllers.filter(
@@ -62,11 +62,16 @@ export function checkPci(line: CommandLine, model: DomainModel): void {
       line.conflict(
         address,
         "slot",
-        `slot ${slot} is the machine's own`,
-        "choose another, or leave out the address",
+        `slot ${slot} is reserved by the machine`,
+        "choose another slot, or omit the address",
       );
     } else if (taken.has(place)) {
-      line.conflict(address, "slot", "another device is there", "choose another, or leave out the address");
+      line.conflict(
+        address,
+        "slot",
+        "another device has this address",
+        "choose another slot, or omit the address",
+      );
     }
     taken.add(place);
   }
@@ -78,8 +83,8 @@ export function checkPci(line: CommandLine, model: DomainModel): void {
       line.conflict(
         controller.address,
         "slot",
-        "the machine has this controller elsewhere",
-        "leave out the address",
+        "the machine has this controller at another address",
+        "omit the address",
       );
     }
   }

@@ -1,13 +1,13 @@
-// The block nodes of a disk, with the settings that libvirt gives them.
+// The block nodes of a disk, with the options that libvirt sets.
 
 import type { Disk } from "../schema/disk.js";
 import type { CommandLine } from "./command-line.js";
 
-/** Of QEMU's node names, which are 31 characters at most. */
+/** Node name of the format layer. QEMU's node names have at most 31 characters. */
 export const formatNode = (target: string): string => `${target}-format`;
 export const storageNode = (target: string): string => `${target}-storage`;
 
-/** Adds the nodes; the name of the upper one, or undefined when the disk is empty. */
+/** Adds the nodes; returns the name of the topmost one, or undefined when the disk is empty. */
 export function addSource(line: CommandLine, disk: Disk): string | undefined {
   const { driver, target, device, readonly, backingStore } = disk;
   const protocol = protocolOf(line, disk);
@@ -32,13 +32,13 @@ export function addSource(line: CommandLine, disk: Disk): string | undefined {
     cache,
     driver: format,
     file: storageNode(target.dev),
-    // Given and empty, it ends the chain; else QEMU follows what the image says.
+    // An empty <backingStore> ends the chain; without one, QEMU follows the backing file that the image names.
     ...(backingStore !== undefined && format === "qcow2" && { backing: null }),
   });
   return formatNode(target.dev);
 }
 
-/** A disk that is written from more than one guest must not be cached here. */
+/** A disk that several guests write must not be cached by this host. */
 export const cacheMode = ({ driver, shareable }: Disk) => driver?.cache ?? (shareable ? "none" : undefined);
 
 function cacheOf(disk: Disk) {
@@ -60,8 +60,9 @@ function protocolOf(line: CommandLine, disk: Disk) {
     case "network": {
       const { hosts, name } = disk.source;
       const [first, second] = hosts;
-      if (first === undefined) line.missing(disk.source, "host", "name the server's <host>");
-      if (second !== undefined) line.unsupported(second, undefined, "a second server", "name one");
+      if (first === undefined) line.missing(disk.source, "host", "add the server's <host>");
+      if (second !== undefined)
+        line.unsupported(second, undefined, "a second server is not supported", "keep one <host>");
       return { driver: "nbd", server: first && serverOf(line, first), export: name };
     }
   }
@@ -74,12 +75,13 @@ function serverOf(line: CommandLine, nbdHost: NbdHost) {
   if (transport === "unix") {
     if (socket === undefined) line.missing(nbdHost, "socket", "give the path of the server's socket");
     for (const key of ["name", "port"] as const) {
-      if (nbdHost[key] !== undefined) line.conflict(nbdHost, key, "a unix socket has none", "remove it");
+      if (nbdHost[key] !== undefined)
+        line.conflict(nbdHost, key, "a unix socket does not use it", "remove it");
     }
     return { type: "unix", path: socket };
   }
   if (name === undefined) line.missing(nbdHost, "name", "give the server's name or address");
-  if (socket !== undefined) line.conflict(nbdHost, "socket", "tcp has none", 'use transport="unix"');
+  if (socket !== undefined) line.conflict(nbdHost, "socket", "tcp does not use it", 'use transport="unix"');
   return { type: "inet", host: name, port: `${port ?? 10_809}` };
 }
 
@@ -88,15 +90,15 @@ function checkDriver(line: CommandLine, disk: Disk): void {
   const { io, type, detect_zeroes, discard } = driver ?? {};
   const mode = cacheMode(disk);
   if (driver !== undefined && io === "native" && mode !== "none" && mode !== "directsync") {
-    line.conflict(driver, "io", "native needs a disk that the host does not cache", 'use cache="none"');
+    line.conflict(driver, "io", "native requires a disk that the host does not cache", 'use cache="none"');
   }
   if (driver !== undefined && io !== undefined && disk.type === "network") {
-    line.unsupported(driver, "io", "it is for files and block devices", "remove it");
+    line.unsupported(driver, "io", "io applies to files and block devices only", "remove it");
   }
   if (driver !== undefined && detect_zeroes === "unmap" && discard !== "unmap") {
-    line.conflict(driver, "detect_zeroes", "unmap needs a disk that discards", 'add discard="unmap"');
+    line.conflict(driver, "detect_zeroes", "unmap requires a disk with discard", 'add discard="unmap"');
   }
   if (shareable && driver !== undefined && type === "qcow2") {
-    line.conflict(driver, "type", "several guests cannot write one qcow2 image", "use a raw image");
+    line.conflict(driver, "type", "several guests cannot write to one qcow2 image", "use a raw image");
   }
 }

@@ -1,4 +1,4 @@
-// Firmware, a kernel booted without one's own loader, and the order in which devices are tried.
+// Firmware, direct kernel boot, and the boot order of devices.
 
 import { disksInOrder } from "../schema/derived-properties.js";
 import type { DomainModel } from "../schema/domain.js";
@@ -16,19 +16,19 @@ export function addBoot(line: CommandLine, { os }: DomainModel): void {
     ].join(","),
   );
   addFirmware(line, os);
-  for (const [option, it] of [
+  for (const [option, image] of [
     ["-kernel", kernel],
     ["-initrd", initrd],
   ] as const) {
-    if (it === undefined) continue;
-    line.host(option, it.text);
-    line.needs({ path: it.text, kind: "kernel", in: it, key: "text" });
+    if (image === undefined) continue;
+    line.host(option, image.text);
+    line.needs({ path: image.text, kind: "kernel", in: image, key: "text" });
   }
   if (cmdline !== undefined) line.hardware("-append", cmdline.text);
   if (kernel === undefined) {
     for (const part of [initrd, cmdline]) {
       if (part !== undefined)
-        line.conflict(part, undefined, "it belongs to a kernel", "give <kernel>, or remove it");
+        line.conflict(part, undefined, "it requires a <kernel>", "add <kernel>, or remove it");
     }
   }
 }
@@ -38,13 +38,13 @@ function addFirmware(line: CommandLine, { loader, nvram }: DomainModel["os"]): v
   if (loader?.type === "pflash") addFlash(line, "pflash0", loader.text, true);
   if (nvram !== undefined) addFlash(line, "pflash1", nvram.text, false);
   if (nvram !== undefined && loader?.type !== "pflash") {
-    line.conflict(nvram, undefined, "it belongs to a firmware in flash", 'give <loader type="pflash">');
+    line.conflict(nvram, undefined, "it requires a firmware in flash", 'add <loader type="pflash">');
   }
   if (loader?.readonly === false) {
     line.unsupported(
       loader,
       "readonly",
-      "a loader that the guest can write",
+      "a writable loader is not supported",
       'use readonly="yes" and <nvram>',
     );
   }
@@ -60,7 +60,7 @@ function addFlash(line: CommandLine, name: string, filename: string, readOnly: b
   line.blockNode({ "node-name": `${name}-format`, "read-only": readOnly, driver: "raw", file: storage });
 }
 
-/** Of each device that is booted from, its place in the order; refuses an order that is none. */
+/** Returns the boot index of each bootable device; refuses an order that is not valid. */
 export function bootOrder(line: CommandLine, { os, devices }: DomainModel): ReadonlyMap<object, number> {
   const own = [...devices.disks, ...devices.interfaces].flatMap((disk) =>
     disk.boot === undefined ? [] : [{ device: disk, boot: disk.boot }],
@@ -68,14 +68,19 @@ export function bootOrder(line: CommandLine, { os, devices }: DomainModel): Read
   const order = new Map<object, number>();
   for (const { device, boot } of own) {
     if ([...order.values()].includes(boot.order)) {
-      line.conflict(boot, "order", `another device is ${boot.order} already`, "give each its own number");
+      line.conflict(
+        boot,
+        "order",
+        `another device already has the order ${boot.order}`,
+        "give each device its own number",
+      );
     }
     order.set(device, boot.order);
   }
   const [kind] = os.boots;
   if (own.length > 0) {
-    const next = "remove these, or the devices' own <boot order>";
-    if (kind !== undefined) line.conflict(kind, undefined, "devices have an order of their own", next);
+    const next = "remove these elements, or the devices' own <boot order>";
+    if (kind !== undefined) line.conflict(kind, undefined, "devices have their own <boot order>", next);
     return order;
   }
   const disks = disksInOrder(devices.disks);
@@ -85,8 +90,8 @@ export function bootOrder(line: CommandLine, { os, devices }: DomainModel): Read
     network: devices.interfaces[0],
   };
   const kinds = os.boots.length === 0 ? (["hd"] as const) : os.boots.map((boot) => boot.dev);
-  for (const [index, it] of kinds.entries()) {
-    const device = first[it];
+  for (const [index, target] of kinds.entries()) {
+    const device = first[target];
     if (device !== undefined && !order.has(device)) order.set(device, index + 1);
   }
   return order;

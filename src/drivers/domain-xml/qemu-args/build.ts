@@ -1,5 +1,5 @@
-// From a domain to the QEMU that is the guest: the hardware, the same on both sides, and the host's side of it. It adds
-// no monitor, name, uuid, -S or -incoming: those are the launcher's (drivers/qemu/process/launch.ts).
+// Translates a domain to a QEMU command line: the guest's hardware, which is the same on both sides, and the host's side of
+// it. The launcher (drivers/qemu/process/launch.ts) adds the monitor, name, uuid, -S and -incoming.
 
 import type { QemuSpec } from "../../qemu/process/spec.js";
 import type { Domain } from "../domain.js";
@@ -18,32 +18,32 @@ import { addMachine, type Kvm } from "./machine.js";
 import { addOthers, addPassthrough } from "./rng-and-balloon.js";
 
 export interface BuildOptions {
-  /** Whether this host has it; a domain of type kvm is refused where it has not. */
+  /** Whether KVM is usable on this host; without it, a domain of type kvm is refused. */
   readonly kvm: Kvm;
-  /** Where the sockets of channels are made that have no path of their own. */
+  /** Directory for the sockets of channels that have no path of their own. */
   readonly directory?: string;
 }
 
 export interface BuiltQemu {
-  /** Its `args` are the guest's hardware: both sides of a migration must have the same. */
+  /** `args` is the guest's hardware: both sides of a migration must use the same. */
   readonly spec: QemuSpec;
-  /** Where this side's disks, ports and displays are. */
+  /** Arguments for this side's disks, ports and displays. */
   readonly sideArgs: readonly string[];
 }
 
-/** @throws DomainXmlError with everything that is not supported, or cannot be on this host. */
+/** @throws DomainXmlError with everything that is not supported, or not possible on this host. */
 export function buildQemu({ name, uuid, model, refusals }: Domain, options: BuildOptions): BuiltQemu {
   const line = model === undefined ? new CommandLine() : commandLine(model, options);
-  // What was refused while it was read is not refused again for what it leaves behind.
-  const told = (path: string) => refusals.some((refusal) => refusal.path.startsWith(path));
-  const all = [...refusals, ...line.refusals.filter((refusal) => !told(refusal.path))];
+  // A part that was refused while it was read is not refused a second time for its consequences.
+  const isRefused = (path: string) => refusals.some((refusal) => refusal.path.startsWith(path));
+  const all = [...refusals, ...line.refusals.filter((refusal) => !isRefused(refusal.path))];
   if (model === undefined || all.length > 0) throw allOf(all);
   const { hardwareArgs: args, hostArgs: sideArgs } = line;
   const env = environment(model);
   return { spec: { name, uuid, binary: binaryOf(model), args, ...(env && { env }) }, sideArgs };
 }
 
-/** What QEMU writes to on this host: disks that are there, and files that ports write. */
+/** Files that QEMU writes on this host: existing disk images, and files that ports create. */
 export function filesOf({ model }: Pick<Domain, "model">): {
   readonly existing: readonly string[];
   readonly made: readonly string[];
@@ -62,7 +62,7 @@ export function filesOf({ model }: Pick<Domain, "model">): {
 
 const binaries = { x86_64: "qemu-system-x86_64", i686: "qemu-system-i386" } as const;
 
-/** QEMU's, by the domain's own word or its architecture; a domain that cannot be read is taken to be x86_64's. */
+/** Returns the domain's <emulator>, or the QEMU of its architecture; x86_64 when the domain cannot be read. */
 export const binaryOf = (model: DomainModel | undefined): string =>
   model?.devices.emulator?.text ?? binaries[model?.os.type.arch ?? "x86_64"];
 
@@ -71,7 +71,7 @@ function environment({ commandline }: DomainModel): Record<string, string> | und
   return envs.length === 0 ? undefined : Object.fromEntries(envs.map((env) => [env.name, env.value ?? ""]));
 }
 
-/** The whole command line, with what stands against it. */
+/** Returns the whole command line, with every reason why it cannot be used. */
 export function commandLine(model: DomainModel, { kvm, directory }: BuildOptions): CommandLine {
   const line = new CommandLine();
   const order = bootOrder(line, model);

@@ -6,31 +6,37 @@ import { controllerAt, controllerId, familyOf, idOf } from "../schema/derived-pr
 import type { DomainModel } from "../schema/domain.js";
 import { type CommandLine, onOff, options } from "./command-line.js";
 
-/** Of a unix socket's path, in bytes (unix(7)). */
+/** Maximum length of a unix socket's path, in bytes (unix(7)). */
 const maxPathLength = 107;
 
-/** @param directory where the sockets of channels are made that have no path of their own. */
+/** @param directory for the sockets of channels that have no path of their own. */
 export function addCharacters(line: CommandLine, model: DomainModel, directory: string | undefined): void {
   const { serials, consoles, channels } = model.devices;
-  for (const [index, it] of serials.entries()) {
-    if (it.target?.port !== undefined && it.target.port !== index) {
-      line.conflict(it.target, "port", `it is serial port ${index} by its place`, "give it that port");
+  for (const [index, serial] of serials.entries()) {
+    if (serial.target?.port !== undefined && serial.target.port !== index) {
+      line.conflict(
+        serial.target,
+        "port",
+        `its position in the list makes it serial port ${index}`,
+        "use that port number",
+      );
     }
-    if (index > 3) line.unsupported(it, undefined, "a fifth serial port", "a PC has four");
+    if (index > 3)
+      line.unsupported(serial, undefined, "a fifth serial port is not supported", "remove it: a PC has four");
     const chardev = `charserial${index}`;
-    line.host("-chardev", backendOf(line, it, chardev));
-    line.device(it, "isa-serial", { id: idOf(it, `serial${index}`), chardev, index });
+    line.host("-chardev", backendOf(line, serial, chardev));
+    line.device(serial, "isa-serial", { id: idOf(serial, `serial${index}`), chardev, index });
   }
-  for (const [index, it] of consoles.entries()) addConsole(line, model, it, index);
-  for (const [index, it] of channels.entries()) addChannel(line, model, it, index, directory);
+  for (const [index, console_] of consoles.entries()) addConsole(line, model, console_, index);
+  for (const [index, channel] of channels.entries()) addChannel(line, model, channel, index, directory);
   checkPorts(line, model);
 }
 
-/** QEMU finds a port by its name, and by its number on a controller. */
+/** Refuses ports that share a name, or a number on one controller: QEMU identifies a port by them. */
 function checkPorts(line: CommandLine, { devices: { consoles, channels } }: DomainModel): void {
   const taken = new Set<string>();
   const take = (part: object, key: string, what: string) => {
-    if (taken.has(what)) line.conflict(part, key, `another port is ${what}`, "give each its own");
+    if (taken.has(what)) line.conflict(part, key, `another port is ${what}`, "give each port its own");
     taken.add(what);
   };
   for (const console of [...consoles, ...channels]) {
@@ -57,9 +63,19 @@ function addConsole(line: CommandLine, model: DomainModel, console_: Console, in
   }
   const [serial] = model.devices.serials;
   if (index > 0) {
-    line.unsupported(console_, undefined, "a second console on a serial port", 'use <target type="virtio">');
+    line.unsupported(
+      console_,
+      undefined,
+      "a second console on a serial port is not supported",
+      'use <target type="virtio">',
+    );
   } else if (serial?.type !== console_.type) {
-    line.conflict(console_, "type", "the first console is the first serial port", "give both the same type");
+    line.conflict(
+      console_,
+      "type",
+      "the first console is an alias of the first serial port",
+      "give both the same type",
+    );
   }
 }
 
@@ -98,8 +114,8 @@ function onPort(line: CommandLine, model: DomainModel, device: Console | Channel
     line.conflict(
       device.address ?? device,
       "port",
-      "the controller has no such port",
-      "raise the controller's ports",
+      "the controller does not have this port",
+      "increase the controller's number of ports",
     );
   }
   return { bus: `${controllerId(bus, familyOf(model))}.0`, nr };
@@ -118,14 +134,14 @@ function backendOf(line: CommandLine, backend: Backend, id: string, ownPath?: st
         line.missing(
           backend.source ?? backend,
           backend.source === undefined ? "source" : "path",
-          "give <source path>",
+          "add <source path>",
         );
       } else if (Buffer.byteLength(path) > maxPathLength) {
         line.unsupported(
           backend.source ?? backend,
           "path",
           `${path} is too long for a unix socket`,
-          "choose a shorter one",
+          "choose a shorter path",
         );
       }
       return options("socket", { id, path, ...listening(mode) });

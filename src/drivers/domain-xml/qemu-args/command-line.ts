@@ -1,5 +1,5 @@
-// A QEMU command line as it comes together: what is the guest's hardware, what is the host's affair, which files it
-// needs, and everything that stands against it.
+// A QEMU command line under construction: the guest's hardware, the host's side of it, the files that it needs, and every
+// reason why it cannot be used.
 
 import { isOfPerson } from "../schema/address.js";
 import type { Refusal } from "../xml/errors.js";
@@ -7,25 +7,27 @@ import { placeIn, type Why } from "../xml/read.js";
 
 type Json = string | number | boolean | null | undefined | { readonly [key: string]: Json };
 
-/** A file that has to be there before QEMU is started. */
+/** A file that must exist before QEMU is started. */
 export interface NeededFile {
   readonly path: string;
   readonly kind: "disk" | "firmware" | "kernel";
-  /** Of a disk. */
+  /** Target of the disk, when the file is a disk image. */
   readonly target?: string;
-  /** The part of the model that names it. */
+  /** The part of the model that names the file. */
   readonly in: object;
   readonly key: string;
 }
 
-/** QEMU splits at commas; one that belongs to a value is doubled. */
+/** Doubles the commas in a value, since QEMU splits options at commas. */
 export const escaped = (value: string): string => value.replaceAll(",", ",,");
 
-/** `first,key=value,…`; what is undefined is left out. */
+/** Returns `first,key=value,…`; omits undefined values. */
 export const options = (first: string, rest: Readonly<Record<string, string | number | undefined>>): string =>
   [
     first,
-    ...Object.entries(rest).flatMap(([key, it]) => (it === undefined ? [] : [`${key}=${escaped(`${it}`)}`])),
+    ...Object.entries(rest).flatMap(([key, value]) =>
+      value === undefined ? [] : [`${key}=${escaped(`${value}`)}`],
+    ),
   ].join(",");
 
 export const onOff = (value: boolean | undefined): "on" | "off" | undefined =>
@@ -36,29 +38,30 @@ export class CommandLine {
   readonly hostArgs: string[] = [];
   readonly refusals: Refusal[] = [];
   readonly files: NeededFile[] = [];
-  /** The devices that QEMU must know, by the part of the model that wants them. */
+  /** Devices that QEMU must support, with the part of the model that requires each. */
   readonly drivers: { readonly driver: string; readonly in: object }[] = [];
 
-  /** That persons have given. */
+  /** Device ids in use. */
   readonly #ids = new Set<string>();
 
-  /** The same on both sides. */
+  /** Adds arguments that must be the same on both sides. */
   hardware(...args: string[]): void {
     this.hardwareArgs.push(...args);
   }
 
-  /** May differ from side to side. */
+  /** Adds arguments that may differ between the sides. */
   host(...args: string[]): void {
     this.hostArgs.push(...args);
   }
 
-  /** @param properties what is undefined is left out. */
+  /** Adds a device; omits properties whose value is undefined. */
   device(of: object, driver: string, properties: Readonly<Record<string, Json>>): void {
     this.drivers.push({ driver, in: of });
     this.hardware("-device", JSON.stringify({ driver, ...properties }));
     const { id } = properties;
     if (typeof id !== "string" || !isOfPerson(id)) return;
-    if (this.#ids.has(id)) this.conflict(of, "alias", `another device is ${id}`, "give each its own name");
+    if (this.#ids.has(id))
+      this.conflict(of, "alias", `another device has the name ${id}`, "give each device its own name");
     this.#ids.add(id);
   }
 

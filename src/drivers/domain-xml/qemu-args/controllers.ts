@@ -1,4 +1,4 @@
-// Controllers, before the devices that sit on them.
+// Controllers; they precede the devices that are attached to them.
 
 import {
   controllerId,
@@ -41,13 +41,13 @@ export function addControllers(line: CommandLine, model: DomainModel): void {
       line.conflict(
         controller,
         "index",
-        `there is another controller ${name}`,
-        "give each of a type its own index",
+        `another controller is ${name}`,
+        "give each controller of a type its own index",
       );
     }
     if (!isUsbCompanion(controller)) seen.add(name);
   }
-  // A bus has to be there before what sits on it.
+  // QEMU requires a bus to precede the devices on it.
   const bridgesFirst = controllers.toSorted((a, b) => rank(a) - rank(b));
   for (const controller of bridgesFirst) {
     if (isBuiltIn(controller, family)) checkRoot(line, controller, family);
@@ -62,8 +62,14 @@ function checkRoot(line: CommandLine, controller: Controller, family: Family): v
   if (controller.type !== "pci") return;
   const root = family === "q35" ? "pcie-root" : "pci-root";
   if (controller.model !== root)
-    line.conflict(controller, "model", `the machine has a ${root}`, "name that, or leave it out");
-  if (controller.index !== 0) line.conflict(controller, "index", "the root is controller 0", 'use index="0"');
+    line.conflict(
+      controller,
+      "model",
+      `the machine has a ${root}`,
+      `use model="${root}", or remove the controller`,
+    );
+  if (controller.index !== 0)
+    line.conflict(controller, "index", "the root controller has the index 0", 'use index="0"');
 }
 
 type Properties = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -83,7 +89,12 @@ function deviceOf(line: CommandLine, controller: Controller, family: Family): [d
     case "scsi":
       return [controller.model === "virtio-scsi" ? "virtio-scsi-pci" : "lsi53c895a", {}];
     case "ide":
-      line.unsupported(controller, undefined, "an IDE controller beside the machine's own", "use a sata bus");
+      line.unsupported(
+        controller,
+        undefined,
+        "an IDE controller beside the machine's own is not supported",
+        "use a sata bus",
+      );
       return ["piix3-ide", {}];
     case "sata":
       return ["ich9-ahci", {}];
@@ -94,36 +105,41 @@ function deviceOf(line: CommandLine, controller: Controller, family: Family): [d
   }
 }
 
-function usbDevice(line: CommandLine, item: Of<"usb">, family: Family): [string, Properties] {
-  const model = usbModel(item, family);
-  if (item.ports !== undefined && !model.endsWith("xhci")) {
-    line.unsupported(item, "ports", "only an xhci has as many ports as one likes", "remove it");
+function usbDevice(line: CommandLine, controller: Of<"usb">, family: Family): [string, Properties] {
+  const model = usbModel(controller, family);
+  if (controller.ports !== undefined && !model.endsWith("xhci")) {
+    line.unsupported(
+      controller,
+      "ports",
+      "only an xhci controller has a configurable number of ports",
+      "remove it",
+    );
   }
-  const bus = item.index === 0 ? "usb" : `usb${item.index}`;
-  const properties = isUsbCompanion(item)
-    ? { masterbus: `${bus}.0`, firstport: item.master?.startport ?? 0 }
-    : { p2: item.ports, p3: item.ports };
+  const bus = controller.index === 0 ? "usb" : `usb${controller.index}`;
+  const properties = isUsbCompanion(controller)
+    ? { masterbus: `${bus}.0`, firstport: controller.master?.startport ?? 0 }
+    : { p2: controller.ports, p3: controller.ports };
   return [usbDrivers[model] ?? model, properties];
 }
 
-function bridgeDevice(line: CommandLine, item: Of<"pci">, family: Family): [string, Properties] {
-  const { model, index, target, device } = item;
+function bridgeDevice(line: CommandLine, controller: Of<"pci">, family: Family): [string, Properties] {
+  const { model, index, target, device } = controller;
   const usual = pciDrivers[model] ?? model;
   const driver = device?.name ?? usual;
   if (device !== undefined && driver !== usual && !(model === "pcie-root-port" && driver === "ioh3420")) {
-    line.conflict(device, "name", `it is no ${model}`, `use ${usual}`);
+    line.conflict(device, "name", `it is not a ${model}`, `use ${usual}`);
   }
   if (index === 0)
-    line.conflict(item, "index", "controller 0 is the machine's root", "give it an index of its own");
+    line.conflict(controller, "index", "index 0 is the machine's root controller", "use another index");
   if (family === "i440fx" && model !== "pci-bridge") {
     line.unsupported(
-      item,
+      controller,
       "model",
-      "a PCI Express controller on an i440fx",
+      "an i440fx machine does not support PCI Express controllers",
       "use a q35 machine, or a pci-bridge",
     );
   }
-  const { slot = 0, function: unit = 0 } = item.address ?? {};
+  const { slot = 0, function: unit = 0 } = controller.address ?? {};
   const { chassis = index, port = slot * 8 + unit, chassisNr = index, hotplug } = target ?? {};
   if (model === "pcie-root-port") return [driver, { chassis, port, hotplug }];
   return [driver, model === "pci-bridge" ? { chassis_nr: chassisNr } : {}];

@@ -1,16 +1,16 @@
-// The CPU's model and features, with the paravirtual ones that libvirt keeps elsewhere.
+// The CPU's model and features, with the paravirtual features that libvirt configures under <features> and <clock>.
 
 import type { DomainModel } from "../schema/domain.js";
 import { type CommandLine, onOff } from "./command-line.js";
 
-/** Where QEMU's name is not libvirt's with dashes for underscores. */
+/** Features whose QEMU name differs from libvirt's by more than dashes instead of underscores. */
 const spelling: Readonly<Record<string, string>> = { pclmuldq: "pclmulqdq" };
 const asQemu = (feature: string) => (spelling[feature] ?? feature).replaceAll("_", "-");
 
 export function addCpu(line: CommandLine, model: DomainModel): void {
   const { cpu, type } = model;
   if (cpu?.mode === "host-passthrough" && type !== "kvm") {
-    line.unsupported(cpu, "mode", "it needs KVM", 'use mode="maximum", or a model by name');
+    line.unsupported(cpu, "mode", "it requires KVM", 'use mode="maximum", or a named model');
   }
   const enlightenments = addEnlightenments(line, model);
   const features = (cpu?.features ?? []).map(
@@ -20,7 +20,7 @@ export function addCpu(line: CommandLine, model: DomainModel): void {
   if (cpu !== undefined || words.length > 1) line.hardware("-cpu", words.join(","));
 }
 
-/** QEMU's own default, which is libvirt's too. */
+/** Default CPU model of both QEMU and libvirt. */
 const usual = "qemu64";
 
 function modelWords(line: CommandLine, { cpu }: DomainModel): string[] {
@@ -32,7 +32,7 @@ function modelWords(line: CommandLine, { cpu }: DomainModel): string[] {
       return migratable === undefined ? ["host"] : ["host", `migratable=${onOff(migratable)}`];
     }
     case "custom": {
-      if (cpu.model === undefined) line.missing(cpu, "model", "name the model, as in <model>qemu64</model>");
+      if (cpu.model === undefined) line.missing(cpu, "model", "add the model, as in <model>qemu64</model>");
       return [cpu.model?.text ?? usual, ...(cpu.check === "full" ? ["enforce"] : [])];
     }
     default:
@@ -44,11 +44,12 @@ function addEnlightenments(line: CommandLine, { type, features, clock }: DomainM
   const words: string[] = [];
   const add = (part: object, word: string) => {
     words.push(word);
-    if (type !== "kvm") line.unsupported(part, undefined, "it needs KVM", 'remove it, or use type="kvm"');
+    if (type !== "kvm") line.unsupported(part, undefined, "it requires KVM", 'remove it, or use type="kvm"');
   };
   const { mode: _, spinlocks, vendor_id, ...switches } = features?.hyperv ?? {};
-  for (const [name, it] of Object.entries(switches)) {
-    if (typeof it === "object" && it.state) add(it, `hv-${name.replaceAll("_", "-")}=on`);
+  for (const [name, enlightenment] of Object.entries(switches)) {
+    if (typeof enlightenment === "object" && enlightenment.state)
+      add(enlightenment, `hv-${name.replaceAll("_", "-")}=on`);
   }
   if (spinlocks?.state === true) {
     if (spinlocks.retries === undefined)

@@ -1,5 +1,5 @@
-// Disks: two block nodes each, `<target>-storage` where the bytes are and `<target>-format` over it, and the device
-// that the guest sees. Storage migration names the nodes: they are the same on both sides, what is in them may differ.
+// Disks: two block nodes each, `<target>-storage` for the data and `<target>-format` on top of it, and the guest's device.
+// Storage migration refers to the nodes by name, so that the names are the same on both sides; their options may differ.
 
 import {
   busOf,
@@ -25,10 +25,20 @@ export function addDisks(line: CommandLine, model: DomainModel, order: ReadonlyM
   for (const disk of disksInOrder(model.devices.disks)) {
     const { target, address } = disk;
     if (targets.has(target.dev)) {
-      line.conflict(target, "dev", `another disk is ${target.dev}`, "give each disk its own target");
+      line.conflict(
+        target,
+        "dev",
+        `another disk has the target ${target.dev}`,
+        "give each disk its own target",
+      );
     } else if (busOf(disk) === "virtio" && numbers.has(diskNumber(disk))) {
-      // A virtio disk has its name from the letters alone, as libvirt's has.
-      line.conflict(target, "dev", "another virtio disk has its letters", "give each disk its own letters");
+      // As with libvirt, the name of a virtio disk's device depends on the letters of its target alone.
+      line.conflict(
+        target,
+        "dev",
+        "another virtio disk has the same letters",
+        "give each disk its own letters",
+      );
     }
     targets.add(target.dev);
     if (busOf(disk) === "virtio") numbers.add(diskNumber(disk));
@@ -36,7 +46,12 @@ export function addDisks(line: CommandLine, model: DomainModel, order: ReadonlyM
       const { controller, bus, target: id, unit } = address;
       const drive = `${busOf(disk)} ${controller} ${bus} ${id} ${unit}`;
       if (drives.has(drive)) {
-        line.conflict(address, "unit", "another disk is there", "choose another, or leave out the address");
+        line.conflict(
+          address,
+          "unit",
+          "another disk has this address",
+          "choose another unit, or omit the address",
+        );
       }
       drives.add(drive);
     }
@@ -59,7 +74,7 @@ function addDisk(line: CommandLine, model: DomainModel, disk: Disk, bootindex: n
     "write-cache": cache === undefined || device === "cdrom" ? undefined : onOff(!isWriteThrough(cache)),
     "share-rw": shareable ? true : undefined,
     serial: serial?.text,
-    // QEMU's word, and one that means nothing to a read.
+    // QEMU's name for the policy; it does not apply to reads.
     werror: policy === "enospace" ? "enospc" : policy,
     rerror: driver?.rerror_policy ?? (policy === "enospace" ? undefined : policy),
   });
@@ -67,19 +82,24 @@ function addDisk(line: CommandLine, model: DomainModel, disk: Disk, bootindex: n
 
 function checkSerial(line: CommandLine, disk: Disk): void {
   if (disk.serial !== undefined && busOf(disk) === "virtio" && disk.serial.text.length > 20) {
-    line.unsupported(disk, "serial", "virtio shows no more than 20 characters of it", "shorten it");
+    line.unsupported(disk, "serial", "virtio exposes at most 20 characters of it", "shorten it");
   }
 }
 
 type Placed = [driver: string, Readonly<Record<string, string | number | boolean | undefined>>];
 
-/** The device, its name, and where it sits. */
+/** Returns the device's driver, id and address. */
 function placed(line: CommandLine, model: DomainModel, disk: Disk): Placed {
   const { address, device } = disk;
   const kind = busOf(disk);
   if (kind === "virtio") {
     if (device === "cdrom") {
-      line.unsupported(disk, "device", "a cdrom on virtio, which cannot eject", "use bus sata, scsi or ide");
+      line.unsupported(
+        disk,
+        "device",
+        "a virtio disk cannot be a cdrom: it cannot eject media",
+        "use bus sata, scsi or ide",
+      );
     }
     return ["virtio-blk-pci", { id: diskId(model, disk), ...onPci(line, model, disk) }];
   }
@@ -87,13 +107,13 @@ function placed(line: CommandLine, model: DomainModel, disk: Disk): Placed {
     line.unsupported(
       disk,
       "readonly",
-      `a ${kind} disk that cannot be written`,
+      `a ${kind} disk cannot be read-only`,
       "use bus virtio or scsi, or a cdrom",
     );
   }
   const end = device === "cdrom" ? "cd" : "hd";
   if (address?.type !== "drive") {
-    line.conflict(address ?? disk, undefined, `a ${kind} disk needs a drive's address`, 'use type="drive"');
+    line.conflict(address ?? disk, undefined, `a ${kind} disk requires a drive address`, 'use type="drive"');
     return [`ide-${end}`, {}];
   }
   if (kind === "scsi") return [`scsi-${end}`, onScsi(line, model, disk, address)];
@@ -124,9 +144,10 @@ function onScsi(line: CommandLine, model: DomainModel, disk: Disk, address: Driv
 
 function onIde(line: CommandLine, family: Family, address: Drive) {
   const { controller, bus, unit } = address;
-  if (family === "q35") line.unsupported(address, undefined, "IDE on a q35 machine", "use a sata bus");
+  if (family === "q35")
+    line.unsupported(address, undefined, "a q35 machine does not support IDE", "use a sata bus");
   if (controller !== 0 || unit > 1) {
-    line.conflict(address, undefined, "the machine's IDE has room for four disks", "use a sata bus");
+    line.conflict(address, undefined, "the machine's IDE controller supports four disks", "use a sata bus");
   }
   return { bus: `ide.${bus}`, unit };
 }
@@ -137,8 +158,7 @@ function onSata(line: CommandLine, model: DomainModel, family: Family, address: 
   const builtIn = family === "q35" && controller === 0;
   if (found === undefined && !builtIn)
     line.conflict(address, "controller", "there is no such controller", "add it");
-  if (unit > 5)
-    line.conflict(address, "unit", "a controller has room for six disks", "use another controller");
+  if (unit > 5) line.conflict(address, "unit", "a controller supports six disks", "use another controller");
   return {
     bus: builtIn ? `ide.${unit}` : `${found === undefined ? "" : idOf(found, `sata${controller}`)}.${unit}`,
   };

@@ -1,4 +1,4 @@
-// What the guest shows and is told by hand: VNC, the video card, input devices.
+// Display and input devices: VNC, the video card, keyboard, mouse and tablet.
 
 import { controllerAt, controllerId, familyOf, idOf, inputBus } from "../schema/derived-properties.js";
 import type { Graphics, Input, Video } from "../schema/device.js";
@@ -8,23 +8,26 @@ import { type CommandLine, escaped, options } from "./command-line.js";
 
 export function addDisplay(line: CommandLine, model: DomainModel): void {
   const { graphics, videos, inputs } = model.devices;
-  for (const [index, it] of graphics.entries()) {
-    if (index > 0) line.unsupported(it, undefined, "a second display", "keep one");
-    else line.host("-vnc", vncOf(line, it));
+  for (const [index, graphic] of graphics.entries()) {
+    if (index > 0)
+      line.unsupported(graphic, undefined, "a second display is not supported", "keep one <graphics>");
+    else line.host("-vnc", vncOf(line, graphic));
   }
-  for (const [index, it] of videos.entries()) {
-    if (index > 0) line.unsupported(it, undefined, "a second video card", "keep one");
-    else addVideo(line, model, it);
+  for (const [index, video] of videos.entries()) {
+    if (index > 0)
+      line.unsupported(video, undefined, "a second video card is not supported", "keep one <video>");
+    else addVideo(line, model, video);
   }
   const places = new Set<string>();
-  for (const [index, it] of inputs.entries()) addInput(line, model, it, index, places);
+  for (const [index, input] of inputs.entries()) addInput(line, model, input, index, places);
 }
 
 const firstPort = 5900;
 
 function vncOf(line: CommandLine, graphics: Graphics): string {
   const [listen, second] = graphics.listens;
-  if (second !== undefined) line.unsupported(second, undefined, "a second place to listen", "keep one");
+  if (second !== undefined)
+    line.unsupported(second, undefined, "a second listen address is not supported", "keep one <listen>");
   const socket = graphics.socket ?? (listen?.type === "socket" ? listen.socket : undefined);
   const rest = {
     share: graphics.sharePolicy,
@@ -39,8 +42,8 @@ function vncOf(line: CommandLine, graphics: Graphics): string {
     line.unsupported(
       graphics,
       "port",
-      `QEMU's VNC ports begin at ${firstPort}`,
-      'choose a higher one, or autoport="yes"',
+      `VNC ports below ${firstPort} are not supported`,
+      'choose a higher port, or autoport="yes"',
     );
   }
   if (autoport) return options(`${escaped(host)}:0`, { to: 99, ...rest });
@@ -59,7 +62,7 @@ function cardOf(line: CommandLine, card: Card): [driver: string, Readonly<Record
   const mib = (kib: number | undefined, key: string, otherwise: number) => {
     const size = (kib ?? otherwise) / 1024;
     if (kib !== undefined && (size < 1 || !Number.isInteger(Math.log2(size)))) {
-      line.unsupported(card, key, "a size that is no power of two MiB", "choose 1024, 2048, 4096 …");
+      line.unsupported(card, key, "the size is not a power of two in MiB", "choose 1024, 2048, 4096 … (KiB)");
     }
     return size;
   };
@@ -100,9 +103,10 @@ function addInput(
 ): void {
   const bus = inputBus(input);
   if (bus === "ps2") {
-    if (input.type === "tablet") line.unsupported(input, "bus", "a tablet on PS/2", "use bus usb or virtio");
+    if (input.type === "tablet")
+      line.unsupported(input, "bus", "a tablet on PS/2 is not supported", "use bus usb or virtio");
     if (input.address !== undefined)
-      line.conflict(input.address, undefined, "PS/2 has no address", "remove it");
+      line.conflict(input.address, undefined, "a PS/2 device does not have an address", "remove it");
     return;
   }
   const place = bus === "virtio" ? onPci(line, model, input) : onUsb(line, model, input, places);
@@ -112,13 +116,14 @@ function addInput(
 function onUsb(line: CommandLine, model: DomainModel, input: Input, places: Set<string>) {
   const { address } = input;
   if (address?.type !== "usb") {
-    line.conflict(input, "address", "there is no free USB port for it", "add ports or a USB controller");
+    line.conflict(input, "address", "no USB port is free for it", "add ports or a USB controller");
     return {};
   }
   const controller = controllerAt(model, "usb", address.bus);
   const place = `${address.bus} ${address.port}`;
   if (controller === undefined) line.conflict(address, "bus", "there is no such USB controller", "add it");
-  if (places.has(place)) line.conflict(address, "port", "another device is there", "choose another port");
+  if (places.has(place))
+    line.conflict(address, "port", "another device uses this port", "choose another port");
   places.add(place);
   const on = controller === undefined ? "usb" : controllerId(controller, familyOf(model));
   return { bus: `${on}.0`, port: address.port };

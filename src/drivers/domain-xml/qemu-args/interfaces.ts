@@ -1,4 +1,4 @@
-// Network cards, and what they are plugged into.
+// Network interfaces and their host backends.
 
 import { idOf } from "../schema/derived-properties.js";
 import type { DomainModel } from "../schema/domain.js";
@@ -14,20 +14,25 @@ export function addInterfaces(
   order: ReadonlyMap<object, number>,
 ): void {
   const macs = new Set<string>();
-  for (const [index, it] of model.devices.interfaces.entries()) {
+  for (const [index, card] of model.devices.interfaces.entries()) {
     const netdev = `hostnet${index}`;
-    line.host("-netdev", backendOf(it, netdev));
-    const mac = it.mac?.address;
-    if (it.mac !== undefined && mac !== undefined && macs.has(mac)) {
-      line.conflict(it.mac, "address", "another interface has it", "give each its own");
+    line.host("-netdev", backendOf(card, netdev));
+    const mac = card.mac?.address;
+    if (card.mac !== undefined && mac !== undefined && macs.has(mac)) {
+      line.conflict(
+        card.mac,
+        "address",
+        "another interface has this MAC address",
+        "give each interface its own",
+      );
     }
     macs.add(mac ?? "");
-    line.device(it, drivers[it.model?.type ?? "rtl8139"], {
-      id: idOf(it, `net${index}`),
+    line.device(card, drivers[card.model?.type ?? "rtl8139"], {
+      id: idOf(card, `net${index}`),
       netdev,
       mac,
-      ...onPci(line, model, it),
-      bootindex: order.get(it),
+      ...onPci(line, model, card),
+      bootindex: order.get(card),
     });
   }
 }

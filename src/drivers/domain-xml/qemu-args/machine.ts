@@ -1,18 +1,18 @@
-// Machine, accelerator, memory, CPUs, clock, and what happens when the guest ends.
+// Machine, accelerator, memory, CPUs, clock, and the actions on power-off, reboot and crash.
 
 import { familyOf } from "../schema/derived-properties.js";
 import type { DomainModel } from "../schema/domain.js";
 import { memoryKiB } from "../schema/system.js";
 import { type CommandLine, onOff, options } from "./command-line.js";
 
-/** Whether KVM can be used on the host, and the word that says why not. */
+/** Whether KVM is usable on the host; `why` is the reason when it is not. */
 export type Kvm = { readonly works: true } | { readonly works: false; readonly why: string };
 
 export function addMachine(line: CommandLine, model: DomainModel, kvm: Kvm): void {
   const { type, os, features, clock } = model;
   if (type === "kvm" && !kvm.works) {
-    const next = 'repair KVM on this host, or use type="qemu", which is slow';
-    line.conflict(model, "type", `this host has no KVM: ${kvm.why}`, next);
+    const next = 'repair KVM on this host, or use type="qemu" (software emulation, slow)';
+    line.conflict(model, "type", `KVM is not usable on this host: ${kvm.why}`, next);
   }
   const timer = (name: string) => clock?.timers.find((candidate) => candidate.name === name);
   const hpet = timer("hpet");
@@ -41,7 +41,12 @@ function addMemory(line: CommandLine, { memory, currentMemory }: DomainModel): v
   const kib = memoryKiB(memory);
   line.hardware("-m", `${kib}K`);
   if (currentMemory !== undefined && memoryKiB(currentMemory) !== kib) {
-    line.unsupported(currentMemory, undefined, "less memory than <memory>", "give both the same size");
+    line.unsupported(
+      currentMemory,
+      undefined,
+      "a value that differs from <memory> is not supported",
+      "give both the same size",
+    );
   }
 }
 
@@ -56,11 +61,16 @@ function addVcpus(line: CommandLine, { vcpu, cpu }: DomainModel): void {
   line.hardware("-smp", options(`${count}`, { sockets, dies, cores, threads }));
   const places = sockets * dies * cores * threads;
   if (cpu?.topology !== undefined && places !== count) {
-    const next = `make the product of the topology and <vcpu> the same`;
+    const next = "make the product of the topology equal to <vcpu>";
     line.conflict(cpu, "topology", `it has ${places} CPUs, the domain has ${count}`, next);
   }
   if (vcpu?.current !== undefined && vcpu.current !== count) {
-    line.unsupported(vcpu, "current", "fewer CPUs than the domain has", "give as many, or leave it out");
+    line.unsupported(
+      vcpu,
+      "current",
+      "a number of CPUs other than <vcpu> is not supported",
+      "give the same number, or omit it",
+    );
   }
 }
 
@@ -75,10 +85,10 @@ function addClock(line: CommandLine, { clock, type }: DomainModel): void {
       };
     }
     if (timer.name === "pit" && timer.tickpolicy !== undefined) {
-      // Without KVM there is one policy, which is QEMU's own.
+      // Without KVM, QEMU has a single policy, delay.
       if (type === "kvm") line.hardware("-global", `kvm-pit.lost_tick_policy=${timer.tickpolicy}`);
       else if (timer.tickpolicy !== "delay")
-        line.unsupported(timer, "tickpolicy", "it needs KVM", "use delay");
+        line.unsupported(timer, "tickpolicy", "it requires KVM", "use delay");
     }
   }
   line.hardware("-rtc", options(`base=${clock?.offset ?? "utc"}`, rtc));
@@ -93,10 +103,10 @@ function addEnds(line: CommandLine, model: DomainModel): void {
   ];
   if (actions.length > 0) line.hardware("-action", actions.join(","));
   const power = familyOf(model) === "q35" ? "ICH9-LPC" : "PIIX4_PM";
-  for (const [state, it] of [
+  for (const [state, sleep] of [
     ["s3", pm?.mem],
     ["s4", pm?.disk],
   ] as const) {
-    if (it !== undefined) line.hardware("-global", `${power}.disable_${state}=${it.enabled ? 0 : 1}`);
+    if (sleep !== undefined) line.hardware("-global", `${power}.disable_${state}=${sleep.enabled ? 0 : 1}`);
   }
 }

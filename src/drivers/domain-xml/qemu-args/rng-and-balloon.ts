@@ -1,4 +1,4 @@
-// Random numbers, the balloon, and what a person hands to QEMU past us.
+// Random number generators, the balloon, and raw QEMU pass-through arguments.
 
 import { idOf } from "../schema/derived-properties.js";
 import type { DomainModel } from "../schema/domain.js";
@@ -15,29 +15,29 @@ export function addOthers(line: CommandLine, model: DomainModel): void {
       "free-page-reporting": memballoon.freePageReporting,
     });
   }
-  for (const [index, it] of rngs.entries()) {
+  for (const [index, rng] of rngs.entries()) {
     const id = `objrng${index}`;
-    const { backend } = it;
+    const { backend } = rng;
     const filename = backend.model === "random" ? (backend.text ?? "/dev/random") : undefined;
     line.host("-object", options(`rng-${backend.model}`, { id, filename }));
-    line.device(it, "virtio-rng-pci", {
-      id: idOf(it, `rng${index}`),
+    line.device(rng, "virtio-rng-pci", {
+      id: idOf(rng, `rng${index}`),
       rng: id,
-      ...onPci(line, model, it),
-      "max-bytes": it.rate?.bytes,
-      period: it.rate?.period,
+      ...onPci(line, model, rng),
+      "max-bytes": rng.rate?.bytes,
+      period: rng.rate?.period,
     });
   }
 }
 
-/** What the launcher and the migration give QEMU themselves. */
+/** Options that the launcher and the migration set themselves. */
 const reserved = ["S", "daemonize", "incoming", "loadvm", "name", "only-migratable", "preconfig", "uuid"];
 
 export function addPassthrough(line: CommandLine, { commandline }: DomainModel): void {
   for (const arg of commandline?.args ?? []) {
     const option = /^--?([\w-]+)$/.exec(arg.value)?.[1];
     if (option !== undefined && reserved.includes(option)) {
-      line.unsupported(arg, "value", `${arg.value} is given to QEMU by us`, "remove it");
+      line.unsupported(arg, "value", `switchover sets ${arg.value} itself`, "remove it");
     }
     line.hardware(arg.value);
   }

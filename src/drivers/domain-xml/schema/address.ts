@@ -1,5 +1,5 @@
-// Where a device sits: the addresses that are honoured. One that is not given is chosen when the domain is defined, and
-// written into it, so that both sides of a migration have the same.
+// Device addresses. A missing address is assigned when the domain is defined, and is written into it, so that both sides of a
+// migration use the same.
 
 import { defaulted, element, elementBy, guest, type Model, needed, optional } from "../xml/table.js";
 import { hex, onOff, text, whole } from "../xml/values.js";
@@ -7,7 +7,7 @@ import { hex, onOff, text, whole } from "../xml/values.js";
 const kind = guest("must fit the device");
 
 const pci = {
-  domain: defaulted(hex(4, 0), 0, guest("PCI has one domain")),
+  domain: defaulted(hex(4, 0), 0, guest("PCI has a single domain here")),
   bus: defaulted(hex(2, 255), 0, guest("-device bus: the PCI controller with that index")),
   slot: needed(hex(2, 31), guest("-device addr")),
   function: defaulted(hex(1, 7), 0, guest("-device addr")),
@@ -33,7 +33,7 @@ export const inputAddress = elementBy(
     pci,
     usb: {
       bus: defaulted(whole(0, 255), 0, guest("-device bus: the USB controller with that index")),
-      port: needed(text("a port, as 1 or 1.2", /^[1-9]\d?(?:\.[1-9]\d?){0,3}$/), guest("-device port")),
+      port: needed(text("a port such as 1 or 1.2", /^[1-9]\d?(?:\.[1-9]\d?){0,3}$/), guest("-device port")),
     },
   },
   {},
@@ -56,13 +56,13 @@ export const portAddress = elementBy(
   {},
 );
 
-/** The part of a name that a person chose; libvirt's own names are what the devices are called here anyway. */
+/** True for an alias that a user chose; every other device is named as libvirt would name it. */
 export const isOfPerson = (alias: string) => alias.startsWith("ua-");
 
 export const alias = element({
   name: needed(text("a name of letters, digits, - and _", /^[A-Za-z][\w.-]{0,62}$/), {
     sees: { of: (name) => (name !== undefined && isOfPerson(name) ? name : null) },
-    does: "-device id, when it begins with ua-; else the device has libvirt's name for it anyway",
+    does: "-device id when it begins with ua-; otherwise the device gets the name that libvirt generates",
   }),
 });
 export const boot = element({ order: needed(whole(1, 999), guest("-device bootindex")) });

@@ -1,5 +1,5 @@
-// Chooses an address for every device that has none, in libvirt's order and by its rules, so that one definition gives
-// the same hardware on both sides. On a q35 it keeps to the root bus, where libvirt would make a root port for each.
+// Assigns an address to every device without one, in libvirt's order and by libvirt's rules, so that one definition gives
+// the same hardware on both sides. On a q35 it uses the root bus, where libvirt would add a root port for each device.
 
 import type { DiskAddress, PciAddress } from "./address.js";
 import {
@@ -23,7 +23,7 @@ export type PlacedAddress =
   | { type: "usb"; bus: number; port: string }
   | { type: "virtio-serial"; controller: number; bus: number; port: number };
 
-/** A device that has no address yet, and the one that was chosen. */
+/** A device without an address, and the address assigned to it. */
 export interface Placed {
   readonly device: object;
   readonly address: PlacedAddress;
@@ -33,7 +33,7 @@ interface OnPci {
   readonly address?: PciAddress | Exclude<PlacedAddress, PciAddress>;
 }
 
-/** All devices that sit on PCI, in the order in which libvirt places them. */
+/** Returns all PCI devices, in the order in which libvirt assigns their addresses. */
 export function pciDevices(model: DomainModel): readonly OnPci[] {
   const { devices } = model;
   const family = familyOf(model);
@@ -49,7 +49,7 @@ export function pciDevices(model: DomainModel): readonly OnPci[] {
   ];
 }
 
-/** Slots of the root bus that the machine keeps for itself. */
+/** Slots of the root bus that the machine reserves. */
 export const machineSlots: Readonly<Record<Family, readonly number[]>> = { i440fx: [0, 1], q35: [0, 31] };
 /** The USB controller that is a function of the i440fx's south bridge. */
 export const southBridgeUsb = ({ os, devices }: DomainModel): Controller | undefined =>
@@ -87,7 +87,7 @@ function placeOnPci(model: DomainModel): Placed[] {
     });
 }
 
-/** How many disks a controller of that bus has room for. */
+/** Maximum number of disks on one controller, by bus. */
 export const unitsOf = { scsi: 7, sata: 6 } as const;
 
 function driveOf(disk: Disk): DiskAddress | undefined {
@@ -118,7 +118,7 @@ function placePorts({ devices }: DomainModel): Placed[] {
   return all
     .filter((device) => device.address === undefined)
     .map((device) => {
-      // Port 0 is for a console (virtio-serial's multiport rules).
+      // Port 0 is reserved for a console (virtio-serial's multiport rules).
       let port = consoles.some((console) => console === device) ? 0 : 1;
       while (taken.has(port)) port++;
       taken.add(port);
@@ -126,7 +126,7 @@ function placePorts({ devices }: DomainModel): Placed[] {
     });
 }
 
-/** Of QEMU's controllers. */
+/** Number of ports of QEMU's USB controller of that model. */
 export function usbPorts(device: Extract<Controller, { type: "usb" }>, family: Family): number {
   const model = usbModel(device, family);
   if (model.endsWith("xhci")) return device.ports ?? 4;
@@ -136,7 +136,7 @@ export function usbPorts(device: Extract<Controller, { type: "usb" }>, family: F
 function placeOnUsb(model: DomainModel): Placed[] {
   const all = model.devices.inputs.filter((input) => inputBus(input) === "usb");
   const taken = new Set(
-    all.flatMap(({ address: it }) => (it?.type === "usb" ? [`${it.bus} ${it.port}`] : [])),
+    all.flatMap(({ address }) => (address?.type === "usb" ? [`${address.bus} ${address.port}`] : [])),
   );
   const free = model.devices.controllers.flatMap((controller) =>
     controller.type === "usb" && !isUsbCompanion(controller) && controller.model !== "none"
@@ -156,7 +156,7 @@ function placeOnUsb(model: DomainModel): Placed[] {
     });
 }
 
-/** A device for which there is no room gets none; it is refused when QEMU is to be started. */
+/** A device that does not fit gets no address, and is refused when the domain is started. */
 export const chooseAddresses = (model: DomainModel): Placed[] => [
   ...placeOnPci(model),
   ...placeDrives(model),
@@ -164,7 +164,7 @@ export const chooseAddresses = (model: DomainModel): Placed[] => [
   ...placeOnUsb(model),
 ];
 
-/** The controllers that libvirt would add: the USB one that every domain has, and those that others sit on. */
+/** Returns the controllers that libvirt would add: the default USB controller, and those that devices require. */
 export function missingControllers(model: DomainModel): readonly Controller[] {
   const { devices } = model;
   const family = familyOf(model);

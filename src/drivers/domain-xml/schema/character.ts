@@ -1,4 +1,4 @@
-// Character devices: serial ports, consoles and channels, and where their bytes go on the host.
+// Character devices: serial ports, consoles and channels, and their host backends.
 
 import {
   defaulted,
@@ -34,7 +34,7 @@ const backends = {
         mode,
         path: optional(
           path,
-          host("-chardev socket,path; a channel without one gets its own in the guest's directory"),
+          host("-chardev socket,path; default for a channel: a socket in the guest's directory"),
         ),
       }),
     ),
@@ -71,9 +71,9 @@ export const consoleDevice = elementBy("type", backend, backends, {
       type: defaulted(
         word("serial", "virtio"),
         "serial",
-        guest("serial: the first serial port, once more; virtio: -device virtconsole"),
+        guest("serial: an alias of the first serial port; virtio: -device virtconsole"),
       ),
-      port: optional(whole(0, 31), idle("its place in the list")),
+      port: optional(whole(0, 31), idle("follows from the position in the list")),
     }),
   ),
   address: one(portAddress),
@@ -92,7 +92,7 @@ export const channel = elementBy("type", backend, backends, {
             text("a name such as org.qemu.guest_agent.0", /^[\w.-]{1,100}$/),
             guest("-device name"),
           ),
-          state: optional(word("connected", "disconnected"), idle("it is what the guest made of it")),
+          state: optional(word("connected", "disconnected"), idle("the state is set by the guest")),
         },
       },
       {},

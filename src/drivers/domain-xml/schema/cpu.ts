@@ -19,7 +19,7 @@ const name = text("a name of letters, digits, dot, dash and underscore", /^[A-Za
 const count = (does: string) => defaulted(whole(1, 4096), 1, guest(does));
 
 const common = {
-  match: optional(word("exact"), idle("the model is what is named")),
+  match: optional(word("exact"), idle("QEMU uses exactly the named model")),
   topology: one(
     element({
       sockets: needed(whole(1, 4096), guest("-smp sockets")),
@@ -36,7 +36,7 @@ const common = {
         "require",
         guest("-cpu name=on, or off for disable and forbid"),
       ),
-      name: needed(name, guest("-cpu, with QEMU's spelling")),
+      name: needed(name, guest("-cpu, in QEMU's spelling")),
     }),
     { key: ({ name }) => name },
   ),
@@ -44,7 +44,7 @@ const common = {
 const model = element({
   fallback: optional(
     word("allow", "forbid"),
-    idle("there is no fallback: QEMU has the model or does not start"),
+    idle("never a fallback: without the model, QEMU does not start"),
   ),
   vendor_id: refusedAttribute("choose a model of that vendor"),
   text: content(name, guest("-cpu")),
@@ -52,20 +52,22 @@ const model = element({
 
 export const cpu = elementBy(
   "mode",
-  guest("host-model is refused: it is another CPU on every host; name a model"),
+  guest("host-model is refused, since it differs from host to host; name a model"),
   {
     custom: {
       check: defaulted(
         word("none", "partial", "full"),
         "none",
-        guest("full: -cpu enforce, so that QEMU ends where the host lacks a feature"),
+        guest("full: -cpu enforce, so that QEMU exits when the host lacks a feature"),
       ),
       model: one(model),
-      vendor: one(element({ text: content(name, idle("the model has its own")) })),
+      vendor: one(element({ text: content(name, idle("the vendor follows from the model")) })),
     },
-    maximum: { check: optional(word("none", "partial", "full"), idle("it is whatever QEMU has")) },
+    maximum: {
+      check: optional(word("none", "partial", "full"), idle("the CPU has every feature that QEMU supports")),
+    },
     "host-passthrough": {
-      check: optional(word("none", "partial", "full"), idle("it is whatever the host has")),
+      check: optional(word("none", "partial", "full"), idle("the CPU has every feature of the host")),
       migratable: optional(onOff, guest("-cpu host,migratable")),
     },
   },

@@ -1,5 +1,5 @@
-// Writes into a domain what libvirt would have added when it was defined: uuid, MAC addresses, the devices that others
-// need or that every domain has, and every address. A domain that is complete stays as it is.
+// Completes a domain as libvirt does when it is defined: uuid, MAC addresses, devices that other devices require or that
+// every domain has, and addresses. A complete domain is left unchanged.
 
 import { createHash } from "node:crypto";
 import type { Element } from "@xmldom/xmldom";
@@ -13,19 +13,19 @@ import { controller, memballoon, video } from "./device.js";
 import { type DomainModel, uuidElement } from "./domain.js";
 import { cardMac, cardModel } from "./network.js";
 
-/** Gives the domain its uuid, behind its name. */
+/** Inserts the uuid after the domain's name. */
 export function completeUuid(name: DomainModel["name"], uuid: string): void {
   const before = elementOf(name);
   if (before?.ownerDocument == null) return;
   insertAfter(before, writeElement(uuidElement, { text: uuid }, "uuid", before.ownerDocument));
 }
 
-/** Adds devices, and what they lack but for their addresses. */
+/** Adds missing devices, and missing parts of devices except their addresses. */
 export function completeDevices(model: DomainModel, uuid: string): void {
   const { devices } = model;
-  for (const [index, it] of devices.interfaces.entries()) {
-    if (it.mac === undefined) add(it, "mac", cardMac, { address: macOf(uuid, index) });
-    if (it.model === undefined) add(it, "model", cardModel, { type: "rtl8139" });
+  for (const [index, card] of devices.interfaces.entries()) {
+    if (card.mac === undefined) add(card, "mac", cardMac, { address: macOf(uuid, index) });
+    if (card.model === undefined) add(card, "model", cardModel, { type: "rtl8139" });
   }
   const [first] = devices.consoles;
   if (devices.serials.length === 0 && first !== undefined && first.target?.type !== "virtio") {
@@ -48,14 +48,14 @@ export function completeAddresses(model: DomainModel): void {
   }
 }
 
-/** Into the element that the model was read from; what is added must be read again to be in a model. */
+/** Adds to the element that the model was read from; the model itself is unchanged until the element is read again. */
 function add<T>(parent: object, name: string, type: ElementType<T>, value: T): void {
   const element: Element | undefined = elementOf(parent);
   if (element?.ownerDocument == null) return;
   append(element, writeElement(type, value, name, element.ownerDocument));
 }
 
-/** QEMU's prefix, and of its own for each interface: without chance, so that a definition can be repeated. */
+/** QEMU's prefix and a hash per interface; deterministic, so that a repeated definition gives the same address. */
 function macOf(uuid: string, index: number): string {
   const digest = createHash("sha256").update(`${uuid} ${index}`).digest("hex");
   return ["52:54:00", digest.slice(0, 2), digest.slice(2, 4), digest.slice(4, 6)].join(":");

@@ -1,17 +1,17 @@
-// What follows from a domain's model without being said in it: the machine's family, a disk's bus and number, a
-// controller's model, and what libvirt calls each device. Facts: libvirt's qemu_alias.c and domain_conf.c.
+// Properties that follow from a domain's model: the machine's family, a disk's bus and number, a controller's model, and
+// libvirt's alias of each device. Facts: libvirt's qemu_alias.c and domain_conf.c.
 
 import { isOfPerson } from "./address.js";
 import type { Controller, Input } from "./device.js";
 import type { Disk } from "./disk.js";
 import type { DomainModel } from "./domain.js";
 
-/** Which built-in devices and buses a machine has. */
+/** The chipset, which determines the machine's built-in devices and buses. */
 export type Family = "i440fx" | "q35";
 export const familyOf = ({ os }: Pick<DomainModel, "os">): Family =>
   os.type.machine.includes("q35") ? "q35" : "i440fx";
 
-/** Of PCI: the machine's own. */
+/** QEMU's name of the machine's PCI root bus. */
 export const rootBus = (family: Family): string => (family === "q35" ? "pcie.0" : "pci.0");
 
 const busOfPrefix = { vd: "virtio", sd: "scsi", hd: "ide" } as const;
@@ -25,7 +25,7 @@ export function busOf({ target: { dev, bus } }: Disk): Bus {
 export const diskNumber = ({ target }: Disk): number =>
   [...target.dev.slice(2)].reduce((sum, character) => sum * 26 + (character.codePointAt(0) ?? 0) - 96, 0) - 1;
 
-/** Bus by bus as they first appear, then by letter: the order in which they are numbered and booted. */
+/** Orders disks by the first appearance of their bus, then by letter: the order of numbering and booting. */
 export function disksInOrder(disks: readonly Disk[]): readonly Disk[] {
   const buses = [...new Set(disks.map(busOf))];
   return disks.toSorted(
@@ -39,18 +39,18 @@ type Usb = Extract<Controller, { type: "usb" }>;
 export const usbModel = ({ model }: Pick<Usb, "model">, family: Family) =>
   model ?? (family === "q35" ? "qemu-xhci" : "piix3-uhci");
 
-/** Several functions of one USB controller share its index; one of them is its bus. */
+/** Several functions of one USB controller share its index; only the EHCI function provides the bus. */
 export const isUsbCompanion = (controller: Controller): boolean =>
   controller.type === "usb" && controller.model?.startsWith("ich9-uhci") === true;
 
-/** Built into the machine: it has its place, and needs no argument. */
+/** True for a controller that the machine has built in: it requires no argument. */
 export const isBuiltIn = (controller: Controller, family: Family): boolean =>
   (controller.type === "pci" && controller.model.endsWith("-root")) ||
   (controller.type === "ide" && controller.index === 0) ||
   (controller.type === "sata" && controller.index === 0 && family === "q35") ||
   (controller.type === "usb" && controller.model === "none");
 
-/** What a person calls the device, else what libvirt would. */
+/** Returns the user's alias of the device, or libvirt's. */
 export const idOf = (device: { readonly alias?: { readonly name: string } }, otherwise: string): string =>
   device.alias !== undefined && isOfPerson(device.alias.name) ? device.alias.name : otherwise;
 
@@ -61,7 +61,7 @@ export function controllerId(controller: Controller, family: Family): string {
   return idOf(controller, `${controller.type}${controller.index}`);
 }
 
-/** The controller of that type and index, by which addresses name it. */
+/** Returns the controller to which an address with that type and index refers. */
 export const controllerAt = (
   { devices }: DomainModel,
   type: Controller["type"],
@@ -71,7 +71,7 @@ export const controllerAt = (
     (controller) => controller.type === type && controller.index === index && !isUsbCompanion(controller),
   );
 
-/** What QEMU's device of a disk is called, by which its export is named. */
+/** Returns the QEMU device id of a disk, which is also the name of its NBD export. */
 export function diskId(model: DomainModel, disk: Disk): string {
   const { address } = disk;
   const kind = busOf(disk);

@@ -1,4 +1,4 @@
-// The other devices: controllers, display, input, random numbers, the balloon.
+// The other devices: controllers, display, input, random number generators, the balloon.
 
 import {
   defaulted,
@@ -37,13 +37,13 @@ export const controller = elementBy(
           "ich9-uhci3",
           "none",
         ),
-        guest("-device; else piix3-uhci, on q35 qemu-xhci"),
+        guest("-device; default piix3-uhci, on q35 qemu-xhci"),
       ),
       ports: optional(whole(1, 15), guest("-device p2 and p3 of an xhci")),
       master: one(element({ startport: needed(whole(0, 5), guest("-device firstport")) })),
     },
-    scsi: { model: optional(word("virtio-scsi", "lsilogic"), guest("-device; else lsilogic")) },
-    ide: { model: optional(word("piix3"), idle("the machine has it")) },
+    scsi: { model: optional(word("virtio-scsi", "lsilogic"), guest("-device; default lsilogic")) },
+    ide: { model: optional(word("piix3"), idle("built into the machine")) },
     sata: {},
     "virtio-serial": {
       ports: optional(whole(1, 511), guest("-device max_ports")),
@@ -59,7 +59,7 @@ export const controller = elementBy(
           "pci-bridge",
           "dmi-to-pci-bridge",
         ),
-        guest("-device; the roots are the machine's"),
+        guest("-device; the root controllers are built into the machine"),
       ),
       device: {
         ...one(
@@ -74,16 +74,16 @@ export const controller = elementBy(
       },
       target: one(
         element({
-          chassis: optional(whole(0, 255), guest("-device chassis; else the index")),
-          port: optional(hex(1, 255), guest("-device port; else by the address")),
-          chassisNr: optional(whole(1, 255), guest("-device chassis_nr; else the index")),
+          chassis: optional(whole(0, 255), guest("-device chassis; default: the index")),
+          port: optional(hex(1, 255), guest("-device port; default: by the address")),
+          chassisNr: optional(whole(1, 255), guest("-device chassis_nr; default: the index")),
           hotplug: optional(onOff, guest("-device hotplug")),
         }),
       ),
     },
   },
   {
-    index: defaulted(whole(0, 255), 0, guest("by which addresses name it")),
+    index: defaulted(whole(0, 255), 0, guest("addresses refer to it")),
     address: one(pciAddress),
     alias: one(alias),
   },
@@ -96,13 +96,15 @@ export const graphics = elementBy(
   host("-vnc"),
   {
     vnc: {
-      port: optional(whole(-1, 65_535), host("-vnc; -1: the first that is free")),
-      autoport: optional(yesNo, host("-vnc to=: the first that is free")),
-      websocket: optional(whole(-1, 65_535), host("-vnc websocket; -1: by the port")),
-      listen: optional(listenAddress, host("-vnc; else 127.0.0.1")),
+      port: optional(whole(-1, 65_535), host("-vnc; -1: the first free port")),
+      autoport: optional(yesNo, host("-vnc to=: the first free port")),
+      websocket: optional(whole(-1, 65_535), host("-vnc websocket; -1: follows from the port")),
+      listen: optional(listenAddress, host("-vnc; default 127.0.0.1")),
       socket: optional(path, host("-vnc unix:")),
       sharePolicy: optional(word("allow-exclusive", "force-shared", "ignore"), host("-vnc share")),
-      passwd: refusedAttribute("leave it out, and listen on a unix socket that only its users can open"),
+      passwd: refusedAttribute(
+        "remove it, and listen on a unix socket that only the intended users can open",
+      ),
       listens: many(
         "listen",
         elementBy(
@@ -124,8 +126,8 @@ export const graphics = elementBy(
 export type Graphics = Model<typeof graphics>;
 
 const heads = optional(whole(1, 16), guest("-device max_outputs"));
-const oneHead = optional(whole(1, 1), idle("it has one"));
-const primary = optional(yesNo, idle("there is only one"));
+const oneHead = optional(whole(1, 1), idle("the card has one"));
+const primary = optional(yesNo, idle("a domain has one video card"));
 const kib = (does: string) => optional(whole(1, 2 ** 21), guest(does));
 export const video = element({
   model: exactlyOne(
@@ -134,7 +136,11 @@ export const video = element({
       guest("-device VGA, cirrus-vga, virtio-vga, qxl-vga or bochs-display"),
       {
         vga: { vram: kib("-device vgamem_mb"), heads: oneHead, primary },
-        cirrus: { vram: optional(whole(1, 2 ** 21), idle("its memory is fixed")), heads: oneHead, primary },
+        cirrus: {
+          vram: optional(whole(1, 2 ** 21), idle("the card's memory is fixed")),
+          heads: oneHead,
+          primary,
+        },
         virtio: { heads, primary },
         qxl: {
           ram: kib("-device ram_size"),
@@ -157,7 +163,7 @@ export type Video = Model<typeof video>;
 
 export const input = element({
   type: needed(word("tablet", "mouse", "keyboard"), guest("-device …-tablet, …-mouse or …-kbd")),
-  bus: optional(word("usb", "virtio", "ps2"), guest("-device usb-… or virtio-…; ps2 is always there")),
+  bus: optional(word("usb", "virtio", "ps2"), guest("-device usb-… or virtio-…; ps2 is built in")),
   address: one(inputAddress),
   alias: one(alias),
 });
@@ -179,7 +185,7 @@ export const rng = element({
         random: {
           text: optionalContent(
             text("/dev/random, /dev/urandom or /dev/hwrng", /^\/dev\/(?:u?random|hwrng)$/),
-            host("-object rng-random,filename; else /dev/random"),
+            host("-object rng-random,filename; default /dev/random"),
           ),
         },
         builtin: {},
@@ -199,10 +205,10 @@ export const memballoon = element({
   alias: one(alias),
 });
 
-/** Of a sound card, and of VNC; neither has sound here. */
+/** Audio backend of a sound card or of VNC; sound is not supported. */
 export const audio = elementBy(
   "type",
   host("none"),
   { none: {} },
-  { id: optional(whole(1, 2 ** 31 - 1), idle("there is no sound")) },
+  { id: optional(whole(1, 2 ** 31 - 1), idle("sound is not supported")) },
 );

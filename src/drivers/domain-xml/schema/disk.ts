@@ -1,4 +1,4 @@
-// Disks: what the guest sees of them, and where their bytes are.
+// Disks: the guest's device, and the host's storage behind it.
 
 import {
   content,
@@ -20,13 +20,13 @@ import {
 import { path, text, whole, word } from "../xml/values.js";
 import { alias, boot, diskAddress } from "./address.js";
 
-/** Whether the guest is shown a disk without a write cache of its own. */
+/** Whether the guest's device reports no write cache. */
 export const isWriteThrough = (cache: string | undefined): boolean =>
   cache === "writethrough" || cache === "directsync";
 
 const errorPolicy = (does: string) => optional(word("stop", "report", "ignore", "enospace"), guest(does));
 const driver = element({
-  name: optional(word("qemu"), idle("there is no other")),
+  name: optional(word("qemu"), idle("QEMU is the only driver")),
   type: defaulted(word("raw", "qcow2"), "raw", host("-blockdev driver of the node <target>-format")),
   cache: optional(word("none", "writeback", "writethrough", "directsync", "unsafe"), {
     sees: { of: isWriteThrough },
@@ -35,18 +35,18 @@ const driver = element({
   io: optional(word("threads", "native", "io_uring"), host("-blockdev aio of the node <target>-storage")),
   discard: optional(word("unmap", "ignore"), host("-blockdev discard")),
   detect_zeroes: optional(word("off", "on", "unmap"), host("-blockdev detect-zeroes")),
-  error_policy: errorPolicy("-device werror, and rerror where that has no policy of its own"),
+  error_policy: errorPolicy("-device werror, and rerror without a rerror_policy"),
   rerror_policy: optional(word("stop", "report", "ignore"), guest("-device rerror")),
 });
 
 const live = {
-  index: optional(whole(0, 2 ** 31 - 1), idle("libvirt numbers its nodes by it")),
-  startupPolicy: refusedAttribute("a source that is missing is an error here; leave it out"),
+  index: optional(whole(0, 2 ** 31 - 1), idle("libvirt's number of the node")),
+  startupPolicy: refusedAttribute("remove it: a missing source is always an error"),
 };
 const nbdHost = element({
   transport: defaulted(word("tcp", "unix"), "tcp", host("-blockdev server.type")),
   name: optional(text("a host name or address", /^[\w.:%-]{1,255}$/), host("-blockdev server.host")),
-  port: optional(whole(1, 65_535), host("-blockdev server.port, else 10809")),
+  port: optional(whole(1, 65_535), host("-blockdev server.port; default 10809")),
   socket: optional(path, host("-blockdev server.path")),
 });
 
@@ -75,19 +75,17 @@ export const disk = elementBy(
       element({
         dev: needed(
           text("vda, sdb, hdc …", /^(?:vd|sd|hd)[a-z]{1,2}$/),
-          guest(
-            "its letters give the address, if none is given; it names the nodes <target>-format and <target>-storage",
-          ),
+          guest("determines the default address and the node names <target>-format and <target>-storage"),
         ),
         bus: optional(
           word("virtio", "scsi", "ide", "sata"),
-          guest("-device; else by the target: vd, sd, hd"),
+          guest("-device; default by the target: vd, sd, hd"),
         ),
-        tray: optional(word("closed"), idle("a tray is closed at the start")),
+        tray: optional(word("closed"), idle("a tray is closed at start")),
       }),
     ),
     readonly: flag(guest("-blockdev read-only")),
-    shareable: flag(guest("-device share-rw; without a cache mode of its own: none")),
+    shareable: flag(guest("-device share-rw; the default cache mode becomes none")),
     serial: one(
       element({ text: content(text("up to 36 characters", /^[\w .+-]{1,36}$/), guest("-device serial")) }),
     ),

@@ -1,5 +1,5 @@
-// The table of what is supported of libvirt's domain XML, put together. Facts: libvirt's docs/formatdomain.rst; what
-// becomes of it: libvirt 9.0's command line for QEMU 7.2.
+// The table of the supported parts of libvirt's domain XML. Facts: libvirt's docs/formatdomain.rst; the QEMU arguments follow
+// libvirt 9.0's command line for QEMU 7.2.
 
 import {
   content,
@@ -29,7 +29,7 @@ export const qemuNamespace = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 const tiedToTheHost = "remove it: it ties the guest to this host";
 const devices = element({
-  emulator: one(element({ text: content(path, host("the QEMU that is run")) })),
+  emulator: one(element({ text: content(path, host("the QEMU binary")) })),
   disks: many("disk", disk, { key: ({ target }) => target.dev }),
   controllers: many("controller", controller, { key: ({ type, index }) => `${type} ${index}` }),
   interfaces: many("interface", networkInterface),
@@ -48,7 +48,7 @@ const devices = element({
 });
 
 const commandline = element({
-  args: many("arg", element({ value: needed(anyText, guest("the argument, as it is, behind all others")) }), {
+  args: many("arg", element({ value: needed(anyText, guest("the argument, unchanged, after all others")) }), {
     namespace: qemuNamespace,
   }),
   envs: many(
@@ -65,29 +65,33 @@ const memoryBy = {
   sees: { of: (size: Model<typeof memory> | undefined) => size && `${memoryKiB(size)} KiB` },
 };
 
-export const uuidElement = element({ text: content(uuid, guest("-uuid; one is made when there is none")) });
+export const uuidElement = element({ text: content(uuid, guest("-uuid; generated when it is not given")) });
 const names = {
   name: exactlyOne(
     element({ text: content(text("a name without / or line feed", /^[^/\n]{1,255}$/), host("-name")) }),
   ),
   uuid: one(uuidElement),
 };
-/** The part of a domain without which it cannot be kept. */
+/** The minimum that a domain needs to be defined. */
 export const identity = element(names);
 
 export const domain = element({
   ...names,
   type: needed(word("qemu", "kvm"), guest("-accel tcg or kvm")),
-  id: optional(whole(1, 2 ** 31 - 1), idle("libvirt numbers what runs")),
-  title: opaque("for people"),
-  description: opaque("for people"),
-  metadata: opaque("for applications"),
+  id: optional(whole(1, 2 ** 31 - 1), idle("libvirt's number of a running domain")),
+  title: opaque("kept for operators"),
+  description: opaque("kept for operators"),
+  metadata: opaque("kept for applications"),
   memory: exactlyOne(memory, memoryBy),
-  // It is refused where it is not <memory>, which is compared.
+  // Not compared: it must equal <memory>, which is compared.
   currentMemory: one(memory, { sees: "nothing" }),
   vcpu: one(vcpu, { absent: { text: 1 } }),
   resource: one(
-    element({ partition: one(element({ text: content(path, idle("QEMU stays where it is started")) })) }),
+    element({
+      partition: one(
+        element({ text: content(path, idle("QEMU stays in the cgroup of its parent process")) }),
+      ),
+    }),
   ),
   os: exactlyOne(os),
   features: one(features),
@@ -101,7 +105,7 @@ export const domain = element({
       "type",
       host("none"),
       { none: {} },
-      { model: optional(word("dac", "selinux", "apparmor"), idle("nothing is labelled")) },
+      { model: optional(word("dac", "selinux", "apparmor"), idle("switchover sets no security labels")) },
     ),
     { sees: "nothing" },
   ),

@@ -1,4 +1,4 @@
-// Network interfaces: the card that the guest sees, and what it is plugged into on the host.
+// Network interfaces: the guest's card, and its host backend.
 
 import {
   element,
@@ -31,20 +31,20 @@ export const networkInterface = elementBy(
       target: one(
         element({
           dev: needed(deviceName, host("-netdev tap,ifname")),
-          managed: optional(word("no", "yes"), idle("QEMU makes the tap when it is not there")),
+          managed: optional(word("no", "yes"), idle("QEMU creates the tap when it does not exist")),
         }),
       ),
     },
     bridge: {
       source: exactlyOne(
-        element({ bridge: needed(deviceName, host("-netdev bridge,br, by QEMU's helper")) }),
+        element({ bridge: needed(deviceName, host("-netdev bridge,br, through QEMU's bridge helper")) }),
       ),
     },
   },
   {
     mac: one(cardMac),
     model: one(cardModel),
-    link: one(element({ state: needed(word("up"), idle("a link is up at the start")) })),
+    link: one(element({ state: needed(word("up"), idle("a link is up at start")) })),
     boot: one(boot),
     address: one(pciAddress),
     alias: one(alias),

@@ -1,4 +1,4 @@
-// The machine below the devices: memory, firmware and boot, features, clock, what happens at its end.
+// The machine without its devices: memory, firmware and boot, features, clock, and the actions on power-off, reboot, crash.
 
 import {
   content,
@@ -40,13 +40,13 @@ export const memory = element({
   unit: defaulted(unit, "KiB", guest("-m, rounded up to 8 KiB as QEMU does")),
   text: content(whole(1, 2 ** 50), guest("-m")),
 });
-/** What QEMU is given: it rounds up to 8 KiB. */
+/** Memory size in KiB as QEMU uses it: rounded up to 8 KiB. */
 export const memoryKiB = ({ unit, text }: Model<typeof memory>): number =>
   Math.ceil((text * bytesOfUnit[unit]) / 8192) * 8;
 
 export const vcpu = element({
-  placement: optional(word("static"), idle("nothing is pinned")),
-  current: optional(whole(1, 4096), idle("it must be all of them, since none is plugged later")),
+  placement: optional(word("static"), idle("switchover pins no CPUs")),
+  current: optional(whole(1, 4096), idle("must equal the number of CPUs: CPU hotplug is not supported")),
   text: content(whole(1, 4096), guest("-smp")),
 });
 
@@ -57,19 +57,19 @@ const loader = element({
   text: content(path, { sees: "presence", does: "-bios, or -blockdev of pflash0" }),
 });
 const nvram = element({
-  template: optional(path, idle("the file of <nvram> has to exist")),
+  template: optional(path, idle("the file of <nvram> must exist")),
   text: content(path, { sees: "presence", does: "-blockdev of pflash1" }),
 });
 const file = (does: string) => element({ text: content(path, { sees: "presence", does }) });
 
 export const os = element({
-  firmware: refusedAttribute("name the firmware's file by <loader>, its variables by <nvram>"),
+  firmware: refusedAttribute("name the firmware's file in <loader>, and its variables in <nvram>"),
   type: exactlyOne(
     element({
       arch: defaulted(
         word("x86_64", "i686"),
         "x86_64",
-        guest("which QEMU is run, if <emulator> does not say"),
+        guest("determines the QEMU binary when <emulator> is not given"),
       ),
       machine: defaulted(
         text(
@@ -79,7 +79,7 @@ export const os = element({
         "pc",
         guest("-machine"),
       ),
-      text: content(word("hvm"), guest("all that QEMU does")),
+      text: content(word("hvm"), guest("full virtualization, the only type that QEMU runs")),
     }),
   ),
   loader: one(loader),
@@ -105,9 +105,9 @@ export const os = element({
 const switchable = (does: string) => one(element({ state: defaulted(onOff, true, guest(does)) }));
 const enlightenment = (name: string) => switchable(`-cpu hv-${name}; needs type="kvm"`);
 
-/** Each by libvirt's name, which is QEMU's with a dash for the underscore. */
+/** Keyed by libvirt's name, which is QEMU's with underscores instead of dashes. */
 export const hyperv = element({
-  mode: optional(word("custom"), idle("each is named")),
+  mode: optional(word("custom"), idle("every enlightenment is named")),
   relaxed: enlightenment("relaxed"),
   vapic: enlightenment("vapic"),
   vpindex: enlightenment("vpindex"),
@@ -128,15 +128,18 @@ export const hyperv = element({
   vendor_id: one(
     element({
       state: defaulted(onOff, true, guest("-cpu hv-vendor-id")),
-      value: optional(text("1 to 12 characters but no comma", /^[^,\s]{1,12}$/), guest("-cpu hv-vendor-id")),
+      value: optional(
+        text("1 to 12 characters without a comma or space", /^[^,\s]{1,12}$/),
+        guest("-cpu hv-vendor-id"),
+      ),
     }),
   ),
 });
 
 export const features = element({
   acpi: flag(guest("-machine acpi=off when it is not given")),
-  apic: flag(idle("QEMU's x86 has one")),
-  pae: flag(idle("QEMU's CPU models have it")),
+  apic: flag(idle("QEMU's x86 machines always have an APIC")),
+  pae: flag(idle("QEMU's CPU models have PAE")),
   vmport: switchable("-machine vmport"),
   smm: switchable("-machine smm"),
   hyperv: one(hyperv),
@@ -149,7 +152,7 @@ export const clock = element({
     "timer",
     elementBy(
       "name",
-      guest("which timer"),
+      guest("selects the timer"),
       {
         rtc: {
           tickpolicy: optional(word("catchup", "delay"), guest("-rtc driftfix=slew or none")),
@@ -173,11 +176,11 @@ export const clock = element({
 
 const action = <W extends readonly [string, ...string[]]>(does: string, ...words: W) =>
   one(element({ text: content(word(...words), guest(does)) }), { absent: { text: words[0] } });
-/** The first word is what is done when nothing is said. */
+/** The first value is the default. */
 export const ends = {
-  on_poweroff: action("destroy: QEMU ends; preserve: -action shutdown=pause", "destroy", "preserve"),
+  on_poweroff: action("destroy: QEMU exits; preserve: -action shutdown=pause", "destroy", "preserve"),
   on_reboot: action("restart: the guest is reset; destroy: -action reboot=shutdown", "restart", "destroy"),
-  on_crash: action("destroy: QEMU ends; preserve: -action panic=pause", "destroy", "preserve"),
+  on_crash: action("destroy: QEMU exits; preserve: -action panic=pause", "destroy", "preserve"),
 };
 
 const sleep = (does: string) => one(element({ enabled: needed(yesNo, guest(does)) }));

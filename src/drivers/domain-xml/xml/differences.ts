@@ -1,16 +1,16 @@
-// Compares two models of one type as a guest would that moves from one to the other: by what the table says that it sees.
+// Compares two models of one type from the guest's point of view: the table says which parts the guest can see.
 
 import type { Place } from "./errors.js";
 import { placeIn } from "./read.js";
 import type { ElementType, Field, Fields } from "./table.js";
 
 export interface Difference {
-  /** At the source, or at the destination where only that has it. */
+  /** Path at the source, or at the destination when only the destination has the part. */
   readonly path: string;
-  /** As they would be written; undefined when that side has none. */
+  /** Values as they are written in XML; undefined when that side has none. */
   readonly source: string | undefined;
   readonly destination: string | undefined;
-  /** In each text that has it. */
+  /** Place in each XML text that has the part. */
   readonly places: { readonly source: Place | undefined; readonly destination: Place | undefined };
 }
 
@@ -72,10 +72,10 @@ function ofLists(
       ? missing("destination", source, id)
       : ofParts(type, { source, destination });
   });
-  return [...found, ...[...theirs].map(([id, it]) => missing("source", it, id))];
+  return [...found, ...[...theirs].map(([id, part]) => missing("source", part, id))];
 }
 
-/** Each with what makes it the counterpart of one of the other side; the second of a kind is the second's. */
+/** Gives each part a key that matches its counterpart on the other side; equal keys are numbered in order. */
 function identified(
   parts: readonly Part[],
   keyOf: ((item: unknown) => string) | undefined,
@@ -89,7 +89,7 @@ function identified(
   });
 }
 
-/** One of a list that the other side does not have. */
+/** The difference for a list element that only one side has. */
 function missing(at: "source" | "destination", part: Part, id: string): Difference {
   const { path, ...place } = placeIn(part);
   const absent = { source: undefined, destination: undefined };
@@ -119,7 +119,7 @@ function written({ is }: Field<unknown>, value: unknown): string {
   return is.kind === "flag" ? (value === true ? "yes" : "no") : JSON.stringify(value);
 }
 
-/** What is not there, and only said by its absence, has no place. */
+/** A default that stands in for an absent element has no place in the text. */
 const stands = (part: Part | undefined): part is Part => part !== undefined && placeIn(part).path !== "";
 
 const isPart = (value: unknown): value is Part => typeof value === "object" && value !== null;

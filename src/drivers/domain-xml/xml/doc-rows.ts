@@ -1,21 +1,21 @@
-// The table of what is supported as plain rows, in the order of the tables, for a documentation page.
+// Renders the table of supported XML as plain rows for the documentation, in the table's order.
 
 import type { ElementType, Field, Fields, Sees } from "./table.js";
 
 export interface Row {
-  /** As in XPath: `domain/devices/disk[@type="file"]/source/@file`. */
+  /** XPath, such as `domain/devices/disk[@type="file"]/source/@file`. */
   readonly path: string;
-  /** What may stand there; empty for an element. */
+  /** Allowed values; empty for an element. */
   readonly values: string;
-  /** Whether it must be given; with the value it has otherwise. */
+  /** `yes` when it must be given; otherwise its default, if it has one. */
   readonly needed: string;
-  /** What two sides of a migration must have in common of it. */
+  /** The extent to which the two sides of a migration must agree on it. */
   readonly bothSides: string;
   readonly does: string;
 }
 
 const bothSides = (sees: Sees<unknown>): string => {
-  if (typeof sees === "object") return "what the guest sees of it";
+  if (typeof sees === "object") return "the guest-visible part";
   return { value: "the same", presence: "both or neither", nothing: "may differ" }[sees];
 };
 
@@ -27,7 +27,7 @@ export function rowsOf({ fields, variants }: ElementType<unknown>, path: string)
   return [
     { path: `${path}/@${by}`, values, needed: "yes", bothSides: bothSides(sees), does },
     ...common,
-    ...Object.entries(alternatives).flatMap(([it, more]) => fieldRows(more, `${path}[@${by}="${it}"]`)),
+    ...Object.entries(alternatives).flatMap(([value, more]) => fieldRows(more, `${path}[@${by}="${value}"]`)),
   ];
 }
 
@@ -38,7 +38,7 @@ function rowsFor({ is, presence, sees, does }: Field<unknown>, name: string, pat
   const row = { values: "", needed: "", bothSides: bothSides(sees), does };
   switch (is.kind) {
     case "attribute": {
-      const otherwise = is.default === undefined ? "yes" : `else ${is.value.print(is.default)}`;
+      const otherwise = is.default === undefined ? "yes" : `default ${is.value.print(is.default)}`;
       const needed = presence === "always" ? otherwise : "";
       return [{ ...row, path: `${path}/@${name}`, values: is.value.says, needed }];
     }

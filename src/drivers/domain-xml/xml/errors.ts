@@ -1,22 +1,22 @@
-// What is wrong with a domain's XML: every fault with its place and what to do about it, all of them at once (G7).
+// Errors in a domain's XML: every fault with its place and its remedy, all at once (G7).
 
 import { printable } from "../../../protocol/printable.js";
 
-/** For programs; the sentence is in `what`. */
+/** Machine-readable reason; `what` has the sentence. */
 export type RefusalCode =
-  /** No XML, or XML that could be used to harm the reader. */
+  /** Not well-formed XML, or XML that could harm the parser. */
   | "malformed"
-  /** The table of what is supported does not have it. */
+  /** Not in the table of supported XML. */
   | "unsupported"
-  /** A value that the table does not allow there. */
+  /** A value that the table does not allow. */
   | "bad-value"
   | "missing"
-  /** Given twice, where there is room for one. */
+  /** Given twice where only one is allowed. */
   | "repeated"
-  /** Two parts of the domain, or the domain and this host, cannot both be. */
+  /** Two parts of the domain, or the domain and this host, contradict each other. */
   | "conflict";
 
-/** Where in the text, both counted from one. */
+/** Position in the text; line and column count from 1. */
 export interface Place {
   readonly line: number;
   readonly column: number;
@@ -24,18 +24,18 @@ export interface Place {
 
 export interface Refusal extends Place {
   readonly code: RefusalCode;
-  /** As in XPath: `domain/devices/disk[2]/driver/@cache`; empty when there is no document. */
+  /** XPath, such as `domain/devices/disk[2]/driver/@cache`; empty when the text is not a document. */
   readonly path: string;
   readonly what: string;
-  /** What a person can do about it. */
+  /** The remedy for the operator. */
   readonly next: string;
 }
 
-/** In one line that is safe to print, whatever the document holds. */
+/** Formats a refusal as one line that is safe to print, whatever the document contains. */
 export const describeRefusal = ({ line, column, path, what, next }: Refusal): string =>
   printable(`line ${line}, column ${column}: ${path === "" ? "" : `${path}: `}${what}; ${next}`);
 
-/** The XML cannot be used. `refusals` are in the order of the text, never empty. */
+/** The XML cannot be used. `refusals` are in the order of the text, and never empty. */
 export class DomainXmlError extends Error {
   override readonly name = "DomainXmlError";
   readonly refusals: readonly [Refusal, ...Refusal[]];
@@ -46,7 +46,7 @@ export class DomainXmlError extends Error {
   }
 }
 
-/** The error that tells them all. @throws Error when there is none, which is a bug. */
+/** Returns one error for all refusals. @throws Error for an empty list, which is a bug. */
 export function allOf(refusals: readonly Refusal[]): DomainXmlError {
   const [first, ...rest] = refusals.toSorted((a, b) => a.line - b.line || a.column - b.column);
   if (first === undefined) throw new Error("nothing was refused");

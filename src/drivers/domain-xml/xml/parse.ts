@@ -1,15 +1,15 @@
-// Text to a DOM and back, by @xmldom/xmldom, which never sees what `scan` has not let through. Whatever the parser
-// complains of, however mildly, is a refusal with its place.
+// Parses text to a DOM and prints it back, by @xmldom/xmldom; `scan` checks the text first. Every error and warning of the
+// parser becomes a refusal with its place.
 
 import { DOMParser, type Element, type Node, XMLSerializer } from "@xmldom/xmldom";
 import { messageOf } from "../../../protocol/effect-result.js";
 import { DomainXmlError, type Place } from "./errors.js";
 import { scan } from "./prescan.js";
 
-/** XML 1.0 knows these line ends only; the parser's own idea would also turn U+0085 and U+2028 into line feeds. */
+/** Normalizes XML 1.0's line ends only; the parser's default would also turn U+0085 and U+2028 into line feeds. */
 const normalizeLineEndings = (text: string) => text.replace(/\r\n?/g, "\n");
 
-/** The root element. @throws DomainXmlError when the text is not well-formed XML, or not let through. */
+/** Returns the root element. @throws DomainXmlError when the text is not well-formed XML, or `scan` rejects it. */
 export function parseXml(text: string): Element {
   const unmarked = text.startsWith("\uFEFF") ? text.slice(1) : text;
   scan(normalizeLineEndings(unmarked));
@@ -38,7 +38,7 @@ export function parseXml(text: string): Element {
 
 export const printXml = (node: Node): string => new XMLSerializer().serializeToString(node);
 
-/** Where the parser's context, or a node, says that it stands. */
+/** Returns the position that a node, or the parser's context, reports. */
 export function placeOf(positioned: unknown): Place {
   if (typeof positioned !== "object" || positioned === null) return { line: 1, column: 1 };
   if ("locator" in positioned) return placeOf(positioned.locator);

@@ -1,5 +1,5 @@
-// The first look at XML from outside: one pass in linear time that lets through only what the parser behind it can read
-// without harm. No DTD and so no entities, no nesting or attributes without end, no reference that is not well-formed.
+// Checks untrusted XML before it is parsed: one pass in linear time that accepts only what the parser can read without harm.
+// It rejects a DTD, and so entities, unbounded nesting and attributes, and references that are not well-formed.
 
 import { DomainXmlError, type Place } from "./errors.js";
 
@@ -7,7 +7,7 @@ const longest = 2 ** 20;
 const deepest = 64;
 const maxAttributes = 128;
 
-/** Neither allowed raw nor by reference (XML 1.0, 2.2); a carriage return by reference would not survive printing. */
+/** Characters forbidden both raw and by reference (XML 1.0, 2.2), and a carriage return, which printing would lose. */
 const isForbidden = (code: number) =>
   (code < 0x20 && code !== 0x9 && code !== 0xa) ||
   (code >= 0xd800 && code <= 0xdfff) ||
@@ -15,15 +15,15 @@ const isForbidden = (code: number) =>
   code === 0xffff ||
   code > 0x10ffff;
 
-// Sticky, each without nested repetition, so that none can take more than its match's length.
+// Sticky, and without nested repetition, so that each runs in time linear in its match.
 const tagStart = /<\/?[^\s<>"'/=&]+/y;
 const attribute = /\s+[^\s<>"'/=&]+\s*=\s*(?:"[^<"]*"|'[^<']*')/y;
 const tagEnd = /\s*(\/?)>/y;
 const reference = /&(?:(?:amp|lt|gt|quot|apos|#(\d{1,7})|#x([\da-fA-F]{1,6}));)?/g;
-/** U+FFFD stands for something that could not be decoded. */
+/** U+FFFD replaces bytes that could not be decoded. */
 const rawForbidden = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFC\u{10000}-\u{10FFFF}]/u;
 
-/** What stands between its two ends is nobody's business here. */
+/** Content between the delimiters is not inspected. */
 const sections = [
   ["<!--", "-->"],
   ["<![CDATA[", "]]>"],
@@ -35,12 +35,12 @@ export function placeAt(text: string, offset: number): Place {
   return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
 }
 
-/** @throws DomainXmlError naming the first thing that is not let through. */
+/** @throws DomainXmlError for the first thing that is not accepted. */
 export function scan(text: string): void {
   const refusal = (offset: number, what: string, next = "give well-formed XML") =>
     new DomainXmlError([{ code: "malformed", path: "", ...placeAt(text, offset), what, next }]);
   if (text.length > longest) {
-    throw refusal(0, `the XML has ${text.length} characters`, `a domain may have ${longest}`);
+    throw refusal(0, `the XML has ${text.length} characters`, `a domain may have at most ${longest}`);
   }
   const forbidden = text.search(rawForbidden);
   if (forbidden >= 0)
@@ -50,7 +50,7 @@ export function scan(text: string): void {
     for (const match of text.slice(from, to).matchAll(reference)) {
       const [whole, decimal, hex] = match;
       if (whole === "&")
-        throw refusal(from + match.index, 'an "&" that begins no known reference', "write &amp;");
+        throw refusal(from + match.index, 'an "&" that does not begin a known reference', "write &amp;");
       const code = decimal === undefined ? Number.parseInt(hex ?? "20", 16) : Number(decimal);
       if (isForbidden(code))
         throw refusal(from + match.index, `${whole} names a character that is not allowed`);
@@ -75,10 +75,10 @@ export function scan(text: string): void {
       continue;
     }
     if (text.startsWith("<!", open)) {
-      throw refusal(open, "a document type is not read", "leave out the DOCTYPE and its entities");
+      throw refusal(open, "a document type is not accepted", "remove the DOCTYPE and its entities");
     }
     const name = match(tagStart, open)?.[0];
-    if (name === undefined) throw refusal(open, 'a "<" that begins no tag', "write &lt;");
+    if (name === undefined) throw refusal(open, 'a "<" that does not begin a tag', "write &lt;");
     at = open + name.length;
     for (let count = 0; ; count++) {
       const length = match(attribute, at)?.[0].length;

@@ -1,5 +1,5 @@
-// Reads an element by its type. What the type does not have is refused, with its place, and left out of the model; the
-// rest is read on, so that all faults are told at once. Where each part of a model came from is remembered beside it.
+// Reads an element by its type. A part that the type does not have is refused, with its place, and omitted from the model;
+// reading continues, so that all faults are reported at once. The origin of each part of a model is recorded.
 
 import type { Attr, Element } from "@xmldom/xmldom";
 import type { Place, Refusal } from "./errors.js";
@@ -15,12 +15,12 @@ const origins = new WeakMap<object, Origin>();
 
 export type Refuse = (refusal: Refusal) => void;
 
-/** What a refusal says beside its place. */
+/** A refusal without its place. */
 export type Why = Pick<Refusal, "code" | "what" | "next">;
 
 export const elementOf = (model: object): Element | undefined => origins.get(model)?.element;
 
-/** Where a part of a model stands: the element, or its attribute or child of that name. */
+/** Returns the place of a part of a model: the element, or its attribute or child of that name. */
 export function placeIn(model: object, key?: string): Place & { path: string } {
   const origin = origins.get(model);
   if (origin === undefined) return { path: "", line: 1, column: 1 };
@@ -35,7 +35,7 @@ export function placeIn(model: object, key?: string): Place & { path: string } {
   return { path: `${path}/${name}`, ...standingOf(child ?? element) };
 }
 
-/** An element that we have added ourselves stands where its parent does. */
+/** An element that was added after parsing gets the position of its parent. */
 function standingOf(element: Element): Place {
   let ancestor: Element | null = element;
   while (ancestor !== null && ancestor.lineNumber === undefined) ancestor = ancestor.parentElement;
@@ -59,7 +59,7 @@ const textOf = (element: Element): string =>
 const xmlnsNamespace = "http://www.w3.org/2000/xmlns/";
 const remove = "remove it; docs/domain.md lists what is supported";
 
-/** Undefined, after a refusal, when something that is needed is not there or cannot be read. */
+/** Returns undefined, after a refusal, when a required part is missing or cannot be read. */
 export function readElement<T>(
   type: ElementType<T>,
   element: Element,
@@ -70,15 +70,15 @@ export function readElement<T>(
   const fields = fieldsFor(type, element, path, refuse, model);
   if (fields === undefined) return undefined;
   const reading = new Reading(element, path, refuse);
-  const whole = Object.entries(fields).map(([key, it]) => reading.field(key, it, model));
+  const whole = Object.entries(fields).map(([key, field]) => reading.field(key, field, model));
   reading.refuseTheRest(type.variants?.by);
   if (whole.includes(false)) return undefined;
   origins.set(model, { element, path, fields });
-  // The one place where the table's types and what was read by that table are declared to be the same.
+  // The only cast from what was read by the table to the type that the table declares.
   return model as T;
 }
 
-/** All fields of the element, those of its variant among them, which is put into the model. */
+/** Returns the element's fields and those of its variant; puts the variant's name into the model. */
 function fieldsFor(
   { fields, variants }: ElementType<unknown>,
   element: Element,
@@ -90,7 +90,9 @@ function fieldsFor(
   const { by, alternatives } = variants;
   const attribute = element.getAttributeNode(by);
   const more =
-    attribute === null ? undefined : Object.entries(alternatives).find(([it]) => it === attribute.value);
+    attribute === null
+      ? undefined
+      : Object.entries(alternatives).find(([value]) => value === attribute.value);
   const next = `give one of ${Object.keys(alternatives).join(", ")}`;
   if (attribute === null) {
     refuse({
@@ -129,7 +131,7 @@ class Reading {
     this.#text = textOf(element);
   }
 
-  /** Puts the field into the model. False when it is needed and could not be read. */
+  /** Puts the field into the model. Returns false when the field is required and could not be read. */
   field(
     key: string,
     { is, presence, name = key, namespace = "" }: Field<unknown>,
@@ -185,11 +187,11 @@ class Reading {
     }
   }
 
-  /** What no field has taken. */
+  /** Refuses everything that no field has consumed. */
   refuseTheRest(variant: string | undefined): void {
-    for (const [name, it] of this.#attributes) {
-      if (name === variant || it.namespaceURI === xmlnsNamespace) continue;
-      this.#unsupported(`/@${name}`, it, `the attribute ${name}`, remove);
+    for (const [name, attribute] of this.#attributes) {
+      if (name === variant || attribute.namespaceURI === xmlnsNamespace) continue;
+      this.#unsupported(`/@${name}`, attribute, `the attribute ${name}`, remove);
     }
     for (const child of this.#children)
       this.#unsupported(`/${child.tagName}`, child, `<${child.tagName}>`, remove);
@@ -209,7 +211,7 @@ class Reading {
     const [first, second] = this.#take(name, namespace);
     if (second !== undefined) {
       const next = "keep one of them";
-      this.#tell(`/${name}`, standingOf(second), { code: "repeated", what: "it is given twice", next });
+      this.#tell(`/${name}`, standingOf(second), { code: "repeated", what: "it occurs twice", next });
     }
     return first;
   }
@@ -217,7 +219,7 @@ class Reading {
   #value(value: { says: string; parse(text: string): unknown }, text: string, at: string, place: Place) {
     const parsed = value.parse(text);
     if (parsed === undefined) {
-      const what = text === "" ? "it is empty" : `"${text.slice(0, 80)}" is not possible here`;
+      const what = text === "" ? "it is empty" : `"${text.slice(0, 80)}" is not a valid value`;
       this.#tell(at, place, { code: "bad-value", what, next: `give ${value.says}` });
     }
     return parsed;

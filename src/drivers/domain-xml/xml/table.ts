@@ -1,18 +1,18 @@
-// The words in which a table of supported XML is written: elements with their attributes, texts and children, what each
-// becomes, and what of it the guest can see. Reader, writer, comparison and documentation are all driven by it.
+// The vocabulary for tables of supported XML: elements with their attributes, texts and children, what each is translated
+// to, and which part of it the guest can see. Such a table drives reader, writer, comparison and documentation.
 
 import type { Value } from "./values.js";
 
 /**
- * What two sides of a migration must have in common: the value, or what the guest can tell of it. `nothing`: it is the
- * host's own affair and may differ.
+ * The extent to which the two sides of a migration must agree: on the value, on its presence, or on the guest-visible part of it.
+ * `nothing`: it concerns the host alone and may differ.
  */
 export type Sees<T> = "value" | "presence" | "nothing" | Glimpse<T>;
 interface Glimpse<T> {
   of(value: T | undefined): unknown;
 }
 
-/** Whether the model always has it (`list`: perhaps empty). */
+/** Whether the model always has the field (a list may be empty). */
 export type Presence = "always" | "maybe" | "never";
 
 type Kind =
@@ -20,41 +20,41 @@ type Kind =
   | {
       readonly kind: "child";
       readonly type: ElementType<unknown>;
-      /** What it says when it is not there. */
+      /** The value that an absent element stands for. */
       readonly absent?: unknown;
     }
   | {
       readonly kind: "list";
       readonly type: ElementType<unknown>;
-      /** What makes one of two sides the counterpart of one of the other; default: its place in the list. */
+      /** The key that matches elements of the two sides; default: the position in the list. */
       key?(item: unknown): string;
     }
-  /** An element that says all by being there. */
+  /** An element whose presence is its value. */
   | { readonly kind: "flag" }
-  /** An element of which nothing but its presence is looked at. */
+  /** An element that is accepted without a check of its content. */
   | { readonly kind: "opaque" }
-  /** Known by name, and refused with a better word than "unsupported". */
+  /** Refused by name, with its own remedy in `next`. */
   | { readonly kind: "refusedAttribute" | "refusedChild"; readonly next: string };
 
 export interface Field<T, P extends Presence = Presence> {
   readonly presence: P;
   readonly is: Kind;
-  /** Of the element; default: the field's own name. */
+  /** Name of the element or attribute; default: the field's name. */
   readonly name?: string;
   readonly namespace?: string;
   readonly sees: Sees<T>;
-  /** What becomes of it, for the documentation. */
+  /** The QEMU argument that it is translated to, for the documentation. */
   readonly does: string;
-  /** Never there: it carries the type. */
+  /** Phantom field: type-level only. */
   readonly model?: T;
 }
 export type Fields = Readonly<Record<string, Field<unknown>>>;
 
 export interface ElementType<T> {
   readonly fields: Fields;
-  /** More fields, by the value of an attribute. */
+  /** Further fields that depend on the value of an attribute. */
   readonly variants?: Variants;
-  /** Never there: it carries the type. */
+  /** Phantom field: type-level only. */
   readonly model?: T;
 }
 interface Variants {
@@ -71,7 +71,7 @@ type ModelOf<F extends Fields> = Flat<
     readonly [K in keyof F as F[K]["presence"] extends "maybe" ? K : never]?: TypeOf<F[K]>;
   }
 >;
-/** What an element of that type reads as. */
+/** The model that an element of that type is read to. */
 export type Model<E> = E extends ElementType<infer T> ? T : never;
 
 export const element = <F extends Fields>(fields: F): ElementType<ModelOf<F>> => ({ fields });
@@ -86,14 +86,14 @@ export const elementBy = <By extends string, A extends Readonly<Record<string, F
   { [V in keyof A]: Flat<{ readonly [K in By]: V } & ModelOf<A[V]> & ModelOf<F>> }[keyof A]
 > => ({ fields, variants: { by, ...how, alternatives } });
 
-/** What an attribute is to both sides, and what it becomes. */
+/** The extent to which both sides must agree on a field, and the QEMU argument that it is translated to. */
 interface About<T> {
   readonly sees: Sees<T>;
   readonly does: string;
 }
-/** Part of the guest's hardware: both sides must have the same. */
+/** Part of the guest's hardware: both sides must have the same value. */
 export const guest = (does: string) => ({ sees: "value", does }) as const;
-/** The host's own affair. */
+/** Concerns the host alone. */
 export const host = (does: string) => ({ sees: "nothing", does }) as const;
 /** Accepted because it needs no argument. */
 export const idle = (why: string) => ({ sees: "nothing", does: `no argument: ${why}` }) as const;
@@ -119,7 +119,7 @@ export const content = <T>(value: Value<T>, about: About<T>) =>
 export const optionalContent = <T>(value: Value<T>, about: About<T>) =>
   field<T, "maybe">(maybe, { kind: "text", value }, about);
 
-/** Where an element's name is not the field's, or not in libvirt's own (empty) namespace. */
+/** For an element whose name is not the field's, or not in libvirt's own (empty) namespace. */
 interface Named {
   readonly name?: string;
   readonly namespace?: string;
@@ -127,7 +127,7 @@ interface Named {
 interface Child<T> extends Named {
   readonly sees?: Sees<T>;
 }
-/** @param how `absent`: what it says when it is not there, as that which is there would be compared. */
+/** `absent` is the value with which an absent element is compared. */
 export const one = <T>(
   type: ElementType<T>,
   { sees = "value", absent, ...named }: Child<T> & { readonly absent?: T } = {},

@@ -1,10 +1,10 @@
-// Writes a model as an element, by the same type that reads it, into a document that keeps its own look.
+// Writes a model as an element, by the type that also reads it, and keeps the document's indentation.
 
 import type { Document, Element } from "@xmldom/xmldom";
 import { childrenOf } from "./read.js";
 import type { ElementType, Field, Fields } from "./table.js";
 
-/** An element of that type, not yet in its place. */
+/** Returns an element of that type; the caller inserts it into the document. */
 export function writeElement<T>(
   type: ElementType<T>,
   model: T,
@@ -50,7 +50,7 @@ function writeField(
   }
 }
 
-/** Puts a child behind the others, on a line of its own when they have theirs. */
+/** Appends a child; on a line of its own when the other children are on their own lines. */
 export function append(parent: Element, child: Element): void {
   const { lastChild: last, ownerDocument: document } = parent;
   if (document === null) return;
@@ -63,7 +63,7 @@ export function append(parent: Element, child: Element): void {
   if (onLines) parent.appendChild(document.createTextNode(lineOf(depth)));
 }
 
-/** Puts an element right behind another, on a line of its own when that has one. */
+/** Inserts an element after another; on a line of its own when the other one is. */
 export function insertAfter(before: Element, added: Element): void {
   const { parentElement: parent, nextSibling: next, ownerDocument: document } = before;
   if (parent === null || document === null) return;

@@ -1,5 +1,5 @@
-// What a migration knows of its own steps at the destination, and the question whether its guest has arrived there. Upholds
-// G1 and G3: the conclusion is protocol/evidence.ts's, and one that is certain is kept.
+// Records a migration's own steps at the destination, and determines whether its guest has arrived there. Upholds G1 and G3:
+// protocol/evidence.ts draws the conclusion, and a certain conclusion is kept.
 
 import { type Conclusion, conclude, type Evidence, type Seen } from "../../../protocol/evidence.js";
 import type { Decision, Identity } from "../../../protocol/messages.js";
@@ -10,15 +10,15 @@ import { activeAt, seenAt } from "./locate-domain.js";
 
 const answerMs = 4_500;
 
-/** What has been asked of the destination, as far as its guest can run because of it. */
+/** The requests sent to the destination that can make it run the guest. */
 export interface Steps {
   prepare: Evidence["prepare"];
   finish: Evidence["finish"];
-  /** Of a libvirtd; null when it was not seen. */
+  /** The incoming domain's id at a libvirtd; null when it was not seen. */
   incomingId: number | null;
-  /** Under which a switchoverd knows the migration; null at a libvirtd. */
+  /** The id under which a switchoverd knows the migration; null at a libvirtd. */
   idThere: string | null;
-  /** Certain, and never taken back. */
+  /** A certain conclusion, which never changes, except that a guest taken in post-copy can be lost. */
   concluded: Decision | "lost" | null;
 }
 
@@ -32,7 +32,7 @@ export const noSteps = (): Steps => ({
 
 export type Mode = Pick<Evidence, "protocol" | "postcopy">;
 
-/** Asks over `rpc`, which may be a new connection. @throws what a call over a connection throws. */
+/** Queries the destination over `rpc`, which may be a new connection. @throws the errors of an RPC call. */
 export async function arrivalAt(
   rpc: RpcConnection,
   steps: Steps,
@@ -40,7 +40,7 @@ export async function arrivalAt(
   mode: Mode,
   signal: AbortSignal,
 ): Promise<Conclusion> {
-  // What has been taken in post-copy can still be lost.
+  // A guest that was taken in post-copy can still be lost.
   const isFinal = steps.concluded !== "taken" || !mode.postcopy;
   if (steps.concluded !== null && isFinal) return steps.concluded;
   const { incomingId, idThere } = steps;
@@ -57,14 +57,14 @@ export async function arrivalAt(
     if (error instanceof LibvirtError) return { at: "unanswered" };
     throw error;
   });
-  // As they are now: Finish may have been asked while the destination answered.
+  // Read the steps only now: Finish may have been sent while the destination answered.
   const { prepare, finish } = steps;
   const conclusion = conclude({ ...mode, peer, prepare, finish, seen });
   if (conclusion !== "unknown") steps.concluded = conclusion;
   return conclusion;
 }
 
-/** libvirt's id of the domain that Prepare has made, by which it is known again; null where it is not shown. */
+/** Returns libvirt's id of the domain that Prepare created, which identifies it later; null when the host does not report it. */
 export async function incomingIdAt(
   rpc: RpcConnection,
   uuid: string,
@@ -73,12 +73,12 @@ export async function incomingIdAt(
   try {
     return (await activeAt(rpc, uuid, signal))?.id ?? null;
   } catch {
-    // Without it the migration goes on; after a lost answer there is less evidence.
+    // The migration can continue without the id; there is less evidence if an answer is lost later.
     return null;
   }
 }
 
-/** Null when the host does not answer this question, or not to this caller. */
+/** Returns null when the host does not support this query, or refuses it to this caller. */
 async function settledAt(
   rpc: RpcConnection,
   identity: Identity,

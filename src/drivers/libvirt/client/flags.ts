@@ -1,5 +1,5 @@
-// libvirt's migration flags and typed parameters, by name: read from a call and written into one. Which there are is the
-// table of migration options.
+// Encodes and decodes libvirt's migration flags and typed parameters by name. The table of migration options defines which
+// exist.
 
 import {
   type MigrateFlag,
@@ -11,7 +11,7 @@ import type { TypedParam } from "../rpc/libvirt-types.js";
 
 export type { MigrateFlag, MigrateParameters };
 
-/** In the order of their bits. */
+/** All flags with their bits, in ascending order of the bits. */
 export const migrateFlags: ReadonlyMap<MigrateFlag, number> = new Map(
   optionRows
     .flatMap(({ libvirt: { flag, bit } = {} }) =>
@@ -22,7 +22,7 @@ export const migrateFlags: ReadonlyMap<MigrateFlag, number> = new Map(
 
 export const flagNames: readonly MigrateFlag[] = [...migrateFlags.keys()];
 
-/** The flags in `bits`, and the bits that are none. */
+/** Returns the flags in `bits`, and the bits that are not known flags. */
 export function flagsOf(bits: number): {
   readonly flags: ReadonlySet<MigrateFlag>;
   readonly unknown: number;
@@ -38,7 +38,7 @@ const forSourceAlone: ReadonlySet<MigrateFlag> = new Set(
   optionRows.flatMap(({ libvirt }) => (libvirt?.sourceOnly === true ? (libvirt.flag ?? []) : [])),
 );
 
-/** What the destination is told of them. */
+/** Returns the bits that are sent to the destination. */
 export const bitsForDestination = (flags: ReadonlySet<MigrateFlag>): number =>
   bitsOf([...flags].filter((flag) => !forSourceAlone.has(flag)));
 
@@ -46,7 +46,7 @@ interface Field {
   readonly field: string;
   readonly name: keyof MigrateParameters;
   readonly type: "string" | "int" | "ullong";
-  /** Given once for each of its values. */
+  /** True when the parameter is repeated for each of its values. */
   readonly isList: boolean;
 }
 
@@ -60,7 +60,7 @@ const fields: readonly Field[] = optionRows.flatMap((row) => {
 
 export type WrongParameter = { readonly field: string; readonly why: "unknown" | "wrong type" | "repeated" };
 
-/** The parameters, or the first that cannot be used. */
+/** Returns the parameters, or the first one that cannot be used. */
 export function parametersOf(given: readonly TypedParam[]): MigrateParameters | WrongParameter {
   const known: Record<string, string | number | string[]> = {};
   for (const param of given) {
@@ -93,7 +93,7 @@ const kinds = new Map<string, string>(
   fields.map(({ name, type }) => [name, type === "string" ? "string" : "number"]),
 );
 
-/** Whether they have the form of parameters. */
+/** Checks whether the value has the form of migration parameters. */
 export const areParameters = (value: unknown): value is MigrateParameters =>
   typeof value === "object" &&
   value !== null &&

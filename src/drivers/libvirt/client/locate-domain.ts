@@ -1,5 +1,4 @@
-// What a host shows of a guest by libvirt's own procedures. What follows from it for a migration is decided in
-// protocol/evidence.ts.
+// Observes a guest on a host through libvirt's own procedures. protocol/evidence.ts draws the conclusions for a migration.
 
 import type { Seen } from "../../../protocol/evidence.js";
 import type { RpcConnection } from "../rpc/client.js";
@@ -10,13 +9,13 @@ import { remote } from "../rpc/procedures.js";
 
 const { procedures } = remote;
 
-/** libvirt's reasons of a guest that has lost its memory in post-copy (virDomainRunningReason, virDomainPausedReason). */
+/** libvirt's state reasons for a failed post-copy (virDomainRunningReason, virDomainPausedReason). */
 const postcopyFailed: Readonly<Record<number, number>> = {
   [domainStates.running]: 11,
   [domainStates.paused]: 13,
 };
 
-/** What a host shows of that uuid. @throws LibvirtError, and what a call over a connection throws. */
+/** Returns what the host reports about that uuid. @throws LibvirtError, and the errors of an RPC call. */
 export async function seenAt(rpc: RpcConnection, uuid: string, signal: AbortSignal): Promise<Seen> {
   const dom = await activeAt(rpc, uuid, signal);
   if (dom === undefined) return { at: "absent" };
@@ -27,7 +26,7 @@ export async function seenAt(rpc: RpcConnection, uuid: string, signal: AbortSign
   return { at: "active", id, is: (await isIdle(rpc, dom, signal)) ? "idle" : "busy" };
 }
 
-/** What has become of a guest that was to leave a host, and is idle there or gone; null while it is being migrated. */
+/** Returns the outcome at the source once the guest is idle there or gone; null while the migration job still runs. */
 export async function locateDomain(
   rpc: RpcConnection,
   uuid: string,
@@ -55,7 +54,7 @@ async function isIdle(rpc: RpcConnection, dom: Domain, signal: AbortSignal): Pro
   try {
     return (await rpc.call(procedures.domainGetJobInfo, { dom }, { signal })).type === jobTypes.none;
   } catch (error) {
-    // A libvirtd gives no figures of an incoming migration.
+    // A libvirtd reports no statistics of an incoming migration.
     if (error instanceof LibvirtError) return false;
     throw error;
   }

@@ -1,10 +1,10 @@
-// The migration's id in a cookie, which only a switchoverd writes: it says which hosts can be asked by id.
+// Reads the migration id from a cookie. Only a switchoverd writes it, so that it tells which hosts can be queried by id.
 
 import { readCookie } from "../cookie/cookie.js";
 import { CookieError } from "../cookie/errors.js";
 import type { Domain } from "../rpc/libvirt-types.js";
 
-/** `dom`: under its name at the source. Undefined for a libvirtd's cookie, and for one that cannot be read. */
+/** The guest is given by its name at the source. Returns undefined for a libvirtd's cookie, and for an unreadable one. */
 export function migrationNamedIn(
   cookie: Uint8Array | undefined,
   { name, uuid }: Pick<Domain, "name" | "uuid">,
@@ -13,7 +13,7 @@ export function migrationNamedIn(
   try {
     return readCookie(cookie, { name, uuid, hostUuid: "", reads: [] })?.cookie.switchover?.migration;
   } catch (error) {
-    // The host that has to understand it reports that.
+    // The host that has to understand the cookie reports the error.
     if (!(error instanceof CookieError)) throw error;
     return undefined;
   }

@@ -1,6 +1,6 @@
-// Which of libvirt's protocols a migration takes, by what its hosts can: exactly as libvirt's own client decides it for
-// a managed migration (virDomainMigrate3) and for one that the source leads or does alone (virDomainMigrateToURI3), and as
-// its daemon does when it leads one (facts/libvirt-migration-detail.md).
+// Selects libvirt's protocol version for a migration from the features of its hosts: as libvirt's client does for a managed
+// migration (virDomainMigrate3) and an unmanaged one (virDomainMigrateToURI3, both in src/libvirt-domain.c), and as libvirt's
+// daemon does as the coordinator of a peer-to-peer migration (src/qemu/qemu_migration.c).
 
 import { type AskedOfLibvirt, askedByLibvirt } from "../../../protocol/options/asked.js";
 import { libvirtNames } from "../../../protocol/options/names.js";
@@ -27,7 +27,7 @@ const ofMigration = [
 export type Feature = (typeof ofMigration)[number];
 export type Features = ReadonlySet<Feature>;
 
-/** What a host can of migration. */
+/** Returns the migration features that a host supports. */
 export async function featuresOf(rpc: RpcConnection, signal?: AbortSignal): Promise<Features> {
   const has = async (feature: Feature) => {
     const asked = { feature: features[feature] };
@@ -39,25 +39,28 @@ export async function featuresOf(rpc: RpcConnection, signal?: AbortSignal): Prom
 
 export type Asked = AskedOfLibvirt;
 
-/** @throws LibvirtError as libvirt's client does. */
+/** Selects the protocol of a managed migration. @throws LibvirtError as libvirt's client does. */
 export function negotiateManaged(source: Features, destination: Features, asked: Asked): Protocol {
   const { flags, parameters } = asked;
   const both = (feature: Feature) => source.has(feature) && destination.has(feature);
   checkExclusive(asked);
   if (flags.has("PEER2PEER"))
-    throw libvirtError("INVALID_ARG", "a peer-to-peer migration is led by its source");
+    throw libvirtError(
+      "INVALID_ARG",
+      "the source coordinates a peer-to-peer migration: send the request to the source",
+    );
   if (flags.has("TUNNELLED"))
-    throw libvirtError("INVALID_ARG", "a tunnelled migration has to be peer-to-peer");
+    throw libvirtError("INVALID_ARG", "a tunnelled migration requires the flag PEER2PEER");
   checkOffline(flags, source, "source");
   checkOffline(flags, destination, "destination");
   if (flags.has("CHANGE_PROTECTION") && !source.has("migrateChangeProtection"))
-    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source cannot protect the guest from changes");
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source does not support change protection");
   if (both("migrationParams")) return "version 3 with parameters";
-  checkParameters(parameters, ofVersion3, "the hosts know no parameters beyond libvirt's first ones");
+  checkParameters(parameters, ofVersion3, "the hosts support only the parameters of protocol version 3");
   if (both("migrationV3")) return "version 3";
   const older = both("migrationV2") ? "version 2" : both("migrationV1") ? "version 1" : null;
   if (older === null)
-    throw libvirtError("NO_SUPPORT", "the hosts have no version of the migration protocol in common");
+    throw libvirtError("NO_SUPPORT", "the hosts do not support a common version of the migration protocol");
   if (parameters.xml !== undefined)
     throw libvirtError(
       "ARGUMENT_UNSUPPORTED",
@@ -67,7 +70,8 @@ export function negotiateManaged(source: Features, destination: Features, asked:
 }
 
 /**
- * Led by the source; without PEER2PEER it would be direct, without a libvirt at the destination.
+ * Selects the protocol of an unmanaged migration, which the source coordinates. Without PEER2PEER it would be a direct
+ * migration, without a libvirt at the destination.
  * @throws LibvirtError as libvirt's client does.
  */
 export function negotiateUnmanaged(
@@ -78,44 +82,59 @@ export function negotiateUnmanaged(
   const { flags, parameters } = asked;
   checkExclusive(asked);
   checkOffline(flags, source, "source");
-  if (!flags.has("PEER2PEER")) throw libvirtError("ARGUMENT_UNSUPPORTED", "QEMU has no direct migration");
+  if (!flags.has("PEER2PEER"))
+    throw libvirtError(
+      "ARGUMENT_UNSUPPORTED",
+      "QEMU does not support direct migration: add the flag PEER2PEER",
+    );
   if (!source.has("migrationP2p"))
-    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source has no peer-to-peer migration");
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "the source does not support peer-to-peer migration");
   if (isSameHost(destinationUri))
-    throw libvirtError("INVALID_ARG", `${destinationUri} does not name another host`);
+    throw libvirtError("INVALID_ARG", `the destination URI ${destinationUri} does not name another host`);
   if (source.has("migrationParams")) return "version 3 with parameters";
   const isVersion3 = source.has("migrationV3");
   const known = isVersion3 ? ofVersion3 : ofVersion2;
-  checkParameters(parameters, known, "the source knows no parameters beyond libvirt's first ones");
+  checkParameters(
+    parameters,
+    known,
+    `the source supports only the parameters of protocol version ${isVersion3 ? 3 : 2}`,
+  );
   if (isVersion3) return "version 3";
   if (parameters.uri !== undefined)
-    throw libvirtError("INTERNAL_ERROR", "a peer-to-peer migration by version 2 has no migration URI");
+    throw libvirtError(
+      "INTERNAL_ERROR",
+      "a peer-to-peer migration by protocol version 2 does not support a migration URI",
+    );
   return "version 2";
 }
 
-/** As a source that leads. @throws LibvirtError as libvirt's daemon does. */
+/** Selects the protocol as the source that coordinates the migration. @throws LibvirtError as libvirt's daemon does. */
 export function negotiateAsSource(
   destination: Features,
   { flags, parameters }: Asked,
 ): Exclude<Protocol, "version 1"> {
   if (!destination.has("migrationP2p"))
-    throw libvirtError("OPERATION_FAILED", "the destination has no peer-to-peer migration");
+    throw libvirtError("OPERATION_FAILED", "the destination does not support peer-to-peer migration");
   checkOffline(flags, destination, "destination");
   if (destination.has("migrationParams")) return "version 3 with parameters";
-  checkParameters(parameters, ofVersion3, "the destination knows no parameters beyond libvirt's first ones");
+  checkParameters(
+    parameters,
+    ofVersion3,
+    "the destination supports only the parameters of protocol version 3",
+  );
   return destination.has("migrationV3") ? "version 3" : "version 2";
 }
 
 export const version2NeedsIds =
-  "version 2 of the migration protocol ends the source's copy before the destination runs the guest, and a libvirtd cannot be asked by the migration's id whether it does; upgrade the older host";
+  "version 2 of the migration protocol ends the source's copy before the destination runs the guest, and a libvirtd cannot be queried by the migration id; upgrade the older host";
 
-/** Version 2 has no Confirm: the destination must be one that is asked by id. @throws LibvirtError for a libvirtd. */
+/** Version 2 has no Confirm: the destination must support queries by migration id. @throws LibvirtError for a libvirtd. */
 export async function checkAskedById(destination: RpcConnection, signal?: AbortSignal): Promise<void> {
   try {
     await destination.call(own.procedures.facts, { binary: "qemu-system-x86_64", paths: [] }, { signal });
   } catch (error) {
     if (!(error instanceof LibvirtError)) throw error;
-    // It does not know our program at all; any other answer is a switchoverd's.
+    // The host does not know the switchover program; any other answer comes from a switchoverd.
     if (error.code === errorCodes.RPC) throw libvirtError("ARGUMENT_UNSUPPORTED", version2NeedsIds);
   }
 }
@@ -143,10 +162,10 @@ function checkExclusive(asked: Asked): void {
 
 function checkOffline(flags: ReadonlySet<MigrateFlag>, of: Features, side: string): void {
   if (flags.has("OFFLINE") && !of.has("migrationOffline"))
-    throw libvirtError("ARGUMENT_UNSUPPORTED", `the ${side} has no offline migration`);
+    throw libvirtError("ARGUMENT_UNSUPPORTED", `the ${side} does not support offline migration`);
 }
 
-/** By its usual name, or by none; somebody who names a socket is taken to know where it leads. */
+/** Checks for localhost, or no host at all. A URI with an explicit socket counts as another host, as in libvirt. */
 function isSameHost(text: string): boolean {
   if (!URL.canParse(text)) return true;
   const { protocol, hostname, searchParams } = new URL(text);

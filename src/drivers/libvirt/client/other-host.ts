@@ -1,4 +1,4 @@
-// A guest is not migrated to the host that it is on: two URIs can lead to the same host, by whatever name.
+// Rejects a migration to the guest's own host: two URIs can lead to the same host under different names.
 
 import { parseXml } from "../../domain-xml/xml/parse.js";
 import { childrenOf } from "../../domain-xml/xml/read.js";
@@ -6,7 +6,7 @@ import { errorCodes, errorDomains, LibvirtError } from "../rpc/libvirt-error.js"
 import { remote } from "../rpc/procedures.js";
 import type { Redial } from "./reconnecting-client.js";
 
-/** @throws LibvirtError in libvirt's words when both are one host; what a call over a connection throws. */
+/** @throws LibvirtError with libvirt's message when both are one host, and the errors of an RPC call. */
 export async function checkOtherHost(source: Redial, destination: Redial): Promise<void> {
   const [here, there] = await Promise.all([hostUuidAt(source), hostUuidAt(destination)]);
   if (here !== undefined && here === there) throw sameHost(here);

@@ -1,5 +1,5 @@
-// The two sides of a migration as a coordinator reaches them by libvirt's procedures: a switchoverd or a libvirtd. Cookies
-// and XML travel through here and are not looked into.
+// The two sides of a migration as peers of a coordinator, which calls them through libvirt's procedures: a switchoverd or a
+// libvirtd. Cookies and XML are passed on unread.
 
 import type { DestinationPeer, SettlingPeer, SourcePeer } from "../../../effects/ports.js";
 import {
@@ -44,20 +44,20 @@ export interface StepOptions {
   calls(signal: AbortSignal): Promise<StepCalls>;
 }
 
-/** What the steps hand on from one to the next; each side answers anew when it is asked again. */
+/** State passed from step to step; a repeated step replaces what it returned before. */
 export interface Travelling {
-  /** By the step that has given it; one that has failed has given none. */
+  /** Cookies by the step that returned them; a failed step returned none. */
   readonly cookies: Partial<Record<"begin" | "prepare" | "perform" | "finish", Uint8Array>>;
   xml: string;
   flags: ReadonlySet<MigrateFlag>;
-  /** Where the stream goes, as the destination has said. */
+  /** Address of the memory stream, from Prepare's answer. */
   uri?: string | undefined;
-  /** The guest's name at the source, which cookies carry. */
+  /** The guest's name at the source, which cookies contain. */
   readonly nameAtSource: string;
   readonly steps: Steps;
 }
 
-/** `protects`: whether it keeps the guest from other changes from Begin to Confirm. */
+/** `protects`: whether the source rejects changes to the guest from Begin to Confirm. */
 export function remoteSource(
   connection: Redial,
   dom: Domain,
@@ -65,7 +65,7 @@ export function remoteSource(
   travelling: Travelling,
 ): SourcePeer {
   const { parameters } = options;
-  // Confirm goes by uuid: after a Begin that was refused it could end another migration of the guest.
+  // Confirm identifies the guest by uuid: after a refused Begin it could end another migration of the guest.
   let begun: "unsent" | "unanswered" | "refused" | "done" = "unsent";
   const words = (signal: AbortSignal) => ({
     dom,
@@ -93,11 +93,11 @@ export function remoteSource(
     perform: ({ uri }, signal) =>
       asked(async () => {
         const calls = await options.calls(signal);
-        // Only a definition moves, with the last step.
+        // An offline migration transfers the definition only, in the last step.
         if (options.flags.has("OFFLINE") && calls.confirm !== null) return nothing;
         const { cookieOut } = await calls.perform(connection, {
           ...words(signal),
-          // In the destination's own form, which was parsed when it came.
+          // In the destination's own form, which was validated when it was received.
           parameters: { ...parameters, uri: travelling.uri ?? uri },
           cookieIn: travelling.cookies.prepare ?? noCookie,
           options: { signal, deadlineMs: Number.POSITIVE_INFINITY },
@@ -114,16 +114,16 @@ export function remoteSource(
           const cookieIn = travelling.cookies.finish ?? noCookie;
           await confirm?.(connection, { ...words(signal), cookieIn, cancelled });
         } catch (error) {
-          // Its job has ended already: how, its state tells.
+          // The job has already ended; the guest's state shows the outcome.
           const isOver = error instanceof LibvirtError && endedBefore.has(error.code);
           if (!isOver) throw error;
         }
         const outcome = await locateDomain(await connection.rpc(signal), dom.uuid, signal);
-        if (outcome === null) return unknown("the source has not ended its migration yet");
-        // A guest that is gone may have ended there: only the destination's answer tells that it has moved.
+        if (outcome === null) return unknown("the source has not ended the migration yet");
+        // A guest that is gone may have been shut down: only the destination's answer proves that it has moved.
         if (outcome === "left" && cancelled && travelling.steps.concluded === null)
           return unknown(
-            "the guest is not at the source, and the destination has not told whether it arrived",
+            "the guest is not at the source, and the destination has not reported whether it arrived",
           );
         return done({ outcome, failures: [], undone: [] });
       }),
@@ -134,7 +134,7 @@ export const abortAt = (connection: Redial, dom: Domain, signal: AbortSignal): P
   asked<Abort>(async () => {
     try {
       await connection.call(procedures.domainAbortJob, { dom }, { signal });
-      return done({ accepted: true, why: "the source ends the migration" });
+      return done({ accepted: true, why: "the source cancels the migration" });
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
       return done({ accepted: false, why: error.message });
@@ -142,13 +142,13 @@ export const abortAt = (connection: Redial, dom: Domain, signal: AbortSignal): P
   });
 
 export interface RemoteDestination extends DestinationPeer, Pick<SettlingPeer, "settle"> {
-  /** The same question as `settle`, over a connection of its own. */
+  /** The same query as `settle`, over the given connection. */
   settleOver(rpc: RpcConnection, signal: AbortSignal): Promise<Answer<Decision>>;
 }
 
 /**
- * `travelling` is what the source's steps have left there. `isBack` tells a source's own coordinator whether the source has
- * given the migration up.
+ * `travelling` holds what the source's steps returned. `isBack` reports to a source's own coordinator whether the source has
+ * taken its guest back.
  */
 export function remoteDestination(
   connection: Redial,
@@ -179,7 +179,7 @@ export function remoteDestination(
           cookieIn: travelling.cookies.begin ?? noCookie,
         });
         const { cookieOut, uriOut } = await asking.catch((error: unknown) => {
-          // An earlier one, whose answer was lost, may have been carried out.
+          // An earlier Prepare, whose answer was lost, may have been carried out.
           if (before === "unsent" && isAnswer(error)) steps.prepare = "refused";
           throw error;
         });
@@ -188,7 +188,8 @@ export function remoteDestination(
         travelling.uri = uriOut ?? options.parameters.uri;
         steps.idThere = migrationNamedIn(cookieOut, { name: travelling.nameAtSource, uuid }) ?? null;
         if (steps.idThere === null) steps.incomingId = await incomingIdAt(rpc, uuid, signal);
-        if (travelling.uri === undefined) return failed("the destination has not said where the stream goes");
+        if (travelling.uri === undefined)
+          return failed("the destination returned no address for the memory stream");
         const { incomingId } = steps;
         return done<Prepared>({
           uri: streamAddress(travelling.uri, options.reach),
@@ -198,7 +199,7 @@ export function remoteDestination(
       }),
     finish: ({ cancelled }, signal) =>
       asked<DestinationReport>(async () => {
-        // Finish goes by name: it could end another migration's guest.
+        // Finish identifies the guest by name: it could end the guest of another migration.
         if (cancelled && (steps.prepare === "unsent" || steps.prepare === "refused")) {
           steps.concluded = "refused";
           return done({ outcome: "refused", failures: [], undone: [] });
@@ -206,10 +207,10 @@ export function remoteDestination(
         const calls = await options.calls(signal);
         const rpc = await connection.rpc(signal);
         const { uri } = travelling;
-        // Only now, when it can be sent at once: the source may have concluded by itself while this host was not reached.
+        // Checked only now, just before Finish is sent: the source may have concluded while this host was unreachable.
         const isBack = options.isBack?.() ?? false;
         if (!cancelled && !mayFinish({ concluded: steps.concluded, isBack }))
-          return failed("the source has its guest again, and the destination is not asked to run it");
+          return failed("the source has its guest back; Finish is not sent to the destination");
         const before = steps.finish;
         if (!cancelled && before === "unsent") steps.finish = "unanswered";
         try {
@@ -230,9 +231,9 @@ export function remoteDestination(
           const conclusion = options.flags.has("OFFLINE")
             ? "refused"
             : await arrivalAt(rpc, steps, identity, modeOf(calls), signal);
-          // An earlier Finish, whose answer was lost, has made it run.
+          // An earlier Finish, whose answer was lost, started the guest.
           if (conclusion === "taken") return done({ outcome: "arrived", failures: [], undone: [] });
-          // The source settles, or reports that it does not know either.
+          // The source settles, or reports the outcome as undecided.
           if (conclusion === "unknown") return failed(error.message);
           const isExpected = cancelled && finishedWell.has(error.code);
           const said = failure("rejected", "finish", "destination", cause(error.message));
@@ -245,14 +246,14 @@ export function remoteDestination(
   };
 }
 
-/** Whether the host itself has answered with an error, which it does not do while it may still carry the call out. */
+/** Whether the error is the host's answer to the call; a timeout is not, since the host may still carry the call out. */
 const isAnswer = (error: unknown): error is LibvirtError =>
   error instanceof LibvirtError && error.code !== errorCodes.OPERATION_TIMEOUT;
 
-/** After Confirm: the job, or the guest, is not there any more. */
+/** Errors of Confirm which mean that the job or the guest no longer exists. */
 const endedBefore: ReadonlySet<number> = new Set([errorCodes.OPERATION_INVALID, errorCodes.NO_DOMAIN]);
 
-/** After Finish with cancelled: it is done, or there was nothing left to do. */
+/** Errors of a cancelled Finish which mean that it is done, or that nothing was left to do. */
 const finishedWell: ReadonlySet<number> = new Set([
   errorCodes.MIGRATE_FINISH_OK,
   errorCodes.OPERATION_INVALID,
@@ -270,7 +271,7 @@ const described = ({ uuid }: Domain, paused: boolean): GuestDescription => ({
   fencingToken: null,
 });
 
-/** The peer's no is `failed`, and so is what was never sent; silence is `unknown`. */
+/** Maps a rejection by the peer, or a call that was never sent, to `failed`, and a missing answer to `unknown`. */
 async function asked<T>(ask: () => Promise<Answer<T>>): Promise<Answer<T>> {
   try {
     return await ask();

@@ -1,10 +1,10 @@
-// A host's figures of a migration, by libvirt's names of job statistics, as our progress.
+// Converts libvirt's job statistics to the progress of a migration.
 
 import type { Progress } from "../../../protocol/convergence/limits.js";
 import { jobTypes } from "../rpc/constants.js";
 import type { TypedParam } from "../rpc/libvirt-types.js";
 
-/** Null when there is no job, or nothing has been sent yet. What the host does not tell is 0. */
+/** Returns null when there is no job, or nothing has been sent yet. A statistic that the host does not report is 0. */
 export function progressOf({
   type,
   params,

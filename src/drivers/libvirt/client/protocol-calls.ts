@@ -1,5 +1,5 @@
-// The steps as calls, in each protocol that libvirt has had for QEMU: version 3 with extensible parameters, version 3 with
-// fixed arguments, and version 2, which has no Begin and no Confirm. Nothing is decided here.
+// The migration steps as RPC calls, in each protocol that libvirt has had for QEMU: version 3 with extensible parameters,
+// version 3 with fixed arguments, and version 2, which has no Begin and no Confirm. No decisions are made here.
 
 import type { CallOptions, RpcConnection } from "../rpc/client.js";
 import { domainStates } from "../rpc/constants.js";
@@ -12,7 +12,7 @@ import type { Protocol } from "./negotiation.js";
 
 const { procedures } = remote;
 
-/** A connection, or one that is opened when it is needed. */
+/** A connection, or a client that connects on demand. */
 export interface Caller {
   call<A, R>(procedure: Procedure<A, R, false>, args: A, options?: CallOptions): Promise<R>;
 }
@@ -30,12 +30,12 @@ export interface StepCalls {
   readonly protocol: 2 | 3;
   isPaused(at: Caller, dom: Domain, options: CallOptions): Promise<boolean>;
   begin(at: Caller, step: Omit<AtSource, "cookieIn">): Promise<{ cookieOut: Uint8Array; xml: string }>;
-  /** `parameters.xml` is Begin's. */
+  /** `parameters.xml` is the XML that Begin returned. */
   prepare(at: Caller, step: Step): Promise<{ cookieOut: Uint8Array; uriOut: string | null }>;
-  /** Resolves when the memory is over there; `cookieOut` is for Finish. */
+  /** Resolves when the memory has been transferred; `cookieOut` is for Finish. */
   perform(at: Caller, step: AtSource): Promise<{ cookieOut: Uint8Array }>;
   finish(at: Caller, step: Step & Ending): Promise<{ cookieOut: Uint8Array }>;
-  /** Null: the source ends by itself, with Perform. */
+  /** Null when the source ends the migration by itself, with Perform. */
   readonly confirm: ((at: Caller, step: AtSource & Ending) => Promise<void>) | null;
 }
 
@@ -121,7 +121,7 @@ const fixed: StepCalls = {
     ),
 };
 
-/** Of DOMAIN_GET_XML_DESC: as the destination wants it, and what comes nearest to that at a host that does not know it. */
+/** Flags of DOMAIN_GET_XML_DESC: the migratable form, and the closest form that an older host supports. */
 const xmlFlags = { migratable: 8, secureWithCpu: 5 };
 
 const version2 = (xmlMigratable: boolean): StepCalls => ({
@@ -160,7 +160,7 @@ const version2 = (xmlMigratable: boolean): StepCalls => ({
   confirm: null,
 });
 
-/** What all fixed forms say of how it is done. */
+/** The arguments that all fixed forms share. */
 const how = ({ name, bandwidthMiBps = 0 }: MigrateParameters, flags: number) => ({
   flags: BigInt(flags),
   dname: name ?? null,
@@ -177,7 +177,7 @@ export const stepCalls = (
     "version 2": version2(xmlMigratable),
   })[protocol];
 
-/** Prepare of a tunnelled migration, which is version 3's alone here: the stream goes to the destination's QEMU. */
+/** Prepare of a tunnelled migration, in version 3 only: the stream is passed to the destination's QEMU. */
 export const prepareTunnel = (
   at: RpcConnection,
   { parameters, cookieIn, flags, options }: Step,
@@ -191,7 +191,7 @@ export const prepareTunnel = (
   return at.open(procedures.domainMigratePrepareTunnel3, words, options);
 };
 
-/** The whole migration, led by the source. */
+/** Runs the whole migration; the source coordinates it. */
 export async function performPeerToPeer(
   protocol: Exclude<Protocol, "version 1">,
   at: Caller,

@@ -1,5 +1,4 @@
-// A connection that is opened when it is needed, and again when it has broken: a question that had no answer is asked
-// anew over a new one.
+// RPC client that connects on demand and reconnects after the connection breaks: the next call uses a fresh connection.
 
 import type { Clock } from "../../../effects/ports.js";
 import type { CallOptions, RpcConnection } from "../rpc/client.js";
@@ -16,13 +15,13 @@ export class Redial {
     this.#clock = clock;
   }
 
-  /** @throws RpcConnectError naming the URI and why. */
+  /** Returns the open connection, or opens one. @throws RpcConnectError naming the URI and the reason. */
   async rpc(signal?: AbortSignal): Promise<RpcConnection> {
     this.#open ??= this.#dial(signal);
     return (await this.#open).rpc;
   }
 
-  /** @throws RpcConnectError, and what a call over a connection throws. */
+  /** @throws RpcConnectError, and the errors of an RPC call. */
   async call<A, R>(procedure: Procedure<A, R, false>, args: A, options: CallOptions = {}): Promise<R> {
     return (await this.rpc(options.signal)).call(procedure, args, options);
   }

@@ -1,5 +1,5 @@
-// The destination as a source on another host reaches it, to settle: a connection of its own for each question, so that
-// it depends on nothing that may have broken. Upholds G2: it is asked until it has answered.
+// The destination as a source on another host reaches it to settle. Each query uses a connection of its own, so that it does
+// not depend on a connection that may have broken. Upholds G2: the destination is queried until it has answered.
 
 import type { Clock, SettlingPeer } from "../../../effects/ports.js";
 import { type Answer, done, messageOf, nothing, unknown } from "../../../protocol/effect-result.js";
@@ -20,16 +20,16 @@ const answerMs = 4_500;
 export class SettlePeer implements SettlingPeer {
   readonly #clock: Clock;
   readonly #reach: Reach;
-  /** Told by the destination in Prepare's answer; undefined before, and when it has none. */
+  /** From Prepare's answer; undefined before that, and when the destination has none. */
   uri: ConnectionUri | undefined;
 
   #proof: { readonly secret: string; readonly journal: string } | null = null;
   #idThere: string | undefined;
 
   /**
-   * What shows the destination that its own source asks, and which of its journals was asked for Prepare. Null where the
-   * destination has told no journal: a host of an older version, which knows the questions without them. `idThere` is the
-   * id under which the destination knows the migration, where it is not the source's.
+   * Sets the proof that this source owns the migration, and the identity of the destination's journal at Prepare. `journal` is
+   * null for a host of an older version, which reports no journal and supports the queries without it. `idThere` is the id
+   * under which the destination knows the migration, when it differs from the source's.
    */
   prove(secret: string | null, journal: string | null, idThere?: string): void {
     this.#idThere = idThere;
@@ -37,15 +37,15 @@ export class SettlePeer implements SettlingPeer {
   }
 
   /**
-   * What this host's own coordinator can prove about a destination that does not know the question, such as a libvirtd.
-   * Undefined where a client has coordinated: then nothing is proved.
+   * Determines the outcome at a destination that does not support the query, such as a libvirtd, from the evidence of this
+   * host's own coordinator. Undefined when a client coordinates the migration: then nothing can be proved.
    */
   proveBy: ((rpc: RpcConnection, signal: AbortSignal) => Promise<Answer<Decision>>) | undefined;
 
-  /** Where a post-copy that connects again is led instead. */
+  /** Replaces the address to which an interrupted post-copy stream reconnects. */
   through: (uri: StreamAddress) => Promise<StreamAddress> = async (uri) => uri;
 
-  /** `reach` is that of the addresses at which the destination listens again. */
+  /** `reach` limits the addresses at which the destination may listen again. */
   constructor(clock: Clock, reach: Reach, uri?: ConnectionUri) {
     this.#clock = clock;
     this.#reach = reach;
@@ -82,7 +82,7 @@ export class SettlePeer implements SettlingPeer {
       if (state === reconnections.whole) return done("whole");
       if (state === reconnections.arrived) return done("arrived");
       if (state === reconnections.lost) return done("lost");
-      return unknown(`the destination's answer ${state} is not known`);
+      return unknown(`the destination gave an unknown answer (${state})`);
     });
 
   #asKnownThere = (identity: Identity): Identity => ({
@@ -94,7 +94,8 @@ export class SettlePeer implements SettlingPeer {
     signal: AbortSignal,
     question: (rpc: RpcConnection) => Promise<Answer<T>>,
   ): Promise<Answer<T>> {
-    if (this.uri === undefined) return unknown("the destination has not said where it can be asked");
+    if (this.uri === undefined)
+      return unknown("the destination has not reported the address at which it can be queried");
     try {
       const options = { clock: this.#clock, deadlineMs: answerMs, signal };
       const connection = await openConnection(this.uri, options);
@@ -123,10 +124,10 @@ export class SettlePeer implements SettlingPeer {
       if (decision === decisions.taken) return done("taken");
       if (decision === decisions.refused) return done("refused");
       if (decision === decisions.undecidable) return done("undecidable");
-      return unknown(`the destination's answer ${decision} is not known`);
+      return unknown(`the destination gave an unknown answer (${decision})`);
     } catch (error) {
       if (!(error instanceof LibvirtError) || error.code !== errorCodes.RPC) throw error;
-      const unproved = unknown("the destination cannot be asked by the migration's id");
+      const unproved = unknown("the destination cannot be queried by the migration id");
       return this.proveBy?.(rpc, signal) ?? unproved;
     }
   }

@@ -1,9 +1,9 @@
-// What libvirt's flags and parameters wish of the memory stream.
+// Derives the options of the memory stream from libvirt's flags and parameters.
 
 import { type AskedOfLibvirt, askedByLibvirt, streamOf } from "../../../protocol/options/asked.js";
 import type { StreamOptions, TlsOptions } from "../../../protocol/stream.js";
 
-/** `tls`: what is known of this host's side of it. A method of compression that is not known is left out. */
+/** `tls` is this host's TLS configuration. An unknown compression method is omitted. */
 export function streamWishOf(
   asked: AskedOfLibvirt,
   ofHost: Omit<TlsOptions, "hostname"> = {},

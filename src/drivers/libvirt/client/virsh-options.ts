@@ -1,18 +1,18 @@
-// Every option of `virsh migrate`, what it becomes on the wire, and why it is refused when it is. The options of a migration
-// are the table's; beside them are those that virsh obeys itself. Printed to docs/virsh.md.
+// Every option of `virsh migrate`, its form on the wire, and the reason when it is refused. Migration options come from the
+// option table; the others are those that virsh handles itself. Printed to docs/virsh.md.
 
 import { type MigrateFlag, optionRows } from "../../../protocol/options/table.js";
 
-/** What virsh makes of an option: a flag, a typed parameter, or something that it does itself. */
+/** An option's form on the wire: a flag, a typed parameter, or something that virsh does itself. */
 type Becomes = { readonly flag: MigrateFlag } | { readonly parameter: string } | { readonly virsh: string };
 
 export type VirshOption = Becomes & {
   readonly option: string;
-  /** Absent: it is supported. */
+  /** The reason for the refusal; absent when the option is supported. */
   readonly refused?: string;
-  /** What there is to know beside libvirt's own manual. */
+  /** Remarks beyond libvirt's manual. */
   readonly note?: string;
-  /** The release of libvirt whose virsh has it first, when that is later than 9.0. */
+  /** The libvirt release whose virsh introduced the option, when later than 9.0. */
   readonly since?: string;
 };
 
@@ -26,22 +26,23 @@ const byVirshItself: readonly VirshOption[] = [
   {
     option: "--direct",
     virsh: "asks the source for a migration without a libvirt at the destination",
-    refused: "QEMU has no direct migration, with libvirt either; virsh refuses it itself",
+    refused:
+      "QEMU does not support direct migration, nor does libvirt's driver; virsh refuses the option itself",
   },
   { option: "--verbose", virsh: "asks for the job's progress" },
   {
     option: "--postcopy-after-precopy",
-    virsh: "switches to post-copy after the first pass; needs --postcopy",
+    virsh: "switches to post-copy after the first pass; requires --postcopy",
   },
   {
     option: "--timeout",
-    virsh: "suspends the guest at the source when the time is over",
-    note: "it runs on at the destination",
+    virsh: "suspends the guest at the source when the time has elapsed",
+    note: "the guest resumes at the destination",
   },
   { option: "--timeout-suspend", virsh: "as --timeout alone" },
   {
     option: "--timeout-postcopy",
-    virsh: "switches to post-copy when the time is over; needs --postcopy",
+    virsh: "switches to post-copy when the time has elapsed; requires --postcopy",
   },
 ];
 
@@ -65,7 +66,7 @@ export const refusedFlags: ReadonlyMap<MigrateFlag, string> = new Map(
   ),
 );
 
-/** By the field's name. */
+/** Reasons for refusal, by the name of the parameter's field. */
 export const refusedParameters: ReadonlyMap<string, string> = new Map(
   optionRows.flatMap(({ libvirt, virsh }) =>
     libvirt?.parameter !== undefined && virsh?.refused !== undefined

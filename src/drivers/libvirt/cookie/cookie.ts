@@ -1,5 +1,5 @@
-// libvirt's migration cookie: what the sides tell one another from step to step. Its head is checked as libvirt does;
-// what is optional is never a reason to fail, since a migration must not be lost over a statistic.
+// Reads libvirt's migration cookie, in which the sides exchange data from step to step. The head is checked as in libvirt;
+// an unreadable optional section is ignored, since a migration must not fail because of a statistic.
 
 import type { Element } from "@xmldom/xmldom";
 import { DomainXmlError, describeRefusal, type Refusal } from "../../domain-xml/xml/errors.js";
@@ -11,36 +11,36 @@ import type { CookieFeature } from "./sections.js";
 import * as sections from "./sections.js";
 
 export interface Cookie {
-  /** By which the sender knows the guest: its name before the migration. */
+  /** The sender's name of the guest: the name before the migration. */
   readonly name: string;
   readonly uuid: string;
-  /** Of the sender. */
+  /** Hostname of the sender. */
   readonly hostname: string;
   readonly hostUuid: string;
-  /** What the receiver must understand. */
+  /** Features that the receiver must understand. */
   readonly features: readonly CookieFeature[];
   readonly graphics?: sections.CookieGraphics | undefined;
   readonly lockstate?: sections.CookieLockstate | undefined;
-  /** The definition that the destination is to keep, as `<domain>` XML. */
+  /** The persistent definition for the destination, as `<domain>` XML. */
   readonly persistent?: string | undefined;
   readonly network?: sections.CookieNetwork | undefined;
   readonly nbd?: sections.CookieNbd | undefined;
-  /** By libvirt's names of job statistics, and `started`, `stopped`, `sent` (ms since 1970), `delta` (ms). */
+  /** Statistics by libvirt's names, and `started`, `stopped`, `sent` (ms since 1970), `delta` (ms). */
   readonly statistics?: Readonly<Record<string, number>> | undefined;
-  /** As `<cpu>` XML. */
+  /** The CPU as `<cpu>` XML. */
   readonly cpu?: string | undefined;
   readonly capabilities?: sections.CookieCapabilities | undefined;
   readonly blockDirtyBitmaps?: sections.CookieBitmaps | undefined;
   readonly switchover?: sections.CookieSwitchover | undefined;
-  /** Sections that we do not know, as XML. */
+  /** Unknown sections, as XML. */
   readonly others?: readonly string[] | undefined;
 }
 
-/** What the receiver of a cookie knows already. */
+/** Values that the receiver of a cookie expects. */
 export interface Expected {
   readonly name: string;
   readonly uuid: string;
-  /** Our own host's: a cookie from it is refused. */
+  /** Uuid of the receiver's host: a cookie from the same host is refused. */
   readonly hostUuid: string;
   /** The features that this step understands. */
   readonly reads: readonly CookieFeature[];
@@ -48,18 +48,18 @@ export interface Expected {
 
 export interface ReadCookie {
   readonly cookie: Cookie;
-  /** What could not be read or was not known, one sentence each. */
+  /** Sections that could not be read or are unknown, one sentence each. */
   readonly ignored: readonly string[];
 }
 
 const rootName = "qemu-migration";
-/** Of a section, where it is not the section's own name. */
+/** The feature of a section whose name differs from the feature's. */
 const featureOf: Readonly<Record<string, CookieFeature>> = {
   domain: "persistent",
   blockDirtyBitmaps: "block-dirty-bitmaps",
 };
 
-/** Null for an empty cookie, which is allowed everywhere. @throws CookieError */
+/** Returns null for an empty cookie, which every step accepts. @throws CookieError */
 export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | null {
   if (bytes.length === 0) return null;
   const root = parse(bytes);
@@ -71,12 +71,12 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
   const isOfThisVersion = first("switchover")?.getAttribute("version") === "1";
   const ignore = (name: string, refusal: Refusal) => {
     const feature = featureOf[name] ?? name;
-    // Our own section is evidence; one of a later version is that of a host which knows more, and is ignored.
+    // The switchover section is evidence and must be readable. A section of a later version is ignored.
     const isNeeded =
       name === "switchover" ? isOfThisVersion : head.features.some((known) => known === feature);
     const fatal = refusal.code !== "unsupported" && isNeeded;
     if (fatal)
-      throw new CookieError("malformed", `${feature} must be understood, and cannot: ${refusal.what}`);
+      throw new CookieError("malformed", `the required section ${feature} cannot be read: ${refusal.what}`);
     ignored.push(describeRefusal(refusal));
   };
   const read = <T>(name: string, type: ElementType<T>): T | undefined => {
@@ -103,7 +103,7 @@ export function readCookie(bytes: Uint8Array, expected: Expected): ReadCookie | 
   const others = children.filter(
     (child) => child.namespaceURI !== null || !sections.sectionNames.includes(child.localName ?? ""),
   );
-  ignored.push(...others.map((section) => `the section <${section.tagName}> is not known here`));
+  ignored.push(...others.map((section) => `the section <${section.tagName}> is unknown`));
   return { cookie: { ...cookie, others: others.map(printXml) }, ignored };
 }
 
@@ -115,7 +115,7 @@ function parse(bytes: Uint8Array): Element {
     throw new CookieError("malformed", `its root is <${root.tagName}>, not <${rootName}>`);
   } catch (error) {
     if (error instanceof CookieError) throw error;
-    const why = error instanceof DomainXmlError ? error.message : "it is not UTF-8";
+    const why = error instanceof DomainXmlError ? error.message : "it is not valid UTF-8";
     throw new CookieError("malformed", why, { cause: error });
   }
 }
@@ -123,7 +123,7 @@ function parse(bytes: Uint8Array): Element {
 type Head = Pick<Cookie, "name" | "uuid" | "hostname" | "hostUuid" | "features">;
 
 function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Head {
-  // What else is in the cookie is read later: only what the head itself lacks counts.
+  // Only errors in the head matter here; the other sections are read later.
   const head = readElement(sections.header, root, rootName, () => {});
   const missing = (["name", "uuid", "hostname", "hostuuid"] as const).find(
     (key) => head?.[key] === undefined,
@@ -137,23 +137,26 @@ function readHead(root: Element, { name, uuid, hostUuid, reads }: Expected): Hea
     throw new CookieError("malformed", `its <${missing}> is missing or cannot be read`);
   }
   if (head.name.text !== name) {
-    throw new CookieError("wrong-name", `it is about the guest "${head.name.text}", not "${name}"`);
+    throw new CookieError("wrong-name", `it names the guest "${head.name.text}" instead of "${name}"`);
   }
   if (head.uuid.text !== uuid)
-    throw new CookieError("wrong-uuid", `it is about ${head.uuid.text}, not ${uuid}`);
+    throw new CookieError("wrong-uuid", `it names the guest's uuid ${head.uuid.text} instead of ${uuid}`);
   if (head.hostuuid.text === hostUuid) {
-    throw new CookieError("same-host", `it comes from this host itself (${hostUuid})`);
+    throw new CookieError("same-host", `it was sent by this host itself (${hostUuid})`);
   }
-  const features = head.features.map((item) => {
-    const feature = reads.find((known) => known === item.name);
+  const features = head.features.map((required) => {
+    const feature = reads.find((known) => known === required.name);
     if (feature === undefined)
-      throw new CookieError("feature", `it wants "${item.name}", which this step does not read`);
+      throw new CookieError(
+        "feature",
+        `it requires the feature "${required.name}", which this step does not support`,
+      );
     return feature;
   });
   return { name, uuid, hostname: head.hostname.text, hostUuid: head.hostuuid.text, features };
 }
 
-/** Numbers that cannot be read are left out: a newer libvirt may count in its own way. */
+/** Omits numbers that cannot be read: a newer libvirt may write other statistics. */
 function statisticsOf(element: Element | undefined): Record<string, number> | undefined {
   if (element === undefined) return undefined;
   const counted = childrenOf(element).flatMap((child) => {

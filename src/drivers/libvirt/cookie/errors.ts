@@ -1,17 +1,17 @@
-// Why a migration cookie cannot be used.
+// Errors of migration cookies.
 
 export type CookieErrorCode =
   | "not-terminated"
   | "malformed"
-  /** About another guest. */
+  /** The cookie belongs to another guest. */
   | "wrong-name"
   | "wrong-uuid"
-  /** A guest does not migrate to where it is. */
+  /** The cookie comes from the receiver's own host. */
   | "same-host"
-  /** Something that the receiver must understand, and does not. */
+  /** The receiver does not support a required feature. */
   | "feature";
 
-/** Nothing of the cookie may be used. */
+/** The cookie cannot be used; no part of it may be. */
 export class CookieError extends Error {
   override readonly name = "CookieError";
   constructor(

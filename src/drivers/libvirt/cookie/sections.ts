@@ -1,5 +1,5 @@
-// The sections of libvirt's migration cookie, and one of our own, which libvirt takes for one that it does not know and
-// leaves alone. Facts: libvirt's qemu_migration_cookie.c.
+// The sections of libvirt's migration cookie, and the switchover section, which libvirt ignores as unknown. Facts: libvirt's
+// qemu_migration_cookie.c.
 
 import {
   content,
@@ -19,7 +19,7 @@ const number = whole(0, Number.MAX_SAFE_INTEGER);
 const port = whole(-1, 65_535);
 const anyTextElement = element({ text: content(someText, told) });
 
-/** What the receiver must understand, by libvirt's names. */
+/** Features that a receiver may be required to understand, by libvirt's names. */
 export const cookieFeatures = [
   "graphics",
   "lockstate",
@@ -44,11 +44,23 @@ export const header = element({
   features: many("feature", element({ name: needed(anyText, told) })),
 });
 
-/** All that is known below the root. */
+/** Every known section. */
 export const sectionNames: readonly string[] = [
-  ...["name", "uuid", "hostname", "hostuuid", "feature"],
-  ...["graphics", "lockstate", "domain", "network", "nbd", "statistics", "cpu", "capabilities"],
-  ...["blockDirtyBitmaps", "switchover"],
+  "name",
+  "uuid",
+  "hostname",
+  "hostuuid",
+  "feature",
+  "graphics",
+  "lockstate",
+  "domain",
+  "network",
+  "nbd",
+  "statistics",
+  "cpu",
+  "capabilities",
+  "blockDirtyBitmaps",
+  "switchover",
 ];
 
 export const graphics = element({
@@ -78,14 +90,14 @@ export const network = element({
 });
 export type CookieNetwork = Model<typeof network>;
 
-/** Begin names the disks with their sizes in bytes, Prepare answers with the port. */
+/** NBD disk mirrors: Begin lists the disks with their sizes in bytes, Prepare returns the port. */
 export const nbd = element({
   port: optional(port, told),
   disks: many("disk", element({ target: needed(someText, told), capacity: needed(number, told) })),
 });
 export type CookieNbd = Model<typeof nbd>;
 
-/** QEMU's migration capabilities; what is `auto` on both sides is switched on unasked. */
+/** QEMU's migration capabilities; a capability that is `auto` on both sides is enabled automatically. */
 export const capabilities = element({
   caps: many("cap", element({ name: needed(someText, told), auto: defaulted(yesNo, false, told) })),
 });
@@ -102,24 +114,24 @@ export const blockDirtyBitmaps = element({
 });
 export type CookieBitmaps = Model<typeof blockDirtyBitmaps>;
 
-/** What two of our daemons tell one another. */
+/** Data that two switchoverds exchange. */
 export const switchover = element({
   version: needed(whole(1, 1), told),
   migration: needed(text("a migration's id", /^[\w-]{1,64}$/), told),
-  /** Where the source asks the destination whether it has taken the guest. */
+  /** The address at which the source settles with the destination. */
   settle: optional(text("an address", /^[\w+.-]{1,16}:[^\s]{1,512}$/), told),
-  /** The identity of the destination's journal: a host that has lost its memory knows so by it. */
+  /** The identity of the destination's journal: a host whose journal was lost notices it by a different identity. */
   journal: optional(text("a journal's identity", /^[\w-]{1,64}$/), told),
-  /** In Begin's cookie: shared by this pair of hosts alone. */
+  /** In Begin's cookie: a secret that only these two hosts share. */
   secret: optional(text("a secret", /^[\w.-]{16,128}$/), told),
   /** In Finish's cookie: proves that the destination has taken the guest. */
   receipt: optional(text("a receipt", /^[\w-]{43}$/), told),
-  /** The guest's memory in bytes and the source's QEMU, which the destination's must be able to take. */
+  /** The guest's memory in bytes, and the version of the source's QEMU, for the destination's checks. */
   memory: optional(number, told),
   qemu: optional(text("a version of QEMU", /^[\d.]{1,32}$/), told),
-  /** What the destination must show at the fence before it runs the guest. */
+  /** The token that the destination presents at the fence before it runs the guest. */
   fencing: optional(text("a fencing token", /^[\w-]{1,64}$/), told),
-  /** What lies below the images of the copied disks that have something below them. */
+  /** Backing chains of the mirrored disks that have one. */
   backings: many(
     "backing",
     element({ target: needed(someText, told), file: needed(someText, told), format: needed(someText, told) }),

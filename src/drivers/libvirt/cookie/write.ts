@@ -8,11 +8,11 @@ import { append, writeElement } from "../../domain-xml/xml/write.js";
 import type { Cookie } from "./cookie.js";
 import * as sections from "./sections.js";
 
-/** @throws DomainXmlError when a section that is given as XML is none. */
+/** @throws DomainXmlError when a section given as XML is not well-formed. */
 export function writeCookie(cookie: Cookie): Uint8Array {
   const document = new DOMImplementation().createDocument(null, "qemu-migration");
   const root = document.documentElement;
-  if (root === null) throw new Error("a new document has no root");
+  if (root === null) throw new Error("bug: a new document has no root element");
   const head = {
     name: { text: cookie.name },
     uuid: { text: cookie.uuid },

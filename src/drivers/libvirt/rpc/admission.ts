@@ -1,5 +1,5 @@
-// Connections whose client has not proved yet who it is: how many there may be at once, and for how long. They are counted
-// apart from the clients, so that strangers cannot take the places of those who are let in.
+// Limits the number and the duration of connections whose client is not authenticated yet. They are counted separately from
+// the clients, so that unauthenticated peers cannot use up the places of authenticated clients.
 
 import type { Socket } from "node:net";
 import type { Clock } from "../../../effects/ports.js";
@@ -19,7 +19,7 @@ interface Waiting {
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  /** By the address of the peer, in the order in which they came. */
+  /** Pending connections by the peer's address, in order of arrival. */
   readonly #waiting = new Map<string, Waiting>();
 
   constructor(options: AdmissionOptions) {
@@ -27,8 +27,8 @@ export class Admission {
   }
 
   /**
-   * Begins to wait for this connection's proof. Where too many wait, the one that has waited for the longest is closed: a
-   * client that proves itself at once gets in, however many others only hold their connections.
+   * Starts the time limit for this connection's handshake. At the limit, the oldest pending connection is closed: a client
+   * that completes the handshake promptly is admitted, however many other connections stay idle.
    */
   enter(socket: Socket): void {
     const { clock, maxAnonymousClients, handshakeMs, log } = this.#options;
@@ -53,7 +53,7 @@ export class Admission {
     socket.once("close", () => this.#forget(key, socket));
   }
 
-  /** This connection's client has proved itself, or has failed to. */
+  /** Ends the time limit: the client has completed the handshake, or failed. */
   leave(address: string): void {
     const waiting = this.#waiting.get(address);
     if (waiting !== undefined) this.#forget(address, waiting.socket);
@@ -70,7 +70,7 @@ export class Admission {
     waiting.socket.destroy();
   }
 
-  /** The same address may have come again meanwhile. */
+  /** Removes the socket only: the same address may have connected again. */
   #forget(address: string, socket: Socket): void {
     const waiting = this.#waiting.get(address);
     if (waiting?.socket !== socket) return;
@@ -79,6 +79,6 @@ export class Admission {
   }
 }
 
-/** Names the two ends of a connection as the peer's address, which no other connection to the same port has meanwhile. */
+/** Identifies a connection by the peer's address, which is unique among the open connections to one port. */
 export const addressOf = (socket: Socket): string =>
   `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;

@@ -1,4 +1,4 @@
-// TLS as libvirt does it: where certificates and keys lie, how a client's name reads, and who is allowed in by it.
+// TLS as in libvirt: locations of certificates and keys, the distinguished name of a client, and the list of allowed names.
 
 import type { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -20,7 +20,7 @@ export async function readCredentials(
 ): Promise<Credentials> {
   const at = (usual: string, name: string) =>
     pkiPath === undefined ? join("/etc/pki", usual, name) : join(pkiPath, name);
-  // One after the other: where several are missing it is always the first of them that is named.
+  // Read in sequence, so that the error always names the first missing file.
   const ca = await read(at("CA", "cacert.pem"));
   const cert = await read(at("libvirt", `${side}cert.pem`));
   const key = await read(at("libvirt/private", `${side}key.pem`));
@@ -38,14 +38,14 @@ async function read(path: string, { optional = false } = {}): Promise<Buffer> {
   }
 }
 
-/** Where GnuTLS, whose words stand in libvirt's lists, has another name for an attribute than OpenSSL. */
+/** Attributes that GnuTLS, whose names libvirt's lists use, names differently than OpenSSL. */
 const gnutlsNames: Readonly<Record<string, string>> = {
   emailAddress: "EMAIL",
   GN: "givenName",
   SN: "surName",
 };
 
-/** The name as `virt-pki-query-dn` prints it: `C=GB,O=Example,CN=host`, in the certificate's order. */
+/** Returns the name as `virt-pki-query-dn` prints it: `C=GB,O=Example,CN=host`, in the certificate's order. */
 export const distinguishedName = ({ subject }: X509Certificate): string =>
   subject
     .split("\n")
@@ -57,7 +57,7 @@ export const distinguishedName = ({ subject }: X509Certificate): string =>
     )
     .join(",");
 
-/** libvirt's tls_allowed_dn_list: `*` is any characters, `?` is one. An empty list lets nobody in. */
+/** Matches libvirt's tls_allowed_dn_list: `*` is any characters, `?` is one. An empty list rejects every client. */
 export const isAllowed = (name: string, patterns: readonly string[]): boolean =>
   patterns.some((pattern) => {
     const literal = pattern.replace(/[\\^$.|+()[\]{}]/g, "\\$&");

@@ -1,5 +1,5 @@
-// One socket as messages, the same on both sides: cuts them, sends them, answers pings at once, routes streams, and ends
-// once, with a reason. It knows no procedure.
+// A message channel over one socket, the same on both sides: splits and sends messages, answers pings at once, routes
+// streams, and ends once, with a reason. It is independent of the procedures.
 
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../../effects/ports.js";
@@ -12,14 +12,14 @@ import { XdrError } from "./xdr-bytes.js";
 
 export interface ChannelSide {
   readonly role: "client" | "server";
-  /** How many messages may wait for a peer that does not read. Default: 65,536. */
+  /** Maximum number of messages queued for a peer that does not read. Default: 65,536. */
   readonly maxQueuedMessages?: number;
-  /** Calls, replies and messages; what it throws as a protocol error ends the channel. */
+  /** Receives calls, replies and messages; a protocol error that it throws ends the channel. */
   receive(frame: Frame): void;
   ended(why: RpcDisconnectedError): void;
 }
 
-/** What may wait because the peer does not read; one that lets more pile up is given up. */
+/** Maximum number of bytes queued for a peer that does not read; beyond it the connection is closed. */
 const maxUnreadBytes = 64 * 1024 * 1024;
 const defaultUnreadMessages = 65_536;
 
@@ -29,7 +29,7 @@ export class Channel {
   readonly #side: ChannelSide;
   readonly #frames = new FrameSplitter();
   readonly #streams = new Map<number, RpcStream>();
-  /** Who wants that nothing more is read for now. */
+  /** The parties that currently suspend reading. */
   readonly #holders = new Set<unknown>();
   #keepalive: Keepalive | undefined;
   #unread = 0;
@@ -42,22 +42,22 @@ export class Channel {
     this.#side = side;
     socket.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     socket.on("error", (error) => this.end(`the connection broke: ${error.message}`, error));
-    socket.on("end", () => this.end("the other side has closed the connection"));
+    socket.on("end", () => this.end("the peer closed the connection"));
     socket.on("close", () => this.end("the connection closed"));
   }
 
-  /** Why it has ended, if it has. */
+  /** The reason for the end; undefined while the channel is open. */
   get ended(): RpcDisconnectedError | undefined {
     return this.#ended;
   }
 
-  /** `flushed` is called when the bytes are the kernel's, or never will be. */
+  /** `flushed` is called when the kernel has the bytes, or with the error when they cannot be sent. */
   send(header: Header, body: Uint8Array, flushed: (error?: Error | null) => void = () => {}): void {
     const bytes = this.#socket.writableLength;
     const maxMessages = this.#side.maxQueuedMessages ?? defaultUnreadMessages;
     if (this.#unread >= maxMessages || bytes > maxUnreadBytes) {
-      const waiting = `${this.#unread} messages, ${bytes} bytes wait for it`;
-      this.#end(new RpcUnreadError(`the other side does not read: ${waiting}`));
+      const waiting = `${this.#unread} messages (${bytes} bytes) are queued`;
+      this.#end(new RpcUnreadError(`the peer does not read: ${waiting}`));
     }
     if (this.#ended !== undefined) {
       flushed(this.#ended);
@@ -82,11 +82,11 @@ export class Channel {
     this.#keepalive = new Keepalive(this.#clock, times, {
       listens: () => this.#holders.size === 0,
       ask: () => this.send(ping, Buffer.alloc(0)),
-      dead: () => this.end(`the other side is dead: ${times.count} pings without an answer`),
+      dead: () => this.end(`the peer is dead: ${times.count} pings were not answered`),
     });
   }
 
-  /** The stream that a call opens; it carries the call's program, procedure and serial. */
+  /** Creates the stream that a call opens; it uses the call's program, procedure and serial. */
   openStream({ program, version, procedure, serial }: Header): RpcStream {
     const stream = new RpcStream({
       role: this.#side.role,
@@ -130,14 +130,14 @@ export class Channel {
     if (program === keepaliveProgram) {
       if (procedure === pingProcedure) this.#pong();
     } else if (type === "stream") {
-      // None: the stream has ended here already, and nobody acknowledges data, so packets may still be on their way.
+      // Undefined when the stream has already ended here: packets may still be in flight, since data is not acknowledged.
       this.#streams.get(serial)?.receive(status, frame.body);
     } else {
       this.#side.receive(frame);
     }
   }
 
-  /** At once; while one has not left us yet, it answers every further ping, too. */
+  /** Answers a ping at once; a pong that is still queued answers further pings too. */
   #pong(): void {
     if (this.#pongWaits) return;
     this.#pongWaits = true;

@@ -1,5 +1,5 @@
-// The caller's side of a connection: several calls in flight, matched by serial; messages to their listeners in wire
-// order; streams. What a call may have done when its answer is missing is told by the kind of error (errors.ts).
+// The caller's side of a connection: concurrent calls, matched by serial; messages, delivered to listeners in wire order;
+// streams. The error class tells whether a call without an answer may have had an effect (errors.ts).
 
 import type { Duplex } from "node:stream";
 import { apart } from "../../../effects/isolate-callback.js";
@@ -22,9 +22,9 @@ import { decode, encode } from "./xdr.js";
 import { XdrError } from "./xdr-bytes.js";
 
 export interface CallOptions {
-  /** Default: 30 s. `Infinity` waits for as long as the connection lives. */
+  /** Default: 30 s. `Infinity` waits for as long as the connection is open. */
   readonly deadlineMs?: number;
-  /** Ends the wait; the call itself goes on at the other side. */
+  /** Ends the wait; the peer may still carry out the call. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -35,7 +35,7 @@ interface Pending {
 }
 
 const defaultDeadlineMs = 30_000;
-/** Longer, and a timer would fire at once. */
+/** Maximum delay of a Node timer; a longer one would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
 
 export class RpcConnection {
@@ -65,14 +65,14 @@ export class RpcConnection {
   }
 
   /**
-   * @throws LibvirtError the peer's no; RpcUnsentError: no effect; RpcTimeoutError, RpcGivenUpError,
-   * RpcDisconnectedError, and RpcProtocolError for an answer that cannot be read: it may have had its effect.
+   * @throws LibvirtError when the peer rejects the call; RpcUnsentError when the call had no effect; RpcTimeoutError,
+   * RpcGivenUpError, RpcDisconnectedError, and RpcProtocolError (unreadable answer) when it may have had an effect.
    */
   call<A, R>(procedure: Procedure<A, R, false>, args: A, options: CallOptions = {}): Promise<R> {
     return this.#send(procedure, args, options, (frame) => answerOf(procedure, frame));
   }
 
-  /** The same for a procedure that opens a stream. */
+  /** Calls a procedure that opens a stream. */
   open<A, R>(
     procedure: Procedure<A, R, true>,
     args: A,
@@ -84,7 +84,7 @@ export class RpcConnection {
     }));
   }
 
-  /** Messages in wire order, in the turn in which their bytes arrive. One that cannot be read ends the connection. */
+  /** Subscribes to a message; delivery is in wire order and synchronous with arrival. An unreadable message ends the connection. */
   on<T>(message: Message<T>, listener: (body: T) => void): () => void {
     const key = keyOf(message.program.number, message.number);
     const listeners = this.#listeners.get(key) ?? new Set();
@@ -97,14 +97,14 @@ export class RpcConnection {
     return () => listeners.delete(tell);
   }
 
-  /** Pings the peer from now on, and closes the connection when it is dead. */
+  /** Starts to ping the peer, and closes the connection when the peer is dead. */
   startKeepalive(times: KeepaliveTimes): void {
     this.#channel.startKeepalive(times);
   }
 
-  /** Closes our end; pending calls are rejected. */
+  /** Closes the connection; pending calls are rejected. */
   close(): void {
-    this.#channel.end("we closed the connection");
+    this.#channel.end("this side closed the connection");
   }
 
   async #send<A, R, T>(
@@ -139,7 +139,7 @@ export class RpcConnection {
       };
       const giveUp = (error: RpcError) => {
         fail(error);
-        // Nobody would finish the stream that a late reply opens.
+        // A late reply would open a stream without a consumer: abort it.
         if (procedure.stream) this.#pending.set(serial, { procedure, reply: abortStream, fail: () => {} });
       };
       const abortStream = ({ header }: Frame) => {
@@ -171,7 +171,7 @@ export class RpcConnection {
       for (const tell of this.#listeners.get(keyOf(program, procedure)) ?? []) tell(frame.body);
     } else if (type === "reply") {
       const pending = this.#pending.get(serial);
-      // None: the answer is late, its call was given up.
+      // Undefined for a late answer, to a call that was given up.
       if (pending === undefined) return;
       const { number, program: asked, name } = pending.procedure;
       if (number !== procedure || asked.number !== program) {
@@ -181,14 +181,14 @@ export class RpcConnection {
       }
       pending.reply(frame);
     } else {
-      throw new RpcProtocolError(`a server sends no ${type}`);
+      throw new RpcProtocolError(`a server must not send a message of type ${type}`);
     }
   }
 }
 
 const keyOf = (program: number, procedure: number): string => `${program}/${procedure}`;
 
-/** @throws LibvirtError the peer's no, RpcProtocolError when there is no reading it. */
+/** @throws LibvirtError when the peer rejected the call, RpcProtocolError when the answer cannot be read. */
 function answerOf<A, R>({ name, ret }: Procedure<A, R>, { header, body }: Frame): R {
   try {
     if (header.status === "ok") return decode(ret, body);

@@ -1,4 +1,4 @@
-// Reaches a daemon's socket: unix, TCP, or TLS with our certificate, until a deadline. What is said there is not its own.
+// Connects to a daemon's socket: unix, TCP, or TLS with a client certificate, within a deadline. Messages are channel.ts's.
 
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -17,14 +17,14 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a server says after the handshake when it takes our certificate. */
+/** The byte that a server sends after the handshake when it accepts the client's certificate. */
 export const startByte = 1;
 
-/** @throws RpcConnectError with the address: nobody let us in, in time, or the wait was given up. */
+/** @throws RpcConnectError with the address, when the server did not accept in time or the caller gave up. */
 export async function dial(address: Address, options: ConnectOptions): Promise<Socket> {
   try {
     const begin = await prepare(address);
-    // In one turn: a connection may fail in the very next one, and must be heard.
+    // Attach the listeners synchronously: a connection may fail in the next turn.
     return await letIn(begin(), options);
   } catch (error) {
     const where = address.transport === "unix" ? pathOf(address) : `${address.host}:${address.port}`;
@@ -51,9 +51,9 @@ async function letIn(
   socket: Socket | TLSSocket,
   { clock, deadlineMs, signal }: ConnectOptions,
 ): Promise<Socket> {
-  const giveUp = () => socket.destroy(new Error("given up"));
+  const giveUp = () => socket.destroy(new Error("the caller gave up"));
   const timer = clock.setTimeout(
-    () => socket.destroy(new Error(`nobody let us in within ${deadlineMs} ms`)),
+    () => socket.destroy(new Error(`the server did not accept the connection within ${deadlineMs} ms`)),
     deadlineMs,
   );
   signal?.addEventListener("abort", giveUp, { once: true });
@@ -89,6 +89,7 @@ async function welcome(socket: Socket): Promise<void> {
     socket.once("close", () => resolve(undefined));
     socket.once("error", reject);
   });
-  if (byte === undefined) throw new Error("the server has closed: it does not let our certificate in");
-  if (byte !== startByte) throw new Error(`the server refuses our certificate (it says ${byte})`);
+  if (byte === undefined)
+    throw new Error("the server closed the connection: it does not accept the client certificate");
+  if (byte !== startByte) throw new Error(`the server rejected the client certificate (status ${byte})`);
 }

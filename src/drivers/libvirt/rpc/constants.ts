@@ -1,4 +1,4 @@
-// libvirt's numbers that are not part of the wire's form: features, ways to authenticate, events, states, flags.
+// libvirt's constants that are not part of the wire format: features, authentication types, events, states, flags.
 
 export const features = {
   migrationV1: 1,
@@ -23,7 +23,7 @@ export const connectFlags = { readOnly: 1 } as const;
 
 export const eventIds = { lifecycle: 0, migrationIteration: 20, jobCompleted: 21 } as const;
 
-/** What has happened to a domain, in a lifecycle event; each has details of its own. */
+/** Types of lifecycle events; each has its own details. */
 export const lifecycleEvents = {
   defined: 0,
   undefined: 1,

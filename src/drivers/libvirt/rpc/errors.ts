@@ -1,29 +1,29 @@
-// What can go wrong on a connection. A caller tells "it has had no effect" (RpcUnsentError, RpcConnectError) from "no
-// answer, so it may have had its effect" (timeout, given up, disconnect); LibvirtError is the peer's own answer.
+// Errors of connections. They separate "the call had no effect" (RpcUnsentError, RpcConnectError) from "no answer, so the
+// call may have had an effect" (timeout, given up, disconnect); LibvirtError is the peer's own answer.
 
 import { messageOf } from "../../../protocol/effect-result.js";
 
-/** Base of all of them. */
+/** Base class of all RPC errors. */
 export class RpcError extends Error {
   override readonly name: string = "RpcError";
 }
 
-/** The address cannot be used, or nobody there let us in. */
+/** The address cannot be used, or the server did not accept the connection. */
 export class RpcConnectError extends RpcError {
   override readonly name = "RpcConnectError";
 }
 
-/** Nobody can be let in there. */
+/** The server cannot listen at that address. */
 export class RpcListenError extends RpcError {
   override readonly name = "RpcListenError";
 }
 
-/** The peer does not speak the protocol as documented. */
+/** The peer violates the protocol. */
 export class RpcProtocolError extends RpcError {
   override readonly name = "RpcProtocolError";
 }
 
-/** The connection was gone, or nobody waited any more, before the call could be sent: it has had no effect. */
+/** The connection ended, or the caller gave up, before the call was sent: it had no effect. */
 export class RpcUnsentError extends RpcError {
   override readonly name = "RpcUnsentError";
   constructor(
@@ -34,17 +34,17 @@ export class RpcUnsentError extends RpcError {
   }
 }
 
-/** The connection ended: calls without an answer may have had their effect. */
+/** The connection ended: calls without an answer may have had an effect. */
 export class RpcDisconnectedError extends RpcError {
   override readonly name: string = "RpcDisconnectedError";
 }
 
-/** This side ended the connection: the peer does not read, and more waits for it than may wait. */
+/** This side ended the connection: the peer does not read, and the queue limit is exceeded. */
 export class RpcUnreadError extends RpcDisconnectedError {
   override readonly name = "RpcUnreadError";
 }
 
-/** No answer in time: the call may have had its effect, and its answer may still come. */
+/** No answer in time: the call may have had an effect, and the answer may still arrive. */
 export class RpcTimeoutError extends RpcError {
   override readonly name = "RpcTimeoutError";
   constructor(
@@ -55,18 +55,18 @@ export class RpcTimeoutError extends RpcError {
   }
 }
 
-/** The caller's signal ended the wait for an answer: the call may have had its effect. */
+/** The caller's signal ended the wait for an answer: the call may have had an effect. */
 export class RpcGivenUpError extends RpcError {
   override readonly name = "RpcGivenUpError";
   constructor(
     readonly procedure: string,
     why: unknown,
   ) {
-    super(`the answer to ${procedure} is not waited for any more`, { cause: why });
+    super(`the caller gave up waiting for the answer to ${procedure}`, { cause: why });
   }
 }
 
-/** The other side has broken the stream off, without a word why. */
+/** The peer aborted the stream without a reason. */
 export class RpcStreamAbortedError extends RpcError {
   override readonly name = "RpcStreamAbortedError";
 }

@@ -1,4 +1,4 @@
-// Bytes to messages and back: a length word, six words of header, a body (virnetprotocol.x). It knows no procedure.
+// Encodes and decodes messages: a length word, six words of header, a body (virnetprotocol.x). It is independent of the procedures.
 
 import { RpcProtocolError } from "./errors.js";
 import { decode, encode, enumeration, int, uint, type XdrValue } from "./xdr.js";
@@ -17,13 +17,13 @@ const header = struct({
 export type Header = XdrValue<typeof header>;
 export interface Frame {
   readonly header: Header;
-  /** A view on what came from the socket; nobody writes there again. */
+  /** A view of the received bytes, which are never overwritten. */
   readonly body: Uint8Array;
 }
 
 const lengthBytes = 4;
 const shortest = lengthBytes + header.minBytes;
-/** libvirt does not count the length word itself. */
+/** Maximum message length. libvirt's limit does not include the length word. */
 const longest = 16_777_216 + lengthBytes;
 
 export function encodeFrame(fields: Header, body: Uint8Array): Buffer {
@@ -32,12 +32,12 @@ export function encodeFrame(fields: Header, body: Uint8Array): Buffer {
   return Buffer.concat([length, encode(header, fields), body]);
 }
 
-/** Cuts a byte stream into messages, however it was split. It holds at most twice the bytes that have come. */
+/** Splits a byte stream into messages, however it arrives. It holds at most twice the received bytes. */
 export class FrameSplitter {
   #held: Buffer = Buffer.alloc(0);
   #heldBytes = 0;
 
-  /** @throws RpcProtocolError at a length that no message has, before anything is kept for it, and at a broken header. */
+  /** @throws RpcProtocolError for an invalid length, before memory is allocated for it, and for an invalid header. */
   push(bytes: Uint8Array): Frame[] {
     const frames: Frame[] = [];
     let rest = this.#append(bytes);
@@ -50,7 +50,7 @@ export class FrameSplitter {
       rest = rest.subarray(length);
     }
     if (frames.length > 0) {
-      // Never the old bytes again: the messages are views on them.
+      // Copy into a new buffer: the returned messages are views of the old one.
       this.#held = Buffer.from(rest);
       this.#heldBytes = rest.length;
     }
@@ -78,9 +78,7 @@ function lengthOf(bytes: Buffer): number | undefined {
   if (bytes.length < lengthBytes) return undefined;
   const length = bytes.readUInt32BE();
   if (length < shortest || length > longest) {
-    throw new RpcProtocolError(
-      `a message of ${length} bytes: there are none but from ${shortest} to ${longest}`,
-    );
+    throw new RpcProtocolError(`the message length ${length} is not in the range ${shortest} to ${longest}`);
   }
   return length;
 }
@@ -93,6 +91,6 @@ function decodeFrame(bytes: Buffer): Frame {
     };
   } catch (error) {
     if (!(error instanceof XdrError)) throw error;
-    throw new RpcProtocolError(`a message with a header that is none: ${error.message}`, { cause: error });
+    throw new RpcProtocolError(`the message header is not valid: ${error.message}`, { cause: error });
   }
 }

@@ -1,5 +1,5 @@
-// Tells a dead peer from a silent one: after an interval without any message a ping, and after `count` pings in a row
-// without any message the peer is dead (virkeepaliveprotocol.x). It knows no socket.
+// Distinguishes a dead peer from a silent one: sends a ping after an interval without a message, and reports the peer as dead
+// after `count` unanswered pings in a row (virkeepaliveprotocol.x). It is independent of the socket.
 
 import type { Clock } from "../../../effects/ports.js";
 import type { Header } from "./frame.js";
@@ -26,7 +26,7 @@ export const ping = header(pingProcedure);
 export const pong = header(pongProcedure);
 
 export interface KeepaliveSide {
-  /** False while we do not read: then silence says nothing about the peer. */
+  /** False while reading is suspended: silence then proves nothing about the peer. */
   listens(): boolean;
   ask(): void;
   dead(): void;
@@ -47,7 +47,7 @@ export class Keepalive {
     this.#wait();
   }
 
-  /** Any message is a sign of life. */
+  /** Resets the count: any message proves that the peer is alive. */
   heard(): void {
     this.#heard = true;
   }

@@ -1,4 +1,4 @@
-// libvirt's error: as it travels (virNetMessageError), and as it is thrown on either side. Numbers from virterror.h.
+// libvirt's error, in its wire form (virNetMessageError) and as it is thrown on either side. Numbers from virterror.h.
 
 import { RpcError } from "./errors.js";
 import { nonnullDomain, nonnullString, uuid } from "./libvirt-types.js";
@@ -33,7 +33,7 @@ export const errorCodes = {
   MIGRATE_FINISH_OK: 93,
 } as const;
 
-/** Which part of libvirt speaks. */
+/** The part of libvirt that reports the error. */
 export const errorDomains = { NONE: 0, DOM: 6, RPC: 7, QEMU: 10, REMOTE: 13, DOMAIN: 20 } as const;
 
 const errorLevel = 2;
@@ -55,13 +55,13 @@ export const errorStruct = struct({
 
 type ErrorFields = Omit<XdrValue<typeof errorStruct>, "dom" | "net">;
 
-/** The peer's no. `code` and `domain` are libvirt's numbers, also those that the tables above do not name. */
+/** A rejection by the peer. `code` and `domain` are libvirt's numbers, including those missing from the tables above. */
 export class LibvirtError extends RpcError implements ErrorFields {
   override readonly name = "LibvirtError";
   readonly code: number;
   readonly domain: number;
   readonly level: number;
-  /** The message's format before translation, and what was put into it. */
+  /** The message's format before translation, and its arguments. */
   readonly str1: string | null;
   readonly str2: string | null;
   readonly str3: string | null;
@@ -89,6 +89,6 @@ export class LibvirtError extends RpcError implements ErrorFields {
   }
 }
 
-/** The RPC layer's own no, before or after any procedure has run. */
+/** Builds an error of the RPC layer itself, before or after a procedure has run. */
 export const rpcError = (message: string, options?: ErrorOptions): LibvirtError =>
   new LibvirtError({ code: errorCodes.RPC, domain: errorDomains.RPC, message }, options);

@@ -1,4 +1,4 @@
-// The types that libvirt's programs share: names, domains, typed parameters, and their limits (remote_protocol.x).
+// Types that libvirt's programs share: names, domains, typed parameters, and their limits (remote_protocol.x).
 
 import {
   double,
@@ -20,10 +20,10 @@ const maxStringLength = 4_194_304;
 
 export const nonnullString = string(maxStringLength);
 export const nullableString = optional(nonnullString);
-/** What the two sides of a migration tell one another through their client. */
+/** The data that the two sides of a migration exchange through their client. */
 export const cookie = opaque(4_194_304);
 
-/** `char[length]`: a whole word for each, the rest filled with NULs. */
+/** `char[length]`: one word for each character, padded with NULs. */
 export const characters = (length: number): Xdr<string> => ({
   minBytes: 4 * length,
   encode(writer, text) {
@@ -36,7 +36,7 @@ export const characters = (length: number): Xdr<string> => ({
   },
 });
 
-/** 16 bytes on the wire; here the usual text, in lower case. */
+/** 16 bytes on the wire; the usual text form, in lower case, here. */
 export const uuid = mapped(
   fixedOpaque(16),
   (bytes) =>
@@ -46,7 +46,7 @@ export const uuid = mapped(
   (text, fail) =>
     /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(text)
       ? Buffer.from(text.replaceAll("-", ""), "hex")
-      : fail(`${text} is no uuid`),
+      : fail(`${text} is not a valid uuid`),
 );
 
 /** `id` is -1 while the domain does not run. */
@@ -78,7 +78,7 @@ const typedParam = mapped(
 );
 export type TypedParam = XdrValue<typeof typedParam>;
 
-/** There is no null value: a parameter is left out. A field may come more than once. */
+/** There is no null value: a parameter is omitted. A field may occur more than once. */
 export const migrateParams = array(typedParam, 64);
 export const jobStats = array(typedParam, 64);
 export const memoryStats = array(struct({ tag: int, val: uhyper }), 1_024);

@@ -1,5 +1,5 @@
-// Where a server is reached: a unix socket with its mode and owner, TCP, or TLS with verified client certificates. Who
-// comes in is handed on with what is known of him.
+// Listens for clients: on a unix socket with its mode and owner, on TCP, or on TLS with verified client certificates. Each
+// accepted connection is passed on with the identity of its client.
 
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
@@ -14,23 +14,23 @@ import type { ClientIdentity } from "./service.js";
 
 export interface TcpPlace {
   readonly host: string;
-  /** 0: any free one. */
+  /** 0 selects any free port. */
   readonly port: number;
 }
 
 export interface TlsPlace extends TcpPlace {
   /** A directory with certificates and key; default: libvirt's places below /etc/pki. */
   readonly pkiPath?: string;
-  /** libvirt's tls_allowed_dn_list; without it every client with a certificate of the CA is let in. */
+  /** libvirt's tls_allowed_dn_list; without it, every client with a certificate of the CA is accepted. */
   readonly allowedDns?: readonly string[];
 }
 
 export type Accept = (socket: Socket, identity: ClientIdentity) => void;
 
-/** Far behind the limit of `Admission`, which closes first, by the clock of the server. */
+/** Node's own limit, set far above that of `Admission`, which closes the connection by the server's clock. */
 const nodesHandshakeMs = 24 * 60 * 60 * 1_000;
 
-/** Takes the place of a socket that nobody listens on any more. @throws RpcListenError */
+/** Replaces a stale socket on which no process listens. @throws RpcListenError */
 export async function listenUnix(place: UnixPlace, accept: Accept): Promise<Server> {
   try {
     return await listenUnixSocket(place, (socket) => accept(socket, { transport: "unix" }));
@@ -39,7 +39,7 @@ export async function listenUnix(place: UnixPlace, accept: Accept): Promise<Serv
   }
 }
 
-/** Nobody there is asked who he is: for a network where everybody is trusted. @throws RpcListenError */
+/** Accepts clients without authentication: for a network in which every peer is trusted. @throws RpcListenError */
 export const listenTcp = (place: TcpPlace, accept: Accept): Promise<Server> =>
   bound(place, async () =>
     createServer((socket) => {
@@ -49,8 +49,8 @@ export const listenTcp = (place: TcpPlace, accept: Accept): Promise<Server> =>
   );
 
 /**
- * A client without a certificate of the CA does not get through the handshake; `admission` limits how many are in it, and for
- * how long. @throws RpcListenError
+ * A client without a certificate of the CA fails the handshake; `admission` limits the number of concurrent handshakes and
+ * their duration. @throws RpcListenError
  */
 export const listenTls = (place: TlsPlace, accept: Accept, admission: Admission): Promise<Server> =>
   bound(place, async () => {
@@ -70,10 +70,10 @@ export const listenTls = (place: TlsPlace, accept: Accept, admission: Admission)
     });
     tls.on("tlsClientError", (_error, socket) => socket.destroy());
     return createServer((socket) => {
-      // It can break before, between and after what the TLS socket around it reports.
+      // The raw socket can fail before, between and after the events of the TLS socket around it.
       socket.on("error", () => {});
       admission.enter(socket);
-      // Node documents this event as the way to give a TLS server connections that something else has accepted.
+      // Node documents this event as the way to pass a TLS server connections that were accepted elsewhere.
       tls.emit("connection", socket);
     });
   });

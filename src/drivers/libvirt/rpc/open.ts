@@ -1,4 +1,4 @@
-// Opens a hypervisor at a daemon: the dialogue with which every client of libvirt begins, and the one with which it ends.
+// Opens and closes a hypervisor connection at a daemon: the exchange with which every libvirt client starts and ends.
 
 import type { Clock } from "../../../effects/ports.js";
 import { messageOf } from "../../../protocol/effect-result.js";
@@ -12,19 +12,19 @@ import { parseUri } from "./uri.js";
 
 export interface OpenOptions {
   readonly clock: Clock;
-  /** For the whole opening. Default: 10 s. */
+  /** Deadline for the whole exchange. Default: 10 s. */
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly readOnly?: boolean;
-  /** When the daemon counts as dead. Default: libvirt's own, 5 s and 5 times; null: only its own pings are answered. */
+  /** When the daemon counts as dead. Default: libvirt's, 5 s and 5 pings; null: only the daemon's pings are answered. */
   readonly keepalive?: KeepaliveTimes | null;
 }
 
 export interface OpenConnection {
   readonly rpc: RpcConnection;
-  /** The daemon tells events by callback id; without it only the old form is left. */
+  /** Whether the daemon sends events by callback id; otherwise it supports only the older form. */
   readonly hasEventCallbacks: boolean;
-  /** Says goodbye and closes; a daemon that does not answer is not waited for long. Never rejects. */
+  /** Sends CONNECT_CLOSE and closes, after a short wait for the answer. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ const defaultDeadlineMs = 10_000;
 const goodbyeMs = 2_000;
 export const defaultKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
 
-/** @throws RpcConnectError naming the URI and why; its cause is a LibvirtError when the daemon itself has refused. */
+/** @throws RpcConnectError naming the URI and the reason; its cause is a LibvirtError when the daemon refused. */
 export async function openConnection(uri: string, options: OpenOptions): Promise<OpenConnection> {
   const { clock, deadlineMs = defaultDeadlineMs, signal, readOnly = false } = options;
   const { address, driverUri } = parseUri(uri, { readOnly, sessionDirectory: sessionDirectory() });
@@ -62,7 +62,7 @@ export async function openConnection(uri: string, options: OpenOptions): Promise
   }
 }
 
-/** polkit lets a process in, or not, without a word from it; SASL would need a password from a person. */
+/** polkit decides without input from this process; SASL would require a password from the operator. */
 async function authenticate(
   rpc: RpcConnection,
   limits: () => { deadlineMs: number; signal: AbortSignal | undefined },
@@ -71,15 +71,17 @@ async function authenticate(
   if (types.includes(authTypes.none)) return;
   if (types.includes(authTypes.polkit)) {
     const { complete } = await rpc.call(remote.procedures.authPolkit, undefined, limits());
-    if (complete === 0) throw new RpcConnectError("polkit does not let this process in");
+    if (complete === 0) throw new RpcConnectError("polkit denied access to this process");
   } else if (types.includes(authTypes.sasl)) {
-    throw new RpcConnectError("the daemon wants SASL, which is not supported; use TLS or its unix socket");
+    throw new RpcConnectError("the daemon requires SASL, which is not supported; use TLS or its unix socket");
   } else {
-    throw new RpcConnectError(`the daemon wants authentication of type ${types.join(", ") || "none at all"}`);
+    throw new RpcConnectError(
+      `the daemon offers no supported authentication (types: ${types.join(", ") || "none"})`,
+    );
   }
 }
 
-/** A user's own session daemon has its socket there; root has none. */
+/** Returns the directory of the sockets of the user's session daemon; root has none. */
 function sessionDirectory(): string | undefined {
   const uid = process.getuid?.() ?? 0;
   return uid === 0 ? undefined : (process.env["XDG_RUNTIME_DIR"] ?? `/run/user/${uid}`);

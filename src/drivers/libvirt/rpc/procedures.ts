@@ -1,5 +1,6 @@
-// Every procedure of libvirt's that we speak, in one table: number, arguments, answer (remote_protocol.x, qemu_protocol.x;
-// names as there). `flags` are 32 bits in the newer forms and 64 in the older ones; `resource` is a bandwidth in MiB/s.
+// Every libvirt procedure that switchover supports, in one table: number, arguments, answer (remote_protocol.x,
+// qemu_protocol.x; names as there). `flags` has 32 bits in the newer forms and 64 in the older ones; `resource` is a
+// bandwidth in MiB/s.
 
 import {
   characters,
@@ -50,10 +51,10 @@ const nodeInfo = struct({
   cores: int,
   threads: int,
 });
-/** The fixed forms share these three. */
+/** Arguments that all fixed forms share. */
 const how = { flags: uhyper, dname: nullableString, resource: uhyper };
 
-/** The urgent ones are libvirt's "high priority", and what must reach a migration whose Perform is under way. */
+/** Urgent procedures are libvirt's "high priority" ones, and those that must reach a migration while Perform runs. */
 export const remote = program(
   { number: 0x2000_8086, version: 1 },
   {
@@ -290,7 +291,7 @@ export const remote = program(
       ),
     },
     messages: {
-      /** The old form, for a client that knows no callback ids. */
+      /** The older form, for a client without callback ids. */
       domainEventLifecycle: message(107, struct({ dom, event: int, detail: int })),
       domainEventCallbackLifecycle: message(318, struct({ callbackID: int, dom, event: int, detail: int })),
       domainEventCallbackMigrationIteration: message(359, struct({ callbackID: int, dom, iteration: int })),

@@ -1,5 +1,5 @@
-// What a program is: procedures and messages, each with its number and its types. libvirt's own are tables of this form;
-// so is whatever two of our daemons have to say to one another.
+// Defines RPC programs: procedures and messages, each with its number and its types. libvirt's programs are tables of this
+// form, and so is the program that two switchoverds use between them.
 
 import type { Xdr } from "./xdr.js";
 
@@ -9,8 +9,8 @@ interface ProgramId {
 }
 
 /**
- * Classifies a procedure by its effect. `read`: it answers and changes nothing. `own`: it changes the caller's own connection
- * and nothing else. `write`: everything else; a read-only connection is refused.
+ * Classifies a procedure by its effect. `read`: changes nothing. `own`: changes only the caller's own connection. `write`:
+ * everything else; refused on a read-only connection.
  */
 type Access = "read" | "own" | "write";
 
@@ -19,9 +19,9 @@ export interface ProcedureRow<A, R, S extends boolean> {
   readonly access: Access;
   readonly args: Xdr<A>;
   readonly ret: Xdr<R>;
-  /** After its reply, the same serial carries a stream of bytes. */
+  /** Whether a byte stream follows the reply on the same serial. */
   readonly stream: S;
-  /** It passes calls that wait for their turn. */
+  /** Whether the call overtakes queued calls. */
   readonly urgent: boolean;
 }
 
@@ -36,7 +36,7 @@ interface Named {
 }
 
 export interface Procedure<A, R, S extends boolean = boolean> extends ProcedureRow<A, R, S>, Named {}
-/** What a server tells without having been asked. */
+/** An unsolicited message from the server. */
 export interface Message<T> extends MessageRow<T>, Named {}
 
 type Rows = Readonly<Record<string, ProcedureRow<unknown, unknown, boolean>>>;
@@ -70,7 +70,7 @@ export const opensStream = <A, R>(
 
 export const message = <T>(number: number, body: Xdr<T>): MessageRow<T> => ({ number, body });
 
-/** Gives each row its name and its program, for whoever meets a procedure alone. */
+/** Adds the name and the program to each row, so that a procedure can be used on its own. */
 export function program<P extends Rows, M extends MessageRows>(
   id: ProgramId,
   tables: { readonly procedures: P; readonly messages: M },
@@ -80,5 +80,5 @@ export function program<P extends Rows, M extends MessageRows>(
   return { ...id, procedures: named(tables.procedures), messages: named(tables.messages) } as Program<P, M>;
 }
 
-/** For the tables that are ours alone: "SWOV". */
+/** Program number of switchover's own tables: "SWOV". */
 export const ownProgram: ProgramId = { number: 0x53_57_4f_56, version: 1 };

@@ -1,5 +1,5 @@
-// One client of a server: its calls, at most so many at once, each answered when its handler is done; urgent ones at
-// once. Whatever a client sends or does not read, it harms nobody but itself.
+// One client of a server: runs a limited number of its calls at once, urgent ones immediately, and answers each when its
+// handler is done. A misbehaving client affects no other client, whatever it sends or does not read.
 
 import type { Duplex } from "node:stream";
 import { apart } from "../../../effects/isolate-callback.js";
@@ -18,20 +18,20 @@ import { XdrError } from "./xdr-bytes.js";
 export interface ServingOptions {
   readonly clock: Clock;
   readonly services: readonly Service[];
-  /** Calls of one client that run at once, urgent ones aside. Default: 5. */
+  /** Maximum number of concurrent calls of one client, without urgent ones. Default: 5. */
   readonly maxClientRequests?: number;
-  /** Events, replies and pings that may wait for one client that does not read. Default: 65,536, and 64 MiB in any case. */
+  /** Maximum number of messages queued for a client that does not read. Default: 65,536; always at most 64 MiB. */
   readonly maxQueuedMessages?: number;
-  /** For clients that ask for it; null: nobody is pinged. Default: libvirt's own, 5 s and 5 times. */
+  /** Keepalive for clients that request it; null: no pings are sent. Default: libvirt's, 5 s and 5 pings. */
   readonly keepalive?: KeepaliveTimes | null;
-  /** Told what a handler threw that was no LibvirtError: a bug, which the client sees as an internal error. */
+  /** Receives an exception of a handler that is not a LibvirtError: a bug, which the client sees as an internal error. */
   readonly onError?: (error: unknown, procedure: string) => void;
 }
 
 interface Call {
   readonly header: Header;
   readonly body: Uint8Array;
-  /** Or why there is nothing to call. */
+  /** The handler, or the reason why the procedure does not exist. */
   readonly served: Served | string;
 }
 
@@ -39,11 +39,11 @@ const isUrgent = ({ served }: Call): boolean => typeof served === "string" || se
 
 const defaultRequests = 5;
 const defaultKeepalive: KeepaliveTimes = { intervalMs: 5_000, count: 5 };
-/** So many calls, as a multiple of those that may run, and so many bytes are taken in before reading stops. */
+/** Limits of the queue before reading is suspended: calls, as a multiple of the concurrent ones, and bytes. */
 const maxAhead = 4;
 const maxWaitingBytes = 1024 * 1024;
 
-/** What a read-only connection may call; a class that is not named here is refused. */
+/** Access classes that a read-only connection may call; every other class is refused. */
 const readable: ReadonlySet<string> = new Set(["read", "own"]);
 
 const readOnlyRefusal = (name: string): LibvirtError =>
@@ -61,7 +61,7 @@ export class ServerClient implements RpcClient {
   readonly #options: ServingOptions;
   readonly #channel: Channel;
   readonly #most: number;
-  /** Until the reply has left us. */
+  /** Calls whose reply has not been sent yet. */
   readonly #running = new Set<Call>();
   readonly #waiting: Call[] = [];
   #ordinary = 0;
@@ -106,7 +106,7 @@ export class ServerClient implements RpcClient {
     this.#channel.end(why);
   }
 
-  /** Takes no call any more; resolves when those that run are answered. */
+  /** Stops accepting calls; resolves when the running calls are answered. */
   async drain(): Promise<void> {
     this.#channel.holdReading("draining", true);
     this.#waiting.length = 0;
@@ -118,7 +118,8 @@ export class ServerClient implements RpcClient {
 
   #receive({ header, body }: Frame): void {
     const { type } = header;
-    if (type !== "call" && type !== "callWithFds") throw new RpcProtocolError(`a client sends no ${type}`);
+    if (type !== "call" && type !== "callWithFds")
+      throw new RpcProtocolError(`a client must not send a message of type ${type}`);
     this.#waiting.push({ header, body, served: this.#servedBy(header) });
     this.#advance();
   }
@@ -128,7 +129,7 @@ export class ServerClient implements RpcClient {
       (served) => served.program === program && served.version === version,
     );
     if (service === undefined) return `Cannot find program ${program} version ${version}`;
-    // Never negotiated, and Node could not receive them.
+    // File descriptors are never negotiated, and Node cannot receive them.
     if (type === "callWithFds") return "Unexpected message type 4";
     if (status !== "ok") return `Unexpected message status ${status}`;
     return service.served.get(procedure) ?? `unknown procedure: ${procedure}`;
@@ -162,7 +163,7 @@ export class ServerClient implements RpcClient {
       return;
     }
     const { procedure, handle } = served;
-    // Before the arguments are read, so that nothing of what such a client sends is parsed.
+    // Checked before the arguments are decoded, so that no input of such a client is parsed.
     if (this.readOnly && !readable.has(procedure.access)) {
       await this.#refuse(header, readOnlyRefusal(procedure.name));
       return;
@@ -191,7 +192,7 @@ export class ServerClient implements RpcClient {
     return this.#reply(header, "error", encode(errorStruct, no.toWire()));
   }
 
-  /** Resolves when the reply has left us, or never will. */
+  /** Resolves when the reply has been sent, or cannot be. */
   #reply(header: Header, status: "ok" | "error", body: Uint8Array): Promise<void> {
     return new Promise((resolve) => {
       this.#channel.send({ ...header, type: "reply", status }, body, () => resolve());

@@ -1,4 +1,4 @@
-// A server of RPC programs: listens in several places, keeps its clients within their number, and stops in good order.
+// A server of RPC programs: listens at several addresses, limits the number of clients, and shuts down in order.
 
 import type { Server, Socket } from "node:net";
 import { apart } from "../../../effects/isolate-callback.js";
@@ -11,18 +11,18 @@ import type { ClientIdentity, RpcClient } from "./service.js";
 import { type SparingLog, sparingLog } from "./sparing-log.js";
 
 export interface ServerOptions extends ServingOptions {
-  /** Of all places together; who comes after them is turned away. Default: libvirt's own, 5000. */
+  /** Maximum number of clients at all addresses together; further clients are rejected. Default: libvirt's, 5000. */
   readonly maxClients?: number;
-  /** Connections that have not finished the TLS handshake, counted apart from the clients. Default: 100. */
+  /** Maximum number of connections in the TLS handshake, counted separately from the clients. Default: 100. */
   readonly maxAnonymousClients?: number;
-  /** How long the TLS handshake may take. Default: 10 s. */
+  /** Time limit for the TLS handshake. Default: 10 s. */
   readonly handshakeMs?: number;
-  /** Told of each connection that a limit has closed, sparingly. */
+  /** Receives a rate-limited line about connections that were closed by a limit. */
   readonly log?: (sentence: string) => void;
 }
 
 interface PlaceOptions {
-  /** As libvirt's socket for reading: what its clients' `readOnly` begins as. */
+  /** Initial value of the clients' `readOnly`, as for libvirt's read-only socket. */
   readonly readOnly?: boolean;
 }
 
@@ -55,7 +55,7 @@ export class RpcServer {
     return [...this.#clients];
   }
 
-  /** @throws RpcListenError: among others, when another process listens there. */
+  /** @throws RpcListenError, for example when another process listens on the socket. */
   async listenUnix(place: UnixPlace & PlaceOptions): Promise<void> {
     this.#listening(await listenUnix(place, this.#accepting(place)));
   }
@@ -65,12 +65,12 @@ export class RpcServer {
     return this.#listening(await listenTcp(place, this.#accepting(place)));
   }
 
-  /** @returns the port. @throws RpcListenError: among others, when a certificate cannot be read. */
+  /** @returns the port. @throws RpcListenError, for example when a certificate cannot be read. */
   async listenTls(place: TlsPlace & PlaceOptions): Promise<number> {
     return this.#listening(await listenTls(place, this.#accepting(place), this.#admission));
   }
 
-  /** No new client, no new call; what runs may finish until the deadline; then all connections are closed. */
+  /** Accepts no new clients and calls, lets running calls finish until the deadline, and closes all connections. */
   async stop({ deadlineMs }: { readonly deadlineMs: number }): Promise<void> {
     const { clock } = this.#options;
     this.#stopping = true;
@@ -82,12 +82,12 @@ export class RpcServer {
     });
     await Promise.race([Promise.all([...this.#clients].map((client) => client.drain())), deadline]);
     clock.clearTimeout(timer);
-    for (const client of [...this.#clients]) client.close("the server stops");
+    for (const client of [...this.#clients]) client.close("the server is shutting down");
   }
 
   #listening(listener: Server): number {
     this.#listeners.add(listener);
-    // A client that could not be accepted, e.g. for want of file descriptors, is no reason to end.
+    // Failing to accept a client, for example for lack of file descriptors, must not end the server.
     listener.on("error", (error) => apart(() => this.#options.onError?.(error, "accept")));
     const address = listener.address();
     return typeof address === "object" && address !== null ? address.port : 0;
@@ -100,7 +100,7 @@ export class RpcServer {
         if (!this.#stopping)
           this.#log(
             "clients",
-            `turned away ${described(identity)}: ${maxClients} clients are connected (limits.maxClients)`,
+            `rejected ${described(identity)}: ${maxClients} clients are connected (limits.maxClients)`,
           );
         socket.destroy();
         return;
@@ -122,6 +122,6 @@ export class RpcServer {
 function described(identity: ClientIdentity): string {
   if (identity.transport === "unix") return "a client of the unix socket";
   if (identity.transport === "tcp") return `the client at ${identity.address}`;
-  // Quoted, since the name may contain anything that its authority has signed.
+  // Quoted, since the certificate's name may contain any character.
   return `the client ${JSON.stringify(identity.dn)} at ${identity.address}`;
 }

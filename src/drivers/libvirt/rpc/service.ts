@@ -1,5 +1,5 @@
-// What a server does: a table of handlers with the names and types of a program's procedures. A handler that throws a
-// LibvirtError has that error as its reply.
+// A service: a table of handlers with the names and types of a program's procedures. A LibvirtError that a handler throws is
+// sent as the reply.
 
 import { authTypes, features } from "./constants.js";
 import type { RpcDisconnectedError } from "./errors.js";
@@ -8,24 +8,24 @@ import type { Message, Procedure, Program } from "./program.js";
 import type { RpcStream } from "./stream.js";
 
 export type ClientIdentity =
-  /** Let in by the socket's owner, group and mode; Node does not tell who is at the other end. */
+  /** Admitted by the socket's owner, group and mode; Node does not report the peer's credentials. */
   | { readonly transport: "unix" }
   | { readonly transport: "tcp"; readonly address: string }
-  /** The name in the client's certificate, which was verified. */
+  /** The name in the client's verified certificate. */
   | { readonly transport: "tls"; readonly address: string; readonly dn: string };
 
 /** A client as a handler sees it. */
 export interface RpcClient {
-  /** Never given twice by one server. */
+  /** Unique for the lifetime of the server. */
   readonly id: number;
   readonly identity: ClientIdentity;
-  /** For whoever opens the hypervisor to set, and for the handlers to obey. */
+  /** Set by the handler that opens the hypervisor, and enforced for every later call. */
   readOnly: boolean;
   /** Resolves, never rejects, when the client is gone. */
   readonly closed: Promise<RpcDisconnectedError>;
-  /** Tells what was not asked for, in order with the replies. */
+  /** Sends an unsolicited message, in order with the replies. */
   send<T>(message: Message<T>, body: T): void;
-  /** Pings the client from now on; false: the server is not configured to. */
+  /** Starts to ping the client; returns false when the server is configured not to. */
   startKeepalive(): boolean;
   close(why: string): void;
 }
@@ -51,11 +51,11 @@ export interface Service {
   readonly served: ReadonlyMap<number, Served>;
 }
 
-/** A stream procedure's handler gets its stream; what it writes there goes out after its reply. */
+/** The handler of a stream procedure receives the stream; data written to it is sent after the reply. */
 export function serve<P extends Program>(program: P, handlers: Handlers<P["procedures"]>): Service {
   const served = new Map<number, Served>();
   for (const [name, procedure] of Object.entries(program.procedures)) {
-    // The one place where TypeScript loses which handler belongs to which procedure; `Handlers` has just checked it.
+    // The only place where TypeScript loses the type of a handler; `Handlers` has checked it.
     const handle = handlers[name] as Served["handle"] | undefined;
     if (handle !== undefined) served.set(procedure.number, { procedure, handle });
   }
@@ -63,8 +63,8 @@ export function serve<P extends Program>(program: P, handlers: Handlers<P["proce
 }
 
 /**
- * libvirt's own program, with what the connection itself answers: nobody needs to authenticate beyond what let him in, and
- * who asks for keepalive is pinged.
+ * Serves libvirt's remote program, and answers the connection's own procedures: clients authenticate through the transport
+ * only, and a client that requests keepalive is pinged.
  */
 export const serveRemote = (handlers: Handlers<typeof remote.procedures>): Service =>
   serve(remote, {

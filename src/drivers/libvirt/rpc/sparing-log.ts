@@ -1,5 +1,5 @@
-// A log that a peer cannot fill: of each kind of line the first is written at once, and then at most one per interval, with
-// the number of lines that were left out before it.
+// A rate-limited log that a peer cannot flood: the first line of each kind is written at once, and then at most one per
+// interval, with the number of suppressed lines.
 
 import type { Clock } from "../../../effects/ports.js";
 
@@ -18,6 +18,6 @@ export function sparingLog(clock: Pick<Clock, "now">, log: (sentence: string) =>
     }
     const leftOut = before?.leftOut ?? 0;
     kinds.set(kind, { writtenMs: nowMs, leftOut: 0 });
-    log(leftOut === 0 ? sentence : `${sentence} (and ${leftOut} more like it before)`);
+    log(leftOut === 0 ? sentence : `${sentence} (${leftOut} similar lines were suppressed)`);
   };
 }

@@ -1,5 +1,5 @@
-// The bytes that follow a call on its serial, as a Duplex: `end()` finishes and waits for the other side's finish,
-// `destroy()` aborts. Nothing on the wire limits the flow: who cannot take more stops reading the whole connection.
+// The byte stream that follows a call on its serial, as a Duplex: `end()` finishes and waits for the peer's finish,
+// `destroy()` aborts. The wire has no flow control: a slow consumer suspends reading from the whole connection.
 
 import { Duplex } from "node:stream";
 import { messageOf } from "../../../protocol/effect-result.js";
@@ -10,24 +10,24 @@ import { decode, encode } from "./xdr.js";
 
 type Status = Header["status"];
 
-/** The stream's place on its connection. */
+/** A stream's interface to its connection. */
 export interface StreamWire {
-  /** A server says why it aborts and confirms an abort; a client does neither. */
+  /** A server sends the reason of an abort and confirms the peer's abort; a client does neither. */
   readonly role: "client" | "server";
   send(status: Status, body: Uint8Array, flushed: (error?: Error | null) => void): void;
-  /** Stops, or lets go on, the reading of the whole connection. */
+  /** Suspends or resumes reading from the whole connection. */
   holdReading(hold: boolean): void;
   closed(): void;
 }
 
-/** What virsh sends at a time; libvirt takes up to 262 120. */
+/** Packet size, as virsh uses it; libvirt accepts up to 262,120 bytes. */
 const packetBytes = 65_536;
-/** A consumer may lag behind by this much before the connection has to wait for it. */
+/** Bytes by which a consumer may lag before reading from the connection is suspended. */
 const aheadBytes = 1024 * 1024;
 
 const empty = Buffer.alloc(0);
 
-/** Pipe it or listen to it: `for await` destroys what it has read to the end, as it does with every Duplex. */
+/** Consume it with a pipe or listeners: `for await` destroys a Duplex after reading it to the end. */
 export class RpcStream extends Duplex {
   readonly #wire: StreamWire;
   readonly #opening: Promise<void>;
@@ -35,7 +35,7 @@ export class RpcStream extends Duplex {
   #finish: (() => void) | undefined;
   #hasAllData = false;
   #peerFinished = false;
-  /** No more packets of ours: both have finished, or the abort is already known to the peer. */
+  /** True when nothing more is sent: both sides have finished, or the peer knows about the abort. */
   #over = false;
 
   constructor(wire: StreamWire) {
@@ -44,7 +44,7 @@ export class RpcStream extends Duplex {
     this.#opening = new Promise((resolve) => {
       this.#open = resolve;
     });
-    // A peer's abort must not end a process that has not asked about it; whoever waits for the stream is told.
+    // Without a listener, a peer's abort would end the process; waiting callers still receive the error.
     this.on("error", () => {});
   }
 
@@ -54,9 +54,11 @@ export class RpcStream extends Duplex {
     if (status === "error") {
       this.#over = true;
       if (this.#wire.role === "server") this.#wire.send("ok", empty, () => {});
-      this.destroy(body.length > 0 ? errorOf(body) : new RpcStreamAbortedError("the other side has aborted"));
+      this.destroy(
+        body.length > 0 ? errorOf(body) : new RpcStreamAbortedError("the peer aborted the stream"),
+      );
     } else if (status === "continue" && body.length > 0) {
-      if (this.#hasAllData) throw new RpcProtocolError("a stream goes on after its end");
+      if (this.#hasAllData) throw new RpcProtocolError("stream data follows the end of the stream");
       if (!this.push(body)) this.#wire.holdReading(true);
     } else {
       if (!this.#hasAllData) this.push(null);
@@ -64,12 +66,12 @@ export class RpcStream extends Duplex {
       if (status === "ok") this.#finishedByPeer();
     }
   }
-  /** The call has succeeded; until now nothing was sent. */
+  /** Called when the call has succeeded; nothing is sent before. */
   opened(): void {
     this.#open();
   }
 
-  /** The call has failed: there is nothing to abort. */
+  /** Called when the call has failed: there is no stream to abort. */
   neverOpened(error: Error): void {
     this.#over = true;
     this.#open();
@@ -85,7 +87,7 @@ export class RpcStream extends Duplex {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    // An empty packet would be the end of the data.
+    // An empty packet would mark the end of the data.
     if (chunk.length === 0) {
       done();
       return;

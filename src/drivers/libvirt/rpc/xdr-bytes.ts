@@ -1,10 +1,10 @@
-// The two ends of an XDR encoding: a writer that grows up to one message, and a reader that grants no byte that is not
-// there. Both know where in the value they stand, so that every error names its field.
+// Reader and writer of XDR bytes: the writer grows up to one message, the reader never reads past the end. Both track their
+// position in the value, so that every error names its field.
 
 export class XdrError extends Error {
   override readonly name = "XdrError";
   constructor(
-    /** Where in the value, e.g. `params[3].field`; empty for the value itself. */
+    /** Position in the value, such as `params[3].field`; empty for the value itself. */
     readonly path: string,
     readonly problem: string,
   ) {
@@ -15,7 +15,7 @@ export class XdrError extends Error {
 abstract class Place {
   readonly #path: (string | number)[] = [];
 
-  /** Does one part of a value; what goes wrong in it is told with its name. */
+  /** Processes one part of a value; an error in it names the part. */
   within<T>(part: string | number, run: () => T): T {
     this.#path.push(part);
     const done = run();
@@ -31,7 +31,7 @@ abstract class Place {
 
 const paddingOf = (length: number): number => (4 - (length % 4)) % 4;
 
-/** Everything is a multiple of 4 bytes. */
+/** Rounds up to a multiple of 4 bytes. */
 export const padded = (length: number): number => length + paddingOf(length);
 
 export class XdrReader extends Place {
@@ -47,15 +47,15 @@ export class XdrReader extends Place {
     return this.#bytes.length - this.#offset;
   }
 
-  /** The next bytes, not copied; the only way to any byte, so nothing longer than the message is ever allocated. */
+  /** Returns a view of the next bytes. Every read goes through it, so that nothing longer than the message is allocated. */
   take(length: number): Buffer {
-    if (length > this.bytesLeft) this.fail(`wants ${length} bytes where ${this.bytesLeft} are left`);
+    if (length > this.bytesLeft) this.fail(`needs ${length} bytes, but ${this.bytesLeft} are left`);
     const start = this.#offset;
     this.#offset += length;
     return this.#bytes.subarray(start, this.#offset);
   }
 
-  /** The same with the padding after it, which libvirt does not insist to be zeros, so neither do we. */
+  /** Also skips the padding, which need not be zeros: libvirt does not require it either. */
   takePadded(length: number): Buffer {
     const bytes = this.take(length);
     this.take(paddingOf(length));
@@ -68,19 +68,19 @@ export class XdrReader extends Place {
     return value > most ? this.fail(`${value} is more than ${most}`) : value;
   }
 
-  /** How many elements of at least so many bytes follow: never more than may, nor than there can be. */
+  /** Reads a number of elements; rejects more than allowed, and more than the remaining bytes can hold. */
   count(most: number, minBytesEach: number): number {
     const count = this.take(4).readUInt32BE();
-    if (count > most) this.fail(`${count} of them are more than ${most}`);
+    if (count > most) this.fail(`${count} elements are more than ${most}`);
     if (count * minBytesEach > this.bytesLeft) {
-      this.fail(`${count} of them do not fit into the ${this.bytesLeft} bytes that are left`);
+      this.fail(`${count} elements do not fit into the ${this.bytesLeft} bytes that are left`);
     }
     return count;
   }
 
   choice<T>(options: ReadonlyMap<number, T>): T {
     const number = this.take(4).readInt32BE();
-    return options.get(number) ?? this.fail(`${number} is none of ${[...options.keys()].join(", ")}`);
+    return options.get(number) ?? this.fail(`${number} is not one of ${[...options.keys()].join(", ")}`);
   }
 }
 
@@ -94,7 +94,7 @@ export class XdrWriter extends Place {
     this.#limit = limit;
   }
 
-  /** Room for the next bytes, all zeros. */
+  /** Returns a zeroed view for the next bytes. */
   room(length: number): Buffer {
     const end = this.#length + length;
     if (end > this.#limit) this.fail(`makes the message longer than ${this.#limit} bytes`);

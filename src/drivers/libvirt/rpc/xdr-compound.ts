@@ -1,5 +1,5 @@
-// XDR types made of others: optional, array, struct, union. A count is held against its limit and against the bytes that
-// are left before the first element is read.
+// Compound XDR types: optional, array, struct, union. A count is checked against its limit and the remaining bytes before
+// the first element is read.
 
 import { bool, enumeration, nothing, type Xdr, type XdrValue } from "./xdr.js";
 
@@ -32,7 +32,7 @@ export const array = <T>(type: Xdr<T>, most: number): Xdr<readonly T[]> => {
 
 type Fields = Readonly<Record<string, Xdr<unknown>>>;
 
-/** The fields in the order of the table. */
+/** Encodes the fields in the order of the table. */
 export const struct = <F extends Fields>(fields: F): Xdr<{ readonly [N in keyof F]: XdrValue<F[N]> }> => {
   type Value = { readonly [N in keyof F]: XdrValue<F[N]> };
   const rows = Object.entries(fields) as [keyof F & string, Xdr<unknown>][];
@@ -50,7 +50,7 @@ export const struct = <F extends Fields>(fields: F): Xdr<{ readonly [N in keyof 
 
 type Arms = Readonly<Record<string, readonly [number, Xdr<unknown>]>>;
 
-/** A discriminated union: the number of the arm as an int, then what the arm holds. */
+/** A discriminated union: the number of the arm as an int, followed by the arm's value. */
 export const union = <const A extends Arms>(arms: A) => {
   type Value = {
     [N in keyof A & string]: { readonly type: N; readonly value: XdrValue<A[N][1]> };

@@ -1,10 +1,10 @@
-// XDR (RFC 4506) as values: a type encodes, decodes, and carries its static type; here numbers, bytes and text. Decoding
-// hostile bytes ends in an XdrError: each length is held against its limit and against what is there first.
+// XDR (RFC 4506) types as values: each encodes, decodes, and has a static type; here numbers, bytes and text. Invalid input
+// ends in an XdrError: each length is first checked against its limit and the remaining bytes.
 
 import { padded, XdrReader, XdrWriter } from "./xdr-bytes.js";
 
 export interface Xdr<T> {
-  /** The fewest bytes that a value takes. */
+  /** Minimum encoded length of a value. */
   readonly minBytes: number;
   encode(writer: XdrWriter, value: T): void;
   decode(reader: XdrReader): T;
@@ -12,7 +12,7 @@ export interface Xdr<T> {
 
 export type XdrValue<X> = X extends Xdr<infer T> ? T : never;
 
-/** libvirt's limit on what follows the header of one message. */
+/** libvirt's limit for the body of one message. */
 const maxBodyLength = 16_777_192;
 
 /** @throws XdrError when the value is not of the type. */
@@ -34,7 +34,7 @@ const word = (least: number, most: number): Xdr<number> => ({
   minBytes: 4,
   encode(writer, value) {
     const fits = Number.isInteger(value) && value >= least && value <= most;
-    if (!fits) writer.fail(`${value} is no integer from ${least} to ${most}`);
+    if (!fits) writer.fail(`${value} is not an integer from ${least} to ${most}`);
     writer.room(4).writeUInt32BE(value >>> 0);
   },
   decode: (reader) => reader.integer(least, most),
@@ -42,14 +42,14 @@ const word = (least: number, most: number): Xdr<number> => ({
 
 export const int = word(-(2 ** 31), 2 ** 31 - 1);
 export const uint = word(0, 2 ** 32 - 1);
-/** Small integers take a whole word each, too. */
+/** Small integers also take a whole word each. */
 export const uchar = word(0, 255);
 export const ushort = word(0, 65_535);
 
 const doubleWord = (least: bigint, most: bigint): Xdr<bigint> => ({
   minBytes: 8,
   encode(writer, value) {
-    if (value < least || value > most) writer.fail(`${value} is no integer from ${least} to ${most}`);
+    if (value < least || value > most) writer.fail(`${value} is not an integer from ${least} to ${most}`);
     writer.room(8).writeBigUInt64BE(BigInt.asUintN(64, value));
   },
   decode(reader) {
@@ -69,14 +69,14 @@ export const double: Xdr<number> = {
   decode: (reader) => reader.take(8).readDoubleBE(),
 };
 
-/** One of a few names, each with its number. */
+/** An enumeration of names with their numbers. */
 export const enumeration = <const N extends Readonly<Record<string, number>>>(
   numbers: N,
 ): Xdr<keyof N & string> => {
   const names = new Map(Object.entries(numbers).map(([name, number]) => [number, name]));
   return {
     minBytes: 4,
-    encode: (writer, name) => int.encode(writer, numbers[name] ?? writer.fail(`there is no ${name}`)),
+    encode: (writer, name) => int.encode(writer, numbers[name] ?? writer.fail(`${name} is not a known name`)),
     decode: (reader) => reader.choice<keyof N & string>(names),
   };
 };
@@ -91,7 +91,7 @@ export const bool: Xdr<boolean> = {
   decode: (reader) => reader.choice(truths),
 };
 
-/** No bytes at all: the arguments or the answer of a procedure that has none. */
+/** No bytes: for procedures without arguments or without an answer. */
 export const nothing: Xdr<void> = { minBytes: 0, encode() {}, decode() {} };
 
 export const fixedOpaque = (length: number): Xdr<Uint8Array> => ({
@@ -100,7 +100,7 @@ export const fixedOpaque = (length: number): Xdr<Uint8Array> => ({
     if (value.length !== length) writer.fail(`has ${value.length} bytes instead of ${length}`);
     writer.room(padded(length)).set(value);
   },
-  // A copy: what is kept of a message must not keep the whole message.
+  // Copy, so that a value that is kept does not keep the whole message in memory.
   decode: (reader) => Uint8Array.from(reader.takePadded(length)),
 });
 
@@ -114,7 +114,7 @@ export const opaque = (most: number): Xdr<Uint8Array> => ({
   decode: (reader) => Uint8Array.from(reader.takePadded(reader.count(most, 1))),
 });
 
-// A byte order mark is a character like any other: without `ignoreBOM` it would vanish.
+// Without `ignoreBOM`, a byte order mark would be removed from the text.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const leniently = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -122,20 +122,20 @@ export const string = (most: number): Xdr<string> =>
   mapped(
     opaque(most),
     (bytes, fail) => {
-      if (bytes.includes(0)) fail("has a NUL in it");
+      if (bytes.includes(0)) fail("contains a NUL");
       try {
         return utf8.decode(bytes);
       } catch {
-        return fail("is no UTF-8");
+        return fail("is not valid UTF-8");
       }
     },
     (text, fail) =>
       text.includes("\0") || /\p{Surrogate}/u.test(text)
-        ? fail("is no text for the wire")
+        ? fail("cannot be encoded: it contains a NUL or a lone surrogate")
         : Buffer.from(text),
   );
 
-/** Words for a person: never a reason to lose a message, so what is no UTF-8 is replaced and what is too long is cut. */
+/** Human-readable text, which must not invalidate a message: invalid UTF-8 is replaced, and excess text is cut. */
 export const words = (most: number): Xdr<string> =>
   mapped(
     opaque(most),
@@ -145,7 +145,7 @@ export const words = (most: number): Xdr<string> =>
 
 type Fail = (problem: string) => never;
 
-/** The same bytes, seen as another type. */
+/** Converts between a wire type and another type. */
 export function mapped<W, T>(
   wire: Xdr<W>,
   read: (value: W, fail: Fail) => T,

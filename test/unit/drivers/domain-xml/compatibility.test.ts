@@ -137,7 +137,7 @@ describe("two domains", () => {
       destination: { line: 11 },
       what: 'it is "52:54:00:00:00:01" at the source and "52:54:00:00:00:02" at the destination',
     });
-    expect(reasons.some((reason) => reason.what.startsWith('it is not there at the source and "vdb"'))).toBe(
+    expect(reasons.some((reason) => reason.what.startsWith('it is absent at the source and "vdb"'))).toBe(
       true,
     );
     expect(reasons.every((reason) => reason.code === "guest-abi" && reason.next !== "")).toBe(true);

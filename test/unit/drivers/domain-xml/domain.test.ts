@@ -161,9 +161,9 @@ describe("a domain", () => {
     expect(
       refusalsOf(xml).map((refusal) => `${refusal.line} ${refusal.path}: ${refusal.what}; ${refusal.next}`),
     ).toEqual([
-      '5 domain/os/boot[1]/@dev: "fd" is not possible here; give hd | cdrom | network',
-      '9 domain/devices/disk[1]/driver/@cache: "wild" is not possible here; give none | writeback | writethrough | directsync | unsafe',
-      '9 domain/devices/disk[1]/source/@file: "relative" is not possible here; give an absolute path',
+      '5 domain/os/boot[1]/@dev: "fd" is not a valid value; give hd | cdrom | network',
+      '9 domain/devices/disk[1]/driver/@cache: "wild" is not a valid value; give none | writeback | writethrough | directsync | unsafe',
+      '9 domain/devices/disk[1]/source/@file: "relative" is not a valid value; give an absolute path',
       "10 domain/devices/hostdev: <hostdev> is not supported; remove it: it ties the guest to this host",
       '11 domain/devices/interface[1]/@type: "network" is not supported; give one of user, ethernet, bridge',
       "12 domain/devices/video[1]/model/@accel3d: the attribute accel3d is not supported; remove it; docs/domain.md lists what is supported",

@@ -75,27 +75,29 @@ describe("a guest cannot leave", () => {
       bare({ more: "<cpu mode='maximum'><feature name='invtsc'/></cpu>" }),
       {},
       [
-        "cpu-unmigratable domain/cpu/feature[1]: a time stamp counter that never changes its rate would do so on another host",
+        "cpu-unmigratable domain/cpu/feature[1]: an invariant time stamp counter may run at another rate on the other host",
       ],
     ],
     [
       "with a CPU that says so itself",
       bare({ type: "kvm", more: "<cpu mode='host-passthrough' migratable='off'/>" }),
       {},
-      ["cpu-unmigratable domain/cpu/@migratable: a CPU with features that cannot move"],
+      ["cpu-unmigratable domain/cpu/@migratable: the CPU has features that cannot be migrated"],
     ],
     [
       "with a disk on a file system of its host",
       disk("<driver cache='none'/>"),
       { sourceHost: host({ paths: { "/d": local } }) },
-      ["disk-local domain/devices/disk[1]/source/@file: /d is on a file system of this host alone"],
+      [
+        "disk-local domain/devices/disk[1]/source/@file: /d is on a file system that only this host can reach",
+      ],
     ],
     [
       "with a disk that its host caches",
       disk("<driver cache='writeback'/>"),
       { sourceHost: host({ paths: { "/d": shared } }) },
       [
-        "disk-unsafe domain/devices/disk[1]/driver/@cache: this host caches the disk (writeback), and the other would not know",
+        "disk-unsafe domain/devices/disk[1]/driver/@cache: this host caches the disk (writeback), and the other host would not see cached writes",
       ],
     ],
     [
@@ -103,7 +105,7 @@ describe("a guest cannot leave", () => {
       disk(),
       {},
       [
-        "disk-unsafe domain/devices/disk[1]: this host caches the disk (QEMU's default, writeback), and the other would not know",
+        "disk-unsafe domain/devices/disk[1]: this host caches the disk (QEMU's default, writeback), and the other host would not see cached writes",
       ],
     ],
     [
@@ -140,19 +142,21 @@ describe("a guest cannot arrive", () => {
       "where it is already",
       bare(),
       { destinationHost: host({ guests: [{ name: "guest", uuid }] }) },
-      [`uuid-taken domain/uuid: a guest ${uuid} is on b already`],
+      [`uuid-taken domain/uuid: a guest with the uuid ${uuid} already exists on b`],
     ],
     [
       "where another has its name",
       bare(),
       { destinationHost: host({ guests: [{ name: "guest", uuid: "1" }] }) },
-      ["name-taken domain/name: the guest 1 has that name on b"],
+      ["name-taken domain/name: the guest 1 already has that name on b"],
     ],
     [
       "where its machine is not known",
       bare({ machine: "pc-i440fx-8.2" }),
       { destinationHost: host() },
-      ["machine-unknown domain/os/type/@machine: QEMU 7.2.0 of b has no machine pc-i440fx-8.2"],
+      [
+        "machine-unknown domain/os/type/@machine: QEMU 7.2.0 of b does not support the machine type pc-i440fx-8.2",
+      ],
     ],
     [
       "where its machine's name means another",
@@ -169,38 +173,38 @@ describe("a guest cannot arrive", () => {
       "on a machine with fewer CPUs",
       bare({ more: "<vcpu>256</vcpu>" }),
       { destinationHost: host() },
-      ["too-many-cpus domain/vcpu: 256 CPUs, where pc-i440fx-7.2 has 255 at most"],
+      ["too-many-cpus domain/vcpu: the guest has 256 CPUs; pc-i440fx-7.2 supports at most 255"],
     ],
     [
       "where there is no KVM",
       bare({ type: "kvm" }),
       { destinationHost: host({ qemu: { kvm: { works: false, why: "it is switched off" } } }) },
-      ["no-kvm domain/@type: b has no KVM: it is switched off"],
+      ["no-kvm domain/@type: KVM is not usable on b: it is switched off"],
     ],
     [
       "where its CPU model is not known",
       model("Skylake-Client"),
       { destinationHost: host() },
-      ["cpu-unknown domain/cpu/model: the QEMU of b has no CPU model Skylake-Client"],
+      ["cpu-unknown domain/cpu/model: the QEMU of b does not support the CPU model Skylake-Client"],
     ],
     [
       "where its CPU model lacks what it had",
       bare(),
       { sourceHost: host({ qemu: lacking("svm") }), destinationHost: host({ qemu: lacking("svm", "pni") }) },
-      ["cpu-differs domain: b lacks its pni"],
+      ["cpu-differs domain: b lacks the CPU features pni"],
     ],
     [
       "where its CPU model lacks what it must have",
       model("qemu64", "check='full'"),
       { destinationHost: host({ qemu: lacking("pni") }) },
-      ["cpu-differs domain/cpu/model: b lacks its pni"],
+      ["cpu-differs domain/cpu/model: b lacks the CPU features pni"],
     ],
     [
       "where the most that QEMU has is something else",
       bare({ more: "<cpu mode='maximum'/>" }),
       { sourceHost: host(), destinationHost: host({ qemu: { version: "8.2.0" } }) },
       [
-        "cpu-differs domain/cpu/@mode: it is what QEMU 7.2.0 has at the source, and what QEMU 8.2.0 has at the destination",
+        "cpu-differs domain/cpu/@mode: the CPU depends on the host: QEMU 7.2.0 at the source, QEMU 8.2.0 at the destination",
       ],
     ],
     [
@@ -208,14 +212,14 @@ describe("a guest cannot arrive", () => {
       bare({ type: "kvm", more: "<cpu mode='host-passthrough'/>" }),
       { sourceHost: host(), destinationHost: host({ processor: "Xeon" }) },
       [
-        "cpu-differs domain/cpu/@mode: it is what EPYC has at the source, and what Xeon has at the destination",
+        "cpu-differs domain/cpu/@mode: the CPU depends on the host: EPYC at the source, Xeon at the destination",
       ],
     ],
     [
       "where a device is not known",
       bare({ devices: "<rng model='virtio'><backend model='builtin'/></rng>" }),
       { destinationHost: host() },
-      ["device-unknown domain/devices/rng[1]: the QEMU of b has no device virtio-rng-pci"],
+      ["device-unknown domain/devices/rng[1]: the QEMU of b does not support the device virtio-rng-pci"],
     ],
     [
       "where its files are not",
@@ -225,9 +229,9 @@ describe("a guest cannot arrive", () => {
       }),
       { destinationHost: host({ paths: { "/f": null, "/k": null, "/d": null } }), ...here },
       [
-        "firmware-missing domain/os/loader: /f is not on b",
-        "kernel-missing domain/os/kernel: /k is not on b",
-        "disk-missing domain/devices/disk[1]/source/@file: /d is not on b",
+        "firmware-missing domain/os/loader: /f does not exist on b",
+        "kernel-missing domain/os/kernel: /k does not exist on b",
+        "disk-missing domain/devices/disk[1]/source/@file: /d does not exist on b",
       ],
     ],
     [
@@ -235,8 +239,8 @@ describe("a guest cannot arrive", () => {
       bare(),
       { destination: parseDomain(bare({ devices: "<input type='tablet' bus='ps2'/>" })), ...here },
       [
-        'guest-abi domain/devices/input[1]: it is not there at the source and "1" at the destination',
-        "unsupported domain/devices/input[1]/@bus: a tablet on PS/2",
+        'guest-abi domain/devices/input[1]: it is absent at the source and "1" at the destination',
+        "unsupported domain/devices/input[1]/@bus: a tablet on PS/2 is not supported",
       ],
     ],
   ])("%s", (_, xml, move, expected) => {

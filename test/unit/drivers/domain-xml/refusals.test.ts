@@ -19,7 +19,12 @@ describe("it is refused, by name and place, that a domain has", () => {
 
   test("KVM, where the host has none, with the host's reason", () => {
     expect(refusalsOf(bare({ type: "kvm" }), false)).toMatchObject([
-      { code: "conflict", path: "domain/@type", line: 1, what: "this host has no KVM: there is no /dev/kvm" },
+      {
+        code: "conflict",
+        path: "domain/@type",
+        line: 1,
+        what: "KVM is not usable on this host: there is no /dev/kvm",
+      },
     ]);
   });
 });

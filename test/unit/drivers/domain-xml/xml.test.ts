@@ -20,19 +20,23 @@ function refusalOf(text: string): string {
 describe("XML from outside", () => {
   test.each([
     ["an empty text", "", "1:1 missing root element"],
-    ["a document type", "<?xml version='1.0'?>\n<!DOCTYPE a>\n<a/>", "2:1 a document type is not read"],
+    ["a document type", "<?xml version='1.0'?>\n<!DOCTYPE a>\n<a/>", "2:1 a document type is not accepted"],
     [
       "entities that grow",
       '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>',
-      "1:1 a document type is not read",
+      "1:1 a document type is not accepted",
     ],
     [
       "an entity from a file",
       '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
-      "1:1 a document type is not read",
+      "1:1 a document type is not accepted",
     ],
-    ["an unknown entity", "<a>\n &nbsp;</a>", '2:2 an "&" that begins no known reference'],
-    ["a bare ampersand in an attribute", "<a b='x & y'/>", '1:9 an "&" that begins no known reference'],
+    ["an unknown entity", "<a>\n &nbsp;</a>", '2:2 an "&" that does not begin a known reference'],
+    [
+      "a bare ampersand in an attribute",
+      "<a b='x & y'/>",
+      '1:9 an "&" that does not begin a known reference',
+    ],
     ["a NUL by reference", "<a>&#0;</a>", "1:4 &#0; names a character that is not allowed"],
     [
       "a character beyond Unicode",
@@ -50,7 +54,7 @@ describe("XML from outside", () => {
     ["an attribute with a tag in it", "<a b='<c/>'/>", "1:3 the tag <a is not well-formed from here on"],
     ["a namespace that nobody declared", "<a><b:c/></a>", /Namespace/i],
     ["a comment that never ends", "<a><!-- </a>", "1:4 <!-- is never closed by -->"],
-    ["a bare <", "<a> < </a>", '1:5 a "<" that begins no tag'],
+    ["a bare <", "<a> < </a>", '1:5 a "<" that does not begin a tag'],
     ["elements without end", `${"<a>".repeat(65)}`, "1:193 elements are nested more than 64 deep"],
     [
       "attributes without end",

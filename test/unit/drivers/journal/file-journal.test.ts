@@ -114,7 +114,7 @@ describe("a journal on disk", () => {
     const journal = await openFileJournal(directory);
     const { stories, unreadable } = await journal.unfinished();
     expect(stories).toHaveLength(1);
-    expect(unreadable[0]?.message).toContain("other.journal, line 1: the checksum does not fit");
+    expect(unreadable[0]?.message).toContain("other.journal, line 1: the checksum does not match");
     await journal.close();
   });
 
@@ -175,7 +175,9 @@ describe("a journal on disk", () => {
 
   test("refuses a migration id that would leave its directory", async () => {
     const journal = await openFileJournal(directory);
-    await expect(journal.append(state("a", { migrationId: "../x" }))).rejects.toThrow("cannot be the name");
+    await expect(journal.append(state("a", { migrationId: "../x" }))).rejects.toThrow(
+      "cannot be used as the name",
+    );
     await journal.close();
   });
 

@@ -46,7 +46,7 @@ describe("the identity of a journal directory", () => {
     await identityOf();
     const path = join(directory, "identity");
     writeFileSync(path, readFileSync(path, "utf8").slice(0, 20));
-    await expect(identityOf()).rejects.toThrow(`${path} holds no uuid`);
+    await expect(identityOf()).rejects.toThrow(`${path} does not contain a uuid`);
   });
 });
 
@@ -64,6 +64,6 @@ describe("the format version of a journal directory", () => {
   test("refuses the start when it cannot be read", async () => {
     await identityOf();
     writeFileSync(join(directory, "format"), "x\n");
-    await expect(identityOf()).rejects.toThrow("holds no format version");
+    await expect(identityOf()).rejects.toThrow("does not contain a format version");
   });
 });

@@ -135,7 +135,7 @@ export const machine: readonly Case[] = [
     hardware: ["-global ICH9-LPC.disable_s3=1", "-global ICH9-LPC.disable_s4=0"],
   },
   {
-    says: "what is for people and applications, and what is not done here anyway",
+    says: "what is kept for operators and applications, and what is not done here anyway",
     xml: bare({
       more: `<title>A</title><description>B</description><metadata><a:b xmlns:a='urn:a' c='d'/></metadata>
         <resource><partition>/machine</partition></resource><seclabel type='none' model='dac'/>`,

@@ -48,37 +48,37 @@ export const refusedDevices: readonly Refused[] = [
   [
     "native I/O on a cached disk",
     bare({ devices: disk("dev='vda'", "<driver io='native'/>") }),
-    ["domain/devices/disk[1]/driver/@io", "native needs a disk"],
+    ["domain/devices/disk[1]/driver/@io", "native requires a disk"],
   ],
   [
     "zeroes that unmap a disk that does not discard",
     bare({ devices: disk("dev='vda'", "<driver detect_zeroes='unmap'/>") }),
-    ["domain/devices/disk[1]/driver/@detect_zeroes", "unmap needs a disk that discards"],
+    ["domain/devices/disk[1]/driver/@detect_zeroes", "unmap requires a disk with discard"],
   ],
   [
     "a qcow2 image for several guests",
     bare({ devices: disk("dev='vda'", "<driver type='qcow2'/><shareable/>") }),
-    ["domain/devices/disk[1]/driver/@type", "several guests cannot write one qcow2 image"],
+    ["domain/devices/disk[1]/driver/@type", "several guests cannot write to one qcow2 image"],
   ],
   [
     "a cdrom on virtio",
     bare({ devices: disk("dev='vda'", "", "/a", "type='file' device='cdrom'") }),
-    ["domain/devices/disk[1]/@device", "a cdrom on virtio"],
+    ["domain/devices/disk[1]/@device", "a virtio disk cannot be a cdrom"],
   ],
   [
     "a serial that virtio would cut",
     bare({ devices: disk("dev='vda'", "<serial>123456789012345678901</serial>") }),
-    ["domain/devices/disk[1]/serial", "virtio shows no more than 20"],
+    ["domain/devices/disk[1]/serial", "virtio exposes at most 20"],
   ],
   [
     "two disks of one name",
     bare({ devices: disk("dev='vda'") + disk("dev='vda'") }),
-    ["domain/devices/disk[2]/target/@dev", "another disk is vda"],
+    ["domain/devices/disk[2]/target/@dev", "another disk has the target vda"],
   ],
   [
     "two virtio disks of one name",
     bare({ devices: disk("dev='vda'") + disk("dev='sda' bus='virtio'") }),
-    ["domain/devices/disk[2]/target/@dev", "another virtio disk has its letters"],
+    ["domain/devices/disk[2]/target/@dev", "another virtio disk has the same letters"],
   ],
   [
     "two disks in one place",
@@ -86,37 +86,37 @@ export const refusedDevices: readonly Refused[] = [
       devices:
         disk("dev='sda' bus='sata'") + disk("dev='sdb' bus='sata'", "<address type='drive' unit='0'/>"),
     }),
-    ["domain/devices/disk[2]/address/@unit", "another disk is there"],
+    ["domain/devices/disk[2]/address/@unit", "another disk has this address"],
   ],
   [
     "a SATA disk that cannot be written",
     bare({ devices: disk("dev='sda' bus='sata'", "<readonly/>") }),
-    ["domain/devices/disk[1]/readonly", "a sata disk that cannot be written"],
+    ["domain/devices/disk[1]/readonly", "a sata disk cannot be read-only"],
   ],
   [
     "a fifth IDE disk",
     bare({ devices: disk("dev='hde'") }),
-    ["domain/devices/disk[1]/address", "the machine's IDE has room for four"],
+    ["domain/devices/disk[1]/address", "the machine's IDE controller supports four"],
   ],
   [
     "IDE on a q35",
     bare({ machine: "q35", devices: disk("dev='hda'") }),
-    ["domain/devices/disk[1]/address", "IDE on a q35"],
+    ["domain/devices/disk[1]/address", "a q35 machine does not support IDE"],
   ],
   [
     "a seventh place on SATA",
     bare({ devices: disk("dev='sda' bus='sata'", "<address type='drive' unit='6'/>") }),
-    ["domain/devices/disk[1]/address/@unit", "a controller has room for six"],
+    ["domain/devices/disk[1]/address/@unit", "a controller supports six"],
   ],
   [
     "a PCI address for a SCSI disk",
     bare({ devices: disk("dev='sda'", "<address type='pci' slot='9'/>") }),
-    ["domain/devices/disk[1]/address", "a scsi disk needs a drive's address"],
+    ["domain/devices/disk[1]/address", "a scsi disk requires a drive address"],
   ],
   [
     "a drive's address for virtio",
     bare({ devices: disk("dev='vda'", "<address type='drive'/>") }),
-    ["domain/devices/disk[1]/address/@type", "the device sits on PCI"],
+    ["domain/devices/disk[1]/address/@type", "the device is a PCI device"],
   ],
   [
     "an NBD disk of nobody, of two, of a socket without a path",
@@ -134,11 +134,11 @@ export const refusedDevices: readonly Refused[] = [
         .join(""),
     }),
     ["domain/devices/disk[1]/source/host", "it is not given"],
-    ["domain/devices/disk[2]/source/host[2]", "a second server"],
+    ["domain/devices/disk[2]/source/host[2]", "a second server is not supported"],
     ["domain/devices/disk[3]/source/host[1]/@socket", "it is not given"],
-    ["domain/devices/disk[3]/source/host[1]/@name", "a unix socket has none"],
+    ["domain/devices/disk[3]/source/host[1]/@name", "a unix socket does not use it"],
     ["domain/devices/disk[4]/source/host[1]/@name", "it is not given"],
-    ["domain/devices/disk[4]/source/host[1]/@socket", "tcp has none"],
+    ["domain/devices/disk[4]/source/host[1]/@socket", "tcp does not use it"],
   ],
   [
     "a disk of another protocol",
@@ -148,7 +148,7 @@ export const refusedDevices: readonly Refused[] = [
   [
     "a slot of the machine's",
     bare({ devices: disk("dev='vda'", "<address type='pci' slot='1'/>") }),
-    ["domain/devices/disk[1]/address/@slot", "slot 1 is the machine's own"],
+    ["domain/devices/disk[1]/address/@slot", "slot 1 is reserved by the machine"],
   ],
   [
     "two devices in one slot",
@@ -157,22 +157,22 @@ export const refusedDevices: readonly Refused[] = [
         disk("dev='vda'", "<address type='pci' slot='9'/>") +
         disk("dev='vdb'", "<address type='pci' slot='9'/>"),
     }),
-    ["domain/devices/disk[2]/address/@slot", "another device is there"],
+    ["domain/devices/disk[2]/address/@slot", "another device has this address"],
   ],
   [
-    "a PCI bus that is not there",
+    "a PCI bus that is absent",
     bare({ devices: disk("dev='vda'", "<address type='pci' bus='3' slot='9'/>") }),
     ["domain/devices/disk[1]/address/@bus", "there is no PCI controller 3"],
   ],
   [
     "more devices than there are slots",
     bare({ devices: "<interface type='user'/>".repeat(31) }),
-    ["domain/devices/interface[31]", "there is no room for it on its bus"],
+    ["domain/devices/interface[31]", "the bus has no free slot for the device"],
   ],
   [
     "an IDE controller elsewhere",
     bare({ devices: "<controller type='ide'><address type='pci' slot='5'/></controller>" }),
-    ["domain/devices/controller[2]/address/@slot", "the machine has this controller elsewhere"],
+    ["domain/devices/controller[2]/address/@slot", "the machine has this controller at another address"],
   ],
   [
     "a second IDE controller",
@@ -182,7 +182,7 @@ export const refusedDevices: readonly Refused[] = [
   [
     "two controllers of one number",
     bare({ devices: controller("type='sata'").repeat(2) }),
-    ["domain/devices/controller[3]/@index", "there is another controller sata 0"],
+    ["domain/devices/controller[3]/@index", "another controller is sata 0"],
   ],
   [
     "another machine's root",
@@ -195,9 +195,9 @@ export const refusedDevices: readonly Refused[] = [
       devices:
         "<controller type='pci' index='0' model='pcie-root-port'><model name='pci-bridge'/></controller>",
     }),
-    ["domain/devices/controller[2]/@index", "controller 0 is the machine's root"],
-    ["domain/devices/controller[2]/@model", "a PCI Express controller on an i440fx"],
-    ["domain/devices/controller[2]/model/@name", "it is no pcie-root-port"],
+    ["domain/devices/controller[2]/@index", "index 0 is the machine's root controller"],
+    ["domain/devices/controller[2]/@model", "an i440fx machine does not support PCI Express controllers"],
+    ["domain/devices/controller[2]/model/@name", "it is not a pcie-root-port"],
   ],
   [
     "ports for a controller that has its own",
@@ -217,7 +217,7 @@ export const refusedDevices: readonly Refused[] = [
   [
     "two cards of one address",
     bare({ devices: "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>".repeat(2) }),
-    ["domain/devices/interface[2]/mac/@address", "another interface has it"],
+    ["domain/devices/interface[2]/mac/@address", "another interface has this MAC address"],
   ],
   [
     "a link that is down",
@@ -235,14 +235,14 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/serial[1]/@type", '"stdio" is not supported'],
   ],
   [
-    "a fifth serial port",
+    "a fifth serial port is not supported",
     bare({ devices: "<serial type='null'/>".repeat(5) }),
-    ["domain/devices/serial[5]", "a fifth serial port"],
+    ["domain/devices/serial[5]", "a fifth serial port is not supported"],
   ],
   [
     "a serial port out of turn",
     bare({ devices: "<serial type='null'><target port='2'/></serial>" }),
-    ["domain/devices/serial[1]/target/@port", "it is serial port 0"],
+    ["domain/devices/serial[1]/target/@port", "its position in the list makes it serial port 0"],
   ],
   [
     "a socket without a path",
@@ -257,8 +257,8 @@ export const refusedDevices: readonly Refused[] = [
   [
     "a console that is another serial port",
     bare({ devices: "<serial type='null'/><console type='pty'/><console type='null'/>" }),
-    ["domain/devices/console[1]/@type", "the first console is the first serial port"],
-    ["domain/devices/console[2]", "a second console on a serial port"],
+    ["domain/devices/console[1]/@type", "the first console is an alias of the first serial port"],
+    ["domain/devices/console[2]", "a second console on a serial port is not supported"],
   ],
   [
     "a channel of SPICE's",
@@ -279,7 +279,7 @@ export const refusedDevices: readonly Refused[] = [
   [
     "two devices of one name",
     bare({ devices: disk("dev='vda'", "<alias name='ua-a'/>") + disk("dev='vdb'", "<alias name='ua-a'/>") }),
-    ["domain/devices/disk[2]/alias", "another device is ua-a"],
+    ["domain/devices/disk[2]/alias", "another device has the name ua-a"],
   ],
   [
     "a port that its controller has not",
@@ -288,7 +288,7 @@ export const refusedDevices: readonly Refused[] = [
         "<channel type='null'><target type='virtio' name='a'/><address type='virtio-serial' controller='1' port='1'/></channel><channel type='null'><target type='virtio' name='b'/><address type='virtio-serial' port='31'/></channel>",
     }),
     ["domain/devices/channel[1]/address/@controller", "there is no virtio-serial controller 1"],
-    ["domain/devices/channel[2]/address/@port", "the controller has no such port"],
+    ["domain/devices/channel[2]/address/@port", "the controller does not have this port"],
   ],
   [
     "another display",
@@ -303,37 +303,37 @@ export const refusedDevices: readonly Refused[] = [
   [
     "a VNC port below QEMU's",
     bare({ devices: "<graphics type='vnc' port='5899'/>" }),
-    ["domain/devices/graphics[1]/@port", "QEMU's VNC ports begin at 5900"],
+    ["domain/devices/graphics[1]/@port", "VNC ports below 5900 are not supported"],
   ],
   [
     "a second of what there is one of",
     bare({ devices: "<graphics type='vnc'/>".repeat(2) + "<video><model type='none'/></video>".repeat(2) }),
-    ["domain/devices/graphics[2]", "a second display"],
-    ["domain/devices/video[2]", "a second video card"],
+    ["domain/devices/graphics[2]", "a second display is not supported"],
+    ["domain/devices/video[2]", "a second video card is not supported"],
   ],
   [
     "video memory of an odd size",
     bare({ devices: "<video><model type='vga' vram='5000'/></video>" }),
-    ["domain/devices/video[1]/model/@vram", "a size that is no power of two"],
+    ["domain/devices/video[1]/model/@vram", "the size is not a power of two"],
   ],
   [
-    "a tablet on PS/2",
+    "a tablet on PS/2 is not supported",
     bare({ devices: "<input type='tablet' bus='ps2'/>" }),
-    ["domain/devices/input[1]/@bus", "a tablet on PS/2"],
+    ["domain/devices/input[1]/@bus", "a tablet on PS/2 is not supported"],
   ],
   [
     "more input than ports",
     domainXml({ devices: "<input type='tablet' bus='usb'/>".repeat(3) }),
-    ["domain/devices/input[3]/address", "there is no free USB port"],
+    ["domain/devices/input[3]/address", "no USB port is free"],
   ],
   [
-    "two devices on one port, and one on a bus that is not there",
+    "two devices on one port, and one on a bus that is absent",
     domainXml({
       devices:
         "<input type='tablet' bus='usb'><address type='usb' port='1'/></input>".repeat(2) +
         "<input type='tablet' bus='usb'><address type='usb' bus='4' port='1'/></input>",
     }),
-    ["domain/devices/input[2]/address/@port", "another device is there"],
+    ["domain/devices/input[2]/address/@port", "another device uses this port"],
     ["domain/devices/input[3]/address/@bus", "there is no such USB controller"],
   ],
   [
@@ -366,7 +366,7 @@ export const refusedDevices: readonly Refused[] = [
     }),
     ...["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((value, index): [string, string] => [
       `domain/commandline/arg[${index + 1}]/@value`,
-      `${value} is given to QEMU by us`,
+      `switchover sets ${value} itself`,
     ]),
   ],
   [

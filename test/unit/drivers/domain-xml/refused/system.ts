@@ -7,7 +7,11 @@ import { disk } from "../cases/case.js";
 export type Refused = [it: string, xml: string, ...refusals: [path: string, what: string][]];
 
 export const refusedSystems: readonly Refused[] = [
-  ["another hypervisor", domainXml().replace("'qemu'", "'xen'"), ["domain/@type", '"xen" is not possible']],
+  [
+    "another hypervisor",
+    domainXml().replace("'qemu'", "'xen'"),
+    ["domain/@type", '"xen" is not a valid value'],
+  ],
   ["another architecture", domainXml().replace("x86_64", "aarch64"), ["domain/os/type/@arch", '"aarch64"']],
   ["another machine", bare({ machine: "microvm" }), ["domain/os/type/@machine", '"microvm"']],
   [
@@ -28,33 +32,33 @@ export const refusedSystems: readonly Refused[] = [
   [
     "flash that the guest writes",
     bare({ os: "<loader readonly='no' type='pflash'>/a</loader>" }),
-    ["domain/os/loader/@readonly", "a loader that the guest can write"],
+    ["domain/os/loader/@readonly", "a writable loader is not supported"],
   ],
   [
     "variables without flash",
     bare({ os: "<nvram>/a</nvram>" }),
-    ["domain/os/nvram", "it belongs to a firmware in flash"],
+    ["domain/os/nvram", "it requires a firmware in flash"],
   ],
   [
     "an initrd without a kernel",
     bare({ os: "<initrd>/a</initrd><cmdline>b</cmdline>" }),
-    ["domain/os/initrd", "it belongs to a kernel"],
-    ["domain/os/cmdline", "it belongs to a kernel"],
+    ["domain/os/initrd", "it requires a <kernel>"],
+    ["domain/os/cmdline", "it requires a <kernel>"],
   ],
   [
     "two orders of boot",
     bare({ os: "<boot dev='hd'/>", devices: disk("dev='vda'", "<boot order='1'/>") }),
-    ["domain/os/boot[1]", "devices have an order of their own"],
+    ["domain/os/boot[1]", "devices have their own <boot order>"],
   ],
   [
     "one place in the order for two",
     bare({ devices: disk("dev='vda'", "<boot order='1'/>") + disk("dev='vdb'", "<boot order='1'/>") }),
-    ["domain/devices/disk[2]/boot/@order", "another device is 1 already"],
+    ["domain/devices/disk[2]/boot/@order", "another device already has the order 1"],
   ],
   [
     "less memory than there is",
     bare({ more: "<currentMemory>1024</currentMemory>" }),
-    ["domain/currentMemory", "less memory than <memory>"],
+    ["domain/currentMemory", "a value that differs from <memory> is not supported"],
   ],
   [
     "memory to be plugged",
@@ -64,7 +68,7 @@ export const refusedSystems: readonly Refused[] = [
   [
     "memory that is negative",
     domainXml().replace(">65544<", ">-1<"),
-    ["domain/memory", '"-1" is not possible here'],
+    ["domain/memory", '"-1" is not a valid value'],
   ],
   [
     "memory beyond counting",
@@ -74,7 +78,7 @@ export const refusedSystems: readonly Refused[] = [
   [
     "CPUs to be plugged",
     bare({ more: "<vcpu current='1'>2</vcpu>" }),
-    ["domain/vcpu/@current", "fewer CPUs"],
+    ["domain/vcpu/@current", "a number of CPUs other than <vcpu>"],
   ],
   [
     "CPUs that are pinned",
@@ -94,18 +98,18 @@ export const refusedSystems: readonly Refused[] = [
   [
     "the host's CPU without KVM",
     bare({ more: "<cpu mode='host-passthrough'/>" }),
-    ["domain/cpu/@mode", "it needs KVM"],
+    ["domain/cpu/@mode", "it requires KVM"],
   ],
   ["a CPU without a model", bare({ more: "<cpu mode='custom'/>" }), ["domain/cpu/model", "it is not given"]],
   [
     "a CPU that is at least so",
     bare({ more: "<cpu mode='custom' match='minimum'><model>qemu64</model></cpu>" }),
-    ["domain/cpu/@match", '"minimum" is not possible'],
+    ["domain/cpu/@match", '"minimum" is not a valid value'],
   ],
   [
     "a feature that is there or not",
     bare({ more: "<cpu mode='maximum'><feature policy='optional' name='x2apic'/></cpu>" }),
-    ["domain/cpu/feature[1]/@policy", '"optional" is not possible'],
+    ["domain/cpu/feature[1]/@policy", '"optional" is not a valid value'],
   ],
   [
     "a feature with an argument in its name",
@@ -117,10 +121,10 @@ export const refusedSystems: readonly Refused[] = [
     bare({
       more: "<clock offset='utc'><timer name='kvmclock' present='no'/><timer name='pit' tickpolicy='discard'/></clock>",
     }).replace("<acpi/>", "<hyperv><relaxed state='on'/><spinlocks state='on' retries='4095'/></hyperv>"),
-    ["domain/features/hyperv/relaxed", "it needs KVM"],
-    ["domain/features/hyperv/spinlocks", "it needs KVM"],
-    ["domain/clock/timer[1]", "it needs KVM"],
-    ["domain/clock/timer[2]/@tickpolicy", "it needs KVM"],
+    ["domain/features/hyperv/relaxed", "it requires KVM"],
+    ["domain/features/hyperv/spinlocks", "it requires KVM"],
+    ["domain/clock/timer[1]", "it requires KVM"],
+    ["domain/clock/timer[2]/@tickpolicy", "it requires KVM"],
   ],
   [
     "an enlightenment without its number",
@@ -134,15 +138,15 @@ export const refusedSystems: readonly Refused[] = [
   [
     "a clock of its own",
     bare({ more: "<clock offset='variable' adjustment='1'/>" }),
-    ["domain/clock/@offset", '"variable" is not possible'],
+    ["domain/clock/@offset", '"variable" is not a valid value'],
     ["domain/clock/@adjustment", "the attribute adjustment"],
   ],
   [
     "an end that somebody else would have to make",
     bare({ more: "<on_poweroff>restart</on_poweroff><on_crash>coredump-destroy</on_crash>" }),
-    ["domain/on_poweroff", '"restart" is not possible'],
-    ["domain/on_crash", '"coredump-destroy" is not possible'],
+    ["domain/on_poweroff", '"restart" is not a valid value'],
+    ["domain/on_crash", '"coredump-destroy" is not a valid value'],
   ],
-  ["two accounts of one thing", bare({ more: "<clock/><clock/>" }), ["domain/clock", "it is given twice"]],
+  ["two accounts of one thing", bare({ more: "<clock/><clock/>" }), ["domain/clock", "it occurs twice"]],
   ["a text where none belongs", bare({ more: "hello" }), ["domain", 'the text "hello"']],
 ];

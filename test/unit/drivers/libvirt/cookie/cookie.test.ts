@@ -159,7 +159,7 @@ describe("what is optional in a cookie", () => {
     const { cookie, ignored } = read(cookieOf(more)) ?? {};
     expect(cookie?.others).toEqual(['<tpm version="2"/>', '<x:own xmlns:x="urn:x"/>']);
     expect(cookie?.nbd?.port).toBe(49_152);
-    expect(ignored).toEqual(["the section <tpm> is not known here", "the section <x:own> is not known here"]);
+    expect(ignored).toEqual(["the section <tpm> is unknown", "the section <x:own> is unknown"]);
   });
 
   test("is put aside and told when it is damaged, and the rest is read", () => {

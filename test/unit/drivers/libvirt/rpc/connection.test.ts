@@ -117,10 +117,12 @@ describe("calls", () => {
       code: errorCodes.INTERNAL_ERROR,
       message: "internal error: no voice",
     });
-    await expect(rpc.call(double, { number: 1 })).rejects.toThrow("internal error: number: -1 is no integer");
+    await expect(rpc.call(double, { number: 1 })).rejects.toThrow(
+      "internal error: number: -1 is not an integer",
+    );
     expect(reported).toEqual([
       "shout: TypeError: no voice",
-      "double: XdrError: number: -1 is no integer from 0 to 4294967295",
+      "double: XdrError: number: -1 is not an integer from 0 to 4294967295",
     ]);
   });
 
@@ -152,7 +154,7 @@ describe("calls", () => {
   test("whose arguments are no arguments are not sent", async () => {
     const { connect } = await pair({ services: [] });
     await expect((await connect()).call(double, { number: -1 })).rejects.toThrow(
-      "number: -1 is no integer from 0 to 4294967295",
+      "number: -1 is not an integer from 0 to 4294967295",
     );
   });
 
@@ -217,7 +219,7 @@ describe("calls", () => {
     const ours = await connect();
     const mine = ours.call(shout, undefined);
     ours.close();
-    await expect(mine).rejects.toThrow("we closed the connection");
+    await expect(mine).rejects.toThrow("this side closed the connection");
   });
 
   test("do not take an answer that they cannot read, and the next one is none the worse", async () => {
@@ -231,7 +233,7 @@ describe("calls", () => {
     }).procedures;
     await expect(rpc.call(asks, undefined)).rejects.toBeInstanceOf(RpcProtocolError);
     await expect(rpc.call(asks, undefined)).rejects.toThrow(
-      "the answer to shout cannot be read: number: wants 4 bytes where 0 are left",
+      "the answer to shout cannot be read: number: needs 4 bytes, but 0 are left",
     );
     expect(await rpc.call(double, { number: 1 })).toEqual({ number: 2 });
   });
@@ -379,9 +381,7 @@ describe("keepalive", () => {
     const path = await rawServer(() => {});
     const rpc = new RpcConnection(await dialled(path), systemClock);
     rpc.startKeepalive({ intervalMs: 5, count: 2 });
-    await expect(rpc.call(shout, undefined)).rejects.toThrow(
-      "the other side is dead: 2 pings without an answer",
-    );
+    await expect(rpc.call(shout, undefined)).rejects.toThrow("the peer is dead: 2 pings were not answered");
   });
 
   test("the server drops a client that hangs, but only one that has asked to be pinged", async () => {

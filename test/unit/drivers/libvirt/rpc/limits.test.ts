@@ -109,7 +109,7 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
     for (const hostname of [first, second]) expect(await hostname()).toEqual({ hostname: "hostb" });
   });
 
-  test("are closed when the server stops", async () => {
+  test("are closed when the server is shutting down", async () => {
     const { port, server } = await serving({ handshakeMs: 600_000 });
     const sockets = await silent(port, 5);
     await server.stop({ deadlineMs: 0 });
@@ -130,7 +130,7 @@ describe("a server", () => {
     const third = await raw();
     await until(() => third.closed || third.readableEnded || third.destroyed);
     expect(said).toEqual([
-      "turned away a client of the unix socket: 2 clients are connected (limits.maxClients)",
+      "rejected a client of the unix socket: 2 clients are connected (limits.maxClients)",
     ]);
     first?.close();
     await until(() => server.clients.length === 1);
@@ -165,7 +165,7 @@ describe("a server", () => {
     expect(heard).toBe(told);
     expect(said).toEqual([
       expect.stringMatching(
-        /^disconnected a client of the unix socket: the other side does not read: 50 messages, \d+ bytes wait for it \(limits\.maxQueuedMessages\)$/,
+        /^disconnected a client of the unix socket: the peer does not read: 50 messages \(\d+ bytes\) are queued \(limits\.maxQueuedMessages\)$/,
       ),
     ]);
     expect(await other.call(own.procedures.ask, undefined)).toEqual({ number: 7 });
@@ -180,8 +180,8 @@ test("a log that a peer could fill has one line of a kind in ten seconds, and sa
   log("unread", "another kind");
   expect(said).toEqual([
     "at 0",
-    "at 10000 (and 9 more like it before)",
-    "at 20000 (and 9 more like it before)",
+    "at 10000 (9 similar lines were suppressed)",
+    "at 20000 (9 similar lines were suppressed)",
     "another kind",
   ]);
 });

@@ -57,16 +57,19 @@ describe("a URI", () => {
   });
 
   test.each([
-    ["", "it is no URI"],
+    ["", "it is not a valid URI"],
     ["xen:///system", "the driver xen is not supported"],
     ["qemu+ssh://hostb/system", "the transport ssh is not supported"],
     ["qemu+constructor://hostb/system", "the transport constructor is not supported"],
     ["qemu+tls://hostb/system?no_verify=1", "the parameter no_verify is not supported for tls"],
     ["qemu+tcp://hostb/system?pkipath=/p", "the parameter pkipath is not supported for tcp"],
-    ["qemu+tcp://root@hostb/system", "a user name is not supported"],
-    ["qemu+unix://hostb/system", "a unix socket is on no other host"],
-    ["qemu+tcp:///system", "it names no host"],
-    ["qemu:///embed", "its path is /embed instead of /system or /session"],
+    ["qemu+tcp://root@hostb/system", "a user name is not supported; remove it"],
+    [
+      "qemu+unix://hostb/system",
+      "a unix socket cannot be on another host; remove the host, or use tls or tcp",
+    ],
+    ["qemu+tcp:///system", "the host is missing"],
+    ["qemu:///embed", "the path /embed is not supported; use /system or /session"],
     ["qemu:///system?mode=other", "the mode other is not supported"],
   ])("%s is refused: %s", (uri, why) => {
     expect(() => parseUri(uri, root)).toThrow(RpcConnectError);
@@ -105,7 +108,7 @@ describe("opening", () => {
     expect(hasEventCallbacks).toBe(true);
     await close();
     expect(order).toEqual(["open qemu:///system 1", "feature 14", "close"]);
-    expect((await rpc.closed).message).toBe("we closed the connection");
+    expect((await rpc.closed).message).toBe("this side closed the connection");
   });
 
   test("uses polkit where nothing simpler is offered, and cannot use SASL", async () => {
@@ -114,12 +117,12 @@ describe("opening", () => {
     await (await openConnection(polkit.uri, { clock })).close();
     complete = 0;
     await expect(openConnection(polkit.uri, { clock })).rejects.toThrow(
-      "polkit does not let this process in",
+      "polkit denied access to this process",
     );
     const sasl = await daemon({ authList: () => ({ types: [1] }) });
     await expect(openConnection(sasl.uri, { clock })).rejects.toThrow("SASL, which is not supported");
     const odd = await daemon({ authList: () => ({ types: [] }) });
-    await expect(openConnection(odd.uri, { clock })).rejects.toThrow("none at all");
+    await expect(openConnection(odd.uri, { clock })).rejects.toThrow("types: none");
   });
 
   test("says why the daemon refuses, and leaves no connection behind", async () => {
@@ -151,7 +154,9 @@ describe("opening", () => {
     const waiting = openConnection(silent, { clock, signal: caller.signal });
     setTimeout(() => caller.abort(), 10);
     await expect(waiting).rejects.toBeInstanceOf(RpcConnectError);
-    await expect(openConnection(silent, { clock, signal: caller.signal })).rejects.toThrow("given up");
+    await expect(openConnection(silent, { clock, signal: caller.signal })).rejects.toThrow(
+      "the caller gave up",
+    );
   });
 
   test("goes over TCP as well", async () => {

@@ -164,7 +164,7 @@ describe("a hostile client", () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect((await there?.closed)?.message).toMatch(
-      /^the other side does not read: \d+ messages, \d+ bytes wait for it$/,
+      /^the peer does not read: \d+ messages \(\d+ bytes\) are queued$/,
     );
     expect(told).toBeLessThan(70);
   });

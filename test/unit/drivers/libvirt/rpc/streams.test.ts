@@ -245,7 +245,7 @@ describe("a stream on the wire", () => {
     });
     expect((await allOf(stream)).toString()).toBe("all");
     stream.write("go on");
-    expect((await it.closed).message).toBe("a stream goes on after its end");
+    expect((await it.closed).message).toBe("stream data follows the end of the stream");
   });
 
   test("of a serial that is none is ignored", async () => {

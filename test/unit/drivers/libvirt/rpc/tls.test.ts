@@ -77,7 +77,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     const stranger = ours.issue("client", "/C=GB/CN=stranger");
     await expect(open(port, stranger)).rejects.toBeInstanceOf(RpcConnectError);
     await expect(open(port, stranger)).rejects.toThrow(
-      `cannot connect to localhost:${port}: the server has closed: it does not let our certificate in`,
+      `cannot connect to localhost:${port}: the server closed the connection: it does not accept the client certificate`,
     );
 
     // Signed by others, and told to trust ours, so that it is the server that refuses.
@@ -125,7 +125,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     const address = silent.address();
     const port = typeof address === "object" && address !== null ? address.port : 0;
     await expect(open(port, ours.issue("client", subject), { deadlineMs: 50 })).rejects.toThrow(
-      `cannot connect to localhost:${port}: nobody let us in within 50 ms`,
+      `cannot connect to localhost:${port}: the server did not accept the connection within 50 ms`,
     );
   });
 

@@ -137,14 +137,16 @@ describe("single types", () => {
   });
 
   test("a number out of its range is neither written nor read", () => {
-    expect(problemOf(() => encode(int, 2 ** 31))).toMatch("2147483648 is no integer from -2147483648");
-    expect(problemOf(() => encode(uint, -1))).toMatch("-1 is no integer from 0");
-    expect(problemOf(() => encode(uint, 1.5))).toMatch("1.5 is no integer");
-    expect(problemOf(() => encode(uhyper, -1n))).toMatch("-1 is no integer from 0");
-    expect(problemOf(() => encode(hyper, 2n ** 63n))).toMatch("is no integer");
+    expect(problemOf(() => encode(int, 2 ** 31))).toMatch("2147483648 is not an integer from -2147483648");
+    expect(problemOf(() => encode(uint, -1))).toMatch("-1 is not an integer from 0");
+    expect(problemOf(() => encode(uint, 1.5))).toMatch("1.5 is not an integer");
+    expect(problemOf(() => encode(uhyper, -1n))).toMatch("-1 is not an integer from 0");
+    expect(problemOf(() => encode(hyper, 2n ** 63n))).toMatch("is not an integer");
     expect(problemOf(() => decode(ushort, word(65_536)))).toMatch("65536 is more than 65535");
-    expect(problemOf(() => decode(bool, word(2)))).toMatch("2 is none of 0, 1");
-    expect(problemOf(() => decode(enumeration({ none: 0, sasl: 1 }), word(2)))).toMatch("2 is none of 0, 1");
+    expect(problemOf(() => decode(bool, word(2)))).toMatch("2 is not one of 0, 1");
+    expect(problemOf(() => decode(enumeration({ none: 0, sasl: 1 }), word(2)))).toMatch(
+      "2 is not one of 0, 1",
+    );
   });
 
   test("bytes are padded to whole words; padding that is not zeros is read all the same", () => {
@@ -152,7 +154,7 @@ describe("single types", () => {
     expect(encode(fixedOpaque(3), Buffer.from("abc")).toString("latin1")).toBe("abc\0");
     expect(decode(string(10), Buffer.from("\0\0\0\x05abcde\x01\x02\x03"))).toBe("abcde");
     expect(problemOf(() => decode(string(10), Buffer.from("\0\0\0\x05abcde\0\0")))).toMatch(
-      "wants 3 bytes where 2 are left",
+      "needs 3 bytes, but 2 are left",
     );
   });
 
@@ -160,12 +162,12 @@ describe("single types", () => {
     const text = string(6);
     expect(decode(text, encode(text, "Grüß"))).toBe("Grüß");
     expect(problemOf(() => encode(text, "Grüße"))).toMatch("has 7 bytes, more than 6");
-    expect(problemOf(() => encode(text, "a\0b"))).toMatch("no text for the wire");
-    expect(problemOf(() => encode(text, "\ud800"))).toMatch("no text for the wire");
+    expect(problemOf(() => encode(text, "a\0b"))).toMatch("cannot be encoded");
+    expect(problemOf(() => encode(text, "\ud800"))).toMatch("cannot be encoded");
     expect(problemOf(() => decode(text, Buffer.from("\0\0\0\x02\xc3\x28\0\0", "latin1")))).toMatch(
-      "no UTF-8",
+      "is not valid UTF-8",
     );
-    expect(problemOf(() => decode(text, Buffer.from("\0\0\0\x03a\0b\0")))).toMatch("has a NUL in it");
+    expect(problemOf(() => decode(text, Buffer.from("\0\0\0\x03a\0b\0")))).toMatch("contains a NUL");
   });
 
   test("the words of an error are never a reason to lose it", () => {
@@ -179,7 +181,7 @@ describe("single types", () => {
     const text = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
     expect(encode(uuid, text.toUpperCase()).toString("hex")).toBe(text.replaceAll("-", ""));
     expect(decode(uuid, encode(uuid, text))).toBe(text);
-    expect(problemOf(() => encode(uuid, "0a1b2c3d"))).toMatch("0a1b2c3d is no uuid");
+    expect(problemOf(() => encode(uuid, "0a1b2c3d"))).toMatch("0a1b2c3d is not a valid uuid");
   });
 
   test("a character of a fixed number of them takes a whole word", () => {
@@ -188,7 +190,7 @@ describe("single types", () => {
     expect(decode(model, encode(model, "ab"))).toBe("ab");
     expect(decode(model, encode(model, "abc"))).toBe("abc");
     expect(problemOf(() => encode(model, "abcd"))).toBe("has 4 characters, more than 3");
-    expect(problemOf(() => encode(model, "€"))).toBe("8364 is no integer from 0 to 255");
+    expect(problemOf(() => encode(model, "€"))).toBe("8364 is not an integer from 0 to 255");
   });
 
   test("each kind of typed parameter is read and written with its own type", () => {
@@ -207,7 +209,7 @@ describe("single types", () => {
     expect(bytes.subarray(4, 16).toString("hex")).toBe("00000001" + "61000000" + "00000001");
     const unknown = Buffer.concat([word(1), word(1), Buffer.from("a\0\0\0"), word(8), word(0)]);
     expect(problemOf(() => decode(migrateParams, unknown))).toMatch(
-      "[0].value: 8 is none of 1, 2, 3, 4, 5, 6, 7",
+      "[0].value: 8 is not one of 1, 2, 3, 4, 5, 6, 7",
     );
   });
 });
@@ -216,13 +218,13 @@ describe("hostile bytes", () => {
   test("a count is refused before any element is read, by its limit or by the bytes that are left", () => {
     // The path names the list, no element of it.
     const list = struct({ params: migrateParams, domains: domainList });
-    expect(problemOf(() => decode(list, word(65)))).toBe("params: 65 of them are more than 64");
+    expect(problemOf(() => decode(list, word(65)))).toBe("params: 65 elements are more than 64");
     expect(problemOf(() => decode(list, word(64)))).toBe(
-      "params: 64 of them do not fit into the 0 bytes that are left",
+      "params: 64 elements do not fit into the 0 bytes that are left",
     );
     const domains = Buffer.concat([word(0), word(16_384), Buffer.alloc(1000)]);
     expect(problemOf(() => decode(list, domains))).toBe(
-      "domains: 16384 of them do not fit into the 1000 bytes that are left",
+      "domains: 16384 elements do not fit into the 1000 bytes that are left",
     );
     expect(problemOf(() => decode(array(optional(int), 2 ** 32), word(0xffff_ffff)))).toMatch("do not fit");
   });
@@ -231,7 +233,7 @@ describe("hostile bytes", () => {
     const bytes = encode(domainList, [{ name: "a", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id: 1 }]);
     bytes.writeUInt32BE(0xffff_ffff, 4);
     expect(problemOf(() => decode(domainList, bytes))).toBe(
-      "[0].name: 4294967295 of them are more than 4194304",
+      "[0].name: 4294967295 elements are more than 4194304",
     );
     const error = problemOf(() =>
       encode(remote.procedures.domainMigratePrepare3Params.args, {
@@ -243,7 +245,7 @@ describe("hostile bytes", () => {
         flags: 0,
       }),
     );
-    expect(error).toBe("params[1].value: -1 is no integer from 0 to 4294967295");
+    expect(error).toBe("params[1].value: -1 is not an integer from 0 to 4294967295");
   });
 
   test("a value that makes the message longer than any may be is not written", () => {
