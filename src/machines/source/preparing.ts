@@ -1,5 +1,5 @@
-// The source's states before memory is sent: Begin, and the copies of the disks. Nothing has been asked of QEMU's
-// migration, so that whatever goes wrong leaves the guest here, as it was.
+// The source's states before memory is transferred: Begin, and the disk mirrors. QEMU's migration has not been
+// started, so every failure leaves the guest here, unchanged.
 
 import { assign } from "xstate";
 import { isDone, isFailed, present, recordEffectFailure } from "../shared/actions.js";
@@ -7,7 +7,7 @@ import { limits, watchdog } from "./regions.js";
 import { aborted, createStateConfig, diskFailed, ending, givenUp, late } from "./setup.js";
 
 const beginning = createStateConfig({
-  description: "asks QEMU what guest this is and whether it can move",
+  description: "asks QEMU which guest this is and whether it can be migrated",
   invoke: {
     src: "describe",
     id: "describe",
@@ -26,7 +26,7 @@ const beginning = createStateConfig({
 });
 
 const begun = createStateConfig({
-  description: "the job is taken, the guest runs; Perform has not been asked",
+  description: "the job is acquired and the guest runs; waits for Perform",
   on: {
     "coordinator.performRequested": [
       { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
@@ -46,7 +46,7 @@ const begun = createStateConfig({
 });
 
 const mirroring = createStateConfig({
-  description: "the disks are copied while the guest runs, until the copies follow each of its writes",
+  description: "the disks are mirrored while the guest runs, until the mirrors are in sync",
   meta: { phase: "perform3" },
   type: "parallel",
   on: {
@@ -68,8 +68,8 @@ const mirroring = createStateConfig({
         src: "mirror",
         id: "mirror",
         input: ({ context }) => ({
-          disks: present(context.guest, "Begin's answer").disks,
-          prepared: present(context.prepared, "Prepare's answer"),
+          disks: present(context.guest, "Begin's reply").disks,
+          prepared: present(context.prepared, "Prepare's reply"),
           limits: context.limits,
         }),
         onDone: [
@@ -84,14 +84,15 @@ const mirroring = createStateConfig({
 });
 
 const awaitingExit = createStateConfig({
-  description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
+  description:
+    "QEMU did not answer; if it is dead, its exit is reported within moments, and the guest is lost",
   meta: { guest: "unsure", rehydratesAs: "beginning" },
   on: { "operator.aborted": ending, "coordinator.confirmCancelledRequested": ending },
   after: { cancel: "#source.stayed" },
 });
 
 export const preparing = createStateConfig({
-  description: "Begin: the job is taken, and the disks are copied; the guest runs here",
+  description: "Begin: the job is acquired and the disks are mirrored; the guest runs here",
   meta: { group: true, phase: "begin3", guest: "runs" },
   initial: "beginning",
   on: {

@@ -248,7 +248,7 @@ test("what a side learns while it tries again is written, however often the stat
   const restoring = settling.records.find(
     (record) => record.kind === "state" && record.state.startsWith("restoring"),
   );
-  expect(restoring).toMatchObject({ because: [{ message: expect.stringContaining("an operator said") }] });
+  expect(restoring).toMatchObject({ because: [{ message: expect.stringContaining("an operator adopted") }] });
   asked.stop();
 });
 
