@@ -101,6 +101,7 @@ export const sourceMachine = createMachine({
     "coordinator.confirmCancelledRequested": ending,
     "operator.aborted": ending,
     "operator.tuned": rejecting("no memory is being transferred"),
+    "operator.suspended": ignoring("the guest resumes on the side where the migration ends"),
     "operator.postcopyRequested": rejecting("no memory is being transferred"),
     "operator.adopted": decidesItself,
     "operator.released": decidesItself,
