@@ -221,7 +221,7 @@ test("a source whose destination cannot say who runs the guest has that in its s
 });
 
 test("the states that follow something learned are written again, so that the story ends in the state that is", async () => {
-  const story = counting((name) => done(name === "probeSource" ? "sending" : null));
+  const story = counting((name) => done(name === "probe" ? "sending" : null));
   const actor = sourceIn("precopying", story);
   actor.start();
   await story.attempts();
