@@ -1,5 +1,5 @@
-// Begins the machine of one side, or takes it up again after a crash: effects bound, states and asides recorded. The actor
-// is handed out before it starts, so that it can be watched from its first state on.
+// Starts the machine of one side, or resumes it after a crash: effects bound, states and notices recorded. The actor
+// is handed out before it starts, so that it can be observed from its first state on.
 
 import { type Actor, createActor } from "xstate";
 import type { CoordinatorInput } from "../machines/coordinator/machine.js";
@@ -24,25 +24,25 @@ import type {
 import { createRecorder } from "./recorder.js";
 import { type Inspect, inspecting, type Observation, type Observe, watching } from "./trace.js";
 
-/** What a side needs beside its guest and its peers. */
+/** The dependencies of a side beside its guest and its peers. */
 export interface EngineContext {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly fence?: Fence | undefined;
   readonly around?: EffectInterceptor | undefined;
-  /** Told each record of the story at once, before it is durable, and all else that is seen. */
+  /** Receives each record of the story at once, before it is durable, and every other observation. */
   readonly observe?: Observe | undefined;
   /** XState's own inspection of the machines and their effects. */
   readonly inspect?: Inspect | undefined;
 }
 
-/** A side that has been begun: its machine, and a wait until all that it has recorded so far is durable. */
+/** A started side: its machine, and a function that waits until everything recorded so far is durable. */
 export interface Opened<Actor> {
   readonly actor: Actor;
   readonly durable: () => Promise<void>;
 }
 
-/** `host` is what the driver needs to find its QEMU again. */
+/** `host`: the data by which the driver finds its QEMU again. */
 export function openSource(
   surroundings: EngineContext,
   input: SourceInput,
@@ -62,7 +62,7 @@ export function openSource(
     complete: () => {
       const { output, context } = actor.getSnapshot();
       const fenced = fencedGuest(context);
-      // The effects of a source that has left have done so; of one that is stuck the fence must know on.
+      // The effects of a source that left have already released it; for a stuck source the fence must keep its entry.
       if (fenced !== null && (output?.outcome === "stayed" || output?.outcome === "lost"))
         void effectContext.fence?.release(fenced);
     },
@@ -114,7 +114,7 @@ function open(
     journal,
     clock,
     onRecord: observe,
-    // After a crash it stands in the journal already.
+    // After a crash the journal already contains this record.
     opened: isWoken ? undefined : opened,
   });
   const actorOptions = {
@@ -135,7 +135,7 @@ function open(
 
 type Of = { readonly of: Pick<Observation, "migrationId" | "side"> };
 
-/** Until the machine has come to its end. */
+/** Subscribes until the machine has ended. */
 function onMonitorTraffic(
   { observe }: EngineContext,
   { of }: Of,

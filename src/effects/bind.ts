@@ -1,5 +1,5 @@
-// The one place where effects enter the machines. Each effect waits for the journal (write-ahead, G3), runs under its
-// deadline from the step table (G5), and answers done, failed or unknown; nothing rejects into a machine.
+// The only place where effects are bound to the machines. Each effect waits for the journal (write-ahead, G3), runs
+// under its deadline from the step table (G5), and answers done, failed or unknown; no rejection reaches a machine.
 
 import { fromCallback, fromPromise } from "xstate";
 import { coordinatorMachine } from "../machines/coordinator/machine.js";
@@ -20,7 +20,7 @@ import type {
 import type { Recorder } from "./recorder.js";
 import type { Watch } from "./trace.js";
 
-/** Stands around each effect and each question; what it returns is the answer. For spans, and for putting faults in. */
+/** Wraps each effect and each question; its result is the answer. For tracing spans and for fault injection. */
 export type EffectInterceptor = <T>(
   place: EffectName | QuestionName,
   call: () => Promise<Answer<T>>,
@@ -34,18 +34,18 @@ export interface EffectContext {
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly around?: EffectInterceptor | undefined;
-  /** Sees each of them, and its answer; absent when nobody looks on. */
+  /** Observes each of them, and its answer; absent without an observer. */
   readonly watch?: Watch | undefined;
-  /** Without one, the machines must not be told to use it. */
+  /** Absent: the machines must not be configured to use a fence. */
   readonly fence?: Fence | undefined;
 }
 
-/** A guest that is not offered anywhere has no token, and then nobody asks. */
+/** A guest that is not offered at a fence has no token, so the fence is never asked. */
 const noFence: Fence = {
-  offer: async () => failed("there is no fence"),
-  claim: async () => failed("there is no fence"),
+  offer: async () => failed("no fence is configured"),
+  claim: async () => failed("no fence is configured"),
   disclaim: async () => nothing,
-  fence: async () => failed("there is no fence"),
+  fence: async () => failed("no fence is configured"),
   release: async () => {},
 };
 
@@ -113,7 +113,7 @@ export function bindDestination(effectContext: EffectContext, guest: Destination
       actors: {
         watch: fromCallback<DestinationEvent>(({ sendBack }) => guest.watch(sendBack)),
         prepare: effect("prepare", (input, signal) => guest.prepare(input, signal)),
-        // The record of the state that invokes it is the decision: waiting for the journal is all it does.
+        // The record of the invoking state is the decision: this effect only waits for the journal.
         recordRefusal: effect("recordRefusal", async () => nothing),
         probeDestination: effect("probeDestination", (_, signal) => guest.probe(signal)),
         listenAgain: effect("listenAgain", (_, signal) => guest.listenAgain(signal)),
@@ -179,7 +179,7 @@ function effectsUnder({ recorder, clock, around = asItIs, watch = unwatched }: E
           if (withoutJournal === "refused")
             return failed(`the journal cannot be written: ${messageOf(error)}`);
         }
-        if (inner.aborted) return unknown("nobody waits for it any more");
+        if (inner.aborted) return unknown("the machine no longer waits for it");
         return around(name, () => run(input, inner));
       };
       return watch(name, signal, () =>
@@ -188,7 +188,7 @@ function effectsUnder({ recorder, clock, around = asItIs, watch = unwatched }: E
     });
 }
 
-/** Never rejects: a deadline or a bug in a driver is an `unknown`, since the effect may have happened. */
+/** Never rejects: a deadline or a bug in a driver becomes `unknown`, since the effect may have happened. */
 async function underDeadline<T>(
   clock: Clock,
   deadlineMs: number,
@@ -202,10 +202,10 @@ async function underDeadline<T>(
   let timer: unknown;
   const deadline = new Promise<Answer<T>>((resolve) => {
     timer = clock.setTimeout(() => {
-      resolve(unknown(`${waitedFor} did not come within ${deadlineMs} ms`));
+      resolve(unknown(`${waitedFor} did not arrive within ${deadlineMs} ms`));
       inner.abort();
     }, deadlineMs);
-    inner.signal.addEventListener("abort", () => resolve(unknown(`${waitedFor} is not waited for any more`)));
+    inner.signal.addEventListener("abort", () => resolve(unknown(`${waitedFor} is no longer waited for`)));
   });
   try {
     return await Promise.race([run(inner.signal), deadline]);

@@ -1,5 +1,5 @@
-// Both sides in one process: the peers as plain calls on the actors. A question is put as an event, and answered as
-// soon as the state decides it and is durable: what has been said is not forgotten in a crash (G3).
+// Both sides in one process: the peers as plain calls on the actors. A question is sent as an event, and answered as
+// soon as the state determines the answer and is durable: an answer once given survives a crash (G3).
 
 import type { Actor } from "xstate";
 import type { destinationMachine } from "../machines/destination/machine.js";
@@ -37,7 +37,7 @@ export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer
     begin: (signal) => reply(replyToBegin, signal),
     perform: (prepared, signal) => {
       put(actor, { type: questionTable.askPerform.event, prepared });
-      // Said at once, since the guest is paused: QEMU itself keeps that it is completed.
+      // Answered at once, since the guest is paused: QEMU itself preserves the completed state.
       return replyOf(actor, replyToPerform, signal);
     },
     abort: (signal) => {
@@ -52,8 +52,8 @@ export function localSource({ actor, durable }: Opened<SourceActor>): SourcePeer
 }
 
 /**
- * `start` begins the destination's machine; it is called once, by the first Prepare. After a crash there is the actor that
- * was taken up again instead, or null when there was none before it.
+ * `start` starts the destination's machine; it is called once, by the first Prepare. After a crash it is the resumed
+ * actor instead, or null when there was none.
  */
 export function localDestination(
   start: ((guest: GuestDescription) => Opened<DestinationActor>) | Opened<DestinationActor> | null,
@@ -90,7 +90,7 @@ export function localDestination(
     prepare: (guest, signal) => {
       if (typeof start === "function") opened ??= start(guest);
       if (opened !== null) return reply(opened, replyToPrepare, signal);
-      return Promise.resolve(failed("it had not begun when the engine was restarted"));
+      return Promise.resolve(failed("the destination had not begun when the engine was restarted"));
     },
     finish: ({ cancelled }, signal) =>
       cancelled ? ask("askFinishCancelled", askFinishCancelled, signal) : ask("askFinish", askFinish, signal),
@@ -102,10 +102,10 @@ export function localDestination(
   };
 }
 
-/** A journal that fails has been told of already, by the effect that needed it. */
+/** A journal failure has already been reported, by the effect that needed the journal. */
 const unlessBroken = (durable: Promise<void>): Promise<void> => durable.catch(() => {});
 
-/** A machine that has ended needs no question: its answer follows from its last state. */
+/** A machine that has ended receives no event: its reply follows from its last state. */
 function put<Event>(
   actor: { getSnapshot(): { status: string }; send(event: Event): void },
   event: Event,
@@ -120,7 +120,7 @@ interface Watched<Snapshot> {
   };
 }
 
-/** Waits until `read` finds an answer in the actor's state; `unknown` when nobody waits any more. */
+/** Waits until `read` derives a reply from the actor's state; `unknown` when the caller no longer waits. */
 function replyOf<Snapshot, T>(
   actor: Watched<Snapshot>,
   read: (snapshot: Snapshot) => Answer<T> | undefined,
@@ -134,7 +134,7 @@ function replyOf<Snapshot, T>(
       signal.removeEventListener("abort", abandon);
       resolve(answer);
     };
-    const abandon = () => end(unknown("nobody waits for it any more"));
+    const abandon = () => end(unknown("the caller no longer waits for it"));
     const look = () => {
       const answer = read(actor.getSnapshot());
       if (answer !== undefined) end(answer);
@@ -142,7 +142,7 @@ function replyOf<Snapshot, T>(
     const subscription = actor.subscribe({
       next: look,
       complete: look,
-      error: (error) => end(unknown(`the machine broke: ${String(error)}`)),
+      error: (error) => end(unknown(`the machine failed: ${String(error)}`)),
     });
     signal.addEventListener("abort", abandon);
   });

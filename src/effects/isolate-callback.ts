@@ -1,5 +1,5 @@
-// Keeps a caller's function apart from ours: what it throws is its own bug, thrown as an uncaught error in a later turn,
-// and must not end a conversation with QEMU or leave a record unwritten.
+// Runs a user callback in isolation: an exception is rethrown asynchronously, so that it cannot end a session with
+// QEMU or leave a record unwritten.
 
 export function apart(run: () => void): void {
   try {

@@ -1,5 +1,5 @@
-// The ports: what the engine needs from the outside, in its own words. Drivers implement them; the simulated world
-// implements them too. Every answer is done, failed or unknown; only bugs throw.
+// The ports: the engine's requirements on its surroundings, in its own terms. Drivers implement them, and so does the
+// simulated world. Every answer is done, failed or unknown; only bugs throw.
 
 import type { CoordinatorInput, CoordinatorMemory } from "../machines/coordinator/machine.js";
 import type {
@@ -42,11 +42,11 @@ import type {
 import type { StreamAddress } from "../protocol/peer-text.js";
 import type { Side } from "../protocol/steps.js";
 
-/** What a monitor and a process tell, in the order in which they tell it. */
+/** Facts that a monitor and a process report, in their order. */
 export type SourceFact = Extract<SourceEvent, { type: `monitor.${string}` | `process.${string}` }>;
 export type DestinationFact = Extract<DestinationEvent, { type: `monitor.${string}` | `process.${string}` }>;
 
-/** One line of the dialogue with QEMU. */
+/** One line of a QMP session. */
 export interface MonitorLine {
   readonly monitor: "main" | "rescue";
   readonly direction: "sent" | "received";
@@ -56,34 +56,36 @@ export interface MonitorLine {
 }
 
 interface MonitorTap {
-  /** For those who look on: tells each line of the dialogue until the returned function is called. */
+  /** Subscribes to monitor traffic; returns an unsubscribe function. */
   onMonitorTraffic?(listener: (line: MonitorLine) => void): () => void;
 }
 
-/** The guest that leaves. Each call may be repeated; `signal` says that the machine no longer waits. */
+/** The source-side guest. Each call may be repeated; `signal` is aborted when the machine no longer waits. */
 export interface SourceGuest extends MonitorTap {
-  /** Tells facts until the returned function is called. `process.exited` comes last, after all is cleaned up. */
+  /**
+   * Subscribes to facts; returns an unsubscribe function. `process.exited` is the last one, after all is cleaned up.
+   */
   watch(listener: (fact: SourceFact) => void): () => void;
   describe(signal: AbortSignal): Promise<Answer<Described>>;
-  /** What became of a migration that was under way when the engine was restarted. */
+  /** Returns the state of a migration that was in progress when the engine was restarted. */
   probe(input: ProbeInput, signal: AbortSignal): Promise<Answer<SourceFound>>;
-  /** Begins to copy; the facts `monitor.mirrored`, when every write follows, or `monitor.mirrorFailed` come later. */
+  /** Starts the disk mirrors; `monitor.mirrored` follows when they are in sync, or `monitor.mirrorFailed`. */
   mirror(input: MirrorInput, signal: AbortSignal): Promise<Answer<null>>;
-  /** The guest is stopped: done when the copies are equal and no longer follow. */
+  /** Called with the guest stopped: done when the mirrors are in sync and completed. */
   completeMirrors(signal: AbortSignal): Promise<Answer<null>>;
-  /** Done when nothing is left of the copying. */
+  /** Done when no mirror is left. */
   cancelMirrors(signal: AbortSignal): Promise<Answer<null>>;
   start(input: StartInput, signal: AbortSignal): Promise<Answer<null>>;
   setLimits(limits: Limits, signal: AbortSignal): Promise<Answer<null>>;
-  /** The fact `monitor.postcopy` comes when it is certain that QEMU will not let its guest run here again by itself. */
+  /** `monitor.postcopy` follows when it is certain that QEMU will not resume its guest here by itself. */
   startPostcopy(signal: AbortSignal): Promise<Answer<null>>;
-  /** In post-copy: gives the connection up; the fact `monitor.postcopyPaused` follows. */
+  /** In post-copy: drops the connection; `monitor.postcopyPaused` follows. */
   pausePostcopy(signal: AbortSignal): Promise<Answer<null>>;
-  /** In post-copy: connects again; the fact `monitor.postcopy` follows when both QEMUs go on. */
+  /** In post-copy: connects again; `monitor.postcopy` follows when both QEMUs continue. */
   resumePostcopy(to: { readonly uri: StreamAddress }, signal: AbortSignal): Promise<Answer<Resumption>>;
-  /** How much of the time the guest's processors are kept from running; only where `start` was told that it may be asked. */
+  /** Sets the share of time for which the vCPUs are stopped; only if `start` was told that it may be used. */
   throttle(percent: number, signal: AbortSignal): Promise<Answer<null>>;
-  /** Pauses the guest, without telling it as a person's pause. */
+  /** Suspends the guest, without reporting it as an operator's suspend. */
   suspend(signal: AbortSignal): Promise<Answer<null>>;
   continue(signal: AbortSignal): Promise<Answer<null>>;
   cancel(input: CancelInput, signal: AbortSignal): Promise<Answer<Ended>>;
@@ -92,15 +94,15 @@ export interface SourceGuest extends MonitorTap {
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
 
-/** The guest that comes in. */
+/** The destination-side guest. */
 export interface DestinationGuest extends MonitorTap {
   watch(listener: (fact: DestinationFact) => void): () => void;
   prepare(input: PrepareInput, signal: AbortSignal): Promise<Answer<Prepared>>;
-  /** What became of a stream that was coming in when the engine was restarted. */
+  /** Returns the state of a stream that was being received when the engine was restarted. */
   probe(signal: AbortSignal): Promise<Answer<DestinationFound>>;
   /** In post-copy: listens again after the connection was lost. */
   listenAgain(signal: AbortSignal): Promise<Answer<{ readonly uri: StreamAddress }>>;
-  /** Unless it was paused before; its disks are its own from then on. */
+  /** Resumes the guest unless it was paused before; its disks belong to this QEMU from then on. */
   resume(guest: GuestDescription, signal: AbortSignal): Promise<Answer<null>>;
   kill(signal: AbortSignal): Promise<Answer<null>>;
 }
@@ -115,15 +117,15 @@ export interface SourcePeer {
 
 /** The destination as the source reaches it. */
 export interface SettlingPeer {
-  /** Idempotent: the decision, once said, never changes. */
+  /** Idempotent: a decision, once given, never changes. */
   settle(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
-  /** Says that the source's QEMU is dead for certain; the answer is the decision. */
+  /** Reports that the source's QEMU is certainly dead; the answer is the decision. */
   concede(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
-  /** Post-copy may begin: from then on the destination gives the guest up only when its source says so. */
+  /** Announces that post-copy may start: from then on the destination gives up only when its source tells it to. */
   announcePostcopy(identity: Identity, signal: AbortSignal): Promise<Answer<null>>;
-  /** In post-copy: the source can run the guest no more, and serves its memory; the answer is the decision. */
+  /** In post-copy: the source can no longer run the guest, and serves its memory; the answer is the decision. */
   handOver(identity: Identity, signal: AbortSignal): Promise<Answer<Settled>>;
-  /** In post-copy, when the connection is lost: asks the destination to listen again. */
+  /** In post-copy, when the connection is lost: makes the destination listen again. */
   reconnect(identity: Identity, signal: AbortSignal): Promise<Answer<Reconnection>>;
 }
 
@@ -134,28 +136,29 @@ export interface DestinationPeer {
 }
 
 /**
- * Decides between the sides when they cannot ask one another: a register that both reach, or a proof that the destination
- * is dead. Each call may be repeated. Once `claim` is done, `fence` is not, until `disclaim` is; and the other way round.
+ * Decides between the sides when they cannot reach one another: a register that both can access, or a proof that the
+ * destination is dead. Each call may be repeated. After a successful `claim`, `fence` fails until `disclaim`; after a
+ * successful `fence`, `claim` fails.
  */
 export interface Fence {
-  /** The source, in Begin: offers the guest; the answer is the token without which nobody can claim it. */
+  /** Source, in Begin: offers the guest; the answer is the token that is required to claim it. */
   offer(identity: Identity, signal: AbortSignal): Promise<Answer<string>>;
-  /** The destination, before `cont`. `failed`: it is not, or no longer, offered. */
+  /** Destination, before `cont`. `failed`: the guest is not, or no longer, offered. */
   claim(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
-  /** The destination, when it could not run the guest: gives it back. */
+  /** Destination, when it could not run the guest: releases the claim. */
   disclaim(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
-  /** The source. Done: the destination can never claim the guest any more. `failed`: it has claimed it. */
+  /** Source. Done: the destination can never claim the guest. `failed`: it has already claimed it. */
   fence(what: Fenced, signal: AbortSignal): Promise<Answer<null>>;
-  /** The source, when its own copy is gone: nothing of the migration has to be kept at the fence. Never fails. */
+  /** Source, when its own copy is gone: the fence may forget the migration. Never fails. */
   release(what: Fenced): Promise<void>;
 }
 
-/** What a side was begun with; with it, and the state records, a restarted engine takes it up again. */
+/** The input with which a side was started; together with the state records a restarted engine resumes it. */
 export type OpenedRecord = {
   readonly kind: "opened";
   readonly migrationId: string;
   readonly atMs: number;
-  /** What the driver needs to find its QEMU again. */
+  /** The data by which the driver finds its QEMU again. */
   readonly host: unknown;
 } & (
   | { readonly side: "source"; readonly input: Omit<SourceInput, "woken"> }
@@ -171,13 +174,13 @@ export interface StateRecord {
   /** Milliseconds since 1970, by the clock port. */
   readonly atMs: number;
   readonly state: string;
-  /** The event that led here. */
+  /** The event that led to this state. */
   readonly event: string;
-  /** What has gone wrong on this side since its last record. */
+  /** Failures on this side since its last record. */
   readonly because: readonly Failure[];
-  /** What has been undone on this side since its last record. */
+  /** Undo steps completed on this side since its last record. */
   readonly undone: readonly string[];
-  /** What the machine has learned since its last record, of what it must know again after a crash. */
+  /** Changes since the last record to the knowledge that must survive a crash. */
   readonly learned: Partial<SourceMemory & DestinationMemory & CoordinatorMemory>;
 }
 export interface AsideRecord {
@@ -187,25 +190,28 @@ export interface AsideRecord {
   readonly atMs: number;
   readonly aside: Notice;
 }
-/** Somebody has asked how a migration ended that never came here: it never will. */
+/** A host was asked about a migration that never reached it, and has recorded that it never will. */
 export interface TombstoneRecord {
   readonly kind: "tombstone";
-  /** Absent in most: refused. */
+  /** Absent means refused, as in most records. */
   readonly decision?: Decision;
   readonly migrationId: string;
   readonly side: "destination";
   readonly atMs: number;
-  /** The guest's, as the source said it; absent in the records of older versions. */
+  /** The guest's uuid as the source gave it; absent in records of older versions. */
   readonly uuid?: string;
 }
 export type JournalRecord = OpenedRecord | StateRecord | AsideRecord | TombstoneRecord;
 
-/** Write-ahead: a record is durable when `append` resolves, and no effect starts before its state's record is (G3). */
+/**
+ * Write-ahead: a record is durable when `append` resolves, and no effect starts before its state's record is durable
+ * (G3).
+ */
 export interface Journal {
   append(record: JournalRecord): Promise<void>;
 }
 
-/** Time, and timers, from outside. `now` in milliseconds since 1970. */
+/** Provides time and timers. `now` returns milliseconds since 1970. */
 export interface Clock {
   now(): number;
   setTimeout(run: () => void, ms: number): unknown;
@@ -213,6 +219,6 @@ export interface Clock {
 }
 
 export interface Ids {
-  /** A new uuid. */
+  /** Returns a new uuid. */
   next(): string;
 }

@@ -1,9 +1,10 @@
-// The recorder: writes the states and asides of an actor to the journal, in order, and lets an effect wait until all that
-// was said before it is durable. Upholds the write-ahead rule behind G1 and G3.
+// The recorder: writes the states and notices of an actor to the journal, in order, and lets an effect wait until
+// everything recorded before it is durable. Upholds the write-ahead rule behind G1 and G3.
 //
-// A machine may try the same thing again for as long as a host is away. Each of the states that it goes round in meanwhile is
-// written once: a restarted engine goes on in the same place from any of them, so a repeated record would protect nothing,
-// and the story of a migration that waits for weeks would fill the disk. The counter of attempts is not kept across a crash.
+// A machine may repeat an effect for as long as a host is unreachable. Each state that it passes through meanwhile is
+// recorded once: a restarted engine continues in the same place from any of them, so a repeated record would protect
+// nothing, and the story of a migration that waits for weeks would fill the disk. The attempt counter does not survive
+// a crash.
 
 import type { AnyMachineSnapshot, AnyStateMachine, EventObject } from "xstate";
 import type { CoordinatorMemory } from "../machines/coordinator/machine.js";
@@ -17,16 +18,18 @@ import { apart } from "./isolate-callback.js";
 import type { Clock, Journal, JournalRecord, OpenedRecord } from "./ports.js";
 
 export interface Recorder {
-  /** The same machine; its actor's states are written down as they are entered, before the effects that they begin. A state
-   * that was written in the same stay is not written again. */
+  /**
+   * Returns the same machine; its actor's states are recorded as they are entered, before the effects that they
+   * start. A state already recorded during the same stay is not recorded again.
+   */
   recording<Machine extends AnyStateMachine>(machine: Machine): Machine;
-  /** For `actor.on("*")`: writes down what the machine says aside. */
+  /** For `actor.on("*")`: records the machine's notices. */
   readonly aside: (aside: Notice) => void;
   /** Resolves when everything recorded so far is durable; rejects when the journal failed. */
   durable(): Promise<void>;
 }
 
-/** By side: the parts of the machine's context that it must know again after a crash. */
+/** The parts of each machine's context that must survive a crash, by side. */
 export const persistedKeys = {
   source: [
     "guest",
@@ -46,9 +49,9 @@ export function createRecorder(options: {
   side: Side;
   journal: Journal;
   clock: Clock;
-  /** What the side is begun with; absent when it was begun before a crash, and is taken up again. */
+  /** The input with which the side is started; absent when it was started before a crash and is resumed. */
   opened?: Pick<OpenedRecord, "side" | "input" | "host"> | undefined;
-  /** Told of each record at once, before it is durable. */
+  /** Receives each record at once, before it is durable. */
   onRecord?: ((record: JournalRecord) => void) | undefined;
 }): Recorder {
   const { migrationId, side, journal, clock, onRecord, opened } = options;
@@ -58,7 +61,7 @@ export function createRecorder(options: {
   let stay = stayIn("");
 
   const append = (record: JournalRecord) => {
-    // A record that failed must not be followed by one that counts: the chain stays broken.
+    // After a failed record no later one may count: the chain stays broken.
     written = written.then(() => journal.append(record));
     written.catch(() => {});
     apart(() => onRecord?.(record));
@@ -100,7 +103,8 @@ export function createRecorder(options: {
         note(snapshot, event);
         return snapshot;
       };
-      // XState's inspection tells a state only after its effects have begun, and takes a fifth of a transition's time.
+      // XState's inspection API reports a state only after its effects have started, and costs about 20 % of a
+      // transition.
       return Object.assign(Object.create(machine), {
         getInitialSnapshot: ((scope, input) =>
           noted(
@@ -112,7 +116,7 @@ export function createRecorder(options: {
       });
     },
     aside: (aside) => {
-      // A peer that asks again, and is given the same answer in the same place, adds nothing to the story.
+      // A peer that repeats a question and gets the same answer in the same place adds nothing to the story.
       if (aside.type === "kept" || aside.type === "refused") {
         const key = `${aside.type} ${aside.event} ${aside.why}`;
         if (stay.asides.has(key)) return;
@@ -124,7 +128,7 @@ export function createRecorder(options: {
   };
 }
 
-/** What has been written since the machine came to a place, or since anything durable has changed there. */
+/** The states recorded since the machine came to a place, or since anything durable changed there. */
 const stayIn = (place: string) => ({ place, states: new Set<string>(), asides: new Set<string>() });
 
 type AnyContext = CommonContext & Readonly<Record<string, unknown>>;

@@ -1,4 +1,4 @@
-// A wait by the clock port.
+// Waits by the clock port.
 
 import type { Clock } from "./ports.js";
 

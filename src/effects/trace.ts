@@ -1,5 +1,5 @@
-// What is seen of a migration beside its records: effects and questions as they begin and end, the dialogue with QEMU's
-// monitors, progress. For those who look on; no journal keeps it, and no decision rests on it.
+// Observations of a migration that are not records: effects and questions as they begin and end, traffic of QEMU's
+// monitors, progress. They serve observers only: no journal stores them, and no decision depends on them.
 
 import { type InspectionEvent, type Observer, toObserver } from "xstate";
 import type { Progress } from "../protocol/convergence/limits.js";
@@ -16,50 +16,50 @@ interface Seen {
   readonly atMs: number;
 }
 
-/** An effect or a question begins; `call` counts those of one side. */
+/** The start of an effect or a question; `call` counts those of one side. */
 export interface CallSeen extends Seen {
   readonly kind: "call";
   readonly call: number;
   readonly place: EffectName | QuestionName;
 }
 
-/** The same, when it has been answered. */
+/** The answer to an effect or a question. */
 export interface AnswerSeen extends Seen {
   readonly kind: "answer";
   readonly call: number;
   readonly place: EffectName | QuestionName;
-  /** `unknown`: sent, and nobody has answered. `given up`: the machine has gone on without it. */
+  /** `unknown`: sent, but not answered. `given up`: the machine has continued without an answer. */
   readonly answer: Answer<unknown>["kind"] | "given up";
-  /** The cause, or the value in short. */
+  /** The cause, or a short form of the value. */
   readonly says: string;
 }
 
-/** One line of the dialogue with a monitor. */
+/** One line of a monitor's traffic. */
 export interface LineSeen extends Seen, Omit<MonitorLine, "atMs"> {
   readonly kind: "line";
 }
 
-/** The memory stream and the copies of the disks. */
+/** Progress of the memory stream and the disk mirrors. */
 export interface ProgressSeen extends Seen {
   readonly kind: "progress";
   readonly progress: Progress;
-  /** Whether memory converges, when, and with what pause. */
+  /** Whether memory converges, when, and with what downtime. */
   readonly forecast: string;
 }
 
-/** A restarted engine has taken a side up; its beginning stands in the journal. */
+/** A restarted engine has resumed a side; the record of its start is in the journal. */
 export interface WokenSeen extends Seen {
   readonly kind: "woken";
   readonly identity: Identity;
 }
 
-/** All that can be seen of a migration, in the order in which it happens on each side. */
+/** All observations of a migration, in the order in which they happen on each side. */
 export type Observation = JournalRecord | WokenSeen | CallSeen | AnswerSeen | LineSeen | ProgressSeen;
 
-/** What it throws is thrown as uncaught in a later turn, and harms no migration. */
+/** An exception is rethrown asynchronously and cannot affect the migration. */
 export type Observe = (seen: Observation) => void;
 
-/** XState 5's own protocol: its actors, their events and their snapshots. What it throws does no harm, as above. */
+/** XState 5's inspection protocol: its actors, their events and snapshots. An exception is isolated as above. */
 export type Inspect = Observer<InspectionEvent> | ((seen: InspectionEvent) => void);
 
 export function inspecting(inspect: Inspect): (seen: InspectionEvent) => void {
@@ -67,10 +67,10 @@ export function inspecting(inspect: Inspect): (seen: InspectionEvent) => void {
   return (seen) => apart(() => observer.next?.(seen));
 }
 
-/** Stands around a call from its beginning to its answer, whoever gives that. */
+/** Wraps a call from its start to its answer. */
 export type Watch = <T>(
   place: EffectName | QuestionName,
-  /** Aborted when the machine waits no longer. */
+  /** Aborted when the machine no longer waits. */
   signal: AbortSignal,
   call: () => Promise<Answer<T>>,
 ) => Promise<Answer<T>>;

@@ -1,11 +1,11 @@
-// A limit on a wait, by the clock port.
+// Limits a wait, by the clock port.
 
 import type { Clock } from "./ports.js";
 
 /**
- * Runs `wait` with a signal that is aborted when `signal` is, or after `ms` milliseconds. AbortSignal.any does not do: it
- * holds an AbortSignal.timeout weakly, and once memory has been collected neither of them is ever aborted (seen with Node
- * 20.20), so that the wait has no end (G5).
+ * Runs `wait` with a signal that is aborted when `signal` is, or after `ms` milliseconds. AbortSignal.any is not
+ * usable: it holds an AbortSignal.timeout weakly, and after a garbage collection neither of them is ever aborted
+ * (seen with Node 20.20), so that the wait never ends (G5).
  */
 export async function within<T>(
   clock: Pick<Clock, "setTimeout" | "clearTimeout">,
@@ -26,7 +26,7 @@ export async function within<T>(
   }
 }
 
-/** Runs `wait` with a signal that is aborted after `ms` milliseconds, for a wait that nothing else ends. */
+/** Runs `wait` with a signal that is aborted after `ms` milliseconds, for a wait without any other end. */
 export const withLimit = <T>(
   clock: Pick<Clock, "setTimeout" | "clearTimeout">,
   ms: number,

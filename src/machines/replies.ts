@@ -1,5 +1,5 @@
-// What each side answers to the five steps and to settle. An answer is read off the machine's state, so a repeated
-// question gets the same answer, and an answer can be given again after a restart. `undefined`: not decided yet.
+// Each side's replies to the five steps and to settle. A reply is derived from the machine's state, so a repeated
+// question gets the same reply, also after a restart. `undefined`: not decided yet.
 
 import type { SnapshotFrom } from "xstate";
 import { type Answer, done, failed, failedThere, nothing } from "../protocol/effect-result.js";
@@ -33,12 +33,12 @@ export function replyToPerform(snapshot: SourceSnapshot): Reply<null> {
     : failedThere(failuresOf(snapshot), "Perform failed");
 }
 
-/** Asked right after the abort has been put to the machine. */
+/** Called right after the abort was delivered to the machine. */
 export function replyToAbort(snapshot: SourceSnapshot): Reply<Abort> {
   if (snapshot.hasTag("pointOfNoReturn") || snapshot.output?.outcome === "left") {
     return done({ accepted: false, why: "the guest has been handed over to the destination" });
   }
-  return done({ accepted: true, why: "the source ends the migration" });
+  return done({ accepted: true, why: "the source is ending the migration" });
 }
 
 export const replyToConfirm = (snapshot: SourceSnapshot): Reply<SourceReport> =>
@@ -55,7 +55,7 @@ export function replyToPrepare(snapshot: DestinationSnapshot): Reply<Prepared> {
   return done(snapshot.context.prepared);
 }
 
-/** To Finish and to Finish with cancelled alike: how this side has ended. */
+/** The reply to Finish and to Finish with cancelled alike: how this side has ended. */
 export const replyToFinish = (snapshot: DestinationSnapshot): Reply<DestinationReport> =>
   snapshot.output === undefined ? undefined : done(snapshot.output);
 
@@ -66,16 +66,16 @@ export function replyToAnnounce(snapshot: DestinationSnapshot): Reply<null> {
   return undefined;
 }
 
-/** In post-copy: where to connect to again. */
+/** In post-copy: the address for the new connection. */
 export function replyToReconnect(snapshot: DestinationSnapshot): Reply<Reconnection> {
   if (snapshot.status !== "active" || snapshot.hasTag("refused"))
     return done(snapshot.output?.outcome === "arrived" ? "arrived" : "lost");
   const { reconnection, memory } = snapshot.context;
   if (snapshot.matches({ postcopy: "postcopyReady" }) && memory !== "partly") return done("whole");
   if (snapshot.hasTag("listensAgain") && reconnection !== null) return done(reconnection);
-  // The question was heard before the engine was restarted, or in vain.
+  // The question came before the engine was restarted, or had no effect.
   return snapshot.hasTag("disconnected") || snapshot.hasTag("connected")
-    ? failed("QEMU does not listen again")
+    ? failed("QEMU is not listening again")
     : undefined;
 }
 
@@ -85,7 +85,7 @@ export function replyToSettle(snapshot: DestinationSnapshot): Reply<Decision> {
   return undefined;
 }
 
-/** What a side answers to a question, and what a destination that never had a Prepare answers. */
+/** A side's reply to a question, and that of a destination without a Prepare. */
 export interface DestinationReply<T> {
   readonly read: (snapshot: DestinationSnapshot) => Reply<T>;
   readonly unprepared: Answer<T>;
@@ -103,9 +103,9 @@ export const sourceReplies = {
   askConfirmCancelled: replyToConfirm,
 };
 
-const noPrepare = failed("there was no Prepare");
+const noPrepare = failed("this migration has no Prepare on this host");
 
-/** Without a Prepare there is no copy here, and there never will be one under this migration's id. */
+/** Without a Prepare there is no copy here, and there never will be one under this migration id. */
 export const destinationReplies = {
   askFinish: replies(replyToFinish, noPrepare),
   askFinishCancelled: replies(replyToFinish, done({ outcome: "refused", failures: [], undone: [] })),

@@ -1,4 +1,5 @@
-// The addresses of protocol/peer-text as schemas: for what is read back from disk, and for what the monitor sends.
+// zod schemas for the addresses of peer-text.ts: for data that is read back from disk, and for data that QEMU's
+// monitor sends.
 
 import * as z from "zod/mini";
 import {
@@ -12,10 +13,10 @@ import {
   type StreamAddress,
 } from "./peer-text.js";
 
-const textThat = <Kind extends string>(isIt: (text: string) => text is Kind, what: string) =>
+const textThat = <Kind extends string>(isValid: (text: string) => text is Kind, what: string) =>
   z.pipe(
     z.string(),
-    z.custom<Kind>((value) => typeof value === "string" && isIt(value), `it must be ${what}`),
+    z.custom<Kind>((value) => typeof value === "string" && isValid(value), `it must be ${what}`),
   );
 
 export const streamAddress = textThat<StreamAddress>(isStreamAddress, "unix:/path or tcp:host:port");

@@ -1,27 +1,32 @@
-// How long each state may wait for a fact. Upholds G5: every waiting state has one of
-// these, a watchdog or a backoff.
+// The time for which each state waits for an event. Upholds G5: every waiting state has one of these deadlines, a
+// watchdog or a backoff.
 
 /** All in milliseconds. */
 export interface Deadlines {
-  /** Source, begun: for Perform to be asked. */
+  /** Time for which the source waits for Perform after Begin. */
   readonly performRequestedMs: number;
-  /** Source, beyond the maximum downtime: from the guest's STOP, or from migrate-continue, to QEMU's completed. */
+  /**
+   * Time for which the source waits for QEMU's `completed` after the guest's STOP or after migrate-continue, beyond the
+   * maximum downtime.
+   */
   readonly switchoverMs: number;
-  /** Source, from a cancel to QEMU's word that it ended. */
+  /** Time for which the source waits after a cancel for QEMU to report its end. */
   readonly cancelMs: number;
-  /** Source, handed over: for Confirm; after it the source asks the destination itself. */
+  /** Time for which the source waits for Confirm after it handed over; then it asks the destination itself. */
   readonly confirmMs: number;
-  /** Destination, listening: for the stream to begin. */
+  /** Time for which the destination waits for the stream to begin. */
   readonly listenMs: number;
-  /** Destination, receiving: for the whole stream. A last resort: the source's own watchdog is faster. */
+  /**
+   * Time for which the destination waits for the whole stream: a last resort, since the source's watchdog is faster.
+   */
   readonly receiveMs: number;
-  /** Destination, received: for Finish. */
+  /** Time for which the destination waits for Finish after the stream completed. */
   readonly finishMs: number;
-  /** Destination, told that the source is done: for the stream's end. */
+  /** Time for which the destination waits for the stream's end after the source reported that it is done. */
   readonly completeMs: number;
-  /** In post-copy: from a new connection to QEMU's word that it goes on. */
+  /** Time for which a post-copy waits after a new connection for QEMU to report that it continues. */
   readonly reconnectMs: number;
-  /** First pause between two tries of the same effect; doubles up to `maxBackoffMs`. */
+  /** First delay between two attempts of the same effect; doubles up to `maxBackoffMs`. */
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
 }
@@ -40,9 +45,9 @@ export const defaultDeadlines: Deadlines = {
   maxBackoffMs: 10_000,
 };
 
-/** The pause before try number `attempt` (0 is the first), in milliseconds. */
+/** Returns the delay before attempt number `attempt` (0 is the first), in milliseconds. */
 export const backoffMs = (deadlines: Deadlines, attempt: number): number =>
   Math.min(deadlines.backoffMs * 2 ** Math.min(attempt, 30), deadlines.maxBackoffMs);
 
-/** How often an undo or a kill is tried before it is reported as stuck. */
+/** Number of attempts of an undo or a kill before it is reported as stuck. */
 export const maxAttempts = 6;

@@ -1,9 +1,9 @@
-// A failure as data: step, side, cause in our words and in QEMU's. Upholds G7: the first failure of a migration
-// is its story.
+// A failure as data: step, side, and the cause in our words and in QEMU's. Upholds G7: the first failure of a
+// migration is its story.
 
 import type { Side, StepName } from "./steps.js";
 
-/** What kind of failure it is, for programs; the sentence is in `message`. */
+/** Kind of the failure, for programs; the sentence is in `message`. */
 export type FailureCode =
   | "aborted"
   | "stalled"
@@ -39,9 +39,9 @@ export const failure = (
 });
 
 /**
- * The order in which failures are told: what a person or a watchdog decided, then a QEMU that died, then the rest as
- * they came. A broken stream is only the echo of a death on the other side, and a destination's death only the echo
- * of a decision to stop.
+ * Sorts failures in the order in which they are reported: first the decision of an operator or a watchdog, then the
+ * death of a QEMU, then the others as they came. A broken stream is only a consequence of a death on the other side,
+ * and the death of the destination's QEMU only a consequence of a decision to stop.
  */
 export function byRootCause(failures: readonly Failure[]): readonly Failure[] {
   const ranks: Partial<Record<FailureCode, number>> = {
@@ -56,7 +56,7 @@ export function byRootCause(failures: readonly Failure[]): readonly Failure[] {
   return failures.toSorted((a, b) => rank(a) - rank(b));
 }
 
-/** One line: step, side, what happened, and QEMU's words after a colon. */
+/** Returns one line: step, side, what happened, and QEMU's words after a colon. */
 export function describeFailure(reported: Failure): string {
   const words = reported.qemu === undefined ? "" : `: ${reported.qemu.join(" | ")}`;
   return `${reported.step} failed at the ${reported.side}: ${reported.message}${words}`;

@@ -1,5 +1,5 @@
-// libvirt's job phases with libvirt's numbers: what a restarted daemon, and a libvirt tool, reads from a job.
-// Source of the numbers: enum qemuMigrationJobPhase, src/qemu/qemu_migration.h.
+// libvirt's job phases with libvirt's numbers, as a restarted daemon or a libvirt tool reads them from a job. Source:
+// enum qemuMigrationJobPhase, src/qemu/qemu_migration.h.
 
 export const phases = {
   none: 0,
@@ -22,5 +22,5 @@ export const phases = {
 
 export type Phase = keyof typeof phases;
 
-/** Whether a job may go from one phase to the next: phases only grow, and staying is allowed. */
+/** Returns whether a job may go from one phase to another: phases only grow; staying in one is allowed. */
 export const phaseMayFollow = (from: Phase, to: Phase): boolean => phases[to] >= phases[from];

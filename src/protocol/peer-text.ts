@@ -1,59 +1,56 @@
-// Addresses that come as text: from another host, from a client, from a story on disk. Each is parsed here, once, against
-// an allow-list, into a type that nothing outside of this module can make; QEMU and the diallers take those types alone.
-// Upholds G1: a peer cannot have this host run a command, or connect to what only this host can reach.
+// Addresses that arrive as text: from another host, from a client, from a story on disk. Each is parsed here, once,
+// against an allow-list, into a type that only this module can create; QEMU and the dialling code accept only those
+// types. Upholds G1: a peer cannot make this host run a command, or connect to an address that only this host can
+// reach.
 
 import { printable, quoted } from "./printable.js";
 
 declare const parsed: unique symbol;
 type Parsed<Kind extends string> = string & { readonly [parsed]: Kind };
 
-/** Where a QEMU connects to or listens, in QEMU's form: `unix:/path` or `tcp:host:port`. */
+/** Address at which a QEMU listens or to which it connects, in QEMU's form: `unix:/path` or `tcp:host:port`. */
 export type StreamAddress = Parsed<"stream address">;
 /** A host's name, or its address without brackets. */
 export type HostName = Parsed<"host name">;
 /** The absolute path of a unix socket. */
 export type SocketPath = Parsed<"socket path">;
-/** Where a daemon is dialled, in libvirt's form: `qemu+tls://host/system`. */
+/** URI of a daemon, in libvirt's form: `qemu+tls://host/system`. */
 export type ConnectionUri = Parsed<"connection URI">;
 
-/** The text is not what it has to be; the message says why, and is safe to print. */
+/** The text is not valid; the message gives the reason and is safe to print. */
 export class PeerTextError extends Error {
   override readonly name = "PeerTextError";
 }
 
-/** What of the addresses that others give this host connects to. */
+/** Which of the addresses that others supply this host connects to. */
 export interface Reach {
-  /** `/directory`: the sockets in it; `/directory/**`: those below it too. */
+  /** `/directory`: the sockets in it; `/directory/**`: also those below it. */
   readonly unixDirectories: readonly string[];
-  /** Whether addresses of this host's loopback are other hosts' addresses, as when both hosts are on one machine. */
+  /** Whether loopback addresses may stand for other hosts, as when both hosts are on one machine. */
   readonly loopback: boolean;
 }
 
-/** For addresses that this host has made itself, and for those whose receiver checks them. */
+/** For addresses that this host generated, and for those that their receiver checks. */
 export const anywhere: Reach = { unixDirectories: ["/**"], loopback: true };
 
-/** It names files and directories too. */
+/** A migration id is also used in file and directory names. */
 export const isMigrationId = (text: string): boolean => /^[\w-]{1,64}$/.test(text);
 
 const longest = 1_024;
-/** The kernel holds 107 bytes of a unix socket's path (unix(7)). */
+/** The kernel limits the path of a unix socket to 107 bytes (unix(7)). */
 const maxPathLength = 107;
 
 const refuse = (what: string, text: string, why: string): never => {
   throw new PeerTextError(`the ${what} ${quoted(text)} is refused: ${why}`);
 };
 
-/** The one place in which text becomes an address. */
+/** The only place in which text becomes an address. */
 const as = <Kind extends string>(text: string): Parsed<Kind> => text as Parsed<Kind>;
 
-/** @throws PeerTextError when it is neither a name nor an address of a host. */
+/** @throws PeerTextError when it is neither the name nor the address of a host. */
 export function hostName(text: string): HostName {
   if (!isHost(text))
-    return refuse(
-      "host",
-      text,
-      "it must be a host's name, an IPv4 address or an IPv6 address without a zone",
-    );
+    return refuse("host", text, "it must be a host name, an IPv4 address or an IPv6 address without a zone");
   return as(text);
 }
 
@@ -72,14 +69,14 @@ function isHost(text: string): boolean {
 
 const isIpv6 = (text: string): boolean => /^[\da-fA-F:.]{2,45}$/.test(text) && URL.canParse(`x://[${text}]/`);
 
-/** Also what resolvers and kernels take for the loopback: the unspecified addresses, and IPv4 inside of IPv6. */
+/** Includes what resolvers and kernels treat as loopback: the unspecified addresses, and IPv4 within IPv6. */
 export function isLoopback(host: HostName): boolean {
   const name = host.toLowerCase().replace(/\.$/, "");
   if (!name.includes(":")) {
     if (ipv4.test(name)) return /^(?:127|0)\./.test(name);
     return /(?:^|\.)localhost(?:\.localdomain)?\d*$/.test(name) || /^ip6-(?:localhost|loopback)$/.test(name);
   }
-  // In its shortest form, with hexadecimal digits alone.
+  // The URL parser returns the shortest form, with hexadecimal digits only.
   const short = new URL(`x://[${name}]/`).hostname.slice(1, -1);
   if (short === "::" || short === "::1") return true;
   const [, high] = /^::(?:ffff:)?([\da-f]{1,4}):[\da-f]{1,4}$/.exec(short) ?? [];
@@ -87,19 +84,19 @@ export function isLoopback(host: HostName): boolean {
   return first === 127 || first === 0;
 }
 
-/** @throws PeerTextError when it is not the plain, absolute path of a socket, or lies outside of `reach`. */
+/** @throws PeerTextError when it is not the plain, absolute path of a socket, or is outside `reach`. */
 export function socketPath(text: string, reach: Reach): SocketPath {
   const what = "unix socket";
   if (!text.startsWith("/")) return refuse(what, text, "its path must be absolute");
   if (printable(text) !== text || text.includes(","))
-    return refuse(what, text, "its path must not hold control characters or commas");
+    return refuse(what, text, "its path must not contain control characters or commas");
   if (
     text
       .slice(1)
       .split("/")
       .some((part) => ["", ".", ".."].includes(part))
   )
-    return refuse(what, text, "its path must be plain: without empty parts, . and ..");
+    return refuse(what, text, "its path must not contain empty parts, . or ..");
   if (new TextEncoder().encode(text).length > maxPathLength)
     return refuse(what, text, `its path is longer than ${maxPathLength} bytes`);
   if (!reach.unixDirectories.some((place) => isIn(place, text)))
@@ -107,7 +104,7 @@ export function socketPath(text: string, reach: Reach): SocketPath {
   return as(text);
 }
 
-/** Whether `path` is `place` itself, lies in it, or, with a place that ends in a double star, anywhere below it. */
+/** Returns whether `path` is in the directory `place`, or, when `place` ends in a double star, anywhere below it. */
 export function isIn(place: string, path: string): boolean {
   if (place.endsWith("/**")) return path.startsWith(place.slice(0, -2));
   return path.slice(0, path.lastIndexOf("/")) === place.replace(/\/$/, "");
@@ -117,13 +114,13 @@ export type StreamParts =
   | { readonly type: "unix"; readonly path: SocketPath }
   | { readonly type: "tcp"; readonly host: HostName; readonly port: number };
 
-/** libvirt's forms with slashes are taken too. @throws PeerTextError when QEMU must not be given it. */
+/** Also accepts libvirt's forms with slashes. @throws PeerTextError when QEMU must not be given this address. */
 export function streamAddress(text: string, reach: Reach): StreamAddress {
   const parts = partsIn(text, reach);
   if (parts.type === "unix") return unixAddress(parts.path);
   if (parts.port === 0) return refuse("address", text, "its port must be from 1 to 65535");
   if (!reach.loopback && isLoopback(parts.host))
-    return refuse("address", text, "it is of the loopback, and thus no other host's");
+    return refuse("address", text, "it is a loopback address and cannot belong to another host");
   return tcpAddress(parts.host, parts.port);
 }
 
@@ -136,11 +133,11 @@ function partsIn(text: string, reach: Reach): StreamParts {
   const plain = rest.replace(/^\/\//, "");
   if (scheme === "unix") return { type: "unix", path: socketPath(plain, reach) };
   if (scheme !== "tcp")
-    return refuse(what, text, `the scheme ${quoted(scheme)} is not supported, tcp and unix are`);
+    return refuse(what, text, `the scheme ${quoted(scheme)} is not supported; use tcp or unix`);
   const [, bracketed, name = "", port = ""] =
     /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*?)\/?)?$/s.exec(plain) ?? [];
   if (bracketed !== undefined && !bracketed.includes(":"))
-    return refuse(what, text, "its host has brackets, and is not an IPv6 address");
+    return refuse(what, text, "its host is in brackets but is not an IPv6 address");
   const host = hostName(bracketed ?? name);
   if (!/^(?:0|[1-9]\d{0,4})$/.test(port) || Number(port) > 65_535)
     return refuse(what, text, "its port must be a number from 1 to 65535");
@@ -149,7 +146,7 @@ function partsIn(text: string, reach: Reach): StreamParts {
 
 export const partsOf = (address: StreamAddress): StreamParts => partsIn(address, anywhere);
 
-/** Undefined for a unix socket. */
+/** Returns undefined for a unix socket. */
 export function hostOf(address: StreamAddress): HostName | undefined {
   const parts = partsOf(address);
   return parts.type === "tcp" ? parts.host : undefined;
@@ -157,14 +154,17 @@ export function hostOf(address: StreamAddress): HostName | undefined {
 
 export const unixAddress = (path: SocketPath): StreamAddress => as(`unix:${path}`);
 
-/** `port` 0: the kernel's choice, of an address to listen at. @throws PeerTextError when it is not a port. */
+/** `port` 0 lets the kernel choose, for an address to listen at. @throws PeerTextError when the port is not valid. */
 export function tcpAddress(host: HostName, port: number): StreamAddress {
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     return refuse("port", String(port), "it must be a number from 0 to 65535");
   return as(`tcp:${host.includes(":") ? `[${host}]` : host}:${port}`);
 }
 
-/** For stories and the monitor: whether it is in the form that `streamAddress`, `unixAddress` and `tcpAddress` return. */
+/**
+ * Returns whether text from a story or the monitor has the form that `streamAddress`, `unixAddress` and `tcpAddress`
+ * return.
+ */
 export const isStreamAddress = (text: string): text is StreamAddress =>
   isParsed(text, (uri) => {
     const parts = partsIn(uri, anywhere);
@@ -191,12 +191,12 @@ const transports: Readonly<Record<string, readonly string[]>> = {
   "qemu+tcp:": [],
   "qemu+tls:": ["pkipath"],
 };
-/** Where a URI without a socket leads. */
+/** The socket of a URI that names none. */
 const libvirtsSocket = "/run/libvirt/libvirt-sock";
 
 /**
- * `certificates`: whether it may name a directory of them, which a client may do and another host may not: it is of this
- * host's files. @throws PeerTextError when this host must not dial it.
+ * `certificates`: whether the URI may name a certificate directory. A client may name one and another host may not,
+ * since the directory is on this host. @throws PeerTextError when this host must not connect to it.
  */
 export function connectionUri(
   text: string,
@@ -218,20 +218,21 @@ export function connectionUri(
   if (unknown !== undefined) return refuse(what, text, `the parameter ${quoted(unknown)} is not supported`);
   const pkiPath = searchParams.get("pkipath");
   if (pkiPath !== null && !reach.certificates)
-    return refuse(what, text, "pkipath names a directory of this host");
+    return refuse(what, text, "pkipath names a directory on this host");
   if (pkiPath !== null && !(pkiPath.startsWith("/") && printable(pkiPath) === pkiPath))
     return refuse(what, text, "its pkipath must be absolute");
   if (protocol === "qemu+unix:" || host === "") {
-    if (host !== "") return refuse(what, text, "a unix socket is on no other host");
-    if (protocol !== "qemu:" && protocol !== "qemu+unix:") return refuse(what, text, "it names no host");
+    if (host !== "") return refuse(what, text, "a unix socket cannot be on another host");
+    if (protocol !== "qemu:" && protocol !== "qemu+unix:")
+      return refuse(what, text, "it does not name a host");
     socketPath(searchParams.get("socket") ?? libvirtsSocket, reach);
     return as(text);
   }
   if (searchParams.has("socket") || searchParams.has("mode"))
-    return refuse(what, text, "a socket is on no other host");
+    return refuse(what, text, "a socket cannot be on another host");
   const name = hostName(hostname.replace(/^\[(.*)\]$/, "$1"));
   if (port === "0") return refuse(what, text, "its port must be from 1 to 65535");
   if (!reach.loopback && isLoopback(name))
-    return refuse(what, text, "it is of the loopback, and thus no other host's");
+    return refuse(what, text, "it is a loopback address and cannot belong to another host");
   return as(text);
 }

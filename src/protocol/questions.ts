@@ -1,10 +1,10 @@
-// What the parties ask one another, and the event that each question becomes at the side that is asked. The peers in one
-// process, the simulated world and the inspector all read this table, so that they speak of one protocol.
+// The questions that the parties ask one another, and the event that each one becomes at the receiving side. The
+// in-process peers, the simulated world and the inspector all use this table, so that they agree on one protocol.
 
 interface Question {
   readonly from: "coordinator" | "source";
   readonly to: "source" | "destination";
-  /** The event that it becomes there; null when the side is begun by it. */
+  /** The event that it becomes at the receiver; null when the question starts that side. */
   readonly event: string | null;
   readonly says: string;
 }
@@ -38,19 +38,19 @@ export const questionTable = {
     from: "source",
     to: "destination",
     event: "source.settleRequested",
-    says: "the guest stays: refuse it",
+    says: "the guest stays: refuse",
   },
   concede: {
     from: "source",
     to: "destination",
     event: "source.conceded",
-    says: "my QEMU is dead: take it if you hold it whole",
+    says: "the source's QEMU is dead: take the guest if it is complete",
   },
   announcePostcopy: {
     from: "source",
     to: "destination",
     event: "source.announced",
-    says: "post-copy may begin",
+    says: "post-copy may start",
   },
   handOver: {
     from: "source",

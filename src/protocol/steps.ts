@@ -1,6 +1,6 @@
-// The protocol as data: the five steps of version 3 and our settle, and the effects that each side runs for
-// them, each beside its undo and its deadline. Effects, error texts, the sweep and the printed documentation
-// are driven by these tables; the machines own the order.
+// The protocol as data: the five steps of version 3 and our settle, and the effects that each side runs for them,
+// each beside its undo and its deadline. These tables drive effects, error texts, the sweep and the printed
+// documentation; the machines own the order.
 
 export type Side = "source" | "destination" | "coordinator";
 
@@ -12,12 +12,12 @@ interface Step {
   readonly side: "source" | "destination";
   readonly does: string;
   readonly whenItFails: {
-    /** Where the guest is then. */
+    /** The state of the guest after the failure. */
     readonly guest: string;
     readonly kills: string;
     readonly resumes: string;
   };
-  /** How long the coordinator (for settle: the source) waits for the answer before it asks again, in ms. */
+  /** Time for which the coordinator (for settle: the source) waits for the answer before it asks again, in ms. */
   readonly deadlineMs: number;
 }
 
@@ -25,11 +25,11 @@ export const steps = {
   begin: {
     number: 1,
     side: "source",
-    does: "takes the migration job, checks that the guest can move, describes it",
+    does: "acquires the migration job, checks that the guest can be migrated, and describes it",
     whenItFails: {
-      guest: "it has not been touched and runs on at the source",
-      kills: "nobody: there is no copy",
-      resumes: "nobody: it was not paused",
+      guest: "it keeps running at the source, untouched",
+      kills: "no side: there is no copy",
+      resumes: "no side: it was not paused",
     },
     deadlineMs: 10_000,
   },
@@ -38,31 +38,32 @@ export const steps = {
     side: "destination",
     does: "starts QEMU paused and listening, with the capabilities that both sides need",
     whenItFails: {
-      guest: "it runs on at the source",
-      kills: "the destination ends the QEMU that it has begun to prepare",
-      resumes: "nobody: it was not paused",
+      guest: "it keeps running at the source",
+      kills: "the destination ends the QEMU that it started",
+      resumes: "no side: it was not paused",
     },
     deadlineMs: 60_000,
   },
   perform: {
     number: 3,
     side: "source",
-    does: "sends the memory while the guest runs, pauses it, sends the rest",
+    does: "transfers the memory while the guest runs, stops the guest and transfers the rest",
     whenItFails: {
-      guest: "it runs at the source again, as soon as QEMU has said how the cancelled stream ended",
-      kills: "the destination, told by a cancelled Finish or by the end of its stream",
-      resumes: "the source, unless the destination may have the guest whole: then it settles first",
+      guest: "it runs at the source again as soon as QEMU has reported how the cancelled stream ended",
+      kills: "the destination, on a cancelled Finish or at the end of its stream",
+      resumes: "the source, unless the destination may hold the complete guest: then it settles first",
     },
     deadlineMs: 86_400_000,
   },
   finish: {
     number: 4,
     side: "destination",
-    does: "takes the guest and runs it, or kills its copy when the source failed",
+    does: "takes and resumes the guest, or kills its copy when the source failed",
     whenItFails: {
       guest: "it is paused at the source until the destination has answered",
-      kills: "the destination ends its copy once its refusal is durable; without an answer nobody is ended",
-      resumes: "the source when the destination has refused, or the fence has shut it out",
+      kills:
+        "the destination ends its copy once its refusal is durable; without an answer neither side is ended",
+      resumes: "the source, when the destination has refused or is fenced off",
     },
     deadlineMs: 30_000,
   },
@@ -72,25 +73,28 @@ export const steps = {
     does: "kills the source's copy after the destination has taken the guest, or settles and resumes",
     whenItFails: {
       guest: "it runs at the destination",
-      kills: "the source ends its paused copy, tried again until it is gone",
-      resumes: "nobody: the guest runs already",
+      kills: "the source ends its paused copy, and retries until it is gone",
+      resumes: "no side: the guest already runs",
     },
     deadlineMs: 30_000,
   },
   settle: {
     number: 6,
     side: "destination",
-    does: "answers the source: taken or refused; refuses for good when it had not decided",
+    does: "answers *taken* or *refused*; an undecided destination refuses for good",
     whenItFails: {
-      guest: "it runs at the destination if that has taken it; the source's copy is paused",
-      kills: "nobody while the answer is out",
-      resumes: "nobody while the answer is out, but by the policies `fence` and `resume`",
+      guest: "it runs at the destination if it was taken there; the source's copy is paused",
+      kills: "no side while the answer is pending",
+      resumes: "no side while the answer is pending, except under the policies `fence` and `resume`",
     },
     deadlineMs: 5_000,
   },
 } as const satisfies Record<StepName, Step>;
 
-/** A person's abort as the coordinator puts it to the source: no step, so nothing is undone when it is not heard. */
+/**
+ * An operator's abort, which the coordinator passes to the source. It is not a step: when it does not reach the
+ * source, nothing is undone.
+ */
 export const abort = { side: "source", deadlineMs: 10_000 } as const;
 
 /** The coordinator's questions, by the names of the effects that ask them. */
@@ -111,11 +115,14 @@ interface Effect {
   readonly step: StepName;
   readonly side: "source" | "destination";
   readonly does: string;
-  /** The effect that takes it back, or why none is needed. */
+  /** The effect that reverses this one, or why there is none. */
   readonly undo: EffectName | "nothing to undo" | "is an undo" | "cannot be undone";
-  /** After this many milliseconds without an answer the answer is `unknown`. */
+  /** Without an answer for this many milliseconds, the answer is `unknown`. */
   readonly deadlineMs: number;
-  /** When the journal fails: `refused` for what begins or decides something, `goes on` for what only ends or undoes. */
+  /**
+   * Behaviour when the journal fails: `refused` for effects that begin or decide something, `goes on` for those that
+   * only end or undo.
+   */
   readonly withoutJournal: "refused" | "goes on";
 }
 
@@ -159,7 +166,7 @@ export const effects = {
   describe: {
     step: "begin",
     side: "source",
-    does: "asks QEMU for its state, its uuid and its capabilities",
+    does: "queries QEMU for its state, its uuid and its capabilities",
     undo: "nothing to undo",
     deadlineMs: 5_000,
     withoutJournal: "refused",
@@ -167,7 +174,7 @@ export const effects = {
   mirror: {
     step: "perform",
     side: "source",
-    does: "begins to copy the disks (`blockdev-mirror` into the destination's NBD exports)",
+    does: "starts the disk mirrors (`blockdev-mirror` into the destination's NBD exports)",
     undo: "cancelMirrors",
     deadlineMs: 10_000,
     withoutJournal: "refused",
@@ -191,7 +198,7 @@ export const effects = {
   announcePostcopy: {
     step: "perform",
     side: "source",
-    does: "tells the destination that post-copy may begin, so that it gives up only when its source says so",
+    does: "announces to the destination that post-copy may start, so that it gives up only when the source tells it to",
     undo: "retractPostcopy",
     deadlineMs: 5_000,
     withoutJournal: "refused",
@@ -199,7 +206,7 @@ export const effects = {
   startPostcopy: {
     step: "perform",
     side: "source",
-    does: "lets QEMU go over to post-copy (`migrate-start-postcopy`)",
+    does: "switches QEMU to post-copy (`migrate-start-postcopy`)",
     undo: "cancel",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -207,7 +214,7 @@ export const effects = {
   completeMirrors: {
     step: "perform",
     side: "source",
-    does: "lets go of the disks' copies, which are equal now (`block-job-cancel` of a mirror that is ready)",
+    does: "completes the disk mirrors, now in sync (`block-job-cancel` of a mirror that is ready)",
     undo: "cancelMirrors",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -223,7 +230,7 @@ export const effects = {
   throttle: {
     step: "perform",
     side: "source",
-    does: "keeps the guest's processors from running for a part of the time, because a rule is due",
+    does: "throttles the guest's vCPUs because a rule of the convergence policy is due",
     undo: "restore",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -231,7 +238,7 @@ export const effects = {
   suspend: {
     step: "perform",
     side: "source",
-    does: "pauses the guest (`stop`) so that its memory converges, because a rule is due; it runs on wherever it ends",
+    does: "suspends the guest (`stop`) so that its memory converges, because a rule is due; it resumes on the side where the migration ends",
     undo: "restore",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -247,7 +254,7 @@ export const effects = {
   cancel: {
     step: "perform",
     side: "source",
-    does: "cancels the migration and waits for QEMU's word how it ended",
+    does: "cancels the migration and waits until QEMU reports how it ended",
     undo: "is an undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -255,7 +262,7 @@ export const effects = {
   forceCancel: {
     step: "perform",
     side: "source",
-    does: "frees a cancel that hangs: `migrate-continue` from cancelling, then yank out of band",
+    does: "unblocks a cancel that hangs: `migrate-continue` from cancelling, then yank out of band",
     undo: "is an undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -263,7 +270,7 @@ export const effects = {
   restore: {
     step: "confirm",
     side: "source",
-    does: "lets the guest run again as before and puts QEMU's migration settings back",
+    does: "resumes the guest if it ran before, and restores QEMU's migration settings",
     undo: "is an undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -271,7 +278,7 @@ export const effects = {
   cancelMirrors: {
     step: "confirm",
     side: "source",
-    does: "ends what is left of the copies of the disks",
+    does: "cancels the remaining disk mirrors",
     undo: "is an undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -279,7 +286,7 @@ export const effects = {
   retractPostcopy: {
     step: "confirm",
     side: "source",
-    does: "tells the destination that the guest stays, after post-copy was announced",
+    does: "informs the destination that the guest stays, after post-copy was announced",
     undo: "is an undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -287,7 +294,7 @@ export const effects = {
   handOver: {
     step: "perform",
     side: "source",
-    does: "in post-copy, has the destination take the guest, whose memory is served from here",
+    does: "in post-copy, makes the destination take the guest while the source serves its memory",
     undo: "cannot be undone",
     deadlineMs: 15_000,
     withoutJournal: "refused",
@@ -295,7 +302,7 @@ export const effects = {
   pausePostcopy: {
     step: "perform",
     side: "source",
-    does: "gives up a connection in post-copy on which nothing moves (`migrate-pause`)",
+    does: "drops a post-copy connection on which no data is transferred (`migrate-pause`)",
     undo: "reconnect",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -303,7 +310,7 @@ export const effects = {
   reconnect: {
     step: "perform",
     side: "source",
-    does: "has the destination listen again for a post-copy that has lost its connection",
+    does: "makes the destination listen again for a post-copy that lost its connection",
     undo: "nothing to undo",
     deadlineMs: 15_000,
     withoutJournal: "goes on",
@@ -311,7 +318,7 @@ export const effects = {
   resumePostcopy: {
     step: "perform",
     side: "source",
-    does: "connects a post-copy again (`migrate` with `resume`)",
+    does: "reconnects a post-copy (`migrate` with `resume`)",
     undo: "nothing to undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -319,7 +326,7 @@ export const effects = {
   probeSource: {
     step: "perform",
     side: "source",
-    does: "asks QEMU what became of its migration while the engine was down",
+    does: "queries the state of QEMU's migration after the engine was down",
     undo: "nothing to undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -343,7 +350,7 @@ export const effects = {
   concede: {
     step: "settle",
     side: "source",
-    does: "tells the destination that the source's QEMU is dead, so that it takes a guest it holds whole",
+    does: "informs the destination that the source's QEMU is dead, so that it takes the guest if it holds the guest complete",
     undo: "cannot be undone",
     deadlineMs: 15_000,
     withoutJournal: "goes on",
@@ -351,7 +358,7 @@ export const effects = {
   killSource: {
     step: "confirm",
     side: "source",
-    does: "ends the source's QEMU and sees it reaped",
+    does: "ends the source's QEMU and waits until it is reaped",
     undo: "cannot be undone",
     deadlineMs: 15_000,
     withoutJournal: "goes on",
@@ -359,7 +366,7 @@ export const effects = {
   prepare: {
     step: "prepare",
     side: "destination",
-    does: "makes missing images, starts QEMU with -S -incoming defer, exports disks to be copied, listens",
+    does: "creates missing images, starts QEMU with -S -incoming defer, exports the disks to be mirrored, and listens",
     undo: "killDestination",
     deadlineMs: 30_000,
     withoutJournal: "refused",
@@ -367,7 +374,7 @@ export const effects = {
   probeDestination: {
     step: "finish",
     side: "destination",
-    does: "asks QEMU what became of the stream while the engine was down",
+    does: "queries the state of the incoming stream after the engine was down",
     undo: "nothing to undo",
     deadlineMs: 5_000,
     withoutJournal: "goes on",
@@ -375,7 +382,7 @@ export const effects = {
   listenAgain: {
     step: "perform",
     side: "destination",
-    does: "listens again for a post-copy that has lost its connection (`migrate-pause` when QEMU has not noticed, `migrate-recover`)",
+    does: "listens again for a post-copy that lost its connection (`migrate-pause` when QEMU has not noticed, `migrate-recover`)",
     undo: "nothing to undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -383,7 +390,7 @@ export const effects = {
   claim: {
     step: "finish",
     side: "destination",
-    does: "claims the guest at the fence, so that the source can take it back no more",
+    does: "claims the guest at the fence, so that the source can no longer take it back",
     undo: "disclaim",
     deadlineMs: 10_000,
     withoutJournal: "refused",
@@ -391,7 +398,7 @@ export const effects = {
   disclaim: {
     step: "finish",
     side: "destination",
-    does: "gives the guest back at the fence",
+    does: "releases the claim at the fence",
     undo: "is an undo",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -399,7 +406,7 @@ export const effects = {
   take: {
     step: "finish",
     side: "destination",
-    does: "makes the decision to take the guest durable, then runs it (`cont`), unless it was paused before",
+    does: "makes the decision to take the guest durable, then resumes it (`cont`) unless it was paused before",
     undo: "cannot be undone",
     deadlineMs: 10_000,
     withoutJournal: "refused",
@@ -407,7 +414,7 @@ export const effects = {
   resume: {
     step: "finish",
     side: "destination",
-    does: "runs the guest again, when it is not known whether it runs",
+    does: "resumes the guest when it is unknown whether it runs",
     undo: "cannot be undone",
     deadlineMs: 10_000,
     withoutJournal: "goes on",
@@ -423,7 +430,7 @@ export const effects = {
   killDestination: {
     step: "finish",
     side: "destination",
-    does: "ends the destination's QEMU and sees it reaped",
+    does: "ends the destination's QEMU and waits until it is reaped",
     undo: "is an undo",
     deadlineMs: 15_000,
     withoutJournal: "goes on",

@@ -1,5 +1,5 @@
-// The options of the memory stream beside its limits, as the library takes them. Their rows are options/memory.ts; what a
-// QEMU can do of them is found out by the driver (drivers/qemu/migration/negotiate.ts).
+// The options of the memory stream except its limits, as the library takes them. Their rows are in options/memory.ts;
+// the driver finds out which of them a QEMU supports (drivers/qemu/migration/negotiate.ts).
 
 import { askedByStream } from "./options/asked.js";
 import { libraryNames } from "./options/names.js";
@@ -9,27 +9,31 @@ import type { MemoryStream, OptionalOption } from "./options/table.js";
 
 export type { OptionalOption } from "./options/table.js";
 
-/** An option that is absent is off; `{}` is on, with QEMU's own values. */
+/** An absent option is off; `{}` turns it on with QEMU's defaults. */
 export interface StreamOptions extends MemoryStream {
-  /** What may be left out where a QEMU does not know it; the outcome tells. Anything else is refused then. */
+  /**
+   * Options that may be left out where a QEMU does not support them; the outcome reports it. Any other unsupported
+   * option is refused.
+   */
   readonly optional?: readonly OptionalOption[];
 }
 
-/** Each method that is there is used. `zlib` or `zstd` with `parallel`, `xbzrle` and `mt` without. */
+/** Every method that is present is used. `zlib` or `zstd` with `parallel`, `xbzrle` and `mt` without. */
 export type Compression = NonNullable<StreamOptions["compression"]>;
 
-/** Of the memory stream and of the disks'. Certificates by libvirt's conventions for QEMU, each side from a directory of its own host. */
+/**
+ * TLS for the memory stream and the disk mirrors. Certificates follow libvirt's conventions for QEMU; each side reads
+ * them from a directory of its own host.
+ */
 export type TlsOptions = NonNullable<StreamOptions["tls"]>;
 
-/** A wish that was left out, and why. */
+/** A requested option that was left out, and why. */
 export interface Dropped {
   readonly option: string;
   readonly why: string;
 }
 
-/**
- * @throws RangeError with a sentence: what does not fit, why, and what to do.
- */
+/** @throws RangeError whose message gives the conflict, its reason and the remedy. */
 export function checkStream(stream: StreamOptions, transport: "unix" | "tcp"): void {
   const wrong = formError(stream);
   if (wrong !== undefined) throw new RangeError(wrong);
@@ -37,5 +41,5 @@ export function checkStream(stream: StreamOptions, transport: "unix" | "tcp"): v
   if (refused !== undefined) throw new RangeError(refused.message);
 }
 
-/** Whether it has the form of a wish; whether its parts go together is not asked. */
+/** Checks the form of the options only, not whether they are compatible with each other. */
 export const isStreamOptions = (value: unknown): boolean => formError(value) === undefined;

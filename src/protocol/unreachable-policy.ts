@@ -1,14 +1,15 @@
-// What a source does that has handed its guest over and cannot reach the destination, which alone knows who runs it.
+// Policies of a source that has handed its guest over and cannot reach the destination, which alone can tell who runs
+// it.
 
 /**
- * `wait`: stays paused and asks again. `fence`: asks the fence, which knows or decides it without the destination.
- * `resume`: lets the guest run at the source, as libvirt does: **unsafe**, since it may run at the destination too (G1).
+ * `wait`: stays paused and asks again. `fence`: asks the fence, which can decide without the destination. `resume`:
+ * resumes the guest at the source, as libvirt does: **unsafe**, since it may also run at the destination (G1).
  */
 export type WhenUnreachable = "wait" | "fence" | "resume";
 
 export interface Policy {
   readonly whenUnreachable: WhenUnreachable;
-  /** How long the source asks the destination before it does so, in milliseconds. */
+  /** Time for which the source asks the destination before the policy applies, in milliseconds. */
   readonly patienceMs: number;
 }
 

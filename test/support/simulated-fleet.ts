@@ -168,7 +168,7 @@ export class SimulatedFleet {
     // At a gibibyte a second, and some seconds around it.
     const ms = Math.round((memoryBytes / GiB) * 1000) + 500 + this.#roll(2000);
     this.clock.setTimeout(() => (stays ? finish("stayed", "the stream broke") : finish("arrived", "")), ms);
-    const running = { move, ended, abort: () => finish("stayed", "a person aborted the migration") };
+    const running = { move, ended, abort: () => finish("stayed", "aborted by the operator") };
     this.#moves.set(migrationId, running);
     return running;
   }

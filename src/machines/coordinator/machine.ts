@@ -1,9 +1,10 @@
 // The coordinator of managed mode: Begin, Prepare, Perform, Finish, Confirm, and one outcome. No I/O: effects are
 // bound in effects/bind.ts. It decides nothing about the guest: each side is safe without it (G1, G2).
 //
-// Theory of operation. Each state asks one side its step and goes on with the answer. A step that fails, or an abort, leads
-// to the same two questions with `cancelled`. A question without an answer is asked again a few times; each side answers
-// from its own state, so asking twice is harmless, and when no answer comes the sides settle between themselves.
+// Theory of operation. Each state asks one side its step and continues with its answer. A step that fails, or an abort,
+// leads to the same two questions with `cancelled`. A question without an answer is repeated a few times; each side
+// answers from its own state, so asking twice is harmless, and when no answer comes the sides settle between
+// themselves.
 //
 //   beginning -> preparing -> performing -> finishing -> confirming -> ended
 //   any of them -> finishingCancelled -> confirmingCancelled -> ended
@@ -25,10 +26,10 @@ import { askingDestination, askingSource, createMachine, unanswered } from "./se
 export type { CoordinatorInput, CoordinatorMemory, CoordinatorOutput } from "./setup.js";
 
 const aborted = recordFailure(
-  failure("aborted", "perform", "coordinator", { message: "a person aborted the migration" }),
+  failure("aborted", "perform", "coordinator", { message: "aborted by the operator" }),
 );
 const tooLate = rejecting("the source has handed the guest over; the destination is being asked to run it");
-const ending = ignoring("the migration is being ended already");
+const ending = ignoring("the migration is already being ended");
 
 export const coordinatorMachine = createMachine({
   id: "coordinator",
@@ -53,7 +54,7 @@ export const coordinatorMachine = createMachine({
   initial: "rehydrating",
   states: {
     beginning: {
-      description: "Begin: the source takes the job and describes its guest",
+      description: "Begin: the source acquires the job and describes its guest",
       on: {
         "operator.aborted": { target: "confirmingCancelled", actions: aborted },
       },
@@ -81,7 +82,7 @@ export const coordinatorMachine = createMachine({
       invoke: {
         src: "askPrepare",
         id: "askPrepare",
-        input: ({ context }) => present(context.guest, "Begin's answer"),
+        input: ({ context }) => present(context.guest, "Begin's reply"),
         onDone: [
           {
             guard: isDone,
@@ -91,7 +92,8 @@ export const coordinatorMachine = createMachine({
             ),
           },
           {
-            // Also after a failed Prepare, which libvirt does not: asking a destination that has nothing left is harmless.
+            // Also sent after a failed Prepare, unlike in libvirt: it is harmless for a destination that has nothing
+            // left.
             target: "finishingCancelled",
             actions: { type: "noteAll", params: ({ event }) => unanswered("prepare", event.output) },
           },
@@ -99,12 +101,12 @@ export const coordinatorMachine = createMachine({
       },
     },
     performing: {
-      description: "Perform: the source moves the memory and hands the guest over",
+      description: "Perform: the source transfers the memory and hands the guest over",
       entry: "firstAttempt",
       invoke: {
         src: "askPerform",
         id: "askPerform",
-        input: ({ context }) => present(context.prepared, "Prepare's answer"),
+        input: ({ context }) => present(context.prepared, "Prepare's reply"),
         onDone: [
           { guard: isDone, target: "finishing" },
           {
@@ -120,7 +122,7 @@ export const coordinatorMachine = createMachine({
           on: { "operator.aborted": "aborting" },
         },
         aborting: {
-          description: "tells the source that a person wants it back",
+          description: "passes the operator's abort to the source",
           meta: { rehydratesAs: "aborting" },
           entry: "countAttempt",
           on: { "operator.aborted": ending },
@@ -146,24 +148,24 @@ export const coordinatorMachine = createMachine({
           },
         },
         abortWaiting: {
-          description: "the source has not heard the abort yet",
+          description: "the source has not received the abort yet",
           meta: { rehydratesAs: "aborting" },
           on: { "operator.aborted": ending },
           after: { backoff: "aborting" },
         },
         aborted: {
-          description: "the source ends the migration; Perform's answer follows",
+          description: "the source is ending the migration; Perform's reply follows",
           meta: { rehydratesAs: "aborting" },
           on: { "operator.aborted": ending },
         },
       },
     },
     finishing: {
-      description: "Finish: the destination takes the guest and runs it",
+      description: "Finish: the destination takes and resumes the guest",
       on: { "operator.aborted": tooLate },
       ...askingDestination("askFinish", {
         arrived: "#coordinator.confirming",
-        // Not arrived, or not heard: the source asks the destination itself before it does anything.
+        // The guest has not arrived, or the answer is missing: the source asks the destination itself before it acts.
         otherwise: "#coordinator.confirmingCancelled",
       }),
     },
@@ -172,7 +174,7 @@ export const coordinatorMachine = createMachine({
       on: { "operator.aborted": tooLate },
       ...askingSource("askConfirm"),
     },
-    ended: { type: "final", description: "one outcome, from what both sides said" },
+    ended: { type: "final", description: "one outcome, derived from both sides' reports" },
     finishingCancelled: {
       description: "Finish with cancelled: the destination ends its copy",
       on: { "operator.aborted": ending },
@@ -188,7 +190,7 @@ export const coordinatorMachine = createMachine({
       ...askingSource("askConfirmCancelled"),
     },
     rehydrating: {
-      description: "begins, or goes on where the engine was when it was restarted",
+      description: "begins, or continues in the state of the restarted engine",
       always: [
         { guard: { type: "wokeIn", params: "performing.abort" }, target: "#coordinator.performing.aborting" },
         { guard: { type: "wokeIn", params: "finishingCancelled" }, target: "finishingCancelled" },
@@ -196,7 +198,7 @@ export const coordinatorMachine = createMachine({
         { guard: { type: "wokeIn", params: "confirmingCancelled" }, target: "confirmingCancelled" },
         { guard: { type: "wokeIn", params: "confirming" }, target: "confirming" },
         { guard: { type: "wokeIn", params: "ended" }, target: "ended" },
-        // Each side answers from its state, so what was asked before is asked again.
+        // Each side answers from its state, so a question can safely be repeated.
         { target: "beginning" },
       ],
       on: { "operator.aborted": ending },

@@ -1,5 +1,5 @@
-// What the coordinator's machine is made of: its events, its context, its questions, actions, guards and delays. The order
-// of things is in machine.ts.
+// The parts of the coordinator's machine: its events, context, questions, actions, guards and delays. The order of
+// the steps is in machine.ts.
 
 import { assign, fromPromise, setup } from "xstate";
 import type { Deadlines } from "../../protocol/deadlines.js";
@@ -30,7 +30,7 @@ import { retryingIn } from "../shared/retry.js";
 
 export type CoordinatorEvent = { type: "operator.aborted" };
 
-/** What the coordinator has learned and must know again after a crash. */
+/** The coordinator's knowledge that must survive a crash. */
 export interface CoordinatorMemory {
   guest: GuestDescription | null;
   prepared: Prepared | null;
@@ -41,7 +41,7 @@ export interface CoordinatorMemory {
 export interface CoordinatorInput {
   identity: Identity;
   deadlines: Deadlines;
-  /** When the engine was restarted. */
+  /** Set when the engine was restarted. */
   woken?: (Woken & { readonly memory: CoordinatorMemory }) | undefined;
 }
 
@@ -54,7 +54,7 @@ export interface CoordinatorOutput extends SideReports {
   readonly undone: readonly string[];
 }
 
-/** How often a question is asked again when no answer comes. */
+/** Number of times that a question is asked when no answer comes. */
 const maxAsks = 4;
 
 export const { createMachine } = setup({
@@ -96,7 +96,7 @@ export const { createMachine } = setup({
   delays: { backoff: ({ context }) => nextBackoffMs(context) },
 });
 
-/** What a step that was not done tells: the peer's own failures, or ours when it said nothing. */
+/** Returns the failures of an unsuccessful step: the peer's own, or ours when it gave none. */
 export function unanswered(step: StepName, answer: Answer<unknown>): readonly Failure[] {
   if (answer.kind === "done") return [];
   if (answer.cause.failures?.length) return answer.cause.failures;
@@ -104,11 +104,11 @@ export function unanswered(step: StepName, answer: Answer<unknown>): readonly Fa
   return [failure(code, step, steps[step].side, answer.cause)];
 }
 
-/** No answer has come, and the question may be asked once more. */
+/** No answer has come, and the question may be repeated. */
 const isOpen = ({ context, event }: { context: CoordinatorContext; event: { output: Answer<unknown> } }) =>
   isUnknown({ event }) && context.attempts < maxAsks;
 
-/** Asks the destination until it answers, or has been asked often enough; `arrived` leads on when it has the guest. */
+/** Asks the destination until it answers or the attempts run out; `arrived` is the target when it has the guest. */
 export const askingDestination = <
   const Question extends "askFinish" | "askFinishCancelled",
   const Arrived extends string,
@@ -134,7 +134,7 @@ export const askingDestination = <
     { as: "asking" },
   );
 
-/** Asks the source until it answers, or has been asked often enough. */
+/** Asks the source until it answers or the attempts run out. */
 export const askingSource = <const Question extends "askConfirm" | "askConfirmCancelled">(
   question: Question,
 ) =>

@@ -1,5 +1,5 @@
-// The destination's states until its copy is whole: it prepares, listens, receives, and refuses whenever it is asked too
-// early who runs the guest.
+// The destination's states until its copy is complete: it prepares, listens and receives, and it refuses when it is
+// asked too early who runs the guest.
 
 import { assign } from "xstate";
 import { failure } from "../../protocol/failure.js";
@@ -22,7 +22,7 @@ const postcopyReady = "#destination.postcopy.postcopyReady";
 const receivingPostcopy = "#destination.postcopy.receivingPostcopy";
 
 const preparing = createStateConfig({
-  description: "starts QEMU paused, sets its capabilities, has it listen",
+  description: "starts QEMU paused, sets its capabilities, and makes it listen",
   meta: { rehydratesAs: "refusing" },
   invoke: {
     src: "prepare",
@@ -56,12 +56,12 @@ const listening = createStateConfig({
 });
 
 const receiving = createStateConfig({
-  description: "memory comes in",
+  description: "receives the memory",
   after: { receive: refusesLate("perform", "the end of the stream", "receiveMs") },
 });
 
 const streaming = createStateConfig({
-  description: "the stream is awaited, or comes in",
+  description: "waits for the stream, or receives it",
   meta: { group: true },
   initial: "listening",
   on: {
@@ -76,34 +76,34 @@ const streaming = createStateConfig({
 });
 
 const completing = createStateConfig({
-  description: "the source is done, this QEMU still loads the end of the stream",
+  description: "the source is done; this QEMU still loads the end of the stream",
   meta: { phase: "finish3" },
   on: {
     "monitor.completed": deciding(keepWhole),
-    "coordinator.finishRequested": ignoring("known already"),
-    "source.conceded": ignoring("known already"),
-    // One that is late: the source has died since.
+    "coordinator.finishRequested": ignoring("already known"),
+    "source.conceded": ignoring("already known"),
+    // A late notification: the source's QEMU has died since.
     "source.handedOver": ignoring("the end of the stream decides"),
     "monitor.postcopy": { actions: keepPartly },
-    // The source is dead, and had not sent all.
+    // The source is dead, and had not sent everything.
     "monitor.postcopyPaused": refusal,
   },
   after: { complete: refusesLate("finish", "the end of the stream", "completeMs") },
 });
 
 const received = createStateConfig({
-  description: "the guest is here whole and paused; who runs it is not decided yet",
+  description: "the guest is complete and paused; which side runs it is not decided yet",
   on: {
     "coordinator.finishRequested": deciding(),
     "source.conceded": deciding(),
-    // Someone else let it run: it has run here, so the source's copy must not (G3).
+    // Another client of QEMU resumed the guest: it has run here, so the source's copy must not run (G3).
     "monitor.resumed": "#destination.takeover.taking",
   },
   after: { finish: refusesLate("finish", "Finish", "finishMs") },
 });
 
 const probing = createStateConfig({
-  description: "the engine was restarted in the middle of the stream: QEMU is asked how far it is",
+  description: "the engine was restarted during the stream: QEMU's state is queried",
   exit: "replayDeferred",
   meta: { guest: "unsure" },
   invoke: {
@@ -116,7 +116,7 @@ const probing = createStateConfig({
       { guard: answers("receiving"), target: "streaming.receiving" },
       { guard: answers("partly"), target: postcopyReady, actions: keepPartly },
       { guard: answers("received"), target: "received", actions: keepWhole },
-      // It has run here, so the source's copy must not (G3).
+      // The guest has run here, so the source's copy must not run (G3).
       { guard: answers("runs"), target: "#destination.takeover.taking", actions: keepWhole },
       { guard: answers("runsPartly"), target: "#destination.takeover.taking", actions: keepPartly },
       { guard: answers("runsBroken"), target: "#destination.takeover.taking", actions: keepPartly },
@@ -126,7 +126,7 @@ const probing = createStateConfig({
         actions: {
           type: "note",
           params: failure("qemu", "perform", "destination", {
-            message: "QEMU refused the stream while the engine was down",
+            message: "QEMU rejected the stream while the engine was down",
           }),
         },
       },
@@ -141,7 +141,7 @@ const probing = createStateConfig({
     "source.announced": defer("source.announced"),
     "source.handedOver": defer("source.handedOver"),
     "source.reconnectRequested": defer("source.reconnectRequested"),
-    // Observed in the same turn as the answer, and newer.
+    // Delivered in the same tick as the reply, and more recent.
     "monitor.active": [
       { guard: "wasAnnounced", target: receivingPostcopy },
       { target: "streaming.receiving" },
@@ -156,7 +156,8 @@ const probing = createStateConfig({
 });
 
 export const incoming = createStateConfig({
-  description: "Prepare and Perform: QEMU receives the guest; a question who runs it is a refusal, for good",
+  description:
+    "Prepare and Perform: QEMU receives the guest; a question about who runs it causes a refusal, for good",
   meta: { group: true, phase: "prepare", guest: "held", rehydratesAs: "probing" },
   initial: "preparing",
   on: {

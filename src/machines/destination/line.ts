@@ -1,11 +1,11 @@
-// The connection over which a guest in post-copy gets its missing memory, as a region of the destination's states: when it
-// is lost, QEMU listens again as soon as the source asks for that.
+// The connection over which a guest in post-copy receives its missing memory, as a region of the destination's
+// states: when it is lost, QEMU listens again as soon as the source asks for it.
 
 import { assign } from "xstate";
 import { ignoring, isDone } from "../shared/actions.js";
 import { createStateConfig } from "./setup.js";
 
-/** `runsHere`: the guest runs on this host meanwhile, so libvirt shows what the connection does to it. */
+/** `runsHere`: the guest runs on this host meanwhile, so libvirt shows the effect of the connection on it. */
 export const connection = ({ runsHere }: { readonly runsHere: boolean }) => {
   const up = runsHere ? ({ libvirt: "postcopy" } as const) : {};
   const down = runsHere ? ({ libvirt: "postcopyFailed" } as const) : {};
@@ -18,17 +18,17 @@ export const connection = ({ runsHere }: { readonly runsHere: boolean }) => {
     },
     states: {
       connected: {
-        description: "the source's QEMU serves the memory that is missing",
+        description: "the source's QEMU serves the missing memory",
         meta: up,
         tags: ["connected"],
       },
       disconnected: {
-        description: "the connection is broken; the source asks for another",
+        description: "the connection is broken; waits until the source asks for a new one",
         meta: down,
         tags: ["disconnected"],
       },
       relistening: {
-        description: "QEMU is told to listen again",
+        description: "makes QEMU listen again",
         meta: down,
         invoke: {
           src: "listenAgain",
@@ -45,8 +45,8 @@ export const connection = ({ runsHere }: { readonly runsHere: boolean }) => {
           ],
         },
         on: {
-          "source.reconnectRequested": ignoring("QEMU is being told"),
-          "monitor.postcopyPaused": ignoring("known already"),
+          "source.reconnectRequested": ignoring("the command is being sent to QEMU"),
+          "monitor.postcopyPaused": ignoring("already known"),
         },
       },
       listening: {

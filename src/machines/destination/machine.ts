@@ -2,18 +2,20 @@
 // bound in effects/bind.ts. Upholds G1 and G3: it runs the guest only after its decision to take it is durable,
 // and once it has refused it never runs it.
 //
-// Theory of operation. QEMU receives the guest in `incoming`, or in `postcopy` once the source has announced that. Finish,
-// a source whose QEMU is dead, or, in post-copy, a source that hands over, lead to `takeover`: the guest is claimed at the
-// fence if there is one, the decision becomes durable, `cont` follows, and from then on every question is answered `taken`
-// (arrived). Everything else that happens before leads to `refusal`: that decision becomes durable, the copy is ended, and
-// every question is answered `refused`. No way leads from the one to a guest of the other.
+// Theory of operation. QEMU receives the guest in `incoming`, or in `postcopy` once the source has announced post-copy.
+// Finish, a source whose QEMU is dead, or, in post-copy, a source that hands over, leads to `takeover`: the guest is
+// claimed at the fence if there is one, the decision becomes durable, `cont` follows, and from then on every question
+// is answered `taken` (arrived). Everything else that happens earlier leads to `refusal`: that decision becomes
+// durable, the copy is ended, and every question is answered `refused`. No path leads from a refusal to a guest that
+// runs.
 //
 //   incoming -> takeover -> arrived
 //   incoming -> postcopy -> takeover
 //   incoming, postcopy, takeover (nothing has run) -> refusal -> refused
 //
-// Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
-// or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are final states for a QEMU that died, or no longer responds.
+// Each state is recorded before its effect begins; a restarted engine continues from `waking` in the state that was
+// recorded, or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are final states for a QEMU that
+// died, or no longer responds.
 
 import { finalState, ignoring, initialCommonContext, rejecting } from "../shared/actions.js";
 import { rehydrating } from "../shared/rehydrate.js";
@@ -34,20 +36,20 @@ const indifferent = ignoring("the state does not depend on it");
 
 const arrived = createStateConfig({
   type: "final",
-  description: "the guest runs here",
+  description: "the guest runs on this host",
   meta: { guest: "runs" },
   tags: ["decided", "taken"],
 });
 const refused = createStateConfig({
   type: "final",
-  description: "nothing is left here",
+  description: "nothing is left on this host",
   meta: { guest: "gone" },
   tags: ["refused"],
   entry: { type: "undo", params: { what: "the destination's copy of the guest is gone" } },
 });
 const lost = createStateConfig({
   type: "final",
-  description: "this QEMU died when the guest may have run here",
+  description: "this QEMU died after the guest may have run here",
   meta: { guest: "lost" },
   tags: ["taken"],
 });
@@ -91,7 +93,8 @@ export const destinationMachine = createMachine({
   }),
   invoke: { src: "watch", id: "watch" },
   initial: "rehydrating",
-  // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
+  // Handlers of events that a state does not handle itself. process.exited is missing on purpose: each group defines
+  // its meaning there.
   on: {
     "coordinator.finishRequested": rejecting("this copy has been refused and will never run"),
     "coordinator.finishCancelledRequested": ending,
@@ -100,7 +103,7 @@ export const destinationMachine = createMachine({
     "source.announced": follows,
     "source.handedOver": follows,
     "source.reconnectRequested": ignoring("the answer follows from the state"),
-    "operator.destroyed": ignoring("its QEMU is ended, and that ends it"),
+    "operator.destroyed": ignoring("its QEMU is ended, which ends the guest"),
     "monitor.active": indifferent,
     "monitor.postcopy": indifferent,
     "monitor.postcopyPaused": indifferent,
@@ -112,7 +115,7 @@ export const destinationMachine = createMachine({
   states: {
     ...states,
     rehydrating: {
-      description: "begins, or goes on where the engine was when it was restarted",
+      description: "begins, or continues in the state of the restarted engine",
       meta: { guest: "unsure" },
       always: rehydrating("destination", states, "preparing"),
     },

@@ -1,6 +1,6 @@
-// The destination's states in post-copy until the guest is handed over: from the source's announcement, over a guest that
-// could run here while its memory is still at the source. Upholds G1 and G3: once post-copy was announced only the source
-// gives the guest up.
+// The destination's states in post-copy until the guest is handed over: they begin with the source's announcement and
+// end with a guest that could run here while its memory is still at the source. Upholds G1 and G3: after the
+// announcement only the source ends the migration.
 
 import { and } from "xstate";
 import { ignoring } from "../shared/actions.js";
@@ -16,7 +16,7 @@ import {
 
 const receivingPostcopy = createStateConfig({
   description:
-    "memory comes in; post-copy may begin, so that only the source gives the guest up from here on",
+    "receives the memory; post-copy may start, so from here on only the source may abandon the guest",
   on: {
     "coordinator.finishRequested": "#destination.incoming.completing",
     "source.handedOver": { target: "awaitingDevices", actions: "keepAnnounced" },
@@ -24,17 +24,18 @@ const receivingPostcopy = createStateConfig({
     "monitor.postcopy": { target: "postcopyReady", actions: keepPartly },
     "monitor.completed": { target: "postcopyReady", actions: keepWhole },
   },
-  // No deadline refuses here: a source that goes over to post-copy in the same moment could not run the guest any more.
+  // No deadline causes a refusal here: a source that switches to post-copy at the same moment could no longer run the
+  // guest.
   after: { receive: { target: "receivingPostcopy", reenter: true } },
 });
 
 const postcopyReady = createStateConfig({
-  description: "the guest can run here, and only its source gives it up; it is still to be handed over",
+  description: "the guest can run here, and only the source may abandon it; it has not been handed over yet",
   type: "parallel",
   on: {
     "coordinator.finishRequested": deciding(),
     "source.handedOver": deciding(),
-    // The source's QEMU is dead: what is missing here comes if it was under way, or never.
+    // The source's QEMU is dead: the missing memory arrives if it was already under way, or never.
     "source.conceded": [
       { guard: and(["isWhole", "mustClaim"]), target: "#destination.takeover.claiming" },
       { guard: "isWhole", target: "#destination.takeover.taking" },
@@ -56,8 +57,8 @@ const awaitingDevices = createStateConfig({
   description: "the guest has been handed over in post-copy, and this QEMU still loads its devices",
   meta: { phase: "finish3" },
   on: {
-    "coordinator.finishRequested": ignoring("known already"),
-    "source.handedOver": ignoring("known already"),
+    "coordinator.finishRequested": ignoring("already known"),
+    "source.handedOver": ignoring("already known"),
     "source.conceded": "#destination.incoming.completing",
     "monitor.postcopy": deciding(keepPartly),
     "monitor.completed": deciding(keepWhole),
@@ -67,19 +68,19 @@ const awaitingDevices = createStateConfig({
 });
 
 export const postcopy = createStateConfig({
-  description: "Perform, after the source has announced post-copy: only the source gives the guest up",
+  description: "Perform, after the source has announced post-copy: only the source may abandon the guest",
   meta: { group: true, phase: "prepare", guest: "held", rehydratesAs: "probing" },
   tags: ["announced"],
   initial: "receivingPostcopy",
   on: {
-    // Perform has failed for the coordinator; for the source it may not have.
+    // Perform has failed for the coordinator, but possibly not for the source.
     "coordinator.finishCancelledRequested": ignoring(
       "only the source takes the guest back, since post-copy was announced",
     ),
     "source.settleRequested": "refusal",
-    // The operator answers for it: a source that is in post-copy already cannot run the guest any more.
+    // The operator takes responsibility: a source already in post-copy cannot run the guest any more.
     "operator.destroyed": { target: "refusal", actions: recordDestroyed },
-    "source.announced": ignoring("known already"),
+    "source.announced": ignoring("already known"),
     "monitor.failed": { target: "refusal", actions: recordQemuFailure("perform") },
     "process.exited": { target: "refusal", actions: recordQemuFailure("perform") },
   },

@@ -1,5 +1,5 @@
-// The destination's states once it has decided not to run the guest. Upholds G1 and G3: a refusal is durable before it is
-// said, and no way leads back to a guest that runs here.
+// The destination's states once it has decided not to run the guest. Upholds G1 and G3: a refusal is durable before
+// it is reported, and no path leads back to a guest that runs here.
 
 import { ignoring, isDone, recordEffectFailure } from "../shared/actions.js";
 import { createStateConfig, fencedGuest, recordLastStderr, retrying } from "./setup.js";
@@ -35,7 +35,7 @@ const killing = createStateConfig({
 
 const killingUnrecorded = createStateConfig({
   description:
-    "the refusal cannot be made durable: it is said when this copy is gone, which is a refusal too",
+    "the refusal cannot be made durable: it is reported once this copy is gone, which has the same effect",
   meta: { rehydratesAs: "refusing" },
   ...retrying(
     "killDestination",
@@ -52,9 +52,9 @@ const killingUnrecorded = createStateConfig({
 });
 
 const disclaiming = createStateConfig({
-  description: "the guest is given back at the fence; it has not run here",
+  description: "the claim at the fence is released; the guest has not run here",
   on: {
-    "source.settleRequested": ignoring("the answer follows when the guest has been given back"),
+    "source.settleRequested": ignoring("the answer follows when the claim has been released"),
     "process.exited": { actions: recordLastStderr },
   },
   ...retrying("disclaim", [{ guard: isDone, target: "#destination.refusal.refusing" }], {
@@ -64,7 +64,7 @@ const disclaiming = createStateConfig({
 });
 
 export const refusal = createStateConfig({
-  description: "the guest never runs here: that becomes durable, then this copy is ended",
+  description: "the decision never to run the guest here becomes durable, then this copy is ended",
   meta: { group: true, phase: "finish3", guest: "held" },
   initial: "refusing",
   on: { "process.exited": { target: "refused", actions: recordLastStderr } },

@@ -1,5 +1,5 @@
-// What the destination's machine is made of: its events, its context, its effects, actions, guards and delays. The order
-// of things is in machine.ts.
+// The parts of the destination's machine: its events, context, effects, actions, guards and delays. The order of its
+// states is in machine.ts.
 
 import { assign, enqueueActions, fromCallback, fromPromise, setup, stateIn } from "xstate";
 import { type Deadlines, maxAttempts } from "../../protocol/deadlines.js";
@@ -42,7 +42,7 @@ export type DestinationEvent =
   | { type: "source.announced" }
   | { type: "source.handedOver" }
   | { type: "source.reconnectRequested" }
-  /** An operator ends the incoming guest; once it is taken, its QEMU is ended instead. */
+  /** An operator destroys the incoming guest; once it is taken, its QEMU is ended instead. */
   | { type: "operator.destroyed" }
   | { type: "monitor.active" }
   | { type: "monitor.postcopy" }
@@ -58,12 +58,12 @@ export type DestinationQuestion = Exclude<
   `monitor.${string}` | `process.${string}` | `operator.${string}`
 >;
 
-/** What the destination has learned and must know again after a crash. */
+/** The destination's knowledge that must survive a crash. */
 export interface DestinationMemory {
   prepared: Prepared | null;
-  /** `partly`: in post-copy, with memory still to come from the source, until all is `fetched`. */
+  /** `partly`: in post-copy, with memory still missing until all is `fetched`. */
   memory: "precopied" | "partly" | "fetched";
-  /** `announced`: only the source gives the guest up. */
+  /** `announced`: only the source may abandon the guest. */
   postcopy: "unannounced" | "announced";
 }
 
@@ -71,16 +71,16 @@ export interface DestinationInput {
   identity: Identity;
   guest: GuestDescription;
   deadlines: Deadlines;
-  /** When the engine was restarted. */
+  /** Set when the engine was restarted. */
   woken?: (Woken & { readonly memory: DestinationMemory }) | undefined;
 }
 
 export interface DestinationContext extends CommonContext, DestinationMemory {
   identity: Identity;
   guest: GuestDescription;
-  /** Asked while QEMU is being asked how far it is: put again when that is known. */
+  /** Questions that arrived while QEMU's state was being queried; they are raised again afterwards. */
   deferred: readonly DestinationQuestion[];
-  /** Where QEMU listens for a post-copy that has lost its connection. */
+  /** Where QEMU listens for a post-copy that lost its connection. */
   reconnection: { readonly uri: StreamAddress } | null;
 }
 
@@ -158,7 +158,7 @@ export const { createMachine, createStateConfig } = setup({
       ...context,
       memory: context.memory === "precopied" ? ("precopied" as const) : ("fetched" as const),
     })),
-    /** QEMU may end by itself while it is being ended; when it says why, that may be the cause of it all. */
+    /** QEMU may exit by itself while it is being ended; its stderr may then hold the root cause. */
     recordStderr: assign(({ context, event }, params: { step: StepName }) =>
       event.type === "process.exited" && event.cause.qemu !== undefined
         ? withFailures(context, failure("died", params.step, "destination", event.cause))
@@ -188,7 +188,7 @@ export const { createMachine, createStateConfig } = setup({
 export const retrying = retryingIn<DestinationContext>();
 
 export const follows = ignoring("the answer follows from the state");
-export const ending = ignoring("this copy is being ended already");
+export const ending = ignoring("this copy is already being ended");
 
 export const recordQemuFailure = (step: StepName) =>
   ({ type: "recordQemuFailure", params: { step } }) as const;
@@ -201,21 +201,21 @@ export const recordLastStderr = { type: "recordStderr", params: { step: "perform
 export const memoryGone = recordFailure(
   failure("died", "perform", "source", {
     message:
-      "the source's QEMU died in post-copy, or lost its connection for good: what of the guest's memory had not come is lost; what is left runs here until it needs some of it",
+      "the source's QEMU died in post-copy, or lost its connection for good: memory that had not arrived is lost; the guest runs here until it needs a missing page",
   }),
 );
 
 export const keepPartly = "keepPartly";
 export const keepWhole = "keepWhole";
 
-/** The way to the decision to take the guest: it is claimed at the fence first, if there is one. */
+/** Leads to the decision to take the guest; it is claimed at the fence first, if there is one. */
 export const deciding = <const Actions extends typeof keepPartly | typeof keepWhole>(actions?: Actions) =>
   [
     { guard: "mustClaim", target: "#destination.takeover.claiming", ...(actions && { actions }) },
     { target: "#destination.takeover.taking", ...(actions && { actions }) },
   ] as const;
 
-/** The side had been told of post-copy before the engine was restarted, and QEMU has answered one of these. */
+/** Post-copy had been announced before the engine was restarted, and QEMU has given one of these answers. */
 export const announcedAnd =
   (...found: readonly string[]) =>
   ({ context, event }: { context: DestinationContext } & Answered): boolean =>
@@ -243,7 +243,7 @@ export const refusesLate = (
     },
   }) as const;
 
-/** What the fence is asked about; only in states of a guest that has a token. */
+/** Identifies the guest in a question to the fence; only for states in which the guest has a token. */
 export const fencedGuest = ({ context }: { context: DestinationContext }): Fenced => ({
   identity: context.identity,
   token: present(context.guest.fencingToken, "the fencing token"),

@@ -1,5 +1,5 @@
-// The destination's states once it has decided to run the guest. Upholds G1 and G3: the decision is durable before `cont`,
-// and is said when it is certain that the guest may have run here.
+// The destination's states once it has decided to run the guest. Upholds G1 and G3: the decision is durable before
+// `cont`, and is reported once it is certain that the guest may have run here.
 
 import { and, not } from "xstate";
 import {
@@ -26,18 +26,18 @@ const died = recordQemuFailure("finish");
 const disclaiming = "#destination.refusal.disclaiming";
 
 const claiming = createStateConfig({
-  description: "the guest is claimed at the fence; the claim is asked again until it is certain",
+  description: "the guest is claimed at the fence; the claim is repeated until its result is certain",
   meta: { guest: "held" },
   on: {
     "monitor.resumed": "taking",
-    // The claim may have been heard: the guest is given back, so that the source can have it.
+    // The fence may have received the claim: it is released, so that the source can have the guest.
     "process.exited": { target: disclaiming, actions: died },
   },
   ...retrying(
     "claim",
     [
       { guard: isDone, target: "#destination.takeover.taking" },
-      // An earlier claim, of which nothing is known any more, may have been heard.
+      // The fence may have received an earlier claim whose result is unknown.
       { guard: isFailed, target: disclaiming, actions: recordEffectFailure("claim") },
     ],
     { as: "trying", input: fencedGuest },
@@ -46,7 +46,7 @@ const claiming = createStateConfig({
 
 const taking = createStateConfig({
   description:
-    "the decision to take the guest becomes durable, then it is let run; the answer says whether it has been",
+    "the decision to take the guest becomes durable, then the guest is resumed; the answer shows whether it was",
   meta: { rehydratesAs: "resuming" },
   tags: ["decided"],
   invoke: {
@@ -59,14 +59,14 @@ const taking = createStateConfig({
         target: disclaiming,
         actions: recordEffectFailure("take"),
       },
-      // In post-copy nobody else can run it, so it is not given up: tried again until it runs.
+      // In post-copy no other copy can run, so the guest is not abandoned: the effect is repeated until it runs.
       {
         guard: and([({ event }: Answered) => isFailed({ event }), "inPostcopy", not("isDying")]),
         target: "resuming",
         actions: recordEffectFailure("take"),
       },
       { guard: isFailed, target: "#destination.refusal", actions: recordEffectFailure("take") },
-      // `cont` may have had its effect before QEMU died: this copy may have run, so the source's must not.
+      // `cont` may have taken effect before QEMU died: this copy may have run, so the source's must not.
       { guard: "isDying", target: "#destination.lost" },
       { guard: isDone, target: "checkingMemory" },
       { target: "resuming", actions: recordEffectFailure("take") },
@@ -77,15 +77,15 @@ const taking = createStateConfig({
   states: {
     asking: { on: { "process.exited": { target: "dying", actions: died } } },
     dying: {
-      description: "this QEMU has died; it is certain soon whether the guest may have run here",
-      on: { "process.exited": ignoring("known already") },
+      description: "this QEMU has died; the pending answer will show whether the guest may have run here",
+      on: { "process.exited": ignoring("already known") },
     },
   },
 });
 
 const resuming = createStateConfig({
   description:
-    "point of no return: `cont` had no answer, so the guest may run here; it is asked again until that is certain",
+    "point of no return: `cont` had no answer, so the guest may run here; it is repeated until that is certain",
   tags: ["decided"],
   on: { "monitor.resumed": "checkingMemory" },
   ...retrying(
@@ -99,14 +99,14 @@ const resuming = createStateConfig({
 });
 
 const checkingMemory = createStateConfig({
-  description: "the guest is taken: it has arrived when all of its memory is here",
+  description: "the guest is taken; it has arrived once all of its memory is here",
   meta: { guest: "runs", rehydratesAs: "resuming" },
   tags: ["decided"],
   always: [{ guard: "isWhole", target: "#destination.arrived" }, { target: "fetchingPages" }],
 });
 
 const fetchingPages = createStateConfig({
-  description: "post-copy: the guest runs here, and its memory comes from the source as it is needed",
+  description: "post-copy: the guest runs here, and its memory is fetched from the source on demand",
   entry: "replayDeferred",
   meta: { guest: "runs" },
   tags: ["decided", "taken"],
@@ -124,7 +124,7 @@ const fetchingPages = createStateConfig({
       initial: "inquiring",
       states: {
         inquiring: {
-          description: "the last of the memory may have come while this side decided",
+          description: "the last memory may have arrived while this side decided",
           invoke: {
             src: "probeDestination",
             id: "probeDestination",
@@ -143,11 +143,11 @@ const fetchingPages = createStateConfig({
 
 const orphaned = createStateConfig({
   description:
-    "post-copy, and the source's QEMU is dead: the guest is whole if all of its memory was under way",
+    "post-copy, and the source's QEMU is dead: the guest is complete if all of its memory was under way",
   meta: { guest: "runs", libvirt: "postcopyFailed" },
   tags: ["decided", "taken"],
   on: {
-    "source.conceded": ignoring("known already"),
+    "source.conceded": ignoring("already known"),
     "monitor.completed": { target: "#destination.arrived", actions: keepWhole },
     "monitor.postcopyPaused": { target: "#destination.lost", actions: memoryGone },
   },
@@ -157,7 +157,7 @@ const orphaned = createStateConfig({
       { guard: answers("runs"), target: "#destination.arrived" },
       { guard: answers("received"), target: "#destination.arrived" },
       { guard: answers("runsBroken"), target: "#destination.lost", actions: memoryGone },
-      // QEMU itself waits for memory that never comes.
+      // QEMU itself waits for memory that never arrives.
       { guard: "outOfAttempts", target: "#destination.lost", actions: memoryGone },
     ],
     { as: "asking" },
@@ -166,14 +166,16 @@ const orphaned = createStateConfig({
 
 export const takeover = createStateConfig({
   description:
-    "Finish: the guest is taken and let run; the answer to every question is that it is, once it is certain",
+    "Finish: the guest is taken and resumed; once that is certain, every question is answered *taken*",
   meta: { group: true, phase: "finish3", guest: "unsure" },
   initial: "taking",
   on: {
     "coordinator.finishRequested": ignoring("the guest is being taken"),
-    "coordinator.finishCancelledRequested": rejecting("the guest is being taken; the source has to let go"),
-    "source.settleRequested": ignoring("the answer follows when `cont` has had its own"),
-    // In post-copy it means more than that the guest is to be taken: it is heard again then.
+    "coordinator.finishCancelledRequested": rejecting(
+      "the guest is being taken; the source must end its copy",
+    ),
+    "source.settleRequested": ignoring("the answer follows when `cont` has been answered"),
+    // In post-copy this means more than that the guest is to be taken: it is processed again then.
     "source.conceded": defer("source.conceded", "the guest is being taken"),
     "source.announced": ignoring("the guest is being taken"),
     "source.handedOver": ignoring("the guest is being taken"),

@@ -1,21 +1,22 @@
-// The parts of the domain machine: its events, context, effects and actions. The order of states is in machine.ts.
+// The parts of the domain machine: its events, context, effects and actions. The order of its states is in
+// machine.ts.
 
 import { assign, emit, fromPromise, setup } from "xstate";
 import type { Answer } from "../../protocol/effect-result.js";
 import { type Notice, present, unbound } from "../shared/actions.js";
 
-/** What a migration that has ended, or a restarted host, finds of a guest on this host. */
+/** The state of a guest on this host, as a completed migration leaves it or a restarted host finds it. */
 export type Found =
   | { readonly left: "running" | "paused" | "nothing" }
-  /** The guest runs at another host, and its definition stayed here. */
+  /** The guest runs on another host, and its definition remains here. */
   | { readonly left: "away" }
-  /** Lost in post-copy: a QEMU is left that lacks memory which nobody sends. */
+  /** The guest was lost in post-copy: the remaining QEMU lacks memory that no host sends any more. */
   | { readonly left: "broken" }
-  /** Something is left that this host cannot attribute, and why; `elsewhere`: another host may run the guest. */
+  /** This host cannot attribute the remains, for the reason in `why`; `elsewhere`: another host may run the guest. */
   | { readonly left: "unknown"; readonly why: string; readonly elsewhere?: boolean };
 
 export type DomainEvent =
-  /** `xml`: the domain to start, which need not be the one that is defined. */
+  /** `xml`: the domain to start, which may differ from its persistent definition. */
   | { type: "operator.startRequested"; paused: boolean; xml: string }
   | { type: "operator.suspendRequested" }
   | { type: "operator.resumeRequested" }
@@ -25,22 +26,22 @@ export type DomainEvent =
   | { type: "operator.defineRequested" }
   | { type: "operator.undefineRequested" }
   | { type: "operator.autostartRequested" }
-  /** The operator gives up what this host cannot attribute: no guest is here from now on. */
+  /** An operator releases what this host cannot attribute: from then on no guest is here. */
   | { type: "operator.releaseRequested" }
-  /** An operator says that the copy on this host is the guest, where this host cannot know it. */
+  /** An operator decides that the copy on this host is the guest, where this host cannot know it. */
   | { type: "operator.adoptRequested" }
   | { type: "peer.beginRequested"; migrationId: string }
   | { type: "peer.prepareRequested"; migrationId: string }
-  /** Another host runs the guest, and migrates it here: a start that has not come up yet would be a second copy. */
+  /** Another host runs the guest and migrates it here: a start in progress would make a second copy. */
   | { type: "peer.runsGuest" }
-  /** The host that the guest left for was asked by this one, and has recorded that the guest is away from it. */
+  /** The host to which the guest left has, at this host's request, recorded that the guest is away from it. */
   | { type: "peer.conceded" }
-  /** A host from which the guest came asks for it back, to start it there. */
+  /** A host from which the guest came requests it back, in order to start it there. */
   | { type: "peer.concedeRequested" }
-  /** A restarted host goes on with a migration. */
+  /** A restarted host continues a migration. */
   | { type: "migration.recovered"; migrationId: string; direction: "out" | "in" }
   | { type: "migration.ended"; migrationId: string; found: Found }
-  /** The other host of a migration under way cannot say who runs the guest; and it can again. */
+  /** The other host of a migration in progress cannot tell who runs the guest, and later it can. */
   | { type: "migration.undecided"; why: string }
   | { type: "migration.decided" }
   | { type: "host.examined"; found: Found }
@@ -52,9 +53,9 @@ export type DomainRequest = Extract<DomainEvent, { type: `operator.${string}` | 
 
 export interface DomainInput {
   readonly uuid: string;
-  /** Whether a restarted host has yet to examine what it holds of the guest. */
+  /** Whether a restarted host has yet to examine its records of the guest. */
   readonly restarted: boolean;
-  /** Whether the guest left for another host and this one still defines it. */
+  /** Whether the guest left for another host and is still defined on this one. */
   readonly away: boolean;
 }
 
@@ -62,15 +63,15 @@ export interface DomainContext {
   readonly uuid: string;
   readonly restarted: boolean;
   readonly away: boolean;
-  /** The migration that the guest departs or arrives by; null otherwise. */
+  /** The migration by which the guest departs or arrives; null otherwise. */
   readonly migrationId: string | null;
-  /** What is being started; null when nothing is. */
+  /** The start in progress; null when there is none. */
   readonly start: { readonly paused: boolean; readonly xml: string } | null;
   /** Why the guest is quarantined; null while it is not. */
   readonly why: string | null;
-  /** A migration is unresolved: another host may run the guest, also when what is here has been given up. */
+  /** A migration is unresolved: another host may run the guest, even when the copy here has been given up. */
   readonly mayBeElsewhere: boolean;
-  /** Why the effect of the last request failed; null when it did not. */
+  /** Why the last request's effect failed; null when it did not. */
   readonly failed: string | null;
 }
 
@@ -81,7 +82,7 @@ export interface StartRequest {
 }
 
 export const startRequest = ({ context: { uuid, start } }: { context: DomainContext }): StartRequest => ({
-  ...present(start, "what is to be started"),
+  ...present(start, "the start request"),
   uuid,
 });
 
@@ -145,7 +146,7 @@ export const { createMachine, createStateConfig } = setup({
 export const ignoring = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
 export const rejecting = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
 
-/** Records why an effect failed, or that it had no answer. */
+/** Records why an effect failed, or that it was not answered. */
 export const noteFailed = {
   type: "noteFailed",
   params: ({ event }: Answered) => ({
@@ -155,7 +156,7 @@ export const noteFailed = {
 
 export const isDone = ({ event }: Answered): boolean => event.output.kind === "done";
 
-/** The state that follows from what is left of the guest on this host. */
+/** The transitions to the state that matches the remains of the guest on this host. */
 export const settled = [
   { guard: { type: "found", params: "running" }, target: "#domain.active.running" },
   { guard: { type: "found", params: "paused" }, target: "#domain.active.paused" },

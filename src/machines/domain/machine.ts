@@ -1,14 +1,15 @@
 // One guest on one host: the authority over everything that can start, run, stop, replace or forget it there. Upholds G1:
 // a host has one such machine for each domain uuid, and no command reaches the guest's QEMU but through it.
 //
-// Theory of operation. A request is an event. A state accepts it, and reserves the guest in the same step, before anything
-// is awaited; or it rejects it with the reason. While an effect is under way the state carries the tag `unsettled`, and the
-// host holds further requests back (for a moment) or rejects them (when the effect is long: a start, a migration). A
-// migration is two states: `departing` and `arriving`. What happens inside of them is the source's and the destination's
-// machine; this machine leaves them only by `migration.ended`, which carries what is left of the guest here. A restarted
-// host begins in `examining`, where every request waits until it is known what runs. What cannot be attributed is
-// `quarantined`: it is neither started nor resumed; an operator can destroy, release or adopt it. While the host at the
-// other end of a departure cannot say who runs the guest, the guest is quarantined too (`departing.undecided`).
+// Theory of operation. A request is an event. A state accepts it, and reserves the guest in the same step, before
+// anything is awaited; or it rejects it with the reason. While an effect is under way the state carries the tag
+// `unsettled`, and the host holds further requests back (for a moment) or rejects them (when the effect is long: a
+// start, a migration). A migration is two states: `departing` and `arriving`. Their inner steps belong to the source's
+// and the destination's machine; this machine leaves them only by `migration.ended`, which carries the state of the
+// guest on this host. A restarted host begins in `examining`, where every request waits until it is known what runs. A
+// guest that cannot be attributed is `quarantined`: it is neither started nor resumed; an operator can destroy, release
+// or adopt it. While the host at the other end of a departure cannot tell who runs the guest, the guest is quarantined
+// too (`departing.undecided`).
 
 import { createMachine, ignoring, isDone, noteFailed, rejecting, settled, startRequest } from "./context.js";
 
@@ -17,15 +18,15 @@ export type { DomainRequest, Found } from "./context.js";
 const notRunning = rejecting("domain is not running");
 const alreadyRunning = rejecting("domain is already running");
 const another = (job: string) => rejecting(`another job is active: ${job}`);
-const knownAlready = ignoring("the state says so already");
-const noMigration = ignoring("no migration of this guest is under way here");
-/** Only the migration that the guest was given to says what is left of it. */
+const knownAlready = ignoring("the state already shows it");
+const noMigration = ignoring("no migration of this guest is in progress here");
+/** Only the migration to which the guest was given reports its state afterwards. */
 const givenBack = [
-  { guard: "isAnothers", ...ignoring("another migration of the guest is under way") },
+  { guard: "isAnothers", ...ignoring("another migration of the guest is in progress") },
   ...settled,
 ] as const;
 
-/** While a job is under way, requests that would change the guest are rejected. */
+/** While a job is active, requests that would change the guest are rejected. */
 const whileJob = (job: string) =>
   ({
     "operator.startRequested": another(job),
@@ -55,22 +56,22 @@ export const domainMachine = createMachine({
     failed: null,
   }),
   initial: "opening",
-  // Each state names what it does with a request; facts that change nothing in a state end here.
+  // Each state handles its own requests; facts that change nothing in a state end here.
   on: {
     "operator.defineRequested": ignoring("a definition can be written in every state"),
     "operator.undefineRequested": ignoring("a definition can be removed in this state"),
     "operator.autostartRequested": ignoring("the mark can be changed in this state"),
-    "operator.resetRequested": ignoring("QEMU is told; the state stays"),
-    "operator.shutdownRequested": ignoring("QEMU is told; the state stays"),
+    "operator.resetRequested": ignoring("QEMU is reset; the state stays"),
+    "operator.shutdownRequested": ignoring("QEMU receives the request; the state stays"),
     "operator.releaseRequested": rejecting("the domain is not quarantined"),
     "operator.adoptRequested": rejecting("the domain is not quarantined"),
     "migration.recovered": noMigration,
     "migration.ended": noMigration,
     "migration.undecided": noMigration,
     "migration.decided": noMigration,
-    "host.examined": ignoring("the guest is known already"),
+    "host.examined": ignoring("the guest is already known"),
     "peer.conceded": ignoring("the guest is not away"),
-    "peer.runsGuest": ignoring("no start is under way"),
+    "peer.runsGuest": ignoring("no start is in progress"),
     "monitor.stopped": knownAlready,
     "monitor.resumed": knownAlready,
     "process.exited": knownAlready,
@@ -80,13 +81,13 @@ export const domainMachine = createMachine({
       always: [{ guard: ({ context }) => context.restarted, target: "examining" }, { target: "inactive" }],
     },
     inactive: {
-      description: "no QEMU of the guest is on this host",
+      description: "this host has no QEMU of the guest",
       entry: "endMigration",
       on: {
         "operator.startRequested": [
           {
             guard: ({ context }) => context.away,
-            ...rejecting("the guest is away: another host has it"),
+            ...rejecting("the guest is away: it belongs to another host"),
           },
           { target: "starting", actions: "keepStart" },
         ],
@@ -110,7 +111,7 @@ export const domainMachine = createMachine({
     },
     conceding: {
       description:
-        "the guest goes back to the host that it came from: that it is away becomes durable, then it is said",
+        "the guest returns to the host that it came from: its absence becomes durable before it is reported",
       tags: ["unsettled"],
       on: { ...whileJob("concede"), "operator.destroyRequested": notRunning },
       entry: "beginRequest",
@@ -120,13 +121,13 @@ export const domainMachine = createMachine({
         input: ({ context }) => context.uuid,
         onDone: [
           { guard: isDone, target: "inactive", actions: "markAway" },
-          // It may be on disk all the same: this host does not start the guest without asking.
+          // The record may be on disk all the same: this host does not start the guest without asking.
           { target: "inactive", actions: [noteFailed, "markAway"] },
         ],
       },
     },
     reclaiming: {
-      description: "the guest is this host's again, which becomes durable before it is started",
+      description: "the guest belongs to this host again; that becomes durable before it is started",
       tags: ["unsettled"],
       on: { ...whileJob("reclaim"), "operator.destroyRequested": notRunning },
       entry: "beginRequest",
@@ -141,7 +142,7 @@ export const domainMachine = createMachine({
       },
     },
     starting: {
-      description: "the guest is reserved, and its QEMU comes up",
+      description: "the guest is reserved and its QEMU is starting",
       initial: "recording",
       on: {
         ...whileJob("start"),
@@ -156,7 +157,7 @@ export const domainMachine = createMachine({
       },
       states: {
         recording: {
-          description: "the start becomes durable: a restarted host looks for this QEMU",
+          description: "the start becomes durable: a restarted host will look for this QEMU",
           invoke: {
             src: "recordStart",
             id: "recordStart",
@@ -168,7 +169,7 @@ export const domainMachine = createMachine({
           },
         },
         booting: {
-          description: "QEMU is started",
+          description: "QEMU is being started",
           invoke: {
             src: "boot",
             id: "boot",
@@ -186,7 +187,7 @@ export const domainMachine = createMachine({
       },
     },
     active: {
-      description: "the guest's QEMU is on this host, and no migration of it is under way",
+      description: "the guest's QEMU is on this host, and no migration of it is in progress",
       entry: ["endMigration", "markHere"],
       initial: "running",
       on: {
@@ -242,14 +243,18 @@ export const domainMachine = createMachine({
       },
     },
     departing: {
-      description: "the guest leaves by a migration: the source's machine has its QEMU",
+      description: "the guest leaves by a migration: the source's machine controls its QEMU",
       on: {
         ...whileJob("migration out"),
         // libvirt suspends a guest in the middle of its migration; it stays suspended at the destination.
-        "operator.suspendRequested": ignoring("the migration goes on with a suspended guest"),
+        "operator.suspendRequested": ignoring("the migration continues with a suspended guest"),
         "operator.destroyRequested": ignoring("the source's machine ends the guest"),
-        "operator.releaseRequested": ignoring("the source's machine ends its copy, if nothing else decides"),
-        "operator.adoptRequested": ignoring("the source's machine resumes its copy, if nothing else decides"),
+        "operator.releaseRequested": ignoring(
+          "the source's machine ends its copy, unless the outcome is already decided",
+        ),
+        "operator.adoptRequested": ignoring(
+          "the source's machine resumes its copy, unless the outcome is already decided",
+        ),
         "migration.ended": givenBack,
       },
       initial: "underWay",
@@ -257,11 +262,11 @@ export const domainMachine = createMachine({
         underWay: {
           on: {
             "migration.undecided": { target: "undecided", actions: "doubt" },
-            "migration.decided": ignoring("the migration is under way"),
+            "migration.decided": ignoring("the migration is in progress"),
           },
         },
         undecided: {
-          description: "the destination's host cannot say who runs the guest: an operator can decide",
+          description: "the destination's host cannot tell who runs the guest: an operator can decide",
           tags: ["quarantined"],
           on: {
             "migration.undecided": { actions: "doubt" },
@@ -271,7 +276,7 @@ export const domainMachine = createMachine({
       },
     },
     arriving: {
-      description: "the guest arrives by a migration: the destination's machine has its QEMU",
+      description: "the guest arrives by a migration: the destination's machine controls its QEMU",
       on: {
         ...whileJob("migration in"),
         "operator.destroyRequested": ignoring("the destination's machine refuses or ends the guest"),
@@ -279,16 +284,17 @@ export const domainMachine = createMachine({
       },
     },
     broken: {
-      description: "the guest was lost in post-copy: what is left lacks memory, and can only be destroyed",
+      description:
+        "the guest was lost in post-copy: the remaining copy lacks memory and can only be destroyed",
       entry: "endMigration",
       on: {
         "operator.startRequested": alreadyRunning,
         "peer.prepareRequested": rejecting("domain is already active"),
         "peer.concedeRequested": rejecting("the guest is on this host"),
         "peer.beginRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
-        "operator.suspendRequested": ignoring("what is left of the guest may be stopped"),
+        "operator.suspendRequested": ignoring("the remaining copy may be suspended"),
         "operator.resumeRequested": rejecting(
-          "the guest was lost in post-copy: what is here cannot go on, and can only be destroyed",
+          "the guest was lost in post-copy: the remaining copy cannot be resumed and can only be destroyed",
         ),
         "operator.resetRequested": rejecting("the guest was lost in post-copy and can only be destroyed"),
         "operator.destroyRequested": { target: "ending", actions: "beginRequest" },
@@ -296,7 +302,7 @@ export const domainMachine = createMachine({
       },
     },
     ending: {
-      description: "the guest's QEMU is ended",
+      description: "the guest's QEMU is being ended",
       on: { ...whileJob("destroy"), "operator.destroyRequested": ignoring("the guest is being ended") },
       invoke: {
         src: "endQemu",
@@ -327,7 +333,7 @@ export const domainMachine = createMachine({
     },
     givingUp: {
       description:
-        "nothing of the guest is here any more, but another host may run it: that it is away becomes durable",
+        "nothing of the guest is left here, but another host may run it: the record that it is away becomes durable",
       tags: ["unsettled"],
       on: whileJob("release"),
       invoke: {
@@ -343,7 +349,7 @@ export const domainMachine = createMachine({
               {
                 type: "quarantine",
                 params: {
-                  why: "that the guest may run on another host cannot be recorded here",
+                  why: "this host could not record that the guest may run on another host",
                   elsewhere: true,
                 },
               },
@@ -353,7 +359,7 @@ export const domainMachine = createMachine({
       },
     },
     leaving: {
-      description: "the guest's QEMU is gone, or never came up: what was recorded of it is removed",
+      description: "the guest's QEMU is gone, or failed to start: its record is removed",
       tags: ["unsettled"],
       on: whileJob("stop"),
       invoke: {
@@ -364,7 +370,7 @@ export const domainMachine = createMachine({
       },
     },
     examining: {
-      description: "the host was restarted and does not know yet what it holds of the guest",
+      description: "the host was restarted and has not yet examined its records of the guest",
       tags: ["unsettled"],
       on: {
         "migration.recovered": [
@@ -375,7 +381,7 @@ export const domainMachine = createMachine({
       },
     },
     quarantined: {
-      description: "this host cannot say who runs the guest: it is neither started nor resumed here",
+      description: "this host cannot tell who runs the guest: it is neither started nor resumed here",
       tags: ["quarantined"],
       on: {
         "operator.startRequested": quarantined,
@@ -406,7 +412,7 @@ export const domainMachine = createMachine({
           },
           { target: "arriving", actions: ["reserve", "release"] },
         ],
-        // The host has found evidence since: a QEMU that was mute answers, or has ended.
+        // The host has since found evidence: a QEMU that was unresponsive answers, or has exited.
         "host.examined": settled,
       },
     },

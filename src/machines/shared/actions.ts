@@ -1,5 +1,5 @@
-// What the three machines share: how they name a failed effect, how they say no, how they count attempts, how they wake
-// up after a crash. It owns no state and no order.
+// Helpers shared by the machines: failure recording, rejecting events, retry counters, recovery after a crash. They
+// own no state and no order.
 
 import { castDraft, produce } from "immer";
 import { assign, type EventObject, emit, type MachineContext } from "xstate";
@@ -10,15 +10,15 @@ import { type Failure, failure } from "../../protocol/failure.js";
 import type { Phase } from "../../protocol/job-phases.js";
 import { type EffectName, effects } from "../../protocol/steps.js";
 
-/** How the guest stands on one side, as far as that side's state tells. */
+/** The guest on one side, as far as that side's state shows it. */
 export type GuestHere =
-  /** It runs, unless it was paused by its user. */
+  /** It runs, unless its user paused it. */
   | "runs"
-  /** This copy stands still, and may still run again here. */
+  /** This copy is stopped, and may still run again here. */
   | "still"
-  /** It is not certain: QEMU is being asked, or told. */
+  /** Uncertain: QEMU is being queried or commanded. */
   | "unsure"
-  /** A copy that must not run: it is being filled, is held back, or is being ended. */
+  /** A copy that must not run: it is being received, held back or ended. */
   | "held"
   /** No copy is left. */
   | "gone"
@@ -27,25 +27,27 @@ export type GuestHere =
   | "stuck";
 
 /**
- * What a state knows about itself, for everything outside the machines that depends on a state: the journal, the daemon,
- * the inspector, the printed diagrams. A state has what its parents have, unless it says otherwise.
+ * Properties of a state for everything outside the machines that depends on it: the journal, the daemon, the
+ * inspector, the printed diagrams. A state inherits its parents' values, unless it sets its own.
  */
 export interface StateMeta {
-  /** A parent that only groups states that share behaviour: it is no part of the names that are recorded. */
+  /** A parent that only groups states with shared behaviour: it is not part of the recorded names. */
   readonly group?: true;
   /** libvirt's job phase; a job that has ended has none. */
   readonly phase?: Phase;
   readonly guest?: GuestHere;
-  /** Why libvirt shows the guest as paused, or running, meanwhile; absent while the migration does not change that. */
+  /**
+   * Why libvirt shows the guest as paused, or running, in this state; absent when the migration does not change that.
+   */
   readonly libvirt?: "migration" | "postcopy" | "postcopyFailed";
-  /** The state in which a restarted engine goes on; default: this one. */
+  /** The state in which a restarted engine continues; default: this one. */
   readonly rehydratesAs?: string;
 }
 
 /**
- * What a machine says aside: an event that a state keeps out of its way, refuses with a reason, a change of
- * limits that took effect, a rule of the convergence policy that is applied, or a new forecast. Nothing is dropped
- * silently: the recorder writes each of them down.
+ * Notices emitted by a machine: an event that was ignored or rejected (with the reason), a change of limits that took
+ * effect, a rule of the convergence policy that is applied, or a new forecast. No event is dropped silently: the
+ * recorder writes each notice down.
  */
 export type Notice =
   | { readonly type: "kept"; readonly event: string; readonly why: string }
@@ -54,11 +56,11 @@ export type Notice =
   | { readonly type: "measure"; readonly rule: number; readonly does: string; readonly why: string }
   | { readonly type: "forecast"; readonly says: string };
 
-/** Stands where `effects/bind.ts` puts the real effect; a machine that runs unbound is a bug. */
+/** Placeholder that `effects/bind.ts` replaces with the real effect; a machine that runs unbound is a bug. */
 export const unbound = (name: string) => () =>
   Promise.reject(new Error(`effect "${name}" is not bound: use the machines through effects/bind.ts`));
 
-/** What a machine of a restarted engine knows from its journal. */
+/** The knowledge of a restarted engine's machine, from its journal. */
 export interface Woken {
   /** Its last state, as the recorder names it. */
   readonly state: string;
@@ -66,7 +68,7 @@ export interface Woken {
   readonly undone: readonly string[];
 }
 
-/** What each machine keeps in its context for these habits. */
+/** The part of each machine's context that these helpers use. */
 export interface CommonContext {
   deadlines: Deadlines;
   woken: Woken | null;
@@ -92,7 +94,7 @@ export const withFailures = <Context extends CommonContext>(
       if (!known.has(JSON.stringify(reported))) draft.failures.push(castDraft(reported));
   });
 
-/** The actions of these habits, for a machine's own context and events. */
+/** The shared actions, typed for a machine's own context and events. */
 export const commonActions = <
   Context extends CommonContext & MachineContext,
   Event extends EventObject,
@@ -134,7 +136,7 @@ export const answers =
   ({ event }: Answered): boolean =>
     event.output.kind === "done" && event.output.value === value;
 
-/** The failure that an effect's `failed` or `unknown` answer amounts to. */
+/** Turns an effect's `failed` or `unknown` answer into a failure. */
 function effectFailure(name: EffectName, answer: Answer<unknown>): Failure {
   const { step, side, does } = effects[name];
   if (answer.kind === "done") throw new Error(`effect "${name}" is done; it has no failure`);
@@ -145,7 +147,7 @@ function effectFailure(name: EffectName, answer: Answer<unknown>): Failure {
   });
 }
 
-/** Notes that the effect has failed, or has not answered. */
+/** Records that the effect failed or did not answer. */
 export const recordEffectFailure = (name: EffectName) =>
   ({ type: "note", params: ({ event }: Answered) => effectFailure(name, event.output) }) as const;
 
@@ -154,22 +156,22 @@ export const recordFailure = (params: Failure) => ({ type: "note", params }) as 
 export const ignoring = (why: string) => ({ actions: { type: "keep", params: { why } } }) as const;
 export const rejecting = (why: string) => ({ actions: { type: "refuse", params: { why } } }) as const;
 
-/** The pause before the next try grows with the attempts. */
+/** The delay before the next attempt grows with the attempts. */
 export const nextBackoffMs = ({ deadlines, attempts }: CommonContext): number =>
   backoffMs(deadlines, attempts - 1);
 
 export const deadlineCause = (waitedFor: string, ms: number) =>
-  cause(`${waitedFor} did not come within ${ms} ms`);
+  cause(`${waitedFor} did not arrive within ${ms} ms`);
 
-/** Reads the outcome off the event that XState raises for a final state, `xstate.done.state.<machine>.<state>`. */
+/** Reads the outcome from the event that XState raises for a final state, `xstate.done.state.<machine>.<state>`. */
 export function finalState<Outcome>(eventType: string, outcomes: Readonly<Record<string, Outcome>>): Outcome {
   const name = eventType.slice(eventType.lastIndexOf(".") + 1);
   const outcome = outcomes[name];
-  if (outcome === undefined) throw new Error(`"${eventType}" names no final state`);
+  if (outcome === undefined) throw new Error(`"${eventType}" does not name a final state`);
   return outcome;
 }
 
-/** A value that the state guarantees; its absence is a bug in the machine. */
+/** Returns a value that the state guarantees; its absence is a bug in the machine. */
 export function present<T>(value: T | null, what: string): T {
   if (value === null) throw new Error(`${what} is missing`);
   return value;

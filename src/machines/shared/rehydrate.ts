@@ -1,4 +1,5 @@
-// The way of a restarted engine's machine from `waking` to the state in which it goes on, read off the states' `meta`.
+// Derives from the states' `meta` how a restarted engine's machine gets from `waking` to the state in which it
+// continues.
 
 import type { StateMeta } from "./actions.js";
 
@@ -19,7 +20,7 @@ interface Found {
   readonly goesOnIn: string;
 }
 
-/** Every state that is recorded by its own name, through the groups. */
+/** Returns every state that is recorded by its own name, through the groups. */
 function statesIn(states: States, above = "", inherited?: string): Map<string, Found> {
   return new Map(
     Object.entries(states).flatMap(([name, { meta, states: below = {} }]) => {
@@ -31,7 +32,10 @@ function statesIn(states: States, above = "", inherited?: string): Map<string, F
   );
 }
 
-/** The `always` of `waking`: from the recorded state to the one in which the machine goes on; else it begins. */
+/**
+ * Builds the `always` transitions of `waking`: from the recorded state to the one in which the machine continues;
+ * otherwise it begins.
+ */
 export function rehydrating(machine: string, states: States, beginning: string) {
   const found = statesIn(states);
   const recordedAs = new Map<string, string[]>();
@@ -39,7 +43,7 @@ export function rehydrating(machine: string, states: States, beginning: string) 
     recordedAs.set(goesOnIn, [...(recordedAs.get(goesOnIn) ?? []), name]);
   const target = (name: string) => {
     const state = found.get(name);
-    if (state === undefined) throw new Error(`the ${machine} has no state "${name}" to go on in`);
+    if (state === undefined) throw new Error(`the ${machine} has no state "${name}" to continue in`);
     return `#${machine}${state.path}`;
   };
   return [

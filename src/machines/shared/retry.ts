@@ -1,5 +1,5 @@
-// The retry loop that most waiting states of the machines are: an effect is carried out, and again after a backoff, until
-// one of its answers leads out of the loop. Upholds G5: every effect has a deadline, so every round ends.
+// The retry loop of most waiting states: an effect is carried out, and repeated after a backoff, until one of its
+// answers leads out of the loop. Upholds G5: every effect has a deadline, so every round ends.
 
 import type { Answer } from "../../protocol/effect-result.js";
 
@@ -13,7 +13,7 @@ export interface Action<Context, Output> {
   readonly params?: object | string | ((round: Round<Context, Output>) => unknown);
 }
 
-/** A way out of the loop, as a transition of XState. */
+/** An exit from the loop, as a transition of XState. */
 export interface Branch<Context, Output> {
   readonly guard?: string | { readonly type: string } | ((round: Round<Context, Output>) => boolean);
   readonly target: string;
@@ -21,18 +21,18 @@ export interface Branch<Context, Output> {
 }
 
 export interface Options<Context, Input, Name, Initial> {
-  /** What the effect is carried out with. */
+  /** Input of the effect. */
   readonly input?: (args: { readonly context: Context }) => Input;
-  /** The name of the state that carries the effect out. */
+  /** The name of the state that runs the effect. */
   readonly as: Name;
-  /** Default: the effect is carried out at once. */
+  /** Default: the effect runs at once. */
   readonly initial?: Initial;
 }
 
 /**
- * Returns the function that writes the retry loops of one machine. A loop counts its attempts in the context; the effect
- * is repeated after a backoff when none of the branches fits its answer. The caller may add states to those of the loop,
- * and targets them by name; `waiting` is the state between two attempts.
+ * Returns the function that builds the retry loops of one machine. A loop counts its attempts in the context; the
+ * effect is repeated after a backoff when none of the branches matches its answer. The caller may add states to those
+ * of the loop, and targets them by name; `waiting` is the state between two attempts.
  */
 export const retryingIn =
   <Context, Output = unknown>() =>

@@ -1,11 +1,11 @@
-// The names of states as they are recorded: `settling.asking`, `precopying(limits.told, watchdog.watching)`. A name says in
-// which states a machine is, without the groups around them: the states keep their names when they are grouped otherwise,
-// so what an older version has recorded can be read.
+// The names of states as they are recorded: `settling.asking`, `precopying(limits.told, watchdog.watching)`. A name
+// lists the states of a machine without the groups around them: regrouping does not change it, so the records of an
+// older version stay readable.
 
-/** The state at the top, without those inside of it. */
+/** Returns the top-level state without its inner states. */
 export const topState = (state: string): string => /^\w+/.exec(state)?.[0] ?? state;
 
-/** Every state that a recorded name says the machine is in, the outermost first: `a(b.c, d)` is a, a.b, a.b.c and a.d. */
+/** Returns every state in a recorded name, the outermost first: `a(b.c, d)` is a, a.b, a.b.c and a.d. */
 export function statesIn(state: string): ReadonlySet<string> {
   const found = new Set<string>();
   let at = 0;

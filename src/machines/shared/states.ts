@@ -1,5 +1,5 @@
-// What is known of a state by its recorded name alone, read off the machines: for the journal, the daemon and the
-// inspector, which have a story and no machine that runs.
+// Derives properties of a state from its recorded name alone, for the journal, the daemon and the inspector, which
+// have a story but no running machine.
 
 import type { AnyStateNode } from "xstate";
 import type { Side } from "../../protocol/steps.js";
@@ -18,21 +18,21 @@ const nodes: Readonly<Record<Side, ReadonlyMap<string, AnyStateNode>>> = {
   coordinator: byName("coordinator"),
 };
 
-/** The states that the side is in, the outermost first; those that this version does not know are left out. */
+/** Returns the states that the side is in, the outermost first; states unknown to this version are left out. */
 const nodesIn = (side: Side, recorded: string): AnyStateNode[] =>
   [...statesIn(recorded)].flatMap((name) => nodes[side].get(name) ?? []);
 
-/** Whether the side has come to its end. A side that is stuck has, and waits for an operator. */
+/** Returns whether the side has ended. A stuck side has ended, and waits for an operator. */
 export const isFinal = (side: Side, recorded: string): boolean =>
   nodes[side].get(topState(recorded))?.type === "final";
 
-/** What the states say about themselves that the side is in; of two that say the same the inner one counts. */
+/** Merges the `meta` of the states that the side is in; an inner state overrides an outer one. */
 export const metaIn = (side: Side, recorded: string): StateMeta =>
   Object.assign({}, ...nodesIn(side, recorded).map(metaOf));
 
 /**
- * Where a side stands, as far as a restarted engine depends on it: engines that find two recorded states of the same place go
- * on in the same state.
+ * Identifies the position of a side as far as a restarted engine depends on it: engines that find two recorded states
+ * with the same position continue in the same state.
  */
 export const placeOf = (side: Side, recorded: string): string =>
   [topState(recorded), metaIn(side, recorded).rehydratesAs ?? ""].join(" ");
@@ -40,6 +40,6 @@ export const placeOf = (side: Side, recorded: string): string =>
 export const hasTag = (side: Side, recorded: string, tag: string): boolean =>
   nodesIn(side, recorded).some((node) => tagsOf(node).includes(tag));
 
-/** The effects and questions that are carried out in the states that the side is in. */
+/** Returns the effects and questions that run in the states that the side is in. */
 export const invokedIn = (side: Side, recorded: string): string[] =>
   nodesIn(side, recorded).flatMap((node) => node.invoke.map(({ id }) => id));

@@ -1,5 +1,5 @@
-// Walks the definition of a machine: every state, every edge, with what XState's own graph leaves out (`always`, and what a
-// state has from the groups around it). For the docs, the inspector, the journal and the tests alike.
+// Walks the definition of a machine: every state and every edge, including those that XState's own graph leaves out
+// (`always`, and transitions inherited from groups). Used by the docs, the inspector, the journal and the tests.
 
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 import type { StateMeta } from "./actions.js";
@@ -14,30 +14,30 @@ export interface Edge {
 const ownMeta = (node: AnyStateNode): StateMeta => (node.meta ?? {}) as StateMeta;
 export const isGroup = (node: AnyStateNode): boolean => ownMeta(node).group === true;
 export const isLeaf = (node: AnyStateNode): boolean => node.type === "atomic";
-/** Left as soon as it is entered: no event ever finds it. */
+/** A state that is left as soon as it is entered: no event ever finds it. */
 export const isPassing = (node: AnyStateNode): boolean =>
   node.always?.some(({ guard }) => guard === undefined) === true;
 
 const childrenOf = (node: AnyStateNode): AnyStateNode[] => Object.values(node.states);
 const withBelow = (node: AnyStateNode): AnyStateNode[] => [node, ...childrenOf(node).flatMap(withBelow)];
 
-/** Every state and every group, in the order of the definition. */
+/** Returns every state and every group, in the order of the definition. */
 export const nodesOf = (machine: AnyStateMachine): AnyStateNode[] =>
   childrenOf(machine.root).flatMap(withBelow);
 
-/** Every state but the groups. */
+/** Returns every state except the groups. */
 export const statesOf = (machine: AnyStateMachine): AnyStateNode[] =>
   nodesOf(machine).filter((node) => !isGroup(node));
 
-/** The states that are recorded by their own names: those at the top, and those in the groups. */
+/** Returns the states that are recorded by their own names: those at the top, and those in the groups. */
 export const namedStatesOf = (machine: AnyStateMachine): AnyStateNode[] =>
   statesOf(machine).filter((node) => node.parent === machine.root || isGroup(node.parent ?? node));
 
-/** From the state to the root. */
+/** Returns the path from the state to the root. */
 export const pathOf = (node: AnyStateNode): AnyStateNode[] =>
   node.parent === undefined ? [node] : [node, ...pathOf(node.parent)];
 
-/** The name by which the state is recorded: its path without the groups. A group is named by its own key. */
+/** Returns the name by which the state is recorded: its path without the groups. A group is named by its own key. */
 export const nameOf = (node: AnyStateNode): string =>
   isGroup(node)
     ? node.key
@@ -49,14 +49,14 @@ export const nameOf = (node: AnyStateNode): string =>
         .join(".");
 export const topOf = (node: AnyStateNode): string => nameOf(node).split(".")[0] ?? "";
 
-/** What the state says, and what its parents say for it. */
+/** Merges the state's `meta` with that of its parents. */
 export const metaOf = (node: AnyStateNode): StateMeta =>
   Object.assign({}, ...pathOf(node).map(ownMeta).toReversed(), { group: ownMeta(node).group });
 export const tagsOf = (node: AnyStateNode): readonly string[] => pathOf(node).flatMap((above) => above.tags);
 
 /**
- * Every transition with a target, those of `always`, of `after` and of effects included. What a group does on an event is
- * an edge from each state in it that does nothing of its own on that event.
+ * Returns every transition with a target, including those of `always`, of `after` and of effects. A transition of a
+ * group is an edge from each state in it that does not handle the event itself.
  */
 export function edgesOf(machine: AnyStateMachine): Edge[] {
   return [machine.root, ...statesOf(machine)].flatMap((from) => {
@@ -73,7 +73,7 @@ export function edgesOf(machine: AnyStateMachine): Edge[] {
   });
 }
 
-/** Every transition with a target as it is written: from a state or a group, to a state or a group. */
+/** Returns every transition with a target as it is written: from a state or a group, to a state or a group. */
 export const arrowsOf = (machine: AnyStateMachine): Edge[] =>
   [machine.root, ...nodesOf(machine)].flatMap((from) =>
     [...from.transitions.values(), from.always ?? []]
@@ -84,8 +84,9 @@ export const arrowsOf = (machine: AnyStateMachine): Edge[] =>
   );
 
 /**
- * The machine as it is read first: its groups and the states beside them, each pair with the events that lead from the one
- * to the other. The ways of a restarted engine are left out: it goes on in whatever state was recorded.
+ * Returns the top level of the machine: its groups and the states beside them, each pair with the events that lead
+ * from one to the other. Transitions of a restarted engine are left out: it continues in whichever state was
+ * recorded.
  */
 export function overviewOf(machine: AnyStateMachine): { from: string; to: string; events: Set<string> }[] {
   const arrows = new Map<string, { from: string; to: string; events: Set<string> }>();
@@ -98,18 +99,18 @@ export function overviewOf(machine: AnyStateMachine): { from: string; to: string
   return [...arrows.values()];
 }
 
-/** Of a named state: the groups around it, the innermost first. */
+/** Returns the groups around a named state, the innermost first. */
 function groupsAround({ parent }: AnyStateNode): AnyStateNode[] {
   return parent === undefined || !isGroup(parent) ? [] : [parent, ...groupsAround(parent)];
 }
 
-/** A transition into a group enters the state in which it begins. */
+/** A transition into a group enters its initial state. */
 function entered(node: AnyStateNode): AnyStateNode {
   const [first] = isGroup(node) ? (node.initial?.target ?? []) : [];
   return first === undefined ? node : entered(first);
 }
 
-/** The name of what a machine is in, as the recorder writes it. */
+/** Returns the name of a machine's state, as the recorder writes it. */
 export function stateName({
   value,
   machine,

@@ -1,5 +1,5 @@
-// The source's region that makes memory converge: it compares each pass with the convergence policy and takes the measures
-// that are due, one after the other. Upholds G5 where the policy ends with a measure that is certain.
+// The source's region that makes memory converge: it compares each pass with the convergence policy and applies the
+// measures that are due, one after the other. Upholds G5 where the policy ends with a rule that always becomes due.
 
 import { raise } from "xstate";
 import { describeForecast } from "../../protocol/convergence/forecast.js";
@@ -10,11 +10,11 @@ import { createStateConfig, firstDue, forecastOf, type SourceContext } from "./s
 const givenUpBy = (context: SourceContext) => {
   const due = firstDue(context);
   return failure("diverges", "perform", "source", {
-    message: `rule ${due?.rule} of the convergence policy gives the migration up, because ${due?.why}; forecast: ${describeForecast(forecastOf(context))}`,
+    message: `rule ${due?.rule} of the convergence policy aborts the migration, because ${due?.why}; forecast: ${describeForecast(forecastOf(context))}`,
   });
 };
 
-/** A measure that QEMU has not taken is not tried again: the policy's next rule is the answer. */
+/** A measure that QEMU has rejected is not repeated: the policy's next rule applies instead. */
 const notTaken = (event: `policy.${string}`) =>
   ({
     target: "watching",
@@ -63,7 +63,7 @@ export const convergence = createStateConfig({
       ],
     },
     relaxing: {
-      description: "a rule is due: QEMU is being told other limits",
+      description: "a rule is due: QEMU's limits are being changed",
       entry: "tellLimits",
       invoke: {
         src: "relaxLimits",
@@ -73,7 +73,7 @@ export const convergence = createStateConfig({
       },
     },
     throttling: {
-      description: "a rule is due: the guest's processors are being slowed down",
+      description: "a rule is due: the guest's vCPUs are being throttled",
       invoke: {
         src: "throttle",
         id: "throttle",
@@ -82,7 +82,7 @@ export const convergence = createStateConfig({
       },
     },
     suspending: {
-      description: "a rule is due: the guest is being paused",
+      description: "a rule is due: the guest is being suspended",
       invoke: { src: "suspend", id: "suspend", onDone: [taken, notTaken("policy.suspendDue")] },
     },
   },

@@ -1,5 +1,6 @@
-// The source's states past the point of no return: its copy stays paused until the destination has said who runs the
-// guest. Upholds G1 and G3: only a refusal, the fence's word or an operator's leads from here to a running source.
+// The source's states past the point of no return: its copy stays paused until the destination has answered who runs
+// the guest. Upholds G1 and G3: only a refusal, the fence's decision or an operator's leads from here to a running
+// source.
 
 import { failure } from "../../protocol/failure.js";
 import {
@@ -30,16 +31,16 @@ const refusedThere = recordFailure(
 );
 const fencedOff = recordFailure(
   failure("unanswered", "settle", "destination", {
-    message: "the destination did not answer; the fence says that it cannot take the guest any more",
+    message: "the destination did not answer; the fence confirms that it can no longer take the guest",
   }),
 );
 const resumedUnsafely = recordFailure(
   failure("unanswered", "settle", "destination", {
-    message: "the destination did not answer, and the policy is to resume: the guest may run there too",
+    message: "the destination did not answer, and the policy is `resume`: the guest may also run there",
   }),
 );
 
-/** Asks until the destination says who runs the guest. */
+/** Asks until the destination answers who runs the guest. */
 const askWhoRuns = <const Taken extends string, const Refused extends typeof refusedThere>(
   taken: Taken,
   refused: Refused,
@@ -54,14 +55,14 @@ const askWhoRuns = <const Taken extends string, const Refused extends typeof ref
     { as: "asking", input: ({ context }) => context.identity },
   );
 
-/** What an operator may decide where the destination does not. */
+/** Decisions that an operator may make when the destination makes none. */
 const operatorDecides = {
   "operator.adopted": { target: "#source.rollback.restoring", actions: adopted },
   "operator.released": { target: "#source.handover.killing", actions: released },
 } as const;
 
 const handedOver = createStateConfig({
-  description: "point of no return: the destination holds the guest whole; this copy stays paused",
+  description: "point of no return: the destination holds the complete guest; this copy stays paused",
   meta: { libvirt: "migration" },
   tags: ["performed"],
   on: { "coordinator.confirmCancelledRequested": "settling" },
@@ -69,11 +70,11 @@ const handedOver = createStateConfig({
 });
 
 const killing = createStateConfig({
-  description: "the destination has taken the guest; this copy is ended",
+  description: "the destination has taken the guest; this copy is being ended",
   meta: { phase: "confirm3", guest: "held" },
   tags: ["performed"],
   on: {
-    "coordinator.confirmRequested": ignoring("this copy is being ended already"),
+    "coordinator.confirmRequested": ignoring("this copy is already being ended"),
     "coordinator.confirmCancelledRequested": rejecting("the destination has taken the guest"),
     "process.exited": "#source.left",
   },
@@ -90,7 +91,7 @@ const killing = createStateConfig({
 const asking = askWhoRuns("#source.handover.killing", refusedThere);
 
 const settling = createStateConfig({
-  description: "asks the destination until it says taken or refused",
+  description: "asks the destination until it answers taken or refused",
   tags: ["performed"],
   on: operatorDecides,
   ...asking,
@@ -98,14 +99,15 @@ const settling = createStateConfig({
     ...asking.states,
     undecided,
     fencing: {
-      description: "the destination has not answered for long: the fence is asked",
+      description: "the destination has not answered for a long time: the fence is asked",
       invoke: {
         src: "fence",
         id: "fence",
         input: ({ context }) => present(fencedGuest(context), "the fencing token"),
         onDone: [
           { guard: isDone, target: "#source.rollback.restoring", actions: fencedOff },
-          // The destination has claimed the guest, or nobody answers: from the beginning, patience included.
+          // The destination has claimed the guest, or the fence did not answer: starts over, with a new period of
+          // patience.
           { target: "#source.handover.settling", reenter: true },
         ],
       },
@@ -126,7 +128,8 @@ const settling = createStateConfig({
 const askingAgain = askWhoRuns("#source.handover.killingFailedPostcopy", refusedInPostcopy);
 
 const settlingFailedPostcopy = createStateConfig({
-  description: "QEMU gave post-copy up: the guest is the source's again, unless the destination has taken it",
+  description:
+    "QEMU abandoned post-copy: the guest belongs to the source again, unless the destination has taken it",
   meta: { phase: "perform3", libvirt: "postcopy" },
   on: { "coordinator.confirmRequested": asksAlready, ...operatorDecides },
   ...askingAgain,
@@ -135,7 +138,7 @@ const settlingFailedPostcopy = createStateConfig({
 
 const killingFailedPostcopy = createStateConfig({
   description:
-    "the destination has taken a guest that QEMU serves no more: this copy is ended, then that is told",
+    "the destination has taken a guest that QEMU no longer serves: this copy is ended, then the destination is informed",
   meta: { phase: "perform3", guest: "held", libvirt: "postcopy" },
   on: {
     "coordinator.confirmRequested": ignoring("this copy is being ended"),
@@ -169,7 +172,7 @@ const yieldingTo = retrying(
 );
 
 const conceding = createStateConfig({
-  description: "this QEMU is dead; the destination takes the guest if it holds it whole",
+  description: "this QEMU is dead; the destination takes the guest if its copy is complete",
   meta: { guest: "gone" },
   on: {
     "coordinator.confirmRequested": "#source.left",
@@ -184,7 +187,7 @@ const conceding = createStateConfig({
 
 export const handover = createStateConfig({
   description:
-    "Finish and Confirm: the destination says who runs the guest; this copy runs only when it refuses",
+    "Finish and Confirm: the destination decides who runs the guest; this copy runs only when it refuses",
   meta: { group: true, phase: "perform3_done", guest: "still" },
   tags: ["pointOfNoReturn"],
   initial: "handedOver",

@@ -1,19 +1,20 @@
 // The source's side of one migration: from Begin to left, stayed, lost or stuck. No I/O: effects are bound in
 // effects/bind.ts. Upholds G1 and G3: from handedOver on, only a refusal by the destination resumes the guest.
 //
-// Theory of operation. The guest is the source's own while it is `preparing` (Begin, the copies of the disks) and
-// `transferring` (QEMU's pre-copy and the switchover). QEMU's `completed` is the point of no return, `handover`: this copy
-// stays paused until the destination, asked by the migration's id, has said who runs the guest. `taken` ends this copy
-// (left); `refused` leads to `rollback`. In `postcopy` the point of no return comes before the end of the stream: the
-// destination runs the guest, and its missing memory is served from here. `rollback` cancels QEMU's migration, which may
-// still end it as completed, and makes the guest run as before (stayed).
+// Theory of operation. The guest is the source's own while it is `preparing` (Begin, the disk mirrors) and
+// `transferring` (QEMU's pre-copy and the switchover). QEMU's `completed` is the point of no return, `handover`: this
+// copy stays paused until the destination, asked by migration id, has answered who runs the guest. `taken` ends this
+// copy (left); `refused` leads to `rollback`. In `postcopy` the point of no return comes before the end of the stream:
+// the destination runs the guest, and its missing memory is served from here. `rollback` cancels QEMU's migration,
+// which may still end it as completed, and resumes the guest as before (stayed).
 //
 //   preparing -> transferring -> handover -> left
 //                transferring -> postcopy -> handover
 //   preparing, transferring, handover, postcopy -> rollback -> stayed
 //
-// Each state is recorded before its effect begins; a restarted engine goes on from `waking` in the state that was recorded,
-// or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer responds.
+// Each state is recorded before its effect begins; a restarted engine continues from `waking` in the state that was
+// recorded, or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer
+// responds.
 
 import { emptyHistory } from "../../protocol/convergence/forecast.js";
 import { noPolicy } from "../../protocol/convergence/policy.js";
@@ -38,17 +39,17 @@ export type {
   StartInput,
 } from "./setup.js";
 
-const decidesItself = rejecting("the migration is under way, and says itself who runs the guest");
+const decidesItself = rejecting("the migration is in progress and decides itself who runs the guest");
 
 const left = createStateConfig({
   type: "final",
-  description: "the guest left: this copy is gone",
+  description: "the guest has left: this copy is gone",
   meta: { guest: "gone" },
   tags: ["performed"],
 });
 const stayed = createStateConfig({
   type: "final",
-  description: "the guest is here as before",
+  description: "the guest remains on this host",
   meta: { guest: "runs" },
 });
 const lost = createStateConfig({
@@ -92,15 +93,16 @@ export const sourceMachine = createMachine({
   }),
   invoke: { src: "watch", id: "watch" },
   initial: "rehydrating",
-  // What a state does not name itself. process.exited is missing on purpose: each group says what it means there.
+  // Handlers of events that a state does not handle itself. process.exited is missing on purpose: each group defines
+  // its meaning there.
   on: {
-    "coordinator.performRequested": ignoring("asked again; the answer follows from the state"),
+    "coordinator.performRequested": ignoring("repeated; the answer follows from the state"),
     "coordinator.confirmRequested": rejecting("the guest has not been handed over"),
     "coordinator.confirmCancelledRequested": ending,
     "operator.aborted": ending,
-    "operator.tuned": rejecting("no memory is being sent"),
-    "operator.suspended": ignoring("the guest is resumed where the migration ends"),
-    "operator.postcopyRequested": rejecting("no memory is being sent"),
+    "operator.tuned": rejecting("no memory is being transferred"),
+    "operator.suspended": ignoring("the guest resumes on the side where the migration ends"),
+    "operator.postcopyRequested": rejecting("no memory is being transferred"),
     "operator.adopted": decidesItself,
     "operator.released": decidesItself,
     "monitor.stopped": indifferent,
@@ -116,12 +118,12 @@ export const sourceMachine = createMachine({
     "monitor.completed": knownAlready,
     "monitor.cancelled": knownAlready,
     "monitor.failed": knownAlready,
-    "policy.postcopyDue": rejecting("no memory is being sent"),
+    "policy.postcopyDue": rejecting("no memory is being transferred"),
   },
   states: {
     ...states,
     rehydrating: {
-      description: "begins, or goes on where the engine was when it was restarted",
+      description: "begins, or continues in the state of the restarted engine",
       meta: { guest: "unsure" },
       always: rehydrating("source", states, "beginning"),
     },

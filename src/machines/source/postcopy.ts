@@ -1,5 +1,6 @@
 // The source's states in post-copy: the destination takes the guest, and this QEMU serves the memory that is missing
-// there. Upholds G1 and G3: once the hand-over has been asked for, only a refusal leads back to a guest that runs here.
+// there. Upholds G1 and G3: once the handover has been requested, only a refusal leads back to a guest that runs
+// here.
 
 import { failure } from "../../protocol/failure.js";
 import type { Reconnection } from "../../protocol/messages.js";
@@ -24,14 +25,14 @@ import {
 const lostThere = recordFailure(
   failure("died", "perform", "destination", {
     message:
-      "the destination lost the guest in post-copy; what is left is this copy as it was at the switch, which QEMU cannot run any more",
+      "the destination lost the guest in post-copy; the remaining copy is from the switch to post-copy, and QEMU cannot run it any more",
   }),
 );
 
 const heldHere = recordFailure(
   failure("qemu", "perform", "source", {
     message:
-      "QEMU has sent everything over a connection that is lost, and does not give it up; what was under way is lost",
+      "QEMU has sent everything over a lost connection and does not close it; the memory that was under way is lost",
   }),
 );
 
@@ -67,7 +68,7 @@ const serving = createStateConfig({
   initial: "watching",
   states: {
     watching: {
-      description: "gives the connection up when no byte moves for the stall limit",
+      description: "drops the connection when no data is transferred for the stall limit",
       on: {
         "monitor.progressed": [
           { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
@@ -77,12 +78,13 @@ const serving = createStateConfig({
       after: { stall: "breaking" },
     },
     breaking: {
-      description: "the connection is given up, to be made anew",
+      description: "the connection is dropped, to be re-established",
       invoke: {
         src: "pausePostcopy",
         id: "pausePostcopy",
         onDone: [
-          // Its connection broke as it ended, and QEMU hangs in that: the destination knows whether it has all memory.
+          // The connection broke as the stream ended, and QEMU hangs there: the destination knows whether it has all
+          // memory.
           { guard: isFailed, target: "#source.postcopy.reconnecting" },
           { target: "watching" },
         ],
@@ -96,7 +98,7 @@ const asking = retryingIn<SourceContext, Reconnection>()(
   "reconnect",
   [
     { guard: answers("arrived"), target: "#source.handover.killing" },
-    // Nothing is to be sent any more, only said.
+    // The destination has all memory; only the handover is left.
     { guard: answers("whole"), target: "#source.postcopy.handingOver" },
     { guard: answers("lost"), target: "#source.lost", actions: lostThere },
     {
@@ -109,21 +111,21 @@ const asking = retryingIn<SourceContext, Reconnection>()(
 );
 
 const reconnecting = createStateConfig({
-  description: "post-copy has lost its connection: neither side can go on alone, so it is made anew",
+  description: "post-copy has lost its connection: neither side can continue alone, so it is re-established",
   meta: { guest: "held", libvirt: "postcopyFailed" },
   on: { "monitor.postcopyPaused": ".waiting" },
   ...asking,
   states: {
     ...asking.states,
     resuming: {
-      description: "QEMU is told where to connect to",
+      description: "QEMU is connecting to the new address",
       invoke: {
         src: "resumePostcopy",
         id: "resumePostcopy",
-        input: ({ context }) => present(context.reconnection, "where to connect to"),
+        input: ({ context }) => present(context.reconnection, "the address for the new connection"),
         onDone: [
           { guard: answers("connecting"), target: "connecting" },
-          // It may be connected, or still become so.
+          // QEMU may be connected, or become so later.
           { guard: ({ event }) => !answers("held")({ event }), target: "waiting" },
           { guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },
           { target: "waiting" },
@@ -131,7 +133,7 @@ const reconnecting = createStateConfig({
       },
     },
     connecting: {
-      description: "QEMU and its peer find out what is missing",
+      description: "QEMU and its peer determine which memory is missing",
       after: { reconnect: "waiting" },
     },
   },
@@ -139,7 +141,7 @@ const reconnecting = createStateConfig({
 
 const stranded = createStateConfig({
   description:
-    "the destination has lost its connection, and QEMU does not give it up here: the guest is lost, which the destination is told",
+    "the destination lost its connection, and QEMU does not close it here: the guest is lost, and the destination is informed",
   meta: { guest: "held", libvirt: "postcopyFailed", rehydratesAs: "stranded" },
   ...retrying("concede", [{ guard: isDone, target: "#source.lost", actions: lostThere }], {
     as: "asking",
@@ -148,7 +150,7 @@ const stranded = createStateConfig({
 });
 
 const probingPostcopy = createStateConfig({
-  description: "the engine was restarted in post-copy: QEMU is asked how far it is",
+  description: "the engine was restarted in post-copy: QEMU's state is queried",
   meta: { guest: "unsure" },
   ...retrying(
     "probeSource",
@@ -165,7 +167,7 @@ const probingPostcopy = createStateConfig({
   ),
 });
 
-const followsLater = ignoring("the answer follows when all memory is there");
+const followsLater = ignoring("the answer follows when all memory has arrived");
 
 export const postcopy = createStateConfig({
   description: "Perform, past the point of no return: the guest runs at the destination, or is about to",
@@ -176,14 +178,14 @@ export const postcopy = createStateConfig({
     "monitor.completed": "handover",
     "monitor.postcopy": ".handingOver",
     "monitor.postcopyPaused": ".reconnecting",
-    // QEMU gives up by itself, and may let its guest go on: the destination says whether it has taken it.
+    // QEMU abandons post-copy by itself, and may resume its guest: the destination answers whether it has taken it.
     "monitor.failed": { target: "#source.handover.settlingFailedPostcopy", actions: "noteFailed" },
     "monitor.resumed": "#source.handover.settlingFailedPostcopy",
     "monitor.cancelled": "#source.handover.settlingFailedPostcopy",
     "coordinator.confirmRequested": followsLater,
     "coordinator.confirmCancelledRequested": followsLater,
     "operator.aborted": pastReturn,
-    "operator.postcopyRequested": ignoring("it is in post-copy already"),
+    "operator.postcopyRequested": ignoring("the migration is already in post-copy"),
     "process.exited": { target: "#source.handover.conceding", actions: "noteDied" },
   },
   states: { handingOver, serving, reconnecting, stranded, probingPostcopy },

@@ -1,5 +1,5 @@
-// The source's states before memory is sent: Begin, and the copies of the disks. Nothing has been asked of QEMU's
-// migration, so that whatever goes wrong leaves the guest here, as it was.
+// The source's states before memory is transferred: Begin, and the disk mirrors. QEMU's migration has not been
+// started, so every failure leaves the guest here, unchanged.
 
 import { assign } from "xstate";
 import type { Deadlines } from "../../protocol/deadlines.js";
@@ -8,7 +8,7 @@ import { limits, watchdog } from "./regions.js";
 import { aborted, createStateConfig, diskFailed, ending, givenUp, late } from "./setup.js";
 
 const beginning = createStateConfig({
-  description: "asks QEMU what guest this is and whether it can move",
+  description: "asks QEMU which guest this is and whether it can be migrated",
   invoke: {
     src: "describe",
     id: "describe",
@@ -26,7 +26,7 @@ const beginning = createStateConfig({
   },
 });
 
-/** What Perform, new limits, and a Perform that does not come do in Begin's result. */
+/** Transitions shared by the two states that wait for Perform: Perform, new limits, and the deadline. */
 const untilPerform = <const End extends "#source.stayed" | "#source.rollback.restoring">(end: End) =>
   ({
     on: {
@@ -49,14 +49,14 @@ const untilPerform = <const End extends "#source.stayed" | "#source.rollback.res
   }) as const;
 
 const begun = createStateConfig({
-  description: "the job is taken, the guest runs; Perform has not been asked",
+  description: "the job is acquired and the guest runs; waits for Perform",
   ...untilPerform("#source.stayed"),
   on: { ...untilPerform("#source.stayed").on, "operator.suspended": "suspended" },
 });
 
 const suspended = createStateConfig({
   description:
-    "the job is taken, and the guest was suspended for the migration; it is resumed wherever the migration ends",
+    "the job is acquired, and the guest was suspended for the migration; it resumes on the side where the migration ends",
   ...untilPerform("#source.rollback.restoring"),
   on: {
     ...untilPerform("#source.rollback.restoring").on,
@@ -66,7 +66,7 @@ const suspended = createStateConfig({
 });
 
 const mirroring = createStateConfig({
-  description: "the disks are copied while the guest runs, until the copies follow each of its writes",
+  description: "the disks are mirrored while the guest runs, until the mirrors are in sync",
   meta: { phase: "perform3" },
   type: "parallel",
   on: {
@@ -88,8 +88,8 @@ const mirroring = createStateConfig({
         src: "mirror",
         id: "mirror",
         input: ({ context }) => ({
-          disks: present(context.guest, "Begin's answer").disks,
-          prepared: present(context.prepared, "Prepare's answer"),
+          disks: present(context.guest, "Begin's reply").disks,
+          prepared: present(context.prepared, "Prepare's reply"),
           limits: context.limits,
         }),
         onDone: [
@@ -104,14 +104,15 @@ const mirroring = createStateConfig({
 });
 
 const awaitingExit = createStateConfig({
-  description: "QEMU did not answer; if it is dead, that is told within moments, and nothing stayed",
+  description:
+    "QEMU did not answer; if it is dead, its exit is reported within moments, and the guest is lost",
   meta: { guest: "unsure", rehydratesAs: "beginning" },
   on: { "operator.aborted": ending, "coordinator.confirmCancelledRequested": ending },
   after: { cancel: "#source.stayed" },
 });
 
 export const preparing = createStateConfig({
-  description: "Begin: the job is taken, and the disks are copied; the guest runs here",
+  description: "Begin: the job is acquired and the disks are mirrored; the guest runs here",
   meta: { group: true, phase: "begin3", guest: "runs" },
   initial: "beginning",
   on: {

@@ -1,19 +1,19 @@
-// Parallel regions of the source's sending states: limits that the operator changes, the progress watchdog (G5), and the
-// request to switch to post-copy.
+// Parallel regions of the source's sending states: limits that the operator changes, the progress watchdog (G5), and
+// the request to switch to post-copy.
 
 import { assign, emit } from "xstate";
 import { failure } from "../../protocol/failure.js";
 import { type Answered, ignoring, isDone } from "../shared/actions.js";
 import { createStateConfig } from "./setup.js";
 
-/** What a person wants of the speed, told to QEMU while something is being sent. */
+/** The operator's limits, applied to QEMU while the stream or the disk mirrors run. */
 export const limits = createStateConfig({
   initial: "applied",
   on: { "operator.tuned": { target: ".applying", reenter: true, actions: "takeLimits" } },
   states: {
-    applied: { description: "QEMU has the limits that a person wants" },
+    applied: { description: "QEMU has the operator's limits" },
     applying: {
-      description: "QEMU is being told new limits",
+      description: "new limits are being applied in QEMU",
       entry: "tellLimits",
       invoke: {
         src: "setLimits",
@@ -40,7 +40,7 @@ export const watchdog = <const GivenUp extends string>(givenUp: GivenUp) =>
     initial: "watching",
     states: {
       watching: {
-        description: "gives up when no byte moves for the stall limit",
+        description: "aborts when no data is transferred for the stall limit",
         on: {
           "monitor.progressed": [
             { guard: "moved", target: "watching", reenter: true, actions: "takeProgress" },
@@ -54,7 +54,7 @@ export const watchdog = <const GivenUp extends string>(givenUp: GivenUp) =>
               type: "note",
               params: ({ context }) =>
                 failure("stalled", "perform", "source", {
-                  message: `no byte has moved for ${context.limits.stallMs} ms`,
+                  message: `stalled: no data transferred for ${context.limits.stallMs} ms`,
                 }),
             },
           },
@@ -68,21 +68,24 @@ const refusedPostcopy = {
   params: ({ event }: Answered) => ({ why: event.output.kind === "done" ? "" : event.output.cause.message }),
 } as const;
 
-/** Post-copy begins when QEMU has sent what it must before; until the guest is handed over it can be cancelled. */
+/**
+ * Post-copy begins after QEMU has sent what it must send before; until the guest is handed over it can be cancelled.
+ */
 export const postcopy = createStateConfig({
   initial: "unasked",
   states: {
     unasked: {
-      description: "memory is sent before the guest",
+      description: "pre-copy: memory is transferred while the guest runs here",
       on: { "operator.postcopyRequested": "announcing", "policy.postcopyDue": "announcing" },
     },
     announcing: {
-      description: "the destination is told: from then on only the source gives the guest up",
-      // It may have been heard even when nobody hears so.
+      description:
+        "post-copy is announced to the destination: from then on only the source may abandon the guest",
+      // The destination may have received the announcement even when no answer comes.
       entry: assign(({ context }) => ({ ...context, postcopy: "announced" as const })),
       on: {
-        "operator.postcopyRequested": ignoring("the destination is being told"),
-        "policy.postcopyDue": ignoring("the destination is being told"),
+        "operator.postcopyRequested": ignoring("post-copy is being announced to the destination"),
+        "policy.postcopyDue": ignoring("post-copy is being announced to the destination"),
       },
       invoke: {
         src: "announcePostcopy",
@@ -95,10 +98,10 @@ export const postcopy = createStateConfig({
       },
     },
     asking: {
-      description: "QEMU is told to go over to post-copy",
+      description: "QEMU is being switched to post-copy",
       on: {
-        "operator.postcopyRequested": ignoring("QEMU is being told"),
-        "policy.postcopyDue": ignoring("QEMU is being told"),
+        "operator.postcopyRequested": ignoring("QEMU is being switched to post-copy"),
+        "policy.postcopyDue": ignoring("QEMU is being switched to post-copy"),
       },
       invoke: {
         src: "startPostcopy",
@@ -110,10 +113,10 @@ export const postcopy = createStateConfig({
       },
     },
     asked: {
-      description: "QEMU goes over to post-copy as soon as it can",
+      description: "QEMU switches to post-copy as soon as it can",
       on: {
-        "operator.postcopyRequested": ignoring("QEMU has been told"),
-        "policy.postcopyDue": ignoring("QEMU has been told"),
+        "operator.postcopyRequested": ignoring("QEMU has received the command"),
+        "policy.postcopyDue": ignoring("QEMU has received the command"),
       },
     },
   },

@@ -1,4 +1,4 @@
-// The source's states on the way back: the migration is cancelled, and the guest made to run as before.
+// The source's rollback: the migration is cancelled, and the guest runs here as before.
 
 import type { EffectName } from "../../protocol/steps.js";
 import { answers, isDone, recordEffectFailure } from "../shared/actions.js";
@@ -28,7 +28,7 @@ const cancelling = createStateConfig({
 });
 
 const rescuing = createStateConfig({
-  description: "the cancel hangs; QEMU is freed from outside",
+  description: "the cancel hangs; QEMU is unblocked out of band",
   meta: { rehydratesAs: "cancelling" },
   ...retrying(
     "forceCancel",
@@ -43,16 +43,16 @@ const rescuing = createStateConfig({
 });
 
 const aborting = createStateConfig({
-  description: "QEMU's migration is being ended; however it ends, it may still be as completed",
+  description: "QEMU's migration is being ended; it may still end as completed",
   meta: { group: true, phase: "perform3", guest: "unsure" },
   initial: "cancelling",
   on: {
     "monitor.completed": "#source.handover",
     "monitor.failed": "restoring",
     "monitor.cancelled": "restoring",
-    // A cancelled QEMU lets its guest go on before it says so: the destination's copy may be stale.
+    // A cancelled QEMU resumes its guest before it reports the end: the destination's copy may be stale.
     "monitor.resumed": "restoring",
-    // QEMU neither runs its guest nor ends then: the only way is on.
+    // QEMU can neither resume nor fail here, so the migration must go forward.
     "monitor.postcopyPaused": "#source.postcopy.reconnecting",
   },
   states: { cancelling, rescuing },
@@ -60,7 +60,7 @@ const aborting = createStateConfig({
 
 const restored = {
   type: "undo",
-  params: { what: "the source let the guest go on and put QEMU's migration settings back" },
+  params: { what: "the source resumed the guest and restored QEMU's migration settings" },
 } as const;
 
 const restoresAgain = retrying(
@@ -87,7 +87,7 @@ const restoresAgain = retrying(
 );
 
 const restoring = createStateConfig({
-  description: "the guest is made to run as before; QEMU's migration settings are put back",
+  description: "the guest is resumed if it ran before; QEMU's migration settings are restored",
   meta: { guest: "unsure" },
   ...restoresAgain,
   states: {
@@ -106,18 +106,18 @@ const restoring = createStateConfig({
 
 const unmirrored = {
   type: "undo",
-  params: { what: "the source ended the copies of the guest's disks" },
+  params: { what: "the source cancelled the guest's disk mirrors" },
 } as const;
 
 const cancellingMirrors = createStateConfig({
-  description: "the guest is as before; what is left of the copies of its disks is ended",
+  description: "the guest is as before; its remaining disk mirrors are cancelled",
   meta: { guest: "runs" },
   tags: ["restored"],
   ...retrying(
     "cancelMirrors",
     [
       { guard: isDone, target: "#source.rollback.retractingPostcopy", actions: unmirrored },
-      // The guest runs: what is left of its copies ends with their connection.
+      // The guest runs: the remaining mirrors end with their connection.
       {
         guard: "outOfAttempts",
         target: "#source.rollback.retractingPostcopy",
@@ -128,7 +128,7 @@ const cancellingMirrors = createStateConfig({
   ),
 });
 
-/** A destination that has been told of post-copy hears from nobody else that it never gets the guest. */
+/** After an announced post-copy, only the source can inform the destination that the guest never arrives. */
 const retractPostcopy = <const End extends "#source.stayed" | "#source.lost" | "#source.stuck">(end: End) => {
   const asking = retrying("retractPostcopy", [{ guard: isDone, target: end }], {
     as: "asking",
@@ -140,14 +140,16 @@ const retractPostcopy = <const End extends "#source.stayed" | "#source.lost" | "
 };
 
 const retractingPostcopy = createStateConfig({
-  description: "the guest is as before; a destination that has been told of post-copy is told that it stays",
+  description:
+    "the guest is as before; a destination to which post-copy was announced is informed that the guest stays",
   meta: { guest: "runs" },
   tags: ["restored"],
   ...retractPostcopy("#source.stayed"),
 });
 
 const reportingLoss = createStateConfig({
-  description: "this QEMU is dead; a destination that has been told of post-copy is told that nothing comes",
+  description:
+    "this QEMU is dead; a destination to which post-copy was announced is informed that no guest follows",
   meta: { guest: "lost" },
   on: { "process.exited": knownAlready },
   ...retractPostcopy("#source.lost"),
@@ -155,13 +157,13 @@ const reportingLoss = createStateConfig({
 
 const reportingStuck = createStateConfig({
   description:
-    "QEMU no longer responds; a destination to which post-copy was announced is notified that no guest follows",
+    "QEMU no longer responds; a destination to which post-copy was announced is informed that no guest follows",
   meta: { guest: "stuck" },
   ...retractPostcopy("#source.stuck"),
 });
 
 export const rollback = createStateConfig({
-  description: "QEMU's migration is cancelled, and the guest made to run here as before",
+  description: "QEMU's migration is cancelled, and the guest runs here as before",
   meta: { group: true, phase: "confirm3_cancelled" },
   initial: "aborting",
   on: { "process.exited": { target: ".reportingLoss", actions: "noteDied" } },

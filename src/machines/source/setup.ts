@@ -1,5 +1,5 @@
-// What the source's machine is made of: its events, its context, its effects, actions, guards and delays. The order of
-// things is in machine.ts.
+// The parts of the source's machine: its events, context, effects, actions, guards and delays. The order of its
+// states is in machine.ts.
 
 import { castDraft, produce } from "immer";
 import { assign, emit, fromCallback, fromPromise, setup } from "xstate";
@@ -65,12 +65,12 @@ export type SourceEvent =
   | { type: "coordinator.confirmCancelledRequested" }
   | { type: "operator.aborted" }
   | { type: "operator.tuned"; limits: Partial<Limits> }
-  /** The guest is about to be suspended for the migration, which resumes it wherever it ends. */
+  /** The guest is about to be suspended for the migration; it resumes on the side where the migration ends. */
   | { type: "operator.suspended" }
   | { type: "operator.postcopyRequested" }
-  /** An operator answers for it that the destination neither runs the guest nor will: this copy is the guest. */
+  /** An operator vouches that the destination neither runs the guest nor will: this copy is the guest. */
   | { type: "operator.adopted" }
-  /** An operator answers for it that this copy is not the guest any more: it is ended, and the destination not asked again. */
+  /** An operator decides that this copy is no longer the guest: it is ended, and the destination is not asked again. */
   | { type: "operator.released" }
   | { type: "monitor.stopped" }
   | { type: "monitor.suspended" }
@@ -89,17 +89,17 @@ export type SourceEvent =
   /** A rule of the convergence policy asks for post-copy. */
   | { type: "policy.postcopyDue" };
 
-/** What the source has learned and must know again after a crash. */
+/** The source's knowledge that must survive a crash. */
 export interface SourceMemory {
   guest: GuestDescription | null;
   settings: Settings | null;
-  /** Names the end of the migration that this QEMU had before this one, if it had one. */
+  /** Identifies the end of this QEMU's previous migration, if it had one. */
   earlier: string | null;
   prepared: Prepared | null;
   limits: Limits;
-  /** `announced`: the destination does not give up by itself any more. */
+  /** `announced`: the destination no longer gives up by itself. */
   postcopy: "unannounced" | "announced";
-  /** The rules of the convergence policy that have been taken. */
+  /** The rules of the convergence policy that have been applied. */
   measures: readonly AppliedRule[];
 }
 
@@ -108,9 +108,9 @@ export interface SourceInput {
   limits: Limits;
   deadlines: Deadlines;
   policy: Policy;
-  /** What is done when memory does not converge. Default: nothing. */
+  /** The rules for memory that does not converge. Default: none. */
   convergence?: ConvergencePolicy | undefined;
-  /** When the engine was restarted. */
+  /** Set when the engine was restarted. */
   woken?: (Woken & { readonly memory: SourceMemory }) | undefined;
 }
 
@@ -118,16 +118,16 @@ export interface SourceContext extends CommonContext, SourceMemory {
   identity: Identity;
   policy: Policy;
   convergence: ConvergencePolicy;
-  /** The limits QEMU was last told, to see whether a person has changed them meanwhile. */
+  /** The limits last applied to QEMU, to detect whether the operator has changed them since. */
   limitsTold: Limits | null;
   progress: Progress | null;
-  /** Where a post-copy that has lost its connection is to be connected to. */
+  /** The address for the new connection of a post-copy that lost its own. */
   reconnection: { readonly uri: StreamAddress } | null;
-  /** What the reports so far say together. */
+  /** The history of all progress reports. */
   history: StreamHistory;
-  /** What the last measure has set; 0 before there was one. */
+  /** The throttle that the last measure set; 0 before the first. */
   throttlePercent: number;
-  /** The kind of the forecast that the story tells, and the pass in which it was told. */
+  /** The kind of the last forecast in the story, and the pass in which it was recorded. */
   forecastTold: { readonly kind: Forecast["kind"]; readonly pass: number } | null;
 }
 
@@ -148,11 +148,11 @@ export interface StartInput {
   guest: GuestDescription;
   prepared: Prepared;
   limits: Limits;
-  /** QEMU is made ready to throttle the guest while it runs; it can be neither asked nor told later. */
+  /** QEMU is prepared to throttle the guest before the stream begins; that cannot be done later. */
   mayThrottle: boolean;
 }
 
-/** Which end is not this migration's. */
+/** Identifies an end that does not belong to this migration. */
 export interface CancelInput {
   readonly earlier: string | null;
 }
@@ -163,7 +163,7 @@ export interface ProbeInput extends CancelInput {
 
 export interface RestoreInput {
   readonly guestWas: GuestWas;
-  /** Null when QEMU was never asked for them; then nothing has been set either. */
+  /** Null when QEMU was never queried for them; then nothing has been set either. */
   readonly settings: Settings | null;
   /** Whether the destination ends its copy, which may hold the locks of the disks until then. */
   readonly awaitsDisks: boolean;
@@ -174,19 +174,19 @@ export interface ConcedeInput {
   readonly fenced: Fenced | null;
 }
 
-/** What the fence is asked about; null when the guest was not offered there. */
+/** Identifies the guest in a question to the fence; null when it was not offered there. */
 export const fencedGuest = ({ identity, guest }: SourceContext): Fenced | null =>
   guest === null || guest.fencingToken === null ? null : { identity, token: guest.fencingToken };
 
 export const toInquire = ({ guest, earlier }: SourceContext): ProbeInput => ({
-  disks: present(guest, "Begin's answer").disks,
+  disks: present(guest, "Begin's reply").disks,
   earlier,
 });
 export const toCancel = ({ earlier }: SourceContext): CancelInput => ({ earlier });
 
 export const copiesDisks = ({ guest }: SourceContext): boolean => guest !== null && guest.disks.length > 0;
 
-/** The rule of the convergence policy that is due first. */
+/** Returns the rule of the convergence policy that is due first. */
 export const firstDue = ({
   convergence,
   history,
@@ -194,13 +194,13 @@ export const firstDue = ({
   limits,
 }: SourceContext): PendingAction | undefined => dueMeasures(convergence, history, measures, limits)[0];
 
-/** What is expected of the stream; null before anything has been sent. */
+/** Returns the forecast of the stream, also before anything has been sent. */
 export const forecastOf = ({ history, limits, guest, convergence, measures }: SourceContext): Forecast =>
   forecast(history, limits, {
     guestRuns: guest?.guestWas !== "paused" && !hasTaken(convergence, measures, "suspend"),
   });
 
-/** Once in a pass, so that a figure that swings does not fill the story. */
+/** At most once per pass, so that a fluctuating figure does not fill the story. */
 const hasNewForecast = (context: SourceContext): boolean => {
   const { history, forecastTold } = context;
   if ((history.passes.at(-1)?.pass ?? 0) <= (forecastTold?.pass ?? 0)) return false;
@@ -208,7 +208,10 @@ const hasNewForecast = (context: SourceContext): boolean => {
   return kind !== "unknown" && kind !== forecastTold?.kind;
 };
 
-/** From the guest's stop: QEMU may take the maximum downtime for the rest of the memory, and more for the devices. */
+/**
+ * Counts from the guest's stop: QEMU may need the maximum downtime for the rest of the memory, and more for the
+ * devices.
+ */
 export const switchoverMs = ({ deadlines, limits }: SourceContext) =>
   deadlines.switchoverMs + limits.maxDowntimeMs;
 
@@ -282,7 +285,7 @@ export const { createMachine, createStateConfig } = setup({
           })
         : context,
     ),
-    /** Somebody pauses the guest, or lets it go on, while its memory is being sent: so it is to be when it stays. */
+    /** The guest was suspended or resumed during the transfer: if it stays, it keeps that state. */
     takeGuestWas: assign(({ context }, params: { guestWas: GuestWas }) =>
       produce(context, (draft) => {
         if (draft.guest !== null) draft.guest.guestWas = params.guestWas;
@@ -369,7 +372,7 @@ export const late = (waitedFor: string, ms: number): Failure =>
   failure("deadline", "perform", "source", deadlineCause(waitedFor, ms));
 export const diskFailed = recordFailure(
   failure("disk", "perform", "source", {
-    message: "a disk of the guest has an I/O error, and the migration is to be aborted on one",
+    message: "a disk of the guest had an I/O error, and `abortOnError` is set",
   }),
 );
 export const refusedInPostcopy = recordFailure(
@@ -378,35 +381,33 @@ export const refusedInPostcopy = recordFailure(
   }),
 );
 export const aborted = recordFailure(
-  failure("aborted", "perform", "source", { message: "a person aborted the migration" }),
+  failure("aborted", "perform", "source", { message: "aborted by the operator" }),
 );
 export const givenUp = recordFailure(
-  failure("refused", "perform", "source", { message: "the coordinator gave the migration up" }),
+  failure("refused", "perform", "source", { message: "the coordinator cancelled the migration" }),
 );
 
 const saidByOperator = (message: string) =>
   recordFailure(failure("unanswered", "settle", "destination", { message }));
 export const adopted = saidByOperator(
-  "the destination did not say who runs the guest; an operator said that this copy is the guest",
+  "the destination did not answer who runs the guest; an operator adopted this copy as the guest",
 );
 export const released = saidByOperator(
-  "the destination did not say who runs the guest; an operator said that this copy is not the guest any more",
+  "the destination did not answer who runs the guest; an operator released this copy",
 );
-/** Takes the answer of a destination whose host cannot say who runs the guest. */
+/** Matches the answer of a destination whose host cannot tell who runs the guest. */
 export const isUndecidable = { guard: answers("undecidable"), target: "undecided" } as const;
-/** Beside the states of a retry loop that asks the destination for its decision. */
+/** Added to the retry loops that ask the destination for its decision. */
 export const undecided = createStateConfig({
   description:
-    "the destination's host has lost, or cannot read, what it recorded: it is asked again, and an operator can decide",
+    "the destination's host has lost or cannot read its records: it is asked again, and an operator can decide",
   tags: ["needsOperator"],
   after: { backoff: "asking" },
 });
 
 /** From the point of no return on. */
-export const pastReturn = rejecting(
-  "the guest is handed over; only the destination's refusal brings it back",
-);
-export const knownAlready = ignoring("known already");
-export const ending = ignoring("the guest is on its way back already");
+export const pastReturn = rejecting("the guest is handed over; only a refusal by the destination returns it");
+export const knownAlready = ignoring("already known");
+export const ending = ignoring("the migration is already being rolled back");
 export const indifferent = ignoring("the state does not depend on it");
-export const asksAlready = ignoring("the destination is being asked already");
+export const asksAlready = ignoring("the destination is already being asked");

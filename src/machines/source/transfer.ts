@@ -1,5 +1,6 @@
-// The source's states while QEMU sends the guest: pre-copy, then the switchover with the guest stopped. The guest is still
-// the source's own. Upholds G4: when the end of the stream was not observed, its copy is not taken for whole anywhere.
+// The source's states while QEMU sends the guest: pre-copy, then the switchover with the guest stopped. The guest
+// still belongs to the source. Upholds G4: when the end of the stream was not observed, no side treats its copy as
+// complete.
 
 import { mayThrottle } from "../../protocol/convergence/policy.js";
 import { failure } from "../../protocol/failure.js";
@@ -20,11 +21,11 @@ import {
 } from "./setup.js";
 
 const cancelledElsewhere = recordFailure(
-  failure("aborted", "perform", "source", { message: "QEMU's migration was cancelled, but not by us" }),
+  failure("aborted", "perform", "source", { message: "QEMU's migration was cancelled externally" }),
 );
 const resumedItself = recordFailure(
   failure("qemu", "perform", "source", {
-    message: "the guest was resumed at the source while it was being handed over",
+    message: "the guest was resumed at the source during the switchover",
   }),
 );
 const failedMeanwhile = recordFailure(
@@ -41,8 +42,8 @@ const starting = createStateConfig({
     id: "start",
     input: ({ context }) => ({
       identity: context.identity,
-      guest: present(context.guest, "Begin's answer"),
-      prepared: present(context.prepared, "Prepare's answer"),
+      guest: present(context.guest, "Begin's reply"),
+      prepared: present(context.prepared, "Prepare's reply"),
       limits: context.limits,
       mayThrottle: mayThrottle(context.convergence),
     }),
@@ -59,13 +60,13 @@ const starting = createStateConfig({
 });
 
 const precopying = createStateConfig({
-  description: "memory flows while the guest runs; a watchdog wants progress",
+  description: "memory is transferred while the guest runs; a watchdog requires progress",
   type: "parallel",
   states: { convergence, limits, watchdog: watchdog(cancelling), postcopy },
 });
 
 const probing = createStateConfig({
-  description: "the engine was restarted in the middle of the move: QEMU is asked how far it is",
+  description: "the engine was restarted during the transfer: QEMU's state is queried",
   meta: { guest: "unsure" },
   invoke: {
     src: "probeSource",
@@ -89,7 +90,7 @@ const probing = createStateConfig({
     ],
   },
   on: {
-    // How it ended was not observed: its guest may have gone on after the destination had it whole (G4).
+    // The end was not observed: the guest may have resumed here after the destination had it complete (G4).
     "process.exited": { target: "#source.rollback.reportingLoss", actions: "noteDied" },
   },
 });
@@ -102,7 +103,7 @@ const sending = createStateConfig({
     "monitor.stopped": "stopped",
     "monitor.suspended": { actions: { type: "takeGuestWas", params: { guestWas: "paused" } } },
     "monitor.resumed": { actions: { type: "takeGuestWas", params: { guestWas: "running" } } },
-    // It stops for it, and stays so wherever it is.
+    // The guest stops for the error, and stays stopped on either side.
     "monitor.diskFailed": {
       target: cancelling,
       actions: [diskFailed, { type: "takeGuestWas", params: { guestWas: "paused" } }],
@@ -120,7 +121,7 @@ const tooLong = {
 } as const;
 
 const pausing = createStateConfig({
-  description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover to be let on",
+  description: "the guest is stopped; QEMU sends the rest, or waits in pre-switchover for migrate-continue",
   after: { switchover: tooLong },
 });
 
@@ -139,7 +140,7 @@ const completingMirrors = createStateConfig({
 });
 
 const switchingOver = createStateConfig({
-  description: "QEMU sends the device state; it can still be cancelled until it says completed",
+  description: "QEMU sends the device state; the migration can be cancelled until QEMU reports completed",
   invoke: {
     src: "continue",
     id: "continue",
@@ -154,7 +155,8 @@ const stopped = createStateConfig({
   meta: { group: true, guest: "still", libvirt: "migration" },
   initial: "pausing",
   on: {
-    // QEMU lets the guest go on by itself when it gives up; from then on this copy is ahead of the destination's.
+    // QEMU resumes the guest by itself when it abandons the migration; from then on this copy is ahead of the
+    // destination's.
     "monitor.resumed": { target: cancelling, actions: resumedItself },
   },
   states: { pausing, completingMirrors, switchingOver },
@@ -165,7 +167,8 @@ export const transferring = createStateConfig({
   meta: { group: true, phase: "perform3", rehydratesAs: "probing" },
   initial: "sending",
   on: {
-    // At the gate, with the guest stopped: the copies of its disks are ended first, so that they are whole there (G4).
+    // At the gate, with the guest stopped: the disk mirrors are completed first, so that the destination's disks are
+    // complete (G4).
     "monitor.preSwitchover": [
       { guard: "copiesDisks", target: ".stopped.completingMirrors" },
       { target: ".stopped.switchingOver" },

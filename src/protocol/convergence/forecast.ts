@@ -1,27 +1,27 @@
-// The course of a memory stream, kept from its progress reports, and what is to be expected of it: whether it converges,
-// when, and with what pause. Plain decisions: a few figures in, a sentence's worth of figures out; no clock.
+// Keeps the recent history of a memory stream, built from QEMU's progress reports, and forecasts from it whether the
+// migration converges, when it completes and with what downtime. Pure decisions: no clock, no effects.
 
 import type { Progress } from "./limits.js";
 
-/** One pass over the dirty memory, as far as the reports show it. */
+/** One pass over the dirty memory, as the progress reports show it. */
 interface Pass {
   readonly pass: number;
   readonly startedMs: number;
-  /** What there was to send in it. */
+  /** Bytes left to send when the pass began. */
   readonly bytes: number;
-  /** QEMU's figure in this pass; 0 where it had none yet. */
+  /** QEMU's dirty rate during this pass; 0 while QEMU has not measured one. */
   readonly dirtyBytesPerSecond: number;
 }
 
-/** What is kept of all reports so far: enough for a forecast and for a policy, and no more with the hundredth pass. */
+/** Bounded history of all reports: enough for forecasts and policies; it does not grow with the number of passes. */
 export interface StreamHistory {
-  /** The last reports, oldest first: QEMU's own bandwidth is of its last 100 ms. */
+  /** The last reports, oldest first. They are averaged because QEMU's own bandwidth covers only the last 100 ms. */
   readonly reports: readonly Progress[];
   /** The last passes, oldest first. */
   readonly passes: readonly Pass[];
-  /** What the last pass that converged began with: small gains add up against it. */
+  /** Bytes at the start of the last pass that converged; small gains accumulate against it. */
   readonly minBytes: number;
-  /** How many passes in a row have not begun with clearly less than the last that did. */
+  /** Number of consecutive passes that did not begin with clearly less than the last converging pass. */
   readonly notConvergingPasses: number;
 }
 
@@ -34,9 +34,9 @@ export const emptyHistory: StreamHistory = {
 
 const keptReports = 10;
 const keptPasses = 4;
-/** A pass converges when it begins with no more than this share of the last that did; closer is noise. */
+/** A pass converges when it begins with at most this share of the last converging pass; a smaller gain is noise. */
 const clearlyLess = 0.95;
-/** After so many that did not, memory is taken for one that does not converge. */
+/** After this many passes without convergence, the memory counts as not converging. */
 const stuckPasses = 2;
 const nearBandwidth = 0.8;
 
@@ -67,42 +67,44 @@ export function addReport(history: StreamHistory, now: Progress): StreamHistory 
   };
 }
 
-/** The last report; null before there is one. */
+/** Returns the last report, or null before the first. */
 export const latest = (history: StreamHistory): Progress | null => history.reports.at(-1) ?? null;
 
 export type Forecast =
   | { readonly kind: "unknown"; readonly why: string }
   | {
       readonly kind: "converges";
-      /** Until the guest runs at the destination, in ms. */
+      /** Time until the guest runs at the destination, in ms. */
       readonly remainingMs: number;
       /**
-       * How long the rest of the memory may keep the guest stopped, in ms; devices and the switchover come on top. QEMU
-       * lifts a bandwidth limit for it: then it is only as long as the link makes it.
+       * Longest time for which sending the rest of the memory may stop the guest, in ms; device state and the
+       * switchover itself are not included. QEMU lifts a bandwidth limit for this phase, so only the link determines
+       * it then.
        */
       readonly downtimeMs: number;
     }
   | {
       readonly kind: "diverges";
-      /** The maximum downtime with which it would converge, in ms. */
+      /** The maximum downtime with which the migration would converge, in ms. */
       readonly pauseNeededMs: number;
-      /** The bandwidth with which it would. */
+      /** The bandwidth with which the migration would converge. */
       readonly bandwidthNeededBytesPerSecond: number;
     };
 
-/** What is known before the first byte. Sizes in bytes, rates in bytes per second. */
+/** The figures known before the first byte is sent. Sizes in bytes, rates in bytes per second. */
 export interface PreMigrationEstimate {
   readonly memoryBytes: number;
-  /** As measured (QEMU's `query-dirty-rate`): different pages in a second, each counted once. */
+  /** Measured by QEMU's `query-dirty-rate`, which counts distinct pages over one second. */
   readonly dirtyBytesPerSecond: number;
-  /** Null when nobody knows. */
+  /** Null when the bandwidth is unknown. */
   readonly bandwidthBytesPerSecond: number | null;
   readonly maxDowntimeMs: number;
 }
 
 /**
- * Before the migration, for a guest that writes evenly: it may dirty more in a short pass than a part of what it dirties
- * in a second, and nobody has measured how much. Every page is taken for one that it writes to.
+ * Forecasts before the migration starts, for a guest that writes evenly. It assumes that the guest writes to every
+ * page: in a short pass it may dirty more than the proportional share of a second, and no measurement shows how much
+ * more.
  */
 export function forecastBefore(beforehand: PreMigrationEstimate): Forecast {
   if (beforehand.bandwidthBytesPerSecond === null || beforehand.bandwidthBytesPerSecond <= 0)
@@ -119,8 +121,9 @@ export function forecastBefore(beforehand: PreMigrationEstimate): Forecast {
 }
 
 /**
- * While memory flows. `guestRuns` is false when the guest is paused: then it dirties nothing, and both figures are the most it can be. A dirty rate that was
- * measured before serves until QEMU has its own, at the end of the first pass.
+ * Forecasts while memory is being transferred. With `guestRuns` false the guest is paused and dirties nothing, so
+ * both figures are upper bounds. A dirty rate measured beforehand is used until QEMU reports its own, at the end of
+ * the first pass.
  */
 export function forecast(
   history: StreamHistory,
@@ -134,7 +137,7 @@ export function forecast(
   const later = history.passes.filter((pass) => pass.pass > 1);
   const hotBytes = later.length === 0 ? now.totalBytes : Math.max(...later.map((journal) => journal.bytes));
   if (!guestRuns) {
-    // What it has dirtied in this pass before it was paused comes again, and its pause has begun.
+    // The pages that the guest dirtied in this pass before it was paused are sent again, and its downtime has begun.
     const remainingMs = Math.round(((now.remainingBytes + hotBytes) / bandwidthBytesPerSecond) * 1000);
     return { kind: "converges", remainingMs, downtimeMs: remainingMs };
   }
@@ -149,8 +152,8 @@ export function forecast(
     bandwidthBytesPerSecond,
     maxDowntimeMs,
   };
-  // A guest that dirties all that is sent has a rate next to the bandwidth, now above and now below it: then the passes
-  // themselves say more than the rates.
+  // A guest that dirties memory as fast as it is sent has a dirty rate close to the bandwidth, sometimes above it and
+  // sometimes below: then the passes are a better indicator than the rates.
   const stuck =
     history.notConvergingPasses >= stuckPasses && dirty >= bandwidthBytesPerSecond * nearBandwidth;
   return stuck && stream.hotBytes > fittingBytes(stream) ? diverges(stream.hotBytes, stream) : play(stream);
@@ -161,7 +164,10 @@ interface Known {
   readonly measuredDirtyBytesPerSecond?: number | null;
 }
 
-/** Over all kept reports: steadier than QEMU's own, which is kept for the first few. */
+/**
+ * Averages over all kept reports, which is steadier than QEMU's own figure; that one is used for the first few
+ * reports.
+ */
 function bandwidthOf({ reports }: StreamHistory): number | null {
   const [first, last] = [reports[0], reports.at(-1)];
   if (first === undefined || last === undefined) return null;
@@ -171,7 +177,7 @@ function bandwidthOf({ reports }: StreamHistory): number | null {
   return last.bandwidthBytesPerSecond > 0 ? last.bandwidthBytesPerSecond : null;
 }
 
-/** The middle one of QEMU's figures in the last passes; null while QEMU has none. */
+/** Returns the median of QEMU's dirty rates in the last passes; null while QEMU has none. */
 function dirtyRateOf(passes: readonly Pass[]): number | null {
   const known = passes
     .map((pass) => pass.dirtyBytesPerSecond)
@@ -180,11 +186,11 @@ function dirtyRateOf(passes: readonly Pass[]): number | null {
 }
 
 interface Stream {
-  /** Left in this pass. */
+  /** Bytes left in this pass. */
   readonly bytes: number;
-  /** Since this pass began. */
+  /** Milliseconds since this pass began. */
   readonly passedMs: number;
-  /** The guest writes to no more than this between two passes. */
+  /** Upper bound of the memory that the guest writes to between two passes. */
   readonly hotBytes: number;
   readonly dirtyBytesPerSecond: number;
   readonly bandwidthBytesPerSecond: number;
@@ -193,11 +199,11 @@ interface Stream {
 
 const maxPasses = 200;
 
-/** What QEMU sends while the guest is stopped. */
-const fittingBytes = (item: Pick<Stream, "bandwidthBytesPerSecond" | "maxDowntimeMs">): number =>
-  (item.bandwidthBytesPerSecond * item.maxDowntimeMs) / 1000;
+/** Bytes that QEMU can send within the maximum downtime. */
+const fittingBytes = (stream: Pick<Stream, "bandwidthBytesPerSecond" | "maxDowntimeMs">): number =>
+  (stream.bandwidthBytesPerSecond * stream.maxDowntimeMs) / 1000;
 
-/** Pass after pass: each has to send what was dirtied during the one before. */
+/** Simulates pass after pass: each one sends what was dirtied during the one before. */
 function play(stream: Stream): Forecast {
   const { hotBytes, dirtyBytesPerSecond, bandwidthBytesPerSecond } = stream;
   const fits = fittingBytes(stream);
@@ -230,7 +236,10 @@ function diverges(bytes: number, stream: Stream): Forecast {
   };
 }
 
-/** The bandwidth with which memory converges: it outruns the guest clearly, or fits all that is hot into the pause. */
+/**
+ * Returns the bandwidth with which memory converges: clearly above the dirty rate, or enough to send all hot pages
+ * within the downtime.
+ */
 export function bandwidthFor({
   dirtyBytesPerSecond,
   hotBytes,
@@ -244,11 +253,11 @@ export function bandwidthFor({
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 
-/** One sentence without a full stop. */
+/** Returns one sentence without a full stop. */
 export function describeForecast(foreseen: Forecast): string {
   if (foreseen.kind === "unknown") return `not known yet: ${foreseen.why}`;
   if (foreseen.kind === "converges")
-    return `arrives in ${seconds(foreseen.remainingMs)}, with a pause of up to ${foreseen.downtimeMs} ms`;
+    return `completes in ${seconds(foreseen.remainingMs)}, with a downtime of up to ${foreseen.downtimeMs} ms`;
   const bandwidth = `about ${mebibytes(foreseen.bandwidthNeededBytesPerSecond)} MiB/s`;
-  return `does not converge: it needs a pause of ${foreseen.pauseNeededMs} ms or ${bandwidth}`;
+  return `does not converge: it needs a downtime of ${foreseen.pauseNeededMs} ms or ${bandwidth}`;
 }

@@ -1,21 +1,21 @@
-// The limits under which memory has to converge, and what is read off a progress report. Plain decisions: the
-// machine owns the watchdog's timer, the QEMU driver applies the limits.
+// The limits under which memory must converge, and the figures of QEMU's progress reports. Pure decisions: the
+// machine owns the watchdog's timer, and the QEMU driver applies the limits.
 
-/** Each of these can be changed while the migration runs. */
+/** Each of these limits can be changed while the migration runs. */
 export interface Limits {
   /** Ceiling for the memory stream in MiB/s; 0 means no limit. */
   readonly bandwidthMiBps: number;
-  /** Ceiling for the copy of each disk in MiB/s; 0 means no limit. */
+  /** Ceiling for the mirror of each disk in MiB/s; 0 means no limit. */
   readonly diskBandwidthMiBps: number;
-  /** The longest pause QEMU may plan for, in milliseconds (QEMU's `downtime-limit`). */
+  /** The longest downtime that QEMU may plan for, in milliseconds (QEMU's `downtime-limit`). */
   readonly maxDowntimeMs: number;
-  /** The longest time without one byte of progress before the migration is given up, in milliseconds. */
+  /** The longest time without any data transferred before the migration is aborted, in milliseconds. */
   readonly stallMs: number;
 }
 
 /**
- * No bandwidth limit, because QEMU's own 128 MiB/s in slots of 100 ms stretches the pause (facts/qemu.md);
- * 300 ms is QEMU's and libvirt's default downtime.
+ * Sets no bandwidth limit, because QEMU's default of 128 MiB/s, applied in slots of 100 ms, lengthens the downtime;
+ * 300 ms is QEMU's and libvirt's default maximum downtime.
  */
 export const defaultLimits: Limits = {
   bandwidthMiBps: 0,
@@ -33,7 +33,7 @@ export const highest = {
 } as const;
 export const lowest = { bandwidthMiBps: 0, diskBandwidthMiBps: 0, maxDowntimeMs: 1, stallMs: 100 } as const;
 
-/** Checks each limit that is given; a RangeError names the limit, its value and the range. */
+/** Checks each limit that is given. @throws RangeError naming the limit, its value and the range. */
 export function checkLimits(limits: Partial<Limits>): void {
   for (const name of Object.keys(lowest) as (keyof Limits)[]) {
     const value = limits[name];
@@ -44,28 +44,28 @@ export function checkLimits(limits: Partial<Limits>): void {
   }
 }
 
-/** How far the copy of all disks is, as QEMU's `query-block-jobs` gives it, in bytes; the total grows as the guest writes. */
+/** Progress of all disk mirrors, from QEMU's `query-block-jobs`, in bytes; the total grows while the guest writes. */
 export interface DiskProgress {
   readonly copiedBytes: number;
   readonly totalBytes: number;
 }
 
-/** One report of the memory stream, as QEMU's `query-migrate` gives it. Sizes in bytes, rates in bytes per second. */
+/** One progress report of the memory stream, from QEMU's `query-migrate`. Sizes in bytes, rates in bytes per second. */
 export interface Progress {
   readonly transferredBytes: number;
   readonly remainingBytes: number;
   readonly totalBytes: number;
   readonly dirtyBytesPerSecond: number;
   readonly bandwidthBytesPerSecond: number;
-  /** How often QEMU has synchronized the dirty bitmap: the number of the pass. */
+  /** Number of the current pass: QEMU's count of dirty bitmap synchronizations. */
   readonly pass: number;
   readonly expectedDowntimeMs: number | null;
   readonly elapsedMs: number;
-  /** Null when no disk is copied. */
+  /** Null when no disk is mirrored. */
   readonly disks: DiskProgress | null;
 }
 
-/** Whether memory or a disk has moved since the last report; what the watchdog waits for. */
+/** Returns whether memory or disk data was transferred since the last report; the stall watchdog depends on it. */
 export const hasMoved = (last: Progress | null, now: Progress): boolean =>
   last === null ||
   now.transferredBytes > last.transferredBytes ||
@@ -73,8 +73,8 @@ export const hasMoved = (last: Progress | null, now: Progress): boolean =>
   (now.disks?.copiedBytes ?? 0) > (last.disks?.copiedBytes ?? 0);
 
 /**
- * How long the rest takes in milliseconds when nothing changes, or null when it would never end: the guest
- * dirties memory as fast as it is sent.
+ * Returns how long the remaining transfer takes at the current rates, in milliseconds, or null when it would never
+ * end because the guest dirties memory as fast as it is sent.
  */
 export function expectedRemainingMs(progress: Progress): number | null {
   const netBytesPerSecond = progress.bandwidthBytesPerSecond - progress.dirtyBytesPerSecond;

@@ -1,28 +1,29 @@
-// What is done when memory does not converge: a policy of a few rules, and the pure decision which of them are due. The
-// machine carries them out; each is taken once, or step by step. Upholds G5: a last rule that is certain ends the wait.
+// The convergence policy: rules for a memory stream that does not converge, and the pure decision which of them are
+// due. The machine carries them out; each rule is applied once, or step by step. Upholds G5: a final rule that always
+// holds ends the wait.
 
 import { latest, type StreamHistory } from "./forecast.js";
 import type { Limits } from "./limits.js";
 
-/** In the order in which they are asked; the first that is due is taken first. */
+/** Rules are evaluated in order; the first one that is due is applied first. */
 export type ConvergencePolicy = readonly Rule[];
 
 export interface Rule {
-  /** All that is named has to hold. */
+  /** All conditions that are given must hold. */
   readonly when: Condition;
   readonly do: ConvergenceAction;
 }
 
 export interface Condition {
-  /** That many passes in a row have not begun with clearly less to send than the best one before them. */
+  /** This many consecutive passes did not begin with clearly less to send than the best pass before them. */
   readonly notConvergingForPasses?: number;
-  /** That long memory has been sent, in ms, by QEMU's clock. */
+  /** Memory has been transferred for this long, in ms, by QEMU's clock. */
   readonly elapsedMs?: number;
-  /** That many passes are done. */
+  /** This many passes are complete. */
   readonly passes?: number;
 }
 
-/** A measure in steps takes the next one when its condition has held once more since the last. */
+/** A measure with steps takes the next step when its condition has held again since the previous one. */
 export interface Ramp {
   readonly from: number;
   readonly by: number;
@@ -30,19 +31,19 @@ export interface Ramp {
 }
 
 export type ConvergenceAction =
-  /** The longest pause in ms; it is never made shorter. */
+  /** The maximum downtime in ms; a rule only ever raises it. */
   | { readonly relaxDowntimeToMs: number | Ramp }
   | { readonly bandwidthToMiBps: number | Ramp }
-  /** How much of the time the guest's processors are kept from running. */
+  /** Share of the time for which the guest's vCPUs are stopped. */
   | { readonly throttleToPercent: number | Ramp }
-  /** 20 %, then 10 % more each time, up to 99 %, as QEMU does it by itself. */
+  /** Starts at 20 % and adds 10 % each time, up to 99 %, like QEMU's auto-converge. */
   | "throttle"
-  /** The guest is paused, so that it dirties no more; it runs on wherever it ends. */
+  /** Suspends the guest, so that it dirties no more memory; it resumes on the side where the migration ends. */
   | "suspend"
   | "postcopy"
   | "abort";
 
-/** What to do, without choices. */
+/** A concrete action, with every ramp resolved to a value. */
 export type Action =
   | { readonly kind: "relaxLimits"; readonly limits: Partial<Limits> }
   | { readonly kind: "throttle"; readonly percent: number }
@@ -54,12 +55,12 @@ export interface PendingAction {
   /** Counted from 1. */
   readonly step: number;
   readonly action: Action;
-  /** What is done and why, as two halves of a sentence. */
+  /** The action and its reason, as two halves of a sentence. */
   readonly does: string;
   readonly why: string;
 }
 
-/** A rule that was taken, with its last step: when. */
+/** A rule that was applied, with its last step and when that was. */
 export interface AppliedRule {
   readonly rule: number;
   readonly step: number;
@@ -71,11 +72,14 @@ export const noPolicy: ConvergencePolicy = [];
 
 const throttle: Ramp = { from: 20, by: 10, to: 99 };
 
-/** Whether a throttle may be asked for: QEMU has to be made ready for it before the stream begins. */
+/** Returns whether the policy may throttle the guest: QEMU must be configured for it before the stream begins. */
 export const mayThrottle = (policy: ConvergencePolicy): boolean =>
-  policy.some(({ do: it }) => it === "throttle" || (typeof it === "object" && "throttleToPercent" in it));
+  policy.some(
+    ({ do: measure }) =>
+      measure === "throttle" || (typeof measure === "object" && "throttleToPercent" in measure),
+  );
 
-/** What is due now, in order. Whoever takes one asks again with it taken. */
+/** Returns what is due now, in order. After applying one, call again with it in `taken`. */
 export function dueMeasures(
   policy: ConvergencePolicy,
   history: StreamHistory,
@@ -92,7 +96,7 @@ export function dueMeasures(
     const steps = stepsOf(measure);
     const step = (before?.step ?? 0) + 1;
     if (step > steps || !holds(when, history, before)) return [];
-    // A guest that is stopped converges by itself; only giving up is left.
+    // A suspended guest converges by itself; only the abort is left.
     if (suspended && measure !== "abort") return [];
     const next = nextStep(measure, step, limits);
     return next === null ? [] : [{ rule, ...next, why: reasonOf(when, history) }];
@@ -105,7 +109,7 @@ export const hasTaken = (
   measure: ConvergenceAction,
 ): boolean => taken.some((applied) => policy[applied.rule - 1]?.do === measure);
 
-/** What is remembered of a measure that is taken now. */
+/** Records a measure as applied. */
 export function take(
   taken: readonly AppliedRule[],
   { rule, step }: PendingAction,
@@ -116,7 +120,7 @@ export function take(
   return [...others, { rule, step, pass: now?.pass ?? 0, elapsedMs: now?.elapsedMs ?? 0 }];
 }
 
-/** Whether it holds; for a later step, whether it has held once more since the last. */
+/** Returns whether the condition holds; for a later step, whether it has held again since the previous one. */
 function holds(when: Condition, history: StreamHistory, before: AppliedRule | undefined): boolean {
   const now = latest(history);
   if (now === null) return false;
@@ -137,8 +141,8 @@ function reasonOf({ notConvergingForPasses, elapsedMs, passes }: Condition, hist
     ...(notConvergingForPasses === undefined
       ? []
       : [`memory has not converged for ${history.notConvergingPasses} passes`]),
-    ...(elapsedMs === undefined ? [] : [`it has been sent for ${now?.elapsedMs ?? 0} ms`]),
-    ...(passes === undefined ? [] : [`${(now?.pass ?? 1) - 1} passes are done`]),
+    ...(elapsedMs === undefined ? [] : [`memory has been transferred for ${now?.elapsedMs ?? 0} ms`]),
+    ...(passes === undefined ? [] : [`${(now?.pass ?? 1) - 1} passes are complete`]),
   ];
   return halves.join(", and ");
 }
@@ -163,15 +167,15 @@ function valueAt(amount: number | Ramp, step: number): number {
   return amount.by > 0 ? Math.min(value, amount.to) : Math.max(value, amount.to);
 }
 
-/** The step, or the first after it that changes anything; null when none does. */
+/** Returns this step, or the first one after it that changes anything; null when none does. */
 function nextStep(
   measure: ConvergenceAction,
   from: number,
   limits: Limits,
 ): Pick<PendingAction, "step" | "action" | "does"> | null {
-  if (measure === "suspend") return { step: from, action: { kind: measure }, does: "pauses the guest" };
+  if (measure === "suspend") return { step: from, action: { kind: measure }, does: "suspends the guest" };
   if (measure === "postcopy") return { step: from, action: { kind: measure }, does: "switches to post-copy" };
-  if (measure === "abort") return { step: from, action: { kind: measure }, does: "gives the migration up" };
+  if (measure === "abort") return { step: from, action: { kind: measure }, does: "aborts the migration" };
   if (measure === "throttle" || "throttleToPercent" in measure) {
     const percent = valueAt(measure === "throttle" ? throttle : measure.throttleToPercent, from);
     return { step: from, action: { kind: "throttle", percent }, does: `throttles the guest to ${percent} %` };
@@ -190,13 +194,13 @@ function nextStep(
   return null;
 }
 
-/** In virsh's words: `--timeout`, `--timeout-suspend` (the default), `--timeout-postcopy`. */
+/** virsh's `--timeout` with `--timeout-suspend` (the default) or `--timeout-postcopy`. */
 export const timeoutPolicy = (
   timeoutMs: number,
   then: "suspend" | "postcopy" | "abort" = "suspend",
 ): ConvergencePolicy => [{ when: { elapsedMs: timeoutMs }, do: then }];
 
-/** In virsh's words: `--auto-converge`, `--auto-converge-initial`, `--auto-converge-increment`, in percent. */
+/** virsh's `--auto-converge`, `--auto-converge-initial` and `--auto-converge-increment`, in percent. */
 export const autoConvergePolicy = ({
   initialPercent = throttle.from,
   incrementPercent = throttle.by,
@@ -210,5 +214,5 @@ export const autoConvergePolicy = ({
   },
 ];
 
-/** In virsh's words: `--postcopy-after-precopy`. */
+/** virsh's `--postcopy-after-precopy`. */
 export const postcopyAfterPrecopyPolicy: ConvergencePolicy = [{ when: { passes: 1 }, do: "postcopy" }];

@@ -1,4 +1,4 @@
-// What a convergence policy may say. It comes from outside: from a file, a command line, an embedder.
+// Validates a convergence policy, which comes from outside: from a file, the command line or an embedder.
 
 import { highest, lowest } from "./limits.js";
 import { amountOf, type Condition, type ConvergencePolicy } from "./policy.js";
@@ -15,7 +15,7 @@ const conditions = ["notConvergingForPasses", "elapsedMs", "passes"] as const sa
 const numbered = ["relaxDowntimeToMs", "bandwidthToMiBps", "throttleToPercent"] as const;
 const words = ["throttle", "suspend", "postcopy", "abort"] as const;
 
-/** @throws RangeError naming the rule, the value and what it may be. */
+/** @throws RangeError naming the rule, the value and the allowed values. */
 export function checkConvergencePolicy(policy: ConvergencePolicy): void {
   for (const [index, { when, do: measure }] of policy.entries()) {
     const wrong = (what: string) => new RangeError(`rule ${index + 1} of the convergence policy: ${what}`);
@@ -24,16 +24,16 @@ export function checkConvergencePolicy(policy: ConvergencePolicy): void {
         throw wrong(`${name} is ${value}; it must be from ${low} to ${high}`);
     };
     const asked = Object.keys(when);
-    if (asked.length === 0) throw wrong(`it has no condition; there are ${conditions.join(", ")}`);
+    if (asked.length === 0) throw wrong(`it has no condition; choose from ${conditions.join(", ")}`);
     for (const name of asked) {
       const known = conditions.find((condition) => condition === name);
       if (known === undefined)
-        throw wrong(`there is no condition "${name}"; there are ${conditions.join(", ")}`);
+        throw wrong(`unknown condition "${name}"; choose from ${conditions.join(", ")}`);
       check(known, when[known], ranges[known]);
     }
     if (typeof measure === "string") {
       if (!words.includes(measure))
-        throw wrong(`there is no measure "${measure}"; there are ${words.join(", ")}`);
+        throw wrong(`unknown measure "${measure}"; choose from ${words.join(", ")}`);
       continue;
     }
     const [name, ...more] = Object.keys(measure);
@@ -53,7 +53,7 @@ export function checkConvergencePolicy(policy: ConvergencePolicy): void {
   }
 }
 
-/** Of what comes from a journal, which may be of another machine. */
+/** Checks a policy read from a journal, which another version or host may have written. */
 export function isConvergencePolicy(value: unknown): boolean {
   try {
     checkConvergencePolicy(value as ConvergencePolicy);

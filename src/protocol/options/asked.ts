@@ -1,5 +1,5 @@
-// The options that a migration is asked for, by the names of their rows, and the forms from which they are read and to
-// which they are written: the library's object, libvirt's flags and parameters, and the words of the command line.
+// The requested options of a migration, by the names of their rows, and conversions from and to their other forms:
+// the library's object, libvirt's flags and parameters, and the command line.
 
 import { excludes } from "./exclusion.js";
 import type { OptionType } from "./row.js";
@@ -18,7 +18,7 @@ import {
 } from "./table.js";
 
 export type OptionValue = boolean | number | string | readonly string[];
-/** An option that is off is absent. */
+/** Options that are off are absent. */
 export type Asked = ReadonlyMap<OptionName, OptionValue>;
 
 export interface AskedOfLibvirt {
@@ -26,7 +26,7 @@ export interface AskedOfLibvirt {
   readonly parameters: MigrateParameters;
 }
 
-/** Undefined when the option is off, or the value is not of the option's type. */
+/** Returns undefined when the option is off, or when the value does not have the option's type. */
 export function readValue({ kind }: OptionType, value: unknown): OptionValue | undefined {
   switch (kind) {
     case "group":
@@ -53,7 +53,7 @@ const at = (value: unknown, key: string): unknown =>
     ? new Map<string, unknown>(Object.entries(value)).get(key)
     : undefined;
 
-/** A stream within one machine: the guest moves live. */
+/** Reads the options of a migration within one machine, which is always live. */
 export function askedByStream(stream: MemoryStream, transport: "unix" | "tcp" = "tcp"): Asked {
   const asked = new Map<OptionName, OptionValue>([["live", true]]);
   if (transport === "unix") asked.set("transport.unix", true);
@@ -69,7 +69,7 @@ interface Tree {
   [name: string]: OptionValue | Tree;
 }
 
-/** The stream of what is asked; an option whose group is off is left out. */
+/** Builds the library's stream options; an option whose group is off is left out. */
 export function streamOf(asked: Asked): MemoryStream {
   const trees = new Map<OptionName | undefined, Tree>([[undefined, {}]]);
   for (const { name, type } of memoryRows) {
@@ -81,7 +81,7 @@ export function streamOf(asked: Asked): MemoryStream {
     if (type.kind === "group") trees.set(name, own);
     tree[name.slice(name.lastIndexOf(".") + 1)] = type.kind === "group" ? own : value;
   }
-  // Each value has the type of its row: `readValue` has read it.
+  // Each value has the type of its row, because `readValue` has checked it.
   return (trees.get(undefined) ?? {}) as MemoryStream;
 }
 
@@ -93,14 +93,14 @@ export function askedByLibvirt({ flags, parameters }: AskedOfLibvirt): Asked {
     const value = readValue(type, as === undefined ? flag !== undefined && flags.has(flag) : parameters[as]);
     if (value === undefined) continue;
     const group = groupOf(name);
-    // libvirt takes the methods of compression for a wish to compress.
+    // libvirt treats a list of compression methods as a request to compress.
     if (type.kind === "members" && group !== undefined) asked.set(group, true);
     asked.set(name, value);
   }
   return withMembers(asked);
 }
 
-/** What is not libvirt's is left out. */
+/** Leaves out options that libvirt does not have. */
 export function libvirtOf(asked: Asked): {
   readonly flags: MigrateFlag[];
   readonly parameters: MigrateParameters;
@@ -116,7 +116,7 @@ export function libvirtOf(asked: Asked): {
 }
 
 export interface CommandLineName {
-  /** As it is written, such as `--no-tls-verify`. */
+  /** As written on the command line, such as `--no-tls-verify`. */
   readonly long: string;
   /** As commander names it, such as `tlsVerify`. */
   readonly attribute: string;
@@ -133,7 +133,7 @@ export function commandLineName({ cli }: Pick<OptionRow, "cli">): CommandLineNam
   return { long, attribute, isNegated };
 }
 
-/** `words`: what commander has read, by its names. */
+/** `words`: the options as commander parsed them, by commander's names. */
 export function askedByWords(words: object, rows: readonly OptionRow[] = optionRows): Asked {
   const said = new Map<string, unknown>(Object.entries(words));
   const asked = new Map<OptionName, OptionValue>();
@@ -142,7 +142,7 @@ export function askedByWords(words: object, rows: readonly OptionRow[] = optionR
     const value = known && readValue(row.type, said.get(known.attribute));
     if (known === undefined || value === undefined) continue;
     const group = groupOf(row.name);
-    // Commander says true for `--no-…` that was not given.
+    // Commander reports true for a `--no-…` option that was not given.
     if (known.isNegated && value === true && (group === undefined || !asked.has(group))) continue;
     if (group !== undefined && !canBeTurnedOn(rowOf(group))) asked.set(group, true);
     asked.set(row.name, value);
@@ -150,10 +150,10 @@ export function askedByWords(words: object, rows: readonly OptionRow[] = optionR
   return withMembers(asked);
 }
 
-/** A group that has no word of its own is on when one of its members is given. */
+/** A group without an option of its own is on when one of its members is given. */
 const canBeTurnedOn = ({ cli, libvirt }: OptionRow): boolean => cli !== undefined || libvirt !== undefined;
 
-/** Turns on the members that lists name, and the usual member of a group for which none is named. */
+/** Turns on the members that lists name, and the default member of a group for which none is named. */
 function withMembers(asked: ReadonlyMap<OptionName, OptionValue>): Asked {
   const all = new Map(asked);
   for (const { name, type } of optionRows) {

@@ -1,4 +1,4 @@
-// Which options exclude one another. A row says it once, of either of the two.
+// Which options exclude one another. One row of the two declares it.
 
 import type { Relation } from "./row.js";
 import { type OptionName, optionRows } from "./table.js";

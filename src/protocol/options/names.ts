@@ -1,20 +1,20 @@
-// What an option is called in a message, for the reader that it is for: a program that uses the library, the command line,
-// or a client of libvirt's API.
+// The names of options in messages, for each kind of reader: a program that uses the library, the command line, or a
+// client of libvirt's API.
 
 import { commandLineName, namesOfMembers } from "./asked.js";
 import { groupOf, isMemoryOption, membersOf, type OptionName, rowOf } from "./table.js";
 
 export interface Names {
   readonly option: (name: OptionName) => string;
-  /** The same, where its value is told. */
+  /** The option's name beside its value. */
   readonly value: (name: OptionName) => string;
-  /** The same, beside another option of its group. */
+  /** The option's name beside another option of its group. */
   readonly short: (name: OptionName) => string;
   /** Whether an option that tunes nothing is accepted where libvirt accepts it. */
   readonly ignoresAlone: boolean;
-  /** The sentence for an option whose group is off. */
+  /** The message for an option whose group is off. */
   readonly tunes: (name: OptionName, group: OptionName) => string;
-  /** The sentence for a member that a group does not have. */
+  /** The message for a member that the group does not have. */
   readonly noMember: (name: OptionName, group: OptionName, word: string) => string;
 }
 
@@ -27,7 +27,7 @@ export const libraryNames: Names = {
   short: lastOf,
   ignoresAlone: false,
   tunes: (name, group) => `${name} needs ${group}; add it`,
-  noMember: (name, group, word) => `${name} does not know ${word}; there are ${listOf(group)}`,
+  noMember: (name, group, word) => `${name} does not support ${word}; choose from ${listOf(group)}`,
 };
 
 function onCommandLine(name: OptionName): string {
@@ -49,7 +49,8 @@ export const commandLineNames: Names = {
   short: onCommandLine,
   ignoresAlone: false,
   tunes: (name, group) => `${onCommandLine(name)} needs ${onCommandLine(group)}; add it`,
-  noMember: (name, group, word) => `${onCommandLine(name)} does not know ${word}; there are ${listOf(group)}`,
+  noMember: (name, group, word) =>
+    `${onCommandLine(name)} does not support ${word}; choose from ${listOf(group)}`,
 };
 
 function inLibvirt(name: OptionName): string {
@@ -72,5 +73,5 @@ export const libvirtNames: Names = {
   ignoresAlone: true,
   tunes: (name, group) =>
     `the migration parameter ${inLibvirt(name)} tunes ${withVirsh(group)}, which is off; turn it on`,
-  noMember: (_, group, word) => `Unsupported ${group} method '${word}'; there are ${listOf(group)}`,
+  noMember: (_, group, word) => `Unsupported ${group} method '${word}'; choose from ${listOf(group)}`,
 };

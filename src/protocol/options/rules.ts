@@ -1,5 +1,5 @@
-// What is asked and cannot be: a value out of its range, an option without the one that it tunes or needs, two options that
-// exclude each other. The rows say it; every place that takes options (library, command line, host) asks here.
+// Finds invalid requests: a value out of its range, an option without the one that it tunes or needs, two options
+// that exclude each other. The rows declare the rules; the library, the command line and the hosts all check here.
 
 import { type Asked, namesOfMembers } from "./asked.js";
 import { exclusions } from "./exclusion.js";
@@ -9,7 +9,7 @@ import { groupOf, isMemoryOption, membersOf, type OptionName, type OptionRow, op
 
 export interface Refusal {
   readonly kind: "tunes" | "value" | "needs" | "excludes";
-  /** Names every option that is concerned. */
+  /** Names every option concerned. */
   readonly message: string;
   readonly code: RefusalCode;
   readonly options: readonly OptionName[];
@@ -18,7 +18,7 @@ export interface Refusal {
 
 type Rule = (asked: Asked, row: OptionRow, names: Names) => Refusal | readonly Refusal[] | undefined;
 
-/** Every refusal of what is asked, in the order of the table. */
+/** Yields every refusal of the request, in the order of the table. */
 export function* refusalsOf(asked: Asked, names: Names): Generator<Refusal, undefined> {
   for (const row of optionRows)
     if (asked.has(row.name))
@@ -28,7 +28,7 @@ export function* refusalsOf(asked: Asked, names: Names): Generator<Refusal, unde
   return undefined;
 }
 
-/** An offline migration has no memory stream, and ignores its options. */
+/** An offline migration has no memory stream and ignores its options. */
 const isMoot = (asked: Asked, { options }: Refusal): boolean =>
   asked.has("offline") && options.every(isMemoryOption);
 
@@ -39,7 +39,7 @@ const refusal = (
   { code = "INVALID_ARG", byClient }: Pick<Relation, "code" | "byClient"> = {},
 ): Refusal => ({ kind, message, options, code, byClient: byClient === true });
 
-/** A member of a list counts as the option itself: its list is what lacks the group. */
+/** A member of a list counts as the option itself; the refusal names the list. */
 const tunes: Rule = (asked, { name, type, libvirt }, names) => {
   const group = groupOf(name);
   if (group === undefined || asked.has(group) || isAccepted(libvirt, names)) return undefined;
@@ -82,18 +82,21 @@ const range: Rule = (asked, { name, type, atMost }, names) => {
   if (type.powerOfTwo === true && !Number.isInteger(Math.log2(value)))
     return refusal(
       "value",
-      `${names.value(name)} is ${value}; QEMU wants a power of two, such as ${2 ** Math.round(Math.log2(value))}`,
+      `${names.value(name)} is ${value}; QEMU requires a power of two, such as ${2 ** Math.round(Math.log2(value))}`,
       [name],
     );
   const limit = atMost === undefined ? undefined : asked.get(atMost);
   if (atMost === undefined || typeof limit !== "number" || value <= limit) return undefined;
   const [larger, smaller] = [names.value(atMost), names.short(name)];
-  return refusal("value", `${larger} is ${limit}, less than ${smaller}, ${value}; raise it`, [name, atMost]);
+  return refusal("value", `${larger} is ${limit}, less than ${smaller}, ${value}; raise ${larger}`, [
+    name,
+    atMost,
+  ]);
 };
 
 const needsMember: Rule = (asked, { name, needsMember: sentence }) => {
   if (sentence === undefined) return undefined;
-  // A list of strange members is refused by its own row.
+  // A list with unknown members is refused by its own row.
   const isNamed = membersOf(name).some(({ name: member, type: { kind } }) =>
     kind === "members" ? [asked.get(member) ?? []].flat().length > 0 : kind === "group" && asked.has(member),
   );
@@ -119,7 +122,7 @@ const excluded: Rule = (asked, { name }, names) =>
     .filter((relation) => relation.name === name && asked.has(relation.option))
     .map((relation) => {
       const { option, why } = relation;
-      const message = `${why} (${names.option(name)} does not go with ${names.option(option)})`;
+      const message = `${why} (${names.option(name)} excludes ${names.option(option)})`;
       return refusal("excludes", message, [name, option], relation);
     });
 

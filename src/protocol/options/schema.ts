@@ -1,4 +1,5 @@
-// The schema of the memory stream's options, as the library takes them and journals hold them, made from their rows.
+// The schema of the memory stream's options, as the library takes them and journals store them, derived from their
+// rows.
 
 import * as z from "zod/mini";
 import type { OptionType } from "./row.js";
@@ -6,7 +7,7 @@ import { groupOf, memoryRows, type OptionName, optionalOptions } from "./table.j
 
 type Schema = z.ZodMiniType<unknown>;
 
-/** Names where an issue lies, as a program writes it. */
+/** Returns the path of an issue in the notation of a program. */
 const at = (path: readonly PropertyKey[] | undefined): string =>
   ["stream", ...(path ?? [])].map(String).join(".");
 
@@ -14,7 +15,7 @@ const object = (shape: Readonly<Record<string, Schema>>): Schema =>
   z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
-        ? `${at(issue.path)} has no option "${issue.keys[0]}"; there are ${Object.keys(shape).join(", ")}`
+        ? `${at(issue.path)} has no option "${issue.keys[0]}"; choose from ${Object.keys(shape).join(", ")}`
         : `${at(issue.path)} must be an object`,
   });
 
@@ -61,11 +62,11 @@ const strangeIn = (value: unknown): unknown =>
   Array.isArray(value) ? value.find((option: unknown) => !isOptional(option)) : value;
 const optional = fits(
   (value) => Array.isArray(value) && value.every(isOptional),
-  (value) => `cannot hold "${strangeIn(value)}", only ${optionalOptions.join(", ")}`,
+  (value) => `cannot contain "${strangeIn(value)}", only ${optionalOptions.join(", ")}`,
 );
 
 const schema = object({ ...shapeOf(undefined), optional: z.optional(optional) });
 
-/** The sentence about a value that does not have the form of the options; undefined when it has. */
+/** Returns a message about a value that does not have the form of the options; undefined when it has. */
 export const formError = (value: unknown): string | undefined =>
   schema.safeParse(value).error?.issues[0]?.message;

@@ -1,5 +1,5 @@
-// The table of migration options, and what its rows say to the type checker. How a row looks is row.ts; the rows are in
-// hosts.ts and memory.ts.
+// The table of migration options, and the types derived from its rows. The form of a row is in row.ts; the rows are
+// in hosts.ts and memory.ts.
 
 import { hostOptions } from "./hosts.js";
 import { memoryOptions } from "./memory.js";
@@ -30,7 +30,7 @@ type Value<Row> = Row extends { readonly type: { readonly kind: infer Kind } }
         : boolean
   : never;
 
-/** What a migration can be told beside its flags; absent is left out on the wire. */
+/** Parameters of a migration in addition to its flags; an absent one is not sent. */
 export type MigrateParameters = {
   readonly [Name in OptionName as Table[Name] extends {
     readonly libvirt: { readonly as: infer As extends string };
@@ -67,7 +67,7 @@ type Attribute<Words extends string> = Words extends `--no-${infer Name}`
     : Words extends `--${infer Name}`
       ? CamelCase<Name>
       : never;
-/** The options as commander hands them over. */
+/** The options as commander parses them. */
 export type OptionWords = {
   readonly [Name in OptionName as Table[Name] extends {
     readonly cli: { readonly words: infer Words extends string };
@@ -76,7 +76,7 @@ export type OptionWords = {
     : never]?: Value<Table[Name]>;
 };
 
-/** QEMU's migration parameters that options set to their values. */
+/** QEMU's migration parameters that take an option's value. */
 export type OptionParameters = {
   readonly [Name in OptionName as Table[Name] extends {
     readonly qemu: { readonly parameter: infer Parameter extends string };
@@ -85,7 +85,7 @@ export type OptionParameters = {
     : never]: Value<Table[Name]>;
 };
 
-/** The library's options of `migrate` that rows name. */
+/** The options of the library's `migrate` that rows name. */
 export type LocalOption = {
   [Name in OptionName]: Table[Name] extends { readonly local: infer Local } ? Extract<Local, string> : never;
 }[OptionName];
@@ -96,7 +96,7 @@ export interface OptionRow
   readonly local?: LocalOption | { readonly none: string };
 }
 
-/** A relation to an option that has no row does not compile. */
+/** A relation to an option without a row does not compile. */
 const checked: Readonly<Record<OptionName, Omit<OptionRow, "name">>> = table;
 
 export const optionNames = Object.keys(table) as OptionName[];
@@ -112,7 +112,7 @@ export const memoryRows: readonly OptionRow[] = optionRows.filter(({ name }) => 
 
 const isOptionName = (name: string): name is OptionName => Object.hasOwn(table, name);
 
-/** The group that the option belongs to. */
+/** Returns the group that the option belongs to. */
 export function groupOf(name: OptionName): OptionName | undefined {
   const group = name.slice(0, Math.max(0, name.lastIndexOf(".")));
   return isOptionName(group) ? group : undefined;
@@ -121,7 +121,7 @@ export function groupOf(name: OptionName): OptionName | undefined {
 export const membersOf = (group: OptionName): readonly OptionRow[] =>
   optionRows.filter(({ name }) => groupOf(name) === group);
 
-/** The member of that group by its last name. */
+/** Returns the member of that group with this last name. */
 export function memberOf(group: OptionName, word: string): OptionName | undefined {
   const name = `${group}.${word}`;
   return isOptionName(name) && checked[name].type.kind === "group" ? name : undefined;

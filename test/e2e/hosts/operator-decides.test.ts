@@ -80,10 +80,10 @@ describe("a source whose destination has lost its journal", () => {
       await steps.begin();
       const { uuid } = lab.guest;
       const a = await lab.rpc("a");
-      await expect(a.call(own.procedures.adopt, { uuid })).rejects.toThrow("the migration is under way");
+      await expect(a.call(own.procedures.adopt, { uuid })).rejects.toThrow("the migration is in progress");
       await steps.prepare();
       await steps.perform();
-      await expect(a.call(own.procedures.release, { uuid })).rejects.toThrow("the migration is under way");
+      await expect(a.call(own.procedures.release, { uuid })).rejects.toThrow("the migration is in progress");
       await steps.finish();
       await steps.confirm();
       await lab.runsAt("b");

@@ -134,7 +134,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     const ended = lab.migrate(...postcopy, "--copy-storage-all").catch(String);
     await moves(lab, "File");
     expect(await refusal(lab.a.virsh("migrate-postcopy", lab.guest.name))).toContain(
-      "no memory is being sent",
+      "no memory is being transferred",
     );
     await moves(lab, "Memory");
     await lab.a.virsh("migrate-postcopy", lab.guest.name);
@@ -289,7 +289,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
       .map((name) => join(journal, name))
       .filter((path) => statSync(path).isFile())
       .map((path) => readFileSync(path, "utf8"));
-    expect(stories.join(), "why is told at the source").toContain("does not give it up");
+    expect(stories.join(), "why is told at the source").toContain("does not close it");
     expect(await stateAt(lab, "a")).toBe(failed.a);
     expect(await stateAt(lab, "b")).toBe(failed.b);
     expect(await refusal(a.virsh("resume", guest.name))).toContain("can only be destroyed");

@@ -98,7 +98,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
       "invalid argument: disk target vdx not found",
     );
     expect(await migrate("--unsafe", "--migrate-disks", "hda")).toContain(
-      "Operation not supported: disks are chosen only where storage is copied",
+      "Operation not supported: disks can be chosen only when storage is copied",
     );
     expect(await migrate("--copy-storage-all", "--disks-uri", "rdma://127.0.0.1:9")).toContain(
       "invalid argument: unsupported scheme in disks URI",

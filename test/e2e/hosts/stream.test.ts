@@ -232,7 +232,7 @@ test("a peer whose cookie tells nothing is taken to know what is asked", () => {
 
 test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
   [["ZEROCOPY"], {}, "OPERATION_INVALID", "works on parallel connections only"],
-  [["PARALLEL", "TLS", "ZEROCOPY"], {}, "INVALID_ARG", "TLS does not"],
+  [["PARALLEL", "TLS", "ZEROCOPY"], {}, "INVALID_ARG", "cannot send encrypted memory"],
   [
     [],
     { parallelConnections: 2 },
@@ -249,9 +249,9 @@ test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
   [[], { compression: ["mt", "mt"] }, "INVALID_ARG", "specified twice"],
   [[], { compression: ["zlib"] }, "INVALID_ARG", "works on parallel connections only"],
   [["PARALLEL"], { compression: ["xbzrle"] }, "INVALID_ARG", "does not work on parallel connections"],
-  [["PARALLEL", "COMPRESSED"], {}, "INVALID_ARG", "names no method"],
+  [["PARALLEL", "COMPRESSED"], {}, "INVALID_ARG", "has no method"],
   [["PEER2PEER", "TUNNELLED", "PARALLEL"], {}, "INVALID_ARG", "a tunnel carries one connection"],
-  [["PEER2PEER", "TUNNELLED", "TLS"], {}, "ARGUMENT_UNSUPPORTED", "take a TLS URI instead"],
+  [["PEER2PEER", "TUNNELLED", "TLS"], {}, "ARGUMENT_UNSUPPORTED", "use a TLS URI instead"],
 ])("a step with %j and %j is refused with %s: %s", (flags, parameters, code, words) => {
   const asked = { flags: new Set<MigrateFlag>(["LIVE", ...flags]), parameters, cookie: new Uint8Array() };
   const check = () => checkTogether(asked, { side: "source" });

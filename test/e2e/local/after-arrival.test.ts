@@ -138,9 +138,9 @@ describe("the clients of its graphics", () => {
   });
 
   test.each([
-    ["without a port", {}, "graphics names no port"],
+    ["without a port", {}, "graphics has no port"],
     ["with an impossible port", { tlsPort: 70_000 }, "graphics.tlsPort is 70000"],
-    ["of another protocol", { protocol: "vnc", port: 1 }, "QEMU moves the clients of spice alone"],
+    ["of another protocol", { protocol: "vnc", port: 1 }, "QEMU can redirect only the clients of spice"],
   ])("cannot be moved %s, which is said before anything is begun", async (_, wrong, words) => {
     const guest = await launch({});
     onTestFinished(() => guest.end());
@@ -178,7 +178,7 @@ describe("its clock", () => {
       },
       { syncTime: { agent: path } },
     );
-    const why = "the guest's agent has not answered within 5000 ms";
+    const why = "the guest agent did not answer within 5000 ms";
     expect(outcome).toMatchObject({ kind: "arrived", dropped: [{ option: "syncTime", why }] });
   });
 

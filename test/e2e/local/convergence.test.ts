@@ -92,7 +92,7 @@ describe("a busy guest over a narrow link", () => {
       const { migration, measures } = moved(lab, { convergence });
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "arrived" });
-      expect(measures).toEqual(["pauses the guest"]);
+      expect(measures).toEqual(["suspends the guest"]);
       // From the rule's own pause on: what was left of a pass, and one more.
       expect(outcome.downtimeMs).toBeGreaterThan(100);
     });
@@ -113,10 +113,10 @@ describe("a busy guest over a narrow link", () => {
       });
       expect(outcome.error?.failures[0]).toMatchObject({ code: "diverges" });
       expect(outcome.error?.message).toMatch(
-        /rule 2 of the convergence policy gives the migration up, because it has been sent for 1\d{3} ms; forecast: does not converge: it needs a pause of \d+ ms/,
+        /rule 2 of the convergence policy aborts the migration, because memory has been transferred for 1\d{3} ms; forecast: does not converge: it needs a downtime of \d+ ms/,
       );
       expect(outcome.error?.undone).toContain(
-        "the source let the guest go on and put QEMU's migration settings back",
+        "the source resumed the guest and restored QEMU's migration settings",
       );
       expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });

@@ -36,7 +36,7 @@ async function guestBeforeItsDisk() {
 }
 
 test.each([
-  [true, "stayed", "a disk of the guest has an I/O error"],
+  [true, "stayed", "a disk of the guest had an I/O error"],
   [false, "arrived", undefined],
 ] as const)(
   "with abortOnError %s a guest that its disk's error stops has %s, and stands still there",

@@ -68,7 +68,7 @@ describe("an embedder's own QEMUs", () => {
 
   test("are refused when there is no such process", async () => {
     const { monitors } = launchIn(directory);
-    await expect(adoptGuest({ spec, pid: 2 ** 22 - 1, monitors })).rejects.toThrow("there is no process");
+    await expect(adoptGuest({ spec, pid: 2 ** 22 - 1, monitors })).rejects.toThrow("no process has the id");
   });
 });
 

@@ -156,7 +156,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
       process.kill(destinationPid(lab), "SIGSTOP");
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "stayed", error: { step: "perform", side: "source" } });
-      expect(outcome.error?.message).toContain("no byte has moved for 600 ms");
+      expect(outcome.error?.message).toContain("stalled: no data transferred for 600 ms");
       expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
     });
   });
@@ -259,7 +259,7 @@ describe("an abort", () => {
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "aborted", runs: "source" });
       expect(outcome.error?.undone).toEqual([
-        "the source let the guest go on and put QEMU's migration settings back",
+        "the source resumed the guest and restored QEMU's migration settings",
         "the destination's copy of the guest is gone",
       ]);
       expect(await migration.abort()).toMatchObject({ accepted: false, why: "the migration has ended" });

@@ -80,7 +80,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
         const outcome = await into(lab, to, { compression: { mt: {} } });
         expect(outcome).toMatchObject({ kind: "stayed", error: { step, side } });
         expect(outcome.error?.message).toContain(
-          `compression.mt cannot be had: the ${side}'s QEMU does not know the capability "compress"`,
+          `compression.mt is not available: the ${side}'s QEMU does not support the capability "compress"`,
         );
         expect(await into(lab, to)).toMatchObject({ kind: "arrived" });
       });
@@ -95,12 +95,12 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
         optional: ["compression.mt", "dirtyLimit"],
       };
       const unknown = (side: string, what: string, age: string) =>
-        `the ${side}'s QEMU does not know the capability "${what}", which QEMU has ${age}`;
+        `the ${side}'s QEMU does not support the capability "${what}", which QEMU ${age}`;
       expect(await into(lab, second, stream)).toMatchObject({
         kind: "arrived",
         dropped: [
           { option: "compression.mt", why: unknown("destination", "compress", "dropped in 9.1") },
-          { option: "dirtyLimit", why: unknown("source", "dirty-limit", "since 8.1") },
+          { option: "dirtyLimit", why: unknown("source", "dirty-limit", "supports since 8.1") },
         ],
       });
     });
@@ -124,7 +124,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
       const outcome = await lab.ended(lab.migrate({ destination }));
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source", error: { side: "destination" } });
       expect(outcome.error?.failures[0]).toMatchObject({
-        message: expect.stringContaining("QEMU refused the stream"),
+        message: expect.stringContaining("QEMU rejected the stream"),
         qemu: [
           expect.stringContaining("Machine type received"),
           expect.stringContaining("load of migration"),

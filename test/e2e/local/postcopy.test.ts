@@ -52,13 +52,13 @@ test("a guest whose memory is still coming runs at the destination, and arrives 
   });
 });
 
-test("without leave it is refused, and the migration goes on as it was", async () => {
+test("without the postcopy option it is refused, and the migration continues unchanged", async () => {
   await inLab({}, async (lab) => {
     const migration = lab.migrate({ limits: { bandwidthMiBps: 24 } });
     await memoryMoves(migration);
     expect(await migration.startPostcopy()).toMatchObject({
       applied: false,
-      why: expect.stringContaining("without leave"),
+      why: expect.stringContaining("without the postcopy option"),
     });
     expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
   });
@@ -161,7 +161,7 @@ describe("the destination's QEMU dies", () => {
       expect(outcome).toMatchObject({ kind: "lost", runs: "nobody", guest: null });
       expect(outcome.error?.message).toContain("died");
       expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain(
-        "what is left is this copy",
+        "the remaining copy is from the switch",
       );
       expect(await source.main.execute("query-status", {})).toMatchObject({ running: false });
       lab.guest = null;
@@ -179,7 +179,9 @@ test("the source's QEMU dies in post-copy: the guest is lost, which is told with
     );
     const outcome = await migration.outcome;
     expect(outcome).toMatchObject({ kind: "lost", guest: null });
-    expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain("memory had not come");
+    expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain(
+      "memory that had not arrived",
+    );
     lab.guest = null;
     const [left] = qemusOf(lab.proof.guest.spec.uuid);
     expect(left, "a person may still look at it").toBeDefined();

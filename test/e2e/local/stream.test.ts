@@ -131,7 +131,7 @@ test.each(["zlib", "zstd"] as const)("a level of %s that QEMU takes and ignores 
     const { [parameter]: kept } = await main.execute("query-migrate-parameters", {});
     await main.execute("migrate-set-parameters", { [parameter]: 1 });
     const { dropped } = await lab.ended(lab.migrate({ stream }));
-    const why = `the source's QEMU takes 7 and keeps ${kept}`;
+    const why = `the source's QEMU accepts 7 and keeps ${kept}`;
     expect(dropped).toEqual(kept === 7 ? [] : [{ option: parameter, why }]);
   });
 });
@@ -192,7 +192,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
       rmSync(join(directory, file));
       const outcome = await lab.ended(lab.migrate({ stream: { tls: tls({ credentials: directory }) } }));
       expect(outcome).toMatchObject({ kind: "stayed", error: { side } });
-      expect(outcome.error?.message).toContain(`TLS needs ${join(directory, file)}, which cannot be read`);
+      expect(outcome.error?.message).toContain(`TLS requires ${join(directory, file)}, which cannot be read`);
     });
   });
 

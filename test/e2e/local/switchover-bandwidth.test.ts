@@ -31,7 +31,7 @@ test.skipIf(secondQemu === null)(
 test("bandwidth.avail.switchover is refused with a reason by a source that does not have it, or left out where that is allowed", async () => {
   await inLab({ ...small, binary: "qemu-system-x86_64" }, async (lab) => {
     if ((await setAt(lab)) !== undefined) return;
-    const why = `the source's QEMU does not know the migration parameter "${parameter}", which QEMU has since 8.2`;
+    const why = `the source's QEMU does not support the migration parameter "${parameter}", which QEMU supports since 8.2`;
     const { kind, error } = await lab.ended(lab.migrate({ stream }));
     expect([kind, error?.message]).toEqual(["stayed", expect.stringContaining(why)]);
     const without = { ...stream, optional: ["switchoverBandwidthMiBps"] as const };

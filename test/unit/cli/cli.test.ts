@@ -67,7 +67,7 @@ describe("switchover migrate", () => {
       ...["--comp-zlib-level", "9", "--dirty-rate", "8"],
     ]);
     expect(out).toMatch(/the guest runs at the destination/);
-    expect(err).toMatch(/went without multifd-zlib-level: the source's QEMU takes 9 and keeps 1|^$/);
+    expect(err).toMatch(/went without multifd-zlib-level: the source's QEMU accepts 9 and keeps 1|^$/);
     expect(code).toBe(0);
   });
 
@@ -78,7 +78,7 @@ describe("switchover migrate", () => {
     expect(out).toMatch(
       /the guest dirties \d+ MiB of its memory in a second; forecast, if it does so evenly: /,
     );
-    expect(out).toMatch(/rule 1 pauses the guest, because it has been sent for 1\d{3} ms/);
+    expect(out).toMatch(/rule 1 suspends the guest, because memory has been transferred for 1\d{3} ms/);
     expect(out).toMatch(/the guest runs at the destination/);
     expect(code).toBe(0);
   });
@@ -118,7 +118,7 @@ describe("switchover migrate", () => {
       },
     );
     expect(out).toContain("the abort is obeyed");
-    expect(out).toContain("the migration was aborted; the guest is at the source as before");
+    expect(out).toContain("the migration was aborted; the guest remains at the source");
     expect(out).toContain("proof: counted 1 to");
     expect(code).toBe(4);
     const pid = Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]);

@@ -59,7 +59,10 @@ describe("the words for the stream", () => {
   test.each([
     ["--parallel-connections 2", "--parallel-connections needs --parallel; add it"],
     ["--comp-methods mt", "--comp-methods needs --compressed; add it"],
-    ["--compressed --comp-methods lz4", "--comp-methods does not know lz4; there are xbzrle, mt, zlib, zstd"],
+    [
+      "--compressed --comp-methods lz4",
+      "--comp-methods does not support lz4; choose from xbzrle, mt, zlib, zstd",
+    ],
     ["--compressed --comp-mt-level 1", "--comp-mt-level needs --comp-methods mt"],
     ["--compressed --comp-methods mt --comp-xbzrle-cache 4096", "--comp-xbzrle-cache needs"],
     ["--comp-zlib-level 1", "--comp-zlib-level needs --comp-methods zlib"],

@@ -221,7 +221,7 @@ test("a source whose destination cannot say who runs the guest has that in its s
 });
 
 test("the states that follow something learned are written again, so that the story ends in the state that is", async () => {
-  const story = counting((name) => done(name === "inquire" ? "sending" : null));
+  const story = counting((name) => done(name === "probe" ? "sending" : null));
   const actor = sourceIn("precopying", story);
   actor.start();
   await story.attempts();
@@ -248,7 +248,7 @@ test("what a side learns while it tries again is written, however often the stat
   const restoring = settling.records.find(
     (record) => record.kind === "state" && record.state.startsWith("restoring"),
   );
-  expect(restoring).toMatchObject({ because: [{ message: expect.stringContaining("an operator said") }] });
+  expect(restoring).toMatchObject({ because: [{ message: expect.stringContaining("an operator adopted") }] });
   asked.stop();
 });
 

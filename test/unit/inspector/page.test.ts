@@ -116,7 +116,7 @@ describe("a migration on real QEMU", () => {
     expect(await failed.getAttribute("aria-label")).toContain("here it failed");
     const failures = page.getByRole("region", { name: "failures" });
     expect(await failures.textContent()).toMatch(/perform, at the source/);
-    expect(await failures.textContent()).toContain("the source let the guest go on");
+    expect(await failures.textContent()).toContain("the source resumed the guest");
     expect(await page.locator("[data-guarantee].no").count()).toBe(0);
   });
 });

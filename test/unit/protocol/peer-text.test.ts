@@ -193,8 +193,8 @@ describe("an address of a stream", () => {
     ["unix:relative", "must be absolute"],
     ["unix:/etc/passwd", "unixDirectories"],
     ["unix:/run/switchover/web-1/main.sock", "unixDirectories"],
-    ["unix:/run/switchover/../../etc/passwd", "must be plain"],
-    ["unix:/run/switchover//a", "must be plain"],
+    ["unix:/run/switchover/../../etc/passwd", "must not contain empty parts"],
+    ["unix:/run/switchover//a", "must not contain empty parts"],
     ["unix:/run/switchover/a,server=on", "commas"],
     ["unix:/run/switchover/a\0b", "control characters"],
     [`unix:/run/switchover/${"a".repeat(100)}`, "longer than 107 bytes"],
@@ -253,7 +253,7 @@ describe("a host, a socket and a connection URI", () => {
     ["qemu+ssh://host.example/system", 'the scheme "qemu+ssh" is not supported'],
     ["qemu+ext://host.example/system?command=/bin/sh", "is not supported"],
     ["qemu+unix:///system?socket=/etc/passwd", "unixDirectories"],
-    ["qemu+unix:///system?socket=/run/switchover/../../etc/passwd", "must be plain"],
+    ["qemu+unix:///system?socket=/run/switchover/../../etc/passwd", "must not contain empty parts"],
     ["qemu+unix:///system", "unixDirectories"],
     ["qemu:///system", "unixDirectories"],
     ["qemu+tls://host.example/system?pkipath=/etc", "pkipath"],
@@ -262,7 +262,7 @@ describe("a host, a socket and a connection URI", () => {
     ["qemu+tls://localhost/system", "loopback"],
     ["qemu+tls://ho%73t/system", "host"],
     ["qemu+tls://host.example/elsewhere", "path"],
-    ["qemu+tls:///system", "names no host"],
+    ["qemu+tls:///system", "does not name a host"],
   ])("%j is not dialled: %s", (uri, why) => {
     expect(() => connectionUri(uri, { ...reach, certificates })).toThrow(why);
   });

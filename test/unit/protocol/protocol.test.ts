@@ -83,7 +83,7 @@ describe("failures", () => {
     );
     expect(error).toMatchObject({ step: "perform", side: "source", runs: "source", undone: ["a"] });
     expect(error.message).toBe(
-      "perform failed at the source: no byte (the migration failed; the guest is at the source as before)",
+      "perform failed at the source: no byte (the migration failed; the guest remains at the source)",
     );
     expect(error.cause).toBeInstanceOf(AggregateError);
   });

@@ -12,24 +12,24 @@ describe("a wish for the stream is refused with a sentence", () => {
       { parallel: { connections: 0 } },
     ],
     ["stream.parallel.connections is 1.5; it must be a whole number", { parallel: { connections: 1.5 } }],
-    ['stream has no option "paralell"; there are parallel, compression,', { paralell: {} }],
+    ['stream has no option "paralell"; choose from parallel, compression,', { paralell: {} }],
     ['stream.compression has no option "lz4"', { compression: { lz4: {} } }],
     ["stream.zeroCopy must be a boolean", { zeroCopy: 1 }],
     ["stream.tls.hostname must be a text", { tls: { hostname: "" } }],
     ["stream.parallel must be an object", { parallel: true }],
-    ['stream.optional cannot hold "tls", only compression.xbzrle,', { optional: ["zeroCopy", "tls"] }],
-    ["compression names no method; name xbzrle, mt, zlib or zstd", { compression: {} }],
+    ['stream.optional cannot contain "tls", only compression.xbzrle,', { optional: ["zeroCopy", "tls"] }],
+    ["compression has no method; name xbzrle, mt, zlib or zstd", { compression: {} }],
     ["compression with zlib works on parallel connections only; add parallel", { compression: { zlib: {} } }],
     ["compression with zstd works on parallel connections only", { compression: { zstd: { level: 3 } } }],
     [
-      "compression with xbzrle does not work on parallel connections; take zlib or zstd",
+      "compression with xbzrle does not work on parallel connections; use zlib or zstd",
       { parallel: {}, compression: { xbzrle: {} } },
     ],
     ["compression with mt does not work on parallel", { parallel: {}, compression: { mt: { level: 1 } } }],
-    ["one compression; take zlib or zstd", { parallel: {}, compression: { zlib: {}, zstd: {} } }],
+    ["one compression method; choose zlib or zstd", { parallel: {}, compression: { zlib: {}, zstd: {} } }],
     ["stream.compression.zstd.level is 21", { parallel: {}, compression: { zstd: { level: 21 } } }],
     [
-      "cacheBytes is 70000; QEMU wants a power of two, such as 65536",
+      "cacheBytes is 70000; QEMU requires a power of two, such as 65536",
       { compression: { xbzrle: { cacheBytes: 70_000 } } },
     ],
     [
@@ -40,16 +40,10 @@ describe("a wish for the stream is refused with a sentence", () => {
       "maxPercent is 10, less than initialPercent, 20",
       { autoConverge: { initialPercent: 20, maxPercent: 10 } },
     ],
-    ["QEMU does one of them; leave one out", { autoConverge: {}, dirtyLimit: {} }],
+    ["QEMU supports only one of them at a time; leave one out", { autoConverge: {}, dirtyLimit: {} }],
     ["zeroCopy works on parallel connections only; add parallel", { zeroCopy: true }],
-    [
-      "zeroCopy sends memory as it is, and compression",
-      { zeroCopy: true, parallel: {}, compression: { zlib: {} } },
-    ],
-    [
-      "zeroCopy sends memory as it is, and TLS does not",
-      { zeroCopy: true, parallel: {}, tls: { hostname: "a" } },
-    ],
+    ["zeroCopy cannot send compressed memory", { zeroCopy: true, parallel: {}, compression: { zlib: {} } }],
+    ["zeroCopy cannot send encrypted memory", { zeroCopy: true, parallel: {}, tls: { hostname: "a" } }],
     ["zeroCopy works over tcp only", { zeroCopy: true, parallel: {} }],
     ["tls over a unix socket needs tls.hostname", { tls: {} }],
   ])("%s", (sentence, wish) => {
@@ -159,47 +153,47 @@ describe("the negotiation", () => {
       "pause-before",
     ],
   ] as const)(
-    "refuses %j at the %s and names who does not know it",
+    "refuses %j at the %s and names the side that does not support it",
     (wish, side, own, there, whose, what) => {
       const refused = negotiate(wish, side, own, there);
       expect(refused).toEqual({
         refused: expect.stringMatching(
-          new RegExp(`cannot be had: the ${whose}'s QEMU does not know the capability "${what}`),
+          new RegExp(`is not available: the ${whose}'s QEMU does not support the capability "${what}`),
         ),
       });
     },
   );
 
-  test("does not hold against the other what it has not heard of it yet", () => {
+  test("does not count capabilities of the other side as missing before they are known", () => {
     expect(chosen({ compression: { xbzrle: {} } }, "source", everything, null)).toEqual([...base, "xbzrle"]);
   });
 
-  test("lets the source send what its destination need not know", () => {
+  test("lets the source use an option that its destination need not support", () => {
     const old = without("zero-copy-send", "auto-converge").capabilities;
     expect(chosen({ autoConverge: {} }, "source", everything, old)).toEqual([...base, "auto-converge"]);
     expect(chosen({ autoConverge: {} }, "destination", without("auto-converge"), peer)).toEqual(base);
   });
 
-  test("refuses a parameter, or a word of one, that this QEMU does not know", () => {
+  test("refuses a parameter, or a word of one, that this QEMU does not support", () => {
     const zstd: StreamOptions = { parallel: {}, compression: { zstd: {} } };
     expect(chosen(zstd, "source", without("multifd-compression"), peer)).toBe(
-      `compression.zstd cannot be had: the source's QEMU does not know the migration parameter "multifd-compression"`,
+      `compression.zstd is not available: the source's QEMU does not support the migration parameter "multifd-compression"`,
     );
     const words = (text: string) => (text === "multifd-compression" ? ["none", "zlib"] : undefined);
     expect(chosen(zstd, "destination", { ...everything, words }, peer)).toBe(
-      `compression.zstd cannot be had: the destination's QEMU knows "multifd-compression" only as none, zlib, not as zstd`,
+      `compression.zstd is not available: the destination's QEMU supports "multifd-compression" only as none, zlib, not as zstd`,
     );
     const zlib = { parallel: {}, compression: { zlib: {} } };
     expect(chosen(zlib, "destination", { ...everything, words }, peer)).toContain("multifd");
   });
 
-  test("leaves out what may be missing, at both sides alike, with a word", () => {
+  test("leaves out an option that may be missing, at both sides alike, and reports it", () => {
     const wish: StreamOptions = { compression: { mt: {}, xbzrle: {} }, optional: ["compression.mt"] };
     const old = without("compress", "validate-uuid");
-    const why = (what: string) => `the destination's QEMU does not know the capability "${what}"`;
+    const why = (what: string) => `the destination's QEMU does not support the capability "${what}"`;
     const dropped = [
       { option: "comparison of the uuids", why: why("validate-uuid") },
-      { option: "compression.mt", why: `${why("compress")}, which QEMU has dropped in 9.1` },
+      { option: "compression.mt", why: `${why("compress")}, which QEMU dropped in 9.1` },
     ];
     const on = ["events", "return-path", "late-block-activate", "xbzrle"];
     expect(chosen(wish, "source", everything, old.capabilities)).toEqual(on);

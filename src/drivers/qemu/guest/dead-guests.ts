@@ -1,4 +1,4 @@
-// The two guests whose QEMU was not there any more when a restarted engine looked for it: its death is all they tell.
+// Stand-ins for a QEMU that died while the engine was down; they only report its exit.
 
 import type { DestinationGuest, SourceGuest } from "../../../effects/ports.js";
 import { type Answer, type Cause, failed, nothing, unknown } from "../../../protocol/effect-result.js";
@@ -7,17 +7,17 @@ const tellsDeath =
   (cause: Cause) =>
   (listener: (fact: { type: "process.exited"; cause: Cause }) => void): (() => void) => {
     let told = true;
-    // In a later turn, as a monitor would: the machine that watches is still being begun.
+    // Reported in a later turn, as a monitor would: the observing machine is still being started.
     queueMicrotask(() => told && listener({ type: "process.exited", cause }));
     return () => {
       told = false;
     };
   };
 
-/** No answer: its death is heard instead. */
+/** Gives no answer: the exit is reported instead. */
 const silence = (signal: AbortSignal): Promise<Answer<never>> =>
   new Promise((resolve) =>
-    signal.addEventListener("abort", () => resolve(unknown("QEMU is gone")), { once: true }),
+    signal.addEventListener("abort", () => resolve(unknown("QEMU has exited")), { once: true }),
   );
 
 export function goneSource(cause: Cause): SourceGuest {

@@ -1,4 +1,4 @@
-// The guest that comes in, on a real QEMU: started paused and listening, run only when the machine says so.
+// The destination-side guest, on a real QEMU: started paused and listening, resumed only on the machine's command.
 
 import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -50,7 +50,7 @@ const agentLimitMs = 5_000;
 const noticeMs = 300;
 const recoverMs = 3_000;
 const recoverCheckMs = 20;
-/** QEMU's word (migration/migration.c: qmp_migrate_recover). */
+/** Matches QEMU's error message (migration/migration.c: qmp_migrate_recover). */
 const isNotPaused = (error: unknown): boolean =>
   error instanceof QmpCommandError && /\bpaused\b/.test(error.description);
 const announceAfterMs = 10;
@@ -64,42 +64,48 @@ const found: Readonly<Record<string, DestinationFound>> = {
 
 export interface LaunchRequest {
   readonly spec: QemuSpec;
-  /** To be given to QEMU after the hardware, as they are. */
+  /** To be passed to QEMU unchanged, after the hardware arguments. */
   readonly sideArgs: readonly string[];
-  /** Exists, and is removed when QEMU has ended; what QEMU writes to `stderr` in it is told when it fails. */
+  /** Exists, and is removed when QEMU has exited; its file `stderr`, to which QEMU writes, is quoted in errors. */
   readonly directory: string;
 }
 
-/** Starts QEMU in an embedder's own way, and says where its two monitors are. */
+/** Starts QEMU in an embedder's own way, and returns the addresses of its two monitors. */
 export type Launcher = (request: LaunchRequest) => Promise<Pick<QemuHandle, "pid" | "monitors">>;
 
 export interface DestinationOptions {
   readonly spec: QemuSpec;
   readonly sideArgs: readonly string[];
   readonly clock: Clock;
-  /** Default: a child process of ours. */
+  /** Default: a child process of this one. */
   readonly launch?: Launcher | undefined;
   readonly hosting?: Hosting | undefined;
-  /** Beside `images`: given to QEMU's user, when it has one of its own. */
+  /** Files besides `images` that QEMU's user needs to write, when QEMU runs as a separate user. */
   readonly writes?: Parameters<typeof giveTo>[1];
-  /** Of this migration alone, so that its QEMU is found again by it; made for the QEMU and removed with it. */
+  /**
+   * Belongs to this migration alone, so that its QEMU can be found again by it; created for the QEMU and removed with
+   * it.
+   */
   readonly directory: string;
-  /** Of disks that are copied; made where they are missing. */
+  /** Images of mirrored disks; created where they are missing. */
   readonly images: readonly Image[];
-  /** Where their copies are taken: the path of a unix socket, or ports. Default: as the memory is. */
+  /** Where the disk mirrors are received: the path of a unix socket, or ports. Default: like the memory. */
   readonly disksAt?: SocketPath | ListenAt | undefined;
-  /** `unix` has no Nagle stall (41 ms of pause on plain tcp, facts/qemu.md); `tcp` listens on loopback, port chosen by QEMU. */
+  /**
+   * `unix` avoids Nagle's algorithm, which added 41 ms of downtime on plain tcp; `tcp` listens on loopback, at a port
+   * that QEMU chooses.
+   */
   readonly transport: Transport;
-  /** The same as at the source. */
+  /** The same options as at the source. */
   readonly stream?: StreamOptions | undefined;
-  /** Sets the guest's clock once it has arrived. */
+  /** Sets the guest's clock after its arrival. */
   readonly syncTime?: SyncTime | undefined;
-  /** As at the source. */
+  /** Receives the dropped options, as at the source. */
   readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
 }
 
 export interface SyncTime {
-  /** The unix socket of the guest agent's port at the destination; nobody else may be connected to it. */
+  /** The unix socket of the guest agent's port at the destination; no other client may be connected to it. */
   readonly agent: string;
 }
 
@@ -116,15 +122,15 @@ export class QemuDestinationGuest implements DestinationGuest {
     },
   );
   #starting: Promise<QemuProcess> | undefined;
-  /** Where QEMU listens again in post-copy, until somebody has connected. */
+  /** Where QEMU listens again in post-copy, until the source has connected. */
   #relistens: StreamAddress | undefined;
-  /** Why it has to be ended, in its own words: its end says no more. */
+  /** Why QEMU must be ended, in its own words: its exit does not show the reason. */
   #refused: Cause | undefined;
   #staying: { "exit-on-error"?: false } = { "exit-on-error": false };
-  /** When the guest began to run here, in microseconds since 1970, by QEMU's clock. */
+  /** When the guest was resumed here, in microseconds since 1970, by QEMU's clock. */
   resumedAtMicros: number | undefined;
 
-  /** `qemu` when it was started before a crash of ours, and has been found again. */
+  /** `qemu` is given when it was started before a crash of this process and has been found again. */
   constructor(options: DestinationOptions, qemu?: QemuProcess) {
     this.#options = options;
     this.#stream = new StreamSettings("destination", options.stream ?? {}, options);
@@ -199,7 +205,7 @@ export class QemuDestinationGuest implements DestinationGuest {
       const { transport } = this.#options;
       const endMs = this.#options.clock.now() + recoverMs;
       const listen = (uri: StreamAddress) => this.#recover(rescue, uri, endMs);
-      // One connection at a time: QEMU listens until it has come.
+      // One connection at a time: QEMU listens until it is established.
       if (this.#relistens !== undefined) return done({ uri: this.#relistens });
       let uri: StreamAddress;
       if (typeof transport === "string") {
@@ -215,8 +221,8 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   /**
-   * QEMU listens anew once it has noticed that its connection is lost. One that was lost without a word, such as by a cut
-   * cable, it takes for good, and is told to give it up; not before it had time to notice by itself.
+   * QEMU listens again once it has noticed that its connection is lost. It cannot notice a silent loss, such as a cut
+   * cable: then `migrate-pause` makes it drop the connection, after it has had time to notice the loss by itself.
    */
   async #recover(rescue: Monitor, uri: StreamAddress, endMs: number): Promise<void> {
     const { clock } = this.#options;
@@ -244,11 +250,12 @@ export class QemuDestinationGuest implements DestinationGuest {
       const { main } = await this.#started();
       const { images } = this.#options;
       try {
-        // With a monitor that is gone already nothing is sent, and the images are not the guest's.
+        // With a closed monitor nothing is sent, and the images do not become the guest's.
         main.session.demandOpen("cont");
-        // In one go: QEMU does the one after the other, and the guest's pause does not wait for the first answer.
+        // Both commands are sent at once: QEMU executes them in order, and the downtime does not include the first
+        // reply.
         const stopped = disks.length > 0 ? stopOffering(main) : undefined;
-        // From here on they hold what the guest has written.
+        // From here on the images hold data that the guest has written.
         keepImages(images, this.#tag);
         const ran = guestWas === "running" ? main.execute("cont", {}) : undefined;
         await Promise.all([stopped, ran]);
@@ -266,8 +273,8 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   /**
-   * After the guest has arrived: its QEMU gets its migration settings back, so that it can leave again, and its clock is
-   * set. Best effort.
+   * Called after the guest has arrived: restores QEMU's migration settings, so that the guest can be migrated again,
+   * and sets its clock. Best effort.
    */
   async finalize(): Promise<void> {
     const { main } = await this.#started();
@@ -283,16 +290,19 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (wish === undefined) return;
     if (!(await main.execute("query-status", {})).running) throw new Error("the guest is paused");
     await syncTime(wish.agent, { clock, limitMs: agentLimitMs });
-    // Or the guest would also be given the ticks that it has missed. Not each QEMU has an RTC that does so.
+    // Otherwise the guest would also receive the ticks that it missed. Not every QEMU has an RTC with that command.
     await main.execute("rtc-reset-reinjection", {}).catch(() => {});
   }
 
-  /** The memory stream's credentials serve the disks' too: they are there before, and are removed after the disks' server. */
+  /**
+   * The disk mirrors use the memory stream's credentials, which are created before the NBD server and removed after
+   * it.
+   */
   get #tls(): string | undefined {
     return this.#options.stream?.tls === undefined ? undefined : tlsId;
   }
 
-  /** Names this migration. */
+  /** Identifies this migration. */
   get #tag(): string {
     return basename(this.#options.directory);
   }
@@ -319,17 +329,17 @@ export class QemuDestinationGuest implements DestinationGuest {
   }
 
   async #started(): Promise<QemuProcess> {
-    if (this.#starting === undefined) throw new Error("there was no Prepare");
+    if (this.#starting === undefined) throw new Error("Prepare has not started a QEMU");
     return this.#starting;
   }
 
-  /** QEMU does not tell which port it took for NBD, when it may choose: within one machine it needs none. */
+  /** QEMU does not report the port that it chose for NBD; within one machine no port is needed. */
   get #storageAddress(): SocketPath | ListenAt {
     const { transport, disksAt } = this.#options;
     return disksAt ?? (typeof transport === "string" ? this.#socket("storage.sock") : transport);
   }
 
-  /** In the directory of this migration. */
+  /** Returns a socket path in the directory of this migration. */
   #socket(name: string): SocketPath {
     return socketPath(join(this.#options.directory, name), anywhere);
   }
@@ -349,14 +359,14 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
     const loopback = hostName("127.0.0.1");
     await this.#comeIn(main, tcpAddress(loopback, 0));
-    // Never probe the port: any connection becomes the stream. QEMU tells which one it took.
+    // Never probe the port: any connection becomes the stream. QEMU reports the port that it chose.
     const [address] = (await main.execute("query-migrate", {}))["socket-address"] ?? [];
     return tcpAddress(loopback, Number(address?.port));
   }
 
   /**
-   * With QEMU staying when it cannot load the stream, so that its own word for it is heard. An older one does not know
-   * the argument, and says so before it does anything: its schema would take 50 ms to be read.
+   * Makes QEMU stay alive when it cannot load the stream, so that its own error can be read. An older QEMU rejects
+   * the unknown argument before it does anything; reading its schema instead would take 50 ms.
    */
   async #comeIn(main: Monitor, uri: StreamAddress): Promise<void> {
     try {
@@ -368,7 +378,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     }
   }
 
-  /** How far the stream is is told as soon as the main monitor answers: what QEMU said of that before was not received. */
+  /** The progress of the stream is reported as soon as the main monitor answers: earlier events were not received. */
   async #catchUp({ main }: QemuProcess): Promise<void> {
     await main.session.opened;
     const { status } = await main.execute("query-migrate", {}).catch(() => ({ status: undefined }));
@@ -399,7 +409,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     if (status === "failed") void this.#tellFailed();
   }
 
-  /** After what waits for the guest's run; in post-copy long before its arrival. */
+  /** Waits for everything that the guest's resume depends on; in post-copy this is long before its arrival. */
   #announceLater(): void {
     this.#options.clock.setTimeout(
       () =>
@@ -416,19 +426,22 @@ export class QemuDestinationGuest implements DestinationGuest {
     const info = await main.execute("query-migrate", {}).catch(() => undefined);
     const words = info?.["error-desc"];
     if (words === undefined) {
-      // Before 9.1 QEMU ends right after it has failed, with the reason on stderr alone: the exit tells more.
-      const why = cause("QEMU refused the stream");
+      // Before 9.1 QEMU exits right after a failure, with the reason only on stderr: its exit reports more.
+      const why = cause("QEMU rejected the stream");
       this.#options.clock.setTimeout(
         () => this.#tell({ type: "monitor.failed", cause: why }),
         exitAfterFailedMs,
       );
       return;
     }
-    this.#refused = cause("QEMU refused the stream", [...(await stderrTail(this.#options.directory)), words]);
+    this.#refused = cause("QEMU rejected the stream", [
+      ...(await stderrTail(this.#options.directory)),
+      words,
+    ]);
     this.#tell({ type: "monitor.failed", cause: this.#refused });
   }
 
-  /** In post-copy QEMU tells nobody when its devices are loaded; then its guest is `paused`, and can be run. */
+  /** In post-copy QEMU emits no event when its devices are loaded; then its guest is `paused`, and can be resumed. */
   async #awaitDevices(): Promise<void> {
     const { main } = await this.#started();
     try {
@@ -436,7 +449,7 @@ export class QemuDestinationGuest implements DestinationGuest {
         await sleep(this.#options.clock, devicesCheckMs);
       this.#tell({ type: "monitor.postcopy" });
     } catch {
-      // Its death is told.
+      // The exit is reported separately.
     }
   }
 

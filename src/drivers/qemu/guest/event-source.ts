@@ -1,5 +1,6 @@
-// What a QEMU tells the one who watches it: its monitor's events in wire order, its death last of all. It listens only
-// while it is watched, so that a guest that has moved often is not heard by all its former watchers.
+// Reports a QEMU's facts to its observer: its monitor's events in wire order, its exit last of all. It subscribes
+// only while it is observed, so that a guest that was migrated often does not keep the subscriptions of former
+// observers.
 
 import type { MonitorLine } from "../../../effects/ports.js";
 import type { Cause } from "../../../protocol/effect-result.js";
@@ -14,18 +15,18 @@ export class Facts<Fact> {
   #stopHearing: () => void = () => {};
   #overhearing: ((qemu: QemuProcess) => void) | undefined;
 
-  /** `hear` gets each event; `exited` puts the death into words. */
+  /** `hear` receives each event; `exited` turns the exit into a fact. */
   constructor(hear: (event: MonitorEvent) => void, exited: (cause: Cause) => Fact) {
     this.#hear = hear;
     this.#exited = exited;
   }
 
-  /** The QEMU to listen to; it may be watched before it is there. */
+  /** Sets the QEMU whose events are reported; observers may subscribe earlier. */
   from(qemu: QemuProcess): void {
     this.#qemu = qemu;
     this.#overhearing?.(qemu);
     if (this.#listener !== undefined) this.#stopHearing = qemu.main.onEvent(this.#hear);
-    // The monitor is read to its end first: a death must not overtake what QEMU said before it.
+    // The monitor is read to its end first: the exit must not overtake QEMU's earlier events.
     void Promise.all([qemu.exited, qemu.main.session.closed]).then(([cause]) =>
       this.tell(this.#exited(cause)),
     );
@@ -40,7 +41,7 @@ export class Facts<Fact> {
     };
   }
 
-  /** Its dialogue with QEMU, too, may be wanted before that is there. */
+  /** Observers of the monitor traffic, too, may subscribe before the QEMU exists. */
   onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
     let stop = () => {};
     this.#overhearing = (qemu) => {

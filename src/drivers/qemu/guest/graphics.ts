@@ -1,5 +1,6 @@
-// The clients of a guest's graphics, which are to follow it: its QEMU tells them where it goes, and is let go of when they
-// have gone. QEMU does that for SPICE alone. Best effort: a migration does not fail for it.
+// Moves the clients of a guest's graphics to the destination: the source's QEMU tells them the new address, and is
+// ended after they have left. QEMU supports that for SPICE only. Best effort: a migration does not fail because of
+// it.
 
 import type { Clock } from "../../../effects/ports.js";
 import { messageOf } from "../../../protocol/effect-result.js";
@@ -7,29 +8,29 @@ import type { Dropped } from "../../../protocol/stream.js";
 import type { Monitor, MonitorEvent } from "../monitor/commands.js";
 
 export interface GraphicsOptions {
-  /** QEMU's VNC has no word for its clients: they have to connect anew. */
+  /** QEMU's VNC server cannot redirect its clients: they must reconnect. */
   readonly protocol: "spice";
-  /** Where the destination's SPICE server is, as the clients reach it. */
+  /** Address of the destination's SPICE server, as the clients reach it. */
   readonly host: string;
-  /** One of the two ports at least. */
+  /** At least one of the two ports is required. */
   readonly port?: number;
   readonly tlsPort?: number;
-  /** Of the destination's certificate, which clients then compare instead of its host. */
+  /** Subject of the destination's certificate, which clients then check instead of its host name. */
   readonly certSubject?: string;
 }
 
-/** @throws RangeError when it names no port. */
+/** @throws RangeError when no port is given or a value is not valid. */
 export function checkGraphics({ protocol, port, tlsPort }: GraphicsOptions): void {
   if (protocol !== "spice")
-    throw new RangeError(`graphics.protocol is "${protocol}"; QEMU moves the clients of spice alone`);
+    throw new RangeError(`graphics.protocol is "${protocol}"; QEMU can redirect only the clients of spice`);
   if (port === undefined && tlsPort === undefined)
-    throw new RangeError("graphics names no port; name port, tlsPort or both");
+    throw new RangeError("graphics has no port; give port, tlsPort or both");
   for (const [name, value] of Object.entries({ port, tlsPort }))
     if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value <= 65_535))
       throw new RangeError(`graphics.${name} is ${value}; it must be a whole number from 1 to 65535`);
 }
 
-/** SPICE gives a client up after 10 s; the source's end has 15 s in all. */
+/** SPICE drops a client after 10 s; ending the source's QEMU may take 15 s in all. */
 const clientsLimitMs = 8_000;
 
 export class Graphics {
@@ -45,7 +46,10 @@ export class Graphics {
     this.#clock = clock;
   }
 
-  /** Before the stream, with the destination's QEMU there. Why the clients cannot be told, if so. */
+  /**
+   * Called before the stream, when the destination's QEMU is running. Returns why the clients cannot be redirected,
+   * if so.
+   */
   async tell(monitor: Monitor): Promise<Dropped | undefined> {
     if (this.#wish === undefined) return undefined;
     const { protocol, host: hostname, port, tlsPort, certSubject } = this.#wish;
@@ -71,7 +75,7 @@ export class Graphics {
     this.#changed();
   }
 
-  /** Before the QEMU that the guest has left is ended: its clients are told only then, by it. */
+  /** Called before the source's QEMU is ended: only then does it redirect the clients. */
   async awaitClients(): Promise<void> {
     if (!this.#told || !this.#hasMoved || this.#isOver) return;
     await new Promise<void>((resolve) => {

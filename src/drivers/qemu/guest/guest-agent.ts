@@ -1,11 +1,11 @@
-// The QEMU guest agent, which runs in the guest and answers over a virtio-serial port: one JSON object a line, one client at
-// a time. Only the guest's clock is its affair here. Facts: QEMU's qga/qapi-schema.json.
+// Client of the QEMU guest agent, which runs in the guest and answers over a virtio-serial port: one JSON object per
+// line, one client at a time. It only sets the guest's clock. Source: QEMU's qga/qapi-schema.json.
 
 import { createConnection, type Socket } from "node:net";
 import * as z from "zod/mini";
 import type { Clock } from "../../../effects/ports.js";
 
-/** An agent in the middle of somebody else's question drops it at this byte, and begins its next answer with it. */
+/** On this byte the agent discards a partial request of an earlier client, and prefixes its next answer with it. */
 const sentinel = 0xff;
 const newline = 0x0a;
 const answerForm = z.looseObject({
@@ -15,14 +15,13 @@ const answerForm = z.looseObject({
 
 export interface AgentOptions {
   readonly clock: Clock;
-  /** For all of it: an agent that is not there is silent. */
+  /** Limit for the whole exchange: an agent that is not running never answers. */
   readonly limitMs: number;
 }
 
 /**
- * Sets the guest's system clock by its hardware clock, as `virsh domtime --sync` does. `path` is the unix socket of the
- * agent's port.
- * @throws Error with the agent's own words, or when it does not answer in time.
+ * Sets the guest's system clock from its hardware clock, like `virsh domtime --sync`. `path` is the unix socket of
+ * the agent's port. @throws Error with the agent's own message, or when it does not answer in time.
  */
 export async function syncTime(path: string, { clock, limitMs }: AgentOptions): Promise<void> {
   const socket = createConnection(path).on("error", () => {});
@@ -30,7 +29,7 @@ export async function syncTime(path: string, { clock, limitMs }: AgentOptions): 
   const late = new Promise<never>((_, reject) => {
     timer = clock.setTimeout(() => {
       socket.destroy();
-      reject(new Error(`the guest's agent has not answered within ${limitMs} ms`));
+      reject(new Error(`the guest agent did not answer within ${limitMs} ms`));
     }, limitMs);
   });
   try {
@@ -45,22 +44,21 @@ async function converse(socket: Socket, id: number): Promise<void> {
   const lines = linesOf(socket);
   socket.write(Uint8Array.of(sentinel));
   ask(socket, "guest-sync-delimited", { id });
-  // What comes before is an answer to somebody who has gone.
+  // Earlier lines answer a client that has disconnected.
   while ((await answerIn(lines))?.return !== id);
   ask(socket, "guest-set-time");
   const answer = await answerIn(lines);
-  if (answer?.error !== undefined) throw new Error(`the guest's agent says: ${answer.error.desc}`);
-  if (answer === undefined)
-    throw new Error("the guest's agent has answered with something that is no answer");
+  if (answer?.error !== undefined) throw new Error(`the guest agent reported an error: ${answer.error.desc}`);
+  if (answer === undefined) throw new Error("the guest agent sent a reply that is not valid");
 }
 
 const ask = (socket: Socket, execute: string, args?: object): boolean =>
   socket.write(`${JSON.stringify({ execute, ...(args && { arguments: args }) })}\n`);
 
-/** Undefined when it is none. */
+/** Returns undefined when the line is not a reply. */
 async function answerIn(lines: AsyncIterator<string>): Promise<z.infer<typeof answerForm> | undefined> {
   const { value, done } = await lines.next();
-  if (done) throw new Error("the guest's agent has hung up");
+  if (done) throw new Error("the guest agent closed the connection");
   try {
     return answerForm.parse(JSON.parse(value));
   } catch {
@@ -68,7 +66,7 @@ async function answerIn(lines: AsyncIterator<string>): Promise<z.infer<typeof an
   }
 }
 
-/** Each line, or what of it follows a sentinel. */
+/** Yields each line, or the part of it after a sentinel. */
 async function* linesOf(socket: Socket): AsyncGenerator<string, undefined> {
   let pending = Buffer.alloc(0);
   for await (const bytes of socket as AsyncIterable<Buffer>) {

@@ -1,5 +1,5 @@
-// What a journal must hold so that the QEMUs of a migration are found again after a crash of ours, and the finding. A
-// QEMU that is found once is never started twice.
+// The records by which the QEMUs of a migration are found again after a crash of this process, and the search for
+// them. A QEMU that was found once is never started twice.
 
 import { rm } from "node:fs/promises";
 import { basename } from "node:path";
@@ -69,20 +69,20 @@ const destinationHost = z.object({
 export type SourceHost = z.input<typeof sourceHost>;
 export type DestinationHost = z.output<typeof destinationHost>;
 
-/** A guest that was looked for: its QEMU when it was there, and its port either way. */
+/** The result of the search: the QEMU if it was found, and the guest's port in either case. */
 interface Found<Guest> {
   readonly spec: QemuSpec;
   readonly qemu: QemuProcess | null;
   readonly guest: Guest;
 }
 
-/** The host on which a guest is looked for. */
+/** The host on which a guest is searched for. */
 interface Here {
   readonly clock: Clock;
   readonly hosting?: Hosting;
 }
 
-/** @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached. */
+/** @throws Error when the journal's record cannot be read; QemuMuteError when QEMU is alive and cannot be reached. */
 export async function findSource(
   host: unknown,
   here: Here,
@@ -100,9 +100,9 @@ interface DestinationKnown {
 }
 
 /**
- * `isUndecided`: the guest cannot have run here, so that a mute QEMU of it is only good for being ended. `fetchesMemory`:
- * the guest has been taken in post-copy, so that QEMU may be mute until its connection is made anew.
- * @throws Error when the journal's word cannot be read; QemuMuteError when QEMU is alive and cannot be reached.
+ * `isUndecided`: the guest cannot have run here, so an unresponsive QEMU can only be ended. `fetchesMemory`: the
+ * guest was taken in post-copy, so QEMU may be unresponsive until its connection is re-established. @throws Error
+ * when the journal's record cannot be read; QemuMuteError when QEMU is alive and cannot be reached.
  */
 export async function findDestination(
   host: unknown,

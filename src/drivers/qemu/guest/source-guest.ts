@@ -1,5 +1,5 @@
-// The guest that leaves, on a real QEMU: the source's effects as monitor commands, and its facts from monitor events.
-// It decides nothing: the order is the machine's.
+// The source-side guest, on a real QEMU: the source's effects as monitor commands, and its facts from monitor events.
+// It makes no decisions: the machine owns the order.
 
 import type { Clock, MonitorLine, SourceFact, SourceGuest } from "../../../effects/ports.js";
 import { sleep } from "../../../effects/sleep.js";
@@ -53,31 +53,31 @@ const endCheckMs = 20;
 const lockHeld = /^Failed to get .*lock/;
 const lockAgainMs = 50;
 /**
- * A pause shorter than this is over before its beginning is told: what follows it says that the guest had stopped, and
- * telling it would take processor time away from the QEMUs just then (a third of the pause on two cores).
+ * A downtime shorter than this is over before its beginning is reported: later facts imply the stop, and reporting it
+ * would take processor time from the QEMUs during the downtime (a third of the downtime on two cores).
  */
 const shortPauseMs = 20;
-/** How long a hung monitor is given before the rescue goes out of band. */
+/** Time that an unresponsive monitor has before the rescue goes out of band. */
 const rescueAnswerMs = 500;
 
-/** Why a guest has stopped, when it was not for the switchover. */
+/** Reasons for which a guest stops outside of the switchover. */
 const suspensions: readonly string[] = ["paused", "io-error"];
 
-/** Which disks are copied, and how. */
+/** Which disks are mirrored, and how. */
 export interface StorageCopy extends CopyOptions {
-  /** By name; `all` is each that the guest can write to. */
+  /** Disks by name; `all` means every disk that the guest can write to. */
   readonly disks: "all" | readonly string[];
 }
 
 export interface SourceOptions extends Pick<SideOptions, "pauseBeforeSwitchover"> {
-  /** Whether a disk's I/O error that stops the guest is told, so that the migration is aborted. */
+  /** Whether a disk I/O error that stops the guest is reported, so that the migration is aborted. */
   readonly abortOnError: boolean;
   /** Null when the hosts share the guest's storage. */
   readonly storage: StorageCopy | null;
   readonly stream?: StreamOptions | undefined;
-  /** Told to the clients of the guest's graphics before the stream. */
+  /** Sent to the clients of the guest's graphics before the stream. */
   readonly graphics?: GraphicsOptions | undefined;
-  /** Told what was left out of the wishes, before the stream starts. */
+  /** Receives the options that were left out, before the stream starts. */
   readonly onDropped?: (dropped: readonly Dropped[]) => void;
 }
 
@@ -98,15 +98,15 @@ export class QemuSourceGuest implements SourceGuest {
     },
   );
   #underWay = false;
-  /** The guest itself has powered off, or has rebooted and is to end with that. */
+  /** The guest has powered off, or has rebooted and is configured to exit then. */
   #shutDown = false;
-  /** QEMU has begun this migration: until then it answers `query-migrate` with the one before. */
+  /** QEMU has started this migration: until then `query-migrate` reports the previous one. */
   #begun = false;
-  /** The guest's pause is ours: nobody has to be told of it, and it runs on wherever it ends. */
+  /** This engine suspended the guest: the stop is not reported, and the guest resumes on the side where it ends. */
   #suspended = false;
-  /** The timer of a stop that has not been told yet. */
+  /** The timer of a stop that has not been reported yet. */
   #untold: unknown;
-  /** QEMU's own figures of the finished migration. */
+  /** QEMU's own figures of the completed migration. */
   #figures: Promise<CommandReturn<"query-migrate">> | undefined;
   /** When the guest stopped for the switchover, in microseconds since 1970, by QEMU's clock. */
   stoppedAtMicros: number | undefined;
@@ -136,7 +136,7 @@ export class QemuSourceGuest implements SourceGuest {
         this.#progress.begin();
       },
     });
-    // With disks to copy their copies are ended at the gate.
+    // Disk mirrors are completed at the gate before the switchover.
     const wish = { ...stream, pauseBeforeSwitchover: pauseBeforeSwitchover || storage !== null };
     this.#stream = new StreamSettings("source", wish, { clock, onDropped });
     this.#graphics = new Graphics(options.graphics, clock);
@@ -151,7 +151,7 @@ export class QemuSourceGuest implements SourceGuest {
     return this.#facts.onMonitorTraffic(listener);
   }
 
-  /** QEMU's total-time in milliseconds, when it could still be asked after completed. */
+  /** Returns QEMU's total-time in milliseconds, if it could still be queried after completion. */
   async qemuTotalMs(): Promise<number | undefined> {
     return (await this.#figures?.catch(() => undefined))?.["total-time"];
   }
@@ -172,12 +172,12 @@ export class QemuSourceGuest implements SourceGuest {
         return failed(`a guest in state "${status}" cannot be migrated`);
       }
       if (migration.status !== undefined && !hasEnded(migration.status)) {
-        return failed(`this QEMU is migrating already (${migration.status})`);
+        return failed(`this QEMU is already migrating (${migration.status})`);
       }
       const refused = await this.#stream.refusal(main);
       if (refused !== undefined) return failed(refused);
       const blocked = migration["blocked-reasons"] ?? [];
-      if (blocked.length > 0) return failed("QEMU says that this guest cannot be migrated", blocked);
+      if (blocked.length > 0) return failed("QEMU reports that this guest cannot be migrated", blocked);
       const disks = await disksToCopy(main, this.#options.storage);
       if (typeof disks === "string") return failed(disks);
       return done({
@@ -235,15 +235,13 @@ export class QemuSourceGuest implements SourceGuest {
       if (set.kind !== "done") return set;
       if (mayThrottle) {
         if (!guest.capabilities.includes(throttleCapability))
-          return failed(
-            `to throttle the guest its QEMU needs the migration capability "${throttleCapability}"`,
-          );
+          return failed(`throttling the guest requires the migration capability "${throttleCapability}"`);
         await armThrottle(main);
       }
       const untold = await this.#graphics.tell(main);
       if (untold !== undefined) this.#options.onDropped?.([untold]);
-      // The machine may have gone on to cancel meanwhile: then `migrate` must not follow.
-      if (signal.aborted) return failed("the migration was given up before it was started");
+      // The machine may have started a cancel meanwhile: then `migrate` must not follow.
+      if (signal.aborted) return failed("the migration was cancelled before it was started");
       this.#underWay = true;
       await main.execute("migrate", { uri: prepared.uri });
       this.#begun = true;
@@ -262,7 +260,7 @@ export class QemuSourceGuest implements SourceGuest {
 
   startPostcopy(): Promise<Answer<null>> {
     if (this.#options.stream?.postcopy === undefined)
-      return Promise.resolve(failed("this migration was begun without leave to go over to post-copy"));
+      return Promise.resolve(failed("this migration was started without the postcopy option"));
     return this.#postcopy.start();
   }
 
@@ -313,7 +311,8 @@ export class QemuSourceGuest implements SourceGuest {
         if (status === "cancelling") await main.execute("migrate-continue", { state: "cancelling" });
         else if (endedAs(status) === undefined) await main.execute("migrate_cancel", {});
       } catch {
-        // A monitor that does not answer has its main loop in a blocked write; yank breaks the connection under it.
+        // When a monitor does not answer, its main loop hangs in a blocked write; yank breaks the connection under
+        // it.
         await rescue.execute("yank", { instances: [{ type: "migration" }] }, { oob: true });
       }
       return within(this.#clock, 2 * rescueAnswerMs, signal, (limited) => this.#awaitEnd(earlier, limited));
@@ -328,7 +327,7 @@ export class QemuSourceGuest implements SourceGuest {
       if (guestWas === "running" && !(await main.execute("query-status", {})).running) {
         await this.#resume(awaitsDisks, signal);
         const { status, running } = await main.execute("query-status", {});
-        if (!running) return unknown(`the guest does not run after cont (${status})`);
+        if (!running) return unknown(`the guest is not running after cont (${status})`);
       }
       this.#underWay = false;
       return settings === null ? nothing : this.#stream.putBack(main, settings);
@@ -379,7 +378,7 @@ export class QemuSourceGuest implements SourceGuest {
     }
   }
 
-  /** Whose stop it was: the switchover's, or somebody's who paused the guest while its memory is being sent. */
+  /** Determines whether the guest stopped for the switchover, or was suspended by an operator during the transfer. */
   async #tellStop(): Promise<void> {
     const { status } = await this.#qemu.main.execute("query-status", {}).catch(() => ({ status: "unknown" }));
     if (!this.#takeUntold()) return;
@@ -405,7 +404,7 @@ export class QemuSourceGuest implements SourceGuest {
     if (status === "postcopy-paused") this.#tell({ type: "monitor.postcopyPaused" });
     if (status === "completed") {
       this.#tell({ type: "monitor.completed" });
-      // In a later turn: writing the question takes half a millisecond, and `cont` must leave before it.
+      // Queried in a later turn: writing the command takes half a millisecond, and `cont` must be sent before it.
       this.#figures = new Promise((resolve, reject) => {
         setImmediate(() => this.#qemu.main.execute("query-migrate", {}).then(resolve, reject));
       });
@@ -433,21 +432,21 @@ export class QemuSourceGuest implements SourceGuest {
     this.#facts.tell(fact);
   }
 
-  /** Returns the status of this migration alone. */
+  /** Returns the status of this migration only. */
   async #status(earlier: string | null, limitMs?: number): Promise<string> {
     const limit = limitMs === undefined ? undefined : { limitMs };
     const info = await this.#qemu.main.execute("query-migrate", {}, limit);
     return this.#begun ? (info.status ?? "none") : ownStatus(info, earlier);
   }
 
-  /** Asks until QEMU says how the migration ended; the machine may hear it from an event before. */
+  /** Polls until QEMU reports how the migration ended; the machine may learn it earlier from an event. */
   async #awaitEnd(earlier: string | null, signal: AbortSignal): Promise<Answer<Ended>> {
     while (!signal.aborted) {
       const ended = endedAs(await this.#status(earlier));
       if (ended !== undefined) return done(ended);
       await sleep(this.#clock, endCheckMs);
     }
-    return unknown("QEMU has not said how its migration ended");
+    return unknown("QEMU has not reported how its migration ended");
   }
 }
 

@@ -1,4 +1,5 @@
-// RFC 7919's group ffdhe2048 as PKCS #3, as `openssl genpkey -genparam -algorithm DH -pkeyopt group:ffdhe2048` writes it.
+// RFC 7919's group ffdhe2048 as PKCS #3, the output of `openssl genpkey -genparam -algorithm DH -pkeyopt
+// group:ffdhe2048`.
 
 export const dhParams = `-----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz

@@ -1,5 +1,5 @@
-// Where a QEMU takes streams from another host: at the first of some ports that QEMU itself can bind. A port is never
-// probed, since whatever connects to it becomes the stream.
+// Chooses where a QEMU receives streams from another host: at the first of a range of ports that QEMU itself can
+// bind. A port is never probed, since any connection to it becomes the stream.
 
 import type { HostName } from "../../../protocol/peer-text.js";
 import { QmpCommandError } from "../monitor/errors.js";
@@ -7,12 +7,12 @@ import { QmpCommandError } from "../monitor/errors.js";
 export interface ListenAt {
   /** The address that QEMU binds. */
   readonly bind: HostName;
-  /** What the source is told. */
+  /** The address that the source receives. */
   readonly host: HostName;
   readonly ports: readonly number[];
 }
 
-/** `listen` is tried with one port after the other, until QEMU does not refuse it. @throws QEMU's word on the last. */
+/** Calls `listen` with one port after the other, until QEMU accepts one. @throws QEMU's error for the last port. */
 export async function atFirstFree(
   { ports }: ListenAt,
   listen: (port: number) => Promise<unknown>,
@@ -25,5 +25,5 @@ export async function atFirstFree(
       if (tried === ports.length - 1 || !(error instanceof QmpCommandError)) throw error;
     }
   }
-  throw new Error("there is no port to listen at");
+  throw new Error("no port to listen at is configured");
 }

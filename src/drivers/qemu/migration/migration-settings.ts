@@ -1,4 +1,4 @@
-// A QEMU's migration settings around one migration: read, set as negotiated, and put back to what they were.
+// QEMU's migration settings around one migration: read, set as negotiated, and restored afterwards.
 
 import { join } from "node:path";
 import type { Clock } from "../../../effects/ports.js";
@@ -21,7 +21,7 @@ import {
 
 type Capabilities = CommandArguments<"migrate-set-capabilities">["capabilities"];
 
-/** Above any real link, and small enough for QEMU to do sums with. */
+/** Faster than any real link, and small enough for QEMU's arithmetic. */
 const unlimitedBytesPerSecond = 2 ** 50;
 
 const limitParameters = ({ bandwidthMiBps, maxDowntimeMs }: Limits): Parameters => ({
@@ -35,14 +35,14 @@ export const setLimits = (monitor: Monitor, limits: Limits) =>
 const setCapabilities = (monitor: Monitor, capabilities: Capabilities) =>
   monitor.execute("migrate-set-capabilities", { capabilities });
 
-/** QEMU 7.2 takes them, and leaves them at 1: a slower or a larger stream, but a whole one. */
+/** QEMU 7.2 accepts these and leaves them at 1: the stream is slower or larger, but correct. */
 const mayBeIgnored: readonly string[] = ["multifd-zlib-level", "multifd-zstd-level"];
 
 const ours = new Set(rows.flatMap((capability) => capability.capability ?? []));
 
 export interface StreamSettingsOptions {
   readonly clock: Clock;
-  /** Of this migration alone, for the files that QEMU is to read; a source needs none. */
+  /** Holds the files of this migration that QEMU reads; a source needs none. */
   readonly directory?: string | null;
   readonly onDropped?: ((dropped: readonly Dropped[]) => void) | undefined;
 }
@@ -67,16 +67,16 @@ export class StreamSettings {
     this.#onDropped = onDropped;
   }
 
-  /** Before there is a QEMU. Why the wish cannot be met on this host. */
+  /** Called before QEMU exists. Returns why the options cannot be provided on this host, if so. */
   async refusalOfHost(): Promise<string | undefined> {
     if (this.#wish.tls === undefined) return undefined;
     return checkTlsCredentials(this.#tls(this.#wish.tls)).then(
       () => undefined,
-      (error: unknown) => `tls cannot be had at the ${this.#side}: ${messageOf(error)}`,
+      (error: unknown) => `TLS is not available at the ${this.#side}: ${messageOf(error)}`,
     );
   }
 
-  /** The settings as far as we change them, and every migration capability that this QEMU knows. */
+  /** Returns the settings that a migration changes, and every migration capability that this QEMU supports. */
   async read(monitor: Monitor): Promise<{ known: readonly string[]; settings: Settings }> {
     const [capabilities, parameters, words] = await Promise.all([
       monitor.execute("query-migrate-capabilities", {}),
@@ -103,7 +103,7 @@ export class StreamSettings {
     };
   }
 
-  /** Why the wish cannot be met, as far as this side can say before it has heard of the other. */
+  /** Returns why the options cannot be provided, as far as this side knows before it has the other's capabilities. */
   async refusal(monitor: Monitor): Promise<string | undefined> {
     const ofHost = await this.refusalOfHost();
     if (ofHost !== undefined) return ofHost;
@@ -111,7 +111,7 @@ export class StreamSettings {
     return "refused" in negotiated ? negotiated.refused : undefined;
   }
 
-  /** Sets what was wished, as far as this QEMU and the other, with those `capabilities`, know it. */
+  /** Sets the requested options that this QEMU and the other one, with those `capabilities`, support. */
   async set(
     monitor: Monitor,
     { capabilities, host }: Pick<Prepared, "capabilities" | "host">,
@@ -145,15 +145,17 @@ export class StreamSettings {
     const now = Object.entries(await monitor.execute("query-migrate-parameters", {}));
     return set.flatMap(([option, wanted]) => {
       const [, is] = now.find(([name]) => name === option) ?? [];
-      return is === wanted ? [] : { option, why: `the ${this.#side}'s QEMU takes ${wanted} and keeps ${is}` };
+      return is === wanted
+        ? []
+        : { option, why: `the ${this.#side}'s QEMU accepts ${wanted} and keeps ${is}` };
     });
   }
 
-  /** Unknown when QEMU does not come to the end of its migration. */
+  /** Returns `unknown` when QEMU does not finish its migration. */
   async putBack(monitor: Monitor, { capabilities, parameters }: Settings): Promise<Answer<null>> {
     if (!(await hasCleanedUp(monitor, this.#clock)))
-      return unknown("QEMU has ended its migration and still holds its connections");
-    // First: a parameter that suits one capability is refused with another.
+      return unknown("QEMU has ended its migration but still holds its connections");
+    // Capabilities first: a parameter may be rejected under another capability.
     const states = Object.entries(capabilities).map(([capability, state]) => ({ capability, state }));
     await setCapabilities(monitor, states);
     await monitor.execute("migrate-set-parameters", parameters);
@@ -167,11 +169,11 @@ export class StreamSettings {
 
   async #own(monitor: Monitor): Promise<Knowledge> {
     if (this.#knowledge === undefined) await this.read(monitor);
-    if (this.#knowledge === undefined) throw new Error("the settings have been read, and are not known");
+    if (this.#knowledge === undefined) throw new Error("the settings were not read before they were set");
     return this.#knowledge;
   }
 
-  /** The schema is large, and only a word is looked up in it. */
+  /** The schema is large, and only one enumeration is looked up in it. */
   async #words(monitor: Monitor): Promise<Knowledge["words"]> {
     const wordy = this.#wish.compression?.zlib ?? this.#wish.compression?.zstd;
     if (wordy === undefined) return () => undefined;
@@ -184,8 +186,9 @@ const cleanUpLimitMs = 3_000;
 const askAgainMs = 5;
 
 /**
- * A migration that has failed says so before its threads have ended, and they look at the capabilities again: with multifd
- * put off meanwhile they are not joined, and QEMU 7.2 crashes some milliseconds later. What can be yanked is still there.
+ * QEMU reports a failed migration before its threads have ended, and these threads check the capabilities again: when
+ * multifd is turned off meanwhile they are not joined, and QEMU 7.2 crashes some milliseconds later. The yank
+ * instance disappears only after that.
  */
 async function hasCleanedUp(monitor: Monitor, clock: Clock): Promise<boolean> {
   for (let waitedMs = 0; waitedMs < cleanUpLimitMs; waitedMs += askAgainMs) {
@@ -196,7 +199,7 @@ async function hasCleanedUp(monitor: Monitor, clock: Clock): Promise<boolean> {
   return false;
 }
 
-/** What the destination must have as much of, hot-plugged memory included. */
+/** Amount of memory that the destination must have too, hot-plugged memory included. */
 export async function memoryBytes(monitor: Monitor): Promise<number> {
   const size = await monitor.execute("query-memory-size-summary", {});
   return size["base-memory"] + (size["plugged-memory"] ?? 0);

@@ -1,4 +1,4 @@
-// What QEMU's words for the state of its migration mean to a source.
+// Interprets QEMU's migration states for a source.
 
 import { type Ended, ownEnd, type SourceFound } from "../../../protocol/messages.js";
 import type { CommandReturn } from "../monitor/commands.js";
@@ -14,11 +14,11 @@ const endings: Readonly<Record<string, Ended>> = {
 
 export const hasEnded = (status: string): boolean => endings[status] !== undefined;
 
-/** What QEMU 7.2 neither ends nor lets be ended. */
+/** States that QEMU 7.2 neither ends nor allows to be ended. */
 export const brokenInPostcopy: readonly string[] = ["postcopy-paused", "postcopy-recover"];
 
 /**
- * Tells the end of one migration from that of another, for a QEMU that keeps the answer to `query-migrate` after the
+ * Distinguishes the end of one migration from that of another, since QEMU keeps answering `query-migrate` after a
  * migration has ended. Null when no migration has ended.
  */
 export function markOf(info: MigrationInfo): string | null {
@@ -29,8 +29,8 @@ export function markOf(info: MigrationInfo): string | null {
 }
 
 /**
- * Returns the status of this migration alone: `none` when QEMU still answers with an earlier one. Only a source reports
- * RAM figures with `completed`; without them the guest came in by that migration (migration/migration.c:
+ * Returns the status of this migration only: `none` when QEMU still reports an earlier one. Only a source reports RAM
+ * figures with `completed`; without them the guest arrived by that migration (migration/migration.c:
  * fill_destination_migration_info).
  */
 export function ownStatus(info: MigrationInfo, earlier: string | null): string {
@@ -40,7 +40,7 @@ export function ownStatus(info: MigrationInfo, earlier: string | null): string {
   return ended === undefined ? status : ownEnd({ ended, mark: markOf(info) }, earlier);
 }
 
-/** Undefined while it goes on. */
+/** Returns undefined while the migration continues. */
 export const endedAs = (status: string): Ended | undefined =>
   brokenInPostcopy.includes(status) ? "broken" : endings[status];
 

@@ -1,5 +1,5 @@
-// What is set of what is wished, decided from what the two QEMUs say of themselves, and never from their versions. Both
-// sides decide alike, each from its own knowledge and the other's capabilities. No I/O.
+// Decides which requested options are set, from the capabilities that the two QEMUs report and never from their
+// versions. Both sides decide alike, each from its own knowledge and the other's capabilities. No I/O.
 
 import type { Dropped } from "../../../protocol/stream.js";
 import {
@@ -12,18 +12,18 @@ import {
   wishedOf,
 } from "./option-table.js";
 
-/** What a QEMU knows. */
+/** The options that a QEMU supports. */
 export interface Knowledge {
   readonly capabilities: readonly string[];
   readonly parameters: readonly string[];
-  /** The words that a parameter may be; undefined when it may be any, or was not asked. */
+  /** The allowed words of a parameter; undefined when any value is allowed, or when it was not queried. */
   readonly words: (parameter: string) => readonly string[] | undefined;
 }
 
 export interface Negotiated {
   readonly capabilities: { readonly capability: string; readonly state: boolean }[];
   readonly parameters: Parameters;
-  /** Those of the parameters that are not only put off. */
+  /** Parameters that are set to requested values rather than turned off. */
   readonly wished: Parameters;
   readonly dropped: readonly Dropped[];
 }
@@ -31,8 +31,8 @@ export interface Negotiated {
 const otherOf = { source: "destination", destination: "source" } as const;
 
 /**
- * Everything that we know to set is set, or put off, whatever it was. Null for the other side's capabilities: it has not
- * been heard yet, and what it lacks will be found later.
+ * Sets or turns off every known setting, whatever its previous value. Null for the other side's capabilities: they
+ * are not known yet, and missing ones are found later.
  */
 export function negotiate(
   wish: SideOptions,
@@ -48,7 +48,7 @@ export function negotiate(
     const wished = row.wished(wishes) && (row.of !== "source" || side === "source");
     const lack = wished ? lackOf(row, wishes, side, own, peer) : undefined;
     if (lack !== undefined) {
-      if (!mayBeMissing(row, wishes)) return { refused: `${row.option} cannot be had: ${lack}` };
+      if (!mayBeMissing(row, wishes)) return { refused: `${row.option} is not available: ${lack}` };
       negotiated.dropped.push({ option: row.option, why: lack });
     }
     const state = wished && lack === undefined;
@@ -70,7 +70,8 @@ function lackOf(
   own: Knowledge,
   peer: readonly string[] | null,
 ): string | undefined {
-  const unknownTo = (whose: Side) => `the ${whose}'s QEMU does not know the capability "${capability}"${age}`;
+  const unknownTo = (whose: Side) =>
+    `the ${whose}'s QEMU does not support the capability "${capability}"${age}`;
   if (capability !== undefined) {
     if (!own.capabilities.includes(capability)) return unknownTo(side);
     if (of === "stream" && peer !== null && !peer.includes(capability)) return unknownTo(otherOf[side]);
@@ -78,10 +79,10 @@ function lackOf(
   for (const [name, value] of Object.entries(parameters?.(wished, side) ?? {})) {
     if (value === undefined) continue;
     if (!own.parameters.includes(name))
-      return `the ${side}'s QEMU does not know the migration parameter "${name}"${age}`;
+      return `the ${side}'s QEMU does not support the migration parameter "${name}"${age}`;
     const words = own.words(name);
     if (words !== undefined && !words.includes(String(value)))
-      return `the ${side}'s QEMU knows "${name}" only as ${words.join(", ")}, not as ${value}`;
+      return `the ${side}'s QEMU supports "${name}" only as ${words.join(", ")}, not as ${value}`;
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
-// Every migration capability of QEMU that we set, and the parameters beside it: one row for each option, made from the table
-// of migration options, behind those that no caller chooses. Who decides from it is negotiate.ts.
+// Every migration capability of QEMU that is set, and its parameters: one row for each option, derived from the table
+// of migration options, after those that no caller chooses. negotiate.ts decides which of them apply.
 
 import type { OptionValue } from "../../../protocol/options/asked.js";
 import { type Asked, askedByStream } from "../../../protocol/options/asked.js";
@@ -13,15 +13,15 @@ export { tlsId };
 export type Parameters = CommandArguments<"migrate-set-parameters">;
 export type Side = "source" | "destination";
 
-/** What is wished of one migration. */
+/** The requested options of one migration. */
 export interface SideOptions extends StreamOptions {
-  /** Whether QEMU is to wait between the guest's stop and the switchover, until it is told to go on. */
+  /** Whether QEMU waits between the guest's stop and the switchover until migrate-continue. */
   readonly pauseBeforeSwitchover?: boolean;
-  /** The destination's, where the stream's address does not tell it. */
+  /** The destination's host name, where the stream's address does not contain it. */
   readonly host?: string | undefined;
 }
 
-/** The same by the rows of its options. */
+/** The requested options by their rows. */
 export interface Wished extends Pick<SideOptions, "pauseBeforeSwitchover" | "host" | "optional"> {
   readonly asked: Asked;
 }
@@ -34,19 +34,22 @@ export const wishedOf = (wish: SideOptions): Wished => ({
 });
 
 export interface Row {
-  /** As a person names it. */
+  /** The option's name for users. */
   readonly option: string;
   readonly wished: (wished: Wished) => boolean;
   readonly capability?: string;
-  /** Whose affair it is: a change of the stream is both sides', and both have to know it; or one side's alone, or each side's. */
+  /**
+   * Which side is concerned: an option of the stream must be supported by both QEMUs; the others only by the source,
+   * or by each side separately.
+   */
   readonly of: "stream" | "each" | "source";
-  /** Left out, with a word, where a QEMU does not know it; what a person wishes is refused then. */
+  /** Left out and reported where a QEMU does not support it; otherwise an unsupported option is refused. */
   readonly mayBeMissing?: true;
-  /** Beside the capability, when it is wished. */
+  /** Parameters set together with the capability, when it is requested. */
   readonly parameters?: (wished: Wished, side: Side) => Parameters;
-  /** The same when it is not; a capability is put off anyway. */
+  /** Parameters set when it is not requested; the capability is turned off anyway. */
   readonly off?: Parameters;
-  /** Which QEMUs have it, as an end of the sentence that one lacks it. */
+  /** Which QEMUs support it, as the end of an error message. */
   readonly age?: string;
 }
 
@@ -55,7 +58,7 @@ const always = () => true;
 const ours: readonly Row[] = [
   // Without it the switchover would have to be polled.
   { option: "events", wished: always, capability: "events", of: "each" },
-  // Without it a destination that cannot load the stream leaves nobody running (QEMU 7.2: 7 of 12 failures).
+  // Without it no side runs the guest after the destination failed to load the stream (QEMU 7.2: 7 of 12 failures).
   { option: "return path", wished: always, capability: "return-path", of: "stream" },
   {
     option: "late activation of the disks",
@@ -72,7 +75,7 @@ const ours: readonly Row[] = [
     mayBeMissing: true,
   },
   {
-    // Only when there is something to do in it (docs/decisions/0004).
+    // Set only when work is to be done at that point (docs/decisions/0004).
     option: "pauseBeforeSwitchover",
     wished: ({ pauseBeforeSwitchover }) => pauseBeforeSwitchover === true,
     capability: "pause-before-switchover",
@@ -82,7 +85,10 @@ const ours: readonly Row[] = [
 
 export const rows: readonly Row[] = [...ours, ...memoryRows.flatMap(settingOf)];
 
-/** A row of QEMU's settings for an option that is one by itself; what tunes a group is part of the group's. */
+/**
+ * Builds the row of QEMU's settings for an independent option; an option that tunes a group is part of the group's
+ * row.
+ */
 function settingOf(row: OptionRow): readonly Row[] {
   const { name, qemu } = row;
   if (qemu?.of === undefined) return [];
@@ -108,8 +114,8 @@ function settingOf(row: OptionRow): readonly Row[] {
 }
 
 function ageOf({ since, until }: NonNullable<OptionRow["qemu"]>): string {
-  if (since !== undefined) return `, which QEMU has since ${since}`;
-  return until === undefined ? "" : `, which QEMU has dropped in ${until}`;
+  if (since !== undefined) return `, which QEMU supports since ${since}`;
+  return until === undefined ? "" : `, which QEMU dropped in ${until}`;
 }
 
 type Setting = readonly [parameter: string, value: string | number];
@@ -128,10 +134,10 @@ function parameterOf(
 function inQemu(name: OptionName, value: OptionValue, unit: number): string | number {
   if (typeof value === "number") return value * unit;
   if (typeof value === "string") return value;
-  throw new TypeError(`QEMU's parameter of ${name} is neither a number nor a text`);
+  throw new TypeError(`QEMU's parameter of ${name} is neither a number nor a string`);
 }
 
-/** What no QEMU may lack that is to do this. */
+/** Returns the capabilities that a QEMU must have for this migration. */
 export function neededCapabilities(wish: SideOptions): readonly string[] {
   const wished = wishedOf(wish);
   return rows.flatMap((row) =>

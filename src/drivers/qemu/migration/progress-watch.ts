@@ -1,4 +1,4 @@
-// Asks a source's QEMU again and again how far its migration is, while somebody wants to know.
+// Polls a source's QEMU for the progress of its migration while there are observers.
 
 import type { Clock } from "../../../effects/ports.js";
 import type { DiskProgress, Progress } from "../../../protocol/convergence/limits.js";
@@ -23,7 +23,7 @@ export class ProgressWatch {
     options: {
       readonly clock: Clock;
       readonly tell: (progress: Progress) => void;
-      /** Whether QEMU has begun this migration; before, its figures are those of an earlier one. */
+      /** Returns whether QEMU has started this migration; before, its figures are those of an earlier one. */
       readonly isSending: () => boolean;
     },
   ) {
@@ -57,7 +57,7 @@ export class ProgressWatch {
   }
 }
 
-/** Before QEMU sends memory there are only the disks. */
+/** Before QEMU sends memory, only the disks have progress. */
 function progressOf(info: CommandReturn<"query-migrate">, disks: DiskProgress | null): Progress {
   const { ram } = info;
   return {

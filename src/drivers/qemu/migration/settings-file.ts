@@ -1,5 +1,5 @@
-// What a destination's QEMU was set to before us, written down in its own directory, so that a restarted engine can put it
-// back. Of a source the journal knows it.
+// Stores the original migration settings of a destination's QEMU in its directory, so that a restarted engine can
+// restore them. For a source, the journal stores them.
 
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ export async function keepSettings(directory: string, kept: Settings): Promise<v
   await rename(`${path}.new`, path);
 }
 
-/** Undefined when we died before anything was set. */
+/** Returns undefined when this process died before it changed any setting. */
 export async function settingsIn(directory: string): Promise<Settings | undefined> {
   try {
     return settings.parse(JSON.parse(await readFile(settingsFile(directory), "utf8")));

@@ -1,4 +1,4 @@
-// Post-copy at the source's QEMU: its beginning, the proof that it has begun, and its connection.
+// Post-copy at the source's QEMU: its start, the proof that it has started, and its connection.
 
 import type { Clock } from "../../../effects/ports.js";
 import { sleep } from "../../../effects/sleep.js";
@@ -16,7 +16,7 @@ const connectCheckMs = 20;
 export class SourcePostcopy {
   readonly #qemu: QemuProcess;
   readonly #clock: Clock;
-  /** Told once it is proven. */
+  /** Called once post-copy is proven. */
   readonly #tell: () => void;
   #proving = false;
 
@@ -30,9 +30,9 @@ export class SourcePostcopy {
     return answering(async () => {
       const { main } = this.#qemu;
       const { ram } = await main.execute("query-migrate", {});
-      if (ram === undefined) return failed("QEMU does not send memory yet: ask again when it does");
+      if (ram === undefined) return failed("QEMU does not send memory yet; try again when it does");
       if (ram["postcopy-bytes"] === undefined)
-        return failed("this QEMU does not tell what it has sent in post-copy: it is older than 7.0");
+        return failed("this QEMU does not report the bytes sent in post-copy; QEMU 7.0 or later is required");
       await main.execute("migrate-start-postcopy", {});
       return nothing;
     });
@@ -45,13 +45,16 @@ export class SourcePostcopy {
     });
   }
 
-  /** Asked again while QEMU still connects, 7.2 crashes: the answer waits until it has connected, or has not. */
+  /**
+   * A second attempt while QEMU still connects would crash 7.2: the answer waits until it has connected, or failed
+   * to.
+   */
   resume(uri: StreamAddress, signal: AbortSignal): Promise<Answer<Resumption>> {
     return answering(async () => {
       const { main } = this.#qemu;
       const status = async () => (await main.execute("query-migrate", {})).status;
       const isPaused = async () => (await status()) === "postcopy-paused";
-      // The destination listens anew: what QEMU takes for a connection here has no other end.
+      // The destination listens again, so QEMU's current connection here has no other end.
       if ((await status()) === "postcopy-active") {
         await this.break();
         if (!(await this.#until(signal, async () => (await status()) !== "postcopy-active")))
@@ -64,7 +67,7 @@ export class SourcePostcopy {
     });
   }
 
-  /** False when it does not become so in the time that a connection takes. */
+  /** Returns false when the condition does not become true in the time that a connection takes. */
   #until(signal: AbortSignal, isSo: () => Promise<boolean>): Promise<boolean> {
     return within(this.#clock, connectMs, signal, async (late) => {
       while (!(await isSo())) {
@@ -75,7 +78,7 @@ export class SourcePostcopy {
     });
   }
 
-  /** Whether it is proven already; if not, that is told when it is. */
+  /** Returns whether post-copy is proven; otherwise the observer is notified when it is. */
   async isProven(): Promise<boolean> {
     const isProven = (await this.#proof()) === "proven";
     if (!isProven) void this.prove();
@@ -88,22 +91,22 @@ export class SourcePostcopy {
     try {
       for (;;) {
         const proof = await this.#proof();
-        // The end of it is told by its own event.
+        // The migration's end is reported by its own event.
         if (proof === "ended") return;
         if (proof === "proven") break;
         await sleep(this.#clock, proofCheckMs);
       }
       this.#tell();
     } catch {
-      // Its death is told.
+      // The exit is reported separately.
     } finally {
       this.#proving = false;
     }
   }
 
   /**
-   * QEMU says that it is in post-copy before it has sent the devices' state, and may still fail then and let its guest go
-   * on. Pages that it has sent in post-copy come after that (migration/migration.c: postcopy_start).
+   * QEMU reports post-copy before it has sent the device state, and may still fail then and resume its guest. Pages
+   * sent in post-copy prove that it is past that point (migration/migration.c: postcopy_start).
    */
   async #proof(): Promise<"proven" | "unproven" | "ended"> {
     const { status, ram } = await this.#qemu.main.execute("query-migrate", {});

@@ -1,12 +1,13 @@
-// How a running migration throttles its guest. QEMU can do it only by the capability `auto-converge`, which cannot be set
-// any more once memory flows, but its parameters can: so it is set at the start with next to no effect, and what is asked
-// for later takes effect at the next synchronization of the dirty bitmap but one (measured on 7.2; up or down).
+// Throttles the guest of a running migration. QEMU throttles only with the capability `auto-converge`, which cannot
+// be set once memory is being transferred, though its parameters can: so it is set at the start with almost no
+// effect, and a later request takes effect at the second next synchronization of the dirty bitmap (measured on 7.2;
+// up or down).
 
 import type { Monitor } from "../monitor/commands.js";
 
 export const throttleCapability = "auto-converge";
 
-/** Before `migrate`. QEMU's least is 1 %. */
+/** Called before `migrate`. QEMU's minimum is 1 %. */
 export async function armThrottle(monitor: Monitor): Promise<void> {
   await monitor.execute("migrate-set-capabilities", {
     capabilities: [{ capability: throttleCapability, state: true }],
@@ -14,7 +15,7 @@ export async function armThrottle(monitor: Monitor): Promise<void> {
   await setThrottle(monitor, 1);
 }
 
-/** To `percent` in one go: QEMU adds the increment to what it has, and stops at the highest. */
+/** Sets `percent` in one step: QEMU adds the increment to the current value, and stops at the maximum. */
 export const setThrottle = (monitor: Monitor, percent: number) =>
   monitor.execute("migrate-set-parameters", {
     "cpu-throttle-initial": Math.round(percent),

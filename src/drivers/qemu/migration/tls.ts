@@ -1,5 +1,5 @@
-// Credentials for a QEMU's TLS, of the memory stream or of NBD: certificates by libvirt's conventions for QEMU, checked
-// before anything starts, given to QEMU under an id, and taken away again. The sessions are QEMU's.
+// TLS credentials for a QEMU, for the memory stream or for NBD: certificates by libvirt's conventions for QEMU,
+// checked before anything starts, added to QEMU under an id, and removed again. QEMU itself runs the sessions.
 
 import { access, constants, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -11,11 +11,14 @@ import { QmpCommandError } from "../monitor/errors.js";
 import { dhParams } from "./dh-params.js";
 
 export interface TlsCredentials {
-  /** Of this host: `ca-cert.pem`, and `server-` or `client-cert.pem` and `-key.pem`; `ca-crl.pem` when there is one. */
+  /**
+   * Directory on this host: `ca-cert.pem`, `server-` or `client-cert.pem` and `-key.pem`, and optionally
+   * `ca-crl.pem`.
+   */
   readonly directory: string;
-  /** The one that listens is the server. */
+  /** The listening side is the server. */
   readonly endpoint: "server" | "client";
-  /** Whether a server wants its client's certificate; a client always wants its server's. */
+  /** Whether a server requires a certificate from its client; a client always requires one from its server. */
   readonly verifyPeer: boolean;
   /** GnuTLS' priority string. Default: QEMU's own. */
   readonly priority?: string | undefined;
@@ -40,22 +43,22 @@ export async function checkTlsCredentials({
   verifyPeer,
 }: TlsCredentials): Promise<void> {
   const wanted = ["ca-cert.pem", `${endpoint}-cert.pem`, `${endpoint}-key.pem`];
-  // A client that nobody asks for a certificate needs none.
+  // A client needs no certificate when the server does not require one.
   if (endpoint === "client" && !verifyPeer) wanted.length = 1;
   if (!(await isReadable(directory)))
     throw new Error(
-      `TLS needs the directory ${directory}, which cannot be read; put ${wanted.join(", ")} there`,
+      `TLS requires the directory ${directory}, which cannot be read; put ${wanted.join(", ")} there`,
     );
   for (const file of wanted) {
     const path = join(directory, file);
-    if (!(await isReadable(path))) throw new Error(`TLS needs ${path}, which cannot be read`);
+    if (!(await isReadable(path))) throw new Error(`TLS requires ${path}, which cannot be read`);
   }
 }
 
 /**
- * A leftover under this id is replaced. `ownDirectory`, which a server needs, does not exist yet, and goes with the QEMU: without Diffie-Hellman
- * parameters beside its certificates a server would compute some, and its monitor be mute for up to 2.5 s (facts/qemu.md).
- * @throws as checkTlsCredentials, and the monitor's errors.
+ * Replaces a leftover under this id. `ownDirectory`, which a server needs, does not exist yet and is removed with the
+ * QEMU: without Diffie-Hellman parameters beside its certificates a server would generate some, and its monitor would
+ * not respond for up to 2.5 s. @throws as checkTlsCredentials, and the monitor's errors.
  */
 export async function addTlsCredentials(
   monitor: Monitor,
@@ -79,7 +82,7 @@ export async function addTlsCredentials(
   });
 }
 
-/** Whether or not they are there. @throws the monitor's errors, but for that. */
+/** Succeeds also when they do not exist. @throws the monitor's other errors. */
 export async function removeTlsCredentials(monitor: Monitor, id: string): Promise<void> {
   try {
     await monitor.execute("object-del", { id });

@@ -1,4 +1,4 @@
-// Bytes to QMP messages: lines of JSON, as docs/interop/qmp-spec describes them. It knows no command.
+// Decodes bytes into QMP messages: lines of JSON, as docs/interop/qmp-spec describes them. It knows no commands.
 
 import { StringDecoder } from "node:string_decoder";
 import { QmpProtocolError } from "./errors.js";
@@ -19,7 +19,7 @@ export type Message =
 
 const maxLineLength = 64 * 1024 * 1024;
 
-/** Cuts a byte stream into lines, however it was split; a line over `limit` characters is an error. */
+/** Splits a byte stream into lines, however it was fragmented; a line over `limit` characters is an error. */
 export class LineSplitter {
   readonly #decoder = new StringDecoder("utf8");
   readonly #limit: number;
@@ -55,16 +55,19 @@ export class LineSplitter {
 const isObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Reads one line; throws QmpProtocolError with an excerpt when it is no QMP message. */
+/** Decodes one line. @throws QmpProtocolError with an excerpt when it is not a QMP message. */
 export function decode(line: string): Message {
   let json: Json;
   try {
     json = JSON.parse(line) as Json;
   } catch (error) {
-    throw new QmpProtocolError(`the monitor sent no JSON: ${excerpt(line)}`, [], { cause: error });
+    throw new QmpProtocolError(`the monitor sent a line that is not valid JSON: ${excerpt(line)}`, [], {
+      cause: error,
+    });
   }
   const message = isObject(json) ? classify(json) : undefined;
-  if (message === undefined) throw new QmpProtocolError(`the monitor sent no QMP message: ${excerpt(line)}`);
+  if (message === undefined)
+    throw new QmpProtocolError(`the monitor sent a line that is not a QMP message: ${excerpt(line)}`);
   return message;
 }
 

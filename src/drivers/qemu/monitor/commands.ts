@@ -1,5 +1,6 @@
-// The commands and events that we use, in one table, checked at run time and, by a test, against the schema of the
-// real QEMU. Facts: QEMU's qapi/migration.json, run-state.json, yank.json, machine.json, machine-target.json, qom.json.
+// The QMP commands and events in use, in one table, checked at run time and, by a test, against the schema of the
+// real QEMU. Source: QEMU's qapi/migration.json, run-state.json, yank.json, machine.json, machine-target.json,
+// qom.json.
 
 import * as z from "zod/mini";
 import { hostName, socketPath, streamAddress } from "../../../protocol/address-schemas.js";
@@ -21,7 +22,7 @@ const socketAddress = z.looseObject({
 
 const yankInstance = z.looseObject({ type: z.string(), "node-name": z.optional(z.string()) });
 const inet = { host: hostName, port: z.string() };
-/** NBD's server is given its address in QEMU's older form. */
+/** The NBD server takes its address in QEMU's older form. */
 const serverAddress = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("unix"), data: z.strictObject({ path: socketPath }) }),
   z.strictObject({ type: z.literal("inet"), data: z.strictObject(inet) }),
@@ -31,7 +32,7 @@ const nbdAddress = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("inet"), ...inet }),
 ]);
 const blockJob = z.looseObject({ device: z.string() });
-/** Not each QEMU has each: what it has is asked before. */
+/** No QEMU has all of these: each one is queried for its own first. */
 const migrationParameters = {
   "max-bandwidth": z.optional(z.number()),
   "downtime-limit": z.optional(z.number()),
@@ -49,13 +50,13 @@ type ParametersOfOptions = {
   >;
 };
 
-/** Those that options of a migration set. */
+/** The parameters that migration options set. */
 function parametersOfOptions(): ParametersOfOptions {
   const schemas = memoryRows.flatMap(({ type, qemu = {} }) => {
     if (qemu.parameter === undefined) return [];
     return [[qemu.parameter, z.optional(type.kind === "number" ? z.number() : z.string())]];
   });
-  // The type and the value are made from the same rows.
+  // The type and the value are derived from the same rows.
   return Object.fromEntries(schemas) as ParametersOfOptions;
 }
 
@@ -299,7 +300,7 @@ export const commands = {
   },
 } as const;
 
-/** The events that mean something to us; the others stay in the dialogue. */
+/** The events that are handled; all others appear only in the monitor traffic. */
 export const events = {
   STOP: nothing,
   RESUME: nothing,
@@ -324,7 +325,7 @@ export type MonitorEvent = {
   };
 }[keyof typeof events];
 
-/** The same table, in the form in which TypeScript follows a name to its answer. */
+/** The same table, in a form that lets TypeScript map a name to its reply. */
 const answers: { readonly [N in CommandName]: { readonly returns: z.ZodMiniType<CommandReturn<N>> } } =
   commands;
 
@@ -337,7 +338,7 @@ export class Monitor {
     this.session = session;
   }
 
-  /** @throws the session's errors, and QmpProtocolError when the answer is not what QEMU documents. */
+  /** @throws the session's errors, and QmpProtocolError when the reply does not match QEMU's documentation. */
   async execute<N extends CommandName>(
     name: N,
     args: CommandArguments<N>,
@@ -351,7 +352,7 @@ export class Monitor {
     return this.#check(name, answers[name].returns, value);
   }
 
-  /** An event that is not as documented is QEMU's fault, not the listener's: it ends the session. */
+  /** An event that does not match the documentation is QEMU's fault, not the listener's: it ends the session. */
   onEvent(listener: (event: MonitorEvent) => void): () => void {
     return this.session.onEvent((raw) => {
       if (!isKnown(raw)) return;
@@ -373,7 +374,10 @@ export class Monitor {
     const where = parsed.error.issues
       .map((issue) => `${issue.path.join(".") || "answer"}: ${issue.message}`)
       .join("; ");
-    throw new QmpProtocolError(`QEMU's ${name} is not as documented: ${where}`, this.session.dialogue());
+    throw new QmpProtocolError(
+      `QEMU's ${name} does not match its documentation: ${where}`,
+      this.session.dialogue(),
+    );
   }
 }
 

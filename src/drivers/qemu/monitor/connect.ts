@@ -1,4 +1,5 @@
-// Reaches a monitor and opens a session on it: over a unix socket that QEMU may be about to create, or over two named pipes.
+// Connects to a monitor and opens a session on it: over a unix socket that QEMU may be about to create, or over two
+// named pipes.
 
 import { constants, existsSync, openSync } from "node:fs";
 import { connect, Socket } from "node:net";
@@ -11,7 +12,7 @@ import { QmpSession, type SessionOptions } from "./session.js";
 const retryMs = 2;
 const laterRetryMs = 100;
 
-/** @throws QmpConnectError with the path and the last cause: nobody listened or greeted in time, or given up. */
+/** @throws QmpConnectError with the path and the last cause: no connection or greeting in time, or aborted. */
 export async function connectMonitor(path: string, options: SessionOptions): Promise<QmpSession> {
   const { clock, deadlineMs, signal } = options;
   const endMs = clock.now() + deadlineMs;
@@ -38,19 +39,19 @@ export async function connectMonitor(path: string, options: SessionOptions): Pro
 /** The two named pipes of a monitor (QEMU's `-chardev pipe`). */
 export const pipesOf = (path: string) => ({ in: `${path}.in`, out: `${path}.out` }) as const;
 
-/** Reaches the monitor that is for when the main one hangs. @throws QmpConnectError */
+/** Connects to the second monitor, for when the main one hangs. @throws QmpConnectError */
 export const connectRescue = (path: string, options: Omit<SessionOptions, "oob">): Promise<QmpSession> =>
   existsSync(pipesOf(path).in)
     ? connectPipes(path, { ...options, oob: true })
     : connectMonitor(path, { ...options, oob: true });
 
 /**
- * QEMU keeps both pipes open, so that what is negotiated over them holds for the clients to come. To negotiate anew takes
- * QEMU's main loop, which may hang just then.
+ * QEMU keeps both pipes open, so negotiated capabilities stay in effect for later clients. A new negotiation needs
+ * QEMU's main loop, which may be the one that hangs.
  */
 async function connectPipes(path: string, options: SessionOptions): Promise<QmpSession> {
   try {
-    // For both directions: then they can be opened before QEMU opens them.
+    // Opened for both directions, so that the pipes can be opened before QEMU opens them.
     const flags = constants.O_RDWR | constants.O_NONBLOCK;
     const pipes = pipesOf(path);
     const from = new Socket({ fd: openSync(pipes.out, flags), readable: true, writable: false });
@@ -62,7 +63,7 @@ async function connectPipes(path: string, options: SessionOptions): Promise<QmpS
   }
 }
 
-/** Reaches a monitor whenever its QEMU answers, which may be never. */
+/** Connects to a monitor as soon as its QEMU answers, which may be never. */
 export function connectLater(path: string, { clock }: Pick<SessionOptions, "clock">): QmpSession {
   const session = QmpSession.later({ clock });
   const reach = async () => {
@@ -84,21 +85,25 @@ function unreachable(
   error: unknown,
   { deadlineMs, notYet, aborted }: { deadlineMs: number; notYet: boolean; aborted: boolean },
 ): QmpConnectError {
-  const why = aborted ? "given up" : notYet ? `nobody listened within ${deadlineMs} ms` : messageOf(error);
+  const why = aborted ? "aborted" : notYet ? `no listener within ${deadlineMs} ms` : messageOf(error);
   const dialogue = error instanceof QmpError ? error.dialogue : [];
   return new QmpConnectError(`the monitor at ${path} cannot be reached: ${why}`, dialogue, { cause: error });
 }
 
-/** EAGAIN: others wait there to be served. */
+/** EAGAIN: the queue of connections that wait to be accepted is full. */
 const isNotYet = (code: unknown) => code === "ENOENT" || code === "ECONNREFUSED" || code === "EAGAIN";
 
-/** After so long without an answer. Few, since those that QEMU does not accept wait there before whoever comes next. */
+/**
+ * Delays without an answer. Only a few, since nudges that QEMU does not accept stay in the queue ahead of later
+ * clients.
+ */
 const nudgesMs = [500, 2_500] as const;
 const nudgeLastsMs = 50;
 
 /**
- * Connects once more while QEMU does not answer. As it comes up, two of its threads can be woken to accept one connection: then
- * the main one waits in `accept` for another, for good, and answers nobody (QEMU 7.2, once in some thousand starts).
+ * Connects once more while QEMU does not answer. When QEMU starts, two of its threads can be woken to accept one
+ * connection: then the main one blocks in `accept` for good, and no monitor is served (QEMU 7.2, once in some
+ * thousand starts).
  */
 function nudge(path: string, clock: Clock): () => void {
   const timers = nudgesMs.map((ms) =>

@@ -1,7 +1,8 @@
-// The monitor's errors: what went wrong, in which command, after which dialogue. A caller tells "QEMU said no"
-// (QmpCommandError: it did not happen) from "no answer" (timeout, disconnect: it may have happened).
+// The monitor's errors: what failed, in which command, after which messages. Callers distinguish a QMP error
+// (QmpCommandError: the command had no effect) from a missing reply (timeout, disconnect: it may have had its
+// effect).
 
-/** One line of the dialogue with QEMU, cut to 500 characters. */
+/** One line of the QMP session, cut to 500 characters. */
 export interface DialogueLine {
   readonly direction: "sent" | "received";
   readonly atMs: number;
@@ -23,7 +24,7 @@ export class QmpConnectError extends QmpError {
   override readonly name = "QmpConnectError";
 }
 
-/** QEMU, or whoever answers there, does not speak QMP as documented. */
+/** QEMU, or another server at that address, does not speak QMP as documented. */
 export class QmpProtocolError extends QmpError {
   override readonly name = "QmpProtocolError";
 }
@@ -37,7 +38,7 @@ export class QmpCommandError extends QmpError {
     readonly description: string,
     dialogue: readonly DialogueLine[],
   ) {
-    super(`QEMU refused ${command}: ${description}`, dialogue);
+    super(`QEMU rejected ${command}: ${description}`, dialogue);
   }
 }
 

@@ -1,4 +1,4 @@
-// What a QEMU says of its own monitor: which words an argument of a command may be.
+// A QEMU's description of its own monitor: the allowed words of a command's argument.
 
 import type { CommandReturn, Monitor } from "./commands.js";
 
@@ -10,13 +10,13 @@ export class Schema {
     this.#types = types;
   }
 
-  /** Some 200 KB. */
+  /** Reads the schema, about 200 KB. */
   static async read(monitor: Monitor): Promise<Schema> {
     const types = await monitor.execute("query-qmp-schema", {});
     return new Schema(new Map(types.map((type) => [type.name, type])));
   }
 
-  /** The words of an enumeration; undefined when it is something else, or not there. */
+  /** Returns the words of an enumeration; undefined when the argument has another type, or does not exist. */
   words(command: string, argument: string): readonly string[] | undefined {
     return this.#types.get(this.#typeOf(command, argument) ?? "")?.values;
   }

@@ -1,5 +1,5 @@
-// One conversation with one monitor: greeting, capabilities, commands by id, events in wire order, time limits.
-// It knows no command's meaning; commands.ts gives them types.
+// One session with one monitor: greeting, capabilities, commands by id, events in wire order, time limits. It does
+// not interpret commands; commands.ts adds their types.
 
 import type { Socket } from "node:net";
 import { apart } from "../../../effects/isolate-callback.js";
@@ -32,11 +32,11 @@ export interface Wire {
 
 export interface SessionOptions {
   readonly clock: Clock;
-  /** Ask for out-of-band execution; granted only if QEMU offers it. */
+  /** Requests out-of-band execution; it is granted only if QEMU offers it. */
   readonly oob: boolean;
-  /** For greeting and negotiation together, in milliseconds. */
+  /** Limit for greeting and negotiation together, in milliseconds. */
   readonly deadlineMs: number;
-  /** Ends the wait for greeting and negotiation at once, e.g. because the process died. */
+  /** Ends the wait for greeting and negotiation at once, for example because the process died. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,14 +59,14 @@ export class QmpSession {
   /** Distinguishes the commands of this session from those of an earlier client of the same pipes. */
   readonly #tag: string;
   #nextId = 0;
-  /** Set while what an earlier client has left unread is skipped: until an answer to this session comes. */
+  /** Set while unread output for an earlier client is skipped: until the first reply to this session arrives. */
   #skipping = false;
   #oob = false;
   #ended: QmpDisconnectedError | undefined;
 
-  /** Resolves, never rejects, when the monitor is gone. */
+  /** Resolves when the monitor has closed; never rejects. */
   readonly closed: Promise<QmpDisconnectedError>;
-  /** Resolves when commands can be sent; never when that does not come to pass. */
+  /** Resolves when commands can be sent; otherwise stays pending. */
   readonly opened: Promise<void>;
 
   private constructor(options: SessionOptions, tag = "") {
@@ -89,12 +89,12 @@ export class QmpSession {
     this.#wire = wire;
     wire.from.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     for (const end of new Set([wire.from, wire.to])) {
-      end.on("error", (error) => this.#end(`the monitor broke: ${error.message}`, error));
+      end.on("error", (error) => this.#end(`the monitor connection failed: ${error.message}`, error));
       end.on("close", () => this.#end("the monitor closed"));
     }
   }
 
-  /** Waits for the greeting and negotiates; throws QmpConnectError when QEMU does not greet in time. */
+  /** Waits for the greeting and negotiates. @throws QmpConnectError when QEMU does not greet in time. */
   static async open(socket: Socket, options: SessionOptions): Promise<QmpSession> {
     const session = new QmpSession(options);
     const { clock, deadlineMs, signal } = options;
@@ -109,7 +109,7 @@ export class QmpSession {
         ),
       deadlineMs,
     );
-    const abort = () => session.#end("the wait for the monitor was given up", signal?.reason);
+    const abort = () => session.#end("the wait for the monitor was aborted", signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     try {
       session.#connect({ from: socket, to: socket });
@@ -125,16 +125,15 @@ export class QmpSession {
   }
 
   /**
-   * Goes on over pipes whose capabilities an earlier client may have negotiated, which outlive it. QEMU's main loop, which
-   * may hang, is only needed when none has.
-   * @throws QmpError when QEMU does not answer in time.
+   * Continues over pipes whose capabilities an earlier client may have negotiated, which stay in effect. QEMU's main
+   * loop, which may hang, is needed only when none has. @throws QmpError when QEMU does not answer in time.
    */
   static async resume(wire: Wire, options: SessionOptions): Promise<QmpSession> {
     const { clock, deadlineMs, signal } = options;
     const session = new QmpSession(options, `${process.pid}-${clock.now()}-`);
     const endMs = clock.now() + deadlineMs;
     const leftMs = () => Math.max(1, endMs - clock.now());
-    const abort = () => session.#end("the wait for the monitor was given up", signal?.reason);
+    const abort = () => session.#end("the wait for the monitor was aborted", signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     try {
       session.#skipping = true;
@@ -157,21 +156,21 @@ export class QmpSession {
   }
 
   /**
-   * A session with a QEMU that does not answer yet: each command waits for that as long as for its answer, and is not sent
-   * when it does not come. `begin` is given the socket.
+   * Creates a session with a QEMU that does not answer yet: each command waits for it as long as for a reply, and is
+   * not sent if it never answers. `begin` receives the socket.
    */
   static later(options: Pick<SessionOptions, "clock">): QmpSession {
     return new QmpSession({ ...options, oob: false, deadlineMs: 0 });
   }
 
-  /** Opens a session that was made by `later`, whenever QEMU answers. @throws QmpError */
+  /** Opens a session that `later` created, when QEMU answers. @throws QmpError */
   async begin(socket: Socket): Promise<void> {
     if (this.#ended !== undefined) {
       socket.destroy();
       throw this.#ended;
     }
     this.#connect({ from: socket, to: socket });
-    // QEMU may have greeted by another thread, and its main loop still hang.
+    // Another thread of QEMU may have sent the greeting while its main loop still hangs.
     await this.#negotiate(() => null);
   }
 
@@ -188,7 +187,7 @@ export class QmpSession {
     this.#open();
   }
 
-  /** Of a QEMU that does not answer: nothing is sent. */
+  /** Creates a session with a QEMU that does not answer: nothing is sent. */
   static mute(options: SessionOptions): QmpSession {
     const session = new QmpSession(options);
     session.#end("QEMU does not answer");
@@ -199,7 +198,7 @@ export class QmpSession {
     return this.#oob;
   }
 
-  /** Whether commands can be sent. */
+  /** Returns whether commands can be sent. */
   get isOpen(): boolean {
     return this.#isOpen && this.#ended === undefined;
   }
@@ -208,20 +207,20 @@ export class QmpSession {
     return this.#ended !== undefined;
   }
 
-  /** Events in wire order, in the turn in which their bytes arrive. */
+  /** Delivers events in wire order, in the turn in which their bytes arrive. */
   onEvent(listener: (event: RawEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Each line of the dialogue from now on, after the last that are still known. */
+  /** Delivers the recent lines of the session, then each further one. */
   onMonitorTraffic(listener: (line: DialogueLine) => void): () => void {
     for (const line of this.#dialogue) apart(() => listener(line));
     this.#overhearing.add(listener);
     return () => this.#overhearing.delete(listener);
   }
 
-  /** @throws QmpUnsentError when the command cannot be sent any more, or not yet. */
+  /** @throws QmpUnsentError when the command can no longer be sent, or not yet. */
   demandOpen(command: string): void {
     if (this.isOpen) return;
     throw this.#unsent(command);
@@ -233,8 +232,8 @@ export class QmpSession {
   }
 
   /**
-   * Sends a command and waits for its answer.
-   * @throws QmpCommandError QEMU refused, QmpUnsentError: no effect. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
+   * Sends a command and waits for its reply. @throws QmpCommandError (QEMU rejected it) and QmpUnsentError: it had no
+   * effect. QmpTimeoutError, QmpDisconnectedError: it may have had its effect.
    */
   async execute(
     command: string,
@@ -244,7 +243,7 @@ export class QmpSession {
     if (this.#ended !== undefined) throw this.#unsent(command);
     if (!this.#isOpen) await this.#openWithin(command, options.limitMs);
     if (options.oob === true && !this.#oob)
-      throw new QmpProtocolError(`${command} is wanted out of band, which QEMU did not grant`);
+      throw new QmpProtocolError(`${command} requires out-of-band execution, which QEMU did not grant`);
     return this.#send(command, args, options);
   }
 
@@ -260,7 +259,7 @@ export class QmpSession {
     if (how !== undefined || this.#ended !== undefined) throw this.#unsent(command);
   }
 
-  /** Waits without a limit when that is null. */
+  /** Waits without a limit when `limitMs` is null. */
   #send(
     command: string,
     args: JsonObject,
@@ -278,7 +277,7 @@ export class QmpSession {
         limitMs === null
           ? undefined
           : clock.setTimeout(() => {
-              // The entry goes, so a late answer is written down as such and changes nothing.
+              // Removes the entry, so that a late reply is recorded as such and has no effect.
               this.#pending.delete(id);
               reject(new QmpTimeoutError(command, limitMs, this.dialogue()));
             }, limitMs);
@@ -300,13 +299,13 @@ export class QmpSession {
     return [...this.#dialogue];
   }
 
-  /** Closes our end; pending commands are rejected. */
+  /** Closes this end; pending commands are rejected. */
   close(): void {
     this.#hangUp();
-    this.#end("we closed the monitor");
+    this.#end("this client closed the monitor");
   }
 
-  /** Ends the conversation: after one message that cannot be understood, no later one can be trusted. */
+  /** Ends the session: after a message that cannot be parsed, no later one can be trusted. */
   fail(error: unknown): void {
     const why = messageOf(error);
     this.#failGreeting(new QmpProtocolError(why, this.dialogue(), { cause: error }));
@@ -355,7 +354,7 @@ export class QmpSession {
     }
   }
 
-  /** None: the answer is late, its command has timed out; the dialogue keeps it. */
+  /** Undefined for a late reply, whose command has timed out; the session's log keeps it. */
   #pendingOf({ id }: { id: Json | undefined }): Pending | undefined {
     return typeof id === "string" ? this.#pending.get(id) : undefined;
   }

@@ -1,9 +1,12 @@
-// Confines a QEMU: which system calls it may make, and which user it runs as. Nobody is asked to trust what a guest makes
-// of its QEMU.
+// Confines a QEMU: which system calls it may make, and which user it runs as, in case a guest takes control of its
+// QEMU.
 
 import { open } from "node:fs/promises";
 
-/** As whom QEMU runs. Its supplementary groups are dropped, so the group must be able to open /dev/kvm. */
+/**
+ * The user and group of the QEMU process. Its supplementary groups are dropped, so the group must be able to open
+ * /dev/kvm.
+ */
 export interface QemuUser {
   readonly uid: number;
   readonly gid: number;
@@ -16,15 +19,15 @@ export interface Confinement {
   readonly user?: QemuUser | undefined;
 }
 
-/** A guest's QEMU runs a helper for these: qemu-bridge-helper(8), or a script that sets up a tap device. */
+/** Network back ends for which QEMU runs a helper: qemu-bridge-helper(8), or a script that sets up a tap device. */
 const runsHelper = (backend: string): boolean =>
   backend.startsWith("bridge,") ||
   backend.includes(",helper=") ||
   (backend.startsWith("tap,") && /,(down)?script=(?!no(,|$))/.test(backend));
 
 /**
- * Returns QEMU's arguments for libvirt's set of denied system calls. An embedder's own `-sandbox` wins. A guest with a
- * helper may start it; as a user of its own its QEMU needs the helper's set-user-ID bit, too.
+ * Returns QEMU's arguments for libvirt's set of denied system calls. An embedder's own `-sandbox` takes precedence. A
+ * guest with a helper may start it; with a separate user the helper also needs its set-user-ID bit.
  */
 export function sandboxArgs(
   args: readonly string[],
@@ -38,8 +41,8 @@ export function sandboxArgs(
 }
 
 /**
- * Gives files to QEMU's user. Those in `made` are created when they are missing.
- * @throws Error of the file system with the path.
+ * Changes the owner of files to QEMU's user. Files in `made` are created when they are missing. @throws Error of the
+ * file system with the path.
  */
 export async function giveTo(
   { uid, gid }: QemuUser,

@@ -1,4 +1,4 @@
-// Ends a QEMU process for certain, whether its monitor still responds or not.
+// Ends a QEMU process, whether its monitor still responds or not.
 
 import { type Answer, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { QemuProcess } from "./process.js";
@@ -6,7 +6,7 @@ import type { QemuProcess } from "./process.js";
 const quitLimitMs = 1_000;
 const exitLimitMs = 5_000;
 
-/** Ends the process for certain: asks it to quit, then kills it; `unknown` when the kernel does not end it either. */
+/** Asks QEMU to quit, then kills it; the answer is `unknown` when even SIGKILL does not end it in time. */
 export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
   const quitting = qemu.main.execute("quit", {}, { limitMs: quitLimitMs }).then(
     () => "asked" as const,

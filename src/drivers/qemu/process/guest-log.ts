@@ -1,15 +1,15 @@
-// The log of a guest's QEMUs on this host, which outlives them: how each was started, what it wrote to stderr, how it
-// ended and why. Bounded: a full file is kept once as `.1`, and the one before it is dropped.
+// The log of a guest's QEMUs on this host, which outlives them: how each one was started, what it wrote to stderr,
+// how it ended and why. Bounded: a full file is renamed to `.1`, and the previous `.1` is deleted.
 
 import { createHash } from "node:crypto";
 import { appendFile, mkdir, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 const fullBytes = 1024 * 1024;
-/** Beyond this many bytes of a name (NAME_MAX is 255), a digest tells names apart. */
+/** Longer names (NAME_MAX is 255 bytes) are told apart by a digest. */
 const maxNameLength = 180;
 
-/** Returns a file name that is safe for any name of a guest; no two names share one. */
+/** Returns a safe and unique file name for any guest name. */
 export function logFileOf(name: string): string {
   const safe = [...Buffer.from(name)]
     .map((byte, index) => {
@@ -30,7 +30,7 @@ export class GuestLog {
     this.path = join(directory, logFileOf(name));
   }
 
-  /** Resolves when the lines are in the file, or cannot be: a log that cannot be written does not harm the guest. */
+  /** Resolves when the lines are in the file, or cannot be written: a failing log does not affect the guest. */
   write(atMs: number, ...lines: readonly string[]): Promise<void> {
     const stamp = new Date(atMs).toISOString();
     const text = lines.map((line) => `${stamp}: ${printable(line)}\n`).join("");
@@ -49,11 +49,11 @@ export class GuestLog {
   }
 }
 
-/** A guest or a client chooses parts of it: a control character must not reach a terminal. */
+/** The guest or a client controls parts of a line: control characters must not reach a terminal. */
 const printable = (line: string): string =>
   line.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
 
-/** A command line as a shell would read it. */
+/** Returns a command line quoted for a shell. */
 export const asShell = (words: readonly string[]): string =>
   words
     .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))

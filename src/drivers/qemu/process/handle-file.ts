@@ -1,4 +1,4 @@
-// Where a destination's QEMU is, written down in its own directory, so that a restarted engine finds it there.
+// Stores the handle of a destination's QEMU in its directory, where a restarted engine finds it.
 
 import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
@@ -16,19 +16,22 @@ export const handle = z.object({
 });
 const handleFile = (directory: string) => join(directory, "qemu.json");
 
-/** Beside QEMU's sockets, so that it goes with them. */
+/** Written beside QEMU's sockets, so that it is removed with them. */
 export async function keepHandle(directory: string, qemuHandle: QemuHandle): Promise<void> {
   const path = handleFile(directory);
   await writeFile(`${path}.new`, JSON.stringify(qemuHandle), { mode: 0o600 });
   await rename(`${path}.new`, path);
 }
 
-/** We may have died after we had started QEMU and before we could write down where: then its command line tells. */
+/**
+ * This process may have died between the start of QEMU and the write of this file: then QEMU's command line
+ * identifies it.
+ */
 export async function handleIn(directory: string): Promise<QemuHandle | undefined> {
   try {
     return handle.parse(JSON.parse(await readFile(handleFile(directory), "utf8")));
   } catch {
-    // An older version of this program gave QEMU a socket.
+    // An older version of this program used a socket for the second monitor.
     const older = join(directory, "rescue.sock");
     const monitors = { ...monitorsIn(directory), ...(existsSync(older) && { rescue: older }) };
     const [identity] = findByArgument(monitors.main);

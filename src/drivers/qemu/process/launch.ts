@@ -1,5 +1,5 @@
-// Starts a QEMU in a process group of its own, with two monitors in a directory of its own and its stderr in a file, so
-// that it neither dies with us nor loses its voice.
+// Starts a QEMU in its own process group, with two monitors in its own directory and its stderr in a file, so that it
+// survives this process and its messages stay readable.
 
 import { execFile, spawn } from "node:child_process";
 import { chown, mkdir, mkdtemp, open, rm } from "node:fs/promises";
@@ -17,28 +17,28 @@ export interface Launched {
   readonly handle: QemuHandle;
   /** Resolves to how it ended, when it is reaped. */
   readonly ended: Promise<string>;
-  /** This process may end before it. */
+  /** Lets this process exit while QEMU runs. */
   letGo(): void;
   readonly log: GuestLog | undefined;
 }
 
-/** Of a unix socket's path, in bytes (unix(7)). */
+/** Limit for the path of a unix socket, in bytes (unix(7)). */
 const maxPathLength = 107;
 
-/** The monitors of a QEMU of ours. */
+/** The monitors of a QEMU that this program starts. */
 export const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
   main: join(directory, "main.sock"),
   rescue: join(directory, "rescue"),
 });
 
-/** QEMU does not make its pipes itself. */
+/** QEMU does not create its pipes itself. */
 async function makePipes(path: string, user: Hosting["user"]): Promise<void> {
   const pipes = Object.values(pipesOf(path));
   await promisify(execFile)("mkfifo", ["-m", "600", ...pipes]);
   if (user !== undefined) for (const pipe of pipes) await chown(pipe, user.uid, user.gid);
 }
 
-/** @throws Error when the binary cannot be run, or its directory cannot be made. */
+/** @throws Error when the binary cannot be run, or its directory cannot be created. */
 export async function launch(
   spec: QemuSpec,
   { sideArgs = [], directory: wanted, hosting = {}, clock }: StartOptions,
@@ -49,7 +49,7 @@ export async function launch(
   const { logDirectory, user } = hosting;
   const log = logDirectory === undefined ? undefined : new GuestLog(logDirectory, spec.name);
   try {
-    // QEMU makes its sockets in it; others than its user and this process cannot reach them.
+    // QEMU creates its sockets in it; only its user and this process can reach them.
     if (user !== undefined) await chown(directory, user.uid, user.gid);
     if (Buffer.byteLength(monitors.main) > maxPathLength) {
       throw new Error(
@@ -84,7 +84,7 @@ async function spawnIn(
       "-mon",
       "chardev=main,mode=control",
     ],
-    // Out-of-band execution that was negotiated here outlives this process (monitor/connect.ts).
+    // Out-of-band execution that is negotiated here outlives this process (monitor/connect.ts).
     ...["-chardev", `pipe,id=rescue,path=${monitors.rescue}`, "-mon", "chardev=rescue,mode=control"],
   ];
   // QEMU would end the name at a comma.
@@ -95,7 +95,7 @@ async function spawnIn(
   const as = user === undefined ? "" : ` as ${user.uid}:${user.gid}`;
   await log?.write(nowMs, `starting${as}: ${asShell([...assignments(env), binary, ...all])}`);
   await using stderr = await open(wordsIn(directory), "w", 0o600);
-  // Its own process group: a terminal's Ctrl-C is for us, who then decide what becomes of the guest.
+  // A separate process group: a terminal's Ctrl-C reaches only this process, which then decides about the guest.
   const child = spawn(binary, all, {
     stdio: ["ignore", stderr.fd, stderr.fd],
     ...(user !== undefined && { uid: user.uid, gid: user.gid }),
@@ -115,7 +115,7 @@ async function spawnIn(
       resolve(`QEMU (pid ${pid}) ${how}`);
     });
   });
-  // A child that has ended already is still there to be looked at: it is reaped in a later turn.
+  // A child that has already exited can still be identified: it is reaped in a later turn.
   const startTicks = identify(pid)?.startTicks ?? 0;
   return { handle: { pid, startTicks, monitors, directory }, ended, letGo: () => child.unref(), log };
 }

@@ -1,5 +1,6 @@
-// One QEMU process with its two monitors, whether we have started it, found it again after a crash of ours, or been given
-// it by an embedder. Its last words are kept, and its directory goes with it (G6). It knows nothing of migration.
+// One QEMU process with its two monitors, whether it was started here, found again after a crash of this process, or
+// supplied by an embedder. The tail of its stderr is kept, and its directory is removed with it (G6). It knows
+// nothing of migration.
 
 import { rm } from "node:fs/promises";
 import type { Clock, MonitorLine } from "../../../effects/ports.js";
@@ -20,7 +21,7 @@ export class QemuProcess {
   readonly handle: QemuHandle;
   readonly clock: Clock;
   readonly main: Monitor;
-  /** Kept open from the start, with out-of-band execution, for when the main monitor hangs (facts/qemu.md). */
+  /** Kept open from the start, with out-of-band execution, for when the main monitor hangs. */
   readonly rescue: Monitor;
   /** Resolves when the process is reaped and its directory removed; never rejects. */
   readonly exited: Promise<Cause>;
@@ -39,11 +40,14 @@ export class QemuProcess {
     this.rescue = monitors.rescue;
     this.exited = exited;
     this.#letGo = letGo;
-    // A pipe does not end with QEMU.
+    // A pipe stays open after QEMU has exited.
     void exited.then((why) => this.rescue.session.fail(new Error(why.message)));
   }
 
-  /** @throws Error when the binary cannot be run, or QEMU ends or stays mute before its monitors are open. */
+  /**
+   * @throws Error when the binary cannot be run, or when QEMU exits or stays unresponsive before its monitors are
+   * open.
+   */
   static async start(spec: QemuSpec, options: StartOptions): Promise<QemuProcess> {
     const { handle, ended, letGo, log } = await launch(spec, options);
     const exited = ended.then((how) => remains(handle, how, { ...options, log }));
@@ -59,14 +63,14 @@ export class QemuProcess {
       signalProcess(handle, "SIGKILL");
       const why = await exited;
       const words = why.qemu?.join(" | ") ?? messageOf(error);
-      throw new Error(`QEMU did not come up: ${words}`, { cause: error });
+      throw new Error(`QEMU failed to start: ${words}`, { cause: error });
     }
   }
 
   /**
-   * Finds a QEMU again that is no child of this process, or no longer. One whose main monitor is mute, because a peer
-   * that does not read blocks its migration, has that migration broken off; not one that may wait for pages.
-   * @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
+   * Attaches to a QEMU that is not, or no longer, a child of this process. If its main monitor does not respond
+   * because a peer that does not read blocks its migration, that migration is broken off, unless QEMU may be waiting
+   * for pages. @throws QemuGoneError when the process is gone; Error when its monitors cannot be reached.
    */
   static async attach(handle: QemuHandle, options: FindOptions): Promise<QemuProcess> {
     const { exited, letGo } = watched(handle, options);
@@ -81,26 +85,26 @@ export class QemuProcess {
     try {
       return new QemuProcess(handle, await attaching, options.clock, exited, letGo);
     } catch (error) {
-      // One that is dying resets its connections first.
+      // A dying QEMU resets its connections first.
       const died = exited.then((why) => new QemuGoneError(why));
       const late = new Promise<unknown>((resolve) =>
         options.clock.setTimeout(() => resolve(error), attachLimitMs),
       );
       const why = await Promise.race([died, late]);
-      // A process that cannot be reached is not watched any more: the next attempt watches it anew.
+      // A process that cannot be reached is no longer watched; the next attempt watches it again.
       letGo();
       throw why;
     }
   }
 
-  /** One that lives and does not answer: it can be signalled, and each command to it fails. */
+  /** Represents a QEMU that lives and does not answer: it can be signalled, and each command to it fails. */
   static mute(handle: QemuHandle, { clock, log }: Pick<AttachOptions, "clock" | "log">): QemuProcess {
     const { exited, letGo } = watched(handle, { clock, log });
     const monitor = () => new Monitor(QmpSession.mute({ clock, deadlineMs: 0, oob: false }));
     return new QemuProcess(handle, { main: monitor(), rescue: monitor() }, clock, exited, letGo);
   }
 
-  /** Tells the dialogue with both monitors until the returned function is called. */
+  /** Subscribes to the traffic of both monitors; returns an unsubscribe function. */
   onMonitorTraffic(listener: (line: MonitorLine) => void): () => void {
     const stops = (["main", "rescue"] as const).map((monitor) =>
       this[monitor].session.onMonitorTraffic((line) => listener({ monitor, ...line })),
@@ -114,20 +118,23 @@ export class QemuProcess {
     return this.handle.pid;
   }
 
-  /** Hangs up its monitors, and does not hold this process any more: the guest runs on, for somebody to attach to. */
+  /**
+   * Closes its monitors and no longer keeps this process alive: the guest runs on, and another process can attach to
+   * it.
+   */
   release(): void {
     this.main.session.close();
     this.rescue.session.close();
     this.#letGo();
   }
 
-  /** Without effect when the process has ended. */
+  /** Has no effect when the process has ended. */
   signal(signal: NodeJS.Signals): void {
     signalProcess(this.handle, signal);
   }
 }
 
-/** The process lives, and its monitors do not answer: what its guest does is not known. */
+/** The process lives and its monitors do not answer: the state of its guest is unknown. */
 export class QemuMuteError extends Error {
   override readonly name = "QemuMuteError";
   constructor(
@@ -138,7 +145,7 @@ export class QemuMuteError extends Error {
   }
 }
 
-/** The process is not there any more; `cause` has its last words. */
+/** The process no longer exists; `cause` has the tail of its stderr. */
 export class QemuGoneError extends Error {
   override readonly name = "QemuGoneError";
   constructor(readonly why: Cause) {
@@ -146,7 +153,7 @@ export class QemuGoneError extends Error {
   }
 }
 
-/** Breaks the connection of QEMU's migration from outside, by its second monitor. */
+/** Breaks the connection of QEMU's migration out of band, by its second monitor. */
 async function yank(
   { monitors }: QemuHandle,
   { clock, deadlineMs = attachLimitMs }: AttachOptions,
@@ -159,7 +166,7 @@ async function yank(
   }
 }
 
-/** One that is no child of this process. */
+/** Watches a process that is not a child of this one. */
 function watched(handle: QemuHandle, options: Pick<AttachOptions, "clock" | "log">) {
   const watch = { on: true };
   const exited = goneness(handle, options.clock, watch).then((how) => remains(handle, how, options));
@@ -180,8 +187,8 @@ async function openMonitors(
   { clock, signal, deadlineMs = 10_000 }: AttachOptions,
 ): Promise<Monitors> {
   const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
-  // Out-of-band execution puts a monitor behind a thread of its own in QEMU, and each event and command of the
-  // switchover would wait for that thread: the main monitor goes without.
+  // Out-of-band execution would put the main monitor behind a separate thread in QEMU, and each event and command of
+  // the switchover would wait for that thread, so the main monitor does without.
   const [main, rescue] = await Promise.allSettled([
     connectMonitor(monitors.main, { ...limits, oob: false }),
     connectRescue(monitors.rescue, limits),
@@ -189,12 +196,12 @@ async function openMonitors(
   if (main.status === "fulfilled" && rescue.status === "fulfilled") {
     return { main: new Monitor(main.value), rescue: new Monitor(rescue.value) };
   }
-  // A monitor serves one client: what was reached is let go.
+  // A monitor serves one client: a connection that was made is closed.
   for (const result of [main, rescue]) if (result.status === "fulfilled") result.value.close();
   throw main.status === "rejected" ? main.reason : rescue.status === "rejected" ? rescue.reason : undefined;
 }
 
-/** The main monitor whenever it answers. */
+/** The main monitor opens when QEMU answers. */
 async function openLater(
   { monitors }: QemuHandle,
   exited: Promise<Cause>,
@@ -216,12 +223,12 @@ function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void 
   try {
     process.kill(identity.pid, signal);
   } catch (error) {
-    // It has ended since.
+    // The process has ended since.
     if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
 }
 
-/** Resolves when a process that is no child of ours is gone; never once it is not watched any more. */
+/** Resolves when a process that is not a child of this one is gone; never once it is no longer watched. */
 async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: boolean }): Promise<string> {
   while (isAlive(identity)) {
     await sleep(clock, goneCheckMs);
@@ -230,7 +237,7 @@ async function goneness(identity: ProcessIdentity, clock: Clock, watch: { on: bo
   return `QEMU (pid ${identity.pid}) has ended`;
 }
 
-/** What the process has left: its last words, which are kept, and its directory, which goes. */
+/** Collects the remains of the process: the tail of its stderr is kept, and its directory removed. */
 async function remains(
   { directory }: QemuHandle,
   how: string,
@@ -244,9 +251,9 @@ async function remains(
   return cause(how, words);
 }
 
-/** The identity of a process that runs. @throws Error when there is none. */
+/** Returns the identity of a running process. @throws Error when there is none. */
 export function identityOf(pid: number): ProcessIdentity {
   const identity = identify(pid);
-  if (identity === undefined) throw new Error(`there is no process ${pid}`);
+  if (identity === undefined) throw new Error(`no process has the id ${pid}`);
   return identity;
 }

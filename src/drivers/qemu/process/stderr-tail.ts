@@ -1,15 +1,15 @@
-// QEMU's last words: it writes its stderr to a file, which outlives us, and of which the end says why it died.
+// Tail of QEMU's stderr, kept for error reports: QEMU writes it to a file, which outlives this process.
 
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 
 const kept = { lines: 12, bytes: 8 * 1024 };
-/** For a log, which has more room than an error. */
+/** Limits for a log, which has more room than an error. */
 export const loggedTail = { lines: 1_000, bytes: 64 * 1024 };
 
 export const wordsIn = (directory: string): string => join(directory, "stderr");
 
-/** The last lines, without empty ones; none when the file is not there. */
+/** Returns the last lines, without empty ones; none when the file does not exist. */
 export async function stderrTail(
   directory: string,
   { lines: maxLines, bytes: maxBytes } = kept,

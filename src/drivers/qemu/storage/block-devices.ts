@@ -7,11 +7,11 @@ import type { CommandArguments, Monitor } from "../monitor/commands.js";
 export interface BlockDevice extends CopiedDisk {
   readonly node: string;
   readonly readOnly: boolean;
-  /** What lies below its image, which the hosts may share. */
+  /** The backing file of its image, which the hosts may share. */
   readonly backing?: { readonly path: string; readonly format: string };
 }
 
-/** What has a medium; a device that QEMU was given without an id is named by its place in QEMU's tree. */
+/** Returns the devices with a medium; a device without an id is named by its path in QEMU's object tree. */
 export async function blockDevices(monitor: Monitor): Promise<readonly BlockDevice[]> {
   const all = await monitor.execute("query-block", {});
   return all.flatMap(({ device, qdev, inserted }) => {
@@ -32,23 +32,23 @@ export async function blockDevices(monitor: Monitor): Promise<readonly BlockDevi
   });
 }
 
-/** `/machine/peripheral/<id>/virtio-backend` is how QEMU 7.2 calls the virtio disk `<id>`. */
+/** QEMU 7.2 reports the virtio disk `<id>` as `/machine/peripheral/<id>/virtio-backend`. */
 const nameOf = (qdev: string): string =>
   qdev.replace(/^\/machine\/peripheral\/([^/]+)(\/virtio-backend)?$/, "$1");
 
-/** libvirt's name for the export of a disk: a libvirtd is a peer with which disks are copied too. */
+/** libvirt's name for the export of a disk, since a libvirtd may be the other side of a disk mirror. */
 export const exportName = (disk: string): string => `drive-${disk}`;
 
 type NbdAddress = CommandArguments<"blockdev-add">["server"];
 
-/** In the form of QEMU's NBD client. */
+/** Returns the address in the form of QEMU's NBD client. */
 export function nbdAddress(address: StreamAddress): NbdAddress {
   const parts = partsOf(address);
   if (parts.type === "unix") return parts;
   return { type: "inet", host: parts.host, port: String(parts.port) };
 }
 
-/** Of the guest's; or why they cannot be copied. */
+/** Returns the guest's disks to be mirrored, or why they cannot be. */
 export async function disksToCopy(
   main: Monitor,
   storage: { readonly disks: "all" | readonly string[] } | null,
@@ -57,9 +57,9 @@ export async function disksToCopy(
   const devices = await blockDevices(main);
   const wanted = storage.disks === "all" ? devices.filter((device) => !device.readOnly) : [];
   for (const name of storage.disks === "all" ? [] : storage.disks) {
-    const device = devices.find((candidate) => candidate.name === name);
-    const known = devices.map((item) => item.name).join(", ") || "none";
-    if (device === undefined) return `the guest has no disk "${name}"; it has ${known}`;
+    const device = devices.find((known) => known.name === name);
+    const names = devices.map((known) => known.name).join(", ") || "none";
+    if (device === undefined) return `the guest has no disk "${name}"; it has ${names}`;
     if (device.readOnly) return `disk "${name}" cannot be copied: it is read-only`;
     wanted.push(device);
   }

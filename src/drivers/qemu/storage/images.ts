@@ -1,5 +1,6 @@
-// The destination's images of disks that are copied: made where they are missing, and removed again when the guest does
-// not come. What we have made is told apart by a second name that it keeps until the guest is taken. Upholds G6.
+// The destination's images of mirrored disks: created where they are missing, and removed again when the guest does
+// not arrive. Images that this migration created are marked by a second name, which they keep until the guest is
+// taken. Upholds G6.
 
 import { execFile } from "node:child_process";
 import { linkSync, rmSync, statSync } from "node:fs";
@@ -8,20 +9,20 @@ import { promisify } from "node:util";
 import type { CopiedDisk } from "../../../protocol/messages.js";
 
 export interface Image {
-  /** The disk's name, as `CopiedDisk` has it. */
+  /** The disk's name, as in `CopiedDisk`. */
   readonly disk: string;
   readonly path: string;
   readonly format: "raw" | "qcow2";
-  /** For a copy of what lies above a shared backing file. */
+  /** For a mirror of only the layers above a shared backing file. */
   readonly backing?: { readonly path: string; readonly format: string };
 }
 
-/** Beside the image, since a second name must be in the same file system. */
+/** In the image's directory, since a second name must be in the same file system. */
 const mark = (path: string, tag: string): string => join(dirname(path), `.${basename(path)}.${tag}`);
 
 /**
- * Makes the images that are missing, sparse. `tag` names the migration.
- * @throws Error with qemu-img's words; what was made before is left to `dropImages`.
+ * Creates the missing images, sparse. `tag` identifies the migration. @throws Error with qemu-img's message; images
+ * created before it are left to `dropImages`.
  */
 export async function makeImages(
   images: readonly Image[],
@@ -41,19 +42,19 @@ export async function makeImages(
       ]);
     } catch (error) {
       const words = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error);
-      throw new Error(`the image ${path} of disk "${disk}" cannot be made: ${words}`);
+      throw new Error(`the image ${path} of disk "${disk}" cannot be created: ${words}`);
     }
     try {
       linkSync(made, path);
     } catch (error) {
       rmSync(made, { force: true });
-      // Somebody else has made it meanwhile: then it is his.
+      // Another process has created it meanwhile: then it is not ours.
       if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
     }
   }
 }
 
-/** Removes what we have made for this migration and not kept. */
+/** Removes the images that this migration created and did not keep. */
 export function dropImages(images: readonly Image[], tag: string): void {
   for (const { path } of images) {
     const made = identityOf(mark(path, tag));
@@ -63,7 +64,7 @@ export function dropImages(images: readonly Image[], tag: string): void {
   }
 }
 
-/** From now on they are the guest's. */
+/** From now on the images belong to the guest. */
 export function keepImages(images: readonly Image[], tag: string): void {
   for (const { path } of images) rmSync(mark(path, tag), { force: true });
 }

@@ -1,5 +1,5 @@
-// The copies of a guest's disks, on the QEMU that it leaves: mirrors into the destination's NBD exports. They are found
-// again by their names. Upholds G4: a copy counts as whole only when QEMU has said so of its end; G6: nothing of it stays.
+// Disk mirrors on the source's QEMU, into the destination's NBD exports. They are found again by their names. Upholds
+// G4: a mirror counts as complete only when QEMU has reported so at its end; G6: nothing of it remains.
 
 import type { Clock, SourceFact } from "../../../effects/ports.js";
 import { sleep } from "../../../effects/sleep.js";
@@ -16,23 +16,26 @@ import type { QemuProcess } from "../process/process.js";
 import { blockDevices, exportName, nbdAddress } from "./block-devices.js";
 
 const prefix = "switchover-copy-";
-/** Of their own: the copies begin before the memory stream, and end without it. */
+/** The mirrors have their own credentials, since they start before the memory stream and end without it. */
 const copiesTlsId = "switchover-copies-tls";
 const goneCheckMs = 20;
-/** How long a copy is given to end by itself before its connection is broken. */
+/** Time that a mirror has to end by itself before its connection is broken. */
 const patienceMs = 1_000;
 
 export interface CopyOptions {
-  /** `top`: the backing files are shared, and only what lies above them is copied. */
+  /** `top`: the backing files are shared, and only the layers above them are mirrored. */
   readonly sync: "full" | "top";
-  /** A write of the guest waits for the copy's: it converges whatever the guest writes, and slows it down. */
+  /**
+   * A guest write completes only when it is mirrored: the mirror converges whatever the guest writes, and slows it
+   * down.
+   */
   readonly synchronousWrites: boolean;
 }
 
 export interface MirrorsOptions extends CopyOptions {
   readonly clock: Clock;
   readonly tell: (fact: SourceFact) => void;
-  /** As the memory stream has it. */
+  /** The same as for the memory stream. */
   readonly tls?: TlsOptions | undefined;
 }
 
@@ -42,10 +45,10 @@ export class Mirrors {
   readonly #options: CopyOptions;
   readonly #tell: (fact: SourceFact) => void;
   readonly #tls: TlsOptions | undefined;
-  /** By job: the disk's name. */
+  /** The disk's name for each job. */
   readonly #disks = new Map<string, string>();
   readonly #ready = new Set<string>();
-  /** Once the copies are to end, why the ones that have ended did so; null is well. */
+  /** Results of the mirrors that have ended, once they are being completed; null means success. */
   #ended: Map<string, string | null> | undefined;
   #changed = () => {};
 
@@ -57,25 +60,26 @@ export class Mirrors {
     this.#tell = tell;
   }
 
-  /** After a crash of ours: which copies have to be there. One that is not is found when all are to end. */
+  /** Sets the mirrors that must exist after a crash of this process. A missing one is found at completion. */
   expect(disks: readonly CopiedDisk[]): void {
     for (const [index, { name }] of disks.entries()) this.#disks.set(`${prefix}${index}`, name);
   }
 
-  /** Those that are under way already are kept. */
+  /** Keeps mirrors that are already running. */
   async begin({ disks, prepared, limits }: MirrorInput): Promise<Answer<null>> {
-    if (prepared.storage === undefined) return failed("the destination does not offer its disks to copy to");
+    if (prepared.storage === undefined) return failed("the destination does not export its disks");
     const { main } = this.#qemu;
     this.expect(disks);
     const devices = new Map((await blockDevices(main)).map((blockDevice) => [blockDevice.name, blockDevice]));
     const jobs = new Map((await this.#jobs()).map((job) => [job.device, job]));
-    // Those that are under way hold theirs.
+    // Running mirrors hold their own credentials.
     if (this.#tls !== undefined && jobs.size === 0)
       await addTlsCredentials(main, copiesTlsId, credentialsOf(this.#tls, "client"), null);
     const server = nbdAddress(prepared.storage);
     const tls = this.#tls && {
       "tls-creds": copiesTlsId,
-      // An address of its own is QEMU's default; a unix socket has none, and is on the host of the memory stream.
+      // QEMU's default is the host of the NBD address; a unix socket has none, and is on the host of the memory
+      // stream.
       "tls-hostname":
         this.#tls.hostname !== undefined
           ? hostName(this.#tls.hostname)
@@ -85,7 +89,7 @@ export class Mirrors {
     };
     for (const [job, disk] of this.#disks) {
       const device = devices.get(disk);
-      if (device === undefined) return failed(`the guest's disk "${disk}" is not there any more`);
+      if (device === undefined) return failed(`the guest's disk "${disk}" no longer exists`);
       if (jobs.has(job)) {
         if (jobs.get(job)?.ready) this.#ready.add(job);
         continue;
@@ -118,29 +122,31 @@ export class Mirrors {
       await this.#qemu.main.execute("block-job-set-speed", { device, speed: speedOf(limits) });
   }
 
-  /** With the guest stopped: done when each copy has become equal, and has ended. */
+  /** Called with the guest stopped: done when each mirror is in sync and has been completed. */
   async end(signal: AbortSignal): Promise<Answer<null>> {
     const { main } = this.#qemu;
     this.#ended = new Map();
-    // All at once, and nothing asked before: the guest's pause waits for it.
+    // All are sent at once, without queries before: they are part of the downtime.
     const cancels = [...this.#disks].map(async ([device, disk]) => {
       const asked = main.execute("block-job-cancel", { device, force: false });
       return { disk, refused: await refusalOf(asked) };
     });
     for (const { disk, refused } of await Promise.all(cancels))
       if (refused !== undefined)
-        return failed(`the copy of disk "${disk}" has ended: whether it is whole is not known`, [refused]);
+        return failed(`the mirror of disk "${disk}" has ended: it is unknown whether it is complete`, [
+          refused,
+        ]);
     while (this.#ended.size < this.#disks.size) {
-      if (signal.aborted) return unknown("QEMU has not said that the copies of the disks are equal");
+      if (signal.aborted) return unknown("QEMU has not reported that the disk mirrors are in sync");
       await this.#change(signal);
     }
     const broken = [...this.#ended].find(([, why]) => why !== null);
     return broken === undefined
       ? nothing
-      : failed(`the copy of disk "${this.#disks.get(broken[0])}" failed`, [String(broken[1])]);
+      : failed(`the mirror of disk "${this.#disks.get(broken[0])}" failed`, [String(broken[1])]);
   }
 
-  /** Done when no copy and nothing of its connection is left, nor of its credentials. */
+  /** Done when no mirror is left, nor its connection or credentials. */
   async drop(signal: AbortSignal): Promise<Answer<null>> {
     const { main, rescue } = this.#qemu;
     this.#ended ??= new Map();
@@ -148,8 +154,8 @@ export class Mirrors {
       await unlessGone(main.execute("block-job-cancel", { device, force: true }));
     const endMs = this.#clock.now() + patienceMs;
     while ((await this.#jobs()).length > 0) {
-      if (signal.aborted) return unknown("a copy of a disk does not end");
-      // It waits for a peer that does not answer.
+      if (signal.aborted) return unknown("a disk mirror does not end");
+      // A mirror waits for a peer that does not answer.
       if (this.#clock.now() > endMs) await yankCopies(rescue);
       await sleep(this.#clock, goneCheckMs);
     }
@@ -184,7 +190,7 @@ export class Mirrors {
       this.#changed();
     } else {
       const words = why === null ? [] : [why];
-      this.#tell({ type: "monitor.mirrorFailed", cause: cause(`the copy of disk "${disk}" ended`, words) });
+      this.#tell({ type: "monitor.mirrorFailed", cause: cause(`the mirror of disk "${disk}" ended`, words) });
     }
   }
 
@@ -209,17 +215,17 @@ export class Mirrors {
   }
 }
 
-/** Breaks the connections of the copies that a QEMU makes; of all that it can break when it is asked out of band. */
+/** Breaks the connections of QEMU's disk mirrors out of band. */
 async function yankCopies(rescue: QemuProcess["rescue"]): Promise<void> {
   const all = await rescue.execute("query-yank", {}, { oob: true });
   const instances = all.filter((instance) => instance["node-name"]?.startsWith(prefix));
   if (instances.length > 0) await rescue.execute("yank", { instances }, { oob: true });
 }
 
-/** What QEMU has let go of already. */
+/** Ignores an object that QEMU has already removed. */
 const unlessGone = async (command: Promise<unknown>): Promise<void> => void (await refusalOf(command));
 
-/** QEMU's words when it says no. */
+/** Returns QEMU's error message when it rejects the command. */
 async function refusalOf(command: Promise<unknown>): Promise<string | undefined> {
   try {
     await command;
@@ -230,5 +236,5 @@ async function refusalOf(command: Promise<unknown>): Promise<string | undefined>
   }
 }
 
-/** In bytes per second; QEMU's 0 is no limit, as ours is. */
+/** In bytes per second; QEMU's 0 means no limit, as ours does. */
 const speedOf = ({ diskBandwidthMiBps }: Limits): number => Math.round(diskBandwidthMiBps * 2 ** 20);

@@ -1,4 +1,4 @@
-// The disks of a QEMU that waits for its guest, exported over NBD so that the source can copy into them.
+// Exports the disks of a QEMU that waits for its guest over NBD, so that the source can mirror into them.
 
 import type { CopiedDisk } from "../../../protocol/messages.js";
 import { type SocketPath, type StreamAddress, tcpAddress, unixAddress } from "../../../protocol/peer-text.js";
@@ -8,8 +8,8 @@ import { QmpCommandError } from "../monitor/errors.js";
 import { blockDevices, exportName } from "./block-devices.js";
 
 /**
- * `at`: a path for a unix socket, or ports; `tls`: the id of credentials that this QEMU has already. The answer is where
- * the source connects to, or why it cannot be.
+ * `at`: the path of a unix socket, or ports; `tls`: the id of credentials that already exist in this QEMU. Returns
+ * the address for the source, or the reason for a refusal.
  */
 export async function offerDisks(
   monitor: Monitor,
@@ -23,11 +23,11 @@ export async function offerDisks(
   const nodes = new Map<string, string>();
   for (const { name, capacityBytes } of disks) {
     const here = devices.get(name);
-    if (here === undefined) return { refused: `the destination has no disk "${name}" to copy into` };
+    if (here === undefined) return { refused: `the destination has no disk "${name}" to mirror into` };
     if (here.readOnly) return { refused: `the destination's disk "${name}" is read-only` };
     if (here.capacityBytes !== capacityBytes)
       return {
-        refused: `the destination's disk "${name}" has ${here.capacityBytes} bytes, the guest's has ${capacityBytes}: give it an image of the same size, or none`,
+        refused: `the destination's disk "${name}" has ${here.capacityBytes} bytes, the guest's has ${capacityBytes}; use an image of the same size, or remove it so that one is created`,
       };
     nodes.set(name, here.node);
   }
@@ -44,7 +44,7 @@ export async function offerDisks(
   return uri;
 }
 
-/** An id of QEMU begins with a letter and has no slash in it. */
+/** A QEMU id begins with a letter and contains no slash. */
 const exportId = (disk: string): string => `switchover-${disk.replaceAll(/[^\w.-]/g, "-")}`;
 
 async function startServer(
@@ -66,12 +66,12 @@ async function startServer(
   return tcpAddress(at.host, port);
 }
 
-/** Before the guest runs here: nobody else writes to its disks any more. May be repeated. */
+/** Called before the guest runs here: from then on no other client writes to its disks. May be repeated. */
 export async function stopOffering(monitor: Monitor): Promise<void> {
   try {
     await monitor.execute("nbd-server-stop", {});
   } catch (error) {
-    // It was stopped already.
+    // The server was already stopped.
     if (!(error instanceof QmpCommandError)) throw error;
   }
 }

@@ -132,7 +132,9 @@ describe("a real migration whose destination cannot be reached", () => {
       );
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "stayed", runs: "source" });
-      expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain("the fence says");
+      expect(outcome.error?.failures.map((failure) => failure.message).join()).toContain(
+        "the fence confirms",
+      );
     });
   });
 

@@ -99,7 +99,7 @@ describe("a monitor session", () => {
     expect(error).toMatchObject({
       command: "cont",
       errorClass: "GenericError",
-      message: "QEMU refused cont: no such thing",
+      message: "QEMU rejected cont: no such thing",
     });
     expect((error as QmpCommandError).dialogue.map(({ direction }) => direction)).toContain("sent");
     qmp.close();
@@ -136,7 +136,7 @@ describe("a monitor session", () => {
   test("ends at the first line that it cannot read, saying which", async () => {
     const qmp = await session(() => "this is not JSON\n");
     await expect(qmp.execute("query-status", {}, { limitMs: patienceMs })).rejects.toThrow(
-      "no JSON: this is not JSON",
+      "not valid JSON: this is not JSON",
     );
   });
 
@@ -191,9 +191,7 @@ describe("a monitor session", () => {
   test("says where it waited for a monitor that never came", async () => {
     const wait = connectMonitor("/nonexistent/qmp.sock", { clock: systemClock, oob: false, deadlineMs: 50 });
     await expect(wait).rejects.toBeInstanceOf(QmpConnectError);
-    await expect(wait).rejects.toThrow(
-      "/nonexistent/qmp.sock cannot be reached: nobody listened within 50 ms",
-    );
+    await expect(wait).rejects.toThrow("/nonexistent/qmp.sock cannot be reached: no listener within 50 ms");
   });
 
   test("outlives a listener and somebody who overhears it that throw, and does not hide what they threw", async () => {
@@ -236,7 +234,7 @@ describe("a monitor session", () => {
     const heard: unknown[] = [];
     monitor.onEvent((event) => heard.push(event));
     await expect(monitor.execute("query-status", {})).rejects.toThrow(
-      "MIGRATION is not as documented: status",
+      "MIGRATION does not match its documentation: status",
     );
     expect(heard).toEqual([]);
   });
@@ -251,7 +249,7 @@ describe("a monitor session", () => {
       signal: dead.signal,
     });
     setTimeout(() => dead.abort(), 20);
-    await expect(wait).rejects.toThrow("cannot be reached: given up");
+    await expect(wait).rejects.toThrow("cannot be reached: aborted");
     const tooLate = connectMonitor(fake.path, {
       clock: systemClock,
       oob: false,
@@ -270,7 +268,7 @@ describe("a monitor session", () => {
   test("refuses an answer that is not as QEMU documents it, by name and place", async () => {
     const qmp = await session(({ id }) => ({ return: { status: 5 }, id }));
     await expect(new Monitor(qmp).execute("query-status", {})).rejects.toThrow(
-      /query-status is not as documented: status/,
+      /query-status does not match its documentation: status/,
     );
     qmp.close();
   });

@@ -95,7 +95,7 @@ describe("a forecast", () => {
     expect(item.kind === "diverges" && item.pauseNeededMs).toBeGreaterThan(900);
     expect(forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 1_100 })).toMatchObject({ kind: "converges" });
     expect(describeForecast(item)).toMatch(
-      /^does not converge: it needs a pause of \d+ ms or about \d+ MiB\/s$/,
+      /^does not converge: it needs a downtime of \d+ ms or about \d+ MiB\/s$/,
     );
   });
 
@@ -140,11 +140,11 @@ describe("a forecast", () => {
           limits,
         };
         const { outcome, story } = playPolicy([], guest, { maxMs: 60_000 });
-        const last = story.findLast((record) => /forecast: (?:arrives|does not)/.test(record));
+        const last = story.findLast((record) => /forecast: (?:completes|does not)/.test(record));
         if (last === undefined) return;
         // What lies between is decided by QEMU's grain: passes of 50 ms.
         if (dirty >= 17 && dirty <= 20) return;
-        expect(last, told(story)).toContain(outcome === "arrived" ? "arrives" : "does not converge");
+        expect(last, told(story)).toContain(outcome === "arrived" ? "completes" : "does not converge");
       }),
     );
   });
@@ -172,8 +172,8 @@ describe("a convergence policy", () => {
       "rule 2 of the convergence policy: notConvergingForPasses is 0; it must be from 1 to 1000",
     );
     expect(refused({ when: {}, do: "abort" })).toContain("it has no condition");
-    expect(refused({ when: { sometimes: 1 }, do: "abort" })).toContain('no condition "sometimes"');
-    expect(refused({ when: { elapsedMs: 1 }, do: "pray" })).toContain('no measure "pray"');
+    expect(refused({ when: { sometimes: 1 }, do: "abort" })).toContain('unknown condition "sometimes"');
+    expect(refused({ when: { elapsedMs: 1 }, do: "pray" })).toContain('unknown measure "pray"');
     expect(refused({ when: { elapsedMs: 1 }, do: { slowDown: 1 } })).toContain(
       "name one of relaxDowntimeToMs",
     );
