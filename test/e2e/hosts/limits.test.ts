@@ -35,7 +35,7 @@ describe("a configuration", () => {
       'policy.whenUnreachable: Invalid option: expected one of "wait"|"fence"|"resume"',
     ],
     [{ http: { host: 3 } }, "http.host: Invalid input: expected string, received number"],
-    [[], "the whole: Invalid input: expected object, received array"],
+    [[], "top level: Invalid input: expected object, received array"],
   ])("of %j is refused: %s", async (given, line) => {
     await expect(completeConfig(given, "switchoverd.json")).rejects.toThrow(
       expect.objectContaining({ message: `switchoverd.json:\n${line}` }),
