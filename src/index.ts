@@ -1,4 +1,4 @@
-// The public library.
+// The public API of the library.
 
 export type { Incompatibility, IncompatibilityCode } from "./drivers/domain-xml/checks/incompatibility.js";
 export { type EtcdFenceOptions, etcdFence, fenceByProof } from "./drivers/fencing/etcd.js";

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// `switchoverd`: reads its configuration, runs until it is told to stop, and stops in good order.
+// `switchoverd`: reads its configuration, runs until it receives SIGTERM or SIGINT, and shuts down in order.
 
 import { Command, Option } from "commander";
 import { readConfig } from "../daemon/config.js";
@@ -18,12 +18,12 @@ interface DaemonFlags {
 const stopMs = 10_000;
 
 export const switchoverd = new Command("switchoverd")
-  .description("Runs the guests of one host and their migrations; speaks libvirt's protocol.")
-  .option("--config <file>", "its configuration, JSON", "/etc/switchover/switchoverd.json")
+  .description("Runs the guests of one host and their migrations; speaks libvirt's RPC protocol.")
+  .option("--config <file>", "configuration file, JSON", "/etc/switchover/switchoverd.json")
   .addOption(
     new Option(
       "--log <form>",
-      "text: what went wrong, on stderr; json: that and each migration's story, on stdout",
+      "text: errors on stderr; json: errors and the records of each migration on stdout",
     )
       .choices(["text", "json"])
       .default("text"),
@@ -43,10 +43,10 @@ export const switchoverd = new Command("switchoverd")
     try {
       const config = await readConfig(path);
       daemon = await startDaemon(config, { warn, ...(log && { log: log.observe }) });
-      say(`switchoverd listens on ${config.socket.path}`);
-      if (daemon.http !== null) say(`its page and its metrics: ${daemon.http}`);
+      say(`switchoverd is listening on ${config.socket.path}`);
+      if (daemon.http !== null) say(`inspector and metrics: ${daemon.http}`);
     } catch (error) {
-      // Of several lines: each wrong place of the configuration.
+      // The message has one line per invalid place in the configuration.
       for (const line of messageOf(error).split("\n")) warn(line);
       process.exit(badInputExitCode);
     }

@@ -1,9 +1,9 @@
-// One record of a migration as a person reads it: when, which side, what, and because of what.
+// Formats one record of a migration for an operator: the time, the side, the event and its causes.
 
 import type { JournalRecord } from "../effects/ports.js";
 import { describeFailure } from "../protocol/failure.js";
 
-/** Times count from `firstMs`, milliseconds since 1970. */
+/** Returns the lines for one record. Times are relative to `firstMs`, in milliseconds since 1970. */
 export function tell(record: JournalRecord, firstMs: number): string[] {
   const at = `${record.atMs - firstMs}`.padStart(6);
   const line = (what: string) => `${at} ms  ${record.side.padEnd(11)}  ${what}`;
@@ -13,11 +13,11 @@ export function tell(record: JournalRecord, firstMs: number): string[] {
   }
   if (record.kind === "opened") return [line(`begins for ${record.input.identity.name}`)];
   if (record.kind === "tombstone")
-    return [line("asked about a migration that had not come here: refused for good")];
+    return [line("queried about a migration that had not arrived here: refused for good")];
   const { aside } = record;
   if (aside.type === "tuned")
-    return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`)];
-  if (aside.type === "measure") return [line(`rule ${aside.rule} ${aside.does}, because ${aside.why}`)];
+    return [line(`new limits: ${aside.bandwidthMiBps} MiB/s, max downtime ${aside.maxDowntimeMs} ms`)];
+  if (aside.type === "measure") return [line(`rule ${aside.rule} ${aside.does} because ${aside.why}`)];
   if (aside.type === "forecast") return [line(`forecast: ${aside.says}`)];
   return [line(`${aside.type} ${aside.event}: ${aside.why}`)];
 }

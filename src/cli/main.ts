@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command `switchover`: reads its words and hands them to a subcommand.
+// The command `switchover`: parses its arguments and runs a subcommand.
 
 import { readFileSync } from "node:fs";
 import { program } from "./program.js";

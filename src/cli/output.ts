@@ -1,4 +1,4 @@
-// What a person sees (progress bar on stderr, sentences on stdout), or what a program reads (--json: one object a line).
+// Output for operators (progress bar on stderr, sentences on stdout) or for programs (--json: one object per line).
 
 import { SingleBar } from "cli-progress";
 import { isRecord, type Observe } from "../effects/trace.js";
@@ -13,7 +13,7 @@ import { say, sayJson, warn } from "./print.js";
 export interface Screen {
   say(sentence: string): void;
   warn(sentence: string): void;
-  /** Absent when nothing of it is shown. */
+  /** Undefined when no records are shown. */
   readonly observe: Observe | undefined;
   progress(snapshot: Pick<MigrationSnapshot, "source" | "destination" | "progress" | "forecast">): void;
   endProgress(): void;
@@ -29,7 +29,7 @@ const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
 function personScreen(story: boolean): Screen {
   const bar = new SingleBar({
-    format: "{phase} [{bar}] {disks}{sent} MiB sent, {rest} MiB to go  dirty {dirty} MiB/s  {forecast}",
+    format: "{phase} [{bar}] {disks}{sent} MiB sent, {rest} MiB remaining  dirty {dirty} MiB/s  {forecast}",
     stream: process.stderr,
     hideCursor: true,
     clearOnComplete: true,

@@ -1,4 +1,4 @@
-// The words of the command line: options, their checks, their help. What they do is in the files beside this one.
+// The command line: its commands, options, checks and help. The commands themselves are in `commands/`.
 
 import { Command, InvalidArgumentError, Option } from "commander";
 import { defaultDrainLimits } from "../fleet/drain.js";
@@ -18,25 +18,26 @@ import { hostOptions, streamOptions, streamOptionsBetween } from "./options/stre
 
 const number = (text: string): number => {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It is not a number.");
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Not a number.");
   return value;
 };
 
 const count = (text: string): number => {
   const value = number(text);
   if (!Number.isInteger(value) || value < 1)
-    throw new InvalidArgumentError("It must be a whole number of at least 1.");
+    throw new InvalidArgumentError("Must be an integer of at least 1.");
   return value;
 };
 
 const etcd = () =>
-  new Option("--etcd <url>", "fence: where an etcd answers; given again, the next to ask").argParser(
-    (text: string, before: readonly string[] = []) => {
-      if (!/^https?:$/.test(URL.canParse(text) ? new URL(text).protocol : ""))
-        throw new InvalidArgumentError("It is not an http or https address, such as http://10.0.0.1:2379.");
-      return [...before, text];
-    },
-  );
+  new Option(
+    "--etcd <url>",
+    "fence: URL of an etcd endpoint; repeat the option for further endpoints",
+  ).argParser((text: string, before: readonly string[] = []) => {
+    if (!/^https?:$/.test(URL.canParse(text) ? new URL(text).protocol : ""))
+      throw new InvalidArgumentError("Not an http or https URL such as http://10.0.0.1:2379.");
+    return [...before, text];
+  });
 
 const exitCodes = Object.entries({ ...outcomes, "not proved": notProved })
   .map(([kind, { exitCode, says }]) => `  ${exitCode}  ${kind}: ${says}`)
@@ -44,75 +45,79 @@ const exitCodes = Object.entries({ ...outcomes, "not proved": notProved })
 
 export function program(): Command {
   const switchover = new Command("switchover")
-    .description("Live-migrates QEMU guests and says at every moment which side runs them.")
+    .description("Live-migrates QEMU guests and reports at every moment which side runs them.")
     .showHelpAfterError()
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode));
   const migrate = switchover
     .command("migrate")
     .description(
-      "move a guest live from one host to another; without --from and --to, boot one in a QEMU and move it into another " +
-        "on this machine; say who runs it",
+      "live-migrate a guest from one host to another and report which side runs it; without --from and --to, boot a guest in " +
+        "one QEMU and migrate it to another on this machine",
     )
-    .argument("[hardware...]", "after --: QEMU arguments of a guest of yours, the same on both sides")
-    .option("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
-    .option("--to <uri>", "the destination's host")
-    .option("--domain <name>", "between hosts: the guest");
+    .argument("[hardware...]", "after --: QEMU arguments of your own guest, the same on both sides")
+    .option("--from <uri>", "the source host's libvirt URI: a switchoverd or a libvirtd")
+    .option("--to <uri>", "the destination host's libvirt URI")
+    .option("--domain <name>", "between hosts: the guest's name");
   for (const option of hostOptions(number)) migrate.addOption(option);
   migrate
     .option("--name <name>", "the guest's name", "proof")
-    .option("--binary <path>", "QEMU's binary", "qemu-system-x86_64")
-    .option("--memory <KiB>", "proof guest: memory; no multiple of 256", number, 65_544)
-    .option("--working-set <MiB>", "proof guest: memory that it writes to, in turn", number, 16)
-    .option("--dirty-rate <MiB/s>", "proof guest: how fast it dirties memory", number, 16)
+    .option("--binary <path>", "path of the QEMU binary", "qemu-system-x86_64")
+    .option("--memory <KiB>", "proof guest: memory size; must not be a multiple of 256", number, 65_544)
+    .option("--working-set <MiB>", "proof guest: size of the memory that it keeps writing to", number, 16)
+    .option("--dirty-rate <MiB/s>", "proof guest: rate at which it dirties memory", number, 16)
     .option(
       "--bandwidth <MiB/s>",
-      "limit of the memory stream; 0 for none",
+      "bandwidth limit of the memory stream; 0 for none",
       number,
       defaultLimits.bandwidthMiBps,
     )
     .option(
       "--max-downtime <ms>",
-      "longest pause that QEMU may plan for",
+      "maximum downtime that QEMU may plan for",
       number,
       defaultLimits.maxDowntimeMs,
     )
-    .option(
-      "--forecast",
-      "first measure for a second how fast the guest dirties memory, and say what to expect",
-    )
+    .option("--forecast", "measure the guest's dirty rate for one second first, and print a forecast")
     .option(
       "--timeout <seconds>",
-      "pause the guest when memory has been sent for so long; it runs on there",
+      "suspend the guest after <seconds> of transfer; it resumes on the destination",
       number,
     )
-    .option("--timeout-suspend", "as --timeout alone")
-    .option("--timeout-postcopy", "switch to post-copy instead")
-    .option("--timeout-abort", "give the migration up instead")
-    .option("--postcopy-after-precopy", "switch to post-copy after the first pass")
-    .option("--stall <ms>", "give up when no byte moves for so long", number, defaultLimits.stallMs)
+    .option("--timeout-suspend", "on timeout, suspend the guest (the default)")
+    .option("--timeout-postcopy", "on timeout, switch to post-copy")
+    .option("--timeout-abort", "on timeout, abort the migration")
+    .option("--postcopy-after-precopy", "switch to post-copy after the first memory pass")
+    .option("--stall <ms>", "abort when no data is transferred for this long", number, defaultLimits.stallMs)
     .addOption(
-      new Option("--transport <kind>", "how the stream travels").choices(["unix", "tcp"]).default("unix"),
+      new Option("--transport <kind>", "transport of the migration stream")
+        .choices(["unix", "tcp"])
+        .default("unix"),
     );
   for (const option of streamOptions(number)) migrate.addOption(option);
   migrate
     .addOption(
       new Option(
         "--when-unreachable <policy>",
-        "what the source does when it has handed the guest over and the destination does not answer; resume is unsafe",
+        "what the source does when the destination does not answer after the handover; resume is unsafe",
       )
         .choices(["wait", "fence", "resume"])
         .default(defaultPolicy.whenUnreachable),
     )
-    .option("--patience <ms>", "how long it asks before it does so", number, defaultPolicy.patienceMs)
+    .option(
+      "--patience <ms>",
+      "how long the source keeps asking before it applies that policy",
+      number,
+      defaultPolicy.patienceMs,
+    )
     .addOption(etcd())
-    .option("--journal <directory>", "write the journal there, one file for each migration")
+    .option("--journal <directory>", "write the journal to this directory, one file per migration")
     .option("--story", "print each state of each side as it is entered")
-    .option("--inspect [port]", "serve a page on loopback that shows the migration while it runs", number)
-    .option("--save-story <file>", "write all that was seen of it, for `switchover inspect`")
-    .option("--json", "print one JSON object a line: records, progress, outcome")
+    .option("--inspect [port]", "serve a page on loopback that shows the migration live", number)
+    .option("--save-story <file>", "save the recorded migration for `switchover inspect`")
+    .option("--json", "print one JSON object per line: records, progress, outcome")
     .addHelpText(
       "after",
-      `\nCtrl-C aborts the migration; once the guest is handed over it is refused. A second Ctrl-C says what is left and goes.\n\nExit codes:\n${exitCodes}\n  ${badInputExitCode}  bad input: nothing has been started`,
+      `\nCtrl-C aborts the migration; after the handover the abort is refused. A second Ctrl-C reports the state of both sides and exits.\n\nExit codes:\n${exitCodes}\n  ${badInputExitCode}  invalid input; nothing has been started`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (hardware: string[], options: MigrateFlags) => {
@@ -128,17 +133,15 @@ export function program(): Command {
     });
   switchover
     .command("check")
-    .description(
-      "say whether a guest can move from one host to another, all reasons at once, without moving it",
-    )
-    .requiredOption("--from <uri>", "the source's host, by libvirt's URI: a switchoverd or a libvirtd")
-    .requiredOption("--to <uri>", "the destination's host")
-    .requiredOption("--domain <name>", "the guest")
-    .option("--xml <file>", "its XML at the destination, with other host-side paths")
+    .description("check whether a guest can be migrated; reports every blocker, migrates nothing")
+    .requiredOption("--from <uri>", "the source host's libvirt URI: a switchoverd or a libvirtd")
+    .requiredOption("--to <uri>", "the destination host's libvirt URI")
+    .requiredOption("--domain <name>", "the guest's name")
+    .option("--xml <file>", "the guest's XML for the destination, with other host-side paths")
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
-      `\nExit codes:\n  0  it can move\n  1  it cannot\n  ${badInputExitCode}  it could not be asked`,
+      `\nExit codes:\n  0  the guest can be migrated\n  1  it cannot\n  ${badInputExitCode}  the check could not be made`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (options: CheckFlags) => {
@@ -147,12 +150,12 @@ export function program(): Command {
     });
   switchover
     .command("recover")
-    .description("take up the migrations that a crash has left in a journal, and end each; the guests run on")
-    .argument("<journal>", "the directory that --journal named")
+    .description("finish the migrations that a crash left in a journal; their guests keep running")
+    .argument("<journal>", "the directory given to --journal")
     .addOption(etcd())
     .option("--story", "print each state of each side as it is entered")
-    .option("--json", "print one JSON object a line: records, outcomes")
-    .addHelpText("after", `\nThe exit code is the highest of the migrations':\n${exitCodes}`)
+    .option("--json", "print one JSON object per line: records, outcomes")
+    .addHelpText("after", `\nThe exit code is the highest among the migrations:\n${exitCodes}`)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (path: string, options: RecoverFlags) => {
       const { recoverCommand } = await import("./commands/recover.js");
@@ -161,7 +164,7 @@ export function program(): Command {
   switchover
     .command("standing")
     .description("list the domains of a host that are quarantined or away, each with the reason")
-    .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
+    .option("--at <uri>", "the libvirt URI of the host's switchoverd; default: the one on this machine")
     .option("--json", "print one JSON array")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (options: StandingFlags) => {
@@ -172,22 +175,22 @@ export function program(): Command {
     {
       decision: "adopt",
       does:
-        "declare that the copy of a quarantined domain on this host is the guest: it can be resumed, and a migration that " +
-        "waits for the other host's decision ends with the guest here. If another copy has run, or runs, nothing protects its disks any more",
+        "declare that this host's copy of a quarantined domain is the guest: it can be resumed, and a migration that waits " +
+        "for the other host's decision ends with the guest here. If another copy runs or has run, its disks are no longer protected",
     },
     {
       decision: "release",
       does:
-        "declare that no copy of a quarantined or away domain on this host is the guest, so that its host starts it again: " +
-        "this gives up a copy that another host may have, and no proof holds any more for this guest",
+        "declare that this host's copy of a quarantined or away domain is not the guest, so that the domain can be started afresh: " +
+        "this gives up a copy that another host may have, and no guarantee holds for this guest any more",
     },
   ] as const;
   for (const { decision, does } of decisionsOfOperators)
     switchover
       .command(decision)
       .description(does)
-      .argument("<domain>", "its name")
-      .option("--at <uri>", "the host's switchoverd; default: the one on this machine")
+      .argument("<domain>", "the domain's name")
+      .option("--at <uri>", "the libvirt URI of the host's switchoverd; default: the one on this machine")
       .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
       .action(async (name: string, options: StandingFlags) => {
         const { decideCommand } = await import("./commands/standing.js");
@@ -195,9 +198,11 @@ export function program(): Command {
       });
   switchover
     .command("replay")
-    .description("print the story of a past migration from its journal, step by step, with causes")
-    .argument("<journal>", "a file from the directory that --journal named")
-    .option("--json", "print one JSON object a line")
+    .description(
+      "print the story of a past migration from its journal, step by step, with the causes of failures",
+    )
+    .argument("<journal>", "a file in the directory given to --journal")
+    .option("--json", "print one JSON object per line")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (path: string, options: { json?: true }) => {
       const { replayCommand } = await import("./commands/replay.js");
@@ -206,40 +211,46 @@ export function program(): Command {
   const { perSource, perDestination, perLink, total } = defaultDrainLimits;
   const drain = switchover
     .command("drain")
-    .description(
-      "empty hosts: move all that runs there to the other hosts of a fleet, and tell each guest's story",
+    .description("drain hosts: live-migrate all their guests to other hosts of a fleet, and report per guest")
+    .argument("[what...]", "hosts by name or by label, such as rack:r1")
+    .requiredOption(
+      "--fleet <file>",
+      "the hosts as JSON: each with its name, the URI of its switchoverd, labels",
     )
-    .argument("[what...]", "hosts, by name, or by a label, such as rack:r1")
-    .requiredOption("--fleet <file>", "the hosts, as JSON: name, uri of its switchoverd, labels")
-    .option("--dry-run", "say what would go where and how long it would take, and touch nothing")
+    .option("--dry-run", "print the planned migrations and their expected duration; change nothing")
     .option(
       "--log <directory>",
-      "where the drain is kept, so that another process can go on with it",
+      "where the drain is stored, so that another process can resume it",
       "switchover-drains",
     )
     .addOption(
       new Option(
         "--engine <url>",
-        "keep it in that PostgreSQL instead, as a workflow of DBOS: postgresql://… (needs @dbos-inc/dbos-sdk and pg)",
+        "store it in this PostgreSQL database instead, as a DBOS workflow: postgresql://… (requires @dbos-inc/dbos-sdk and pg)",
       ).env("SWITCHOVER_DRAIN_ENGINE"),
     )
-    .option("--go-on <id>", "go on with that drain as it was begun, whoever has begun it")
-    .option("--per-source <n>", "migrations that leave one host at once", count, perSource)
-    .option("--per-destination <n>", "that come to one host at once", count, perDestination)
-    .option("--per-link <n>", "between two racks (label rack), or two hosts, at once", count, perLink)
-    .option("--total <n>", "at once in all", count, total)
-    .option("--attempts <n>", "destinations that are tried for a guest", count, 3)
-    .option("--deadline <seconds>", "begin no migration after that", number)
-    .option("--bandwidth <MiB/s>", "of each migration; 0 for no limit", number, 0)
-    .option("--copy-storage-all", "copy the guests' disks; images that are missing there are made")
-    .option("--copy-storage-inc", "the same, of what lies above backing files that both hosts have")
-    .option("--unsafe", "also when a disk may not be the same there")
-    .option("--json", "print one JSON object a line: events, report");
+    .option("--resume <id>", "resume this drain with the options that it was begun with")
+    .option("--per-source <n>", "maximum concurrent migrations from one host", count, perSource)
+    .option("--per-destination <n>", "maximum concurrent migrations to one host", count, perDestination)
+    .option(
+      "--per-link <n>",
+      "maximum concurrent migrations between two racks (label rack), or two hosts",
+      count,
+      perLink,
+    )
+    .option("--total <n>", "maximum concurrent migrations in total", count, total)
+    .option("--attempts <n>", "number of destinations tried per guest", count, 3)
+    .option("--deadline <seconds>", "begin no migration after this time", number)
+    .option("--bandwidth <MiB/s>", "bandwidth limit per migration; 0 for none", number, 0)
+    .option("--copy-storage-all", "copy the guests' disks; images that the destination lacks are created")
+    .option("--copy-storage-inc", "copy only the data above backing files that both hosts have")
+    .option("--unsafe", "migrate even if disk consistency cannot be verified")
+    .option("--json", "print one JSON object per line: events, report");
   for (const option of streamOptionsBetween(number)) drain.addOption(option);
   drain
     .addHelpText(
       "after",
-      `\nCtrl-C cancels: nothing more begins, and what is under way is undone if it still can be. A second one leaves. SIGUSR1 pauses, and goes on.\n\nExit codes:\n  0  the hosts are empty\n  3  some guests stay where they were\n  5  a guest was lost\n  6  it was left in the middle; go on with it\n  ${badInputExitCode}  bad input: nothing has been touched`,
+      `\nCtrl-C cancels the drain: no further migration begins, and those under way are cancelled where still possible. A second Ctrl-C exits. SIGUSR1 suspends and resumes the drain.\n\nExit codes:\n  0  the hosts are empty\n  3  some guests remain on their hosts\n  5  a guest was lost\n  6  the drain was interrupted; resume it with --resume\n  ${badInputExitCode}  invalid input; nothing has been changed`,
     )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (what: string[], options: DrainFlags) => {
@@ -249,20 +260,24 @@ export function program(): Command {
   switchover
     .command("inspect")
     .description(
-      "serve a page that shows stories step by step: journals, stories that --save-story wrote, counterexamples of the search; " +
-        "without any, a simulated world to cause one in",
+      "serve a page that shows stories step by step: journals, files written by --save-story, counterexamples of the search; " +
+        "without files, a simulated migration to experiment with",
     )
-    .argument("[stories...]", "files")
-    .option("--host <address>", "where it listens; beyond loopback it asks for a token", "127.0.0.1")
-    .option("--port <port>", "0 for a free one", number, 0)
-    .option("--socket <path>", "listen on a unix socket instead")
+    .argument("[stories...]", "story files")
+    .option(
+      "--host <address>",
+      "address to listen on; other than on loopback, clients must present a token",
+      "127.0.0.1",
+    )
+    .option("--port <port>", "port to listen on; 0 for a free one", number, 0)
+    .option("--socket <path>", "listen on a Unix socket instead")
     .addOption(
       new Option(
         "--watch <url>",
-        "show the migrations of that inspector too, such as a switchoverd's; given again, of another",
+        "also show the migrations of this inspector, such as a switchoverd's; repeat the option for others",
       ).argParser((url: string, before: readonly string[] = []) => [...before, url]),
     )
-    .option("--save <file>", "write the page with the stories within it, one file to be shared, and end")
+    .option("--save <file>", "write the page and its stories to one self-contained file, and exit")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : badInputExitCode))
     .action(async (paths: string[], options: InspectFlags) => {
       const { inspectCommand } = await import("./commands/inspect.js");

@@ -1,4 +1,4 @@
-// What the command does to a migration between hosts while it runs, as virsh does: by the clock, or after a pass.
+// Applies the timed options to a running migration between hosts, as virsh does: after a timeout or after the first pass.
 
 import type { RemoteMigration } from "../library/remote/migrate-between.js";
 import { checkConvergencePolicy } from "../protocol/convergence/validate.js";
@@ -19,13 +19,13 @@ const endings = {
   },
 };
 
-/** @throws Error when the words contradict one another, or one needs another. */
-export const checkSteering = (words: SteerFlags): void => checkConvergencePolicy(convergenceOf(words));
+/** @throws Error when options contradict one another, or one requires another. */
+export const checkSteering = (flags: SteerFlags): void => checkConvergencePolicy(convergenceOf(flags));
 
-export function steer(migration: RemoteMigration, words: SteerFlags, screen: Screen): void {
-  const { timeout, postcopyAfterPrecopy } = words;
+export function steer(migration: RemoteMigration, flags: SteerFlags, screen: Screen): void {
+  const { timeout, postcopyAfterPrecopy } = flags;
   const isOver = migration.outcome.then(() => true);
-  /** False when the migration is over before. */
+  /** Resolves to false when the migration ends before the condition holds. */
   const comes = async (isSo: () => Promise<boolean>): Promise<boolean> => {
     const later = () => new Promise<false>((resolve) => setTimeout(() => resolve(false), checkMs));
     while (!(await isSo())) if (await Promise.race([isOver, later()])) return false;
@@ -33,11 +33,11 @@ export function steer(migration: RemoteMigration, words: SteerFlags, screen: Scr
   };
   const does = async (ending: keyof typeof endings): Promise<void> => {
     const { applied, why } = await endings[ending](migration);
-    if (!applied) screen.say(`${ending} is refused: ${why}`);
+    if (!applied) screen.say(`${ending} refused: ${why}`);
   };
   const hasMadePass = async () => ((await migration.progress())?.pass ?? 0) >= 2;
   if (postcopyAfterPrecopy) void comes(hasMadePass).then((isSet) => (isSet ? does("postcopy") : undefined));
   if (timeout === undefined) return;
   const isLate = async () => ((await migration.progress())?.elapsedMs ?? 0) >= timeout * 1000;
-  void comes(isLate).then((isSet) => (isSet ? does(timeoutEnding(words)) : undefined));
+  void comes(isLate).then((isSet) => (isSet ? does(timeoutEnding(flags)) : undefined));
 }

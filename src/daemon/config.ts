@@ -1,4 +1,4 @@
-// What a switchoverd is told when it starts: a JSON file, checked whole before anything is opened.
+// The configuration of switchoverd: a JSON file that is validated completely before anything is opened.
 
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
@@ -37,37 +37,37 @@ const defaultLimitsOfClients = {
 };
 
 const limits = z.strictObject({
-  /** Clients of all sockets together. At most half of the files that the process may have open. */
+  /** Clients over all sockets. Capped at half of the process's limit of open files. */
   maxClients: z._default(count, defaultLimitsOfClients.maxClients),
-  /** Connections that have not finished the TLS handshake. At most an eighth of the files that the process may have open. */
+  /** Connections that have not finished the TLS handshake. Capped at an eighth of the process's limit of open files. */
   maxAnonymousClients: z._default(count, defaultLimitsOfClients.maxAnonymousClients),
-  /** How long the TLS handshake may take. */
+  /** Time limit of the TLS handshake, in milliseconds. */
   handshakeMs: z._default(milliseconds.check(z.minimum(1)), defaultLimitsOfClients.handshakeMs),
-  /** Calls of one client that run at once; queries of high priority aside. */
+  /** Concurrent calls per client, not counting queries of high priority. */
   maxClientRequests: z._default(count, defaultLimitsOfClients.maxClientRequests),
-  /** Events and replies that may wait for a client that does not read; more disconnect it. */
+  /** Events and replies that are queued for a client that does not read; when there are more, it is disconnected. */
   maxQueuedMessages: z._default(count, defaultLimitsOfClients.maxQueuedMessages),
-  /** Questions of sources (settle, yield, hand over, announce, reconnect) that are answered at once. */
+  /** Concurrent requests of sources: settle, concede, hand over, announce post-copy, reconnect. */
   maxPendingSettles: z._default(count, defaultLimitsOfClients.maxPendingSettles),
 });
 const defaultKeep = { keepStories: 1_000, keepDays: 90 };
 
 const schema = z.strictObject({
-  /** What the host calls itself; the other side must reach it by this name. Default: the system's. */
+  /** The host's name, by which other hosts must be able to reach it. Default: the system's. */
   hostname: z._default(z.string().check(z.minLength(1)), hostname()),
-  /** Of the machine, for good. Default: /etc/machine-id. */
+  /** The machine's permanent UUID. Default: /etc/machine-id. */
   hostUuid: z.optional(uuid),
-  /** Definitions, running guests, and the journal. */
+  /** Directory of definitions, records of running guests, and the journal. */
   stateDirectory: z._default(z.string(), "/var/lib/switchover"),
-  /** The log of each guest's QEMUs, `<name>.log`. Default: `log` in the state directory. */
+  /** Directory of the QEMU logs, one `<name>.log` per guest. Default: `log` in the state directory. */
   logDirectory: z.optional(z.string().check(z.minLength(1))),
-  /** As whom QEMU runs, by name or number. Default: as this daemon. */
+  /** The user that QEMU runs as, by name or number. Default: the daemon's user. */
   qemuUser: z.optional(account),
-  /** Its one group; it must be able to open /dev/kvm. Default: the user's own. */
+  /** QEMU's only group; it must be able to open /dev/kvm. Default: the user's primary group. */
   qemuGroup: z.optional(account),
-  /** Whether QEMU is kept from system calls that it does not need. Off only for a QEMU that was built without seccomp. */
+  /** Runs QEMU with `-sandbox on`, which blocks system calls it does not need. Disable only for a QEMU built without seccomp. */
   qemuSandbox: z._default(z.boolean(), true),
-  /** How many stories of ended migrations are kept, and for how long. What was decided is kept for good. */
+  /** Maximum number and age of the stories of ended migrations that are kept. Decisions are kept permanently. */
   journal: z._default(
     z.strictObject({
       keepStories: z._default(z.int().check(z.minimum(0)), defaultKeep.keepStories),
@@ -75,14 +75,14 @@ const schema = z.strictObject({
     }),
     defaultKeep,
   ),
-  /** Sockets of QEMUs; short, since a socket's path has at most 107 bytes. */
+  /** Directory of QEMU's sockets. Keep it short: a socket's path has at most 107 bytes. */
   runDirectory: z._default(z.string(), "/run/switchover"),
   /**
-   * Directories whose unix sockets peers and clients may name, such as for a settle, a stream or the copies of disks:
-   * `/directory` for those in it, `/directory/**` for those below it too. Default: the run directory, and libvirt's.
+   * Directories whose Unix sockets peers and clients may name, for example for a settle, a stream or a disk mirror:
+   * `/directory` for sockets directly in it, `/directory/**` also for those below it. Default: the run directory and libvirt's.
    */
   unixDirectories: z.optional(z.readonly(z.array(absolute))),
-  /** The QEMUs that a guest which comes in may name as its emulator, in the same form. Default: the system's own. */
+  /** The QEMU binaries that an incoming guest may name as its emulator, in the same form. Default: the system's. */
   emulators: z.optional(z.readonly(z.array(absolute))),
   socket: z._default(
     z.strictObject({
@@ -92,56 +92,56 @@ const schema = z.strictObject({
     }),
     { path: "/run/switchover/switchover-sock", mode: "0600" },
   ),
-  /** Other hosts, by certificates in libvirt's places; without it nobody comes from outside. */
+  /** The TLS listener for other hosts, with certificates in libvirt's places. Without it no remote host can connect. */
   tls: z.optional(
     z.strictObject({
       host: z._default(z.string(), "::"),
       port: z._default(port, 16_514),
-      /** Of the server, and of the client that settles with other hosts. Default: libvirt's places below /etc/pki. */
+      /** Certificates of the server, and of the client that connects to other hosts. Default: libvirt's places below /etc/pki. */
       pkiPath: z.exactOptional(z.string()),
-      /** Distinguished names that are let in, `*` stands for any text. */
+      /** Distinguished names of permitted clients; `*` matches any text. */
       allowedDns: z.readonly(z.array(z.string()).check(z.minLength(1))),
     }),
   ),
-  /** Without certificates: for a network in which everybody is trusted, such as a test's own. */
+  /** A listener without authentication, for networks in which every host is trusted, such as in tests. */
   tcp: z.optional(z.strictObject({ host: z.string(), port: z._default(port, 16_509) })),
-  /** Where the inspector's page and the metrics are served; without it, nowhere. */
+  /** The listener for the inspector's page and the metrics. Without it they are not served. */
   http: z.optional(
     z.union([
       z.strictObject({
         host: z._default(z.string(), "127.0.0.1"),
         port: z._default(port, 9177),
-        /** Asked for beyond loopback. Default: a new one at each start, printed. */
+        /** Required from clients that are not on the loopback. Default: a new one at each start, which is printed. */
         token: z.exactOptional(z.string().check(z.minLength(16))),
       }),
       z.strictObject({ socket: z.string() }),
     ]),
   ),
-  /** How another daemon reaches this one, to settle. Default: by TLS if it listens, else by its socket. */
+  /** The URI by which other daemons reach this one to settle. Default: TLS, else TCP, where it listens; else its socket. */
   uri: z.optional(z.string()),
   migration: z._default(
     z.strictObject({
-      /** The address that QEMU binds for streams that come in. Default: that of the host which the source is told. */
+      /** The address that QEMU binds for incoming streams. Default: the address of `host`. */
       listen: z.optional(z.string()),
-      /** What the source is told of it. Default: the hostname. */
+      /** The host name or address that the source connects to. Default: the hostname. */
       host: z.optional(z.string()),
       ports: z._default(z.tuple([port, port]), [49_152, 49_215]),
-      /** Whether what leaves by TCP goes through a process of ours: a shorter pause, at about a gibibyte a second. */
+      /** Relays outgoing TCP streams through a process of ours: shorter downtime, at most about 1 GiB/s. */
       relay: z._default(z.boolean(), true),
-      /** The certificates of `--tls`, as libvirt's qemu.conf has them: of QEMU, in files of QEMU's names. */
+      /** The certificates for `--tls`, as in libvirt's qemu.conf: QEMU's own, in files with QEMU's names. */
       tls: z.exactOptional(
         z.strictObject({
-          /** Default: `/etc/pki/qemu`. */
+          /** Directory of the certificates. Default: `/etc/pki/qemu`. */
           credentials: z.exactOptional(z.string().check(z.minLength(1))),
-          /** Whether what comes in must show a certificate. Default: true. */
+          /** Requires a certificate of the source. Default: true. */
           verifyPeer: z.exactOptional(z.boolean()),
-          /** Whether a migration without `--tls` is refused. Default: false. */
+          /** Refuses migrations without `--tls`. Default: false. */
           required: z.exactOptional(z.boolean()),
-          /** GnuTLS' priority string. Default: QEMU's own. */
+          /** GnuTLS priority string. Default: QEMU's. */
           priority: z.exactOptional(z.string().check(z.minLength(1))),
         }),
       ),
-      /** Given up when no byte moves for so long. */
+      /** A migration is aborted when no data is transferred for this long. */
       stallMs: z._default(milliseconds, defaultLimits.stallMs),
     }),
     { ports: [49_152, 49_215], relay: true, stallMs: defaultLimits.stallMs },
@@ -153,9 +153,9 @@ const schema = z.strictObject({
     }),
     defaultPolicy,
   ),
-  /** How many connections there may be, and what each of them may cost. libvirtd has the same limits under like names. */
+  /** Limits on connections and on the resources of each. libvirtd has the same limits under similar names. */
   limits: z._default(limits, defaultLimitsOfClients),
-  /** Endpoints of the fence. */
+  /** Endpoints of the etcd that serves as the fence. */
   etcd: z._default(z.readonly(z.array(z.url({ protocol: /^https?$/ }))), []),
   deadlines: z._default(
     z.partial(
@@ -180,7 +180,7 @@ type Resolved =
   | "unixDirectories"
   | "emulators";
 export interface DaemonConfig extends Omit<z.output<typeof schema>, Resolved> {
-  /** How QEMUs are run here. */
+  /** The user, sandbox and logs of QEMU processes on this host. */
   readonly hosting: Hosting;
   readonly hostUuid: string;
   readonly unixDirectories: readonly string[];
@@ -188,7 +188,7 @@ export interface DaemonConfig extends Omit<z.output<typeof schema>, Resolved> {
   readonly uri: string;
 }
 
-/** @throws Error that names each wrong place. */
+/** @throws Error that names each invalid place. */
 export async function readConfig(path: string): Promise<DaemonConfig> {
   let text: string;
   try {
@@ -200,20 +200,21 @@ export async function readConfig(path: string): Promise<DaemonConfig> {
   try {
     given = JSON.parse(text);
   } catch (error) {
-    throw new Error(`${path} is no JSON: ${messageOf(error)}`);
+    throw new Error(`${path} is not valid JSON: ${messageOf(error)}`);
   }
   return completeConfig(given, path);
 }
 
-/** @throws Error that names each wrong place. */
+/** @throws Error that names each invalid place. */
 export async function completeConfig(given: unknown, path = "the configuration"): Promise<DaemonConfig> {
   const parsed = schema.safeParse(given, withMessages);
   if (!parsed.success) throw new Error(`${path}:\n${describeConfigErrors(parsed.error)}`);
   const { data } = parsed;
   const [lowest, highest] = data.migration.ports;
-  if (lowest > highest) throw new Error(`${path}: migration.ports go from ${lowest} down to ${highest}`);
+  if (lowest > highest)
+    throw new Error(`${path}: migration.ports: the first port, ${lowest}, is above the last, ${highest}`);
   if (data.policy.whenUnreachable === "fence" && data.etcd.length === 0)
-    throw new Error(`${path}: the policy "fence" needs etcd`);
+    throw new Error(`${path}: policy.whenUnreachable "fence" requires etcd`);
   const { logDirectory, qemuUser, qemuGroup, qemuSandbox, ...rest } = data;
   const byTls = data.tls && `qemu+tls://${data.hostname}:${data.tls.port}/system`;
   const byTcp = data.tcp && `qemu+tcp://${data.hostname}:${data.tcp.port}/system`;
@@ -235,14 +236,14 @@ type Account = string | number | undefined;
 
 async function userOf(path: string, user: Account, group: Account): Promise<QemuUser | undefined> {
   if (user === undefined && group === undefined) return undefined;
-  if (user === undefined) throw new Error(`${path}: qemuGroup needs qemuUser`);
-  if (process.getuid?.() !== 0) throw new Error(`${path}: qemuUser needs a daemon that runs as root`);
+  if (user === undefined) throw new Error(`${path}: qemuGroup requires qemuUser`);
+  if (process.getuid?.() !== 0) throw new Error(`${path}: qemuUser requires that the daemon runs as root`);
   const [, , uid, ownGid] = await accountOf(path, "passwd", "qemuUser", user);
   const gid = group === undefined ? ownGid : (await accountOf(path, "group", "qemuGroup", group))[2];
   return { uid: Number(uid), gid: Number(gid) };
 }
 
-/** The fields of getent(1)'s answer; a number needs no entry, but for its group. */
+/** Returns the fields of an entry of getent(1). A numeric id needs no entry; it then also stands for the user's group. */
 async function accountOf(
   path: string,
   database: "passwd" | "group",
@@ -254,13 +255,14 @@ async function accountOf(
   } catch {
     if (typeof wanted === "number") return ["", "", String(wanted), String(wanted)];
     throw new Error(
-      `${path}: ${key}: this host has no ${database === "passwd" ? "user" : "group"} "${wanted}"`,
+      `${path}: ${key}: ${database === "passwd" ? "user" : "group"} "${wanted}" does not exist on this host`,
     );
   }
 }
 
 async function machineUuid(path: string): Promise<string> {
   const id = (await readFile("/etc/machine-id", "utf8").catch(() => "")).trim();
-  if (!/^[\da-f]{32}$/.test(id)) throw new Error(`${path}: give hostUuid; /etc/machine-id has none`);
+  if (!/^[\da-f]{32}$/.test(id))
+    throw new Error(`${path}: hostUuid is missing, and /etc/machine-id does not contain an id; set hostUuid`);
   return id.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }

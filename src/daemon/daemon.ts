@@ -1,4 +1,5 @@
-// One switchoverd: opens its state, takes up what was under way, then listens; and stops in good order. Its guests run on.
+// Starts one switchoverd: opens its state, resumes the migrations that were under way, then listens; and shuts it down in
+// order. Its guests keep running.
 
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -26,13 +27,13 @@ import { observing } from "./observability.js";
 import { services } from "./rpc/services.js";
 
 export interface Daemon {
-  /** Where the page and the metrics are served; null when nowhere. */
+  /** URL of the inspector's page and the metrics; null when they are not served. */
   readonly http: string | null;
-  /** Takes no new call, and lets what runs be answered until the deadline. Guests and migrations are left as they are. */
+  /** Accepts no new calls and lets running ones finish until the deadline. Guests and migrations are not touched. */
   stop(options: { readonly deadlineMs: number }): Promise<void>;
 }
 
-/** @throws Error when its state cannot be opened, another daemon has it, or it cannot listen. */
+/** @throws Error when the state cannot be opened, another daemon holds it, or the daemon cannot listen. */
 export async function startDaemon(
   config: DaemonConfig,
   { warn, log }: { readonly warn: (sentence: string) => void; readonly log?: Observe },
@@ -53,7 +54,9 @@ export async function startDaemon(
   });
   const fence = fenceOf(config);
   const seen = observing(config, log);
-  const given = Object.fromEntries(Object.entries(config.deadlines).filter(([, it]) => it !== undefined));
+  const given = Object.fromEntries(
+    Object.entries(config.deadlines).filter(([, deadlineMs]) => deadlineMs !== undefined),
+  );
   const host: Host = {
     config,
     domains,

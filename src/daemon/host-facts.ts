@@ -1,10 +1,10 @@
-// What this host has to offer a guest, or to keep it back with.
+// Collects the facts about this host that decide whether a guest can run here.
 
 import { cpus } from "node:os";
 import { type HostFacts, pathFacts } from "../drivers/domain-xml/checks/host-facts.js";
 import type { Host } from "./host.js";
 
-/** @throws Error with QEMU's words when that binary cannot be run. */
+/** @throws Error with QEMU's message when that binary cannot be run. */
 export async function hostFacts(
   { config, domains }: Host,
   binary: string,

@@ -1,4 +1,4 @@
-// What all migrations of one daemon share.
+// The state and services that all migrations of one daemon share.
 
 import type { FileJournal } from "../drivers/journal/types.js";
 import type { Hosting } from "../drivers/qemu/process/spec.js";

@@ -1,5 +1,5 @@
-// Keeps the journal within its limits: at the start and every minute, stories of ended migrations are removed that are too
-// many or too old. What was decided outlives them.
+// Keeps the journal within its limits: at the start and every minute it removes stories of ended migrations that exceed the
+// configured number or age. Their decisions are kept.
 
 import { messageOf } from "../protocol/effect-result.js";
 import type { Host } from "./host.js";
@@ -7,7 +7,7 @@ import type { Host } from "./host.js";
 const everyMs = 60_000;
 const dayMs = 86_400_000;
 
-/** Returns what stops it, and resolves when nothing is being removed any more. */
+/** Returns a function that stops the compaction and resolves when no removal is running. */
 export function compacting({
   config,
   journal,

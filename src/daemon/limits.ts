@@ -1,4 +1,4 @@
-// The limits of a daemon's clients: what the configuration allows, within what the system allows the process.
+// The limits on a daemon's clients: those of the configuration, capped by the process's limit of open files.
 
 import { readFile } from "node:fs/promises";
 import type { Served, Service } from "../drivers/libvirt/rpc/service.js";
@@ -8,7 +8,7 @@ import { libvirtError } from "./rpc/errors.js";
 
 type Limits = DaemonConfig["limits"];
 
-/** Returns how many files this process may have open; infinity where Linux sets no limit or does not report it. */
+/** Returns the process's limit of open files; infinity where Linux sets no limit or does not report it. */
 export async function openFilesLimit(): Promise<number> {
   const text = await readFile("/proc/self/limits", "utf8").catch(() => "");
   const soft = /^Max open files +(\d+)/m.exec(text)?.[1];
@@ -16,8 +16,8 @@ export async function openFilesLimit(): Promise<number> {
 }
 
 /**
- * Leaves files for guests, journals and the local socket: clients may take half of those that the process may have open,
- * and connections that have not proved who they are an eighth.
+ * Reserves open files for guests, journals and the local socket: clients may use half of the process's limit, and
+ * connections that are not authenticated yet an eighth.
  */
 export function limitsWithin(limits: Limits, openFiles: number): Limits {
   return {
@@ -27,7 +27,7 @@ export function limitsWithin(limits: Limits, openFiles: number): Limits {
   };
 }
 
-/** Questions of sources about a migration; each may write a decision to the disk. */
+// Requests of sources about a migration; each may write a decision to the disk.
 const { settle, concede, announcePostcopy, handOver, reconnect } = own.procedures;
 const { settleAs, concedeAs, announceAs, handOverAs, reconnectAs } = own.procedures;
 const questions: ReadonlySet<number> = new Set(
@@ -38,8 +38,8 @@ const questions: ReadonlySet<number> = new Set(
 );
 
 /**
- * Answers at most so many questions of sources at once. One over the limit gets an error, which is no decision: the source
- * asks again.
+ * Handles at most `max` requests of sources concurrently. A request over the limit gets an error, which is not a decision:
+ * the source asks again.
  */
 export function withPendingSettles(max: number, services: readonly Service[]): readonly Service[] {
   let pending = 0;
@@ -49,7 +49,7 @@ export function withPendingSettles(max: number, services: readonly Service[]): r
       if (pending >= max)
         throw libvirtError(
           "OPERATION_FAILED",
-          `${max} questions are being answered (limits.maxPendingSettles); ask again`,
+          `${max} requests are already pending (limits.maxPendingSettles); retry later`,
         );
       pending += 1;
       try {

@@ -1,5 +1,5 @@
-// The one address at which an incoming stream is accepted: that of the host which the source is told, not every address
-// of this machine, since QEMU takes whatever connects first as the stream (docs/decisions/0024).
+// Determines the one address at which an incoming stream is accepted: the address that the source connects to, not every
+// address of this machine, because QEMU takes the first connection as the stream (docs/decisions/0024).
 
 import type { LookupAddress } from "node:dns";
 import { lookup } from "node:dns/promises";
@@ -13,11 +13,12 @@ type Resolve = (name: string) => Promise<readonly LookupAddress[]>;
 
 const bySystem: Resolve = (name) => lookup(name, { all: true, verbatim: true });
 const isLoopback = (address: string): boolean => /^127\./.test(address) || address === "::1";
-const next = "set migration.listen to an address of this host, or migration.host to a name that has one";
+const next =
+  "set migration.listen to an address of this host, or migration.host to a name that resolves to one";
 
 /**
- * Replaces a name by its address; an address stays. A name of this host that leads to the loopback here, as in the
- * /etc/hosts of Debian, leads elsewhere at the source: it is refused before anything starts.
+ * Resolves a name to its address; an address is returned unchanged. A name that resolves to the loopback on this host, as
+ * in Debian's /etc/hosts, resolves to another host at the source, so it is refused before anything starts.
  * @throws LibvirtError CONFIG_UNSUPPORTED
  */
 export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem): Promise<ListenAt> {
@@ -26,7 +27,7 @@ export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem)
   const found = await resolve(bind).catch((error: unknown) => {
     throw libvirtError(
       "CONFIG_UNSUPPORTED",
-      `${JSON.stringify(bind)}, where the stream is to be accepted, does not resolve: ${messageOf(error)}; ${next}`,
+      `the migration address ${JSON.stringify(bind)} does not resolve: ${messageOf(error)}; ${next}`,
     );
   });
   const addresses = found.map(({ address }) => address);
@@ -36,7 +37,7 @@ export async function atOneAddress(place: ListenAt, resolve: Resolve = bySystem)
   if (address === undefined)
     throw libvirtError(
       "CONFIG_UNSUPPORTED",
-      `${JSON.stringify(bind)}, where the stream is to be accepted, is ${addresses.join(", ")} here, which no other host reaches; ${next}`,
+      `the migration address ${JSON.stringify(bind)} resolves to ${addresses.join(", ")} on this host, which other hosts cannot reach; ${next}`,
     );
   return { ...place, bind: hostName(address) };
 }

@@ -1,5 +1,5 @@
-// What a switchoverd lets others see of its migrations: metrics, the inspector's page, spans, a structured log. All of it is
-// read off the one stream of observations; a daemon that is not asked for any of it makes none.
+// Observability of a switchoverd: metrics, the inspector's page, spans, a structured log. All of them consume the same
+// stream of observations, which is produced only when at least one of them is enabled.
 
 import { readFileSync } from "node:fs";
 import { isSpanContextValid, trace } from "@opentelemetry/api";
@@ -15,9 +15,9 @@ import type { DaemonConfig } from "./config.js";
 import type { Domains } from "./domains/registry.js";
 
 export interface Observing {
-  /** Absent when nobody looks on. */
+  /** Undefined when no observer is enabled. */
   readonly observe: Observe | undefined;
-  /** Begins to serve what `http` asks for; null without it. @throws Error when it cannot listen there. */
+  /** Serves the endpoints that `http` configures; null without it. @throws Error when it cannot listen. */
   listen(domains: Domains): Promise<Served | null>;
 }
 
@@ -26,11 +26,11 @@ const version = (): string => {
   return String(version);
 };
 
-/** `log` is told all that is seen too. */
+/** Creates the observers that the configuration enables; `log` receives all observations too. */
 export function observing({ http }: Pick<DaemonConfig, "http">, log?: Observe): Observing {
   const tracer = trace.getTracer("switchover", version());
   const watchers: Observe[] = [];
-  // Without an SDK a tracer makes nothing, and need not be told; with one, also a span that is not sampled has an id.
+  // Without an SDK a tracer records nothing and can be skipped; with one, even a span that is not sampled has an id.
   if (isSpanContextValid(tracer.startSpan("probe").spanContext())) watchers.push(traceMigrations(tracer));
   if (log !== undefined) watchers.push(log);
   let here: Pick<Domains, "all"> = { all: [] };

@@ -1,4 +1,4 @@
-// Where this daemon goes by TLS, it shows the certificates of its own configuration, unless the URI names others.
+// Adds the configured certificates to the URIs that this daemon connects to by TLS, unless the URI names others.
 
 import { anywhere, type ConnectionUri, connectionUri } from "../protocol/peer-text.js";
 import type { DaemonConfig } from "./config.js";

@@ -1,5 +1,5 @@
-// What of the addresses that peers and clients give this host connects to, by its configuration; and what it refuses, as
-// libvirt's error.
+// Decides by the configuration to which of the addresses that peers and clients name this host connects. Refused addresses
+// are reported as libvirt errors.
 
 import {
   type ConnectionUri,
@@ -12,7 +12,7 @@ import {
 import type { DaemonConfig } from "./config.js";
 import { libvirtError } from "./rpc/errors.js";
 
-/** A host that tells others an address of its loopback has its peers on the same machine. */
+/** A host whose migration address is on its loopback has all its peers on the same machine. */
 export function reachOf({
   unixDirectories,
   migration,
@@ -32,6 +32,6 @@ export function orRefuse<T>(parse: () => T): T {
   }
 }
 
-/** Where a client has this host go, to another. @throws LibvirtError when this host must not dial it. */
+/** Parses the destination URI that a client names. @throws LibvirtError when this host must not connect to it. */
 export const destinationOfClient = (config: DaemonConfig, text: string): ConnectionUri =>
   orRefuse(() => connectionUri(text, { ...reachOf(config), certificates: true }));

@@ -1,5 +1,5 @@
-// A drain on DBOS Transact: each event is a step of a durable workflow in PostgreSQL. It needs nothing of DBOS here but what it
-// is given, so that nothing is installed for those who do not use it (docs/decisions/0018).
+// A drain on DBOS Transact: each event is a step of a durable workflow in PostgreSQL. DBOS is passed in rather than imported,
+// so that it is not installed for users who do not need it (docs/decisions/0018).
 
 import { systemClock } from "../drivers/platform/clock.js";
 import { sleep } from "../effects/sleep.js";
@@ -7,12 +7,12 @@ import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
 import { type DrainEngine, EngineError } from "./run-drain.js";
 
-/** Of `DBOS`, as @dbos-inc/dbos-sdk exports it. */
+/** The part of `DBOS`, as exported by @dbos-inc/dbos-sdk, that is used here. */
 export interface DbosSteps {
   runStep<T>(run: () => Promise<T>, config: { readonly name: string }): Promise<T>;
 }
 
-/** Within a workflow. `nextToken`: such as `databaseTokens`. */
+/** Returns an engine for use inside a workflow. `nextToken` can be `databaseTokens`. */
 export const dbosEngine = (dbos: DbosSteps, nextToken: () => Promise<number>): DrainEngine => ({
   next: async (happen) => {
     const event: unknown = await dbos.runStep(happen, { name: "event" });
@@ -21,21 +21,21 @@ export const dbosEngine = (dbos: DbosSteps, nextToken: () => Promise<number>): D
   nextToken,
 });
 
-/** It may have been recorded by another version. @throws EngineError when this one cannot read it. */
+/** Checks a recorded event. @throws EngineError when it was recorded by a version that this one cannot read. */
 export function recordedEvent(event: unknown): DrainEvent {
   if (!isDrainEvent(event))
-    throw new EngineError("the workflow holds an event that this version cannot read");
+    throw new EngineError("the workflow contains an event that this version cannot read");
   return event;
 }
 
-/** Of `pg`: a Pool, or a Client that is connected. */
+/** A Pool or a connected Client of `pg`. */
 export interface Database {
   query(text: string): Promise<{ readonly rows: readonly Readonly<Record<string, unknown>>[] }>;
 }
 
 /**
- * Tokens that grow over all drains of a database, whichever process takes them. A server that is away is waited for, as DBOS
- * does itself.
+ * Returns a source of tokens that grow over all drains of a database, across processes. Retries while the server is
+ * unavailable, as DBOS does.
  */
 export function databaseTokens(database: Database): () => Promise<number> {
   const query = async (text: string) => {
@@ -55,12 +55,12 @@ export function databaseTokens(database: Database): () => Promise<number> {
     isMade = true;
     const { rows } = await query(nextTokenSql);
     const token = Number(rows[0]?.["token"]);
-    if (!Number.isSafeInteger(token)) throw new EngineError("the database has given no token");
+    if (!Number.isSafeInteger(token)) throw new EngineError("the database did not return a valid token");
     return token;
   };
 }
 
-/** As `file-engine.ts` has them: the server's time in ms, or one more than the last. */
+/** As in `file-engine.ts`: the server's time in ms, or the last token plus one. */
 const nextTokenSql = `
   insert into switchover_token values (1, (extract(epoch from clock_timestamp()) * 1000)::bigint)
   on conflict (id) do update set token = greatest(switchover_token.token + 1, excluded.token)
@@ -68,6 +68,6 @@ const nextTokenSql = `
 
 const awayMs = 200;
 
-/** PostgreSQL's own refusals have a severity; of those, it is away in the classes 08 (connection) and 57P (shutdown). */
+/** True if the server is unavailable: errors without a severity, and PostgreSQL's classes 08 (connection) and 57P (shutdown). */
 const isAway = (error: unknown): boolean =>
   !(error instanceof Error && "severity" in error && "code" in error) || /^(08|57P)/.test(String(error.code));

@@ -1,17 +1,16 @@
-// Drains as workflows of a DBOS of this process's own: whoever conducts needs PostgreSQL and the two packages, and nothing else.
+// Runs drains as workflows of a DBOS instance in this process, which requires only PostgreSQL and two packages.
 
 import { messageOf } from "../protocol/effect-result.js";
 import { databaseTokens, dbosEngine, recordedEvent } from "./dbos-engine.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./run-drain.js";
 
-/** A drain is taken up as often as it has to be. */
+/** A drain may be resumed any number of times. */
 const maxRecoveryAttempts = 1_000_000;
 
 /**
- * Opens the drain in the PostgreSQL of that URL. The executor and the application's version bear the drain's id: so DBOS
- * gives its workflow back to whoever opens it next, and to nobody else. What is read is checked, so the version of this
- * package does not matter.
- * `complain`: what DBOS has to complain of meanwhile, such as a server that is away.
+ * Opens the drain in the PostgreSQL database of that URL. The executor and the application version carry the drain's id, so
+ * that DBOS hands the workflow only to the process that opens this drain next. Recorded events are validated, so the version
+ * of this package does not matter. `warn` receives DBOS's warnings, such as an unavailable server.
  * @throws Error when the packages are not installed, or the database cannot be reached.
  */
 export async function openDbosEngine(
@@ -21,7 +20,7 @@ export async function openDbosEngine(
 ): Promise<OpenEngine> {
   const [{ DBOS }, { default: pg }] = await packages();
   const pool = new pg.Pool({ connectionString: url });
-  // Of a connection that nobody uses just now; the next question makes another.
+  // Errors of idle connections are ignored; the next query opens another connection.
   pool.on("error", () => {});
   DBOS.setConfig({
     name: "switchover",
@@ -56,16 +55,16 @@ export async function openDbosEngine(
     return {
       known: recorded.length,
       run: async <T>(conducting: (engine: DrainEngine) => Promise<T>) => {
-        // It has ended: what it did is told once more.
+        // The drain has ended: its events are replayed.
         if (status === "SUCCESS") return conducting(replayed(recorded.map((stepInfo) => stepInfo.output)));
         if (status !== undefined && status !== "PENDING" && status !== "ENQUEUED")
-          throw new EngineError(`the workflow is ${status}; DBOS's own tools can say why`);
+          throw new EngineError(`the drain's DBOS workflow is ${status}; inspect it with DBOS's tools`);
         let isOver = false;
         const conducted = new Promise<T>((resolve, reject) => {
           begin(async (engine) => {
             const running = conducting(engine);
             running.then(resolve, reject);
-            // Whoever leaves does not end it: somebody goes on with it.
+            // Detaching must not end the workflow, because another process resumes it.
             await running.catch(() => new Promise(() => {}));
             isOver = true;
           });
@@ -76,21 +75,21 @@ export async function openDbosEngine(
           DBOS.retrieveWorkflow(drainId).getResult(),
           conducted.then(() => new Promise(() => {})),
         ]);
-        if (!isOver) throw new EngineError("another has conducted this drain to its end");
+        if (!isOver) throw new EngineError("another process has completed this drain");
         return conducted;
       },
       close,
     };
   } catch (error) {
     await close().catch(() => {});
-    throw new Error(`the engine's database cannot be used: ${messageOf(error)}`, { cause: error });
+    throw new Error(`the drain's database cannot be used: ${messageOf(error)}`, { cause: error });
   }
 }
 
-/** Of DBOS's own complaints; it goes on by itself when its server is there again. */
+/** Reports the first line of a DBOS error; DBOS recovers by itself when its server is back. */
 const tellFirstLine = (warn: (sentence: string) => void) => (what: unknown) => {
   const [first = ""] = (what instanceof Error ? what.message : String(what)).split("\n");
-  warn(`the engine: ${first}`);
+  warn(`DBOS: ${first}`);
 };
 
 async function packages() {
@@ -98,7 +97,7 @@ async function packages() {
     return await Promise.all([import("@dbos-inc/dbos-sdk"), import("pg")]);
   } catch (error) {
     throw new Error(
-      `draining on DBOS needs two packages more: npm install @dbos-inc/dbos-sdk pg (${messageOf(error)})`,
+      `draining on DBOS requires two more packages; run: npm install @dbos-inc/dbos-sdk pg (${messageOf(error)})`,
       { cause: error },
     );
   }

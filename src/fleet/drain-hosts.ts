@@ -1,4 +1,4 @@
-// Empties hosts of a fleet that a file describes, by their switchoverds.
+// Drains hosts of a fleet that a fleet file describes, through their switchoverds.
 
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../drivers/platform/clock.js";
@@ -17,22 +17,22 @@ import { type Conducted, type ConductOptions, conduct, type DrainEngine } from "
 export interface DrainOptions
   extends Pick<ConductOptions, "placement" | "onEvent" | "onTrouble" | "againMs"> {
   readonly fleet: FleetFile;
-  /** By name, or by label, such as `rack:r1`. */
+  /** The hosts to drain, by name or by label, such as `rack:r1`. */
   readonly hosts: readonly string[];
   readonly limits?: Partial<DrainLimits>;
-  /** Destinations that are tried for a guest. Default: 3. */
+  /** Number of destinations tried per guest. Default: 3. */
   readonly attempts?: number;
-  /** No migration begins after it, in milliseconds since 1970. */
+  /** No migration begins after this time, in milliseconds since 1970. */
   readonly deadlineMs?: number;
-  /** Default: each guest goes with its definition, without a limit on its bandwidth. */
+  /** Default: each guest is migrated with its definition and without a bandwidth limit. */
   readonly how?: DrainHow;
 }
 
 export type Begun = Extract<DrainEvent, { kind: "begun" }>;
 
 /**
- * What a drain begins with: asks all hosts. `onAway` is told of each that nothing goes to, since it does not answer.
- * @throws Error naming a word that means no host, or a host that is to be emptied and does not answer.
+ * Queries all hosts and returns the first event of a drain. `onAway` is called for each destination that does not answer and
+ * is therefore excluded. @throws Error naming a selector that matches no host, or a host to drain that does not answer.
  */
 export async function beginning(
   options: Pick<DrainOptions, "fleet" | "hosts" | "limits" | "attempts" | "deadlineMs" | "how">,
@@ -60,8 +60,8 @@ export async function beginning(
 }
 
 /**
- * Moves all that runs on some hosts to the others. An engine that knows the drain already goes on with it.
- * `first` is how it begins, when that has been asked for before.
+ * Migrates all guests of some hosts to the others. If the engine already contains the drain, it is resumed.
+ * `first` returns its first event, if the hosts have been queried before.
  */
 export function drain(
   options: DrainOptions,
@@ -81,7 +81,7 @@ export function drain(
     clock: systemClock,
     random: () => randomBytes(9).toString("hex"),
     onEvent: (event, drain) => {
-      // As it was begun, whoever goes on with it.
+      // A resumed drain keeps the options that it was begun with.
       if (event.kind === "begun") mover.how = event.wish.how ?? defaultMigrationOptions;
       onEvent?.(event, drain);
     },

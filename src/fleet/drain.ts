@@ -1,26 +1,26 @@
-// Emptying hosts, as decisions: what has happened is a list of events, and from it follows which guests are to be moved next.
-// No I/O, no clock; whoever conducts makes each decision durable before it acts on it, so that another can go on from there.
+// Event-sourced drain planner: from the event log it derives the next migrations. It has no I/O and no clock. The caller makes
+// each event durable before it acts on it, so that another process can resume the drain.
 
 import type { MigrateFlag, MigrateParameters } from "../drivers/libvirt/client/flags.js";
 import { type Fleet, type FleetGuest, type FleetHost, HostLoad } from "./fleet.js";
 import { mayTake, type Placement, spread } from "./placement.js";
 
-/** At most so many migrations at once. */
+/** Maximum numbers of concurrent migrations. */
 export interface DrainLimits {
   readonly perSource: number;
   readonly perDestination: number;
-  /** Between one rack, or host, and another: see `linkOf`. */
+  /** Between two racks, or two hosts: see `linkOf`. */
   readonly perLink: number;
   readonly total: number;
 }
 export const defaultDrainLimits: DrainLimits = { perSource: 2, perDestination: 2, perLink: 8, total: 32 };
 
-/** How each guest is migrated, beside LIVE and PEER2PEER. */
+/** The options of each migration, in addition to LIVE and PEER2PEER. */
 export interface DrainHow {
   readonly flags: readonly MigrateFlag[];
   readonly parameters: MigrateParameters;
 }
-/** A guest goes with its definition. */
+/** Each guest is migrated with its definition. */
 export const defaultMigrationOptions: DrainHow = {
   flags: ["PERSIST_DEST", "UNDEFINE_SOURCE"],
   parameters: {},
@@ -29,16 +29,16 @@ export const defaultMigrationOptions: DrainHow = {
 export interface DrainRequest {
   readonly sources: readonly string[];
   readonly limits: DrainLimits;
-  /** Destinations that are tried for a guest before it is given up. */
+  /** Number of destinations tried before a guest is given up. */
   readonly attempts: number;
-  /** None begins after it, in milliseconds since 1970. */
+  /** No migration begins after this time, in milliseconds since 1970. */
   readonly deadlineMs: number | null;
   /** Default: `defaultMigrationOptions`. */
   readonly how?: DrainHow;
 }
 
 export interface Move {
-  /** Grows from move to move, over all drains. */
+  /** The fencing token, which grows over all drains. */
   readonly token: number;
   readonly migrationId: string;
   readonly guest: string;
@@ -46,7 +46,7 @@ export interface Move {
   readonly to: string;
 }
 
-/** `away`: the guest was not at its source any more. */
+/** `away`: the guest was no longer at its source. */
 export type MoveEnd = "arrived" | "stayed" | "lost" | "away";
 
 export type DrainEvent =
@@ -60,24 +60,24 @@ export type DrainEvent =
       readonly why: string;
     }
   | { readonly kind: "paused" | "resumed" | "cancelled"; readonly atMs: number }
-  /** Nothing is under way, and nothing can be begun any more. */
+  /** No migration is under way, and none can begin any more. */
   | { readonly kind: "closed"; readonly atMs: number };
 
 export type Mode = "running" | "paused" | "cancelled" | "closed";
 
 export interface GuestStory {
   readonly guest: FleetGuest;
-  /** `given up`: it stays where it is, after as many attempts, or because nobody can take it. */
+  /** `given up`: the guest stays where it is, after the last attempt or because no host can take it. */
   readonly status: "waiting" | "moving" | "arrived" | "lost" | "given up" | "away";
   readonly at: string;
   readonly moves: readonly (Move & { readonly end: MoveEnd | null; readonly why: string })[];
   readonly why: string;
 }
 
-/** A move that is wanted; it has no token yet. */
+/** A move to begin, which has no token yet. */
 export type Wanted = Omit<Move, "token" | "migrationId">;
 
-/** Racks, where both hosts have one. */
+/** Returns the link between two hosts: their racks, or the hosts themselves where they have no rack label. */
 export const linkOf = (from: FleetHost, to: FleetHost): string =>
   `${from.labels["rack"] ?? from.name} ${to.labels["rack"] ?? to.name}`;
 
@@ -89,7 +89,7 @@ export class Drain {
   readonly #hosts = new Map<string, HostLoad>();
   readonly #leaving: ReadonlySet<string>;
   readonly #stories = new Map<string, Story>();
-  /** By source, in the order in which they go. */
+  /** Waiting guests by source, in the order in which they are migrated. */
   readonly #waiting = new Map<string, Story[]>();
   readonly #underWay = new Map<number, Move>();
   readonly #counts = {
@@ -97,10 +97,10 @@ export class Drain {
     destination: new Map<string, number>(),
     link: new Map<string, number>(),
   };
-  /** Of the last time that somebody could take something: the guests that nobody can take now. */
+  /** Guests that no host has room for; cleared when room becomes free. */
   readonly #noRoom = new Set<string>();
 
-  /** From its first event; the others follow by `apply`. */
+  /** Takes the first event; `apply` takes the others. */
   constructor({ wish, fleet }: Extract<DrainEvent, { kind: "begun" }>) {
     this.wish = wish;
     this.#leaving = new Set(wish.sources);
@@ -127,7 +127,7 @@ export class Drain {
   apply(event: DrainEvent): void {
     switch (event.kind) {
       case "begun":
-        throw new Error("a drain begins once");
+        throw new Error("bug: a drain can begin only once");
       case "planned":
         this.#begin(event.move);
         break;
@@ -148,16 +148,16 @@ export class Drain {
     }
   }
 
-  /** The moves to begin now: within the limits, the most urgent first, each to where the placement wants it. */
-  wanted(nowMs: number, placement: Placement = spread, most = Number.POSITIVE_INFINITY): Wanted[] {
+  /** Returns the moves to begin now: within the limits, most urgent first, each to the host that `placement` chooses. */
+  wanted(nowMs: number, placement: Placement = spread, maxMoves = Number.POSITIVE_INFINITY): Wanted[] {
     const { limits, deadlineMs, sources } = this.wish;
     if (this.mode !== "running" || (deadlineMs !== null && nowMs >= deadlineMs)) return [];
     const wanted: Wanted[] = [];
-    // As if they had been planned already, so that one does not take the other's place.
+    // Applied provisionally, so that two moves do not take the same place.
     const pretended: Move[] = [];
-    // In turn, so that no source waits for another.
+    // Round robin, so that no source waits for another.
     const open = new Set(sources.filter((source) => (this.#waiting.get(source)?.length ?? 0) > 0));
-    const isFull = () => this.#underWay.size >= limits.total || wanted.length >= most;
+    const isFull = () => this.#underWay.size >= limits.total || wanted.length >= maxMoves;
     while (open.size > 0 && !isFull())
       for (const source of open) {
         if (isFull()) break;
@@ -225,7 +225,7 @@ export class Drain {
 
   #begin(move: Move): void {
     const story = this.#stories.get(move.guest);
-    if (story === undefined) throw new Error(`the drain knows no guest ${move.guest}`);
+    if (story === undefined) throw new Error(`guest ${move.guest} is not part of this drain`);
     const queue = this.#waiting.get(move.from) ?? [];
     queue.splice(queue.indexOf(story), 1);
     story.status = "moving";
@@ -256,14 +256,14 @@ export class Drain {
   #end({ token, end, why }: Extract<DrainEvent, { kind: "ended" }>): void {
     const move = this.#underWay.get(token);
     const story = move && this.#stories.get(move.guest);
-    // Told twice, by one that was replaced.
+    // A superseded process may report the same end twice.
     if (move === undefined || story === undefined) return;
     this.#underWay.delete(token);
     this.#count(move, -1);
     const [from, to] = [this.#hosts.get(move.from), this.#hosts.get(move.to)];
     story.moves[story.moves.length - 1] = { ...move, end, why };
     story.why = why;
-    // Room has come free somewhere.
+    // Some host may have room again.
     this.#noRoom.clear();
     if (end === "arrived") {
       Object.assign(story, { status: "arrived", at: move.to, why: "" });
@@ -281,7 +281,7 @@ export class Drain {
   }
 }
 
-/** By priority; the largest first, since they are the hardest to place. */
+/** Sorts by priority, then largest first, because large guests are the hardest to place. */
 const byUrgency = (a: GuestStory, b: GuestStory): number =>
   b.guest.priority - a.guest.priority ||
   b.guest.memoryBytes - a.guest.memoryBytes ||

@@ -1,4 +1,4 @@
-// The form of a drain's events where they are kept, checked when they are read.
+// The stored format of a drain's events, which is validated on reading.
 
 import * as z from "zod/mini";
 import { areParameters, flagNames, type MigrateParameters } from "../drivers/libvirt/client/flags.js";

@@ -1,5 +1,5 @@
-// The embedded engine: drains in a directory of one machine, each a file of events, held by one process at a time. An event is
-// durable when `next` resolves; a torn end was never acted on.
+// The embedded engine: stores drains in a directory of one machine, each as a file of events that one process holds at a time.
+// An event is durable when `next` resolves; a torn last line was never acted on.
 
 import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,9 +11,10 @@ import type { DrainEvent } from "./drain.js";
 import { isDrainEvent } from "./events.js";
 import { type DrainEngine, EngineError, type OpenEngine } from "./run-drain.js";
 
-/** @throws Error when another process has the directory, or its file is damaged. */
+/** @throws Error when another process holds the directory, or the file is damaged. */
 export async function openFileEngine(directory: string, drainId: string): Promise<OpenEngine> {
-  if (!/^[\w-]+$/.test(drainId)) throw new Error(`"${drainId}" cannot be the name of a drain`);
+  if (!/^[\w-]+$/.test(drainId))
+    throw new Error(`"${drainId}" is not a valid drain id; use letters, digits, "_" and "-"`);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const unlock = await lock(directory);
   const path = join(directory, `${drainId}.drain`);
@@ -68,10 +69,10 @@ async function eventsIn(path: string): Promise<{ events: DrainEvent[]; wholeByte
   return { events, wholeBytes: Buffer.byteLength(text) - Buffer.byteLength(torn) };
 }
 
-/** So many tokens are taken at once; those that a crash loses are never used. */
+/** Number of tokens reserved per write; tokens lost in a crash are never used. */
 const tokensAtOnce = 1_000;
 
-/** Each is the time in ms, or one more than the last: so they grow over directories too, as far as their clocks agree. */
+/** Each token is the time in ms, or the last token plus one: so tokens also grow across directories if the clocks agree. */
 class TokenFile {
   readonly #path: string;
   #next: number;
@@ -86,7 +87,8 @@ class TokenFile {
   static async open(path: string): Promise<TokenFile> {
     const text = await readFile(path, "utf8").catch(() => "1");
     const next = Number(text);
-    if (!Number.isSafeInteger(next) || next < 1) throw new Error(`${path} holds no token: "${text}"`);
+    if (!Number.isSafeInteger(next) || next < 1)
+      throw new Error(`${path} does not contain a valid token: "${text}"`);
     return new TokenFile(path, next);
   }
 

@@ -1,4 +1,4 @@
-// A fleet as a file says it, and what its hosts say of themselves and of the guests that run there.
+// Reads a fleet from a file, and queries its hosts for their capacity and guests.
 
 import { readFile } from "node:fs/promises";
 import * as z from "zod/mini";
@@ -15,18 +15,18 @@ const schema = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().check(z.minLength(1)),
-        /** libvirt's connection URI of its switchoverd, as it is reached from here. */
+        /** The libvirt URI of the host's switchoverd, for connections from this machine. */
         uri: z.string(),
-        /** As the other hosts reach it. Default: `uri`. */
+        /** The URI for connections from the other hosts. Default: `uri`. */
         peerUri: z.exactOptional(z.string()),
         labels: z._default(z.record(z.string(), z.string()), {}),
-        /** What guests may have. Default: what the host has. */
+        /** Memory that guests may use. Default: all of the host's. */
         memoryMiB: z.exactOptional(positive),
         cpus: z.exactOptional(positive),
       }),
     )
     .check(z.minLength(1)),
-  /** By the guest's name. */
+  /** Keyed by the guest's name. */
   guests: z._default(
     z.record(
       z.string(),
@@ -37,23 +37,23 @@ const schema = z.strictObject({
 });
 export type FleetFile = z.output<typeof schema>;
 
-/** @throws Error that names the file and each wrong place. */
+/** @throws Error that names the file and each invalid place. */
 export async function readFleetFile(path: string): Promise<FleetFile> {
   let given: unknown;
   try {
     given = JSON.parse(await readFile(path, "utf8"));
   } catch (error) {
-    throw new Error(`the fleet ${path} cannot be read: ${messageOf(error)}`);
+    throw new Error(`the fleet file ${path} cannot be read: ${messageOf(error)}`);
   }
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw new Error(`${path}:\n${z.prettifyError(parsed.error)}`);
   const names = parsed.data.hosts.map((host) => host.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw new Error(`${path}: there are two hosts ${twice}`);
+  if (twice !== undefined) throw new Error(`${path}: the host name ${twice} is used twice`);
   return parsed.data;
 }
 
-/** For a second, of all guests at once. Those that cannot be measured are not in it. */
+/** Measures the dirty rates of all guests at once, for one second. Guests that cannot be measured are omitted. */
 export async function measureDirtyRates(
   { hosts }: FleetFile,
   guests: readonly Pick<FleetGuest, "uuid" | "name" | "host">[],
@@ -61,9 +61,7 @@ export async function measureDirtyRates(
 ): Promise<ReadonlyMap<string, number>> {
   const rates = new Map<string, number>();
   const of = async ({ name, uri }: FleetFile["hosts"][number]) => {
-    const doms = guests
-      .filter((hostWithGuests) => hostWithGuests.host === name)
-      .map((guest) => ({ ...guest, id: -1 }));
+    const doms = guests.filter((guest) => guest.host === name).map((guest) => ({ ...guest, id: -1 }));
     if (doms.length === 0) return;
     const redial = new Redial(uri, clock);
     try {
@@ -98,17 +96,17 @@ export async function measureDirtyRates(
   return rates;
 }
 
-/** For a busy machine: the measurement itself takes a second. */
+/** The measurement takes one second; the rest is for busy machines. */
 const measuredWithinMs = 6_000;
 const askAgainMs = 100;
-/** libvirt's number of these statistics. */
+/** libvirt's number of the dirty rate statistics. */
 const dirtyRateStats = 512;
 
-/** libvirt's flag for domains that run. */
+/** libvirt's flag for running domains. */
 const active = 1;
 const running = 1;
 
-/** Asks all hosts. `onAway` is told of one that does not answer, and it is left out. @throws what `onAway` throws. */
+/** Queries all hosts. A host that does not answer is reported to `onAway` and omitted. @throws what `onAway` throws. */
 export async function fleetNow(
   file: FleetFile,
   clock: Clock,
@@ -148,9 +146,9 @@ export async function fleetNow(
             };
           }),
         );
-        return { host, guests: guests.filter((hostWithGuests) => hostWithGuests !== null) };
+        return { host, guests: guests.filter((guest) => guest !== null) };
       } catch (error) {
-        const why = `the host ${name} (${uri}) does not answer: ${messageOf(error)}`;
+        const why = `host ${name} (${uri}) does not answer: ${messageOf(error)}`;
         onAway(name, new Error(why, { cause: error }));
         return null;
       } finally {

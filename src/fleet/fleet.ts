@@ -1,11 +1,11 @@
-// Hosts and guests as whoever empties hosts sees them: plain data, from wherever the embedder has it.
+// Hosts and guests of a drain: plain data from any source that the embedder has.
 
 export interface FleetHost {
   readonly name: string;
-  /** What guests may have of it. */
+  /** Memory that guests may use. */
   readonly memoryBytes: number;
   readonly cpus: number;
-  /** Such as `rack` and `zone`. */
+  /** For example `rack` and `zone`. */
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -15,9 +15,9 @@ export interface FleetGuest {
   readonly host: string;
   readonly memoryBytes: number;
   readonly cpus: number;
-  /** Guests of one group are not brought together on one host. */
+  /** Guests of one group are kept on different hosts. */
   readonly group: string | null;
-  /** Higher goes first. Default of who builds one: 0. */
+  /** Guests with a higher priority are migrated first. Use 0 as the default. */
   readonly priority: number;
 }
 
@@ -27,26 +27,26 @@ export interface Fleet {
 }
 
 /**
- * The hosts that are meant: by name, or by a label, such as `rack:r1`.
- * @throws Error naming a word that means no host.
+ * Selects hosts by name or by label, such as `rack:r1`.
+ * @throws Error naming a selector that matches no host.
  */
 export function selectHosts(
   { hosts }: { readonly hosts: readonly Pick<FleetHost, "name" | "labels">[] },
-  words: readonly string[],
+  selectors: readonly string[],
 ): readonly string[] {
-  const meant = words.flatMap((word) => {
-    const [label = "", value] = word.split(/:(.*)/s);
+  const selected = selectors.flatMap((selector) => {
+    const [label = "", value] = selector.split(/:(.*)/s);
     const found = hosts.filter(({ name, labels }) =>
-      value === undefined ? name === word : labels[label] === value,
+      value === undefined ? name === selector : labels[label] === value,
     );
     if (found.length === 0)
-      throw new Error(`"${word}" means no host; give a name, or label:value, such as rack:r1`);
-    return found.map((item) => item.name);
+      throw new Error(`"${selector}" matches no host; use a name, or label:value such as rack:r1`);
+    return found.map(({ name }) => name);
   });
-  return [...new Set(meant)];
+  return [...new Set(selected)];
 }
 
-/** What a host has to carry, with what is on its way to it. */
+/** The load of a host, including guests that are on their way to it. */
 export class HostLoad {
   readonly host: FleetHost;
   usedMemoryBytes = 0;

@@ -1,4 +1,4 @@
-// `switchover/fleet`: emptying hosts, for an engine of your own.
+// `switchover/fleet`: the public API for draining hosts.
 
 export { type Database, type DbosSteps, databaseTokens, dbosEngine } from "./dbos-engine.js";
 export { openDbosEngine } from "./dbos-runner.js";

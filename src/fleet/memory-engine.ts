@@ -1,4 +1,4 @@
-// Drains in memory, for a simulated fleet. Whoever opened it last may add to it.
+// Stores a drain in memory, for a simulated fleet. Only the process that opened it last may append.
 
 import type { DrainEvent } from "./drain.js";
 import { type DrainEngine, EngineError } from "./run-drain.js";
@@ -8,7 +8,7 @@ export class MemoryEngine {
   #token = 0;
   #holder = 0;
 
-  /** `isFence`: whoever had it before has it no more. An engine that is none may run a step twice at once, and keeps one. */
+  /** `isFence`: opening it excludes earlier holders. Without a fence a step may run twice at once, and one result is kept. */
   open({ isFence = true }: { readonly isFence?: boolean } = {}): DrainEngine {
     this.#holder += isFence ? 1 : 0;
     const own = this.#holder;
@@ -18,7 +18,7 @@ export class MemoryEngine {
         const index = at;
         at += 1;
         const known = this.events[index] ?? (await happen());
-        if (isFence && own !== this.#holder) throw new EngineError("another conducts this drain");
+        if (isFence && own !== this.#holder) throw new EngineError("another process runs this drain");
         this.events[index] ??= known;
         return this.events[index];
       },

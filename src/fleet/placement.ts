@@ -1,15 +1,15 @@
-// Where a guest goes: a port, with a default that keeps groups apart and spreads what it places.
+// Chooses the destination of a guest: a port, with a default that keeps groups apart and spreads the load.
 
 import type { FleetGuest, HostLoad } from "./fleet.js";
 
-/** The best of the hosts that may take the guest, by name; null when none should. They are given in no order. */
+/** Returns the name of the best host among the candidates, which are unordered; null to place the guest on none. */
 export type Placement = (guest: FleetGuest, candidates: readonly HostLoad[]) => string | null;
 
-/** Whether a host could take the guest at all, whatever the placement thinks of it. */
+/** Returns true if a host can take the guest at all, independent of the placement. */
 export const mayTake = (guest: FleetGuest, load: HostLoad): boolean =>
   load.fits(guest) && !load.has(guest.group);
 
-/** The host whose fuller resource would be the least full. */
+/** Chooses the host whose most used resource, memory or CPUs, would be the least used. */
 export const spread: Placement = (guest, candidates) => {
   let best: { readonly name: string; readonly fill: number } | null = null;
   for (const { host, usedMemoryBytes, usedCpus } of candidates) {

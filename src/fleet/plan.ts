@@ -1,4 +1,4 @@
-// A drain as it would go if each migration took as long as its memory needs: for a look before anything is touched.
+// Plans a drain for a dry run, with each migration's duration estimated from its memory and dirty rate.
 
 import { type Forecast, forecastBefore } from "../protocol/convergence/forecast.js";
 import { defaultLimits } from "../protocol/convergence/limits.js";
@@ -9,25 +9,25 @@ export interface PlannedMove extends Pick<Move, "guest" | "from" | "to"> {
   readonly name: string;
   readonly beginsMs: number;
   readonly takesMs: number;
-  /** Of its memory's stream, by the guest's own dirty rate. */
+  /** The forecast of the memory stream from the guest's dirty rate. */
   readonly forecast: Forecast;
 }
 
 export interface Plan {
   readonly moves: readonly PlannedMove[];
-  /** Those that stay, with why. */
+  /** The guests that would stay, each with the reason. */
   readonly stay: readonly GuestStory[];
   readonly endsMs: number;
 }
 
 export interface PlanOptions {
   readonly placement?: Placement;
-  /** Of one migration, in bytes a second. */
+  /** Bandwidth of one migration, in bytes per second. */
   readonly bytesPerSecond: number;
-  /** By guest, as measured, in bytes a second. */
+  /** Measured dirty rates by guest uuid, in bytes per second. */
   readonly dirty?: ReadonlyMap<string, number>;
   readonly maxDowntimeMs?: number;
-  /** What a migration takes beside its memory, in ms. */
+  /** Duration of a migration besides the memory transfer, in ms. */
   readonly besideMs?: number;
 }
 
@@ -37,7 +37,7 @@ export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: Pla
   const drain = new Drain(begun);
   const guests = new Map(begun.fleet.guests.map((guest) => [guest.uuid, guest]));
   const moves: PlannedMove[] = [];
-  /** By when they end. */
+  /** Sorted by end time. */
   const underWay: { readonly move: Move; readonly endsMs: number }[] = [];
   let nowMs = 0;
   let token = 0;
@@ -51,7 +51,7 @@ export function plan(begun: Extract<DrainEvent, { kind: "begun" }>, options: Pla
       const stream = { memoryBytes, bandwidthBytesPerSecond: bytesPerSecond, maxDowntimeMs };
       const forecast: Forecast =
         dirtyBytesPerSecond === undefined
-          ? { kind: "unknown", why: "its dirty rate was not measured" }
+          ? { kind: "unknown", why: "the dirty rate was not measured" }
           : forecastBefore({ ...stream, dirtyBytesPerSecond });
       const memoryMs =
         forecast.kind === "converges" ? forecast.remainingMs : (memoryBytes / bytesPerSecond) * 1000;

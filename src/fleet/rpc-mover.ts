@@ -1,5 +1,5 @@
-// Moves guests between switchoverds: each migration is the source's daemon's own, under the id that it is asked for by. A lost
-// connection changes nothing about it; it is asked for again.
+// Migrates guests between switchoverds. The source's daemon runs each migration under the requested id. A lost connection does
+// not affect it; the request is repeated.
 
 import { bitsOf, toParameters } from "../drivers/libvirt/client/flags.js";
 import { Redial } from "../drivers/libvirt/client/reconnecting-client.js";
@@ -11,9 +11,9 @@ import type { Mover } from "./run-drain.js";
 
 export interface MoverOptions {
   readonly clock: Clock;
-  /** By host: how it is reached from here. */
+  /** URIs by host, for connections from this machine. */
   readonly uris: ReadonlyMap<string, string>;
-  /** By host: how the other hosts reach it. Default: the same. */
+  /** URIs by host, for connections between the hosts. Default: the same. */
   readonly peerUris?: ReadonlyMap<string, string>;
 }
 
@@ -42,7 +42,7 @@ export class RpcMover implements Mover {
       signal,
     });
     const [name] = (Object.keys(moveEnds) as MoveEnd[]).filter((key) => moveEnds[key] === end);
-    if (name === undefined) throw new Error(`the host's answer ${end} is not known`);
+    if (name === undefined) throw new Error(`host ${move.from} returned an unknown result, ${end}`);
     return { end: name, why };
   }
 
@@ -66,6 +66,6 @@ export class RpcMover implements Mover {
 
 function uriIn(uris: ReadonlyMap<string, string>, host: string): string {
   const uri = uris.get(host);
-  if (uri === undefined) throw new Error(`nobody has said how ${host} is reached`);
+  if (uri === undefined) throw new Error(`no URI configured for host ${host}`);
   return uri;
 }

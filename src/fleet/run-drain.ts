@@ -1,6 +1,6 @@
-// Empties hosts, one event after the other: a move is planned, a move has ended, a person has paused it. The engine makes each
-// event durable before anything follows from it, and gives whoever takes over the same events again: then the moves that are
-// under way are asked for by their ids, which begins none twice.
+// Runs a drain, one event after another: a move is planned, a move has ended, an operator has suspended the drain. The engine
+// makes each event durable before it takes effect, and returns the same events to a process that resumes the drain. That
+// process then requests the moves under way by their ids, which begins none of them twice.
 
 import type { Clock } from "../effects/ports.js";
 import { sleep } from "../effects/sleep.js";
@@ -9,20 +9,20 @@ import { idWithToken } from "../protocol/fencing-token.js";
 import { Drain, type DrainEvent, type GuestStory, type Move, type MoveEnd } from "./drain.js";
 import { type Placement, spread } from "./placement.js";
 
-/** What a drain runs on: a log on disk, or a durable execution engine, where each event is a step. */
+/** The storage of a drain: a log on disk, or a durable execution engine with a step per event. */
 export interface DrainEngine {
   /**
-   * The next event of the drain: the recorded one, or what `happen` gives, durable when this resolves.
-   * @throws EngineError when another conducts the drain, or nothing can be recorded: nothing may be done any more.
+   * Returns the next event of the drain: the recorded one, or the result of `happen`, which is durable when this resolves.
+   * @throws EngineError when another process runs the drain, or the event cannot be recorded. The caller must stop then.
    */
   next(happen: () => Promise<DrainEvent>): Promise<DrainEvent>;
-  /** Larger than each before it, of every drain. */
+  /** Returns a token that is larger than all tokens before it, of any drain. */
   nextToken(): Promise<number>;
 }
 
-/** Where one drain is kept, opened by whoever conducts it. */
+/** The opened storage of one drain. */
 export interface OpenEngine {
-  /** How many events there were when it was opened. */
+  /** Number of recorded events at opening. */
   readonly known: number;
   /** @throws what `conducting` throws. */
   run<T>(conducting: (engine: DrainEngine) => Promise<T>): Promise<T>;
@@ -33,40 +33,40 @@ export class EngineError extends Error {
   override readonly name = "EngineError";
 }
 
-/** Moves one guest. Called again with the same move it joins it, or tells how it ended. */
+/** Migrates one guest. A repeated call with the same move joins the migration or returns its result. */
 export interface Mover {
-  /** Resolves when the migration has ended for certain. @throws Error when that cannot be known yet. */
+  /** Resolves when the migration has certainly ended. @throws Error while the result is not known. */
   move(move: Move, signal: AbortSignal): Promise<{ readonly end: MoveEnd; readonly why: string }>;
-  /** Has a move undone, if it still can be; `move` tells how it ended. */
+  /** Requests the cancellation of a move, where still possible; `move` returns its result. */
   abort(move: Move): Promise<void>;
 }
 
 export interface ConductOptions {
-  /** How it begins, unless the engine knows it already. */
+  /** Returns the first event, unless the engine has recorded it already. */
   readonly begun: () => Promise<Extract<DrainEvent, { kind: "begun" }>>;
   readonly engine: DrainEngine;
   readonly mover: Mover;
   readonly clock: Clock;
-  /** 18 hexadecimal digits that nobody can guess. */
+  /** Returns 18 unpredictable hexadecimal digits. */
   readonly random: () => string;
   readonly placement?: Placement;
-  /** Told each event once it is durable, those of before too. */
+  /** Called with each event when it is durable, including those recorded before. */
   readonly onEvent?: (event: DrainEvent, drain: Drain) => void;
-  /** Told each time that the end of a move cannot be known yet, and why: it is asked for again. */
+  /** Called with the reason each time that a move's result is not known yet, before the request is repeated. */
   readonly onTrouble?: (move: Move, why: string) => void;
-  /** How long after a question that was not answered a move is asked for again, in ms. */
+  /** Interval before an unanswered request is repeated, in ms. */
   readonly againMs?: number;
 }
 
 export interface Conducted {
-  /** How each guest's story ended. Rejects when the engine does. */
+  /** Resolves to the result per guest. Rejects when the engine does. */
   readonly ended: Promise<readonly GuestStory[]>;
-  /** No new move begins. */
+  /** Suspends the drain: no new move begins. */
   pause(): void;
   resume(): void;
-  /** No new move begins, and what is under way is undone if it still can be. */
+  /** Cancels the drain: no new move begins, and those under way are cancelled where still possible. */
   cancel(): void;
-  /** Goes away without a word, as in a crash: another may go on. */
+  /** Detaches without recording anything, as a crash would; another process may resume the drain. */
   detach(): void;
 }
 
@@ -78,7 +78,7 @@ export function conduct(options: ConductOptions): Conducted {
   const leaving = new AbortController();
   const { signal } = leaving;
   const followed = new Set<number>();
-  /** Of moves whose ends are not recorded yet. */
+  /** Results of moves that are not recorded yet, by token. */
   const ends = new Map<number, Extract<DrainEvent, { kind: "ended" }>>();
   const recorded = new Set<number>();
   const aborted = new Set<number>();
@@ -102,20 +102,20 @@ export function conduct(options: ConductOptions): Conducted {
     }
   };
 
-  /** Only where the engine knows no further: what was under way before is asked for again here. */
+  /** Produces the next event after the recorded ones; first it requests the moves that were already under way again. */
   const happens = async (drain: Drain): Promise<DrainEvent> => {
     for (const move of drain.underWay) {
       if (!followed.has(move.token)) void follow(move);
       if (drain.mode !== "cancelled" || aborted.has(move.token)) continue;
       aborted.add(move.token);
-      // What becomes of it the move itself tells.
+      // The move itself reports its result.
       mover.abort(move).catch(() => {});
     }
     for (;;) {
-      // An engine that keeps what a step throws must not keep that: another goes on with this step.
+      // Some engines record exceptions of a step. A detached process must not throw, because another resumes at this step.
       if (signal.aborted) return new Promise(() => {});
       const atMs = clock.now();
-      // Each is offered until it is recorded: an engine that runs a step twice may have recorded another event.
+      // Each is returned until it is recorded, because an engine that runs a step twice may have recorded another event.
       const [command] = commands;
       if (command !== undefined) return { kind: command, atMs };
       const [end] = ends.values();
@@ -138,14 +138,14 @@ export function conduct(options: ConductOptions): Conducted {
 
   const run = async (): Promise<readonly GuestStory[]> => {
     const first = await engine.next(begun);
-    if (first.kind !== "begun") throw new EngineError("the drain's first event is not how it began");
+    if (first.kind !== "begun") throw new EngineError("the drain's first event is not of kind begun");
     const drain = new Drain(first);
     onEvent?.(first, drain);
     while (drain.mode !== "closed") {
       const event = await engine.next(() => happens(drain));
       drain.apply(event);
       if (event.kind === commands[0]) commands.shift();
-      // By another, before this one has heard of it.
+      // Another process may have recorded the end before this one received it.
       if (event.kind === "ended" && !ends.delete(event.token) && followed.has(event.token))
         recorded.add(event.token);
       onEvent?.(event, drain);
@@ -154,7 +154,7 @@ export function conduct(options: ConductOptions): Conducted {
   };
   const left = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => {
-      reject(new EngineError("nobody conducts this drain here any more"));
+      reject(new EngineError("this process has detached from the drain"));
     });
   });
   const ended = Promise.race([run(), left]).finally(() => leaving.abort());

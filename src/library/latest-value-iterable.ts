@@ -1,4 +1,4 @@
-// Turns changes into an async iterable: each iterator gets the newest state, never a backlog, and an end.
+// Converts change notifications to an async iterable: each iterator gets the latest state, never a backlog, and an end.
 
 export interface Feed<T> {
   readonly iterable: AsyncIterable<T>;

@@ -1,4 +1,4 @@
-// One migration as its user holds it: the handle over the three actors. It decides nothing.
+// The caller's handle for one migration, over its three actors. It makes no decisions.
 
 import { waitFor } from "xstate";
 import type { openCoordinator } from "../effects/actors.js";
@@ -17,7 +17,7 @@ import { createFeed } from "./latest-value-iterable.js";
 import type { RunningGuest } from "./local/running-guest.js";
 import { askForLimits, askForPostcopy, firstAside, type Tuned } from "./user-commands.js";
 
-/** What is known at one moment. */
+/** The state of a migration at one moment. */
 export interface MigrationSnapshot {
   readonly migrationId: string;
   readonly source: string;
@@ -25,7 +25,7 @@ export interface MigrationSnapshot {
   readonly destination: string | null;
   readonly coordinator: string;
   readonly progress: Progress | null;
-  /** Whether memory converges, when, and with what pause. */
+  /** The forecast of convergence: if, when, and with what downtime. */
   readonly forecast: Forecast;
   readonly limits: Limits;
 }
@@ -33,57 +33,57 @@ export interface MigrationSnapshot {
 export interface Outcome {
   readonly kind: OutcomeKind;
   readonly runs: RunningSide;
-  /** The guest where it is now; null when nobody, or an unknown side, runs it. */
+  /** The guest where it runs now; null when no side runs it, or an unknown one. */
   readonly guest: RunningGuest | null;
-  /** Null exactly when the guest arrived. */
+  /** Null if and only if the guest arrived. */
   readonly error: MigrationError | null;
-  /** From the guest's STOP at the source to its RESUME at the destination, by QEMU's clocks, in ms; null if it did not move. */
+  /** Downtime in ms, from STOP at the source to RESUME at the destination, by QEMU's timestamps; null if the guest did not move. */
   readonly downtimeMs: number | null;
-  /** QEMU's own total time of the memory stream in ms; null if it did not end. */
+  /** QEMU's total time of the memory stream in ms; null if it did not complete. */
   readonly qemuTotalMs: number | null;
-  /** What the migration went without, and why: of the stream's options, of the graphics, of the guest's clock. */
+  /** Requested stream options, graphics and clock synchronization that were not applied, with the reasons. */
   readonly dropped: readonly Dropped[];
 }
 
 export interface Migration {
   readonly migrationId: string;
-  /** Never rejects: a migration that did not arrive carries its MigrationError. */
+  /** Never rejects: the outcome of a migration that did not arrive carries its MigrationError. */
   readonly outcome: Promise<Outcome>;
-  /** What is known, at each change; ends with the migration. May be iterated more than once. */
+  /** A snapshot at each change; ends with the migration. May be iterated more than once. */
   readonly progress: AsyncIterable<MigrationSnapshot>;
-  /** Obeyed until the guest has been handed over, and refused with a reason after it. */
+  /** Aborts the migration. Accepted until the guest has been handed over, refused with a reason afterwards. */
   abort(): Promise<Abort>;
-  /** In milliseconds. @throws RangeError. Resolves to whether QEMU has been told. */
+  /** In milliseconds. Resolves when QEMU has applied the limit or it was refused. @throws RangeError */
   setMaxDowntime(maxDowntimeMs: number): Promise<Tuned>;
-  /** In MiB/s, 0 for no limit. @throws RangeError. */
+  /** In MiB/s, 0 for no limit. @throws RangeError */
   setBandwidth(bandwidthMiBps: number): Promise<Tuned>;
-  /** Watchdog: the longest time without progress, in milliseconds. @throws RangeError. */
+  /** Sets the stall timeout: the maximum time without data transfer, in milliseconds. @throws RangeError */
   setStall(stallMs: number): Promise<Tuned>;
-  /** Has the guest run at the destination before its memory is there, as soon as QEMU can. Resolves to whether QEMU was told. */
+  /** Switches to post-copy. Resolves when QEMU has accepted the command or it was refused. */
   startPostcopy(): Promise<Tuned>;
   snapshot(): MigrationSnapshot;
 }
 
-/** What a handle is made over. */
+/** The parts that a migration handle is built from. */
 export interface Parts {
   readonly migrationId: string;
   readonly source: SourceActor;
   readonly coordinator: ReturnType<typeof openCoordinator>;
   /** Null before Prepare. */
   destination(): DestinationActor | null;
-  /** Tells of each change of the destination's state. */
+  /** Registers a listener for changes of the destination's state. */
   onChange(listener: () => void): void;
-  /** The guest as it stands at that side; null when there is no QEMU. */
+  /** Returns the guest at that side; null when there is no QEMU. */
   guestAt(side: "source" | "destination"): Promise<RunningGuest | null>;
-  /** QEMU's own times, as far as they are known. */
+  /** Returns QEMU's times, as far as they are known. */
   times(): Promise<Pick<Outcome, "downtimeMs" | "qemuTotalMs">>;
-  /** What the migration went without; nothing when that is not known any more. */
+  /** Returns the options that were not applied. Absent when that is not known any more. */
   dropped?(): readonly Dropped[];
-  /** After the guest has arrived; what comes of it changes no outcome. */
+  /** Called after the guest has arrived; its result does not change the outcome. */
   finalize(): Promise<void>;
 }
 
-/** Starts the source and the coordinator, and follows all to the outcome. */
+/** Starts the source and the coordinator, and observes all actors until the outcome is known. */
 export function conduct(parts: Parts): Migration {
   const { migrationId, source, coordinator } = parts;
   const snapshot = (): MigrationSnapshot => {
@@ -106,12 +106,12 @@ export function conduct(parts: Parts): Migration {
   coordinator.start();
 
   const ended = async (): Promise<Outcome> => {
-    const { output } = await waitFor(coordinator, (item) => item.status !== "active");
-    if (output === undefined) throw new Error("the coordinator ended without an outcome");
+    const { output } = await waitFor(coordinator, ({ status }) => status !== "active");
+    if (output === undefined) throw new Error("bug: the coordinator ended without an outcome");
     const destination = parts.destination();
     if (output.kind !== "undecided") {
-      await waitFor(source, (item) => item.status !== "active");
-      if (destination !== null) await waitFor(destination, (item) => item.status !== "active");
+      await waitFor(source, ({ status }) => status !== "active");
+      if (destination !== null) await waitFor(destination, ({ status }) => status !== "active");
     }
     const { kind } = output;
     if (kind === "arrived") await parts.finalize().catch(() => {});
@@ -137,18 +137,18 @@ export function conduct(parts: Parts): Migration {
     }
     const refusal = firstAside(coordinator, (aside) => aside.type === "refused");
     coordinator.send({ type: "operator.aborted" });
-    const obeyed = waitFor(
+    const accepted = waitFor(
       coordinator,
-      (item) =>
-        item.status !== "active" ||
-        item.matches({ performing: "aborted" }) ||
-        item.matches("finishingCancelled") ||
-        item.matches("confirmingCancelled"),
+      (state) =>
+        state.status !== "active" ||
+        state.matches({ performing: "aborted" }) ||
+        state.matches("finishingCancelled") ||
+        state.matches("confirmingCancelled"),
     ).then(() => undefined);
-    const refused = await Promise.race([refusal, obeyed]);
+    const refused = await Promise.race([refusal, accepted]);
     return refused?.type === "refused"
       ? { accepted: false, why: refused.why }
-      : { accepted: true, why: "the migration is being undone" };
+      : { accepted: true, why: "the migration is being cancelled" };
   };
 
   return {
@@ -167,8 +167,8 @@ export function conduct(parts: Parts): Migration {
 /** @internal */
 export function errorOf(kind: Exclude<OutcomeKind, "arrived">, output: CoordinatorOutput): MigrationError {
   const [first, ...rest] = output.failures;
-  const unheard = failure("unanswered", "confirm", "source", {
-    message: "the source has not said how it ended",
+  const unanswered = failure("unanswered", "confirm", "source", {
+    message: "the source has not reported how it ended",
   });
-  return new MigrationError(kind, [first ?? unheard, ...rest], output.undone);
+  return new MigrationError(kind, [first ?? unanswered, ...rest], output.undone);
 }

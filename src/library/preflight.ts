@@ -1,4 +1,5 @@
-// `checkBetween`: whether a guest can move from one host to another, and every reason why not, without moving it.
+// `checkBetween`: checks whether a guest can be migrated from one host to another, and reports every blocker. It migrates
+// nothing.
 
 import * as z from "zod/mini";
 import { checkCompatibility } from "../drivers/domain-xml/checks/compatibility.js";
@@ -16,25 +17,25 @@ import { systemClock } from "../drivers/platform/clock.js";
 import type { Clock } from "../effects/ports.js";
 
 export interface CheckOptions {
-  /** libvirt's connection URIs. */
+  /** libvirt connection URIs. */
   readonly from: string;
   readonly to: string;
   readonly domain: string;
-  /** Its XML at the destination. Default: as at the source. */
+  /** The guest's XML for the destination. Default: as at the source. */
   readonly xml?: string;
   readonly clock?: Clock;
 }
 
 export interface Checked {
-  /** None: it can move. */
+  /** The blockers; empty if the guest can be migrated. */
   readonly reasons: readonly Incompatibility[];
-  /** The hosts that cannot tell what they have, since they are no switchoverd: less is known of them. */
+  /** Hosts that do not run switchoverd and so cannot report their resources; they are checked less thoroughly. */
   readonly silent: readonly ("source" | "destination")[];
 }
 
 /**
- * @throws RpcConnectError when a host cannot be reached; LibvirtError when there is no such guest; DomainXmlError when an
- * XML is none.
+ * @throws RpcConnectError when a host cannot be reached; LibvirtError when the guest does not exist; DomainXmlError when an
+ * XML is invalid.
  */
 export async function checkBetween(options: CheckOptions): Promise<Checked> {
   const { clock = systemClock } = options;
@@ -67,10 +68,10 @@ export async function checkBetween(options: CheckOptions): Promise<Checked> {
   }
 }
 
-/** As it would travel (VIR_DOMAIN_XML_MIGRATABLE). */
+/** Requests the XML in its migratable form (VIR_DOMAIN_XML_MIGRATABLE). */
 const migratable = 8;
 
-/** Null for a host that has no such procedure. */
+/** Returns null for a host that does not have this procedure. */
 async function factsOf(rpc: RpcConnection, { model }: Domain): Promise<HostFacts | null> {
   const binary = binaryOf(model);
   const paths = model === undefined ? [] : [...neededPaths(model)];

@@ -1,4 +1,4 @@
-// What a person asks of a source that is under way, and what its machine says to it.
+// Commands of an operator to a running source, and its machine's replies.
 
 import { waitFor } from "xstate";
 import type { SourceActor } from "../effects/in-process-peers.js";
@@ -11,7 +11,7 @@ export interface Tuned {
   readonly why: string;
 }
 
-/** Has the guest run at the destination before its memory is there; resolves when QEMU has been told, or it is refused. */
+/** Switches to post-copy; resolves when QEMU has accepted the command, or it was refused. */
 export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   const asked = "operator.postcopyRequested";
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
@@ -26,12 +26,12 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   const refused = await Promise.race([refusal, told]);
   return refused?.type === "refused"
     ? { applied: false, why: refused.why }
-    : { applied: true, why: "QEMU goes over to post-copy as soon as it can" };
+    : { applied: true, why: "QEMU switches to post-copy as soon as it can" };
 }
 
 /**
- * Changes the limits of the migration under way; resolves when QEMU has them, or when it is refused. Before the stream has
- * begun they are accepted at once, and QEMU gets them with everything else.
+ * Changes the limits of the migration under way; resolves when QEMU has applied them, or they were refused. Before the stream
+ * has begun they are accepted at once, and QEMU receives them with all other parameters.
  */
 export async function askForLimits(source: SourceActor, limits: Partial<Limits>): Promise<Tuned> {
   const asked = "operator.tuned";
@@ -42,14 +42,14 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
   );
   source.send({ type: asked, limits });
   if (["begun", "starting"].includes(stateName(source.getSnapshot())))
-    return { applied: true, why: "used from the start" };
-  // The migration may go on without having changed them.
+    return { applied: true, why: "applied from the start" };
+  // The migration may leave this state without having changed the limits.
   const left = waitFor(source, (snapshot) => !stateName(snapshot).includes("limits.applying"));
   const answer = await Promise.race([said, left.then(() => undefined)]);
-  if (answer?.type === "tuned") return { applied: true, why: "QEMU has been told" };
+  if (answer?.type === "tuned") return { applied: true, why: "QEMU has applied the limits" };
   return {
     applied: false,
-    why: answer?.type === "refused" ? answer.why : "no memory is being sent any more",
+    why: answer?.type === "refused" ? answer.why : "memory is no longer being sent",
   };
 }
 
@@ -58,7 +58,7 @@ interface SpeaksAside {
   subscribe(observer: { complete(): void }): { unsubscribe(): void };
 }
 
-/** The first aside that fits; undefined when the actor ends before it. */
+/** Returns the first notice that matches; undefined when the actor ends before it. */
 export function firstAside(
   actor: SpeaksAside,
   fits: (aside: Notice) => boolean,

@@ -1,4 +1,4 @@
-// `switchover/telemetry`: metrics, spans and log lines of migrations, for an engine of your own.
+// `switchover/telemetry`: metrics, spans and log lines of migrations, for your own program.
 
 export { createLog, type Log } from "./log.js";
 export { createMetrics, type Metrics, type MetricsOptions } from "./metrics.js";

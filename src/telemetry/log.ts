@@ -1,5 +1,5 @@
-// A structured log of migrations: each state of each side, each failure, each aside, as a line with the migration's id, which
-// is its trace's id too. By pino, in its own form.
+// A structured log of migrations in pino's format: one line per state of each side, per failure and per notice, each with the
+// migration id, which is also the trace id.
 
 import { type DestinationStream, type Logger, pino } from "pino";
 import type { Observe } from "../effects/trace.js";
@@ -11,18 +11,18 @@ import { traceIdOf } from "./traces.js";
 
 export interface Log {
   readonly observe: Observe;
-  /** What is no migration's: a sentence for a person. */
+  /** Logs a message that does not belong to a migration. */
   say(sentence: string): void;
   warn(sentence: string): void;
 }
 
-/** `level` as pino's; states inside of others are told at `debug`. Default: to stdout. */
+/** `level` is pino's; nested states are logged at `debug`. Default destination: stdout. */
 export function createLog(level: string, to?: DestinationStream): Log {
-  // What others have said is safe to print, and reads as it was said.
+  // Escapes control characters in text from other programs without changing the parsed JSON.
   const hooks = { streamWrite: safeJson };
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, hooks };
   const logger: Logger = to === undefined ? pino(options) : pino(options, to);
-  /** Of each side that is under way. */
+  /** Sides under way, with their domain and top-level state. */
   const known = new Map<string, { readonly domain: string; top: string }>();
   return {
     say: (sentence) => logger.info(sentence),
@@ -51,17 +51,17 @@ export function createLog(level: string, to?: DestinationStream): Log {
           break;
         }
         case "woken":
-          logger.info(about, `the ${side} is taken up again`);
+          logger.info(about, `the ${side} is resumed from its journal`);
           break;
         case "aside":
           logger.info({ ...about, aside: seen.aside }, `aside: ${seen.aside.type}`);
           break;
         case "tombstone":
-          logger.warn(about, "asked about a migration that had not come here: refused for good");
+          logger.warn(about, "queried about a migration that had not arrived here: refused for good");
           break;
         case "answer":
           if (seen.answer === "unknown")
-            logger.warn({ ...about, call: seen.place }, `${seen.place} has not been answered: ${seen.says}`);
+            logger.warn({ ...about, call: seen.place }, `${seen.place} was not answered: ${seen.says}`);
           break;
         case "call":
         case "line":

@@ -1,5 +1,5 @@
-// Prometheus metrics of migrations, counted off what is seen of them; nothing else in the code knows of them. Names and
-// units by Prometheus' conventions. What is told of one domain goes when its migration has ended.
+// Prometheus metrics of migrations, derived only from observations. Names and units follow Prometheus' conventions. Series of a
+// domain are removed when its migration has ended.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Observation, Observe } from "../effects/trace.js";
@@ -18,7 +18,7 @@ export interface Metrics {
 
 export interface MetricsOptions {
   readonly version: string;
-  /** How many domains are in each state now. */
+  /** Returns the current number of domains per state. */
   readonly domains?: () => Readonly<Record<string, number>>;
 }
 
@@ -45,13 +45,13 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
     });
   const begun = new Counter({
     name: "switchover_migrations_begun_total",
-    help: "Migrations that have begun, by side.",
+    help: "Migrations begun, by side.",
     registers,
     labelNames: ["side"],
   });
   const ended = new Counter({
     name: "switchover_migrations_ended_total",
-    help: "Migrations that have ended, by side and how.",
+    help: "Migrations ended, by side and outcome.",
     registers,
     labelNames: ["side", "outcome"],
   });
@@ -63,51 +63,51 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
   });
   const lasted = new Histogram({
     name: "switchover_migration_duration_seconds",
-    help: "From a side's beginning to its end.",
+    help: "Time from a side's beginning to its end.",
     registers,
     labelNames: ["side", "outcome"],
     buckets: migrationSeconds,
   });
   const called = new Histogram({
     name: "switchover_call_duration_seconds",
-    help: "Effects on QEMU, and questions between the parties, until they were answered.",
+    help: "Duration of effects on QEMU and of requests between the parties.",
     labelNames: ["side", "call", "answer"],
     buckets: callSeconds,
     registers,
   });
   const failures = new Counter({
     name: "switchover_failures_total",
-    help: "Failures that were told, by what failed and where.",
+    help: "Failures, by code, step and side.",
     registers,
     labelNames: ["code", "step", "side"],
   });
   const perDomain = (name: string, help: string) =>
     new Gauge({
       name: `switchover_${name}`,
-      help: `${help} Only while it migrates.`,
+      help: `${help} Only during a migration.`,
       labelNames: ["domain"],
       registers,
     });
-  const remaining = perDomain("memory_remaining_bytes", "Memory that is still to be sent.");
-  const transferred = perDomain("memory_transferred_bytes", "What has been sent.");
-  const dirty = perDomain("memory_dirty_bytes_per_second", "How fast the guest changes its memory.");
-  const bandwidth = perDomain("memory_bandwidth_bytes_per_second", "How fast its memory is sent.");
-  const disks = perDomain("disks_remaining_bytes", "What is still to be copied of its disks.");
+  const remaining = perDomain("memory_remaining_bytes", "Memory still to be sent.");
+  const transferred = perDomain("memory_transferred_bytes", "Memory sent so far.");
+  const dirty = perDomain("memory_dirty_bytes_per_second", "Rate at which the guest dirties memory.");
+  const bandwidth = perDomain("memory_bandwidth_bytes_per_second", "Rate at which memory is sent.");
+  const disks = perDomain("disks_remaining_bytes", "Disk data still to be copied.");
   const ofDomains = [remaining, transferred, dirty, bandwidth, disks];
 
   interface Open {
-    /** Null when it was begun before this process. */
+    /** Null when the side began before this process started. */
     readonly atMs: number | null;
     readonly name: string;
     readonly calls: Map<number, number>;
   }
   const open = new Map<string, Open>();
   const outcomes = new Outcomes();
-  /** By migration: a coordinator tells what the sides have told it. */
-  const told = new Map<string, Set<string>>();
-  const tell = (migrationId: string, { code, step, side, message }: Failure) => {
-    const before = told.get(migrationId) ?? new Set();
-    told.set(migrationId, before);
+  /** Counted failures by migration, because a coordinator repeats those of the sides. */
+  const counted = new Map<string, Set<string>>();
+  const countFailure = (migrationId: string, { code, step, side, message }: Failure) => {
+    const before = counted.get(migrationId) ?? new Set();
+    counted.set(migrationId, before);
     const known = `${code} ${step} ${side} ${message}`;
     if (before.has(known)) return;
     before.add(known);
@@ -128,12 +128,12 @@ export function createMetrics({ version, domains }: MetricsOptions): Metrics {
         open.set(key, { atMs: null, name: observation.identity.name, calls: new Map() });
         break;
       case "state": {
-        for (const failure of observation.because) tell(observation.migrationId, failure);
+        for (const failure of observation.because) countFailure(observation.migrationId, failure);
         const outcome = outcomes.of(observation);
         if (known === undefined || outcome === null) return;
         open.delete(key);
         if (!sides.some((other) => open.has(`${other} ${observation.migrationId}`)))
-          told.delete(observation.migrationId);
+          counted.delete(observation.migrationId);
         underWay.dec({ side });
         ended.inc({ side, outcome });
         if (known.atMs !== null) lasted.observe({ side, outcome }, (observation.atMs - known.atMs) / 1000);

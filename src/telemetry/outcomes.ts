@@ -1,4 +1,4 @@
-// How a side has ended, in a word: its final state; of a coordinator, what follows from what both sides have told it.
+// Determines how a side has ended: by its final state, or for a coordinator by the outcome that follows from both sides' reports.
 
 import type { StateRecord } from "../effects/ports.js";
 import { topState } from "../machines/shared/state-name.js";
@@ -12,23 +12,23 @@ interface SideReports {
   failures: Failure[];
 }
 
-/** Those of which nothing is to be mended. */
+/** Returns true for outcomes that need no attention. */
 export const isGood = (outcome: string): boolean => ["left", "arrived", "aborted"].includes(outcome);
 
 export class Outcomes {
-  readonly #heard = new Map<string, SideReports>();
+  readonly #reports = new Map<string, SideReports>();
 
-  /** To be told each state of each side; null until the side has ended. */
+  /** Must be called with each state of each side; returns null until the side has ended. */
   of({ side, migrationId, state, learned, because }: StateRecord): string | null {
     const ended = isFinal(side, state);
     if (side !== "coordinator") return ended ? topState(state) : null;
-    const heard = this.#heard.get(migrationId) ?? { source: null, destination: null, failures: [] };
-    this.#heard.set(migrationId, heard);
-    heard.source = learned.source?.outcome ?? heard.source;
-    heard.destination = learned.destination?.outcome ?? heard.destination;
-    heard.failures.push(...because);
+    const reports = this.#reports.get(migrationId) ?? { source: null, destination: null, failures: [] };
+    this.#reports.set(migrationId, reports);
+    reports.source = learned.source?.outcome ?? reports.source;
+    reports.destination = learned.destination?.outcome ?? reports.destination;
+    reports.failures.push(...because);
     if (!ended) return null;
-    this.#heard.delete(migrationId);
-    return deriveOutcome({ ...heard, failures: byRootCause(heard.failures) });
+    this.#reports.delete(migrationId);
+    return deriveOutcome({ ...reports, failures: byRootCause(reports.failures) });
   }
 }

@@ -1,6 +1,6 @@
-// OpenTelemetry spans of migrations: one for each side, and beneath it one for each effect and each question. The migration
-// id, which travels to the other host in the cookie, is the trace id: so all spans of one migration are one trace, whichever
-// process has made them, and nothing more goes over the wire.
+// OpenTelemetry spans of migrations: one per side, with a child per effect and per request. The trace id is the migration id,
+// which the cookie carries to the other host. So all spans of a migration form one trace across processes, without further
+// data on the wire.
 
 import { createHash } from "node:crypto";
 import {
@@ -18,7 +18,7 @@ import { describeFailure } from "../protocol/failure.js";
 import { effects, questions, type Side } from "../protocol/steps.js";
 import { isGood, Outcomes } from "./outcomes.js";
 
-/** The trace id of a migration: its uuid's 128 bits; of another kind of id, as many bits of its hash. */
+/** Returns the trace id of a migration: the 128 bits of its uuid, or of the hash of an id that is not a uuid. */
 export function traceIdOf(migrationId: string): string {
   const digits = migrationId.replaceAll("-", "").toLowerCase();
   return /^(?!0+$)[\da-f]{32}$/.test(digits)
@@ -26,7 +26,7 @@ export function traceIdOf(migrationId: string): string {
     : createHash("sha256").update(migrationId).digest("hex").slice(0, 32);
 }
 
-/** What all sides hang beneath, the same in every process. Nobody sends it: a trace's tool shows it as a parent elsewhere. */
+/** Returns the common parent of all sides, the same in every process. It is never exported; tools show it as a remote parent. */
 function rootOf(migrationId: string): Context {
   const traceId = traceIdOf(migrationId);
   const spanId = createHash("sha256").update(traceId).digest("hex").slice(0, 16);
@@ -45,7 +45,7 @@ interface Open {
   failed: string | null;
 }
 
-/** To be given to `migrate` as `observe`. The tracer is the API's; without an SDK it makes nothing. */
+/** Returns an observer for `migrate`. The tracer is OpenTelemetry's API; without an SDK it records nothing. */
 export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")): Observe {
   const open = new Map<string, Open>();
   const outcomes = new Outcomes();
@@ -63,7 +63,7 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
     for (const call of calls.values()) call.end(atMs);
     span.setAttribute("switchover.outcome", outcome);
     if (failed !== null || !isGood(outcome))
-      span.setStatus({ code: SpanStatusCode.ERROR, message: failed ?? `the ${side} has ended ${outcome}` });
+      span.setStatus({ code: SpanStatusCode.ERROR, message: failed ?? `the ${side} ended: ${outcome}` });
     span.end(atMs);
   };
   return (seen) => {
@@ -82,7 +82,7 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
         const now = known;
         now.span.addEvent(seen.state, { "switchover.event": seen.event }, atMs);
         for (const failure of seen.because) {
-          // What a person wanted is no error.
+          // A requested abort is not an error.
           if (failure.code !== "aborted") now.failed ??= describeFailure(failure);
           now.span.recordException({ name: failure.code, message: describeFailure(failure) }, atMs);
         }
@@ -129,7 +129,7 @@ export function traceMigrations(tracer: Tracer = trace.getTracer("switchover")):
   };
 }
 
-/** Effects of the source that are questions to the destination. */
+/** Effects of the source that are requests to the destination. */
 const asksAPeer: readonly string[] = [
   "settle",
   "concede",

@@ -1,4 +1,4 @@
-// `switchover check`: says whether a guest can move between two hosts, and everything that stands against it.
+// `switchover check`: reports whether a guest can be migrated between two hosts, with every blocker.
 
 import { readFile } from "node:fs/promises";
 import { type Checked, checkBetween } from "../../library/preflight.js";
@@ -6,10 +6,10 @@ import { messageOf } from "../../protocol/effect-result.js";
 import { badInputExitCode, type CheckFlags } from "../options/command-options.js";
 import { say, sayJson, warn } from "../print.js";
 
-/** It cannot move. */
+/** Exit code when the guest cannot be migrated. */
 export const cannotMoveExitCode = 1;
 
-/** The exit code. */
+/** Returns the exit code. */
 export async function checkCommand({ from, to, domain, xml, json }: CheckFlags): Promise<number> {
   let checked: Checked;
   try {
@@ -27,8 +27,10 @@ export async function checkCommand({ from, to, domain, xml, json }: CheckFlags):
   if (json === true) sayJson(checked);
   else {
     for (const { code, path, what, next } of reasons) say(`${path}: ${what}; ${next} (${code})`);
-    for (const side of silent) say(`the ${side}'s host is no switchoverd and does not tell what it has`);
-    say(reasons.length === 0 ? `${domain} can move` : `${domain} cannot move: ${reasons.length} reasons`);
+    for (const side of silent)
+      say(`the ${side} host does not run switchoverd, so its resources were not checked`);
+    const blockers = reasons.length === 1 ? "1 blocker" : `${reasons.length} blockers`;
+    say(reasons.length === 0 ? `${domain} can be migrated` : `${domain} cannot be migrated: ${blockers}`);
   }
   return reasons.length === 0 ? 0 : cannotMoveExitCode;
 }

@@ -1,4 +1,4 @@
-// `switchover drain`: empties hosts, shows it, and tells each guest's story at the end.
+// `switchover drain`: drains hosts, shows the progress, and reports per guest at the end.
 
 import { randomUUID } from "node:crypto";
 import { MultiBar, type SingleBar } from "cli-progress";
@@ -24,51 +24,51 @@ import { badInputExitCode, type DrainFlags } from "../options/command-options.js
 import { askedBetween } from "../options/stream-options.js";
 import { say, sayJson, warn } from "../print.js";
 
-/** The drain's exit codes, beside bad input's. */
+/** The drain's exit codes, except that of invalid input. */
 export const drainExitCodes = { empty: 0, someStayed: 3, someLost: 5, left: 6 } as const;
 
-/** The exit code. */
-export async function drainCommand(what: readonly string[], words: DrainFlags): Promise<number> {
-  const id = words.goOn ?? randomUUID();
+/** Returns the exit code. */
+export async function drainCommand(what: readonly string[], flags: DrainFlags): Promise<number> {
+  const id = flags.resume ?? randomUUID();
   let options: DrainOptions;
   let engine: OpenEngine;
   let first: Begun | null;
   try {
-    if (what.length === 0 && words.goOn === undefined)
-      throw new Error("say what is to be emptied: hosts by name, or by label, such as rack:r1");
-    if (what.length > 0 && words.goOn !== undefined)
-      throw new Error(`--go-on goes on with what that drain was begun for; leave out ${what.join(" ")}`);
-    if (words.dryRun === true && words.goOn !== undefined)
-      throw new Error("--dry-run is about a drain that has not begun; leave out --go-on");
-    options = await optionsOf(what, words);
-    const onAway = (why: string) => warn(`${why}; nothing goes there`);
-    first = words.goOn === undefined ? await beginning(options, onAway) : null;
-    if (first !== null && words.dryRun) return await dryRun(first, options, words);
-    engine = await opened(words, id);
+    if (what.length === 0 && flags.resume === undefined)
+      throw new Error("no hosts given; name the hosts to drain, or select them by label, such as rack:r1");
+    if (what.length > 0 && flags.resume !== undefined)
+      throw new Error(`--resume drains the hosts that the drain was begun for; leave out ${what.join(" ")}`);
+    if (flags.dryRun === true && flags.resume !== undefined)
+      throw new Error("--dry-run plans a new drain; leave out --resume");
+    options = await optionsOf(what, flags);
+    const onAway = (why: string) => warn(`${why}; no guest is migrated there`);
+    first = flags.resume === undefined ? await beginning(options, onAway) : null;
+    if (first !== null && flags.dryRun) return await dryRun(first, options, flags);
+    engine = await opened(flags, id);
     if (first === null && engine.known === 0) {
       await engine.close();
-      throw new Error(`${placeOf(words)} holds no drain ${id}`);
+      throw new Error(`drain ${id} was not found in ${placeOf(flags)}`);
     }
   } catch (error) {
     warn(messageOf(error));
     return badInputExitCode;
   }
-  const screen = createScreen(words, engine.known);
-  if (words.json === true) sayJson({ type: "drain", id });
+  const screen = createScreen(flags, engine.known);
+  if (flags.json === true) sayJson({ type: "drain", id });
   else say(`drain ${id}`);
   let stop = () => {};
   try {
     const guests = await engine.run((steps) => {
       const told = { onEvent: screen.event, onTrouble: screen.trouble };
       const conducted = drain({ ...options, ...told }, steps, async () => first ?? never());
-      stop = obeySignals(conducted, words, id, screen.note);
+      stop = obeySignals(conducted, flags, id, screen.note);
       return conducted.ended;
     });
     screen.end();
-    return tell(guests, words);
+    return tell(guests, flags);
   } catch (error) {
     screen.end();
-    warn(`${messageOf(error)}; ${goingOn(words, id)}`);
+    warn(`${messageOf(error)}; ${goingOn(flags, id)}`);
     return drainExitCodes.left;
   } finally {
     stop();
@@ -77,56 +77,56 @@ export async function drainCommand(what: readonly string[], words: DrainFlags): 
 }
 
 const never = (): never => {
-  throw new Error("the drain has lost how it began");
+  throw new Error("the record of how the drain began is missing");
 };
 const placeOf = ({ engine, log }: DrainFlags): string => (engine === undefined ? log : "the engine");
 const goingOn = ({ engine, log, fleet }: DrainFlags, id: string): string =>
-  `go on with: switchover drain --go-on ${id} ${engine === undefined ? `--log ${log}` : "--engine …"} --fleet ${fleet}`;
+  `resume it with: switchover drain --resume ${id} ${engine === undefined ? `--log ${log}` : "--engine …"} --fleet ${fleet}`;
 
-/** Loaded only when it is wanted. */
+/** Opens the engine; DBOS is loaded on demand. */
 async function opened({ engine, log }: DrainFlags, id: string): Promise<OpenEngine> {
   if (engine === undefined) return openFileEngine(log, id);
   const { openDbosEngine } = await import("../../fleet/dbos-runner.js");
   return openDbosEngine(engine, id, warn);
 }
 
-async function optionsOf(hosts: readonly string[], words: DrainFlags): Promise<DrainOptions> {
-  const { perSource, perDestination, perLink, total, attempts, deadline } = words;
+async function optionsOf(hosts: readonly string[], flags: DrainFlags): Promise<DrainOptions> {
+  const { perSource, perDestination, perLink, total, attempts, deadline } = flags;
   return {
-    fleet: await readFleetFile(words.fleet),
+    fleet: await readFleetFile(flags.fleet),
     hosts,
     limits: { perSource, perDestination, perLink, total },
     attempts,
     ...(deadline !== undefined && { deadlineMs: Date.now() + deadline * 1000 }),
-    how: howOf(words),
+    how: howOf(flags),
   };
 }
 
-/** @throws Error when the words do not go together. */
-function howOf(words: DrainFlags): DrainHow {
-  const { bandwidth: bandwidthMiBps } = words;
-  askedBetween(words);
-  const { flags, parameters } = libvirtOf(askedByWords(words));
+/** @throws Error when options conflict. */
+function howOf(flags: DrainFlags): DrainHow {
+  const { bandwidth: bandwidthMiBps } = flags;
+  askedBetween(flags);
+  const asked = libvirtOf(askedByWords(flags));
   return {
-    flags: [...defaultMigrationOptions.flags, ...flags],
-    parameters: { ...parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
+    flags: [...defaultMigrationOptions.flags, ...asked.flags],
+    parameters: { ...asked.parameters, ...(bandwidthMiBps !== 0 && { bandwidthMiBps }) },
   };
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
-async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainFlags): Promise<number> {
-  const bandwidthMiBps = words.bandwidth === 0 ? assumedMiBps : words.bandwidth;
+async function dryRun(first: Begun, { fleet }: DrainOptions, flags: DrainFlags): Promise<number> {
+  const bandwidthMiBps = flags.bandwidth === 0 ? assumedMiBps : flags.bandwidth;
   const leaving = first.fleet.guests.filter((guest) => first.wish.sources.includes(guest.host));
   const dirty = await measureDirtyRates(fleet, leaving, systemClock);
   const { moves, stay, endsMs } = plan(first, { bytesPerSecond: bandwidthMiBps * 2 ** 20, dirty });
-  if (words.json === true) sayJson({ moves, stay: stay.map(short), endsMs });
+  if (flags.json === true) sayJson({ moves, stay: stay.map(short), endsMs });
   else {
     for (const move of moves)
       say(`${seconds(move.beginsMs).padStart(9)}  ${move.name}: ${move.from} → ${move.to}, ${outlook(move)}`);
     for (const { guest, why } of stay) say(`    stays  ${guest.name} at ${guest.host}: ${why}`);
     say(
-      `${moves.length} guests would move in about ${seconds(endsMs)} at ${bandwidthMiBps} MiB/s each, ${stay.length} would stay; nothing has been touched`,
+      `${moves.length} guests would be migrated in about ${seconds(endsMs)} at ${bandwidthMiBps} MiB/s each, ${stay.length} would stay; nothing has been changed`,
     );
   }
   return stay.length === 0 ? drainExitCodes.empty : drainExitCodes.someStayed;
@@ -135,11 +135,11 @@ async function dryRun(first: Begun, { fleet }: DrainOptions, words: DrainFlags):
 const outlook = ({ takesMs, forecast }: PlannedMove): string => {
   const about = `about ${seconds(takesMs)}`;
   if (forecast.kind !== "converges") return `${about}; ${describeForecast(forecast)}`;
-  // Less than QEMU itself needs.
-  return forecast.downtimeMs === 0 ? about : `${about}, with a pause of up to ${forecast.downtimeMs} ms`;
+  // A forecast of 0 is below the time that QEMU itself needs.
+  return forecast.downtimeMs === 0 ? about : `${about}, downtime up to ${forecast.downtimeMs} ms`;
 };
 
-/** Of a migration whose bandwidth is not limited. */
+/** Assumed bandwidth of a migration without a limit. */
 const assumedMiBps = 1024;
 
 const short = ({ guest, status, at, moves, why }: GuestStory) => ({
@@ -152,10 +152,10 @@ const short = ({ guest, status, at, moves, why }: GuestStory) => ({
   moves: moves.map(({ migrationId, to, end, why }) => ({ migrationId, to, end, why })),
 });
 
-function tell(guests: readonly GuestStory[], words: DrainFlags): number {
+function tell(guests: readonly GuestStory[], flags: DrainFlags): number {
   const those = (status: GuestStory["status"]) => guests.filter((guest) => guest.status === status);
   const [lost, stayed] = [those("lost"), those("given up")];
-  if (words.json === true) sayJson({ type: "report", guests: guests.map(short) });
+  if (flags.json === true) sayJson({ type: "report", guests: guests.map(short) });
   else {
     for (const { guest, status, at, moves, why } of guests) {
       const tries = moves.length > 1 ? `, after ${moves.length} attempts` : "";
@@ -164,18 +164,18 @@ function tell(guests: readonly GuestStory[], words: DrainFlags): number {
       );
     }
     say(
-      `${those("arrived").length} of ${guests.length} guests have arrived, ${stayed.length} stay where they were, ${lost.length} are lost`,
+      `${those("arrived").length} of ${guests.length} guests arrived, ${stayed.length} remain on their hosts, ${lost.length} were lost`,
     );
   }
   if (lost.length > 0) return drainExitCodes.someLost;
   return stayed.length > 0 ? drainExitCodes.someStayed : drainExitCodes.empty;
 }
 
-const format = "{name} [{bar}] {value} of {total} away, {underWay} under way, {stayed} given up";
-/** More sources than these have no bar of their own. */
+const format = "{name} [{bar}] {value} of {total} migrated, {underWay} in progress, {stayed} failed";
+/** With more sources than this, only the total is shown. */
 const maxBars = 12;
 
-/** `known`: events that were there before are not news. */
+/** `known` is the number of events recorded before this run; they are not reported again. */
 function createScreen({ json }: DrainFlags, known: number) {
   const isShown = json !== true && process.stderr.isTTY;
   const bars = isShown
@@ -203,7 +203,7 @@ function createScreen({ json }: DrainFlags, known: number) {
     add(allName.padEnd(width), () => true);
   };
   const note = (sentence: string) => {
-    // The bars are drawn again below it.
+    // MultiBar redraws the bars below the line.
     if (bars === null) warn(sentence);
     else bars.log(`switchover: ${printable(sentence)}\n`);
   };
@@ -229,11 +229,9 @@ function createScreen({ json }: DrainFlags, known: number) {
     },
     trouble: (move: Move, why: string) => {
       if (json === true) sayJson({ type: "trouble", migrationId: move.migrationId, why });
-      // Asked again each second: each reason is told once.
+      // The question is repeated every second; each reason is reported once.
       else if (troubled.get(move.token) !== why)
-        note(
-          `${move.from} does not tell yet how the migration to ${move.to} goes, and is asked again: ${why}`,
-        );
+        note(`${move.from} does not report the state of the migration to ${move.to}; asking again: ${why}`);
       troubled.set(move.token, why);
     },
     note,
@@ -243,10 +241,10 @@ function createScreen({ json }: DrainFlags, known: number) {
 const allName = "all";
 const drawEachMs = 100;
 
-/** Ctrl-C: no more, and what is under way is undone; once more: go, and leave the rest as it is. SIGUSR1 pauses and goes on. */
+/** First Ctrl-C: cancels the drain. Second: exits and leaves migrations under way running. SIGUSR1 suspends and resumes. */
 function obeySignals(
   conducted: Conducted,
-  words: DrainFlags,
+  flags: DrainFlags,
   id: string,
   note: (sentence: string) => void,
 ): () => void {
@@ -254,18 +252,22 @@ function obeySignals(
   const interrupted = () => {
     interrupts += 1;
     if (interrupts === 1) {
-      note("cancelling: what is under way is undone if it still can be; Ctrl-C again leaves");
+      note("cancelling: migrations under way are cancelled where still possible; press Ctrl-C again to exit");
       conducted.cancel();
       return;
     }
     conducted.detach();
-    note(`left as it is; ${goingOn(words, id)}`);
+    note(`exiting; migrations under way continue; ${goingOn(flags, id)}`);
     process.exit(drainExitCodes.left);
   };
   let isPaused = false;
   const paused = () => {
     isPaused = !isPaused;
-    note(isPaused ? "paused: what is under way goes on; SIGUSR1 again to go on" : "going on");
+    note(
+      isPaused
+        ? "drain suspended; migrations under way continue; send SIGUSR1 again to resume"
+        : "drain resumed",
+    );
     if (isPaused) conducted.pause();
     else conducted.resume();
   };

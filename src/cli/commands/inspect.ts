@@ -1,4 +1,5 @@
-// `switchover inspect`: serves the page with given stories, or writes it with them within; and the page beside a migration.
+// `switchover inspect`: serves the page with the given stories, or writes both to one file. Also serves the page of a
+// running migration.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -13,18 +14,18 @@ import { messageOf } from "../../protocol/effect-result.js";
 import { badInputExitCode, type InspectFlags } from "../options/command-options.js";
 import { say, warn } from "../print.js";
 
-/** The exit code. */
-export async function inspectCommand(paths: readonly string[], words: InspectFlags): Promise<number> {
-  const { host, port, socket, save, watch = [] } = words;
+/** Returns the exit code. */
+export async function inspectCommand(paths: readonly string[], flags: InspectFlags): Promise<number> {
+  const { host, port, socket, save, watch = [] } = flags;
   const hub = watch.length === 0 ? null : new Hub();
   let stories: readonly GivenStory[];
   let inspector: Inspector;
   try {
     stories = await Promise.all(paths.map(given));
     if (save !== undefined) {
-      if (stories.length === 0) throw new Error("--save needs a story to save within the page; name one");
+      if (stories.length === 0) throw new Error("--save requires a story to embed in the page; name one");
       await writeFile(save, withStories(page().html, stories));
-      say(`${save} shows ${paths.join(", ")}; any browser opens it`);
+      say(`wrote ${save} with ${paths.join(", ")}; open it in a browser`);
       return 0;
     }
     for (const url of watch) followInspector(url, (seen) => hub?.observe(seen), warn);
@@ -39,10 +40,10 @@ export async function inspectCommand(paths: readonly string[], words: InspectFla
     warn(messageOf(error));
     return badInputExitCode;
   }
-  say(`open ${inspector.url} (Ctrl-C ends)`);
+  say(`open ${inspector.url} (Ctrl-C to stop)`);
   await interrupted();
   await inspector.close();
-  // What is followed would keep this process.
+  // The connections to followed inspectors would keep this process alive.
   process.exit(0);
 }
 
@@ -52,7 +53,7 @@ const interrupted = () =>
     process.once("SIGTERM", () => resolve());
   });
 
-/** Read once here too, so that a wrong file is told of at once. */
+/** Also parses the file here, so that an invalid one is reported at once. */
 async function given(path: string): Promise<GivenStory> {
   let text: string;
   try {
@@ -66,13 +67,13 @@ async function given(path: string): Promise<GivenStory> {
 
 export interface Beside {
   readonly observe: Observe;
-  /** Writes what is to be written, and serves on until it is interrupted. */
+  /** Saves the story if requested, and serves the page until it is interrupted. */
   ended(migrationId: string): Promise<void>;
-  /** When there was no migration. */
+  /** Stops the page when no migration began. */
   close(): Promise<void>;
 }
 
-/** What `--inspect` and `--save-story` add to a migration. @throws Error when the page cannot be served. */
+/** Implements `--inspect` and `--save-story`. @throws Error when the page cannot be served. */
 export async function inspectBeside(
   { inspect, saveStory }: { readonly inspect?: number | true; readonly saveStory?: string },
   tell: (sentence: string) => void,
@@ -80,14 +81,14 @@ export async function inspectBeside(
   const hub = new Hub();
   const port = typeof inspect === "number" ? inspect : 0;
   const inspector = inspect === undefined ? null : await serveInspector({ hub, port });
-  if (inspector !== null) tell(`watch it: ${inspector.url}`);
+  if (inspector !== null) tell(`inspect it live: ${inspector.url}`);
   return {
     observe: hub.observe,
     ended: async (migrationId) => {
       if (saveStory !== undefined)
         await writeFile(saveStory, storyTextOf(hub.entries(migrationId, 0)?.entries ?? []));
       if (inspector === null) return;
-      tell(`${inspector.url} is still there; Ctrl-C ends`);
+      tell(`still serving ${inspector.url}; Ctrl-C to stop`);
       await interrupted();
       await inspector.close();
     },

@@ -1,4 +1,4 @@
-// `switchover migrate --from … --to …`: moves a guest between two hosts, shows it, and says who runs it.
+// `switchover migrate --from … --to …`: migrates a guest between two hosts, shows the progress, and reports who runs it.
 
 import { readFile } from "node:fs/promises";
 import { openFileJournal } from "../../drivers/journal/file-journal.js";
@@ -19,21 +19,21 @@ import { checkSteering, steer } from "../timed-actions.js";
 const progressEveryMs = 200;
 const definitionMoved = "the definition is at the destination";
 
-/** The exit code. */
+/** Returns the exit code. */
 export async function migrateBetweenCommand(
   hardware: readonly string[],
-  words: MigrateFlags,
+  flags: MigrateFlags,
 ): Promise<number> {
-  const screen = createScreen(words);
+  const screen = createScreen(flags);
   let migration: RemoteMigration;
   let journal: FileJournal | undefined;
   try {
-    const where = placesOf(hardware, words);
-    checkSteering(words);
-    if (words.journal !== undefined) journal = await openFileJournal(words.journal);
+    const where = placesOf(hardware, flags);
+    checkSteering(flags);
+    if (flags.journal !== undefined) journal = await openFileJournal(flags.journal);
     migration = await migrateBetween({
       ...where,
-      ...(await askedOf(words)),
+      ...(await askedOf(flags)),
       ...(screen.observe && { observe: screen.observe }),
       ...(journal && { journal }),
     });
@@ -44,7 +44,7 @@ export async function migrateBetweenCommand(
   }
   const stopListening = obeyInterrupts(migration, screen);
   const stopShowing = showProgress(migration, screen);
-  steer(migration, words, screen);
+  steer(migration, flags, screen);
   const { kind, error } = await migration.outcome;
   stopShowing();
   stopListening();
@@ -58,7 +58,7 @@ export async function migrateBetweenCommand(
     qemuTotalMs: null,
     dropped: [],
   });
-  screen.say(words.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
+  screen.say(flags.offline && kind === "arrived" ? definitionMoved : outcomes[kind].says);
   if (error !== null) {
     for (const failure of error.failures) screen.warn(describeFailure(failure));
     screen.say(`next: ${error.next}`);
@@ -67,23 +67,25 @@ export async function migrateBetweenCommand(
   return outcomes[kind].exitCode;
 }
 
-/** @throws Error naming what is missing. */
-function placesOf(hardware: readonly string[], words: MigrateFlags) {
-  const { from, to, domain } = words;
+/** @throws Error naming the missing or superfluous option. */
+function placesOf(hardware: readonly string[], flags: MigrateFlags) {
+  const { from, to, domain } = flags;
   if (hardware.length > 0)
-    throw new Error(`between hosts a guest has its hardware already: ${hardware.join(" ")}`);
-  askedBetween(words);
+    throw new Error(
+      `QEMU arguments cannot be given between hosts, where the guest is already defined: ${hardware.join(" ")}; leave them out`,
+    );
+  askedBetween(flags);
   if (from === undefined || to === undefined || domain === undefined)
-    throw new Error("between hosts, --from, --to and --domain are all needed");
+    throw new Error("a migration between hosts requires --from, --to and --domain");
   return { from, to, domain };
 }
 
 /** @throws Error when a file cannot be read. */
 async function askedOf(
-  words: MigrateFlags,
+  flags: MigrateFlags,
 ): Promise<{ flags: MigrateFlag[]; parameters: MigrateParameters }> {
-  const asked = new Map(askedBetween(words));
-  if (words.bandwidth !== 0) asked.set("bandwidth", words.bandwidth);
+  const asked = new Map(askedBetween(flags));
+  if (flags.bandwidth !== 0) asked.set("bandwidth", flags.bandwidth);
   for (const { name, type } of optionRows) {
     const path = asked.get(name);
     if (type.kind === "file" && typeof path === "string") asked.set(name, await readFile(path, "utf8"));
@@ -111,18 +113,18 @@ function showProgress(migration: RemoteMigration, screen: Screen): () => void {
   };
 }
 
-/** First Ctrl-C: abort. Second: go; each host settles by itself. */
+/** First Ctrl-C: aborts. Second: exits; the hosts settle the migration between them. */
 function obeyInterrupts(migration: RemoteMigration, screen: Screen): () => void {
   let interrupts = 0;
   const interrupted = async () => {
     interrupts += 1;
     if (interrupts > 1) {
-      screen.warn("left as it is: the hosts settle it between them");
+      screen.warn("exiting; the hosts settle the migration between them");
       process.exit(outcomes.undecided.exitCode);
     }
-    screen.say("aborting; Ctrl-C again leaves");
+    screen.say("aborting; press Ctrl-C again to exit");
     const { accepted, why } = await migration.abort();
-    screen.say(accepted ? "the abort is obeyed" : `the abort is refused: ${why}`);
+    screen.say(accepted ? "abort accepted" : `abort refused: ${why}`);
   };
   process.on("SIGINT", interrupted);
   return () => process.off("SIGINT", interrupted);

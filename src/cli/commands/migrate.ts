@@ -1,4 +1,5 @@
-// `switchover migrate`: boots the guest, moves it, shows it, proves it, ends it. Everything it starts it ends.
+// `switchover migrate` within one machine: boots the guest, migrates it, shows the progress, checks the proof, and ends
+// every process that it started.
 
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
@@ -24,15 +25,15 @@ import { streamWithin } from "../options/stream-options.js";
 import { createScreen, type Screen } from "../output.js";
 import type { Beside } from "./inspect.js";
 
-/** Passes over its memory that the guest must make after the move: what is never read again is not proved. */
+/** Passes over its memory that the guest must complete after the migration: memory that is not read back is not proved. */
 const provedPasses = 2;
 
-/** The exit code. */
-export async function migrateCommand(hardware: readonly string[], words: MigrateFlags): Promise<number> {
-  const limits = { bandwidthMiBps: words.bandwidth, maxDowntimeMs: words.maxDowntime, stallMs: words.stall };
-  const screen = createScreen(words);
-  const policy = { whenUnreachable: words.whenUnreachable, patienceMs: words.patience };
-  const fence = await fenceOf(words);
+/** Returns the exit code. */
+export async function migrateCommand(hardware: readonly string[], flags: MigrateFlags): Promise<number> {
+  const limits = { bandwidthMiBps: flags.bandwidth, maxDowntimeMs: flags.maxDowntime, stallMs: flags.stall };
+  const screen = createScreen(flags);
+  const policy = { whenUnreachable: flags.whenUnreachable, patienceMs: flags.patience };
+  const fence = await fenceOf(flags);
   let stream: StreamOptions;
   let started: { guest: RunningGuest; proof: ProofGuest | null };
   let journal: FileJournal | undefined;
@@ -40,14 +41,14 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   let beside: Beside | null = null;
   try {
     checkLimits(limits);
-    convergence = convergenceOf(words);
+    convergence = convergenceOf(flags);
     checkConvergencePolicy(convergence);
     checkPolicy(policy, fence !== undefined);
-    stream = streamWithin(words, words.transport);
-    checkStream(stream, words.transport);
-    if (words.journal !== undefined) journal = await openJournal(words.journal);
-    beside = await besideOf(words, screen);
-    started = await startGuest(hardware, words);
+    stream = streamWithin(flags, flags.transport);
+    checkStream(stream, flags.transport);
+    if (flags.journal !== undefined) journal = await openJournal(flags.journal);
+    beside = await besideOf(flags, screen);
+    started = await startGuest(hardware, flags);
   } catch (error) {
     screen.warn(messageOf(error));
     await beside?.close();
@@ -55,8 +56,8 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   }
   const { guest, proof } = started;
   screen.say(`${guest.spec.name} runs at the source (pid ${guest.process.pid})`);
-  if (words.forecast) {
-    const foretold = foretell(guest, words).catch((error: unknown) => `no forecast: ${messageOf(error)}`);
+  if (flags.forecast) {
+    const foretold = foretell(guest, flags).catch((error: unknown) => `no forecast: ${messageOf(error)}`);
     screen.say(await foretold);
   }
   const migration = migrate({
@@ -65,7 +66,7 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
     convergence,
     policy,
     stream,
-    transport: words.transport,
+    transport: flags.transport,
     ...(fence && { fence }),
     ...(journal && { journal }),
     destination: { sideArgs: proof?.nextSide("destination") ?? [] },
@@ -84,19 +85,21 @@ export async function migrateCommand(hardware: readonly string[], words: Migrate
   await proof?.remove();
   await journal?.close();
   if (journal)
-    screen.say(`its story: switchover replay ${join(journal.directory, `${migration.migrationId}.journal`)}`);
+    screen.say(
+      `replay it with: switchover replay ${join(journal.directory, `${migration.migrationId}.journal`)}`,
+    );
   await beside
     ?.ended(migration.migrationId)
-    .catch((error: unknown) => screen.warn(`the story is not saved: ${messageOf(error)}`));
+    .catch((error: unknown) => screen.warn(`the story could not be saved: ${messageOf(error)}`));
   const { exitCode } = outcomes[outcome.kind];
   return outcome.guest !== null && !proved ? notProved.exitCode : exitCode;
 }
 
-/** Loaded only when it is wanted. */
-async function besideOf(words: MigrateFlags, screen: Screen): Promise<Beside | null> {
-  if (words.inspect === undefined && words.saveStory === undefined) return null;
+/** Loads the inspector on demand. */
+async function besideOf(flags: MigrateFlags, screen: Screen): Promise<Beside | null> {
+  if (flags.inspect === undefined && flags.saveStory === undefined) return null;
   const { inspectBeside } = await import("./inspect.js");
-  return inspectBeside(words, screen.say);
+  return inspectBeside(flags, screen.say);
 }
 
 function observing(...all: readonly (Observe | undefined)[]): { readonly observe?: Observe } {
@@ -111,20 +114,20 @@ function observing(...all: readonly (Observe | undefined)[]): { readonly observe
 
 const openJournal = (directory: string): Promise<FileJournal> =>
   openFileJournal(directory).catch((error: unknown) => {
-    throw new Error(`the journal cannot be kept in ${directory}: ${messageOf(error)}`);
+    throw new Error(`the journal in ${directory} cannot be opened: ${messageOf(error)}`);
   });
 
-async function startGuest(hardware: readonly string[], words: MigrateFlags) {
-  const { name, binary } = words;
+async function startGuest(hardware: readonly string[], flags: MigrateFlags) {
+  const { name, binary } = flags;
   if (hardware.length > 0) {
     const guest = await launchGuest({ name, uuid: randomUUID(), binary, args: hardware });
     return { guest, proof: null };
   }
   const proof = await launchProofGuest({
     name,
-    memoryKiB: words.memory,
-    workingSetMiB: words.workingSet,
-    dirtyMiBps: words.dirtyRate,
+    memoryKiB: flags.memory,
+    workingSetMiB: flags.workingSet,
+    dirtyMiBps: flags.dirtyRate,
     binary,
   });
   return { guest: proof.guest, proof };
@@ -134,9 +137,9 @@ async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen
   const { error, guest, downtimeMs } = outcome;
   const where = guest === null ? "" : ` (pid ${guest.process.pid})`;
   screen.outcome(outcome);
-  for (const { option, why } of outcome.dropped) screen.warn(`went without ${option}: ${why}`);
+  for (const { option, why } of outcome.dropped) screen.warn(`option ${option} not applied: ${why}`);
   screen.say(`${outcomes[outcome.kind].says}${where}`);
-  if (downtimeMs !== null) screen.say(`it paused for ${downtimeMs.toFixed(1)} ms, by QEMU's own clocks`);
+  if (downtimeMs !== null) screen.say(`downtime ${downtimeMs.toFixed(1)} ms (QEMU timestamps)`);
   if (error !== null) {
     for (const failure of error.failures) screen.warn(describeFailure(failure));
     for (const sentence of error.undone) screen.say(`undone: ${sentence}`);
@@ -148,26 +151,26 @@ async function finish(outcome: Outcome, proof: ProofGuest | null, screen: Screen
   screen.proof(report);
   screen.say(`proof: ${describeContinuity(report)}`);
   if (outcome.kind !== "arrived") return report.ok;
-  const there = report.perStream.find((candidate) => candidate.name === "destination")?.cyclesVerified ?? 0;
-  if (there < 1)
-    screen.warn("the proof is not whole: the destination has not read back all memory that travelled");
-  return report.ok && there >= 1;
+  const verified = report.perStream.find((stream) => stream.name === "destination")?.cyclesVerified ?? 0;
+  if (verified < 1)
+    screen.warn("the proof is incomplete: the destination has not read back all migrated memory");
+  return report.ok && verified >= 1;
 }
 
-/** First Ctrl-C: abort. Second: say what is left, and go without ending anything that may run the guest. */
+/** First Ctrl-C: aborts. Second: reports the state and exits, without ending a process that may run the guest. */
 function obeyInterrupts(migration: Migration, guest: RunningGuest, screen: Screen): () => void {
   let interrupts = 0;
   const interrupted = async () => {
     interrupts += 1;
     if (interrupts === 1) {
-      screen.say("aborting; Ctrl-C again says what is left");
+      screen.say("aborting; press Ctrl-C again to exit");
       const { accepted, why } = await migration.abort();
-      screen.say(accepted ? "the abort is obeyed" : `the abort is refused: ${why}`);
+      screen.say(accepted ? "abort accepted" : `abort refused: ${why}`);
       return;
     }
     const { source, destination } = migration.snapshot();
     screen.warn(
-      `left as they are: the source (pid ${guest.process.pid}) is ${source}, the destination is ${destination ?? "not started"}`,
+      `exiting; the source (pid ${guest.process.pid}) is ${source}, the destination is ${destination ?? "not started"}`,
     );
     process.exit(outcomes.undecided.exitCode);
   };

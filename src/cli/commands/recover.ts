@@ -1,5 +1,5 @@
-// `switchover recover`: takes up the migrations that an engine has left in its journal, and says who runs each guest.
-// The guests run on.
+// `switchover recover`: finishes the migrations that an engine left in its journal, and reports which side runs each guest.
+// The guests keep running.
 
 import { openFileJournal } from "../../drivers/journal/file-journal.js";
 import type { FileJournal } from "../../drivers/journal/types.js";
@@ -10,17 +10,17 @@ import { outcomes } from "../../protocol/outcomes.js";
 import { badInputExitCode, fenceOf, type RecoverFlags } from "../options/command-options.js";
 import { createScreen } from "../output.js";
 
-/** The highest exit code of the migrations. */
-export async function recoverCommand(directory: string, words: RecoverFlags): Promise<number> {
-  const screen = createScreen(words);
+/** Returns the highest exit code of the migrations. */
+export async function recoverCommand(directory: string, flags: RecoverFlags): Promise<number> {
+  const screen = createScreen(flags);
   let journal: FileJournal;
   try {
     journal = await openFileJournal(directory, { mustExist: true });
   } catch (error) {
-    screen.warn(`the journal in ${directory} cannot be taken up: ${messageOf(error)}`);
+    screen.warn(`the journal in ${directory} cannot be opened: ${messageOf(error)}`);
     return badInputExitCode;
   }
-  const fence = await fenceOf(words);
+  const fence = await fenceOf(flags);
   const { migrations, failed } = await recoverMigrations({
     journal,
     ...(screen.observe && { observe: screen.observe }),
@@ -28,7 +28,7 @@ export async function recoverCommand(directory: string, words: RecoverFlags): Pr
   });
   for (const error of failed) screen.warn(error.message);
   if (migrations.length === 0 && failed.length === 0)
-    screen.say(`no migration in ${directory} needs anybody`);
+    screen.say(`no migration in ${directory} needs recovery`);
   const ended = await Promise.all(
     migrations.map(async ({ migrationId, outcome }) => {
       const { kind, guest, error } = await outcome;

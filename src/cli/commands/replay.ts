@@ -1,4 +1,4 @@
-// `switchover replay`: the story of a past migration, from its journal alone.
+// `switchover replay`: prints the story of a past migration from its journal alone.
 
 import { JournalError, readStory, type Story } from "../../drivers/journal/story.js";
 import { messageOf } from "../../protocol/effect-result.js";
@@ -6,7 +6,7 @@ import { tell } from "../format-record.js";
 import { badInputExitCode } from "../options/command-options.js";
 import { say, sayJson, warn } from "../print.js";
 
-/** The exit code. */
+/** Returns the exit code. */
 export async function replayCommand(path: string, { json }: { json?: true }): Promise<number> {
   let story: Story;
   try {
@@ -25,6 +25,6 @@ export async function replayCommand(path: string, { json }: { json?: true }): Pr
     if (json === true) sayJson(record);
     else for (const line of tell(record, first?.atMs ?? record.atMs)) say(line);
   }
-  if (torn !== null) warn("the last line was not written whole; no effect had begun that rests on it");
+  if (torn !== null) warn("the last line is incomplete; no effect that depends on it had started");
   return 0;
 }

@@ -1,5 +1,5 @@
-// `switchover standing`, `switchover adopt` and `switchover release`: the domains of a host that it cannot simply start, and
-// the operator's decision that ends that.
+// `switchover standing`, `switchover adopt` and `switchover release`: lists the domains that a host refuses to start, and
+// records the operator's decision about one.
 
 import * as z from "zod/mini";
 import { standing } from "../../daemon/domains/records.js";
@@ -33,19 +33,19 @@ async function connected<T>(
   }
 }
 
-/** Prints each domain that is quarantined or away, with the reason. */
-export async function standingCommand(words: StandingFlags): Promise<number> {
-  const screen = createScreen(words);
+/** Prints each domain that is quarantined or away, with the reason. Returns the exit code. */
+export async function standingCommand(flags: StandingFlags): Promise<number> {
+  const screen = createScreen(flags);
   try {
-    const told = await connected(words, (rpc) => rpc.call(own.procedures.standing, null));
+    const told = await connected(flags, (rpc) => rpc.call(own.procedures.standing, null));
     const found = z.array(standing).parse(JSON.parse(told.domains));
-    if (words.json) screen.say(JSON.stringify(found));
+    if (flags.json) screen.say(JSON.stringify(found));
     else if (found.length === 0) screen.say("no domain is quarantined or away");
-    for (const { name, quarantined, away } of words.json ? [] : found) {
+    for (const { name, quarantined, away } of flags.json ? [] : found) {
       if (quarantined !== null) screen.say(`${name} is quarantined: ${quarantined}`);
       if (away !== null)
         screen.say(
-          `${name} is away since ${new Date(away.sinceMs).toISOString()}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}`,
+          `${name} is away since ${new Date(away.sinceMs).toISOString()}: it is on ${away.hostname || "another host"} after migration ${away.migrationId}`,
         );
     }
     return 0;
@@ -57,20 +57,20 @@ export async function standingCommand(words: StandingFlags): Promise<number> {
 
 const said = {
   adopt: (name: string) =>
-    `the copy of ${name} on this host is the guest; destroy every other copy before you resume it`,
+    `this host's copy of ${name} is now the guest; destroy every other copy before you resume it`,
   release: (name: string) =>
-    `no copy of ${name} is on this host from now on; start it only when no copy of it runs elsewhere`,
+    `this host's copy of ${name} was given up; start ${name} only when no copy of it runs elsewhere`,
 };
 
-/** Tells the host whether its copy of a domain is the guest, where the host cannot know it. */
+/** Records the operator's decision whether the host's copy of a domain is the guest. Returns the exit code. */
 export async function decideCommand(
   decision: keyof typeof said,
   name: string,
-  words: StandingFlags,
+  flags: StandingFlags,
 ): Promise<number> {
-  const screen = createScreen(words);
+  const screen = createScreen(flags);
   try {
-    await connected(words, async (rpc) => {
+    await connected(flags, async (rpc) => {
       const { dom } = await rpc.call(remote.procedures.domainLookupByName, { name });
       await rpc.call(own.procedures[decision], { uuid: dom.uuid });
     });

@@ -1,17 +1,17 @@
-// What a person has said on the command line, after commander has checked each word.
+// The parsed command line options, after commander has checked each value.
 
 import type { Fence } from "../../effects/ports.js";
 import type { WhenUnreachable } from "../../protocol/unreachable-policy.js";
 import type { StreamFlags } from "./stream-options.js";
 
-/** Exit code for words or numbers that cannot be used; nothing has been started then. */
+/** Exit code for invalid options or values; nothing has been started. */
 export const badInputExitCode = 2;
 
 interface FenceFlags {
   readonly etcd?: readonly string[];
 }
 
-/** Loaded only when it is wanted: it brings TLS and HTTP with it. */
+/** Loads the fence on demand, because it pulls in TLS and HTTP. */
 export const fenceOf = async ({ etcd = [] }: FenceFlags): Promise<Fence | undefined> => {
   const [first, ...others] = etcd;
   if (first === undefined) return undefined;
@@ -38,9 +38,9 @@ export interface InspectFlags {
 export interface DrainFlags extends StreamFlags {
   readonly fleet: string;
   readonly log: string;
-  /** PostgreSQL's URL. */
+  /** The URL of a PostgreSQL database. */
   readonly engine?: string;
-  readonly goOn?: string;
+  readonly resume?: string;
   readonly dryRun?: true;
   readonly perSource: number;
   readonly perDestination: number;
@@ -49,7 +49,7 @@ export interface DrainFlags extends StreamFlags {
   readonly attempts: number;
   /** In seconds. */
   readonly deadline?: number;
-  /** In MiB/s, of each migration; 0 for no limit. */
+  /** In MiB/s per migration; 0 for no limit. */
   readonly bandwidth: number;
   readonly json?: true;
 }
@@ -59,7 +59,7 @@ export interface RecoverFlags extends FenceFlags {
   readonly json?: true;
 }
 
-/** In virsh's words, but for `timeoutAbort`. */
+/** Named as in virsh, except `timeoutAbort`, which virsh does not have. */
 export interface ConvergenceFlags {
   /** In seconds. */
   readonly timeout?: number;
@@ -71,7 +71,7 @@ export interface ConvergenceFlags {
 
 export interface MigrateFlags extends FenceFlags, StreamFlags, ConvergenceFlags {
   readonly forecast?: true;
-  /** The port, or any. */
+  /** The port, or `true` for any free one. */
   readonly inspect?: number | true;
   readonly saveStory?: string;
   readonly name: string;

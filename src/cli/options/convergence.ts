@@ -1,4 +1,4 @@
-// What the command says about convergence, in virsh's words, as a policy; and what a guest's dirty rate lets expect.
+// Converts the convergence options, named as in virsh, to a policy; and forecasts a migration from the guest's dirty rate.
 
 import { measureDirtyRate } from "../../drivers/qemu/migration/dirty-rate.js";
 import type { RunningGuest } from "../../library/local/running-guest.js";
@@ -11,49 +11,50 @@ import {
 } from "../../protocol/convergence/policy.js";
 import type { ConvergenceFlags, MigrateFlags } from "./command-options.js";
 
-const endingsIn = (words: ConvergenceFlags) =>
+const endingsIn = (flags: ConvergenceFlags) =>
   (
     [
-      ["suspend", words.timeoutSuspend],
-      ["postcopy", words.timeoutPostcopy],
-      ["abort", words.timeoutAbort],
+      ["suspend", flags.timeoutSuspend],
+      ["postcopy", flags.timeoutPostcopy],
+      ["abort", flags.timeoutAbort],
     ] as const
-  ).flatMap(([then, it]) => (it === true ? [then] : []));
+  ).flatMap(([action, isSet]) => (isSet === true ? [action] : []));
 
-/** What `--timeout` does, of words that do not contradict one another. */
-export const timeoutEnding = (words: ConvergenceFlags) => endingsIn(words)[0] ?? "suspend";
+/** Returns the action of `--timeout`; the options must not contradict one another. */
+export const timeoutEnding = (flags: ConvergenceFlags) => endingsIn(flags)[0] ?? "suspend";
 
-/** @throws Error when the words contradict one another, or one needs another. */
-export function convergenceOf(words: ConvergenceFlags & { readonly postcopy?: boolean }): ConvergencePolicy {
-  const { timeout } = words;
-  const said = endingsIn(words);
-  if (said.length > 1) throw new Error(`--timeout can end with one of ${said.join(", ")}, not with more`);
-  if (timeout === undefined && said.length > 0) throw new Error(`--timeout-${said[0]} needs --timeout`);
-  if (words.postcopy !== true && (words.postcopyAfterPrecopy === true || said[0] === "postcopy"))
+/** @throws Error when options contradict one another, or one requires another. */
+export function convergenceOf(flags: ConvergenceFlags & { readonly postcopy?: boolean }): ConvergencePolicy {
+  const { timeout } = flags;
+  const actions = endingsIn(flags);
+  if (actions.length > 1) throw new Error(`--timeout takes one action, not several: ${actions.join(", ")}`);
+  if (timeout === undefined && actions.length > 0)
+    throw new Error(`--timeout-${actions[0]} requires --timeout`);
+  if (flags.postcopy !== true && (flags.postcopyAfterPrecopy === true || actions[0] === "postcopy"))
     throw new Error(
-      `--${said[0] === "postcopy" ? "timeout-postcopy" : "postcopy-after-precopy"} needs --postcopy`,
+      `--${actions[0] === "postcopy" ? "timeout-postcopy" : "postcopy-after-precopy"} requires --postcopy`,
     );
   return [
-    ...(words.postcopyAfterPrecopy === true ? postcopyAfterPrecopyPolicy : []),
-    ...(timeout === undefined ? [] : timeoutPolicy(timeout * 1000, said[0])),
+    ...(flags.postcopyAfterPrecopy === true ? postcopyAfterPrecopyPolicy : []),
+    ...(timeout === undefined ? [] : timeoutPolicy(timeout * 1000, actions[0])),
   ];
 }
 
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20);
 
-/** A sentence about a guest that runs and has not been migrated; takes a second. */
+/** Returns a forecast, in one sentence, for a running guest before its migration; it measures for one second. */
 export async function foretell(
   guest: RunningGuest,
-  words: Pick<MigrateFlags, "bandwidth" | "maxDowntime">,
+  flags: Pick<MigrateFlags, "bandwidth" | "maxDowntime">,
 ): Promise<string> {
   const { dirtyBytesPerSecond } = await measureDirtyRate(guest);
   const memory = await guest.process.main.execute("query-memory-size-summary", {});
   const memoryBytes = memory["base-memory"] + (memory["plugged-memory"] ?? 0);
-  const rate = `the guest dirties ${mebibytes(dirtyBytesPerSecond)} MiB of its memory in a second`;
-  const { bandwidth, maxDowntime: maxDowntimeMs } = words;
+  const rate = `the guest dirties ${mebibytes(dirtyBytesPerSecond)} MiB of memory per second`;
+  const { bandwidth, maxDowntime: maxDowntimeMs } = flags;
   if (bandwidth === defaultLimits.bandwidthMiBps) {
     const needed = bandwidthFor({ dirtyBytesPerSecond, hotBytes: memoryBytes, maxDowntimeMs });
-    return `${rate}; forecast, if it does so evenly: it arrives over a link of about ${mebibytes(needed)} MiB/s or more`;
+    return `${rate}; forecast at a constant rate: the migration converges with about ${mebibytes(needed)} MiB/s or more`;
   }
   const bandwidthBytesPerSecond = bandwidth * 2 ** 20;
   const forecast = forecastBefore({
@@ -62,5 +63,5 @@ export async function foretell(
     bandwidthBytesPerSecond,
     maxDowntimeMs,
   });
-  return `${rate}; forecast, if it does so evenly: ${describeForecast(forecast)}`;
+  return `${rate}; forecast at a constant rate: ${describeForecast(forecast)}`;
 }

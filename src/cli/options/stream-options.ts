@@ -1,5 +1,5 @@
-// The options of a migration on the command line, made from their rows: virsh's words where virsh has one. What they amount
-// to is the library's object within one machine, and libvirt's flags and parameters between hosts.
+// The migration options of the command line, derived from the option table; virsh's names are used where virsh has one.
+// They are converted to the library's options object within one machine, and to libvirt's flags and parameters between hosts.
 
 import { Option } from "commander";
 import {
@@ -43,35 +43,35 @@ const optionOf =
 const optional = () =>
   new Option(
     "--optional <list>",
-    `leave out what a QEMU does not know, of ${optionalOptions.join(", ")}; anything else is refused then`,
+    `drop these options where QEMU does not support them instead of refusing the migration: ${optionalOptions.join(", ")}`,
   ).argParser(list);
 
-/** Those of the memory stream, in the order of the help. */
+/** The options of the memory stream, in the order of the help. */
 export const streamOptions = (number: ReadNumber): readonly Option[] => [
   ...memoryRows.flatMap(optionOf(number)),
   optional(),
 ];
 
-/** Those that a migration between hosts has beside them. */
+/** The further options of a migration between hosts. */
 export const hostOptions = (number: ReadNumber): readonly Option[] =>
   optionRows.filter(({ name }) => !isMemoryOption(name)).flatMap(optionOf(number));
 
-/** Those of the memory stream that libvirt's hosts know, and that need no steering. */
+/** The memory stream options that libvirt supports and that need no action while the migration runs. */
 export const streamOptionsBetween = (number: ReadNumber): readonly Option[] =>
   memoryRows
     .filter(({ cli, libvirt }) => libvirt !== undefined && cli?.steered !== true)
     .flatMap(optionOf(number));
 
-/** As libvirt's hosts are asked for them. */
+/** The options as they are sent to libvirt hosts. */
 export interface AskedStream {
   readonly flags: readonly MigrateFlag[];
   readonly parameters: MigrateParameters;
-  /** Words of ours that libvirt has none for. */
+  /** Options that libvirt does not have. */
   readonly strange: readonly string[];
 }
 
-export function askedStream(words: StreamFlags): AskedStream {
-  const asked = askedByWords(words);
+export function askedStream(flags: StreamFlags): AskedStream {
+  const asked = askedByWords(flags);
   const strange = optionRows.flatMap((row) => {
     const value = asked.get(row.name);
     const known = commandLineName(row);
@@ -80,33 +80,33 @@ export function askedStream(words: StreamFlags): AskedStream {
   });
   return {
     ...libvirtOf(asked),
-    strange: [...strange, ...(words.optional === undefined ? [] : ["--optional"])],
+    strange: [...strange, ...(flags.optional === undefined ? [] : ["--optional"])],
   };
 }
 
-/** @throws Error naming a word that libvirt's hosts do not know, or that does not go with the others. */
-export function askedBetween(words: StreamFlags & { readonly offline?: boolean }): Asked {
-  const [strange] = askedStream(words).strange;
-  if (strange !== undefined) throw new Error(`between hosts ${strange} is not supported; leave it out`);
-  const asked = askedByWords(words);
+/** @throws Error naming an option that libvirt hosts do not support, or that conflicts with another. */
+export function askedBetween(flags: StreamFlags & { readonly offline?: boolean }): Asked {
+  const [strange] = askedStream(flags).strange;
+  if (strange !== undefined) throw new Error(`${strange} is not supported between hosts; leave it out`);
+  const asked = askedByWords(flags);
   const live = new Map(asked).set("live", true);
   check(live);
-  return words.offline === true ? asked : live;
+  return flags.offline === true ? asked : live;
 }
 
-/** What it amounts to within one machine. @throws RangeError when words do not go together. */
-export function streamWithin(words: StreamFlags, transport: "unix" | "tcp"): StreamOptions {
-  const asked = new Map(askedByWords(words, memoryRows)).set("live", true);
+/** Returns the stream options for a migration within one machine. @throws RangeError when options conflict. */
+export function streamWithin(flags: StreamFlags, transport: "unix" | "tcp"): StreamOptions {
+  const asked = new Map(askedByWords(flags, memoryRows)).set("live", true);
   if (transport === "unix") asked.set("transport.unix", true);
   check(asked);
-  return streamOf(words);
+  return streamOf(flags);
 }
 
-/** @throws RangeError when a word tunes what was not asked for; what does not go together is checked later. */
-export function streamOf(words: StreamFlags): StreamOptions {
-  const asked = askedByWords(words, memoryRows);
+/** @throws RangeError when an option tunes a feature that is not enabled; conflicts are checked later. */
+export function streamOf(flags: StreamFlags): StreamOptions {
+  const asked = askedByWords(flags, memoryRows);
   check(asked, ({ kind }) => kind === "tunes");
-  return { ...streamOfAsked(asked), ...(words.optional && { optional: words.optional }) };
+  return { ...streamOfAsked(asked), ...(flags.optional && { optional: flags.optional }) };
 }
 
 function check(asked: Asked, isMeant: (refusal: Refusal) => boolean = () => true): void {

@@ -8,7 +8,7 @@ import { messageOf } from "../../protocol/effect-result.js";
 import { libvirtError } from "../rpc/errors.js";
 import type { Live } from "./managed-domain.js";
 
-/** The guest's QEMU; one that did not answer is asked again. @throws LibvirtError when it still does not. */
+/** Returns the guest's QEMU, attached anew if it does not answer. @throws LibvirtError when it still does not answer. */
 export async function answeringQemu(
   { guest: { process } }: Live,
   options: { readonly clock: Clock; readonly log: GuestLog | undefined },
@@ -21,7 +21,7 @@ export async function answeringQemu(
   return QemuProcess.attach(process.handle, options).catch((error: unknown) => {
     throw libvirtError(
       "OPERATION_FAILED",
-      `its QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`,
+      `the guest's QEMU (pid ${process.pid}) does not answer: ${messageOf(error)}`,
       {
         cause: error,
       },
@@ -29,14 +29,14 @@ export async function answeringQemu(
   });
 }
 
-/** Whether the guest runs. @throws LibvirtError when QEMU has not got all of its memory. */
+/** Returns true if the guest is running. @throws LibvirtError when QEMU has not received all of its memory. */
 export async function isRunningWhole(process: QemuProcess): Promise<boolean> {
   const { running, status } = await process.main.execute("query-status", {});
   const { status: migration = "" } = await process.main.execute("query-migrate", {});
   if (status === "inmigrate" || migration.startsWith("postcopy-"))
     throw libvirtError(
       "OPERATION_INVALID",
-      `its QEMU (pid ${process.pid}) has not got all of the guest's memory, and can only be destroyed`,
+      `the QEMU (pid ${process.pid}) has not received all of the guest's memory; it can only be destroyed`,
     );
   return running;
 }

@@ -1,12 +1,12 @@
-// Starts the domains that are marked so, once in a boot of the host, as libvirt does: a restart of the daemon alone starts
-// nothing that a person has ended, or that has left for another host.
+// Starts the domains that are marked for autostart, once per boot of the host, as libvirt does. A restart of the daemon
+// alone does not start a domain that an operator ended or that was migrated away.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../protocol/effect-result.js";
 import type { Host } from "../host.js";
 
-/** Once what was under way has been taken up. */
+/** Must be called after the migrations that were under way have been resumed. */
 export async function autostart({ config, domains, warn }: Host): Promise<void> {
   const marker = join(config.stateDirectory, "autostarted");
   const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8");
@@ -17,6 +17,6 @@ export async function autostart({ config, domains, warn }: Host): Promise<void> 
     if (!entry.autostart || definition === null || live !== null || job !== null) continue;
     await domains
       .start(definition, { paused: false })
-      .catch((error: unknown) => warn(`${name} is not started with the host: ${messageOf(error)}`));
+      .catch((error: unknown) => warn(`autostart of ${name} failed: ${messageOf(error)}`));
   }
 }

@@ -1,5 +1,5 @@
-// Which other host has a guest that this one defines: in memory, and on disk. Upholds G1: what could not be written down is
-// kept in memory, and is written before the record that stands for it is replaced.
+// Tracks which guests that are defined here run on another host, in memory and on disk. Upholds G1: an entry that could not
+// be written is kept in memory, and is written before the record that stands for it is replaced.
 
 import { type Away, type DomainRecords, readAway } from "./records.js";
 
@@ -20,10 +20,10 @@ export class AwayGuests {
     return guests;
   }
 
-  /** Null when the guest is not known to be elsewhere. */
+  /** Returns null when the guest is not known to be elsewhere. */
   of = (uuid: string): Away | null => this.#away.get(uuid) ?? null;
 
-  /** Durable when it resolves; null: the guest is not elsewhere. When it rejects, the guest is away all the same. */
+  /** Durable when it resolves. Null means that the guest is not elsewhere. When it rejects, the guest still counts as away. */
   async set(uuid: string, away: Away | null): Promise<void> {
     if (away === null) {
       await this.#store.remove(uuid);
@@ -41,7 +41,7 @@ export class AwayGuests {
     this.#unwritten.delete(uuid);
   }
 
-  /** Writes what could not be written before. */
+  /** Retries a write that failed before. */
   async catchUp(uuid: string): Promise<void> {
     const away = this.#unwritten.get(uuid);
     if (away !== undefined) await this.set(uuid, away);

@@ -1,5 +1,5 @@
-// Asks the host that has a guest to give it up, so that this one may start it; and tells another host that this one has
-// given it up. Upholds G1: the other host has recorded that the guest is away from it before this one starts anything.
+// Asks the host that has a guest to give it up, so that this host may start it, and informs another host that this host has
+// given a guest up. Upholds G1: the other host records that the guest is away before this host starts anything.
 
 import { openConnection } from "../../drivers/libvirt/rpc/open.js";
 import { own } from "../../drivers/libvirt/rpc/switchover-program.js";
@@ -14,7 +14,7 @@ import type { Away } from "./records.js";
 
 const askLimitMs = 5_000;
 
-/** Rejects with a clause that says why the guest is not given back. */
+/** Rejects with a clause that gives the reason why the guest is not given back. */
 export async function askBack(
   config: DaemonConfig,
   clock: Clock,
@@ -22,7 +22,7 @@ export async function askBack(
   { uri, migrationId, hostname }: Away,
 ): Promise<void> {
   const name = hostname || "that host";
-  if (uri === null) throw new Error(`${name} cannot be asked for it`);
+  if (uri === null) throw new Error(`${name} cannot be contacted`);
   await withLimit(clock, askLimitMs, async (signal) => {
     const connection = await connected(config, clock, uri, signal).catch((error: unknown) => {
       throw new Error(`${name} does not answer: ${messageOf(error)}`, { cause: error });
@@ -35,14 +35,14 @@ export async function askBack(
         { deadlineMs: askLimitMs, signal },
       );
     } catch (error) {
-      throw new Error(`${name} does not give it back: ${messageOf(error)}`, { cause: error });
+      throw new Error(`${name} refuses to give it back: ${messageOf(error)}`, { cause: error });
     } finally {
       void connection.close();
     }
   });
 }
 
-/** Rejects when the host does not answer: it asks for the guest itself then, before it starts it. */
+/** Rejects when the host does not answer; that host then asks for the guest itself before it starts it. */
 export async function tellConceded(
   config: DaemonConfig,
   clock: Clock,
@@ -59,7 +59,7 @@ export async function tellConceded(
   });
 }
 
-/** Opens a connection to a peer. The URI came in the peer's cookie and was stored: it is validated like a new one. */
+/** Opens a connection to a peer. The stored URI came from the peer's cookie, so it is validated like a new one. */
 function connected(config: DaemonConfig, clock: Clock, uri: string, signal: AbortSignal) {
   const at = connectionUri(uri, { ...reachOf(config), certificates: false });
   return openConnection(withOwnCertificates(config, at), { clock, deadlineMs: askLimitMs, signal });

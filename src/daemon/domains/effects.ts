@@ -23,7 +23,7 @@ import { type DomainRecords, type Presence, readPresence } from "./records.js";
 
 export type Authority = typeof domainMachine;
 
-/** What the effects need of a host's domains. */
+/** The part of `Domains` that the effects use. */
 export interface BoundDomains {
   readonly options: {
     readonly clock: Clock;
@@ -49,10 +49,10 @@ export interface BoundDomains {
 
 export function bindDomains(domains: BoundDomains): Authority {
   const { clock, warn, hosting } = domains.options;
-  /** By uuid: starts that are under way. One that is destroyed meanwhile is waited for before its QEMU is looked for. */
+  /** Starts under way, by uuid. A destroy waits for the start before it looks for the QEMU. */
   const booting = new Map<string, Promise<unknown>>();
 
-  /** A libvirt error is kept for the request that waits; everything thrown becomes the effect's answer. */
+  /** Converts exceptions to the effect's answer; a libvirt error is also kept for the request that waits. */
   const answered = async (
     uuid: string,
     run: () => Promise<Answer<null>>,
@@ -61,7 +61,7 @@ export function bindDomains(domains: BoundDomains): Authority {
     try {
       return await run();
     } catch (error) {
-      // What fails because nothing waits for it any more is no reason.
+      // An aborted effect fails for that reason alone, so its error is not kept.
       if (error instanceof LibvirtError && signal?.aborted !== true) domains.noteError(uuid, error);
       return failed(messageOf(error));
     }
@@ -72,10 +72,13 @@ export function bindDomains(domains: BoundDomains): Authority {
       const domain = parseDomain(xml);
       const before = await domains.records.presences.read(uuid);
       const left = before === undefined ? null : readPresence(before).handle;
-      // The machine was told that nothing of the guest is here: this is the last line (G1).
+      // The machine has been informed that the guest is not here; this is the last check before a second copy (G1).
       if (left !== null && isAlive(left)) {
         domains.keepRecordOf(uuid);
-        throw libvirtError("OPERATION_INVALID", `a QEMU of ${domain.name} (pid ${left.pid}) still runs`);
+        throw libvirtError(
+          "OPERATION_INVALID",
+          `a QEMU of ${domain.name} (pid ${left.pid}) is still running`,
+        );
       }
       const directory = domains.directoryOf(`guest-${uuid}`);
       await domains.keep(domain, { incoming: null, handle: null, directory });
@@ -119,7 +122,7 @@ export function bindDomains(domains: BoundDomains): Authority {
       signal,
     );
 
-  /** Ends the QEMU that this host holds of the guest, or that its record on disk names. */
+  /** Ends the guest's QEMU: the one that this host holds, or the one that the record on disk names. */
   const endQemu = (uuid: string) =>
     answered(uuid, async () => {
       await booting.get(uuid);
@@ -143,8 +146,8 @@ export function bindDomains(domains: BoundDomains): Authority {
     try {
       await domains.forgetQemu(uuid);
     } catch (error) {
-      // Its QEMU is gone all the same; a restarted host finds that out again.
-      warn(`what is recorded of ${uuid} cannot be removed: ${messageOf(error)}`);
+      // The QEMU is gone anyway; a restarted host detects that again.
+      warn(`the record of guest ${uuid} cannot be removed: ${messageOf(error)}`);
     }
     return nothing;
   };

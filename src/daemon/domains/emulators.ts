@@ -1,5 +1,5 @@
-// Which QEMUs a guest that another host sends may name as its emulator. It would be run with this daemon's privileges: a
-// peer chooses among those that this host has been configured for. A definition that is made here may name any.
+// Checks which QEMU binary an incoming guest may name as its emulator. The binary runs with this daemon's privileges, so a
+// peer may choose only among the configured ones. A definition created on this host may name any binary.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { isIn } from "../../protocol/peer-text.js";
@@ -10,7 +10,7 @@ interface Allowed {
   readonly emulators: readonly string[];
 }
 
-/** The system's own, in the places where a QEMU without a directory would be looked for. */
+/** Returns patterns for the system's QEMU binaries, in the directories that a binary name without a path is searched in. */
 export function systemEmulators(path = process.env["PATH"] ?? ""): readonly string[] {
   const directories = new Set([...path.split(":").filter((part) => part.startsWith("/")), "/usr/bin"]);
   const named = [...directories].map((directory) => `${directory.replace(/\/+$/, "")}/qemu-system-*`);
@@ -29,7 +29,7 @@ export const mayRun = (emulators: readonly string[], binary: string): boolean =>
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
 
-/** @throws LibvirtError when the guest names another. */
+/** @throws LibvirtError when the guest names an emulator that is not allowed. */
 export function checkEmulator({ emulators }: Allowed, { name, model }: Domain): void {
   const binary = model?.devices.emulator?.text;
   if (binary === undefined || mayRun(emulators, binary)) return;
@@ -39,7 +39,7 @@ export function checkEmulator({ emulators }: Allowed, { name, model }: Domain): 
   );
 }
 
-/** A name without a directory is one of our own, for a guest that names none. @throws LibvirtError as checkEmulator. */
+/** A name without a directory is the default of a guest that names no emulator. @throws LibvirtError as checkEmulator. */
 export function checkAskedBinary({ emulators }: Allowed, binary: string): void {
   if (/^qemu-system-[\w-]+$/.test(binary) || mayRun(emulators, binary)) return;
   throw libvirtError(

@@ -1,12 +1,12 @@
-// What is told of jobs while they run and when they have ended; of each domain the last one's figures are kept until
-// somebody has read them, or the domain is gone.
+// Job events, and the statistics of the last finished job per domain, which are kept until a client has read them or the
+// domain is gone.
 
 import { apart } from "../../effects/isolate-callback.js";
 import type { FinishedJob } from "./job.js";
 import type { ManagedDomain } from "./managed-domain.js";
 
 export interface JobListener {
-  /** A pass over the memory has begun; counted from 1. */
+  /** A pass over the memory has begun; passes count from 1. */
   iterated(domain: ManagedDomain, iteration: number): void;
   ended(domain: ManagedDomain, job: FinishedJob): void;
 }
@@ -23,18 +23,18 @@ export class JobNews {
     for (const listener of this.#listeners) apart(() => listener.iterated(domain, iteration));
   }
 
-  /** Kept, and told. */
+  /** Keeps the statistics and notifies the listeners. */
   ended(domain: ManagedDomain, job: FinishedJob): void {
     this.keep(domain, job);
     for (const listener of this.#listeners) apart(() => listener.ended(domain, job));
   }
 
-  /** Kept alone: at the destination, as libvirt does. */
+  /** Keeps the statistics without an event, as libvirt does at the destination. */
   keep(domain: ManagedDomain, job: FinishedJob): void {
     this.#last.set(domain, job);
   }
 
-  /** Null when there was none, or it has been read already. */
+  /** Returns null when there is no finished job, or when it has been read already. */
   read(domain: ManagedDomain, { keep }: { readonly keep: boolean }): FinishedJob | null {
     const job = this.#last.get(domain) ?? null;
     if (!keep) this.#last.delete(domain);

@@ -1,4 +1,4 @@
-// What is being done with a domain, or was done last, as its clients see it: a migration out of this host, or into it.
+// The current or last job of a domain as clients see it: a migration out of this host or into it.
 
 import { jobTypes } from "../../drivers/libvirt/rpc/constants.js";
 import type { TypedParam } from "../../drivers/libvirt/rpc/libvirt-types.js";
@@ -6,19 +6,19 @@ import { type DiskProgress, expectedRemainingMs, type Progress } from "../../pro
 import type { Abort } from "../../protocol/messages.js";
 
 export interface Job {
-  /** As libvirt says it. */
+  /** libvirt's name of the operation. */
   readonly what: "migration out" | "migration in";
   /** Milliseconds since 1970. */
   readonly startedMs: number;
   progress(): Progress | null;
   abort(): Promise<Abort>;
-  /** Pauses the guest so that its migration can end: it runs on wherever it ends, as libvirt's does. */
+  /** Suspends the guest so that its migration can complete. As with libvirt, it resumes on whichever host it ends up. */
   suspend?(): Promise<void>;
-  /** Ends the guest here on behalf of an operator, in the middle of its migration. @throws LibvirtError */
+  /** Ends the guest on this host during its migration, on behalf of an operator. @throws LibvirtError */
   destroy(): Promise<void>;
   /**
-   * An operator decides where the other host does not: the copy here is the guest, or it is not. Absent where this host
-   * decides itself. @throws LibvirtError when nothing is undecided.
+   * Records an operator's decision where the other host has none: whether this host's copy is the guest. Absent where this
+   * host decides itself. @throws LibvirtError when the migration is not undecided.
    */
   decide?(how: "adopted" | "released"): Promise<void>;
 }
@@ -26,16 +26,16 @@ export interface Job {
 export interface FinishedJob {
   readonly how: "completed" | "failed" | "cancelled";
   readonly operation: Job["what"];
-  /** By libvirt's names of job statistics; times in ms, data in bytes. */
+  /** Keyed by libvirt's names of job statistics; times in ms, data in bytes. */
   readonly figures: Readonly<Record<string, number>>;
-  /** Of a failed one. */
+  /** The reason of a failed job. */
   readonly errmsg?: string | undefined;
 }
 
-/** libvirt's numbers of what a job does (virDomainJobOperation). */
+/** libvirt's numbers of job operations (virDomainJobOperation). */
 const operations = { "migration in": 4, "migration out": 5 } as const;
 
-/** As GET_JOB_INFO answers; times in ms, data in bytes. */
+/** Returns the reply to GET_JOB_INFO; times in ms, data in bytes. */
 export function jobInfo(job: Job | null, nowMs: number) {
   const progress = job?.progress() ?? null;
   const total = BigInt(progress?.totalBytes ?? 0);
@@ -63,7 +63,7 @@ export function jobInfo(job: Job | null, nowMs: number) {
 
 export const elapsedMs = ({ startedMs }: Job, nowMs: number): number => Math.max(0, nowMs - startedMs);
 
-/** By libvirt's names, of a job that is under way. */
+/** Returns the statistics of a running job, keyed by libvirt's names. */
 export function figuresOf(progress: Progress): Record<string, number> {
   const { totalBytes, transferredBytes, remainingBytes, bandwidthBytesPerSecond, pass } = progress;
   const remainingMs = expectedRemainingMs(progress);
@@ -75,7 +75,7 @@ export function figuresOf(progress: Progress): Record<string, number> {
   };
 }
 
-/** The data is the memory and the disks. */
+/** libvirt's `data_*` fields are the sums of memory and disks. */
 const diskFigures = (
   memory: Progress,
   { totalBytes, copiedBytes }: DiskProgress,
@@ -89,22 +89,22 @@ const diskFigures = (
 });
 
 export const memoryFigures = (
-  item: Pick<
+  progress: Pick<
     Progress,
     "totalBytes" | "transferredBytes" | "remainingBytes" | "bandwidthBytesPerSecond" | "pass"
   >,
 ): Record<string, number> => ({
-  data_total: item.totalBytes,
-  data_processed: item.transferredBytes,
-  data_remaining: item.remainingBytes,
-  memory_total: item.totalBytes,
-  memory_processed: item.transferredBytes,
-  memory_remaining: item.remainingBytes,
-  memory_bps: item.bandwidthBytesPerSecond,
-  memory_iteration: item.pass,
+  data_total: progress.totalBytes,
+  data_processed: progress.transferredBytes,
+  data_remaining: progress.remainingBytes,
+  memory_total: progress.totalBytes,
+  memory_processed: progress.transferredBytes,
+  memory_remaining: progress.remainingBytes,
+  memory_bps: progress.bandwidthBytesPerSecond,
+  memory_iteration: progress.pass,
 });
 
-/** As GET_JOB_STATS answers of a job that is under way, by libvirt's names. */
+/** Returns the reply to GET_JOB_STATS for a running job. */
 export function jobStats(job: Job | null, nowMs: number): { type: number; params: TypedParam[] } {
   const { type } = jobInfo(job, nowMs);
   if (job === null) return { type, params: [] };
@@ -116,7 +116,7 @@ export function jobStats(job: Job | null, nowMs: number): { type: number; params
   };
 }
 
-/** And of one that has ended. */
+/** Returns the reply to GET_JOB_STATS for a finished job. */
 export function finishedStats({ how, operation: what, figures, errmsg }: FinishedJob) {
   const params: TypedParam[] = [
     operation(what),

@@ -1,4 +1,4 @@
-// A domain as the daemon has it, and libvirt's numbers for what it is in and what happens to it.
+// The daemon's representation of a domain, and libvirt's numbers for its states and events.
 
 import type { ActorRefFrom } from "xstate";
 import type { Domain } from "../../drivers/domain-xml/domain.js";
@@ -13,24 +13,24 @@ import type { Away } from "./records.js";
 type StateName = keyof typeof domainStates;
 export type EventName = keyof typeof lifecycleEvents;
 
-/** A guest that runs, or is paused, in a QEMU of this host. */
+/** A guest that is running or paused in a QEMU of this host. */
 export interface Live {
-  /** libvirt's: counted from 1, never given twice by one daemon. */
+  /** libvirt domain id: starts at 1, never reused by one daemon. */
   readonly id: number;
   readonly domain: Domain;
   readonly guest: RunningGuest;
-  /** What the end of its QEMU means, whoever sees it first. */
+  /** The meaning of its QEMU's exit, independent of which observer detects it first. */
   endsAs: "crashed" | "shutdown" | "destroyed";
-  /** Its QEMU has ended. */
+  /** True when its QEMU has exited. */
   gone: boolean;
   why: Cause | null;
 }
 
-/** How a guest has stopped whose QEMU ended in a migration. */
+/** Returns how a guest stopped whose QEMU exited during a migration. */
 export const endInMigration = (live: Live | null): WhyStopped =>
   live === null || live.endsAs === "crashed" ? "failed" : live.endsAs;
 
-/** A guest that is on its way here. */
+/** A guest that is arriving by a migration. */
 export interface Arriving {
   /** The libvirt domain id that it keeps when it runs here. */
   readonly id: number;
@@ -42,23 +42,23 @@ export interface Arriving {
 export interface ManagedDomain {
   readonly name: string;
   readonly uuid: string;
-  /** Everything that can run, stop or forget the guest here goes through this machine (G1). */
+  /** Every start, stop and removal of the guest on this host goes through this machine (G1). */
   readonly authority: ActorRefFrom<typeof domainMachine>;
   /** Null for a transient domain. */
   definition: Domain | null;
-  /** Started with the host. */
+  /** True if the domain is started with the host. */
   autostart: boolean;
   live: Live | null;
   /** Null unless the guest is arriving and does not run here yet. */
   arriving: Arriving | null;
-  /** Where the guest went by a migration; null when it is not known to be elsewhere. */
+  /** The host to which the guest was migrated; null when it is not known to be elsewhere. */
   away: Away | null;
   state: { name: StateName; reason: number };
-  /** Why its last QEMU ended, when that was no orderly end. */
+  /** Why its last QEMU exited; null after an orderly exit. */
   whyStopped: string | null;
-  /** The one thing that is done with it; others wait or are refused. */
+  /** The domain's only active job; other jobs wait or are refused. */
   job: Job | null;
-  /** For its next migration. */
+  /** Limits of its next migration. */
   limits: Pick<Limits, "bandwidthMiBps" | "diskBandwidthMiBps" | "maxDowntimeMs">;
 }
 
@@ -68,7 +68,7 @@ export interface LifecycleEvent {
   readonly detail: number;
 }
 
-/** libvirt's reasons of states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
+/** libvirt's reasons for states (virDomainRunningReason, …PausedReason, …ShutoffReason). */
 export const reasons = {
   running: {
     unknown: 0,
@@ -82,7 +82,7 @@ export const reasons = {
   paused: { unknown: 0, user: 1, migration: 2, ioError: 5, postcopy: 12, postcopyFailed: 13 },
   shutoff: { unknown: 0, shutdown: 1, destroyed: 2, crashed: 3, migrated: 4, failed: 6 },
 } as const;
-/** And of lifecycle events (virDomainEvent…DetailType). */
+/** libvirt's details of lifecycle events (virDomainEvent…DetailType). */
 export const details = {
   defined: { added: 0, updated: 1 },
   undefined: { removed: 0 },
@@ -93,26 +93,26 @@ export const details = {
   stopped: { shutdown: 0, destroyed: 1, crashed: 2, migrated: 3, failed: 5 },
 } as const;
 
-/** A guest whose memory is on two hosts, or was when it was lost. */
+/** Returns true for a guest whose memory is split between two hosts, or was when post-copy failed. */
 export const isInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolean =>
   (name === "running" || name === "paused") &&
   (reason === reasons[name].postcopy || reason === reasons[name].postcopyFailed);
 
-/** It cannot go on: some of its memory is not here, and nobody sends it. */
+/** Returns true for a guest that cannot continue: some of its memory is missing and no source sends it. */
 export const isBrokenInPostcopy = ({ state: { name, reason } }: ManagedDomain): boolean =>
   (name === "running" || name === "paused") && reason === reasons[name].postcopyFailed;
 
-/** Why the guest is quarantined; null when it is not. */
+/** Returns the reason of the quarantine; null when the guest is not quarantined. */
 export function quarantineOf({ authority }: ManagedDomain): string | null {
   const snapshot = authority.getSnapshot();
   return snapshot.hasTag("quarantined") ? snapshot.context.why : null;
 }
 
-/** Whether the guest departs, and the destination's host cannot say who runs it. */
+/** Returns true for a departing guest of which the destination host cannot report who runs it. */
 export const isUndecided = ({ authority }: ManagedDomain): boolean =>
   authority.getSnapshot().matches({ departing: "undecided" });
 
-/** Whether libvirt's clients see the domain as active. */
+/** Returns true if libvirt clients see the domain as active. */
 export const isActive = ({ live, arriving }: Pick<ManagedDomain, "live" | "arriving">): boolean =>
   live !== null || arriving !== null;
 

@@ -1,5 +1,5 @@
-// Turns a domain into the QEMU that runs it: the arguments, by what the QEMU binary can do, and the directories that it needs
-// in the daemon's run directory.
+// Converts a domain to a QEMU command line for the capabilities of the binary, and creates the directories that QEMU needs in
+// the daemon's run directory.
 
 import { chown, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,9 +12,9 @@ import type { Hosting } from "../../drivers/qemu/process/spec.js";
 import type { Clock } from "../../effects/ports.js";
 import { libvirtError } from "../rpc/errors.js";
 
-/** QEMUs that are asked for what they know, and have no guest. */
+/** Directory prefix of QEMUs without a guest, which are started only to query their capabilities. */
 const factsPrefix = "facts-";
-/** Where a QEMU is let in to a tunnel, which goes through this process. */
+/** Directory prefix of tunnel sockets, by which a QEMU connects to a tunnel through this process. */
 export const tunnelPrefix = "out-";
 
 export interface QemuBuilderOptions {
@@ -31,7 +31,7 @@ export class QemuBuilder {
     this.#options = options;
   }
 
-  /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
+  /** @throws LibvirtError CONFIG_UNSUPPORTED listing everything that is not supported. */
   async build(domain: Domain): Promise<BuiltQemu> {
     const { kvm } = await this.factsOf(binaryOf(domain.model));
     try {
@@ -43,7 +43,7 @@ export class QemuBuilder {
     }
   }
 
-  /** Asked once for each binary. */
+  /** Queried once per binary. */
   factsOf(binary: string): Promise<QemuFacts> {
     let facts = this.#facts.get(binary);
     if (facts === undefined) {
@@ -57,7 +57,7 @@ export class QemuBuilder {
     return facts;
   }
 
-  /** Where QEMU makes the sockets of channels; as a user of its own it cannot make them in the daemon's directory. */
+  /** The directory for channel sockets. A QEMU with its own user cannot create them in the daemon's directory. */
   async #channelDirectory(): Promise<string> {
     const { runDirectory, hosting } = this.#options;
     if (hosting.user === undefined) return runDirectory;
@@ -68,7 +68,7 @@ export class QemuBuilder {
   }
 }
 
-/** Removes what a daemon has left that was killed while it asked a QEMU, or had a tunnel. */
+/** Removes the leftovers of a daemon that was killed while it queried a QEMU or served a tunnel. */
 export async function removeLeft(runDirectory: string): Promise<void> {
   for (const name of await readdir(runDirectory)) {
     if (![factsPrefix, tunnelPrefix].some((prefix) => name.startsWith(prefix))) continue;

@@ -1,5 +1,6 @@
-// What a host keeps of its domains on disk: definitions, the record of each guest that is here, autostart marks, and where
-// guests have gone whose definitions stayed. A record is durable before the effect that it announces (G1, G3).
+// The records of a host's domains on disk: definitions, the presence of each guest, autostart marks, and the location of
+// guests that were migrated away while their definition stayed. A record is durable before the effect that it announces
+// (G1, G3).
 
 import { join } from "node:path";
 import * as z from "zod/mini";
@@ -8,50 +9,50 @@ import { handle } from "../../drivers/qemu/process/handle-file.js";
 
 const presence = z.object({
   xml: z.string(),
-  /** The migration by which it arrives; it is the guest only when that has arrived. */
+  /** The migration by which the guest arrives; this copy is the guest only when that migration has arrived. */
   incoming: z.nullable(z.string()),
-  /** The migration by which it departs. Without that migration's story nobody can say who runs the guest. */
+  /** The migration by which the guest departs. Without that migration's story this host cannot determine who runs the guest. */
   departing: z._default(z.nullable(z.string()), null),
-  /** Of the pair of hosts in that migration; null between migrations, and when the peer has none. */
+  /** The secret shared by the two hosts of that migration; null between migrations, and when the peer has none. */
   secret: z._default(z.nullable(z.string()), null),
-  /** The identity of the destination's journal, in the record of a guest that departs. */
+  /** The identity of the destination's journal, for a departing guest. */
   peerJournal: z._default(z.nullable(z.string()), null),
-  /** QEMU was started for the guest that arrives, or may have been told to send the one that departs: there is a story. */
+  /** True when a QEMU was started for the arriving guest, or may have been commanded to send the departing one: a story exists. */
   begun: z._default(z.boolean(), false),
   /** The identity of this host's journal when the record was written; null in records of older versions. */
   journal: z._default(z.nullable(z.string()), null),
-  /** The definition to keep when it has arrived. */
+  /** The definition to store when the guest has arrived. */
   persistent: z._default(z.nullable(z.string()), null),
-  /** The migration with which its definition is removed. */
+  /** The migration at whose end the definition is removed. */
   leaving: z._default(z.nullable(z.string()), null),
   handle: z.nullable(handle),
   directory: z.nullable(z.string()),
-  /** Lost in post-copy: what is left runs until it needs memory that never came. */
+  /** True when post-copy failed: the guest runs only until it needs memory that never arrived. */
   broken: z._default(z.boolean(), false),
 });
-/** A guest that is on this host, is coming up, or is on its way in or out. */
+/** A guest that is on this host, is starting, is arriving or is departing. */
 export type Presence = z.infer<typeof presence>;
 
-/** @throws Error when it is damaged. */
+/** @throws Error when the record is damaged. */
 export const readPresence = (text: string): Presence => presence.parse(JSON.parse(text));
 
 const awayRecord = z.object({
   migrationId: z.string(),
   /** The name of the host that has the guest. */
   hostname: z.string(),
-  /** Where that host can be asked; null for one that cannot, such as a libvirtd that a client led the guest to. */
+  /** The URI of that host; null when it cannot be contacted, such as a libvirtd to which a client migrated the guest. */
   uri: z.nullable(z.string()),
   /** Milliseconds since 1970. */
   sinceMs: z.number(),
-  /** Of the pair of hosts, at the destination of an offline migration: with it the source says that it gives the guest up. */
+  /** At the destination of an offline migration: the secret by which the source proves that it gives the guest up. */
   secret: z.optional(z.string()),
-  /** This host gave the guest up in an offline migration: the other host may start it, and asks when it has not been told. */
+  /** True when this host gave the guest up in an offline migration. The other host may start it, and asks if it was not informed. */
   given: z.optional(z.boolean()),
 });
-/** Which other host has a guest, by a migration, while this one defines it. */
+/** The location of a guest that is defined on this host and was migrated to another. */
 export type Away = z.infer<typeof awayRecord>;
 
-/** What the command shows of a domain that cannot simply be started. */
+/** A domain that this host refuses to start, as `switchover standing` shows it. */
 export const standing = z.object({
   name: z.string(),
   uuid: z.string(),
@@ -74,5 +75,5 @@ export const openDomainRecords = async (stateDirectory: string): Promise<DomainR
   away: await FileStore.open(join(stateDirectory, "away"), ".json"),
 });
 
-/** @throws Error when it is damaged. */
+/** @throws Error when the record is damaged. */
 export const readAway = (text: string): Away => awayRecord.parse(JSON.parse(text));

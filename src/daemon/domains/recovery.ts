@@ -1,5 +1,5 @@
-// What a restarted host holds of its guests: each is attached again, proven gone, or quarantined with the reason, before
-// the host answers any question about it. Upholds G1 and G3: what cannot be read counts neither as running nor as gone.
+// Examines the guests of a restarted host: each is re-attached, proven gone, or quarantined with the reason, before the host
+// answers any request about it. Upholds G1 and G3: a record that cannot be read counts neither as running nor as gone.
 
 import { type Domain, parseDomain } from "../../drivers/domain-xml/domain.js";
 import { isAlive } from "../../drivers/platform/procfs.js";
@@ -18,11 +18,11 @@ import { type Presence, readPresence } from "./records.js";
 
 const nothing = { left: "nothing" } as const;
 const unknown = (why: string): Found => ({ left: "unknown", why });
-/** The same of a migration that is not resolved: another host may run the guest. */
+/** The same for an unresolved migration: another host may run the guest. */
 const unresolved = (why: string): Found => ({ left: "unknown", why, elsewhere: true });
 const attachAgainMs = 5_000;
 
-/** Stories that were taken up, by their guest; and those that cannot be read, by migration, with the reason. */
+/** The guests whose stories were resumed, and the unreadable stories by migration id. */
 export interface RecoveredStories {
   readonly uuids: ReadonlySet<string>;
   readonly unreadable: ReadonlyMap<string, Unreadable>;
@@ -34,7 +34,7 @@ export interface Unreadable {
   readonly name?: string | undefined;
 }
 
-/** Examines every guest that is recorded on disk, at the same time. */
+/** Examines all guests that are recorded on disk, concurrently. */
 export async function examineAll(host: Host, stories: RecoveredStories): Promise<void> {
   const { domains } = host;
   const recorded = await domains.records.presences.readAll();
@@ -44,7 +44,7 @@ export async function examineAll(host: Host, stories: RecoveredStories): Promise
       .filter(([uuid]) => !stories.uuids.has(uuid))
       .map(([uuid, text]) => examine(host, uuid, text, stories)),
   );
-  // A story that cannot be read, of a guest that no record names.
+  // Unreadable stories of guests that have no record.
   for (const [migrationId, { why, uuid, name }] of stories.unreadable) {
     if (uuid === undefined || recorded.has(uuid)) continue;
     const found = unresolved(unreadableStory(migrationId, why));
@@ -54,9 +54,9 @@ export async function examineAll(host: Host, stories: RecoveredStories): Promise
 }
 
 const unreadableStory = (migrationId: string | null, why: string): string =>
-  `the journal of the migration ${migrationId} cannot be read (${why}), so it is not known who runs the guest`;
+  `the journal of migration ${migrationId} cannot be read (${why}), so it is not known who runs the guest`;
 const forgotten = (migrationId: string | null): string =>
-  `what this host's journal held of the migration ${migrationId} is lost, so it is not known who runs the guest`;
+  `this host's journal of migration ${migrationId} is lost, so it is not known who runs the guest`;
 
 function settle({ warn }: Host, entry: ManagedDomain, found: Found): void {
   entry.authority.send({ type: "host.examined", found });
@@ -75,7 +75,7 @@ async function examine(host: Host, uuid: string, text: string, stories: Recovere
     settle(
       host,
       domains.entryFor({ uuid, name }),
-      unresolved(`its record cannot be read: ${messageOf(error)}`),
+      unresolved(`the guest's record cannot be read: ${messageOf(error)}`),
     );
     return;
   }
@@ -105,7 +105,7 @@ async function foundBy(
   const does = atRestart({
     way,
     isUnreadable: damage !== undefined,
-    // A host that has lost its journal has forgotten what it decided.
+    // A host that has lost its journal has lost its decisions.
     isForgotten: presence.journal !== null && presence.journal !== journal.identity,
     isBegun: presence.begun,
     decided,
@@ -139,7 +139,7 @@ async function foundBy(
   }
 }
 
-/** The guest has left this host, which may still define it. */
+/** Records that the guest has left this host, which may still define it. */
 async function leftBehind(
   { domains, clock }: Host,
   entry: ManagedDomain,
@@ -159,7 +159,7 @@ async function leftBehind(
 const handleOf = async ({ handle, directory }: Presence): Promise<QemuHandle | undefined> =>
   handle ?? (directory === null ? undefined : await handleIn(directory));
 
-/** The guest has been given up for good: a QEMU of it that is left is ended. */
+/** Ends a remaining QEMU of a guest that this host has given up for good. */
 async function ended({ clock, domains }: Host, { name }: Domain, presence: Presence): Promise<Found> {
   const handle = await handleOf(presence);
   if (handle === undefined || !isAlive(handle)) return nothing;
@@ -167,7 +167,7 @@ async function ended({ clock, domains }: Host, { name }: Domain, presence: Prese
   return answer.kind === "done" ? nothing : unknown(answer.cause.message);
 }
 
-/** Attaches the QEMU of a guest. `decides`: whether its answer is enough to know who runs the guest, also a late one. */
+/** Attaches a guest's QEMU. `decides`: its answer, even a late one, is sufficient to determine who runs the guest. */
 async function attached(
   host: Host,
   entry: ManagedDomain,
@@ -197,10 +197,10 @@ async function attached(
   if (presence.broken) return { left: "broken" };
   if (!isMute) return domains.foundOf(entry);
   if (decides) void attachAgain(host, entry, domain, presence, handle);
-  return unknown(`its QEMU (pid ${handle.pid}) does not answer`);
+  return unknown(`the guest's QEMU (pid ${handle.pid}) does not answer`);
 }
 
-/** A QEMU that was mute may answer again, or end: then it is known what becomes of its guest. */
+/** Retries a QEMU that does not answer until it answers or exits; either settles the state of its guest. */
 async function attachAgain(
   host: Host,
   entry: ManagedDomain,

@@ -1,5 +1,5 @@
-// The domains of a host: one domain machine for each uuid, and what libvirt's clients see of it. Names and uuids are
-// reserved before anything is awaited. Upholds G1: no other file gives a start, a stop or a `cont` to a guest's QEMU.
+// The domains of a host: one domain machine per uuid, and its state as libvirt clients see it. Names and uuids are reserved
+// before anything is awaited. Upholds G1: no other file starts, stops or continues a guest's QEMU.
 
 import { join } from "node:path";
 import { createActor } from "xstate";
@@ -48,23 +48,23 @@ export interface DomainsOptions {
   readonly clock: Clock;
   /** The identity of this host's journal. */
   readonly journal: string;
-  /** Asks the host that a guest left for to give it back; rejects with the reason. */
+  /** Asks the host to which a guest was migrated to give it back; rejects with the reason. */
   readonly askBack: (uuid: string, away: Away) => Promise<void>;
-  /** What went wrong where nobody waits for an answer. */
+  /** Reports errors for which no caller waits. */
   readonly warn: (sentence: string) => void;
 }
 
-/** How a guest goes: what its end means, and whether its definition goes with it. */
+/** How a guest leaves this host: the meaning of its end, and whether its definition is removed. */
 export interface Departure {
   readonly why: WhyStopped;
   readonly undefine?: boolean;
-  /** Its record on disk stays: a restarted host finds by it what could not be written now. */
+  /** Keeps the record on disk, so that a restarted host recovers what could not be written now. */
   readonly keepsRecord?: boolean;
 }
 
 type DomainSnapshot = ReturnType<ManagedDomain["authority"]["getSnapshot"]>;
 
-/** How long a request waits for a domain machine that is between two states. */
+/** Time limit of a request on a domain machine that is in an unsettled state. */
 const settleLimitMs = 10_000;
 
 async function statusOf(main: Monitor): Promise<{ running: boolean; status: string }> {
@@ -82,18 +82,18 @@ export class Domains {
   readonly #byUuid = new Map<string, ManagedDomain>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
   readonly #builder: QemuBuilder;
-  /** By uuid: why the guest goes, for the effect that forgets it. */
+  /** Why each guest leaves, for the effect that removes it; by uuid. */
   readonly #departures = new Map<string, Departure>();
-  /** By uuid: libvirt's error of the last effect that failed. */
+  /** The libvirt error of the last failed effect, by uuid. */
   readonly #errors = new Map<string, LibvirtError>();
-  /** Uuids of which a record of a guest is on disk. */
+  /** Uuids of guests that have a record on disk. */
   readonly #recorded = new Set<string>();
   readonly #away: AwayGuests;
-  /** By uuid: the host that asks for its guest back. */
+  /** The host that asks for its guest back, by uuid. */
   readonly #conceded = new Map<string, Away>();
-  /** By uuid: definitions that are being written. */
+  /** The number of definitions that are being written, by uuid. */
   readonly #defining = new Map<string, number>();
-  /** Until every guest of a restarted host has been examined. */
+  /** True until every guest of a restarted host has been examined. */
   #restarted = true;
   #stopped = false;
   #nextId = 1;
@@ -106,7 +106,7 @@ export class Domains {
     this.#machine = bindDomains(this);
   }
 
-  /** Reads the definitions. What runs is found by `examineAll` in recovery.ts. */
+  /** Reads the definitions. `examineAll` in recovery.ts finds the running guests. */
   static async open(options: DomainsOptions): Promise<Domains> {
     const records = await openDomainRecords(options.stateDirectory);
     const domains = new Domains(options, records, await AwayGuests.open(records));
@@ -119,13 +119,13 @@ export class Domains {
         entry.definition = domain;
         entry.autostart = autostarted.has(uuid);
       } catch (error) {
-        options.warn(`the definition of ${uuid} cannot be read and is left as it is: ${messageOf(error)}`);
+        options.warn(`the definition of ${uuid} cannot be read and is not changed: ${messageOf(error)}`);
       }
     }
     return domains;
   }
 
-  /** Every guest that was here is known from now on: a new domain has no past on this host. */
+  /** Marks the examination of a restarted host as complete: from now on, a new domain has no past on this host. */
   examined(): void {
     this.#restarted = false;
     for (const entry of this.#byUuid.values())
@@ -133,7 +133,7 @@ export class Domains {
         entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
   }
 
-  /** Leaves the guests as they are: this process neither follows them nor looks for their QEMUs any more. */
+  /** Detaches from the guests without changing them: this process neither observes them nor attaches to their QEMUs any more. */
   stop(): void {
     this.#stopped = true;
     for (const { live } of this.#byUuid.values()) live?.guest.release();
@@ -183,7 +183,7 @@ export class Domains {
     for (const listener of this.#listeners) apart(() => listener(told));
   }
 
-  /** @throws LibvirtError XML_ERROR with every fault of the text. */
+  /** @throws LibvirtError XML_ERROR listing every fault of the text. */
   parse(xml: string): Domain {
     try {
       return parseDomain(xml);
@@ -194,7 +194,7 @@ export class Domains {
     }
   }
 
-  /** Rejects a domain whose name or uuid is another's, reserved ones included. @throws LibvirtError */
+  /** Rejects a domain whose name or uuid belongs to another, including reserved ones. @throws LibvirtError */
   checkIdentity({ name, uuid }: Pick<Domain, "name" | "uuid">): void {
     const entries = [...this.#byUuid.values()];
     const namesake = entries.find((entry) => entry.name === name && entry.uuid !== uuid);
@@ -206,26 +206,26 @@ export class Domains {
   }
 
   /**
-   * Puts a request to the domain's machine, which reserves the guest in the same step.
-   * @throws LibvirtError with the machine's reason when it rejects the request, or when the guest is not known yet.
+   * Sends a request to the domain's machine, which reserves the guest in the same step.
+   * @throws LibvirtError with the machine's reason when it rejects the request, or when the guest's state is not known yet.
    */
   async request(entry: ManagedDomain, event: DomainRequest): Promise<void> {
     await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
     this.requestNow(entry, event);
   }
 
-  /** As `request`, for a caller that must not wait between a check of its own and the reservation. */
+  /** Like `request`, for a caller that must not wait between its own check and the reservation. */
   requestNow({ authority }: ManagedDomain, event: DomainRequest): void {
     let why: string | undefined;
-    const heard = authority.on("refused", (notice) => {
+    const subscription = authority.on("refused", (notice) => {
       why = notice.why;
     });
     authority.send(event);
-    heard.unsubscribe();
+    subscription.unsubscribe();
     if (why !== undefined) throw libvirtError("OPERATION_INVALID", why);
   }
 
-  /** @throws LibvirtError when the machine does not come there in time. */
+  /** @throws LibvirtError when the machine does not reach that state in time. */
   async #until(
     { authority, name }: ManagedDomain,
     isReached: (snapshot: DomainSnapshot) => boolean,
@@ -239,7 +239,7 @@ export class Domains {
         ? clock.setTimeout(() => {
             subscription.unsubscribe();
             reject(
-              libvirtError("OPERATION_TIMEOUT", `the state of domain ${name} is not known yet; ask again`),
+              libvirtError("OPERATION_TIMEOUT", `the state of domain ${name} is not known yet; try again`),
             );
           }, limitMs)
         : undefined;
@@ -252,14 +252,14 @@ export class Domains {
     });
   }
 
-  /** @throws LibvirtError of the effect that failed. */
+  /** @throws LibvirtError of the failed effect. */
   #throwFailure({ uuid }: ManagedDomain, failed: string | null, otherwise: string): never {
     const error = this.#errors.get(uuid);
     this.#errors.delete(uuid);
     throw error ?? libvirtError("OPERATION_FAILED", failed ?? otherwise);
   }
 
-  /** Keeps libvirt's error of an effect for the request that waits for it. */
+  /** Keeps the libvirt error of an effect for the request that waits for it. */
   noteError(uuid: string, error: LibvirtError): void {
     this.#errors.set(uuid, error);
   }
@@ -308,7 +308,7 @@ export class Domains {
     entry.autostart = autostart;
   }
 
-  /** Boots it. @throws LibvirtError when the machine rejects the start, or QEMU does not come up. */
+  /** Boots the domain. @throws LibvirtError when the machine rejects the start, or QEMU fails to start. */
   async start(domain: Domain, { paused }: { paused: boolean }): Promise<ManagedDomain> {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
@@ -326,7 +326,7 @@ export class Domains {
     }
   }
 
-  /** The host that an away guest left for gives it up, durably, before this one starts it (G1). @throws LibvirtError */
+  /** Has the host of an away guest give it up durably before this host starts it (G1). @throws LibvirtError */
   async #askBack(entry: ManagedDomain): Promise<void> {
     const { away, name, uuid, authority } = entry;
     if (away === null) return;
@@ -336,32 +336,32 @@ export class Domains {
       const since = new Date(away.sinceMs).toISOString();
       throw libvirtError(
         "OPERATION_INVALID",
-        `domain '${name}' is away since ${since}: ${away.hostname || "another host"} has it, by the migration ${away.migrationId}, and ${messageOf(error)}; if it is certain that it does not run there, say so with: switchover release ${name}`,
+        `domain '${name}' is away since ${since}: it is on ${away.hostname || "another host"} after migration ${away.migrationId}, and ${messageOf(error)}; if it certainly does not run there, give that copy up with: switchover release ${name}`,
         { cause: error },
       );
     }
-    // A concession belongs to the departure that it was asked about.
+    // A concession is valid only for the departure that it was requested for.
     if (entry.away !== away)
       throw libvirtError(
         "OPERATION_INVALID",
-        `where domain '${name}' is has changed meanwhile; start it again`,
+        `domain '${name}' was moved by another request meanwhile; start it again`,
       );
     authority.send({ type: "peer.conceded" });
     await this.#acted(entry);
   }
 
-  /** Gives a guest back to the host that it came from, which starts it. Durable when it resolves. @throws LibvirtError */
+  /** Gives a guest back to the host that it came from, which then starts it. Durable when it resolves. @throws LibvirtError */
   async concede(entry: ManagedDomain, to: Away): Promise<void> {
     await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
     const { away } = entry;
-    // Given up before, which the other host has not been told. A record that could not be removed is written again.
+    // Already given up, but the other host was not informed. A record that could not be removed is written again.
     if (away?.given === true && away.migrationId === to.migrationId) return this.setAway(entry.uuid, away);
     this.#conceded.set(entry.uuid, to);
     this.requestNow(entry, { type: "peer.concedeRequested" });
     await this.#acted(entry);
   }
 
-  /** Defines a domain whose guest another host has not given up yet: this one starts it only when it has (G1). */
+  /** Defines a domain that another host has not given up yet; it can be started here only after that (G1). */
   async defineAway(domain: Domain, away: Away): Promise<ManagedDomain> {
     this.checkIdentity(domain);
     const known = this.#byUuid.get(domain.uuid);
@@ -370,25 +370,25 @@ export class Domains {
     return this.define(domain);
   }
 
-  /** Whether the definition of a guest that is not here any more left by this offline migration, for good. */
+  /** Returns true if the definition of a guest that is no longer here left for good by this offline migration. */
   hasGiven(uuid: string, migrationId: string): boolean {
     const away = this.#away.of(uuid);
     return away?.given === true && away.migrationId === migrationId;
   }
 
-  /** The other host has given the guest up. @throws LibvirtError when that is not the migration by which it came. */
+  /** Records that the other host has given the guest up. @throws LibvirtError when the guest came by another migration. */
   async conceded(entry: ManagedDomain, migrationId: string, secret: string): Promise<void> {
     const { away } = entry;
     if (away?.migrationId !== migrationId || away.secret === undefined || !isSame(away.secret, secret))
       throw libvirtError(
         "OPERATION_DENIED",
-        `domain '${entry.name}' does not wait for the end of ${migrationId}`,
+        `domain '${entry.name}' is not waiting for migration ${migrationId}`,
       );
     await this.request(entry, { type: "peer.conceded" });
     await this.#acted(entry);
   }
 
-  /** The effect of the domain machine that records a concession, or that the guest of an unresolved migration is given up. */
+  /** Effect of the domain machine: records a concession, or that the guest of an unresolved migration is given up. */
   async recordAway(uuid: string): Promise<void> {
     const to = this.#conceded.get(uuid);
     this.#conceded.delete(uuid);
@@ -402,8 +402,8 @@ export class Domains {
   }
 
   /**
-   * An operator says that the QEMU which this host holds of a quarantined guest is the guest. `record` makes that durable.
-   * @throws LibvirtError when no QEMU is here, or it does not answer, or has not got all of the guest.
+   * Records an operator's decision that this host's QEMU of a quarantined guest is the guest; `record` makes it durable.
+   * @throws LibvirtError when this host has no QEMU of it, or it does not answer, or it lacks part of the guest's memory.
    */
   async adopt(
     entry: ManagedDomain,
@@ -414,7 +414,7 @@ export class Domains {
     if (why !== null && live === null)
       throw libvirtError(
         "OPERATION_INVALID",
-        `no QEMU of the guest is here; say so with: switchover release ${name}`,
+        `this host has no QEMU of the guest; release it with: switchover release ${name}`,
       );
     await this.request(entry, { type: "operator.adoptRequested" });
     const examined = (found: Found) => entry.authority.send({ type: "host.examined", found });
@@ -441,20 +441,20 @@ export class Domains {
     if (entry.job !== null) this.setJob(entry, null);
   }
 
-  /** An operator ends a quarantine, or says that an away guest does not run elsewhere. @throws LibvirtError */
+  /** Ends a quarantine, or declares that an away guest does not run elsewhere, for an operator. @throws LibvirtError */
   async release(entry: ManagedDomain): Promise<void> {
     const isQuarantined = quarantineOf(entry) !== null;
     if (isQuarantined && entry.live !== null)
       throw libvirtError(
         "OPERATION_INVALID",
-        `a QEMU of the guest is here (pid ${entry.live.guest.process.pid}): destroy the domain to give it up, or say that it is the guest with: switchover adopt ${entry.name}`,
+        `this host has a QEMU of the guest (pid ${entry.live.guest.process.pid}); destroy the domain to give it up, or adopt it with: switchover adopt ${entry.name}`,
       );
     await this.request(entry, { type: "operator.releaseRequested" });
     if (!isQuarantined) return this.#acted(entry);
-    // It is examined again; where another host may run the guest, it is away from here instead.
+    // The guest is examined again; where another host may run it, it becomes away instead.
     if (entry.authority.getSnapshot().matches("examining"))
       entry.authority.send({ type: "host.examined", found: { left: "nothing" } });
-    await this.#givenUp(entry, "what is here of the guest could not be given up");
+    await this.#givenUp(entry, "this host's copy of the guest could not be given up");
     this.#forgetTransient(entry);
   }
 
@@ -463,11 +463,11 @@ export class Domains {
     if (entry.state.name === "paused") return;
     await this.request(entry, { type: "operator.suspendRequested" });
     const { authority, job } = entry;
-    // `virsh migrate --timeout` suspends the guest so, and does not resume it after a migration that failed.
+    // `virsh migrate --timeout` suspends the guest this way, and does not resume it after a failed migration.
     const forMigration = authority.getSnapshot().matches("departing") ? job?.suspend : undefined;
     if (authority.getSnapshot().matches("active")) await this.#acted(entry);
     else if (forMigration !== undefined) await forMigration();
-    // Of what a migration has left.
+    // A guest that a failed post-copy left here.
     else await guest.process.main.execute("stop", {});
     entry.state = { name: "paused", reason: reasons.paused[forMigration ? "migration" : "user"] };
     this.tell(entry, "suspended", forMigration ? "migrated" : "paused");
@@ -481,7 +481,7 @@ export class Domains {
     this.tell(entry, "resumed", "unpaused");
   }
 
-  /** A button of the guest is pressed. */
+  /** Presses the guest's power or reset button. */
   async press(entry: ManagedDomain, button: "system_powerdown" | "system_reset"): Promise<void> {
     const { guest } = this.liveOf(entry);
     const type = button === "system_reset" ? "operator.resetRequested" : "operator.shutdownRequested";
@@ -489,7 +489,7 @@ export class Domains {
     await guest.process.main.execute(button, {});
   }
 
-  /** Ends the guest's QEMU for good. In a migration its side ends it first. @throws LibvirtError */
+  /** Ends the guest's QEMU for good. During a migration this host's side ends it first. @throws LibvirtError */
   async destroy(entry: ManagedDomain): Promise<void> {
     if (entry.arriving !== null) return entry.arriving.destroy();
     if (entry.job !== null && !entry.authority.getSnapshot().matches("quarantined"))
@@ -503,7 +503,7 @@ export class Domains {
     this.#forgetTransient(entry);
   }
 
-  /** Waits until what was here of the guest is gone. @throws LibvirtError when it is not, or when that is not durable. */
+  /** Waits until this host's copy of the guest is gone. @throws LibvirtError when it is not, or when that is not durable. */
   async #givenUp(entry: ManagedDomain, otherwise: string): Promise<void> {
     const isOver = (snapshot: DomainSnapshot) => !snapshot.matches("ending") && !snapshot.hasTag("unsettled");
     const snapshot = await this.#until(entry, isOver, Number.POSITIVE_INFINITY);
@@ -511,13 +511,13 @@ export class Domains {
     if (failed !== null || snapshot.hasTag("quarantined")) this.#throwFailure(entry, failed, otherwise);
   }
 
-  /** Waits until the effect of a request on a guest that stays is over. */
+  /** Waits until the effect of a request on a guest that stays here is complete. */
   async #acted(entry: ManagedDomain): Promise<void> {
     const { context } = await this.#until(entry, (snapshot) => !snapshot.hasTag("unsettled"));
     if (context.failed !== null) this.#throwFailure(entry, context.failed, "");
   }
 
-  /** Reserves the guest for a migration; durable when it resolves, so that a restarted host knows whose guest it is. */
+  /** Reserves the guest for a migration. Durable when it resolves, so that a restarted host finds the reservation. */
   async depart(entry: ManagedDomain, migrationId: string, more: Partial<Presence> = {}): Promise<void> {
     const { domain, guest } = this.liveOf(entry);
     await this.request(entry, { type: "peer.beginRequested", migrationId });
@@ -529,12 +529,12 @@ export class Domains {
     }
   }
 
-  /** Reserves name and uuid for a guest that arrives. @throws LibvirtError when something stands in its way. */
+  /** Reserves name and uuid for an arriving guest. @throws LibvirtError when another domain or request prevents it. */
   async arrive(domain: Domain, migrationId: string, destroy: () => Promise<void>): Promise<ManagedDomain> {
     this.checkIdentity(domain);
     const entry = this.entryFor(domain);
     try {
-      // The source has the guest: what is only being started here would be a second copy (G1).
+      // The source has the guest: a domain that is just starting here would be a second copy (G1).
       entry.authority.send({ type: "peer.runsGuest" });
       const isEnded = (snapshot: DomainSnapshot) =>
         !snapshot.matches("ending") && !snapshot.matches("leaving");
@@ -547,7 +547,7 @@ export class Domains {
     return entry;
   }
 
-  /** What the guest's QEMU says of it; of one that does not answer, what it was. */
+  /** Returns the state that the guest's QEMU reports; the last known state when QEMU does not answer. */
   async foundOf({ live, state }: ManagedDomain): Promise<Found> {
     if (live === null) return { left: "nothing" };
     const { main } = live.guest.process;
@@ -558,14 +558,14 @@ export class Domains {
     return { left: running ? "running" : "paused" };
   }
 
-  /** A migration of the guest is over on this host. Resolves when the domain is at rest. */
+  /** Reports the end of a migration on this host to the domain machine. Resolves when the domain is settled. */
   async migrationEnded(
     entry: ManagedDomain,
     migrationId: string,
     found: Found,
     departure: Departure,
   ): Promise<void> {
-    // The guest was given up meanwhile: it may be another migration's by now.
+    // The guest was given up meanwhile and may belong to another migration by now.
     if (entry.authority.getSnapshot().context.migrationId !== migrationId) return;
     entry.arriving = null;
     this.#departures.set(entry.uuid, departure);
@@ -583,13 +583,13 @@ export class Domains {
 
   directoryOf = (name: string): string => join(this.options.runDirectory, name);
 
-  /** @throws LibvirtError CONFIG_UNSUPPORTED with everything that is not supported. */
+  /** @throws LibvirtError CONFIG_UNSUPPORTED listing everything that is not supported. */
   build = (domain: Domain): Promise<BuiltQemu> => this.#builder.build(domain);
 
-  /** Asked once for each binary. */
+  /** Queried once per binary. */
   factsOf = (binary: string): Promise<QemuFacts> => this.#builder.factsOf(binary);
 
-  /** The QEMU of a guest ended while this host did not watch it. */
+  /** Records that a guest's QEMU exited while this host did not observe it. */
   noteGone(entry: ManagedDomain, why: Cause): void {
     entry.whyStopped = sentence("failed", why);
   }
@@ -599,7 +599,7 @@ export class Domains {
     return logDirectory === undefined ? undefined : new GuestLog(logDirectory, name);
   }
 
-  /** Durable: a restarted daemon looks for this QEMU. */
+  /** Writes the guest's record durably, so that a restarted daemon finds this QEMU. */
   async keep(domain: Domain, where: Kept): Promise<void> {
     const whole = {
       persistent: null,
@@ -613,18 +613,18 @@ export class Domains {
       ...where,
       xml: domain.xml,
     } satisfies Presence;
-    // The record that stands for what could not be written before is about to be replaced.
+    // This replaces the record that stands for an away entry that could not be written, so the entry is written first.
     await this.#away.catchUp(domain.uuid);
     this.#recorded.add(domain.uuid);
     await this.records.presences.write(domain.uuid, JSON.stringify(whole));
   }
 
-  /** A guest that is here is here, also when that cannot be written down: the record of its coming finds it again. */
+  /** A failed write does not undo the guest's arrival: a restarted daemon finds it by the record of its start or migration. */
   async #keepOrComplain(domain: Domain, handle: QemuHandle, more: Partial<Presence>): Promise<void> {
     try {
       await this.keepHandleOf(domain, handle, more);
     } catch (error) {
-      this.options.warn(`where the QEMU of ${domain.name} is cannot be recorded: ${messageOf(error)}`);
+      this.options.warn(`the record of ${domain.name} cannot be written: ${messageOf(error)}`);
     }
   }
 
@@ -632,38 +632,38 @@ export class Domains {
     return this.keep(domain, { incoming: null, handle, directory: handle.directory, ...more });
   }
 
-  /** What is recorded on disk of the guest; undefined when nothing is. @throws Error when it is damaged. */
+  /** Returns the guest's record on disk; undefined when there is none. @throws Error when it is damaged. */
   async presenceOf(uuid: string): Promise<Presence | undefined> {
     const text = await this.records.presences.read(uuid);
     return text === undefined ? undefined : readPresence(text);
   }
 
-  /** An incoming guest is visible before it runs: paused, with its XML. */
+  /** Makes an incoming guest visible before it runs: paused, with its XML. */
   showArriving(entry: ManagedDomain, domain: Domain, destroy: () => Promise<void>): void {
     entry.arriving = { id: this.#nextId++, domain, destroy };
     entry.state = { name: "paused", reason: reasons.paused.migration };
   }
 
-  /** The name of a domain that has a place here. */
+  /** Returns the name of a registered domain. */
   nameOf = (uuid: string): string | undefined => this.#byUuid.get(uuid)?.name;
 
-  /** Why nothing is known of a guest here; null when the guest is known, or nothing of it is here. */
+  /** Returns the reason of the guest's quarantine; null when it is not quarantined or not registered here. */
   quarantineOf(uuid: string): string | null {
     const entry = this.#byUuid.get(uuid);
     return entry === undefined ? null : quarantineOf(entry);
   }
 
-  /** A start was rejected since a QEMU of the guest lives: its record stays, so that the next start is rejected too (G1). */
+  /** Keeps the record after a start was refused because a QEMU of the guest is alive, so that the next start is refused too (G1). */
   keepRecordOf(uuid: string): void {
     this.#departures.set(uuid, { why: "failed", keepsRecord: true });
   }
 
-  /** A record was found on disk at a start. */
+  /** Notes that a record was found on disk at startup. */
   noteRecorded(uuid: string): void {
     this.#recorded.add(uuid);
   }
 
-  /** A guest is on this host from now on, whichever path started its QEMU. */
+  /** Registers a guest's QEMU on this host, however it was started. */
   async enter(domain: Domain, guest: RunningGuest, more: Partial<Presence> = {}): Promise<ManagedDomain> {
     const entry = this.entryFor(domain);
     const id = entry.arriving?.id ?? this.#nextId++;
@@ -674,7 +674,7 @@ export class Domains {
     const { authority } = entry;
     main.onEvent(({ name, data }) => {
       if (entry.live !== live) return;
-      // In a migration QEMU is also told to end by this host.
+      // During a migration this host also terminates QEMU itself.
       if (name === "SHUTDOWN" && live.endsAs === "crashed" && (entry.job === null || data.guest)) {
         live.endsAs = "shutdown";
         this.tell(entry, "shutdown", data.guest ? "guest" : "host");
@@ -688,19 +688,19 @@ export class Domains {
     void guest.process.exited.then((why) => {
       live.gone = true;
       live.why = why;
-      // In a migration its own side sees to it.
+      // During a migration its own side handles the exit.
       if (entry.live === live && entry.job === null) this.#exited(entry, live);
     });
     await this.#keepOrComplain(domain, guest.process.handle, more);
     const broken = more.broken === true;
-    // Of one that does not answer.
+    // The state of a guest whose QEMU does not answer.
     entry.state = { name: "running", reason: reasons.running[broken ? "postcopyFailed" : "unknown"] };
     const asked = await statusOf(main).catch((error: unknown) => {
       if (!(error instanceof QmpUnsentError)) throw error;
     });
     if (asked === undefined) return entry;
     const name = asked.running ? "running" : "paused";
-    // One that has not got all of its memory, and whose migration has ended without it.
+    // A guest that lacks part of its memory and whose migration ended without it.
     const isBroken = brokenInPostcopy.includes(asked.status);
     entry.state = { name, reason: reasons[name][isBroken ? "postcopyFailed" : "unknown"] };
     return entry;
@@ -711,7 +711,7 @@ export class Domains {
     authority.send({ type: "process.exited" });
   }
 
-  /** The guest's QEMU is gone, as libvirt's clients see it; its migration may still have to tell the other host. */
+  /** Shows the guest as stopped to libvirt clients; its migration may still have to inform the other host. */
   noteStopped(entry: ManagedDomain, why: WhyStopped): void {
     const { live } = entry;
     if (live === null && entry.state.name === "shutoff") return;
@@ -719,11 +719,11 @@ export class Domains {
     void this.logOf(entry.name)?.write(this.options.clock.now(), `the guest has stopped: ${why}`);
     entry.live = null;
     entry.state = { name: "shutoff", reason: reasons.shutoff[why] };
-    // To libvirt's listeners a crash is a failure.
+    // libvirt's event for a crash is `failed`.
     if (live !== null) this.tell(entry, "stopped", why === "crashed" ? "failed" : why);
   }
 
-  /** The effect of the domain machine that forgets a guest whose QEMU is gone. What is kept of it on disk goes last. */
+  /** Effect of the domain machine: removes a guest whose QEMU is gone. Its record on disk is removed last. */
   async forgetQemu(uuid: string): Promise<void> {
     const entry = this.#byUuid.get(uuid);
     const departure = this.#departures.get(uuid) ?? { why: "failed" };
@@ -736,12 +736,12 @@ export class Domains {
       await this.records.presences.remove(uuid);
   }
 
-  /** @throws LibvirtError when something else is being done with it. */
+  /** @throws LibvirtError when another job is active. */
   checkIdle({ job }: ManagedDomain): void {
     if (job !== null) throw libvirtError("OPERATION_INVALID", `another job is active: ${job.what}`);
   }
 
-  /** @throws LibvirtError when it does not run. */
+  /** @throws LibvirtError when the domain is not running. */
   liveOf(entry: ManagedDomain): Live {
     const why = quarantineOf(entry);
     if (entry.live === null && why !== null)
@@ -753,12 +753,12 @@ export class Domains {
   setJob(entry: ManagedDomain, job: Job | null): void {
     entry.job = job;
     if (job !== null) return;
-    // Its QEMU ended while its migration was being concluded.
+    // Its QEMU exited while its migration was being completed.
     if (entry.live?.gone) this.#exited(entry, entry.live);
     this.#forgetTransient(entry);
   }
 
-  /** Durable when it resolves; null: the guest is not elsewhere. When it rejects, the guest is away all the same. */
+  /** Durable when it resolves. Null means that the guest is not elsewhere. When it rejects, the guest still counts as away. */
   async setAway(uuid: string, away: Away | null): Promise<void> {
     try {
       await this.#away.set(uuid, away);
@@ -768,7 +768,7 @@ export class Domains {
     }
   }
 
-  /** The domain's place, made when it has none: it reserves the name and the uuid. */
+  /** Returns the domain's entry, which reserves its name and uuid; creates it if needed. */
   entryFor({ name, uuid }: Pick<Domain, "name" | "uuid">): ManagedDomain {
     let entry = this.#byUuid.get(uuid);
     if (entry === undefined) {
@@ -796,7 +796,7 @@ export class Domains {
     return entry;
   }
 
-  /** A domain without a definition is there for as long as something of its guest is. */
+  /** Removes a domain without a definition when nothing of its guest is left. */
   #forgetTransient(entry: ManagedDomain): void {
     const { uuid, definition, job, authority } = entry;
     const isIdle = authority.getSnapshot().matches("inactive") && !this.#defining.has(uuid);
@@ -807,7 +807,7 @@ export class Domains {
   }
 }
 
-/** A place that only reserves a name is nobody's domain yet. */
+/** Returns false for an entry that only reserves a name. */
 const isThere = (entry: ManagedDomain): boolean =>
   entry.definition !== null ||
   entry.job !== null ||
@@ -815,7 +815,7 @@ const isThere = (entry: ManagedDomain): boolean =>
   quarantineOf(entry) !== null ||
   entry.authority.getSnapshot().matches("starting");
 
-/** How a guest has stopped, with QEMU's own words; null after an orderly end. */
+/** Returns how a guest stopped, with QEMU's messages; null after an orderly end. */
 function sentence(how: WhyStopped, why: Cause | null): string | null {
   if (why === null || (how !== "crashed" && how !== "failed")) return null;
   return [`${how}: ${why.message}`, ...(why.qemu ?? [])].join(": ");

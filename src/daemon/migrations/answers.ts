@@ -1,11 +1,11 @@
-// The answers of a migration's sides as libvirt's errors.
+// Converts the answers of a migration's sides to libvirt errors.
 
 import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import type { Answer } from "../../protocol/effect-result.js";
 import { describeFailure, type Failure } from "../../protocol/failure.js";
 import { libvirtError } from "../rpc/errors.js";
 
-/** @throws LibvirtError with the failures' own words. */
+/** Returns the value of an answer. @throws LibvirtError with the messages of its failures. */
 export function unwrap<T>(answer: Answer<T>): T {
   if (answer.kind === "done") return answer.value;
   const { failures = [], message, qemu = [] } = answer.cause;

@@ -1,4 +1,4 @@
-// The cookies of the steps, as this host writes and reads them: libvirt's sections, and one of our own.
+// Writes and reads the cookies of the migration steps: libvirt's sections and one of our own.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { streamWishOf } from "../../drivers/libvirt/client/stream-options.js";
@@ -18,7 +18,7 @@ import type { StepRequest } from "./request.js";
 
 type Named = Pick<Domain, "name" | "uuid">;
 
-/** What the destination reads of Begin's cookie. */
+/** The sections of Begin's cookie that the destination reads. */
 const ofBegin: readonly CookieFeature[] = [
   "lockstate",
   "nbd",
@@ -27,10 +27,10 @@ const ofBegin: readonly CookieFeature[] = [
   "memory-hotplug",
   "cpu-hotplug",
 ];
-/** What the source reads of Prepare's cookie. */
+/** The sections of Prepare's cookie that the source reads. */
 const ofPrepare: readonly CookieFeature[] = ["graphics", "nbd", "capabilities"];
 
-/** Begin's, for the destination. */
+/** Writes Begin's cookie, for the destination. */
 export async function beginCookie(
   host: Host,
   outgoing: { readonly identity: Identity; readonly domain: Domain; readonly secret: string | null },
@@ -45,7 +45,7 @@ export async function beginCookie(
   });
 }
 
-/** Prepare's, for the source; `name` is the guest's name there. */
+/** Writes Prepare's cookie, for the source; `name` is the guest's name at the source. */
 export const prepareCookie = (
   host: Host,
   identity: Identity,
@@ -99,19 +99,19 @@ function cookie(
   });
 }
 
-/** What a cookie says of the migration that it belongs to. */
+/** The migration that a cookie belongs to. */
 export interface Said {
   readonly migrationId: string;
   readonly receipt?: string | undefined;
 }
 
-/** The migration that a step's cookie names; null when it names none, as a libvirtd's does. @throws LibvirtError */
+/** Reads the migration from a step's cookie; null when the cookie names none, as from a libvirtd. @throws LibvirtError */
 export function saidIn(host: Host, bytes: Uint8Array, domain: Named): Said | null {
   const { switchover } = read(host, bytes, domain, cookieFeatures) ?? {};
   return switchover === undefined ? null : { migrationId: switchover.migration, receipt: switchover.receipt };
 }
 
-/** The destination's cookie of Finish: which migration has arrived, the receipt that proves it, and where it can be asked. */
+/** Writes Finish's cookie, for the source: the migration that arrived, the receipt, and the destination's URI for settling. */
 export const finishCookie = (
   { config: { hostname, hostUuid, uri } }: Host,
   { uuid, migrationId }: Identity,
@@ -133,37 +133,37 @@ export const finishCookie = (
     },
   });
 
-/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+/** Returns null for an empty cookie. @throws LibvirtError when the cookie cannot be read. */
 export const readBeginCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
   read(host, bytes, domain, ofBegin);
 
 export const readPrepareCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
   read(host, bytes, domain, ofPrepare);
 
-/** Null for an empty one. @throws LibvirtError when it cannot be read. */
+/** Returns null for an empty cookie. @throws LibvirtError when the cookie cannot be read. */
 export const readFinishCookie = (host: Host, bytes: Uint8Array, domain: Named): Cookie | null =>
   read(host, bytes, domain, cookieFeatures);
 
-/** Prepare's answer, as the source needs it. @throws LibvirtError when it cannot be read, or names what is out of reach. */
-export function preparedOf(host: Host, domain: Named, words: StepRequest): Prepared {
-  const { uri } = words.parameters;
-  if (uri === undefined) throw libvirtError("INTERNAL_ERROR", "there is no migration URI");
+/** Converts Prepare's reply for the source. @throws LibvirtError when it is invalid or names an address out of reach. */
+export function preparedOf(host: Host, domain: Named, request: StepRequest): Prepared {
+  const { uri } = request.parameters;
+  if (uri === undefined) throw libvirtError("INTERNAL_ERROR", "the migration URI is missing");
   const address = orRefuse(() => streamAddress(uri, reachOf(host.config)));
-  return preparedAt(host, domain, words, address);
+  return preparedAt(host, domain, request, address);
 }
 
-/** The same with the address of the stream read already. */
-export function preparedAt(host: Host, domain: Named, words: StepRequest, uri: StreamAddress): Prepared {
-  const { parameters } = words;
+/** Like `preparedOf`, for a stream address that is parsed already. */
+export function preparedAt(host: Host, domain: Named, request: StepRequest, uri: StreamAddress): Prepared {
+  const { parameters } = request;
   const reach = reachOf(host.config);
-  const known = readPrepareCookie(host, words.cookie, domain);
+  const known = readPrepareCookie(host, request.cookie, domain);
   const { settle: told, journal, migration } = known?.switchover ?? {};
   const settle =
     told === undefined ? undefined : orRefuse(() => connectionUri(told, { ...reach, certificates: false }));
   const storage = storageFrom(known?.nbd, parameters, uri, reach);
   return {
     uri,
-    capabilities: capabilitiesIn(known, streamWishOf(words)),
+    capabilities: capabilitiesIn(known, streamWishOf(request)),
     ...(settle !== undefined && { settle }),
     ...(known !== null && {
       peer: {
@@ -176,7 +176,7 @@ export function preparedAt(host: Host, domain: Named, words: StepRequest, uri: S
   };
 }
 
-/** A peer that does not tell is taken to know what is needed: libvirt allows an empty cookie everywhere. */
+/** A peer that sends no capabilities is assumed to have the needed ones, because libvirt allows empty cookies everywhere. */
 export const capabilitiesIn = (known: Cookie | null, stream: StreamOptions): readonly string[] =>
   known?.capabilities?.caps.map((cap) => cap.name) ?? neededCapabilities(stream);
 
@@ -190,7 +190,7 @@ function read(
     return readCookie(bytes, { name, uuid, hostUuid, reads })?.cookie ?? null;
   } catch (error) {
     throw error instanceof CookieError
-      ? libvirtError("INTERNAL_ERROR", `the migration cookie: ${error.message}`, { cause: error })
+      ? libvirtError("INTERNAL_ERROR", `invalid migration cookie: ${error.message}`, { cause: error })
       : error;
   }
 }

@@ -1,5 +1,5 @@
-// The disks that travel with a guest, by libvirt's words: which they are, what their images at the destination are, and
-// where their copies are taken. Facts: facts/libvirt-migration-detail.md, Begin 4 to 6 and Prepare 6.
+// The disks that are copied with a guest, by libvirt's flags and parameters: which disks, their images at the destination,
+// and the address that they are copied to. The rules are those of libvirt's src/qemu/qemu_migration.c.
 
 import { statSync } from "node:fs";
 import { diskId } from "../../drivers/domain-xml/schema/derived-properties.js";
@@ -35,14 +35,14 @@ type Backings = NonNullable<Cookie["switchover"]>["backings"];
 export const copiesStorage = ({ flags }: Pick<StepRequest, "flags">): boolean =>
   flags.has("NON_SHARED_DISK") || flags.has("NON_SHARED_INC");
 
-/** @throws LibvirtError when a disk that is wanted is not there, or cannot be copied. */
+/** Returns the disks to copy. @throws LibvirtError when a requested disk does not exist or cannot be copied. */
 export function chosenDisks(
   model: DomainModel | undefined,
-  words: Pick<StepRequest, "flags" | "parameters">,
+  request: Pick<StepRequest, "flags" | "parameters">,
 ): readonly Disk[] {
-  if (model === undefined || !copiesStorage(words)) return [];
+  if (model === undefined || !copiesStorage(request)) return [];
   const all = model.devices.disks;
-  const { disks: wanted } = words.parameters;
+  const { disks: wanted } = request.parameters;
   if (wanted === undefined) return all.filter((disk) => isWritten(disk) && !disk.shareable);
   const [missing] = wanted.filter((target) => !all.some((disk) => disk.target.dev === target));
   if (missing !== undefined) throw libvirtError("INVALID_ARG", `disk target ${missing} not found`);
@@ -56,17 +56,17 @@ export function chosenDisks(
 const isWritten = ({ source, readonly, device }: Disk): boolean =>
   source !== undefined && !readonly && device === "disk";
 
-/** For the source's QEMU; null when nothing is copied. @throws LibvirtError as `chosenDisks` does. */
-export function copyOf(model: DomainModel | undefined, words: StepRequest): StorageCopy | null {
-  if (model === undefined || !copiesStorage(words)) return null;
+/** Returns the copy job for the source's QEMU; null when no disk is copied. @throws LibvirtError as `chosenDisks`. */
+export function copyOf(model: DomainModel | undefined, request: StepRequest): StorageCopy | null {
+  if (model === undefined || !copiesStorage(request)) return null;
   return {
-    disks: chosenDisks(model, words).map((chosenDisk) => diskId(model, chosenDisk)),
-    sync: words.flags.has("NON_SHARED_INC") ? "top" : "full",
-    synchronousWrites: words.flags.has("NON_SHARED_SYNCHRONOUS_WRITES"),
+    disks: chosenDisks(model, request).map((chosenDisk) => diskId(model, chosenDisk)),
+    sync: request.flags.has("NON_SHARED_INC") ? "top" : "full",
+    synchronousWrites: request.flags.has("NON_SHARED_SYNCHRONOUS_WRITES"),
   };
 }
 
-/** What Begin's cookie tells of the disks that are copied, and of what lies below them. */
+/** Returns the part of Begin's cookie about the copied disks and their backing files. */
 export async function disksForCookie(
   { process }: RunningGuest,
   model: DomainModel | undefined,
@@ -92,16 +92,19 @@ const backingOf = (target: string, device: BlockDevice | undefined): Backings =>
   return backing === undefined ? [] : [{ target, file: backing.path, format: backing.format }];
 };
 
-/** For the destination's QEMU, from Begin's cookie. @throws LibvirtError when an image would have to be made and cannot be. */
+/** Returns the disks and images for the destination's QEMU. @throws LibvirtError when a missing image cannot be created. */
 export function incomingDisks(
   model: DomainModel | undefined,
-  words: StepRequest,
+  request: StepRequest,
   cookie: Cookie | null,
 ): { disks: readonly CopiedDisk[]; images: readonly Image[] } {
-  const chosen = chosenDisks(model, words);
+  const chosen = chosenDisks(model, request);
   if (model === undefined || chosen.length === 0) return { disks: [], images: [] };
   if (cookie === null)
-    throw libvirtError("OPERATION_UNSUPPORTED", "disks are copied by version 3 of libvirt's protocol alone");
+    throw libvirtError(
+      "OPERATION_UNSUPPORTED",
+      "copying disks requires version 3 of libvirt's migration protocol",
+    );
   const capacities = new Map(cookie.nbd?.disks.map((disk) => [disk.target, disk.capacity]));
   const disks: CopiedDisk[] = [];
   const images: Image[] = [];
@@ -111,7 +114,7 @@ export function incomingDisks(
     const name = diskId(model, disk);
     disks.push({ name, capacityBytes });
     if (disk.type === "file" && disk.source !== undefined)
-      images.push(imageOf(disk, disk.source.file, name, words, cookie));
+      images.push(imageOf(disk, disk.source.file, name, request, cookie));
   }
   return { disks, images };
 }
@@ -128,15 +131,15 @@ function imageOf(
   if (switchover === undefined && statSync(path, { throwIfNoEntry: false }) === undefined)
     throw libvirtError(
       "OPERATION_UNSUPPORTED",
-      `the image ${path} cannot be made: a libvirtd does not tell what lies below disk ${target.dev}; make it before`,
+      `the image ${path} cannot be created: libvirtd does not report the backing file of disk ${target.dev}; create the image first`,
     );
-  const backing = switchover?.backings.find((candidate) => candidate.target === target.dev);
+  const backing = switchover?.backings.find((file) => file.target === target.dev);
   return backing === undefined
     ? image
     : { ...image, backing: { path: backing.file, format: backing.format } };
 }
 
-/** Prepare's answer about the disks. */
+/** Returns the disks' section of Prepare's cookie. */
 export const nbdTold = (storage: StreamAddress | undefined): Nbd | undefined => {
   if (storage === undefined) return undefined;
   const parts = partsOf(storage);
@@ -144,8 +147,8 @@ export const nbdTold = (storage: StreamAddress | undefined): Nbd | undefined => 
 };
 
 /**
- * Where the source copies to; `uri` is where the memory goes. Undefined when the destination offers nothing.
- * @throws LibvirtError when it is out of reach.
+ * Returns the address that the source copies disks to; `uri` is the address of the memory stream. Undefined when the
+ * destination offers none. @throws LibvirtError when the address is out of reach.
  */
 export function storageFrom(
   nbd: Nbd | undefined,
@@ -166,7 +169,7 @@ export type DisksPlace =
   | { readonly path: SocketPath }
   | { readonly host: HostName; readonly port: number | undefined };
 
-/** @throws LibvirtError when it is neither `tcp://host[:port]` nor `unix:///path`. */
+/** @throws LibvirtError when the URI is neither `tcp://host[:port]` nor `unix:///path`. */
 export function disksPlace(uri: string, reach: Reach): DisksPlace {
   const { scheme, rest = "" } = /^(?<scheme>[\w+.-]+):\/\/(?<rest>.*)$/s.exec(uri)?.groups ?? {};
   if (scheme === "unix") {
@@ -175,7 +178,7 @@ export function disksPlace(uri: string, reach: Reach): DisksPlace {
   }
   if (scheme !== "tcp") throw libvirtError("INVALID_ARG", `unsupported scheme in disks URI: ${uri}`);
   const { host, port } = /^(?<host>\[[^\]]+\]|[^:/?#]+)(?::(?<port>\d{1,5}))?\/?$/.exec(rest)?.groups ?? {};
-  if (host === undefined) throw libvirtError("INVALID_ARG", `the disks URI ${uri} names no host`);
+  if (host === undefined) throw libvirtError("INVALID_ARG", `the disks URI ${uri} has no host`);
   const name = orRefuse(() => hostName(host.replace(/^\[|\]$/g, "")));
   return { host: name, port: port === undefined || Number(port) === 0 ? undefined : Number(port) };
 }

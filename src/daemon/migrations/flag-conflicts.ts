@@ -1,5 +1,5 @@
-// What libvirt does not let be asked for together, whatever the guest is, with its codes: checked by each side, at each
-// step that a client asks. The rules are in the table of migration options.
+// Refuses flags and parameters that libvirt does not allow together, with libvirt's error codes. Each side checks them at
+// each step that a client requests. The rules are in the table of migration options.
 
 import { type Asked, askedByLibvirt } from "../../protocol/options/asked.js";
 import { libvirtNames } from "../../protocol/options/names.js";
@@ -10,17 +10,20 @@ import type { StepRequest } from "./request.js";
 
 export interface Asking {
   readonly side: "source" | "destination";
-  /** The stream of a tunnel is there. */
+  /** True if the client has opened the stream of a tunnel. */
   readonly isTunnelPrepared?: boolean;
 }
 
 /** @throws LibvirtError */
-export function checkTogether(words: StepRequest, asking: Asking): void {
-  for (const { code, message } of refusalsOf(askedAt(asking, askedByLibvirt(words)), libvirtNames))
+export function checkTogether(request: StepRequest, asking: Asking): void {
+  for (const { code, message } of refusalsOf(askedAt(asking, askedByLibvirt(request)), libvirtNames))
     throw libvirtError(code, message);
 }
 
-/** A destination is sent the figures of what only its source is told, and a tunnel's stream by a source that leads. */
+/**
+ * Adapts the options to the side. A destination also receives parameters of features that only the source enables, and a
+ * tunnel's stream only from a peer-to-peer source.
+ */
 function askedAt({ side, isTunnelPrepared = false }: Asking, asked: Asked): Asked {
   const tunesSource = (name: OptionName) => {
     const group = groupOf(name);

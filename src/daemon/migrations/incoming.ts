@@ -1,4 +1,4 @@
-// One guest that comes into this host: the destination's machine, its QEMU, and the domain that it becomes.
+// One incoming migration: the destination's machine, its QEMU, and the domain that the guest becomes.
 
 import { type SnapshotFrom, waitFor } from "xstate";
 import * as z from "zod/mini";
@@ -36,30 +36,30 @@ import type { Host } from "../host.js";
 import { libvirtError } from "../rpc/errors.js";
 import { isSame, receiptOf } from "./evidence.js";
 
-/** What a restarted daemon needs beside what the driver needs. */
+/** The data that a restarted daemon needs in addition to the driver's. */
 const kept = z.object({
   xml: z.string(),
-  /** The definition to keep at arrival; null for a transient guest. */
+  /** The definition to store at arrival; null for a transient guest. */
   persistent: z.nullable(z.string()),
   stream: streamOptionsSchema,
-  /** Null in journals of older versions: the same as here. */
+  /** Null in journals of older versions: the same name as on this host. */
   nameAtSource: z._default(z.nullable(z.string()), null),
 });
 type Persisted = z.infer<typeof kept>;
 
 export interface Arriving {
   readonly identity: Identity;
-  /** Of this pair of hosts; null when the source has offered none. */
+  /** The secret shared with the source; null when the source offered none. */
   readonly secret: string | null;
   /** The guest's name at its source. */
   readonly nameAtSource: string;
-  /** The connection that asked for Prepare. */
+  /** The connection that requested Prepare. */
   readonly client: RpcClient | null;
   readonly domain: Domain;
   readonly guest: GuestDescription;
   readonly persistent: string | null;
   readonly transport: Transport;
-  /** Of the disks that are copied. */
+  /** Images of the copied disks. */
   readonly images: readonly Image[];
   readonly disksAt: SocketPath | ListenAt;
   readonly stream: StreamOptions;
@@ -67,13 +67,13 @@ export interface Arriving {
 
 type Standing = "postcopy" | "postcopyFailed";
 
-/** In post-copy: whether its memory comes; null when the guest does not run here yet. */
+/** Returns the state of a guest in post-copy; null when the guest does not run here yet. */
 function standingOf(snapshot: SnapshotFrom<DestinationActor>): Standing | null {
   const { libvirt } = metaIn("destination", stateName(snapshot));
   return libvirt === "postcopy" || libvirt === "postcopyFailed" ? libvirt : null;
 }
 
-/** Whether the guest cannot have run here, nor been promised to the source: a restarted machine would still refuse it. */
+/** True if the guest cannot have run here and was not promised to the source: a restarted machine still refuses it. */
 function isUndecidedIn(recorded: string): boolean {
   const { rehydratesAs } = metaIn("destination", recorded);
   return rehydratesAs === "probing" || rehydratesAs === "refusing";
@@ -87,13 +87,13 @@ export class Incoming {
   /** The guest's name in the cookies of its source. */
   readonly nameAtSource: string;
   readonly peer: DestinationPeer & SettlingPeer;
-  /** Resolves when the guest is a domain of this host, or gone; never rejects. */
+  /** Resolves when the guest is a domain of this host or gone. Never rejects. */
   readonly ended: Promise<DestinationReport>;
-  /** To post-copy. */
+  /** True if the migration may switch to post-copy. */
   readonly postcopyAllowed: boolean;
   readonly #host: Host;
   readonly #actor: DestinationActor;
-  /** The definition to keep. */
+  /** The definition to store at arrival. */
   readonly #persistent: string | null;
   readonly #secret: string | null;
   #client: RpcClient | null;
@@ -127,7 +127,7 @@ export class Incoming {
     if (!mayBegin())
       throw libvirtError(
         "OPERATION_INVALID",
-        `the migration ${identity.migrationId} has been decided here already`,
+        `migration ${identity.migrationId} has already been decided on this host`,
       );
     const driver = new QemuDestinationGuest({
       ...qemuHost,
@@ -136,21 +136,21 @@ export class Incoming {
       writes: filesOf(domain),
     });
     const input = { identity, guest, deadlines: host.deadlines };
-    const word: DestinationHost & Persisted = {
+    const record: DestinationHost & Persisted = {
       ...qemuHost,
       stream,
       xml: domain.xml,
       persistent,
       nameAtSource: arriving.nameAtSource,
     };
-    const opened = openDestination(host.surroundings, input, driver, word);
+    const opened = openDestination(host.surroundings, input, driver, record);
     const process = async () => (await driver.process?.catch(() => undefined)) ?? null;
     const qemu = { process, finalize: () => driver.finalize() };
     const more = { persistent, stream, secret, client, nameAtSource: arriving.nameAtSource };
     return new Incoming(host, identity, domain, more, opened, qemu, spec);
   }
 
-  /** Null when it had not been begun, or its guest is not held for it any more. */
+  /** Returns null when the migration had not begun, or when the guest is no longer reserved for it. */
   static async resumeFromJournal(
     host: Host,
     story: OpenStory,
@@ -172,7 +172,7 @@ export class Incoming {
     const qemu = { process: async () => to.qemu, finalize };
     const { migrationId } = input.identity;
     const { secret = null } = (await host.domains.presenceOf(domain.uuid)) ?? {};
-    // Its QEMU was looked for meanwhile.
+    // The reservation may have ended while the QEMU was being located.
     if (!isHeld()) {
       to.qemu?.release();
       return null;
@@ -229,7 +229,7 @@ export class Incoming {
         const report = output ?? { outcome: "stuck", failures: [], undone: [] };
         await this.#following;
         await this.#orComplain(this.#conclude(report));
-        // So that it can leave again as one that has never moved.
+        // Resets QEMU's migration state, so that the guest can be migrated again.
         if (report.outcome === "arrived") await this.#orComplain(qemu.finalize());
         return report;
       },
@@ -237,14 +237,14 @@ export class Incoming {
   }
 
   /**
-   * Durable before Prepare is answered, and after the story is: a restarted host that finds no story of the migration has
-   * lost it.
+   * Records that the migration has begun: durably before the reply to Prepare, and after the story. A restarted host that
+   * finds this record but no story has therefore lost the story.
    */
   async recordBegun(): Promise<void> {
     const { domains } = this.#host;
     const { migrationId } = this.identity;
     await this.#isDurable();
-    // It has ended meanwhile: there is nothing to record, and what was recorded is being removed.
+    // The migration has ended meanwhile, and its record is being removed.
     if (this.#actor.getSnapshot().status !== "active") return;
     await domains.keep(this.domain, {
       incoming: migrationId,
@@ -256,7 +256,7 @@ export class Incoming {
     });
   }
 
-  /** The client that led the migration is gone before the stream has begun: none will follow. */
+  /** Cancels the migration if its client disconnected before the stream began, because no stream will follow. */
   abandon(): void {
     const snapshot = this.#actor.getSnapshot();
     const isListening = snapshot.matches({ incoming: { streaming: "listening" } });
@@ -264,29 +264,29 @@ export class Incoming {
       this.#actor.send({ type: "coordinator.finishCancelledRequested" });
   }
 
-  /** A coordinator that was restarted, or has connected again, leads the migration from now on. */
+  /** Sets the connection that leads the migration, after its coordinator was restarted or reconnected. */
   ledBy(client: RpcClient | null): void {
     this.#client = client;
   }
 
   isLedBy = (client: RpcClient | null): boolean => this.#client === client;
 
-  /** Whether the question comes from the source of this migration: a pair without a secret has nothing to show. */
+  /** Returns true if the request comes from the source of this migration. Hosts without a shared secret cannot be verified. */
   isAskedBy = (secret: string | undefined): boolean =>
     this.#secret === null || (secret !== undefined && isSame(secret, this.#secret));
 
-  /** What has been decided so far; null while nothing has, or while it is not certain. */
+  /** The decision so far; null while there is none or it is not certain. */
   get decision(): Decision | null {
     const reply = replyToSettle(this.#actor.getSnapshot());
     return reply?.kind === "done" ? reply.value : null;
   }
 
-  /** Proves to the source that the guest was taken; undefined without a secret. */
+  /** The proof for the source that the guest was taken; undefined without a secret. */
   get receipt(): string | undefined {
     return this.#secret === null ? undefined : receiptOf(this.#secret, this.identity.migrationId);
   }
 
-  /** On behalf of an operator: refuses the guest for good, or ends it when it has been taken. */
+  /** Refuses the guest for good, or ends it if it has been taken, on behalf of an operator. */
   async destroy(): Promise<void> {
     this.#actor.send({ type: "operator.destroyed" });
     const { live } = this.#host.domains.entryFor(this.domain);
@@ -299,18 +299,18 @@ export class Incoming {
     if (outcome === "arrived")
       throw libvirtError(
         "OPERATION_FAILED",
-        "the guest was being taken and runs here now; destroy it again to end it",
+        "the guest was already being taken and now runs here; destroy it again to end it",
       );
   }
 
-  /** Each in its turn: the guest is entered as a domain first. */
+  /** Processes state changes in order; the guest is registered as a domain first. */
   #follow(standing: Standing | null): void {
     if (standing === null || standing === this.#standing) return;
     this.#standing = standing;
     this.#following = this.#following.then(() => this.#orComplain(this.#stand(standing)));
   }
 
-  /** In post-copy it runs here before it has arrived. */
+  /** In post-copy the guest runs here before it has arrived. */
   async #stand(standing: Standing): Promise<void> {
     const entry = await this.#enter();
     if (entry !== null) await this.#tellRuns(entry, standing);
@@ -320,9 +320,9 @@ export class Incoming {
     const { domains } = this.#host;
     const entry = domains.entryFor(this.domain);
     const { migrationId } = this.identity;
-    // An operator has to look at it: its job stays.
+    // Operator intervention is required, so the job stays.
     if (outcome === "stuck") {
-      const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+      const why = `migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
       const found = { left: "unknown", why, elsewhere: true } as const;
       return domains.migrationEnded(entry, migrationId, found, { why: "failed" });
     }
@@ -331,7 +331,7 @@ export class Incoming {
       if (entry.away !== null) await domains.setAway(entry.uuid, null);
     }
     const { live } = entry;
-    // What is left of a guest that was lost in post-copy runs until it needs what did not come.
+    // A guest that was lost in post-copy runs until it needs memory that did not arrive.
     const isBroken = outcome !== "arrived" && live !== null && isAlive(live.guest.process.handle);
     if (isBroken) await this.#tellRuns(entry, "postcopyFailed");
     const why = endInMigration(live);
@@ -341,7 +341,7 @@ export class Incoming {
     domains.setJob(entry, null);
   }
 
-  /** It is a domain of this host from now on; null when its QEMU is gone. */
+  /** Registers the guest as a domain of this host; null when its QEMU is gone. */
   async #enter(): Promise<ManagedDomain | null> {
     const { domains } = this.#host;
     const entry = domains.entryFor(this.domain);
@@ -357,7 +357,7 @@ export class Incoming {
   async #tellRuns(entry: ManagedDomain, standing: Standing | "migrated"): Promise<void> {
     const { domains } = this.#host;
     const { main } = entry.live?.guest.process ?? {};
-    // A guest that waits for memory that never comes can make its QEMU mute: it is what it was.
+    // QEMU may not answer while its guest waits for memory that never arrives; the last known state is kept then.
     const { running } = (await main?.execute("query-status", {}).catch(() => undefined)) ?? {
       running: entry.state.name === "running",
     };
@@ -377,17 +377,17 @@ export class Incoming {
     try {
       await work;
     } catch (error) {
-      this.#host.warn(`after ${this.domain.name} has come in: ${messageOf(error)}`);
+      this.#host.warn(`after the arrival of ${this.domain.name}: ${messageOf(error)}`);
     }
   }
 
-  /** The guest has arrived, whatever becomes of its definition. */
+  /** Stores the guest's definition; a failure does not affect the arrival. */
   async #define(xml: string): Promise<void> {
     const { domains, warn } = this.#host;
     try {
       await domains.define(domains.parse(xml));
     } catch (error) {
-      warn(`${this.domain.name} has arrived and cannot be defined: ${messageOf(error)}`);
+      warn(`${this.domain.name} arrived, but its definition cannot be stored: ${messageOf(error)}`);
     }
   }
 

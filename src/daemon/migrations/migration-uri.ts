@@ -1,5 +1,5 @@
-// Where the memory stream of a guest that comes in is received, and what the source is told of it, by libvirt's rules
-// (facts/libvirt-migration-detail.md, Prepare 1).
+// Determines where the memory stream of an incoming guest is received and which URI the source is given, by libvirt's rules
+// (qemuMigrationDstPrepareDirect in src/qemu/qemu_migration.c).
 
 import type { MigrateParameters } from "../../drivers/libvirt/client/flags.js";
 import type { ListenAt } from "../../drivers/qemu/migration/listen-address.js";
@@ -12,7 +12,7 @@ import { disksPlace } from "./copied-storage.js";
 type Asked = Pick<MigrateParameters, "uri" | "listenAddress" | "disksPort" | "disksUri">;
 type Configured = Pick<DaemonConfig, "migration" | "hostname" | "unixDirectories">;
 
-/** `asked.uri` is `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is another. */
+/** `asked.uri` must be `tcp:host[:port]` or `tcp://host[:port]`. @throws LibvirtError when it is not. */
 export function listenAt({ migration, hostname }: Configured, { uri, listenAddress }: Asked): ListenAt {
   const free = portsOf(migration);
   const bindFor = (host: string) => orRefuse(() => hostName(listenAddress ?? migration.listen ?? host));
@@ -29,7 +29,7 @@ export function listenAt({ migration, hostname }: Configured, { uri, listenAddre
   const host = bracketed ?? name;
   if (host === undefined) throw libvirtError("INVALID_ARG", `missing host in migration URI: ${uri}`);
   const asked = Number(port ?? 0);
-  if (asked > 65_535) throw libvirtError("INVALID_ARG", `no such port in migration URI: ${uri}`);
+  if (asked > 65_535) throw libvirtError("INVALID_ARG", `invalid port in migration URI: ${uri}`);
   return { bind: bindFor(host), host: orRefuse(() => hostName(host)), ports: asked === 0 ? free : [asked] };
 }
 
@@ -37,7 +37,7 @@ function portsOf({ ports: [lowest, highest] }: DaemonConfig["migration"]): reado
   return Array.from({ length: highest - lowest + 1 }, (_, index) => lowest + index);
 }
 
-/** And its disks: the path of a unix socket, or ports. @throws LibvirtError when it is another place. */
+/** Returns where the guest's disks are received: the path of a Unix socket, or ports. @throws LibvirtError for other places. */
 export function disksAt(configured: Configured, asked: Asked): SocketPath | ListenAt {
   const { uri: _, disksPort = 0, disksUri, ...rest } = asked;
   const free = listenAt(configured, rest);

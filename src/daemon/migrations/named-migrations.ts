@@ -1,5 +1,5 @@
-// Migrations that an orchestrator has named: one is begun once under its id, joined while it is under way, and told of when it
-// has ended, however often it is asked for and by whom. It depends on no connection.
+// Migrations that an orchestrator requests by id. A migration is begun once under its id; a repeated request joins it while it
+// is under way and returns its result after it has ended, from any client. It does not depend on a connection.
 
 import { summaryOf } from "../../drivers/journal/summary.js";
 import type { Found } from "../../drivers/journal/types.js";
@@ -18,16 +18,16 @@ export interface NamedMove {
   readonly migrationId: string;
   readonly uuid: string;
   readonly destinationUri: string;
-  readonly words: StepRequest;
+  readonly request: StepRequest;
 }
 
-/** `away`: no such guest runs here, and none has left by this migration. */
+/** `away`: the guest does not run here and has not left by this migration. */
 export interface MoveEnded {
   readonly end: "arrived" | "stayed" | "lost" | "away";
   readonly why: string;
 }
 
-const notHere: MoveEnded = { end: "away", why: "the guest does not run here" };
+const notHere: MoveEnded = { end: "away", why: "the guest does not run on this host" };
 
 export class Moves {
   readonly #host: Host;
@@ -39,7 +39,7 @@ export class Moves {
     this.#migrations = migrations;
   }
 
-  /** @throws LibvirtError while its end is not known. */
+  /** @throws LibvirtError while the result is not known. */
   move(namedMove: NamedMove): Promise<MoveEnded> {
     const { migrationId } = namedMove;
     const before = this.#underWay.get(migrationId);
@@ -49,25 +49,26 @@ export class Moves {
     return moved;
   }
 
-  async #move({ migrationId, uuid, destinationUri, words }: NamedMove): Promise<MoveEnded> {
+  async #move({ migrationId, uuid, destinationUri, request }: NamedMove): Promise<MoveEnded> {
     const { journal, tokens } = this.#host;
     if (await journal.has(migrationId)) return this.#ended(uuid, migrationId);
     const entry = this.#live(uuid);
     if (entry === undefined) return notHere;
     let failed = "";
     try {
-      checkTogether(words, { side: "source" });
+      checkTogether(request, { side: "source" });
       tokens.check(uuid, migrationId);
-      const flags: ReadonlySet<MigrateFlag> = new Set([...words.flags, "PEER2PEER"]);
-      const output = await this.#migrations.lead(entry, { ...words, flags }, destinationUri, migrationId);
-      if (output.kind !== "arrived") failed = errorOf(output.failures, `it ended ${output.kind}`).message;
+      const flags: ReadonlySet<MigrateFlag> = new Set([...request.flags, "PEER2PEER"]);
+      const output = await this.#migrations.lead(entry, { ...request, flags }, destinationUri, migrationId);
+      if (output.kind !== "arrived")
+        failed = errorOf(output.failures, `the migration ended: ${output.kind}`).message;
       if (output.kind === "lost") return { end: "lost", why: failed };
-      // Its coordinator has ended without a decision: asked again, this waits for the source.
+      // The coordinator ended without a decision; a repeated request waits for the source.
       if (output.kind === "undecided" && (await journal.endOfSource(migrationId)) === null)
         throw libvirtError("OPERATION_FAILED", failed);
     } catch (error) {
       if (!(error instanceof LibvirtError)) throw error;
-      // It has not begun: nothing of it is in the journal.
+      // The migration has not begun: the journal does not contain it.
       if (!(await journal.has(migrationId))) return { end: "stayed", why: error.message };
       failed = error.message;
     }
@@ -75,8 +76,8 @@ export class Moves {
   }
 
   /**
-   * Of one that has begun here, by this daemon or by one before it. `failed`: the failures of all that took part, known while
-   * it is under way.
+   * Returns the result of a migration that began here, by this daemon or an earlier one. `failed` describes the failures of
+   * all sides, which are known only while the migration is under way.
    */
   async #ended(uuid: string, migrationId: string, failed = ""): Promise<MoveEnded> {
     await this.#migrations.coordinating(migrationId);
@@ -88,19 +89,19 @@ export class Moves {
     if (source.state === "left") return { end: "arrived", why: "" };
     if (source.state === "stayed") return { end: "stayed", why };
     if (source.state === "lost") return { end: "lost", why };
-    throw libvirtError("OPERATION_FAILED", `the migration ${migrationId} needs a person: ${why}`);
+    throw libvirtError("OPERATION_FAILED", `migration ${migrationId} requires manual intervention: ${why}`);
   }
 
   /**
-   * The journal knows the migration, and no end of a source here. When no source has begun here, and nothing of the migration
-   * is under way, none will: it never began, or this host is its destination. The guest is where it was.
+   * Handles a migration that the journal contains without the end of a source. When no source has begun here and no side of
+   * the migration is under way, none will begin: it never began, or this host is its destination. The guest has not moved.
    */
   async #withoutSource(uuid: string, migrationId: string, failed: string): Promise<MoveEnded> {
     const { journal } = this.#host;
     if (this.#migrations.isUnderWay(migrationId) || hasSource(await journal.find(migrationId)))
-      throw libvirtError("OPERATION_TIMEOUT", `the migration ${migrationId} has not ended yet`);
+      throw libvirtError("OPERATION_TIMEOUT", `migration ${migrationId} has not ended yet`);
     if (this.#live(uuid) === undefined) return notHere;
-    const unbegun = `this host knows the migration ${migrationId}, and did not begin it as the source; it needs another id`;
+    const unbegun = `migration id ${migrationId} is already used on this host, which is not its source; use another id`;
     return { end: "stayed", why: failed !== "" ? failed : unbegun };
   }
 
@@ -109,7 +110,7 @@ export class Moves {
   }
 }
 
-/** Whether a source of the migration has begun on this host, as far as its journal can be read. */
+/** Returns true if a source of the migration has begun on this host, or if its journal cannot be read. */
 function hasSource(found: Found): boolean {
   if (found.kind === "absent") return false;
   if (found.kind === "unreadable") return true;

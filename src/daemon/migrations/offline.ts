@@ -1,6 +1,6 @@
-// Offline migration: a definition moves, and no guest. Upholds G1: what has arrived is *away* at the destination, and is
-// started only when the source has given the guest up, durably. The source does that in Confirm and tells the destination;
-// if either is lost, the destination asks before it starts the guest.
+// Offline migration: moves a definition without a running guest. Upholds G1: the arrived domain is *away* at the destination
+// and is started only after the source has durably given the guest up. The source does so in Confirm and informs the
+// destination; if either is lost, the destination asks before it starts the guest.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { bitsForDestination } from "../../drivers/libvirt/client/flags.js";
@@ -25,40 +25,43 @@ import { destinationOf } from "./source-checks.js";
 
 const empty = new Uint8Array();
 
-/** Begun at this host. */
+/** An offline migration that began on this host. */
 interface Leaving {
   readonly migrationId: string;
   readonly secret: string;
-  /** Null for one that this host leads itself. */
+  /** Null for a peer-to-peer migration, which this host leads itself. */
   readonly leader: RpcClient | null;
 }
 
-/** Prepared at this host. */
+/** An offline migration that was prepared on this host. */
 interface Coming {
   readonly domain: Domain;
   readonly nameAtSource: string;
   readonly leader: RpcClient;
-  /** Which migration it is, and which host gives the guest up; null when the source has not told, as a libvirtd does not. */
+  /** The migration and the host that gives the guest up; null when the source sent neither, as a libvirtd does not. */
   readonly from: (Away & { readonly secret: string }) | null;
 }
 
 export class OfflineMigrations {
   readonly #host: Host;
-  /** By uuid. */
+  /** Keyed by uuid. */
   readonly #leaving = new Map<string, Leaving>();
-  /** Prepared and not finished, by the name at the destination. */
+  /** Prepared and not finished; keyed by the name at the destination. */
   readonly #coming = new Map<string, Coming>();
 
   constructor(host: Host) {
     this.#host = host;
   }
 
-  /** Begin at the source: what is defined, also of a guest that runs. */
+  /** Begin at the source: returns the definition, also of a running guest. */
   async begin(entry: ManagedDomain, { parameters }: StepRequest, client: RpcClient | null) {
     const { domains, config, ids } = this.#host;
     domains.checkIdle(entry);
     if (entry.definition === null)
-      throw libvirtError("OPERATION_INVALID", "a transient domain has no definition to move");
+      throw libvirtError(
+        "OPERATION_INVALID",
+        "cannot migrate a transient domain offline: it has no definition",
+      );
     const { xml = entry.definition.xml } = parameters;
     const { name, uuid } = destinationOf(domains.parse(xml), entry);
     const { hostname, hostUuid, uri } = config;
@@ -72,7 +75,7 @@ export class OfflineMigrations {
     return { xml, cookieOut: writeCookie({ name, uuid, hostname, hostUuid, features: [], switchover }) };
   }
 
-  /** Prepare at the destination: remembers it for as long as the client is there. */
+  /** Prepare at the destination: keeps the definition for as long as the client is connected. */
   async prepare({ parameters, cookie }: StepRequest, client: RpcClient) {
     const { domains, config, clock } = this.#host;
     if (parameters.xml === undefined) throw libvirtError("INVALID_ARG", "no domain XML passed");
@@ -81,13 +84,16 @@ export class OfflineMigrations {
     const kept = persistentXml === undefined ? given : destinationOf(domains.parse(persistentXml), given);
     const domain = renamed(domains, kept.xml, parameters.name);
     domains.checkIdentity(domain);
-    const there = domains.all.find((entry) => entry.uuid === domain.uuid);
-    if (there !== undefined) domains.checkIdle(there);
-    if (there !== undefined && isActive(there))
+    const known = domains.all.find((entry) => entry.uuid === domain.uuid);
+    if (known !== undefined) domains.checkIdle(known);
+    if (known !== undefined && isActive(known))
       throw libvirtError("OPERATION_INVALID", `domain '${domain.name}' is already active`);
     checkEmulator(config, domain);
     if (this.#coming.has(domain.name))
-      throw libvirtError("OPERATION_INVALID", `domain '${domain.name}' is coming in already`);
+      throw libvirtError(
+        "OPERATION_INVALID",
+        `domain '${domain.name}' is already being migrated to this host`,
+      );
     const { hostname = "", switchover } = readBeginCookie(this.#host, cookie, given) ?? {};
     const { migration: migrationId, secret, settle: uri = null } = switchover ?? {};
     const from =
@@ -96,12 +102,12 @@ export class OfflineMigrations {
         : { migrationId, hostname, uri, sinceMs: clock.now(), secret };
     this.#coming.set(domain.name, { domain, leader: client, nameAtSource: given.name, from });
     void client.closed.then(() => this.#forget(domain));
-    // libvirt's client wants a URI here, though it leaves out the step that would use it.
+    // libvirt's client requires a URI here, although it skips the step that would use it.
     const { host = config.hostname } = config.migration;
     return { cookieOut: empty, uriOut: parameters.uri ?? `tcp:${host}:${config.migration.ports[0]}` };
   }
 
-  /** Finish at the destination: defines it. */
+  /** Finish at the destination: defines the domain. */
   async finish(
     name: string,
     cancelled: boolean,
@@ -123,8 +129,8 @@ export class OfflineMigrations {
   }
 
   /**
-   * Confirm at the source, which gives the guest up. The definition is removed only with the destination's receipt; without
-   * it, it stays, as *away*. @throws LibvirtError when the message is not of the migration that was begun.
+   * Confirm at the source, which gives the guest up. The definition is removed only with the destination's receipt; without a
+   * receipt the domain stays as *away*. @throws LibvirtError when the message belongs to another migration.
    */
   async confirm(
     entry: ManagedDomain,
@@ -139,10 +145,10 @@ export class OfflineMigrations {
     if (leaving === undefined || !isOurs)
       throw libvirtError(
         "OPERATION_INVALID",
-        `Confirm is not about an offline migration of '${name}' that is under way`,
+        `no matching offline migration of '${name}' is under way for this Confirm`,
       );
     this.#leaving.delete(uuid);
-    // The destination may have the definition all the same: it asks this host before it starts the guest.
+    // The destination may have the definition nevertheless; it asks this host before it starts the guest.
     if (cancelled) return;
     const { migrationId, secret } = leaving;
     const receipt = receiptOf(secret, migrationId);
@@ -153,13 +159,15 @@ export class OfflineMigrations {
     if (uri === null || !isGiven) return;
     const { config, clock, warn } = this.#host;
     await tellConceded(config, clock, uri, { migrationId, uuid, secret }).catch((error: unknown) =>
-      warn(`${hostname} asks for ${name} when it starts it: ${messageOf(error)}`),
+      warn(
+        `${hostname} was not informed that ${name} was given up, and will ask when it starts the guest: ${messageOf(error)}`,
+      ),
     );
   }
 
   /**
-   * Durable when it resolves: whether the guest may be started at the destination from now on. A guest that runs here, or
-   * that another host has, is not this host's to give.
+   * Returns true if the guest may be started at the destination from now on; durable when it resolves. A guest that runs here,
+   * or that is on another host, cannot be given up by this host.
    */
   async #giveUp(entry: ManagedDomain, to: Omit<Away, "sinceMs">, undefines: boolean): Promise<boolean> {
     const { domains, clock } = this.#host;
@@ -170,29 +178,31 @@ export class OfflineMigrations {
     return isGiven;
   }
 
-  /** All steps, with this host as the source. */
-  async peerToPeer(entry: ManagedDomain, words: StepRequest, destinationUri: string): Promise<void> {
-    const { xml, cookieOut } = await this.begin(entry, words, null);
+  /** Performs all steps, with this host as the source. */
+  async peerToPeer(entry: ManagedDomain, request: StepRequest, destinationUri: string): Promise<void> {
+    const { xml, cookieOut } = await this.begin(entry, request, null);
     let cookie: Uint8Array = empty;
     const { config, clock } = this.#host;
     const there = new Redial(withOwnCertificates(config, destinationOfClient(config, destinationUri)), clock);
-    const name = words.parameters.name ?? entry.name;
+    const name = request.parameters.name ?? entry.name;
     const step = {
-      parameters: { ...words.parameters, name, xml },
-      flags: bitsForDestination(words.flags),
+      parameters: { ...request.parameters, name, xml },
+      flags: bitsForDestination(request.flags),
       options: {},
     };
     try {
-      const protocol = negotiateAsSource(await featuresOf(await there.rpc()), words);
+      const protocol = negotiateAsSource(await featuresOf(await there.rpc()), request);
       const calls = stepCalls(protocol, { xmlMigratable: true });
       await calls.prepare(there, { ...step, cookieIn: cookieOut });
       cookie = (await calls.finish(there, { ...step, cookieIn: empty, cancelled: false })).cookieOut;
     } catch (error) {
-      throw libvirtError("OPERATION_FAILED", `at ${destinationUri}: ${messageOf(error)}`, { cause: error });
+      throw libvirtError("OPERATION_FAILED", `destination ${destinationUri}: ${messageOf(error)}`, {
+        cause: error,
+      });
     } finally {
       await there.close();
     }
-    await this.confirm(entry, { ...words, cookie }, false, null);
+    await this.confirm(entry, { ...request, cookie }, false, null);
   }
 
   #forget(domain: Domain): void {

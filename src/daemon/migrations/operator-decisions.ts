@@ -1,5 +1,5 @@
-// What an operator decides where this host cannot: which copy is the guest. Upholds G1: what could not be read is set aside,
-// and a question about it is answered "not known" from then on.
+// Applies an operator's decision about which copy is the guest, where this host cannot decide. Upholds G1: unreadable stories
+// are set aside, and requests about them are answered "not known" from then on.
 
 import type { Decision } from "../../protocol/messages.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";
@@ -10,7 +10,7 @@ import { libvirtError } from "../rpc/errors.js";
 
 export class OperatorDecisions {
   readonly #host: Host;
-  /** Stories that cannot be read, by migration. */
+  /** Unreadable stories, by migration id. */
   readonly #unreadable: Map<string, Unreadable>;
 
   constructor(host: Host, unreadable: Map<string, Unreadable>) {
@@ -18,7 +18,7 @@ export class OperatorDecisions {
     this.#unreadable = unreadable;
   }
 
-  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  /** Records an operator's decision that this host's copy is the guest. @throws LibvirtError */
   async adopt(entry: ManagedDomain): Promise<void> {
     if (await this.#decided(entry, "adopted")) return;
     await this.#checkUnreadable(entry);
@@ -28,13 +28,13 @@ export class OperatorDecisions {
     });
   }
 
-  /** An operator says that no guest is on this host. @throws LibvirtError */
+  /** Records an operator's decision that the guest is not on this host. @throws LibvirtError */
   async release(entry: ManagedDomain): Promise<void> {
     if (await this.#decided(entry, "released")) return;
     await this.#host.domains.release(entry);
   }
 
-  /** A migration whose story can be read ends by itself when its QEMU answers. @throws LibvirtError */
+  /** A migration whose story is readable ends by itself when its QEMU answers. @throws LibvirtError */
   async #checkUnreadable({ uuid, name }: ManagedDomain): Promise<void> {
     const presence = await this.#host.domains.presenceOf(uuid).catch(() => undefined);
     const migrationId = presence?.incoming ?? presence?.departing ?? null;
@@ -42,11 +42,11 @@ export class OperatorDecisions {
     if ((await this.#host.journal.find(migrationId)).kind === "story")
       throw libvirtError(
         "OPERATION_INVALID",
-        `its QEMU does not answer; the migration ${migrationId} of '${name}' goes on by itself when it does`,
+        `the QEMU of '${name}' does not answer; migration ${migrationId} continues by itself when it does`,
       );
   }
 
-  /** Whether a migration under way is ended by what an operator says. */
+  /** Passes the decision to a migration under way; returns false when there is none. */
   async #decided(entry: ManagedDomain, how: "adopted" | "released"): Promise<boolean> {
     const { job, authority } = entry;
     if (job?.decide === undefined || !authority.getSnapshot().matches("departing")) return false;
@@ -54,7 +54,7 @@ export class OperatorDecisions {
     return true;
   }
 
-  /** What could not be read of the guest's migrations is never read again: an operator has said how they ended here. */
+  /** Sets the guest's unreadable stories aside for good, after an operator decided how those migrations ended on this host. */
   async endDoubt(
     uuid: string,
     presence: Presence | undefined,

@@ -1,4 +1,4 @@
-// One guest that leaves this host: the source's machine over the domain's QEMU, and what becomes of the domain.
+// One outgoing migration: the source's machine, the domain's QEMU, and the resulting state of the domain.
 
 import { waitFor } from "xstate";
 import * as z from "zod/mini";
@@ -46,11 +46,11 @@ import type { Said } from "./cookies.js";
 import { isSame, receiptOf } from "./evidence.js";
 import { type FollowedSource, followSource, tellStanding } from "./source-job-reporter.js";
 
-/** How long Confirm waits while the source asks the destination itself. */
+/** Time limit of Confirm while the source asks the destination itself. */
 const confirmLimitMs = 10_000;
-/** How long the destroy of a guest waits for its migration to end. */
+/** How long destroying a guest waits for its migration to end. */
 const destroyedLimitMs = 1_000;
-/** For an abort or a suspension that a client asks for. */
+/** Time limit of an abort or suspend that a client requests. */
 const requestLimitMs = 10_000;
 const nothingLeft = { left: "nothing" } as const;
 
@@ -59,15 +59,15 @@ type Persisted = z.infer<typeof kept>;
 
 export interface Leaving {
   readonly migrationId: string;
-  /** Of this pair of hosts. */
+  /** The secret shared with the destination. */
   readonly secret: string;
-  /** The connection that began the migration; null for one that this host leads itself. */
+  /** The connection that began the migration; null for a migration that this host leads itself. */
   readonly client: RpcClient | null;
-  /** Under its name at the destination. */
+  /** The guest's name at the destination. */
   readonly name: string;
   readonly undefineSource: boolean;
   readonly abortOnError: boolean;
-  /** Whether a stream by TCP goes through a relay. */
+  /** True if a TCP stream goes through a relay. */
   readonly relayed: boolean;
   readonly limits: Partial<Limits>;
   /** Null when the hosts share the guest's disks. */
@@ -79,10 +79,10 @@ export class Outgoing {
   readonly identity: Identity;
   readonly domain: Domain;
   readonly peer: SourcePeer;
-  /** Resolves when the domain is idle again, or gone; never rejects. */
+  /** Resolves when the domain is idle again or gone. Never rejects. */
   readonly ended: Promise<SourceReport>;
   readonly followed: FollowedSource;
-  /** To post-copy. */
+  /** True if the migration may switch to post-copy. */
   readonly postcopyAllowed: boolean;
   readonly #host: Host;
   readonly #actor: SourceActor;
@@ -91,12 +91,12 @@ export class Outgoing {
   readonly #guest: SourceGuest;
   readonly #secret: string | null;
   readonly #client: RpcClient | null;
-  /** Where the destination can be asked, and by which name; null before Prepare's answer is known. */
+  /** The destination's name and its URI for settling; null before Prepare's reply is known. */
   #destination: { readonly hostname: string; readonly uri: string | null } | null = null;
-  /** Begun early: it is ready when the destination is. */
+  /** Started early, so that it is ready when the destination is. */
   #relay: Promise<Relay | null> = Promise.resolve(null);
 
-  /** Reserves the guest, and admits the migration then. @throws LibvirtError when the domain does not run, or is not idle. */
+  /** Reserves the guest, then admits the migration. @throws LibvirtError when the domain is not running or not idle. */
   static async begin(host: Host, entry: ManagedDomain, leaving: Leaving): Promise<Outgoing> {
     const { migrationId, secret, undefineSource } = leaving;
     await host.domains.depart(entry, migrationId, { secret, leaving: undefineSource ? migrationId : null });
@@ -121,7 +121,7 @@ export class Outgoing {
     const options = { pauseBeforeSwitchover: false, abortOnError, storage, stream };
     const driver = new QemuSourceGuest(guest.process, { clock, ...options });
     const settling = new SettlePeer(clock, reachOf(host.config));
-    const word: SourceHost & Persisted = {
+    const record: SourceHost & Persisted = {
       spec: guest.spec,
       qemu: guest.process.handle,
       ...options,
@@ -129,13 +129,13 @@ export class Outgoing {
       undefineSource: leaving.undefineSource,
     };
     const input = { identity, limits, deadlines, policy };
-    const opened = openSource(host.surroundings, input, driver, settling, word);
+    const opened = openSource(host.surroundings, input, driver, settling, record);
     const outgoing = new Outgoing(host, entry, domain, identity, opened, driver, settling, leaving);
     if (leaving.relayed) outgoing.#relay = outgoing.#orNone(Relay.start(outgoing.#relayDirectory, clock));
     return outgoing;
   }
 
-  /** Null when it had not begun, so that the guest has not been touched, or when the guest is not held for it any more. */
+  /** Returns null when the migration had not begun, so that the guest is untouched, or when it is no longer reserved for it. */
   static async resumeFromJournal(
     host: Host,
     story: OpenStory,
@@ -155,7 +155,7 @@ export class Outgoing {
     const recorded = await host.domains.presenceOf(domain.uuid);
     const { secret = null, peerJournal = null, begun = false } = recorded ?? {};
     settling.prove(secret, peerJournal, input.woken?.memory.prepared?.peer?.migrationId);
-    // Its QEMU was looked for meanwhile.
+    // The reservation may have ended while the QEMU was being located.
     if (!isHeld()) {
       from.qemu?.release();
       return null;
@@ -229,18 +229,18 @@ export class Outgoing {
 
   startPostcopy = (): Promise<Tuned> => askForPostcopy(this.#actor);
 
-  /** At a destination that cannot be asked by the migration's id. */
+  /** Sets how the source settles with a destination that cannot be asked by migration id. */
   proveBy(prove: NonNullable<SettlePeer["proveBy"]>): void {
     this.#settling.proveBy = prove;
   }
 
-  /** Its coordinator has gone: what is not handed over stays, what is settles. */
+  /** Called when the coordinator is gone: before the handover the guest stays; after it, the source settles. */
   abandon(): void {
     if (this.#actor.getSnapshot().status === "active")
       this.#actor.send({ type: "coordinator.confirmCancelledRequested" });
   }
 
-  /** A new one: what the first was connected to is lost. In post-copy each page that the guest waits for needs it. */
+  /** Starts a new relay, because the first one's connection is lost. In post-copy every requested page passes through it. */
   async #throughRelay(uri: StreamAddress): Promise<StreamAddress> {
     if (!this.#host.config.migration.relay) return uri;
     await endRelay(this.#relayDirectory);
@@ -253,17 +253,17 @@ export class Outgoing {
     return relayDirectory(this.#host.config.runDirectory, this.identity.migrationId);
   }
 
-  /** Without a relay the migration is only slower at its end. */
+  /** A failed relay is not an error: without one only the downtime is longer. */
   async #orNone<T>(wanted: Promise<T> | undefined): Promise<T | null> {
     try {
       return (await wanted) ?? null;
     } catch (error) {
-      this.#host.warn(`there is no relay for ${this.domain.name}: ${messageOf(error)}`);
+      this.#host.warn(`the migration of ${this.domain.name} runs without a relay: ${messageOf(error)}`);
       return null;
     }
   }
 
-  /** Durable before QEMU is told to send anything: how the destination is asked, and what proves who asks. */
+  /** Records, before QEMU sends anything, how the destination is asked and the proof of who asks. */
   async #learn({ settle, peer }: Prepared): Promise<void> {
     const { domains, config } = this.#host;
     const { migrationId } = this.identity;
@@ -280,46 +280,46 @@ export class Outgoing {
     await domains.keepHandleOf(this.domain, handle, more);
   }
 
-  /** Whether the source has given the migration up, also before this daemon was restarted: its guest runs here again. */
+  /** True if the source has given the migration up, also before a restart of this daemon: its guest runs here again. */
   get isBack(): boolean {
     const snapshot = this.#actor.getSnapshot();
     return !snapshot.hasTag("performed") && !snapshot.hasTag("pointOfNoReturn");
   }
 
-  /** Whether a client leads the migration, and not this host itself. */
+  /** True if a client leads the migration rather than this host. */
   get isLed(): boolean {
     return this.#client !== null;
   }
 
-  /** Resolves when the client that leads the migration is gone. */
+  /** Resolves when the client that leads the migration disconnects. */
   get leaderGone(): Promise<unknown> {
     return this.#client?.closed ?? Promise.resolve();
   }
 
-  /** @throws LibvirtError when a step belongs to another migration, or names none and is not its leader's. */
+  /** @throws LibvirtError when a step belongs to another migration, or names none and comes from another connection. */
   checkLedBy(step: "Perform" | "Confirm", said: Said | null, client: RpcClient | null): void {
     const { migrationId } = this.identity;
     if (said !== null && said.migrationId !== migrationId)
       throw libvirtError(
         "OPERATION_INVALID",
-        `${step} is about the migration ${said.migrationId}; ${migrationId} is under way`,
+        `${step} belongs to migration ${said.migrationId}, but ${migrationId} is under way`,
       );
     if (said === null && client !== this.#client)
       throw libvirtError(
         "OPERATION_INVALID",
-        `${step} names no migration, and comes from a connection that did not begin this one`,
+        `${step} names no migration and comes from a connection that did not begin this one`,
       );
   }
 
-  /** The secret that Begin's cookie gives to the destination; null when this migration has none. */
+  /** The secret in Begin's cookie for the destination; null when this migration has none. */
   get secret(): string | null {
     return this.#secret;
   }
 
   /**
-   * Confirm, which is a hint. With the destination's receipt, or from the connection that led the migration to a host which
-   * cannot be asked by id, it counts; without, the source asks the destination itself before it ends its copy (G3).
-   * @throws LibvirtError when the message belongs to another migration.
+   * Handles Confirm, which is only a hint. It counts with the destination's receipt, or from the connection that led the
+   * migration to a host that cannot be asked by id. Otherwise the source asks the destination itself before it ends its copy
+   * (G3). @throws LibvirtError when the message belongs to another migration.
    */
   async confirm(
     { cancelled, said, client }: { cancelled: boolean; said: Said | null; client: RpcClient | null },
@@ -329,7 +329,7 @@ export class Outgoing {
     this.checkLedBy("Confirm", said, client);
     const receipt = this.#secret === null ? null : receiptOf(this.#secret, migrationId);
     const isProven = receipt !== null && said?.receipt !== undefined && isSame(receipt, said.receipt);
-    // A destination that has said where it is asked can be asked.
+    // A destination that has sent its URI can be asked.
     const isAskable = this.#settling.uri !== undefined;
     const isHandedOver = this.#actor.getSnapshot().hasTag("pointOfNoReturn");
     const counts = cancelled || confirmCounts({ isProven, isAskable });
@@ -354,7 +354,7 @@ export class Outgoing {
         else await this.#leaveDefined(entry);
         break;
       case "lost": {
-        // After a post-copy whose destination has lost it there is still a QEMU, for an operator to end.
+        // After a post-copy that the destination has lost, the source's QEMU still exists and an operator has to end it.
         const { live } = entry;
         const isLeft = live !== null && isAlive(live.guest.process.handle);
         if (isLeft) tellStanding(this.#host, entry, "postcopyFailed");
@@ -377,8 +377,8 @@ export class Outgoing {
         break;
       }
       case "stuck": {
-        // An operator has to look at it: its job stays.
-        const why = `the migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
+        // Operator intervention is required, so the job stays.
+        const why = `migration ${migrationId} cannot be ended: ${failures.map(describeFailure).join("; ")}`;
         const found = { left: "unknown", why, elsewhere: true } as const;
         await domains.migrationEnded(entry, migrationId, found, { why: "failed" });
         return;
@@ -387,7 +387,7 @@ export class Outgoing {
     domains.setJob(entry, null);
   }
 
-  /** The guest runs elsewhere from now on: this host starts it only when that host has conceded it (G1). */
+  /** Records that the guest runs elsewhere: this host starts it only after that host has conceded it (G1). */
   async #leaveDefined(entry: ManagedDomain): Promise<void> {
     const { domains, clock } = this.#host;
     if (entry.autostart) await domains.setAutostart(entry, false);
@@ -401,7 +401,7 @@ export class Outgoing {
     const keepsRecord = await domains.setAway(entry.uuid, away).then(
       () => false,
       (error: unknown) => {
-        this.#host.warn(`that ${entry.name} is away cannot be recorded yet: ${messageOf(error)}`);
+        this.#host.warn(`the record that ${entry.name} is away cannot be written yet: ${messageOf(error)}`);
         return true;
       },
     );
@@ -437,11 +437,11 @@ export class Outgoing {
         const { live } = entry;
         if (live === null) throw libvirtError("OPERATION_INVALID", "domain is not running");
         live.endsAs = "destroyed";
-        // The destination's host cannot say whether it has the guest: there is nobody to tell.
+        // The destination host cannot report whether it has the guest, so it cannot be informed either.
         if (isUndecided(entry)) return this.#decide(entry, "released");
         const answer = await endProcess(live.guest.process);
         if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
-        // A source past its point of no return tells the destination first, which may be out of reach.
+        // Past the point of no return the source first informs the destination, which may be unreachable.
         await Promise.race([this.ended, sleep(clock, destroyedLimitMs)]);
         domains.noteStopped(entry, "destroyed");
       },
@@ -453,20 +453,20 @@ export class Outgoing {
   async #decide({ name }: ManagedDomain, how: "adopted" | "released"): Promise<void> {
     const event = `operator.${how}` as const;
     let why: string | undefined;
-    const heard = this.#actor.on("refused", (notice) => {
+    const subscription = this.#actor.on("refused", (notice) => {
       if (notice.event === event) why = notice.why;
     });
     this.#actor.send({ type: event });
-    heard.unsubscribe();
+    subscription.unsubscribe();
     if (why !== undefined)
       throw libvirtError("OPERATION_INVALID", `domain '${name}' cannot be ${how}: ${why}`);
     await this.ended;
   }
 }
 
-/** The first failure is the story. */
-function withMore(cause: Cause, words: string): Cause {
+/** Adds text to the first failure, which is the one that is reported as the cause. */
+function withMore(cause: Cause, more: string): Cause {
   const [first, ...later] = cause.failures ?? [];
-  if (first === undefined) return { ...cause, message: `${cause.message}; ${words}` };
-  return { ...cause, failures: [{ ...first, qemu: [...(first.qemu ?? []), words] }, ...later] };
+  if (first === undefined) return { ...cause, message: `${cause.message}; ${more}` };
+  return { ...cause, failures: [{ ...first, qemu: [...(first.qemu ?? []), more] }, ...later] };
 }

@@ -1,5 +1,5 @@
-// The coordinator of a peer-to-peer migration: lives in the source's daemon, beside the source, and reaches the
-// destination by libvirt's procedures. It does not depend on the client, and is taken up again with the source.
+// The coordinator of a peer-to-peer migration. It runs in the source's daemon and calls the destination by libvirt's
+// procedures. It does not depend on the client, and is resumed together with the source after a restart.
 
 import { waitFor } from "xstate";
 import * as z from "zod/mini";
@@ -36,10 +36,10 @@ import type { StepRequest } from "./request.js";
 import { oneWay, TunnelOut } from "./tunnel.js";
 
 export const postcopyNeedsSwitchoverd =
-  "post-copy needs a destination that takes the guest over from this host itself, which a libvirtd does not";
+  "post-copy requires a destination that the source can ask directly, which libvirtd does not support";
 
 const endedWithUs =
-  "this host's daemon was restarted, and a libvirtd ends an incoming guest with the connection that prepared it";
+  "this host's daemon was restarted, and libvirtd ends an incoming guest when the connection that prepared it closes";
 
 const kept = z.object({
   destinationUri: connectionUri,
@@ -53,30 +53,30 @@ export interface PeerToPeerRequest {
   readonly parameters: MigrateParameters;
 }
 
-/** How the source's daemon reads and writes cookies. */
+/** Reads and writes cookies for the source's daemon. */
 export interface Cookies {
   ofBegin(outgoing: Outgoing, guest: GuestDescription): Promise<Uint8Array>;
-  preparedAt(outgoing: Outgoing, words: StepRequest, uri: StreamAddress): Prepared;
-  ofPerform(outgoing: Outgoing, words: PeerToPeerRequest): Uint8Array;
+  preparedAt(outgoing: Outgoing, request: StepRequest, uri: StreamAddress): Prepared;
+  ofPerform(outgoing: Outgoing, request: PeerToPeerRequest): Uint8Array;
   saidIn(outgoing: Outgoing, cookie: Uint8Array): Said | null;
 }
 
-/** Resolves when it has ended; never rejects. */
+/** Resolves when the migration has ended. Never rejects. */
 export function coordinate(
   host: Host,
   outgoing: Outgoing,
   cookies: Cookies,
-  words: PeerToPeerRequest,
+  request: PeerToPeerRequest,
   woken?: CoordinatorInput["woken"],
 ): Promise<CoordinatorOutput> {
   const { surroundings, deadlines, clock } = host;
-  const { destinationUri, parameters, flags } = words;
+  const { destinationUri, parameters, flags } = request;
   const { identity, domain } = outgoing;
   const connect = () => new Redial(withOwnCertificates(host.config, destinationUri), clock);
   const connection = connect();
   const travelling: Travelling = {
-    // The destination knows a coordinator that was restarted by the id in this cookie.
-    cookies: woken === undefined ? {} : { perform: cookies.ofPerform(outgoing, words) },
+    // The destination recognizes a restarted coordinator by the id in this cookie.
+    cookies: woken === undefined ? {} : { perform: cookies.ofPerform(outgoing, request) },
     xml: parameters.xml ?? domain.xml,
     flags,
     nameAtSource: domain.name,
@@ -85,8 +85,8 @@ export function coordinate(
   const isTunnelled = flags.has("TUNNELLED");
   const directory = host.domains.directoryOf(`${tunnelPrefix}${identity.migrationId}`);
   const tunnel = isTunnelled ? new TunnelOut(connect(), directory) : null;
-  const calls = (signal: AbortSignal) => callsTo(connection, words, tunnel, signal);
-  // A tunnel ends in a socket of our own.
+  const calls = (signal: AbortSignal) => callsTo(connection, request, tunnel, signal);
+  // A tunnel ends in a local socket of this daemon, which any reach permits.
   const reach = isTunnelled ? anywhere : reachOf(host.config);
   const isBack = () => outgoing.isBack;
   const there = remoteDestination(
@@ -123,22 +123,22 @@ export function coordinate(
     },
     perform: async (prepared, signal) => {
       const answer = await outgoing.perform(prepared, signal);
-      if (answer.kind === "done") travelling.cookies.perform = cookies.ofPerform(outgoing, words);
+      if (answer.kind === "done") travelling.cookies.perform = cookies.ofPerform(outgoing, request);
       return answer;
     },
   };
-  const word = { destinationUri, flags: bitsOf(flags), parameters } satisfies z.infer<typeof kept>;
-  const actor = openCoordinator(surroundings, { identity, deadlines, woken }, source, destination, word);
+  const record = { destinationUri, flags: bitsOf(flags), parameters } satisfies z.infer<typeof kept>;
+  const actor = openCoordinator(surroundings, { identity, deadlines, woken }, source, destination, record);
   actor.start();
   return waitFor(actor, (snapshot) => snapshot.status !== "active").then(({ output }) => {
     void connection.close();
     void tunnel?.close();
-    if (output === undefined) throw new Error("the coordinator ended without an outcome");
+    if (output === undefined) throw new Error("bug: the coordinator ended without an outcome");
     return output;
   });
 }
 
-/** Goes on with the coordinator of a source that has been taken up; null when it was a client's. */
+/** Resumes the coordinator of a resumed source; null when a client was the coordinator. */
 export function coordinateAgain(
   host: Host,
   outgoing: Outgoing,
@@ -149,11 +149,11 @@ export function coordinateAgain(
   if (found === null) return null;
   const { destinationUri, flags, parameters } = kept.parse(found.opened.host);
   const { woken } = wokenCoordinator(found);
-  const words = { destinationUri, flags: flagsOf(flags).flags, parameters };
-  return coordinate(host, outgoing, cookies, words, woken);
+  const request = { destinationUri, flags: flagsOf(flags).flags, parameters };
+  return coordinate(host, outgoing, cookies, request, woken);
 }
 
-/** libvirt's own refusal, before the destination is asked for anything; null for another host. */
+/** Returns libvirt's refusal to migrate to the same host, before the first step at the destination; null for another host. */
 async function sameHostAs(
   { config }: Host,
   destination: Redial,
@@ -163,14 +163,14 @@ async function sameHostAs(
     const uuid = await hostUuidAt(destination, signal);
     return uuid === config.hostUuid.toLowerCase() ? failed(sameHost(config.hostUuid).message) : null;
   } catch {
-    // Prepare reports why the destination cannot be asked.
+    // Prepare reports why the destination cannot be reached.
     return null;
   }
 }
 
 /**
- * What was asked of the destination before this daemon was restarted: Finish may have been sent as soon as Prepare was
- * done, since its record is not waited for while the guest is paused.
+ * Reconstructs the steps that the destination received before this daemon was restarted. Finish may have been sent as soon
+ * as Prepare was done, because its record is not awaited while the guest is paused.
  */
 function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, migrationId: string): Steps {
   const { prepared, destination } = memory;
@@ -180,7 +180,7 @@ function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, 
     prepare: prepared === null ? "unanswered" : "done",
     finish: wasCancelled ? "unsent" : "unanswered",
     incomingId: prepared?.incomingId ?? null,
-    // Asked by id, a libvirtd whose domain was not seen gives no answer.
+    // A libvirtd cannot be asked by migration id; without the id of its domain there is nothing to ask for.
     idThere: prepared?.incomingId === undefined ? migrationId : null,
     concluded: destination === null ? null : concluded[destination.outcome],
   };
@@ -188,16 +188,16 @@ function stepsBefore({ state, memory }: NonNullable<CoordinatorInput["woken"]>, 
 
 async function callsTo(
   destination: Redial,
-  words: PeerToPeerRequest,
+  request: PeerToPeerRequest,
   tunnel: TunnelOut | null,
   signal: AbortSignal,
 ): Promise<StepCalls> {
   const features = await featuresOf(await destination.rpc(signal), signal);
-  const protocol = negotiateAsSource(features, words);
+  const protocol = negotiateAsSource(features, request);
   if (protocol === "version 2") await checkAskedById(await destination.rpc(signal), signal);
   const calls = stepCalls(protocol, { xmlMigratable: true });
   if (tunnel === null) return calls;
   if (protocol === "version 2")
-    throw libvirtError("ARGUMENT_UNSUPPORTED", "a tunnel needs version 3 at both hosts");
+    throw libvirtError("ARGUMENT_UNSUPPORTED", "a tunnel requires protocol version 3 on both hosts");
   return { ...calls, prepare: tunnel.preparing(protocol === "version 3 with parameters") };
 }

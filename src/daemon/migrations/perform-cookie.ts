@@ -1,5 +1,5 @@
-// What the source tells in Perform's cookie for the destination to keep: how much was moved and how long it took, and the
-// definition when it is another one than what runs. It is never a reason to fail: the guest has been handed over.
+// Perform's cookie, from the source to the destination: the migration's statistics, and the persistent definition when it
+// differs from the running one. An error in it never fails the migration, because the guest has been handed over.
 
 import { type Cookie, readCookie } from "../../drivers/libvirt/cookie/cookie.js";
 import { cookieFeatures } from "../../drivers/libvirt/cookie/sections.js";
@@ -11,7 +11,7 @@ import type { Host } from "../host.js";
 import type { Outgoing } from "./outgoing.js";
 import { renamed, type StepRequest } from "./request.js";
 
-/** In the cookie for the hosts' clocks alone. */
+/** Statistics that serve only to compare the hosts' clocks. */
 const ofClocks: readonly string[] = ["started", "stopped", "sent", "delta"];
 
 export function performCookie(
@@ -22,7 +22,7 @@ export function performCookie(
 ): Uint8Array {
   const whole = Object.entries(followed.figures()).map(([key, value]) => [key, Math.round(value)] as const);
   const statistics = Object.fromEntries(whole.filter(([key]) => !key.startsWith("data_")));
-  // libvirt's client gives Perform the XML that Begin has answered, also when nobody has asked for another.
+  // libvirt's client passes the XML of Begin's reply to Perform even if the user gave no XML.
   const asked = parameters.persistentXml !== undefined || (parameters.xml ?? xml) !== xml;
   const persistent =
     flags.has("PERSIST_DEST") && !asked && definition?.xml !== xml ? definition?.xml : undefined;
@@ -38,7 +38,7 @@ export function performCookie(
   });
 }
 
-/** `words.cookie` is Finish's. */
+/** Stores what Perform's cookie carried; `cookie` is the one that Finish receives. */
 export async function applyPerformCookie(
   { domains, jobs, config, warn }: Host,
   entry: ManagedDomain,
@@ -53,11 +53,12 @@ export async function applyPerformCookie(
     if (persistent === undefined || parameters.persistentXml !== undefined || !flags.has("PERSIST_DEST"))
       return;
     const domain = renamed(domains, persistent, entry.name);
-    if (domain.uuid !== entry.uuid) throw new Error(`the definition in the cookie is of ${domain.uuid}`);
+    if (domain.uuid !== entry.uuid)
+      throw new Error(`the definition in the cookie has another uuid, ${domain.uuid}`);
     checkEmulator(config, domain);
     await domains.define(domain);
   } catch (error) {
-    warn(`what the source has told of ${entry.name} cannot be kept: ${messageOf(error)}`);
+    warn(`the source's statistics and definition of ${entry.name} cannot be stored: ${messageOf(error)}`);
   }
 }
 

@@ -1,5 +1,5 @@
-// All migrations of a daemon: the five steps as libvirt's procedures ask them, and the question of a source that settles.
-// Every form of a step (Params, fixed) comes here with the same words.
+// All migrations of a daemon: the five steps of libvirt's protocol, and the requests of sources that settle. Every form of a
+// step (Params, fixed) arrives here as the same `StepRequest`.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
@@ -55,35 +55,35 @@ import { oneWay, receiveTunnel } from "./tunnel.js";
 
 const empty = new Uint8Array();
 const handsNothingOver =
-  "post-copy needs a source that hands the guest over to this host itself, which a libvirtd does not";
-/** As long as the client waits. */
+  "post-copy requires a source that hands the guest over directly, which libvirtd does not support";
+/** No deadline: the step takes as long as the client waits. */
 const forever = new AbortController().signal;
 
-/** How often a mute QEMU is tried again. */
+/** Interval at which a QEMU that does not answer is retried. */
 const takeUpAgainMs = 2_000;
 
 export class Migrations {
   readonly #host: Host;
   readonly #outgoing = new Map<string, Outgoing>();
   readonly #incoming = new Map<string, Incoming>();
-  /** Stories that cannot be read, by migration: nothing that is asked about these can be answered. */
+  /** Unreadable stories, by migration id; requests about these migrations cannot be answered. */
   readonly #unreadable = new Map<string, Unreadable>();
-  /** By guest: stories whose QEMU does not answer. */
+  /** Stories whose QEMU does not answer, by the guest's uuid. */
   readonly #waiting = new Map<string, OpenStory>();
   /**
-   * In post-copy a guest may have arrived before Finish is asked, and one that was refused is gone. virsh shows what
-   * Perform has said only if Finish does not complain too.
+   * Ended migrations whose Finish is still to come, by migration id: in post-copy a guest may arrive before Finish, and a
+   * refused one is gone. virsh shows Perform's error only if Finish does not fail as well.
    */
   readonly #unfinished = new Map<string, Incoming>();
-  /** By uuid: migrations that ended before their client asked for the next step, for as long as that client is there. */
+  /** Migrations that ended before their client's next step, by uuid, for as long as that client is connected. */
   readonly #lately = new Map<string, SourceReport>();
-  /** Migrations under an id for which settle has been answered here: they cannot come any more. */
+  /** Ids of migrations that were settled here as refused, so that they cannot arrive any more. */
   readonly #settled = new Set<string>();
 
-  /** By migration: those that are coordinated here, until both they and their sources have ended. */
+  /** Migrations coordinated by this host, by id, until both the coordinator and the source have ended. */
   readonly #coordinating = new Map<string, Promise<void>>();
 
-  /** What sources ask this host as the destination. */
+  /** Answers the requests of sources to this host as the destination. */
   readonly settling: Settling;
   readonly #decisions: OperatorDecisions;
 
@@ -95,16 +95,16 @@ export class Migrations {
     host.domains.onGivenUp = (uuid) => this.#giveUp(uuid);
   }
 
-  /** An operator says that the copy on this host is the guest. @throws LibvirtError */
+  /** Records an operator's decision that this host's copy is the guest. @throws LibvirtError */
   async adopt(entry: ManagedDomain): Promise<void> {
     await this.#decisions.adopt(entry);
     if (!entry.authority.getSnapshot().matches("departing")) this.#outgoing.delete(entry.uuid);
   }
 
-  /** An operator says that no guest is on this host. @throws LibvirtError */
+  /** Records an operator's decision that the guest is not on this host. @throws LibvirtError */
   release = (entry: ManagedDomain): Promise<void> => this.#decisions.release(entry);
 
-  /** Goes on with what the journal holds. */
+  /** Resumes the unfinished migrations of the journal. */
   async recover(): Promise<RecoveredStories> {
     const { config, journal, warn } = this.#host;
     const { stories, unreadable } = await journal.unfinished();
@@ -140,7 +140,7 @@ export class Migrations {
           void this.#takeUpLater(story, identity);
           continue;
         }
-        warn(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        warn(`${story.path} cannot be resumed: ${messageOf(error)}`);
         this.#unreadable.set(story.migrationId, { why: messageOf(error), ...identityIn(story) });
       }
     }
@@ -149,7 +149,7 @@ export class Migrations {
     return { uuids, unreadable: this.#unreadable };
   }
 
-  /** Returns the guest of a story that is gone on with; null when it had not begun, or its guest is not held for it any more. */
+  /** Resumes a story and returns its guest's uuid; null when it had not begun, or when its guest is no longer reserved for it. */
   async #takeUp(story: OpenStory, isHeld = () => true): Promise<string | null> {
     const incoming = await Incoming.resumeFromJournal(this.#host, story, isHeld);
     const outgoing = incoming === null ? await Outgoing.resumeFromJournal(this.#host, story, isHeld) : null;
@@ -161,10 +161,10 @@ export class Migrations {
     return (incoming ?? outgoing)?.identity.uuid ?? null;
   }
 
-  /** Until its QEMU answers or ends, nothing about the migration can be answered. */
+  /** Quarantines the guest of a story whose QEMU does not answer: requests about the migration cannot be answered until it does. */
   #quarantine({ migrationId }: OpenStory, identity: Identity, error: QemuMuteError): void {
     const { domains, warn } = this.#host;
-    const why = `${error.message} in the migration ${migrationId}`;
+    const why = `${error.message} in migration ${migrationId}`;
     this.#unreadable.set(migrationId, { why });
     const entry = domains.entryFor(identity);
     entry.authority.send({ type: "host.examined", found: { left: "unknown", why, elsewhere: true } });
@@ -173,31 +173,31 @@ export class Migrations {
 
   async #takeUpLater(story: OpenStory, { uuid }: Identity): Promise<void> {
     const { clock, warn, domains } = this.#host;
-    // An operator can end the quarantine: the story has ended then, and is not gone on with.
+    // An operator can end the quarantine, which ends the story; it is not resumed then.
     const isHeld = () =>
       !domains.isStopped && this.#waiting.get(uuid) === story && domains.quarantineOf(uuid) !== null;
     this.#waiting.set(uuid, story);
     for (;;) {
       await sleep(clock, takeUpAgainMs);
       if (domains.isStopped || this.#waiting.get(uuid) !== story) return;
-      // Its QEMU is being ended, which can fail.
+      // The QEMU is being ended, which can fail.
       if (!isHeld()) continue;
       try {
         const taken = await this.#takeUp(story, isHeld);
-        // It was given up while its QEMU was being looked for.
+        // The guest was given up while its QEMU was being located.
         if (taken === null && !isHeld()) continue;
         this.#waiting.delete(uuid);
         this.#unreadable.delete(story.migrationId);
         return;
       } catch (error) {
         if (error instanceof QemuMuteError) continue;
-        warn(`${story.path} cannot be taken up: ${messageOf(error)}`);
+        warn(`${story.path} cannot be resumed: ${messageOf(error)}`);
         return;
       }
     }
   }
 
-  /** An operator has ended what was here of a guest: its story ends too, before the guest's record is removed. */
+  /** Ends the story of a guest that an operator has given up, before the guest's record is removed. */
   async #giveUp(uuid: string): Promise<void> {
     const story = this.#waiting.get(uuid);
     if (story !== undefined) {
@@ -205,32 +205,32 @@ export class Migrations {
       this.#waiting.delete(uuid);
       this.#unreadable.delete(story.migrationId);
     }
-    // A question about it is answered "not known" from then on, as it was while the guest was quarantined.
+    // Requests about it are answered "not known" from now on, as they were during the quarantine.
     await this.#decisions.endDoubt(uuid, await this.#host.domains.presenceOf(uuid).catch(() => undefined));
   }
 
-  /** Begin at the source: takes the job, and tells what the destination must match. */
-  async begin(entry: ManagedDomain, words: StepRequest, client: RpcClient | null) {
-    const { parameters } = words;
-    await checkMayLeave(this.#host, entry, words);
-    const outgoing = await this.#depart(entry, words, client);
+  /** Begin at the source: takes the job, and describes the guest that the destination must match. */
+  async begin(entry: ManagedDomain, request: StepRequest, client: RpcClient | null) {
+    const { parameters } = request;
+    await checkMayLeave(this.#host, entry, request);
+    const outgoing = await this.#depart(entry, request, client);
     void client?.closed.then(() => outgoing.abandon());
     const guest = unwrap(await outgoing.peer.begin(forever));
     const xml = parameters.xml ?? outgoing.domain.xml;
     return { xml, cookieOut: await beginCookie(this.#host, outgoing, guest), outgoing, guest };
   }
 
-  /** Prepare at the destination: starts its QEMU, and tells where it listens. */
+  /** Prepare at the destination: starts its QEMU, and returns where it listens. */
   async prepare(
-    words: StepRequest,
+    request: StepRequest,
     client: RpcClient | null,
     tunnel?: RpcStream,
   ): Promise<{ cookieOut: Uint8Array; uriOut: string }> {
     const { domains, ids, config, journal } = this.#host;
-    const { parameters, flags } = words;
+    const { parameters, flags } = request;
     if (parameters.xml === undefined) throw libvirtError("INVALID_ARG", "no domain XML passed");
     const given = domains.parse(parameters.xml);
-    const cookie = readBeginCookie(this.#host, words.cookie, given);
+    const cookie = readBeginCookie(this.#host, request.cookie, given);
     const domain = renamed(domains, given.xml, parameters.name);
     checkEmulator(config, domain);
     const known = cookie?.switchover;
@@ -238,13 +238,16 @@ export class Migrations {
     const migrationId = known?.migration ?? ids.next();
     const identity = { migrationId, uuid: domain.uuid, name: domain.name };
     if (this.#settled.has(migrationId) || (await journal.decisionOf(migrationId)) !== null)
-      throw libvirtError("OPERATION_INVALID", `the migration ${migrationId} has been decided here already`);
-    // A coordinator that was restarted asks again; a tunnel has broken with it.
+      throw libvirtError(
+        "OPERATION_INVALID",
+        `migration ${migrationId} has already been decided on this host`,
+      );
+    // A restarted coordinator repeats Prepare and joins the migration; a tunnelled one has lost its stream.
     const under = tunnel === undefined ? this.#incoming.get(migrationId) : undefined;
     this.#host.tokens.check(domain.uuid, migrationId);
-    checkEncrypted(config, words);
-    const { disks, images } = incomingDisks(domain.model, words, cookie);
-    const stream = streamWishOf(words, config.migration.tls);
+    checkEncrypted(config, request);
+    const { disks, images } = incomingDisks(domain.model, request, cookie);
+    const stream = streamWishOf(request, config.migration.tls);
     if (stream.postcopy !== undefined && known === undefined)
       throw libvirtError("ARGUMENT_UNSUPPORTED", handsNothingOver);
     const guest: GuestDescription = {
@@ -256,7 +259,7 @@ export class Migrations {
       disks,
       fencingToken: known?.fencing ?? null,
     };
-    const persistent = flags.has("PERSIST_DEST") ? this.#persistent(words, domain) : null;
+    const persistent = flags.has("PERSIST_DEST") ? this.#persistent(request, domain) : null;
     const transport = tunnel === undefined ? await atOneAddress(listenAt(config, parameters)) : "unix";
     const disksPlace = disksAt(config, parameters);
     const arriving: Arriving = {
@@ -288,47 +291,47 @@ export class Migrations {
     return { cookieOut, uriOut: prepared.uri };
   }
 
-  /** Perform at the source; of a peer-to-peer migration all of it. */
+  /** Perform at the source. For a peer-to-peer migration this is the whole migration. */
   async perform(
     entry: ManagedDomain,
-    words: StepRequest,
+    request: StepRequest,
     destinationUri: string | null,
     client: RpcClient,
   ): Promise<{ cookieOut: Uint8Array }> {
-    const { parameters, flags } = words;
+    const { parameters, flags } = request;
     if (flags.has("PEER2PEER")) {
       if (destinationUri === null) throw libvirtError("INVALID_ARG", "no destination URI passed");
-      await this.peerToPeer(entry, words, destinationUri);
+      await this.peerToPeer(entry, request, destinationUri);
       return { cookieOut: empty };
     }
     if (destinationUri !== null)
-      throw libvirtError("INTERNAL_ERROR", "a destination URI without peer-to-peer");
+      throw libvirtError("INTERNAL_ERROR", "a destination URI requires the PEER2PEER flag");
     const outgoing = this.#outgoingOf(entry);
-    outgoing.checkLedBy("Perform", this.#saidBy(entry, words.cookie), client);
+    outgoing.checkLedBy("Perform", this.#saidBy(entry, request.cookie), client);
     const prepared = await this.#orGiveUp(outgoing, () => {
-      const answer = preparedOf(this.#host, entry, words);
+      const answer = preparedOf(this.#host, entry, request);
       if (outgoing.postcopyAllowed && answer.settle === undefined)
         throw libvirtError("ARGUMENT_UNSUPPORTED", postcopyNeedsSwitchoverd);
       return answer;
     });
-    // Nothing is being sent yet: they are used from the start.
+    // Nothing is being sent yet, so the limits apply from the start.
     void outgoing.setLimits(limitsOf(parameters));
     unwrap(await outgoing.perform(prepared, forever));
-    return { cookieOut: performCookie(this.#host, outgoing, entry, words) };
+    return { cookieOut: performCookie(this.#host, outgoing, entry, request) };
   }
 
   /**
-   * Perform of version 2, which has no Begin before it and no Confirm after it: the source settles with the destination by
-   * itself, under the id that the destination has given the migration. One that cannot be asked, such as a libvirtd, has
-   * the guest from here on, as with libvirt.
+   * Perform of version 2, which has no Begin and no Confirm: the source settles with the destination by itself, under the id
+   * that the destination chose. A destination that cannot be asked, such as a libvirtd, has the guest from here on, as with
+   * libvirt.
    */
-  async performAlone(entry: ManagedDomain, words: StepRequest): Promise<void> {
-    await checkMayLeave(this.#host, entry, words);
-    const { switchover: known } = readPrepareCookie(this.#host, words.cookie, entry) ?? {};
-    const prepared = preparedOf(this.#host, entry, words);
+  async performAlone(entry: ManagedDomain, request: StepRequest): Promise<void> {
+    await checkMayLeave(this.#host, entry, request);
+    const { switchover: known } = readPrepareCookie(this.#host, request.cookie, entry) ?? {};
+    const prepared = preparedOf(this.#host, entry, request);
     if (known !== undefined && (await this.#host.journal.has(known.migration)))
-      throw libvirtError("OPERATION_INVALID", `the migration ${known.migration} has been tried already`);
-    const outgoing = await this.#depart(entry, words, null, known?.migration);
+      throw libvirtError("OPERATION_INVALID", `migration ${known.migration} has already been attempted`);
+    const outgoing = await this.#depart(entry, request, null, known?.migration);
     try {
       unwrap(await outgoing.peer.begin(forever));
       unwrap(await outgoing.perform(prepared, forever));
@@ -344,32 +347,32 @@ export class Migrations {
     }
   }
 
-  /** Finish at the destination; the domain when it runs here, and the cookie that proves it to the source. */
+  /** Finish at the destination: returns the domain that runs here, and the cookie that proves it to the source. */
   async finish(
     name: string,
     cancelled: boolean,
-    words: StepRequest,
+    request: StepRequest,
     client: RpcClient,
   ): Promise<{ entry: ManagedDomain; cookieOut: Uint8Array }> {
-    const incoming = this.#incomingOf(name, words.cookie, client);
+    const incoming = this.#incomingOf(name, request.cookie, client);
     unwrap(await incoming.peer.finish({ cancelled }, forever));
     const { outcome, failures } = await incoming.ended;
     const { identity, nameAtSource, receipt } = incoming;
     this.#unfinished.delete(identity.migrationId);
     if (outcome === "arrived") {
       const entry = this.#host.domains.byUuid(identity.uuid);
-      await applyPerformCookie(this.#host, entry, words, nameAtSource);
+      await applyPerformCookie(this.#host, entry, request, nameAtSource);
       return { entry, cookieOut: finishCookie(this.#host, identity, nameAtSource, receipt) };
     }
     if (cancelled && outcome === "refused")
       throw libvirtError("MIGRATE_FINISH_OK", "migration successfully aborted");
-    if (outcome !== "lost") throw errorOf(failures, `the guest has not arrived (${outcome})`);
+    if (outcome !== "lost") throw errorOf(failures, `the guest did not arrive (${outcome})`);
     throw libvirtError("OPERATION_FAILED", `the guest is lost: ${failures.map(describeFailure).join("; ")}`);
   }
 
   /**
-   * The incoming migration that a Finish is about: by the id in the source's cookie, over any connection; without a cookie of
-   * ours, by the name, over the connection that asked for Prepare. @throws LibvirtError
+   * Finds the incoming migration of a Finish: by the id in the source's cookie, over any connection; without such a cookie by
+   * name, over the connection that requested Prepare. @throws LibvirtError
    */
   #incomingOf(name: string, cookie: Uint8Array, client: RpcClient): Incoming {
     const named = [...this.#incoming.values(), ...this.#unfinished.values()].filter(
@@ -384,7 +387,7 @@ export class Migrations {
     throw libvirtError("OPERATION_INVALID", `domain '${name}' is not processing incoming migration${why}`);
   }
 
-  /** The migration that a cookie names; null when it names none, or is another guest's. @throws LibvirtError */
+  /** Reads the migration from a cookie; null when it names none or belongs to another guest. @throws LibvirtError */
   #saidBy(domain: Pick<Domain, "name" | "uuid">, cookie: Uint8Array): Said | null {
     try {
       return saidIn(this.#host, cookie, domain);
@@ -394,32 +397,32 @@ export class Migrations {
     }
   }
 
-  /** Confirm at the source: resolves when the domain is idle again, or gone. */
+  /** Confirm at the source: resolves when the domain is idle again or gone. */
   async confirm(
     entry: ManagedDomain,
     cancelled: boolean,
-    words: StepRequest,
+    request: StepRequest,
     client: RpcClient,
   ): Promise<void> {
-    // It ended before: the client that confirms its end has nothing left to do.
+    // The migration ended before, so this Confirm has no effect.
     if (cancelled && !this.#outgoing.has(entry.uuid) && this.#lately.delete(entry.uuid)) return;
     const outgoing = this.#outgoingOf(entry);
-    const said = this.#saidBy(outgoing.domain, words.cookie);
+    const said = this.#saidBy(outgoing.domain, request.cookie);
     const answer = await outgoing.confirm({ cancelled, said, client }, forever);
     const { outcome, failures } = unwrap(answer);
     await outgoing.ended;
-    if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended ${outcome}`);
+    if (outcome === "stuck" || outcome === "lost") throw errorOf(failures, `the source ended: ${outcome}`);
   }
 
-  /** For the migration under way, whose QEMU has them then, and for the next one. @throws LibvirtError when it is refused. */
+  /** Sets the limits of the migration under way, in effect when it resolves, and of the next. @throws LibvirtError if refused. */
   async setLimits(entry: ManagedDomain, limits: Partial<Limits>): Promise<void> {
     const tuned = await this.#outgoing.get(entry.uuid)?.setLimits(limits);
     if (tuned?.applied === false)
-      throw libvirtError("OPERATION_FAILED", `the limits are not changed: ${tuned.why}`);
+      throw libvirtError("OPERATION_FAILED", `the limits were not changed: ${tuned.why}`);
     Object.assign(entry.limits, limits);
   }
 
-  /** An incoming guest whose record cannot be written is refused at once. */
+  /** Refuses an incoming guest at once when its record cannot be written. */
   async #orRefuse(incoming: Incoming, recording: Promise<void>): Promise<void> {
     try {
       await recording;
@@ -430,7 +433,7 @@ export class Migrations {
     }
   }
 
-  /** libvirt's client does not confirm what Perform has refused. */
+  /** Abandons the migration when the check fails, because libvirt's client sends no Confirm after a Perform that was refused. */
   async #orGiveUp<T>(outgoing: Outgoing, look: () => T): Promise<T> {
     try {
       return look();
@@ -441,7 +444,7 @@ export class Migrations {
     }
   }
 
-  /** @throws LibvirtError when it is not under way, or was begun without leave for it, or QEMU cannot. */
+  /** @throws LibvirtError when no migration is under way, it was begun without POSTCOPY, or QEMU refuses. */
   async startPostcopy(entry: ManagedDomain): Promise<void> {
     const outgoing = this.#outgoing.get(entry.uuid);
     if (outgoing === undefined)
@@ -458,23 +461,23 @@ export class Migrations {
     if (!applied) throw libvirtError("OPERATION_INVALID", why);
   }
 
-  /** All of a peer-to-peer migration. @throws LibvirtError when the guest has not arrived. */
-  async peerToPeer(entry: ManagedDomain, words: StepRequest, destinationUri: string): Promise<void> {
-    const output = await this.lead(entry, words, destinationUri);
-    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended ${output.kind}`);
+  /** Runs a whole peer-to-peer migration. @throws LibvirtError when the guest did not arrive. */
+  async peerToPeer(entry: ManagedDomain, request: StepRequest, destinationUri: string): Promise<void> {
+    const output = await this.lead(entry, request, destinationUri);
+    if (output.kind !== "arrived") throw errorOf(output.failures, `the migration ended: ${output.kind}`);
   }
 
-  /** As `peerToPeer`, however it ends. @throws LibvirtError when it could not begin. */
+  /** Like `peerToPeer`, but returns any outcome. @throws LibvirtError when the migration could not begin. */
   async lead(
     entry: ManagedDomain,
-    words: StepRequest,
+    request: StepRequest,
     destinationUri: string,
     migrationId?: string,
   ): Promise<CoordinatorOutput> {
-    const { flags, parameters } = words;
+    const { flags, parameters } = request;
     const uri = destinationOfClient(this.#host.config, destinationUri);
-    await checkMayLeave(this.#host, entry, words);
-    const outgoing = await this.#depart(entry, words, null, migrationId);
+    await checkMayLeave(this.#host, entry, request);
+    const outgoing = await this.#depart(entry, request, null, migrationId);
     const coordinating = coordinate(this.#host, outgoing, this.#cookies, {
       destinationUri: uri,
       flags,
@@ -490,7 +493,7 @@ export class Migrations {
     const { domains, tokens } = this.#host;
     const { identity, domain } = arriving;
     const { migrationId, uuid } = identity;
-    /** A source may have asked meanwhile how it ended, or an operator have destroyed it. */
+    /** False when a source has settled the migration meanwhile, or an operator has destroyed it. */
     const mayBegin = () => !this.#settled.has(migrationId);
     const entry = await domains.arrive(domain, migrationId, async () => {
       const begun = this.#incoming.get(migrationId);
@@ -508,7 +511,7 @@ export class Migrations {
     }
   }
 
-  /** A coordinator in the source's host connects again after a restart: it has some time for that. */
+  /** Abandons the migration when its client is gone. A coordinator on the source host gets time to reconnect after a restart. */
   async #abandonUnlessLed(incoming: Incoming, client: RpcClient, returns: boolean): Promise<void> {
     const { clock, deadlines } = this.#host;
     if (returns) await sleep(clock, deadlines.reconnectMs);
@@ -517,11 +520,11 @@ export class Migrations {
 
   async #depart(
     entry: ManagedDomain,
-    words: StepRequest,
+    request: StepRequest,
     client: RpcClient | null,
     migrationId?: string,
   ): Promise<Outgoing> {
-    const { parameters, flags } = words;
+    const { parameters, flags } = request;
     const host = this.#host;
     const { migration } = host.config;
     const outgoing = await Outgoing.begin(host, entry, {
@@ -531,38 +534,38 @@ export class Migrations {
       name: parameters.name ?? entry.name,
       undefineSource: flags.has("UNDEFINE_SOURCE"),
       abortOnError: flags.has("ABORT_ON_ERROR"),
-      // One connection goes through it.
+      // The relay carries a single connection.
       relayed: migration.relay && !flags.has("TUNNELLED") && !flags.has("PARALLEL"),
       limits: limitsOf(parameters),
-      stream: streamWishOf(words, migration.tls),
-      storage: copyOf(host.domains.liveOf(entry).domain.model, words),
+      stream: streamWishOf(request, migration.tls),
+      storage: copyOf(host.domains.liveOf(entry).domain.model, request),
     });
     this.#keepOutgoing(outgoing);
     return outgoing;
   }
 
   readonly #cookies: Cookies = {
-    ofPerform: (outgoing, words) =>
-      performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), words),
+    ofPerform: (outgoing, request) =>
+      performCookie(this.#host, outgoing, this.#host.domains.byUuid(outgoing.domain.uuid), request),
     ofBegin: (outgoing, guest) => beginCookie(this.#host, outgoing, guest),
     saidIn: ({ domain }, cookie) => {
       try {
         return this.#saidBy(domain, cookie);
       } catch (error) {
-        // Without the receipt the source asks.
+        // Without the receipt the source asks the destination.
         this.#host.warn(`after Finish of ${domain.name}: ${messageOf(error)}`);
         return null;
       }
     },
-    preparedAt: ({ domain }, words, uri) => preparedAt(this.#host, domain, words, uri),
+    preparedAt: ({ domain }, request, uri) => preparedAt(this.#host, domain, request, uri),
   };
 
-  /** Resolves when the coordinator and the source of that migration are at their ends here; at once when none is here. */
+  /** Resolves when the coordinator and the source of that migration have ended on this host; at once when there are none. */
   async coordinating(migrationId: string): Promise<void> {
     await this.#coordinating.get(migrationId);
   }
 
-  /** Whether a side of that migration is here and has not ended, or waits until its story or its QEMU can be read. */
+  /** Returns true if a side of that migration on this host has not ended, or its story or QEMU cannot be read. */
   isUnderWay(migrationId: string): boolean {
     if (this.#incoming.has(migrationId) || this.#coordinating.has(migrationId)) return true;
     if (this.#unreadable.has(migrationId)) return true;
@@ -571,7 +574,7 @@ export class Migrations {
 
   #keepCoordinating({ identity, ended }: Outgoing, coordinating: Promise<unknown> | null): void {
     const { migrationId } = identity;
-    // A coordinator that broke is over too: the source ends by itself.
+    // A coordinator that failed has ended too; the source ends by itself.
     const both = Promise.allSettled([coordinating, ended]).then(() => {
       this.#coordinating.delete(migrationId);
     });
@@ -608,13 +611,13 @@ export class Migrations {
   #outgoingOf(entry: ManagedDomain): Outgoing {
     const outgoing = this.#outgoing.get(entry.uuid);
     const lately = outgoing === undefined ? this.#lately.get(entry.uuid) : undefined;
-    if (lately !== undefined) throw errorOf(lately.failures, `the migration ended ${lately.outcome}`);
+    if (lately !== undefined) throw errorOf(lately.failures, `the migration ended: ${lately.outcome}`);
     if (outgoing === undefined)
       throw libvirtError("OPERATION_INVALID", `domain '${entry.name}' is not being migrated`);
     return outgoing;
   }
 
-  /** What is defined at arrival. @throws LibvirtError when it is another domain's. */
+  /** Returns the definition to store at arrival. @throws LibvirtError when it belongs to another domain. */
   #persistent({ parameters: { persistentXml, name } }: StepRequest, { xml, uuid }: Domain): string {
     if (persistentXml === undefined) return xml;
     const persistent = renamed(this.#host.domains, persistentXml, name);
@@ -622,7 +625,7 @@ export class Migrations {
     if (persistent.uuid !== uuid)
       throw libvirtError(
         "CONFIG_UNSUPPORTED",
-        `the persistent XML is of the domain ${persistent.uuid}, not of ${uuid}`,
+        `the persistent XML has uuid ${persistent.uuid}, not that of the domain, ${uuid}`,
       );
     return persistent.xml;
   }

@@ -1,4 +1,4 @@
-// The words of a step, whatever the form of the call that brings them: read, and what is not supported refused by name.
+// Parses the request of a step from any form of the call, and refuses unsupported flags and parameters by name.
 
 import type { Domain } from "../../drivers/domain-xml/domain.js";
 import {
@@ -19,22 +19,22 @@ export interface StepRequest {
   readonly cookie: Uint8Array;
 }
 
-/** @throws LibvirtError that names each flag, or the parameter, that is not supported. */
-export function wordsOf(params: readonly TypedParam[], cookie: Uint8Array, bits: number): StepRequest {
+/** @throws LibvirtError that names each unsupported flag, or the unsupported parameter. */
+export function requestOf(params: readonly TypedParam[], cookie: Uint8Array, bits: number): StepRequest {
   const flags = checkedFlags(bits);
   const parameters = parametersOf(params);
   if (!isWrong(parameters)) return { flags, parameters, cookie };
   const { field, why } = parameters;
   const reason = refusedParameters.get(field);
-  const said = {
+  const problem = {
     unknown: reason === undefined ? "not supported" : `not supported: ${reason}`,
-    "wrong type": "of a wrong type",
+    "wrong type": "of the wrong type",
     repeated: "given twice",
   }[why];
-  throw libvirtError("ARGUMENT_UNSUPPORTED", `the migration parameter '${field}' is ${said}`);
+  throw libvirtError("ARGUMENT_UNSUPPORTED", `the migration parameter '${field}' is ${problem}`);
 }
 
-/** The fixed forms' words: null and a bandwidth of 0 are what is not given. */
+/** The arguments of the fixed forms; null, and a bandwidth of 0, mean that the argument is not given. */
 export interface FixedRequest {
   readonly uri?: string | null;
   readonly name?: string | null;
@@ -50,7 +50,7 @@ export function requestOfFixed(
   const high = flags >> 32n;
   if (high !== 0n) throw libvirtError("INVALID_ARG", `unsupported flags (0x${flags.toString(16)})`);
   if (resource > BigInt(Number.MAX_SAFE_INTEGER))
-    throw libvirtError("INVALID_ARG", `a bandwidth of ${resource} MiB/s`);
+    throw libvirtError("INVALID_ARG", `bandwidth ${resource} MiB/s is too large`);
   const parameters = {
     ...(typeof uri === "string" && { uri }),
     ...(typeof name === "string" && { name }),
@@ -71,7 +71,7 @@ function checkedFlags(bits: number): ReadonlySet<MigrateFlag> {
   return flags;
 }
 
-/** The domain of that XML, under the name that it is to have at the destination. */
+/** Returns the domain of the XML under its name at the destination. */
 export function renamed(domains: Domains, xml: string, name: string | undefined): Domain {
   const domain = domains.parse(xml);
   if (name === undefined || name === domain.name) return domain;

@@ -1,6 +1,6 @@
-// Answers the questions of sources to this host as their destination, by the migration's id: who has the guest, and where a
-// post-copy that lost its connection connects again. Upholds G1 and G3: a decision is durable before the host answers with it,
-// and missing knowledge does not count as a refusal.
+// Answers the requests of sources to this host as their destination, by migration id: who has the guest, and where a post-copy
+// that lost its connection reconnects. Upholds G1 and G3: a decision is durable before the host answers with it, and missing
+// knowledge does not count as a refusal.
 
 import type { LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { withLimit } from "../../effects/within.js";
@@ -14,24 +14,21 @@ import type { Incoming } from "./incoming.js";
 
 const settleMs = 4_000;
 
-/** A question of a source. Without a journal or a secret it comes from a host of an older version. */
+/** A request of a source. Without a journal or a secret it comes from a host of an older version. */
 export interface Question extends Identity {
   readonly journal?: string;
   readonly secret?: string;
 }
 
 const notKnown = (migrationId: string, why: string): LibvirtError =>
-  libvirtError(
-    "OPERATION_TIMEOUT",
-    `it is not known who has the guest of the migration ${migrationId}: ${why}`,
-  );
+  libvirtError("OPERATION_TIMEOUT", `it is not known who has the guest of migration ${migrationId}: ${why}`);
 
-/** What the daemon knows of migrations into this host. */
+/** The daemon's tables of incoming migrations. */
 export interface MigrationsIn {
   readonly incoming: ReadonlyMap<string, Incoming>;
-  /** Stories that cannot be read, by migration. */
+  /** Unreadable stories, by migration id. */
   readonly unreadable: ReadonlyMap<string, Unreadable>;
-  /** Migrations for which *refused* was answered although they never came: they cannot come any more. */
+  /** Migrations that were answered *refused* before they arrived, so that they cannot arrive any more. */
   readonly settled: Set<string>;
 }
 
@@ -45,9 +42,9 @@ export class Settling {
   }
 
   /**
-   * As the destination: whether the guest has been taken here. A migration that never came is refused, for good, when this
-   * host's own journal proves that it never came. `undecidable` until something happens on this host: its journal is lost
-   * or cannot be read, or the guest is quarantined.
+   * Returns whether the guest has been taken on this host, the destination. A migration that never arrived is refused for good
+   * if this host's own journal proves that. `undecidable` as long as the journal is lost or unreadable, or the guest is
+   * quarantined.
    * @throws LibvirtError OPERATION_TIMEOUT when it is not known yet.
    */
   async settle(question: Question, how: "settle" | "concede" | "handOver"): Promise<Settled> {
@@ -62,7 +59,7 @@ export class Settling {
       isUnreadable,
       decided,
       isOtherJournal,
-      // It may have come meanwhile.
+      // The migration may have arrived during the await.
       isComing: this.#table.incoming.has(migrationId),
       isQuarantined,
     });
@@ -90,11 +87,11 @@ export class Settling {
   async #askMachine(question: Question, how: "settle" | "concede" | "handOver"): Promise<Settled> {
     const { migrationId, uuid, secret } = question;
     const begun = this.#table.incoming.get(migrationId);
-    // A client may know what has been decided; only the source's own question makes this host decide.
+    // Any client may read an existing decision; only a request of the source makes this host decide.
     const decided = how === "settle" && begun?.identity.uuid === uuid ? begun.decision : null;
     if (decided !== null && !begun?.isAskedBy(secret)) return decided;
     const incoming = this.#incomingAsked(question);
-    if (incoming === undefined) throw notKnown(migrationId, "it is not under way here any more");
+    if (incoming === undefined) throw notKnown(migrationId, "it is no longer under way on this host");
     return unwrap(await this.#limited((signal) => incoming.peer[how](question, signal)));
   }
 
@@ -102,34 +99,34 @@ export class Settling {
     return withLimit(this.#host.clock, settleMs, ask);
   }
 
-  /** The incoming guest that a source asks about. @throws LibvirtError when the question is not from that source. */
+  /** Returns the incoming guest that a source asks about. @throws LibvirtError when the request is not from that source. */
   #incomingAsked({ migrationId, uuid, secret }: Question): Incoming | undefined {
     const incoming = this.#table.incoming.get(migrationId);
     if (incoming === undefined) return undefined;
     if (incoming.identity.uuid !== uuid)
-      throw libvirtError("INVALID_ARG", `the migration ${migrationId} is of another domain than ${uuid}`);
+      throw libvirtError("INVALID_ARG", `migration ${migrationId} belongs to another domain than ${uuid}`);
     if (!incoming.isAskedBy(secret))
       throw libvirtError(
         "OPERATION_DENIED",
-        `the question about ${migrationId} does not carry the secret of its source`,
+        `the request about migration ${migrationId} does not carry its source's secret`,
       );
     return incoming;
   }
 
-  /** As the destination: only the source gives the guest up from now on. @throws LibvirtError when it is not coming. */
+  /** Announces post-copy: from now on only the source gives the guest up. @throws LibvirtError when no such guest is incoming. */
   async announcePostcopy(identity: Question): Promise<void> {
     const incoming = this.#incomingAsked(identity);
-    if (incoming === undefined) throw libvirtError("OPERATION_INVALID", "no such guest is coming in");
+    if (incoming === undefined) throw libvirtError("OPERATION_INVALID", "no such incoming guest");
     unwrap(await this.#limited((signal) => incoming.peer.announcePostcopy(identity, signal)));
   }
 
-  /** As the destination in post-copy: listens again for a source whose connection was lost. */
+  /** Listens again for a source in post-copy whose connection was lost. */
   async reconnect(identity: Question): Promise<Reconnection> {
     const { migrationId } = identity;
     const incoming = this.#incomingAsked(identity);
     if (this.#table.unreadable.has(migrationId)) throw notKnown(migrationId, "its story cannot be read");
     if (incoming === undefined && (await this.#host.journal.decisionOf(migrationId)) === null)
-      throw notKnown(migrationId, "this host's journal does not know it");
+      throw notKnown(migrationId, "this host's journal does not contain it");
     if (incoming === undefined)
       return (await this.#host.journal.hasArrived(identity.migrationId)) ? "arrived" : "lost";
     return unwrap(await this.#limited((signal) => incoming.peer.reconnect(identity, signal)));

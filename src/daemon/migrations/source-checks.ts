@@ -1,5 +1,5 @@
-// Whether a guest may leave as it is asked: asked in Begin, before anything is touched. The same guest hardware, and disks
-// that the other host sees as this one does, which UNSAFE waives.
+// Checks in Begin, before anything is changed, that a guest may be migrated as requested: the guest hardware must be the same,
+// and both hosts must see the same disks; UNSAFE waives the latter.
 
 import { checkCompatibility } from "../../drivers/domain-xml/checks/compatibility.js";
 import type {
@@ -18,27 +18,24 @@ import type { StepRequest } from "./request.js";
 
 const unsafe: ReadonlySet<IncompatibilityCode> = new Set(["disk-local", "disk-unsafe"]);
 
-/** @throws LibvirtError with every reason. */
-export async function checkMayLeave(host: Host, entry: ManagedDomain, words: StepRequest): Promise<void> {
-  const { flags, parameters } = words;
+/** @throws LibvirtError listing every reason. */
+export async function checkMayLeave(host: Host, entry: ManagedDomain, request: StepRequest): Promise<void> {
+  const { flags, parameters } = request;
   const { xml } = parameters;
   const { domains, policy } = host;
   if (isBrokenInPostcopy(entry))
-    throw libvirtError(
-      "OPERATION_INVALID",
-      "the guest was lost in post-copy: what is left of it cannot move",
-    );
+    throw libvirtError("OPERATION_INVALID", "the guest was lost in post-copy and cannot be migrated");
   if (flags.has("POSTCOPY") && policy.whenUnreachable === "fence")
     throw libvirtError(
       "ARGUMENT_UNSUPPORTED",
-      'post-copy does not go with this host\'s policy "fence": fencing the destination off does not bring back a guest that runs there with its memory on both',
+      'post-copy conflicts with this host\'s policy "fence": fencing the destination cannot bring back a guest whose memory is split between both hosts',
     );
-  checkEncrypted(host.config, words);
+  checkEncrypted(host.config, request);
   const { domain: source } = domains.liveOf(entry);
   if (entry.state.name !== "paused" && !flags.has("LIVE"))
     throw libvirtError(
       "ARGUMENT_UNSUPPORTED",
-      "without LIVE only a guest that is paused is migrated: pause it first",
+      "a migration without LIVE requires a paused guest; suspend it first",
     );
   const destination = xml === undefined ? source : destinationOf(domains.parse(xml), source);
   const binary = binaryOf(source.model);
@@ -47,19 +44,19 @@ export async function checkMayLeave(host: Host, entry: ManagedDomain, words: Ste
     disk.type === "file" && disk.source !== undefined ? [disk.source.file] : [],
   );
   const sourceHost = await hostFacts(host, binary, files);
-  const copiedDisks = chosenDisks(source.model, words).map((disk) => disk.target.dev);
+  const copiedDisks = chosenDisks(source.model, request).map((disk) => disk.target.dev);
   const reasons = checkCompatibility({ source, destination, sourceHost, copiedDisks });
   const grave = reasons.filter((reason) => !unsafe.has(reason.code));
   if (grave.length > 0) throw libvirtError("CONFIG_UNSUPPORTED", told(grave));
   if (reasons.length > 0 && !flags.has("UNSAFE")) throw libvirtError("MIGRATE_UNSAFE", told(reasons));
 }
 
-/** The definition for the destination has the guest's own name, whatever it is to be called there. */
+/** Checks that the definition for the destination has the guest's own name and uuid; a new name is given separately. */
 export function destinationOf(given: Domain, { name, uuid }: Pick<Domain, "name" | "uuid">): Domain {
   if (given.name === name && given.uuid === uuid) return given;
   throw libvirtError(
     "CONFIG_UNSUPPORTED",
-    `the XML for the destination is of '${given.name}' (${given.uuid}), not of '${name}' (${uuid})`,
+    `the XML for the destination describes '${given.name}' (${given.uuid}), not '${name}' (${uuid})`,
   );
 }
 

@@ -1,5 +1,5 @@
-// Follows a source's machine for those who look on from outside: each pass, the pause of the switchover, and the figures
-// when the memory is over there. It changes nothing about the migration.
+// Reports a source's migration to observers: each pass, the suspension for the switchover, and the statistics when the memory
+// has been transferred. It never changes the migration.
 
 import type { SnapshotFrom } from "xstate";
 import type { SourceActor } from "../../effects/in-process-peers.js";
@@ -16,28 +16,28 @@ import { type ManagedDomain, reasons } from "../domains/managed-domain.js";
 import type { Host } from "../host.js";
 
 export interface FollowedSource {
-  /** By libvirt's names, as they were heard last: nobody is asked while the guest stands still. */
+  /** The last reported statistics, by libvirt's names. QEMU is not queried during the downtime. */
   figures(): Readonly<Record<string, number>>;
-  /** Once the domain is idle again, or gone. */
+  /** Must be called when the domain is idle again or gone. */
   ended(report: SourceReport): Promise<void>;
 }
 
 type Standing = "migration" | "postcopy" | "postcopyFailed";
 
-/** How the guest stands here; null while it is its own. */
+/** Returns the guest's state in the migration; null while the migration does not affect it. */
 function standingOf(snapshot: SnapshotFrom<SourceActor>): Standing | null {
   const { libvirt = null } = metaIn("source", stateName(snapshot));
   if (libvirt !== "migration") return libvirt;
-  // Which of both it becomes is known as soon as QEMU has said so.
+  // Until QEMU reports it, it is open whether this becomes a switchover or post-copy.
   const isOpen = snapshot.context.postcopy === "announced" && !snapshot.hasTag("performed");
   return isOpen ? null : "migration";
 }
 
-/** In libvirt's words, unless they have been said already. */
+/** Emits libvirt's event for the state, unless it was emitted before. */
 export function tellStanding({ domains }: Host, entry: ManagedDomain, standing: Standing): void {
   const { name, reason } = entry.state;
   const wanted = reasons.paused[standing];
-  // A guest that somebody has paused before, or that was in post-copy, has not stopped for it now.
+  // A guest that was suspended before, or that was in post-copy, has not stopped because of this.
   if (name === "paused" && (reason === wanted || standing === "migration")) return;
   entry.state = { name: "paused", reason: wanted };
   domains.tell(entry, "suspended", standing === "migration" ? "migrated" : standing);
@@ -48,7 +48,7 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
   let last: Progress | null = null;
   let completed: Promise<Readonly<Record<string, number>> | null> | undefined;
   const doubts = followDoubts(entry);
-  const stopHearing = entry.live?.guest.process.main.onEvent((event) => {
+  const unsubscribe = entry.live?.guest.process.main.onEvent((event) => {
     if (event.name === "MIGRATION_PASS") jobs.iterated(entry, event.data.pass);
   });
   actor.subscribe({
@@ -68,10 +68,10 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
   return {
     figures,
     ended: async ({ outcome, failures }) => {
-      stopHearing?.();
+      unsubscribe?.();
       if (outcome === "stuck") return;
       const how = howEnded(outcome, failures);
-      // The copies were equal when they were let go of; the last report is from before that, or from before they began.
+      // The mirrors were in sync at the switchover; the last report is older, or from before they began.
       if (how === "completed" && last?.disks) {
         const { guest } = actor.getSnapshot().context;
         const capacities = guest?.disks.map((disk) => disk.capacityBytes) ?? [];
@@ -85,7 +85,7 @@ export function followSource(host: Host, entry: ManagedDomain, actor: SourceActo
   };
 }
 
-/** Quarantines the guest while the destination's host cannot say who runs it. */
+/** Quarantines the guest while the destination host cannot report who runs it. */
 function followDoubts({ authority, name }: ManagedDomain) {
   let undecidedIn: string | null = null;
   return (snapshot: SnapshotFrom<SourceActor>): void => {
@@ -93,8 +93,8 @@ function followDoubts({ authority, name }: ManagedDomain) {
     const { identity, prepared } = snapshot.context;
     if (snapshot.status === "active" && snapshot.hasTag("needsOperator")) {
       if (undecidedIn === null) {
-        const there = prepared?.peer?.hostname || "the destination's host";
-        const why = `${there} cannot say who runs the guest after the migration ${identity.migrationId}: what it recorded is lost or cannot be read, or its QEMU does not answer (switchover standing says which, there); say who has it: switchover adopt ${name} (this copy is the guest) or switchover release ${name} (it is not)`;
+        const there = prepared?.peer?.hostname || "the destination host";
+        const why = `${there} cannot report who runs the guest after migration ${identity.migrationId}: its records are lost or unreadable, or its QEMU does not answer (run switchover standing on that host); decide with: switchover adopt ${name} (this copy is the guest) or switchover release ${name} (it is not)`;
         authority.send({ type: "migration.undecided", why });
       }
       undecidedIn = state;
@@ -105,7 +105,7 @@ function followDoubts({ authority, name }: ManagedDomain) {
   };
 }
 
-/** A QEMU that has just been ended does not answer any more. */
+// Limits the query, because a QEMU that is being ended may not answer.
 const figuresMs = 50;
 const tooLong = (clock: Clock) =>
   new Promise<null>((resolve) => clock.setTimeout(() => resolve(null), figuresMs));
@@ -115,7 +115,7 @@ function howEnded(outcome: SourceReport["outcome"], [first]: readonly Failure[])
   return first === undefined || first.code === "aborted" ? "cancelled" : "failed";
 }
 
-/** In a later turn: whoever answers Perform comes first. */
+/** Queries QEMU in a later turn, so that the reply to Perform is sent first. */
 async function completedFigures({ live }: ManagedDomain): Promise<Record<string, number> | null> {
   await new Promise((resolve) => setImmediate(resolve));
   const info = await live?.guest.process.main.execute("query-migrate", {}).catch(() => undefined);

@@ -1,5 +1,5 @@
-// Which stories of a restarted host still decide about their guests. A guest belongs to the migration that its record on
-// disk names: a story that an operator has given up must not touch the guest that has come back since (G1).
+// Determines which stories of a restarted host still own their guests. A guest belongs to the migration that its record on
+// disk names: a story that an operator has given up must not affect the guest that has returned since (G1).
 
 import * as z from "zod/mini";
 import { summaryOf } from "../../drivers/journal/summary.js";
@@ -12,13 +12,13 @@ import type { Side } from "../../protocol/steps.js";
 import type { Presence } from "../domains/records.js";
 import type { Host } from "../host.js";
 
-/** The QEMU of a story: the source's own, or the one in the directory that its destination made. */
+/** The QEMU of a story: the source's, or the one in the directory that the destination created. */
 const whereabouts = z.object({
   qemu: z.exactOptional(handle),
   directory: z.exactOptional(z.string()),
 });
 
-/** The guest of a story, under its name on this host. */
+/** Returns the guest of a story, under its name on this host. */
 export function identityIn({ records }: OpenStory): Identity | undefined {
   const opened = records.find((record) => record.kind === "opened" && record.side !== "coordinator");
   return opened?.kind === "opened" ? opened.input.identity : undefined;
@@ -36,7 +36,7 @@ export async function ownsItsGuest(
 ): Promise<boolean> {
   const identity = identityIn(story);
   if (identity === undefined) return true;
-  // A record that cannot be read says nothing against the story.
+  // An unreadable record is not evidence against the story.
   const record = await domains.presenceOf(identity.uuid).catch(() => undefined);
   return isGoneOnWith({
     migrationId: story.migrationId,
@@ -58,24 +58,27 @@ function isQemuOf({ records }: OpenStory, record: Presence): boolean {
 }
 
 /**
- * Ends a story that does not own its guest any more. What it has decided as a destination stands. A story in which neither
- * side of the guest has a state has not begun, and is removed: it has touched and decided nothing.
+ * Ends a story that no longer owns its guest. Its decision as a destination stays valid. A story in which neither side has a
+ * state has not begun, and is removed: it has changed and decided nothing.
  */
 export async function endDisowned({ journal, clock, warn }: Host, story: OpenStory): Promise<void> {
   const { migrationId } = story;
   const { states } = summaryOf(migrationId, story.records);
   if (states.source === undefined && states.destination === undefined) {
-    warn(`${story.path} is removed: the migration had not begun, and its guest is not held for it`);
+    warn(`removed ${story.path}: the migration had not begun, and its guest is not reserved for it`);
     return journal.forget(migrationId);
   }
   const end = { source: "lost", destination: endOfDestination(story), coordinator: "ended" };
-  const message = "the guest was given up here, or has moved on since, before the migration had ended";
+  const message = "the guest was given up or migrated again before this migration had ended";
   for (const side of ["source", "destination", "coordinator"] as const satisfies Side[]) {
     const state = states[side];
-    // A side that is stuck requires an operator no more: the operator has given its guest up.
+    // A stuck side no longer requires an operator, because the operator has given its guest up.
     if (state === undefined || (isFinal(side, state) && !hasTag(side, state, "needsOperator"))) continue;
     await journal.append({
-      ...({ kind: "state", event: "host.examined", undone: [], learned: {} } as const),
+      kind: "state",
+      event: "host.examined",
+      undone: [],
+      learned: {},
       migrationId,
       side,
       atMs: clock.now(),
@@ -83,10 +86,10 @@ export async function endDisowned({ journal, clock, warn }: Host, story: OpenSto
       because: [{ code: "died", step: "settle", side, message }],
     });
   }
-  warn(`${story.path} is not gone on with: ${message}`);
+  warn(`${story.path} is not resumed: ${message}`);
 }
 
-/** The guest may have run here from the decision to take it on, so that the source's copy must not (G3). */
+/** After the decision to take it the guest may have run here, so the source's copy must not run (G3). */
 function endOfDestination({ migrationId, records }: OpenStory): "lost" | "refused" {
   const { decision } = summaryOf(migrationId, records);
   if (decision !== null) return decision === "taken" ? "lost" : "refused";

@@ -1,12 +1,12 @@
-// The newest migration that each guest was ever moved by here, as far as its id carries a token. Upholds G1 against
-// orchestrators: one that was replaced, and does not know it, can move nothing any more.
+// Stores the highest fencing token that this host has seen per guest, from the ids of its migrations. Upholds G1 against
+// superseded orchestrators, whose migrations are refused.
 
 import { FileStore } from "../../drivers/platform/file-store.js";
 import type { Clock } from "../../effects/ports.js";
 import { admits, tokenIn } from "../../protocol/fencing-token.js";
 import { libvirtError } from "../rpc/errors.js";
 
-/** Clocks of hosts and orchestrators differ by this at most. */
+/** Maximum difference between the clocks of hosts and orchestrators. */
 const maxAheadMs = 10 * 60_000;
 
 export class Tokens {
@@ -27,8 +27,8 @@ export class Tokens {
   }
 
   /**
-   * @throws LibvirtError when a newer migration of this guest has been seen, or when the token lies in the future: one such
-   * id would bar the guest from every later migration.
+   * @throws LibvirtError when a newer migration of this guest has been seen, or when the token is in the future: one such id
+   * would block every later migration of the guest.
    */
   check(uuid: string, migrationId: string): void {
     const highest = this.#highest.get(uuid) ?? null;
@@ -36,22 +36,22 @@ export class Tokens {
     if (aheadMs > maxAheadMs)
       throw libvirtError(
         "OPERATION_INVALID",
-        `the token of the migration ${migrationId} is ${Math.round(aheadMs / 1000)} s ahead of this host's clock: set the orchestrator's clock`,
+        `the token of migration ${migrationId} is ${Math.round(aheadMs / 1000)} s ahead of this host's clock; correct the orchestrator's clock`,
       );
     if (!admits(highest, migrationId))
       throw libvirtError(
         "OPERATION_INVALID",
-        `the migration ${migrationId} is older than one that this host has seen of the guest: whoever asks for it has been replaced`,
+        `migration ${migrationId} is older than another one of this guest; its orchestrator has been superseded`,
       );
   }
 
-  /** For a guest that is reserved already. Durable when it resolves. @throws LibvirtError as `check` does. */
+  /** Stores the token of a guest that is already reserved. Durable when it resolves. @throws LibvirtError as `check`. */
   async admit(uuid: string, migrationId: string): Promise<void> {
     this.check(uuid, migrationId);
     const highest = this.#highest.get(uuid) ?? null;
     const token = tokenIn(migrationId);
     if (token === null || token === highest) return;
-    // Seen before it is durable: what is older must not slip in meanwhile.
+    // Set before the write is durable, so that an older migration is not admitted meanwhile.
     this.#highest.set(uuid, token);
     await this.#store.write(uuid, String(token));
   }

@@ -1,5 +1,5 @@
-// The memory stream of a tunnelled migration: QEMU's unix socket, joined to the stream within libvirt's connection, at
-// either end. Both ways: a destination that cannot load what comes says so on QEMU's return path.
+// The memory stream of a tunnelled migration: connects QEMU's Unix socket to the stream within libvirt's connection, at either
+// end and in both directions: a destination that cannot load the stream reports it on QEMU's return path.
 
 import { mkdir, rm } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -11,9 +11,9 @@ import type { RpcStream } from "../../drivers/libvirt/rpc/stream.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 
 export const oneWay =
-  "a libvirtd's tunnel has no way back: a destination that cannot load the guest would leave nobody who runs it";
+  "libvirtd's tunnel has no return path: if the destination failed to load the guest, no copy would run";
 
-/** Until both have ended; what breaks one breaks the other. */
+/** Joins the two until both have ended; an error on one destroys the other. */
 function joined(socket: Socket, stream: RpcStream): void {
   const broken = (error: Error) => {
     socket.destroy();
@@ -23,10 +23,10 @@ function joined(socket: Socket, stream: RpcStream): void {
   pipeline(stream, socket).catch(broken);
 }
 
-/** The destination's end. `at` is where its QEMU listens. */
+/** Connects the destination's end. `at` is the address of its QEMU. */
 export async function receiveTunnel(at: StreamAddress, stream: RpcStream): Promise<void> {
   const parts = partsOf(at);
-  if (parts.type !== "unix") throw new Error(`a tunnel ends in a unix socket, not in ${at}`);
+  if (parts.type !== "unix") throw new Error(`bug: a tunnel must end in a Unix socket, not in ${at}`);
   const socket = connect({ path: parts.path, allowHalfOpen: true });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
@@ -35,20 +35,20 @@ export async function receiveTunnel(at: StreamAddress, stream: RpcStream): Promi
   joined(socket, stream);
 }
 
-/** The source's end: has the destination prepare, and lets one QEMU in. */
+/** The source's end: sends Prepare to the destination and accepts one QEMU. */
 export class TunnelOut {
   readonly #connection: Redial;
-  /** Of this migration alone. */
+  /** A directory for this migration only. */
   readonly #directory: string;
   #server: Server | undefined;
 
-  /** `connection` carries the stream and nothing else. */
+  /** `connection` must carry only the stream. */
   constructor(connection: Redial, directory: string) {
     this.#connection = connection;
     this.#directory = directory;
   }
 
-  /** Prepare, in place of the one without a tunnel. */
+  /** Returns the Prepare call that replaces the one without a tunnel. */
   preparing(hasParameters: boolean): StepCalls["prepare"] {
     return async (_at, step) => {
       const rpc = await this.#connection.rpc(step.options.signal);
@@ -63,7 +63,7 @@ export class TunnelOut {
     await this.#connection.close();
   }
 
-  /** The address for the source's QEMU. */
+  /** Listens for the source's QEMU, and returns the address. */
   async #letIn(stream: RpcStream): Promise<StreamAddress> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const path = socketPath(join(this.#directory, "tunnel.sock"), anywhere);

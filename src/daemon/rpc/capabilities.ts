@@ -1,4 +1,4 @@
-// The host as libvirt's clients want to know it: enough for virsh, virt-manager and their like to see what can run here.
+// Describes the host in libvirt's capabilities XML: enough for virsh, virt-manager and similar clients.
 
 import { DOMImplementation } from "@xmldom/xmldom";
 import { printXml } from "../../drivers/domain-xml/xml/parse.js";

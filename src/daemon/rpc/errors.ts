@@ -1,9 +1,9 @@
-// How the daemon says no: libvirt's codes, its own words.
+// Builds libvirt errors: libvirt's codes, our messages.
 
 import { errorCodes, errorDomains, LibvirtError } from "../../drivers/libvirt/rpc/libvirt-error.js";
 import { printable, printableLines } from "../../protocol/printable.js";
 
-/** libvirt puts a sentence before the detail, which clients and people know errors by. */
+/** The texts that libvirt puts before the detail; clients and operators recognize errors by them. */
 const sentences: Partial<Record<keyof typeof errorCodes, string>> = {
   INTERNAL_ERROR: "internal error",
   INVALID_ARG: "invalid argument",
@@ -26,7 +26,7 @@ export function libvirtError(
   options?: ErrorOptions,
 ): LibvirtError {
   const sentence = sentences[code];
-  // Clients print it as it is. Faults of an XML are a line each.
+  // Clients print the message verbatim. XML errors have one line per fault.
   const told = code === "XML_ERROR" ? printableLines(detail) : printable(detail);
   return new LibvirtError(
     {

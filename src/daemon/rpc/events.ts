@@ -1,4 +1,4 @@
-// Who wants to hear what happens to domains, and telling them: by callback ids, or in the old form without.
+// Delivers domain events to the clients that registered for them, by callback ids or in libvirt's older form without.
 
 import { eventIds, lifecycleEvents } from "../../drivers/libvirt/rpc/constants.js";
 import { remote } from "../../drivers/libvirt/rpc/procedures.js";
@@ -12,18 +12,18 @@ import { toWireDomain } from "./wire-domain.js";
 interface Callback {
   readonly id: number;
   readonly event: number;
-  /** Null: of all domains. */
+  /** Null for the events of all domains. */
   readonly uuid: string | null;
 }
 
 interface Listener {
   readonly callbacks: Callback[];
   nextId: number;
-  /** The old form. */
+  /** Events registered in libvirt's older form, without a callback id. */
   readonly events: Set<number>;
 }
 
-/** Beside the lifecycle, a client may register for events that do not happen here. */
+/** A client may also register for events that never occur here. */
 const known: ReadonlySet<number> = new Set(Object.values(eventIds));
 const maxEventId = 30;
 
@@ -52,7 +52,7 @@ export class EventClients {
     });
   }
 
-  /** The callback's id, counted from 0 for each client. */
+  /** Returns the callback's id, which counts from 0 per client. */
   register(client: RpcClient, event: number, uuid: string | null): number {
     this.#check(event);
     const listener = this.#of(client);

@@ -1,8 +1,8 @@
-// Flags of a call: what is not known here is refused, never left aside.
+// Checks the flags of a call: unknown flags are refused, never ignored.
 
 import { libvirtError } from "./errors.js";
 
-/** @throws LibvirtError with the bits that are none of `known`. */
+/** @throws LibvirtError with the bits that are not in `known`. */
 export function checkFlags(flags: number, known: number): void {
   const unknown = (flags & ~known) >>> 0;
   if (unknown !== 0) throw libvirtError("INVALID_ARG", `unsupported flags (0x${unknown.toString(16)})`);

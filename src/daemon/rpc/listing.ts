@@ -1,4 +1,4 @@
-// Which domains a client sees that lists some of them.
+// Filters a list of domains by libvirt's list flags.
 
 import { isActive, type ManagedDomain } from "../domains/managed-domain.js";
 
@@ -21,7 +21,7 @@ export const listFlags = {
   noCheckpoint: 32_768,
 };
 
-/** Within each group of flags one has to fit; a group of which none is given fits all. */
+/** A domain is listed if it matches one flag of every group; a group without flags matches every domain. */
 export function isListed(entry: ManagedDomain, flags: number): boolean {
   const { definition, state, autostart } = entry;
   const groups = [

@@ -1,5 +1,5 @@
-// The steps in each form that libvirt's clients know: version 3 with extensible parameters, version 3 fixed, and version 2.
-// Every form comes down to the same five functions.
+// libvirt's migration steps in each form: version 3 with extensible parameters, version 3 with fixed parameters, and
+// version 2. All forms call the same five functions.
 
 import { version2NeedsIds } from "../../drivers/libvirt/client/negotiation.js";
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
@@ -11,7 +11,7 @@ import { readPrepareCookie } from "../migrations/cookies.js";
 import { checkTogether } from "../migrations/flag-conflicts.js";
 import { OfflineMigrations } from "../migrations/offline.js";
 import type { Migrations } from "../migrations/registry.js";
-import { requestOfFixed, type StepRequest, wordsOf } from "../migrations/request.js";
+import { requestOf, requestOfFixed, type StepRequest } from "../migrations/request.js";
 import { libvirtError } from "./errors.js";
 import { toWireDomain } from "./wire-domain.js";
 
@@ -23,58 +23,60 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
   const of = ({ uuid }: WireDomain) => domains.byUuid(uuid);
   const isOffline = ({ flags }: StepRequest) => flags.has("OFFLINE");
 
-  const begin = async (client: RpcClient, dom: WireDomain, words: StepRequest) => {
-    checkTogether(words, { side: "source" });
+  const begin = async (client: RpcClient, dom: WireDomain, request: StepRequest) => {
+    checkTogether(request, { side: "source" });
     const entry = of(dom);
-    const { xml, cookieOut } = isOffline(words)
-      ? await offline.begin(entry, words, client)
-      : await migrations.begin(entry, words, client);
+    const { xml, cookieOut } = isOffline(request)
+      ? await offline.begin(entry, request, client)
+      : await migrations.begin(entry, request, client);
     return { xml, cookieOut };
   };
-  const prepare = (client: RpcClient, words: StepRequest, tunnel?: RpcStream) => {
-    checkTogether(words, { side: "destination", isTunnelPrepared: tunnel !== undefined });
-    return isOffline(words) ? offline.prepare(words, client) : migrations.prepare(words, client, tunnel);
+  const prepare = (client: RpcClient, request: StepRequest, tunnel?: RpcStream) => {
+    checkTogether(request, { side: "destination", isTunnelPrepared: tunnel !== undefined });
+    return isOffline(request)
+      ? offline.prepare(request, client)
+      : migrations.prepare(request, client, tunnel);
   };
   const perform = async (
     client: RpcClient,
     dom: WireDomain,
-    words: StepRequest,
+    request: StepRequest,
     destinationUri: string | null,
   ) => {
-    checkTogether(words, { side: "source" });
-    if (!isOffline(words)) return migrations.perform(of(dom), words, destinationUri, client);
+    checkTogether(request, { side: "source" });
+    if (!isOffline(request)) return migrations.perform(of(dom), request, destinationUri, client);
     if (destinationUri === null)
-      throw libvirtError("OPERATION_INVALID", "an offline migration has nothing to perform");
-    await offline.peerToPeer(of(dom), words, destinationUri);
+      throw libvirtError("OPERATION_INVALID", "an offline migration has no Perform step");
+    await offline.peerToPeer(of(dom), request, destinationUri);
     return { cookieOut: empty };
   };
-  const finish = async (client: RpcClient, words: StepRequest, cancelled: boolean) => {
-    const { name } = words.parameters;
+  const finish = async (client: RpcClient, request: StepRequest, cancelled: boolean) => {
+    const { name } = request.parameters;
     if (name === undefined) throw libvirtError("INVALID_ARG", "no destination name passed");
-    const { entry, cookieOut } = isOffline(words)
+    const { entry, cookieOut } = isOffline(request)
       ? await offline.finish(name, cancelled, client)
-      : await migrations.finish(name, cancelled, words, client);
+      : await migrations.finish(name, cancelled, request, client);
     return { dom: toWireDomain(entry), cookieOut };
   };
-  const confirm = async (client: RpcClient, dom: WireDomain, words: StepRequest, cancelled: boolean) => {
-    await (isOffline(words)
-      ? offline.confirm(of(dom), words, cancelled, client)
-      : migrations.confirm(of(dom), cancelled, words, client));
+  const confirm = async (client: RpcClient, dom: WireDomain, request: StepRequest, cancelled: boolean) => {
+    await (isOffline(request)
+      ? offline.confirm(of(dom), request, cancelled, client)
+      : migrations.confirm(of(dom), cancelled, request, client));
   };
 
   return {
     domainMigrateBegin3Params: ({ dom, params, flags }, client) =>
-      begin(client, dom, wordsOf(params, empty, flags)),
+      begin(client, dom, requestOf(params, empty, flags)),
     domainMigratePrepare3Params: ({ params, cookieIn, flags }, client) =>
-      prepare(client, wordsOf(params, cookieIn, flags)),
+      prepare(client, requestOf(params, cookieIn, flags)),
     domainMigratePrepareTunnel3Params: ({ params, cookieIn, flags }, client, stream) =>
-      prepare(client, wordsOf(params, cookieIn, flags), stream),
+      prepare(client, requestOf(params, cookieIn, flags), stream),
     domainMigratePerform3Params: ({ dom, dconnuri, params, cookieIn, flags }, client) =>
-      perform(client, dom, wordsOf(params, cookieIn, flags), dconnuri),
+      perform(client, dom, requestOf(params, cookieIn, flags), dconnuri),
     domainMigrateFinish3Params: ({ params, cookieIn, flags, cancelled }, client) =>
-      finish(client, wordsOf(params, cookieIn, flags), cancelled !== 0),
+      finish(client, requestOf(params, cookieIn, flags), cancelled !== 0),
     domainMigrateConfirm3Params: ({ dom, params, cookieIn, flags, cancelled }, client) =>
-      confirm(client, dom, wordsOf(params, cookieIn, flags), cancelled !== 0),
+      confirm(client, dom, requestOf(params, cookieIn, flags), cancelled !== 0),
 
     domainMigrateBegin3: ({ dom, xmlin, flags, dname, resource }, client) =>
       begin(client, dom, requestOfFixed({ xml: xmlin, name: dname, resource, flags }, empty)),
@@ -95,24 +97,25 @@ export function stepHandlers(host: Host, migrations: Migrations): Handlers<typeo
       confirm(client, dom, requestOfFixed({ flags }, cookieIn), cancelled !== 0),
 
     domainMigratePrepare2: async ({ uriIn, flags, dname, resource, domXml }, client) => {
-      const words = requestOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, empty);
-      const { cookieOut, uriOut } = await prepare(client, words);
+      const request = requestOfFixed({ uri: uriIn, name: dname, xml: domXml, resource, flags }, empty);
+      const { cookieOut, uriOut } = await prepare(client, request);
       return { cookie: cookieOut, uriOut };
     },
     domainMigratePerform: async ({ dom, cookie, uri, flags, dname, resource }, client) => {
-      const words = requestOfFixed({ uri, name: dname, resource, flags }, cookie);
-      const { uri: _, ...parameters } = words.parameters;
-      // It would have to give up its definition before the destination has it.
-      if (isOffline(words)) throw libvirtError("OPERATION_INVALID", "an offline migration needs version 3");
-      if (words.flags.has("PEER2PEER")) await perform(client, dom, { ...words, parameters }, uri);
+      const request = requestOfFixed({ uri, name: dname, resource, flags }, cookie);
+      const { uri: _, ...parameters } = request.parameters;
+      // The source would have to remove its definition before the destination has it.
+      if (isOffline(request))
+        throw libvirtError("OPERATION_INVALID", "an offline migration requires protocol version 3");
+      if (request.flags.has("PEER2PEER")) await perform(client, dom, { ...request, parameters }, uri);
       else {
-        const { switchover } = readPrepareCookie(host, words.cookie, of(dom)) ?? {};
+        const { switchover } = readPrepareCookie(host, request.cookie, of(dom)) ?? {};
         if (switchover?.settle === undefined) throw libvirtError("ARGUMENT_UNSUPPORTED", version2NeedsIds);
-        await migrations.performAlone(of(dom), words);
+        await migrations.performAlone(of(dom), request);
       }
     },
     domainMigrateFinish2: async ({ dname, flags, retcode }, client) => {
-      // Its cookie is Prepare's, which this host has written itself.
+      // Finish2 carries Prepare's cookie, which this host wrote itself.
       const { dom } = await finish(client, requestOfFixed({ name: dname, flags }, empty), retcode !== 0);
       return { ddom: dom };
     },

@@ -1,4 +1,4 @@
-// libvirt's procedures of migration: the steps, and what is asked or changed while one is under way.
+// Handles libvirt's migration procedures: the steps, and the queries and settings while a migration is under way.
 
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
@@ -12,13 +12,13 @@ import { libvirtError } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 import { stepHandlers } from "./migration-procedures.js";
 
-/** Of DOMAIN_GET_JOB_STATS. */
+/** Flags of DOMAIN_GET_JOB_STATS. */
 const statsFlags = { completed: 1, keepCompleted: 2 };
 
-/** Of DOMAIN_ABORT_JOB_FLAGS. */
+/** Flags of DOMAIN_ABORT_JOB_FLAGS. */
 const abortFlags = { postcopy: 1 };
 const notInterrupted =
-  "a post-copy that is interrupted is connected again by the hosts themselves, so there is nothing to be had from it";
+  "post-copy cannot be interrupted; the hosts reconnect a broken post-copy stream by themselves";
 
 export function migrateHandlers(host: Host, migrations: Migrations): Handlers<typeof remote.procedures> {
   const { domains } = host;
@@ -42,7 +42,7 @@ export function migrateHandlers(host: Host, migrations: Migrations): Handlers<ty
       checkFlags(flags, allOf(statsFlags));
       const entry = of(dom);
       if ((flags & statsFlags.completed) === 0) return jobStats(entry.job, host.clock.now());
-      // Reading the figures forgets them, which a read-only connection may not do to others.
+      // Reading the statistics discards them, which a read-only connection must not do to other clients.
       const keep = client.readOnly || (flags & statsFlags.keepCompleted) !== 0;
       const finished = host.jobs.read(entry, { keep });
       return finished === null ? jobStats(null, host.clock.now()) : finishedStats(finished);

@@ -1,4 +1,4 @@
-// libvirt's procedures that press a guest's buttons, and that say whether it is started with the host.
+// Handles libvirt's procedures for shutdown, reset and autostart.
 
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { remote } from "../../drivers/libvirt/rpc/procedures.js";
@@ -7,7 +7,7 @@ import type { Host } from "../host.js";
 import { libvirtError, noAgent } from "./errors.js";
 import { allOf, checkFlags } from "./flags.js";
 
-/** How a guest is told; libvirt's other ways are none of QEMU's. */
+/** The shutdown methods that apply to QEMU; libvirt's others do not. */
 const ways = { acpi: 1, agent: 2 };
 
 export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedures> {
@@ -29,7 +29,7 @@ export function powerHandlers({ domains }: Host): Handlers<typeof remote.procedu
       if (flags === ways.agent) throw noAgent();
       throw libvirtError(
         "OPERATION_UNSUPPORTED",
-        "a guest cannot be told to reboot from outside: reboot it from inside, reset it, or shut it down and start it",
+        "QEMU cannot request a reboot of the guest; reboot it from inside, reset it, or shut it down and start it",
       );
     },
     domainReset: async ({ dom, flags }) => {

@@ -1,4 +1,4 @@
-// libvirt's procedures, as the daemon answers them: the connection, its domains, their events.
+// Handles libvirt's procedures for the connection, domains and events.
 
 import { cpus, totalmem } from "node:os";
 import { domainStates, features } from "../../drivers/libvirt/rpc/constants.js";
@@ -19,7 +19,7 @@ import { statsHandlers } from "./stats.js";
 import { ownService } from "./switchover-program.js";
 import { toWireDomain } from "./wire-domain.js";
 
-/** As libvirt counts: major × 1 000 000 + minor × 1 000 + release. */
+/** In libvirt's encoding: major × 1 000 000 + minor × 1 000 + release. */
 const libvirtVersion = 9_000_000n;
 const supported: ReadonlySet<number> = new Set([
   features.migrationP2p,
@@ -37,7 +37,7 @@ const supported: ReadonlySet<number> = new Set([
 const defineFlags = { validate: 1 };
 const createFlags = { paused: 1, validate: 16 };
 const destroyFlags = { graceful: 1 };
-/** There is nothing of the kind here, so it is removed with the definition. */
+/** Domains here never have any of these, so the flags are accepted and have no effect. */
 const undefineFlags = { managedSave: 1, snapshots: 2, nvram: 4, keepNvram: 8, checkpoints: 16 };
 const messageFlags = { deprecation: 1, tainting: 2 };
 const xmlFlags = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 };
@@ -141,7 +141,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
     },
     domainGetXmlDesc: ({ dom, flags }, client) => {
       checkFlags(flags, allOf(xmlFlags));
-      // As libvirt does: these are for clients that may start the guest elsewhere.
+      // As in libvirt: these forms are for clients that may start the guest elsewhere.
       if (client.readOnly && (flags & (xmlFlags.secure | xmlFlags.migratable)) !== 0)
         throw libvirtError(
           "OPERATION_DENIED",
@@ -164,7 +164,7 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
       of(dom);
       return { result: 0 };
     },
-    /** libvirt's two kinds are about a domain that is deprecated or tainted, which none is here. */
+    /** libvirt's two message types are about deprecated or tainted domains, which do not exist here. */
     domainGetMessages: ({ dom, flags }) => {
       checkFlags(flags, allOf(messageFlags));
       const entry = of(dom);
@@ -191,6 +191,6 @@ export function services(host: Host, migrations: Migrations): readonly Service[]
   ];
 }
 
-/** As a running domain's XML begins at libvirt. */
+/** Adds the id to the root element, as libvirt does for a running domain. */
 const withId = (xml: string, id: number): string =>
   xml.replace(/<domain(?=[\s>])(?:\s+id=(?:"[^"]*"|'[^']*'))?/, `<domain id="${id}"`);

@@ -1,4 +1,4 @@
-// libvirt's procedures that tell figures of a domain: what QEMU and Linux do not tell is left out, as libvirt does.
+// Handles libvirt's procedures for domain statistics. As in libvirt, values that QEMU and Linux do not report are omitted.
 
 import { memoryKiB } from "../../drivers/domain-xml/schema/system.js";
 import { domainStates } from "../../drivers/libvirt/rpc/constants.js";
@@ -16,13 +16,13 @@ import { isListed, listFlags } from "./listing.js";
 import { toWireDomain } from "./wire-domain.js";
 
 const vcpuFlags = { live: 1, config: 2, maximum: 4, guest: 8 };
-/** Of DOMAIN_MEMORY_STATS. */
+/** Tags of DOMAIN_MEMORY_STATS. */
 const memoryTags = { actualBalloon: 6, rss: 7 };
 const statsTypes = { state: 1, cpu: 2, balloon: 4, vcpu: 8, dirtyRate: 512 };
 const dirtyRateStatus = { unstarted: 0, measuring: 1, measured: 2 };
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = listFlags;
 const statsListed = { active, inactive, persistent, transient, running, paused, shutoff, other };
-/** `noWait`: nothing here waits for a job. */
+/** `noWait` has no effect, because statistics never wait for a job. */
 const statsFlags = { noWait: 2 ** 29, enforce: 2 ** 31 };
 const vcpuRunning = 1;
 
@@ -66,7 +66,7 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       return { stats: stats.slice(0, maxStats) };
     },
     domainStartDirtyRateCalc: async ({ dom, seconds, flags }) => {
-      // The other modes than sampling pages: QEMU 7.2 under TCG dies of them.
+      // Only page sampling is supported: the other modes crash QEMU 7.2 under TCG.
       checkFlags(flags, 0);
       const { guest } = domains.liveOf(of(dom));
       try {
@@ -82,10 +82,7 @@ export function statsHandlers({ domains }: Host): Handlers<typeof remote.procedu
       checkFlags(flags, allOf(statsListed) | allOf(statsFlags));
       const unknown = (stats & ~allOf(statsTypes)) >>> 0;
       if (unknown !== 0 && (flags & statsFlags.enforce) !== 0)
-        throw libvirtError(
-          "ARGUMENT_UNSUPPORTED",
-          `stats of the types 0x${unknown.toString(16)} are not supported`,
-        );
+        throw libvirtError("ARGUMENT_UNSUPPORTED", `stats types 0x${unknown.toString(16)} are not supported`);
       const wanted = stats === 0 ? allOf(statsTypes) : stats;
       const asked =
         doms.length > 0
@@ -152,7 +149,7 @@ async function statsOf(entry: ManagedDomain, wanted: number): Promise<TypedParam
 const modelOf = ({ live, definition }: ManagedDomain) => (live?.domain ?? definition)?.model;
 const hasBalloon = (entry: ManagedDomain) => modelOf(entry)?.devices.memballoon?.model === "virtio";
 
-/** What the guest has of its memory now; all of it when nothing can take any, or QEMU does not say. */
+/** Returns the guest's current memory; its full memory when it has no balloon or QEMU does not report it. */
 async function balloonKiB(entry: ManagedDomain): Promise<number> {
   const model = modelOf(entry);
   const whole = model === undefined ? 0 : memoryKiB(model.memory);

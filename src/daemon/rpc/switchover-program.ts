@@ -1,4 +1,4 @@
-// What a switchoverd is asked beside libvirt's own procedures: by sources that settle, by orchestrators, by operators.
+// Handles switchover's own RPC program: requests of sources that settle, of orchestrators, and of operators.
 
 import { type Service, serve } from "../../drivers/libvirt/rpc/service.js";
 import { decisions, moveEnds, own, reconnections } from "../../drivers/libvirt/rpc/switchover-program.js";
@@ -12,15 +12,15 @@ import type { Host } from "../host.js";
 import { hostFacts } from "../host-facts.js";
 import { Moves } from "../migrations/named-migrations.js";
 import type { Migrations } from "../migrations/registry.js";
-import { wordsOf } from "../migrations/request.js";
+import { requestOf } from "../migrations/request.js";
 import { libvirtError } from "./errors.js";
 
 export function ownService(host: Host, migrations: Migrations): Service {
   const { domains } = host;
   const moves = new Moves(host, migrations);
   return serve(own, {
-    settle: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "settle")],
+    settle: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "settle")],
     }),
     facts: async ({ binary, paths }) => {
       checkAskedBinary(host.config, binary);
@@ -29,18 +29,18 @@ export function ownService(host: Host, migrations: Migrations): Service {
     announcePostcopy: async (question) => {
       await migrations.settling.announcePostcopy(named(question));
     },
-    handOver: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "handOver")],
+    handOver: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "handOver")],
     }),
     reconnect: async (question) => reconnected(await migrations.settling.reconnect(named(question))),
     move: async ({ migrationId, uuid, destinationUri, params, flags }) => {
       named({ migrationId });
-      const words = wordsOf(params, new Uint8Array(), flags);
-      const { end, why } = await moves.move({ migrationId, uuid, destinationUri, words });
+      const request = requestOf(params, new Uint8Array(), flags);
+      const { end, why } = await moves.move({ migrationId, uuid, destinationUri, request });
       return { end: moveEnds[end], why };
     },
-    concede: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "concede")],
+    concede: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "concede")],
     }),
     concedeAway: async ({ migrationId, uuid, hostname, uri }) => {
       named({ migrationId });
@@ -49,7 +49,7 @@ export function ownService(host: Host, migrations: Migrations): Service {
       if (entry === undefined)
         throw libvirtError(
           "OPERATION_INVALID",
-          `${host.config.hostname} has no definition of the guest, and does not know where it is`,
+          `${host.config.hostname} has no definition of this guest and no record of where it is`,
         );
       await domains.concede(entry, { migrationId, hostname, uri, sinceMs: host.clock.now() });
     },
@@ -64,14 +64,14 @@ export function ownService(host: Host, migrations: Migrations): Service {
       await domains.conceded(domains.byUuid(uuid), migrationId, secret);
     },
     standing: () => ({ domains: JSON.stringify(domains.all.flatMap(standingOf)) }),
-    settleAs: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "settle")],
+    settleAs: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "settle")],
     }),
-    concedeAs: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "concede")],
+    concedeAs: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "concede")],
     }),
-    handOverAs: async (item) => ({
-      decision: decisions[await migrations.settling.settle(named(item), "handOver")],
+    handOverAs: async (question) => ({
+      decision: decisions[await migrations.settling.settle(named(question), "handOver")],
     }),
     announceAs: async (question) => {
       await migrations.settling.announcePostcopy(named(question));
@@ -80,7 +80,7 @@ export function ownService(host: Host, migrations: Migrations): Service {
   });
 }
 
-/** What of a domain libvirt's own procedures cannot tell. */
+/** Returns the facts about a domain that libvirt's own procedures cannot express. */
 function standingOf(entry: ManagedDomain): readonly Standing[] {
   const { name, uuid } = entry;
   const quarantined = quarantineOf(entry);
@@ -95,8 +95,8 @@ const reconnected = (where: Reconnection) =>
     ? { state: reconnections[where], uri: "" }
     : { state: reconnections.listens, uri: where.uri };
 
-/** @throws LibvirtError when its id is not one. */
-function named<It extends { readonly migrationId: string }>(question: It): It {
+/** Returns the question unchanged. @throws LibvirtError when its migration id is malformed. */
+function named<Question extends { readonly migrationId: string }>(question: Question): Question {
   if (isMigrationId(question.migrationId)) return question;
-  throw libvirtError("INVALID_ARG", `${quoted(question.migrationId)} is not the id of a migration`);
+  throw libvirtError("INVALID_ARG", `${quoted(question.migrationId)} is not a valid migration id`);
 }

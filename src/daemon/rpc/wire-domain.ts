@@ -1,4 +1,4 @@
-// A domain as it travels in the answers of procedures.
+// Converts a domain to libvirt's wire format.
 
 import type { Domain as WireDomain } from "../../drivers/libvirt/rpc/libvirt-types.js";
 import type { ManagedDomain } from "../domains/managed-domain.js";

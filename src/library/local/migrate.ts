@@ -1,5 +1,5 @@
-// `migrate`: both sides and the coordinator in one process, on two QEMUs of this machine. It puts the parts together;
-// every decision is the machines'.
+// `migrate`: runs both sides and the coordinator in one process, with two QEMUs on this machine. It only composes the parts;
+// the machines make all decisions.
 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,22 +31,22 @@ import { conduct, type Migration } from "../migration-handle.js";
 import { checkAvailable, holding } from "./one-migration.js";
 import { asRunningGuest, type RunningGuest } from "./running-guest.js";
 
-/** Disks that travel with the guest. Their copies are whole before the guest runs at the destination (G4). */
+/** Disks that are copied with the guest. Their copies are complete before the guest runs at the destination (G4). */
 export interface CopiedStorage {
-  /** By the ids of their devices. Default: each that the guest can write to. */
+  /** Device ids of the disks. Default: every disk that the guest can write to. */
   readonly disks?: "all" | readonly string[];
-  /** Both sides share the backing files, and only what lies above them is copied. Default: false. */
+  /** Copies only the data above the backing files, which both sides share. Default: false. */
   readonly incremental?: boolean;
-  /** The guest's writes wait for their copies, so that the copying ends whatever it writes. Default: false. */
+  /** The guest's writes wait for the mirror, so that the copy converges at any write rate. Default: false. */
   readonly synchronousWrites?: boolean;
-  /** The destination's images; those that are missing are made, and removed again when the guest does not arrive. */
+  /** The destination's images. Missing ones are created, and removed again if the guest does not arrive. */
   readonly images?: readonly Image[];
 }
 
 export interface MigrateOptions {
   readonly guest: RunningGuest;
   readonly destination?: {
-    /** QEMU arguments of the destination's side alone, such as where its serial port writes. */
+    /** QEMU arguments for the destination only, such as the target of its serial port. */
     readonly sideArgs?: readonly string[];
     /** Default: the source's binary. */
     readonly binary?: string;
@@ -55,56 +55,56 @@ export interface MigrateOptions {
     /** Default: QEMU is started as a child of this process. */
     readonly launch?: Launcher;
   };
-  /** Default `unix`: plain tcp can add a 41 ms stall to the pause (docs/decisions/0003). */
+  /** Default `unix`: plain tcp can add a 41 ms stall to the downtime (docs/decisions/0003). */
   readonly transport?: "unix" | "tcp";
   /**
-   * Uses QEMU's gate before the switchover, which doubles the pause (docs/decisions/0004). Default: only when disks are
-   * copied, since their copies are ended there.
+   * Uses QEMU's `pause-before-switchover`, which doubles the downtime (docs/decisions/0004). Default: only when disks are
+   * copied, because their mirrors are completed there.
    */
   readonly pauseBeforeSwitchover?: boolean;
-  /** The contents of disks that the two sides do not share. Default: all storage is shared. */
+  /** The disks that the two sides do not share. Default: all storage is shared. */
   readonly storage?: CopiedStorage;
-  /** Gives the migration up when an I/O error of a disk stops the guest (its `werror` and `rerror`). Default: false. */
+  /** Aborts the migration when a disk I/O error stops the guest (its `werror` and `rerror`). Default: false. */
   readonly abortOnError?: boolean;
-  /** Connections, compression, convergence, TLS and so on of the memory stream. Default: one plain connection. */
+  /** Options of the memory stream: connections, compression, convergence, TLS. Default: one plain connection. */
   readonly stream?: StreamOptions;
-  /** Where the clients of the guest's graphics find it at the destination. Best effort: the outcome tells when they are not told. */
+  /** Where graphics clients reconnect at the destination. Best effort: `dropped` reports when they could not be redirected. */
   readonly graphics?: GraphicsOptions;
   /**
-   * Has the guest's agent set its clock once it has arrived, which is behind by the pause, as `virsh domtime --sync` does.
-   * Best effort: the outcome waits up to 5 s for it, and tells when it failed.
+   * Sets the guest's clock through its agent after arrival, as `virsh domtime --sync` does, because it is behind by the
+   * downtime. Best effort: the outcome waits up to 5 s for it, and `dropped` reports a failure.
    */
   readonly syncTime?: SyncTime;
   readonly limits?: Partial<Limits>;
-  /** What is done when memory does not converge, by rules. Default: nothing. */
+  /** Rules for a migration that does not converge. Default: none. */
   readonly convergence?: ConvergencePolicy;
   readonly deadlines?: Partial<Deadlines>;
-  /** What the source does when it has handed the guest over and the destination does not answer. Default: it waits. */
+  /** What the source does when the destination does not answer after the handover. Default: it waits. */
   readonly policy?: Partial<Policy>;
-  /** Asked before the guest is run at the destination; needed by the policy `fence`. */
+  /** Claimed before the guest runs at the destination; required by the policy `fence`. */
   readonly fence?: Fence;
-  /** Default: in memory. With one on disk, `recoverMigrations` takes a migration up again after a crash. */
+  /** Default: in memory. With a journal on disk, `recoverMigrations` resumes the migration after a crash. */
   readonly journal?: Journal;
   readonly clock?: Clock;
   readonly ids?: Ids;
   /**
-   * Told each record of the story at once, and all else that is seen: calls and their answers, the dialogue with QEMU,
-   * progress. What it throws is thrown as uncaught, and harms no migration.
+   * Receives each record of the story at once, and all other observations: calls and their answers, the dialogue with QEMU,
+   * progress. An exception in it is rethrown asynchronously and does not affect the migration.
    */
   readonly observe?: Observe;
-  /** For the inspectors of XState (docs/inspecting-with-xstate.md). What it throws is thrown as uncaught too. */
+  /** For XState's inspectors (docs/inspecting-with-xstate.md). Exceptions are rethrown asynchronously too. */
   readonly inspect?: Inspect;
 }
 
 /**
- * Moves a running guest into a new QEMU on this machine, and ends the old one.
- * @throws RangeError when a limit, a wish for the stream or a policy cannot be used; GuestUnavailableError when the guest is
- * being migrated already, or has moved away from this QEMU. Nothing has been touched then.
+ * Migrates a running guest to a new QEMU on this machine, and ends the old one.
+ * @throws RangeError when a limit, a stream option or a policy is invalid; GuestUnavailableError when the guest is already
+ * being migrated, or has left this QEMU. In both cases nothing has been changed.
  */
 export const migrate = (options: MigrateOptions): Migration => migrateWith(options);
 
 /**
- * `around` stands around each effect and each question: where a sweep puts its faults in.
+ * `around` intercepts each effect and each request, so that tests can inject faults.
  * @internal
  */
 export function migrateWith(options: MigrateOptions, around?: EffectInterceptor): Migration {
@@ -135,7 +135,7 @@ export function migrateWith(options: MigrateOptions, around?: EffectInterceptor)
     ...(graphics && { graphics }),
   };
   const sourceHost: SourceHost = { spec: guest.spec, qemu: guest.process.handle, ...sourceOptions };
-  // What both sides leave out, both tell.
+  // Both sides report an option that both drop, so it is recorded once.
   const dropped = new Map<string, Dropped>();
   const onDropped = (what: readonly Dropped[]) => {
     for (const option of what) dropped.set(`${option.option}: ${option.why}`, option);
@@ -201,13 +201,15 @@ export function migrateWith(options: MigrateOptions, around?: EffectInterceptor)
   return { ...migration, outcome: holding(guest, migrationId, migration.outcome, sourceEnded) };
 }
 
-/** @throws RangeError when post-copy is asked for and cannot be. */
+/** @throws RangeError when post-copy is requested and cannot be used. */
 function checkPostcopy(isAllowed: boolean, convergence: ConvergencePolicy, policy: Policy): void {
   if (!isAllowed && convergence.some((rule) => rule.do === "postcopy"))
-    throw new RangeError("a rule of the convergence policy asks for post-copy; allow it by stream.postcopy");
-  // A guest that its fence gave back could not be run at the source any more.
+    throw new RangeError(
+      "a rule of the convergence policy requires post-copy; enable it with stream.postcopy",
+    );
+  // In post-copy the source can no longer run a guest whose destination was fenced off.
   if (isAllowed && policy.whenUnreachable !== "wait")
-    throw new RangeError(`the policy "${policy.whenUnreachable}" does not go with post-copy; choose "wait"`);
+    throw new RangeError(`the policy "${policy.whenUnreachable}" conflicts with post-copy; use "wait"`);
 }
 
 function copyOf(storage: CopiedStorage | undefined): StorageCopy | null {

@@ -1,15 +1,15 @@
-// One migration of a guest at a time in this process, and what became of a guest that has moved. A guest is its uuid and its
-// QEMU: two guests may have one name. Upholds G1: a second migration would cancel what the first one does with the QEMU.
+// Allows one migration per guest at a time in this process, and remembers which guests have moved. A guest is identified by its
+// uuid and its QEMU, because two guests may share a name. Upholds G1: a second migration would cancel the first one's commands.
 
 import type { Outcome } from "../migration-handle.js";
 import type { RunningGuest } from "./running-guest.js";
 
-/** A guest that cannot be migrated by this handle now; nothing has been touched. */
+/** The guest cannot be migrated by this handle now; nothing has been changed. */
 export class GuestUnavailableError extends Error {
   override readonly name = "GuestUnavailableError";
-  /** `moved`: this handle's QEMU has ended, and the guest runs in another one. */
+  /** `moved`: this handle's QEMU has exited, and the guest runs in another one. */
   readonly reason: "migrating" | "moved";
-  /** Of the migration that is under way, or that has moved the guest. */
+  /** The migration that is under way, or that moved the guest. */
   readonly migrationId: string;
 
   constructor(reason: "migrating" | "moved", migrationId: string, message: string) {
@@ -24,7 +24,7 @@ type Standing =
   | { readonly is: "moved"; readonly migrationId: string; readonly pid: number | null };
 
 const standings = new Map<string, Standing>();
-/** Of those that have moved the newest are remembered: each is a handle that should be gone. */
+/** Number of moved guests that are remembered, newest first. Their handles should no longer be in use. */
 const rememberedMax = 1_000;
 
 const keyOf = ({ spec, process: { handle } }: RunningGuest): string =>
@@ -36,22 +36,22 @@ export function checkAvailable(guest: RunningGuest): void {
   if (standing === undefined) return;
   const { is, migrationId } = standing;
   const { name, uuid } = guest.spec;
-  const of = `the guest ${name} (${uuid})`;
+  const which = `the guest ${name} (${uuid})`;
   if (is === "migrating")
     throw new GuestUnavailableError(
       is,
       migrationId,
-      `${of} in QEMU ${guest.process.pid} is being migrated already, by the migration ${migrationId}; wait for its outcome, or abort it`,
+      `${which} in QEMU ${guest.process.pid} is already being migrated by migration ${migrationId}; wait for its outcome, or abort it`,
     );
   const where = standing.pid === null ? "another QEMU" : `QEMU ${standing.pid}`;
   throw new GuestUnavailableError(
     is,
     migrationId,
-    `${of} has moved to ${where} by the migration ${migrationId}; use the guest of that migration's outcome`,
+    `${which} has moved to ${where} by migration ${migrationId}; use the guest of that migration's outcome`,
   );
 }
 
-/** Holds the guest for that migration until it has ended; resolves to its outcome. `sourceEnded` never rejects. */
+/** Reserves the guest for the migration until that has ended; resolves to its outcome. `sourceEnded` must not reject. */
 export async function holding(
   guest: RunningGuest,
   migrationId: string,
@@ -64,7 +64,7 @@ export async function holding(
     const standing = standings.get(key);
     if (standing?.is === "migrating" && standing.migrationId === migrationId) standings.delete(key);
   };
-  // A source that does not know yet who runs the guest still waits to decide what becomes of its QEMU.
+  // An undecided source still has to decide what happens to its QEMU.
   void sourceEnded.then(release);
   const ended = await outcome;
   if (ended.kind === "arrived")

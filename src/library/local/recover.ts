@@ -1,5 +1,5 @@
-// `recoverMigrations`: after a crash of ours, takes up what the journal holds of migrations that have not ended, finds
-// their QEMUs again, and goes on or undoes. Every decision is the machines'.
+// `recoverMigrations`: resumes the unfinished migrations of a journal after a crash of this process: re-attaches to their
+// QEMUs and continues or undoes each. The machines make all decisions.
 
 import { waitFor } from "xstate";
 import {
@@ -30,18 +30,18 @@ export interface RecoverOptions {
   readonly fence?: Fence;
   readonly clock?: Clock;
   readonly observe?: Observe;
-  /** As of `migrate`. */
+  /** As in `migrate`. */
   readonly inspect?: Inspect;
 }
 
 export interface Recovered {
-  /** The migrations that go on. */
+  /** The resumed migrations. */
   readonly migrations: readonly Migration[];
-  /** What could not be taken up, and why: a journal that cannot be read, a QEMU that cannot be reached. It is left as it is. */
+  /** Why migrations could not be resumed: an unreadable journal, a QEMU that does not answer. These are left unchanged. */
   readonly failed: readonly Error[];
 }
 
-/** Goes on with every migration of the journal that has not ended; each ends as if there had been no crash. */
+/** Resumes every unfinished migration of the journal; each ends as if there had been no crash. */
 export const recoverMigrations = (options: RecoverOptions): Promise<Recovered> => recoverWith(options);
 
 /**
@@ -59,20 +59,20 @@ export async function recoverWith(options: RecoverOptions, around?: EffectInterc
       if (migration === null) await journal.forget(story.migrationId);
       else migrations.push(migration);
     } catch (error) {
-      failed.push(new Error(`${story.path} cannot be taken up: ${messageOf(error)}`, { cause: error }));
+      failed.push(new Error(`${story.path} cannot be resumed: ${messageOf(error)}`, { cause: error }));
     }
   }
   return { migrations, failed };
 }
 
-/** Null when it had not begun: the source's guest has not been touched. */
+/** Returns null when the migration had not begun: the source's guest has not been touched. */
 async function resumeFromJournal(story: OpenStory, surroundings: EngineContext): Promise<Migration | null> {
   const { clock } = surroundings;
   const { migrationId } = story;
   const source = interrupted(story, "source");
   if (source === null) return null;
   if (surroundings.fence === undefined && isFenced(story)) {
-    throw new Error("its guest was offered at a fence, which has to be given again");
+    throw new Error("the migration uses a fence; pass the same fence to recover it");
   }
   const from = await findSource(source.opened.host, { clock });
   const { input } = source.opened;
@@ -90,7 +90,7 @@ async function resumeFromJournal(story: OpenStory, surroundings: EngineContext):
     to &&
     openDestination(surroundings, wokenDestination(destination), to.guest, destination.opened.host);
   there?.actor.start();
-  // Asked before it knows how far its stream is, it could only put the question off.
+  // Until the destination has determined the state of its stream, it would only defer requests.
   if (there) await waitFor(there.actor, (snapshot) => !snapshot.matches({ incoming: "probing" }));
   const destinationPeer = localDestination(there);
 

@@ -1,28 +1,28 @@
-// The guests that an embedder starts and gets back: a QEMU of ours, with what is needed to start its twin elsewhere.
+// Running guests as an embedder starts and receives them: a QEMU process, and the spec to start its counterpart elsewhere.
 
 import { systemClock } from "../../drivers/platform/clock.js";
 import { endProcess } from "../../drivers/qemu/process/end-process.js";
 import { identityOf, QemuProcess } from "../../drivers/qemu/process/process.js";
 import type { QemuHandle, QemuSpec } from "../../drivers/qemu/process/spec.js";
 
-/** A guest that runs in a QEMU that we hold the monitors of. */
+/** A guest in a QEMU whose monitors this process holds. */
 export interface RunningGuest {
   readonly spec: QemuSpec;
   readonly process: QemuProcess;
-  /** Ends the guest and waits until its process is reaped and its files are removed. */
+  /** Ends the guest, and waits until its process is reaped and its files are removed. */
   end(): Promise<void>;
-  /** Lets it run on without us: hangs up its monitors, so that it can be adopted again, from any process. */
+  /** Detaches from the guest, which keeps running: closes its monitors, so that any process can adopt it again. */
   release(): void;
 }
 
 export interface LaunchOptions {
-  /** QEMU arguments of this side alone, such as where its serial port writes; the twin gets its own. */
+  /** QEMU arguments for this side only, such as the target of its serial port; the other side gets its own. */
   readonly sideArgs?: readonly string[];
 }
 
 /**
  * Starts QEMU and its guest.
- * @throws Error with QEMU's own words when it does not come up.
+ * @throws Error with QEMU's messages when it fails to start.
  */
 export async function launchGuest(spec: QemuSpec, options: LaunchOptions = {}): Promise<RunningGuest> {
   const { sideArgs = [] } = options;
@@ -30,17 +30,17 @@ export async function launchGuest(spec: QemuSpec, options: LaunchOptions = {}): 
 }
 
 export interface AdoptedGuest {
-  /** `args` must be enough to start its twin elsewhere: everything but this side's own monitors and files. */
+  /** `args` must suffice to start the counterpart elsewhere: everything except this side's own monitors and files. */
   readonly spec: QemuSpec;
   readonly pid: number;
-  /** Two monitors (`-mon mode=control`) that nobody else is connected to: unix sockets, or pipes for the second (`QemuHandle`). */
+  /** Two monitors (`-mon mode=control`) without another client: Unix sockets, or pipes for the second (`QemuHandle`). */
   readonly monitors: QemuHandle["monitors"];
 }
 
 /**
- * Takes up a guest whose QEMU somebody else has started. It is ended by its migration, and by `end`, like one of ours;
- * its files are its owner's.
- * @throws Error when there is no such process, or a monitor cannot be reached.
+ * Attaches to a guest whose QEMU another program started. Its migration and `end` end it like one of ours, but its files
+ * remain its owner's.
+ * @throws Error when the process does not exist, or a monitor cannot be reached.
  */
 export async function adoptGuest({ spec, pid, monitors }: AdoptedGuest): Promise<RunningGuest> {
   const handle = { ...identityOf(pid), monitors, directory: null };

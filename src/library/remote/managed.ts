@@ -1,5 +1,5 @@
-// A migration that is coordinated from here (managed): the coordinator's machine over two remote sides, each a switchoverd
-// or a libvirtd.
+// A migration that this process coordinates (managed): the coordinator's machine over two remote sides, each a switchoverd or
+// a libvirtd.
 
 import { waitFor } from "xstate";
 import { memoryJournal } from "../../drivers/journal/memory-journal.js";
@@ -31,7 +31,7 @@ export interface Coordinated {
   readonly around?: EffectInterceptor | undefined;
 }
 
-/** @throws LibvirtError when the hosts have no protocol in common; nothing has been touched then. */
+/** @throws LibvirtError when the hosts have no protocol in common; in that case nothing has been changed. */
 export async function coordinateFromHere(
   { source, destination, dom, asked, clock, migrationId }: RemoteMove,
   { journal = memoryJournal(), observe, inspect, around }: Coordinated,
@@ -39,7 +39,7 @@ export async function coordinateFromHere(
   const { parameters } = asked;
   const identity = { migrationId, uuid: dom.uuid, name: parameters.name ?? dom.name };
   const { calls, protects } = await negotiated(source, destination, asked);
-  // Said to a source that can, wished for or not.
+  // Set on every source that supports it, whether requested or not.
   const flags = new Set([...asked.flags].filter((flag) => flag !== "CHANGE_PROTECTION"));
   const travelling: Travelling = {
     cookies: {},
@@ -62,7 +62,7 @@ export async function coordinateFromHere(
   return {
     outcome: waitFor(actor, (snapshot) => snapshot.status !== "active").then(({ output }) => {
       seen?.end();
-      if (output === undefined) throw new Error("the coordinator ended without an outcome");
+      if (output === undefined) throw new Error("bug: the coordinator ended without an outcome");
       const { kind } = output;
       return { kind, runs: outcomes[kind].runs, error: kind === "arrived" ? null : errorOf(kind, output) };
     }),
@@ -78,16 +78,16 @@ export async function coordinateFromHere(
         void waitFor(
           actor,
           (snapshot) => snapshot.status !== "active" || snapshot.matches({ performing: "aborted" }),
-        ).then(() => resolve({ accepted: true, why: "the migration is being undone" }));
+        ).then(() => resolve({ accepted: true, why: "the migration is being cancelled" }));
       }),
   };
 }
 
-/** The id under which the hosts know the migration, once one of them has said it. */
+/** Returns the hosts' id of the migration, once a cookie of theirs contains it. */
 const migrationIn = ({ cookies }: Travelling, dom: Pick<Identity, "name" | "uuid">) =>
   migrationNamedIn(cookies.begin, dom) ?? migrationNamedIn(cookies.prepare, dom);
 
-/** What is seen here waits for the hosts' id, so that all three parties are one story and one trace. */
+/** Holds observations back until the hosts' id is known, so that all three parties share one story and one trace. */
 function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) {
   let known: string | undefined;
   let waiting: Observation[] = [];
@@ -101,12 +101,12 @@ function underTheHostsId(observe: Observe, idOfHosts: () => string | undefined) 
       known ??= idOfHosts();
       if (known !== undefined) tell(known);
     },
-    /** Neither is a switchoverd: it keeps the id that it has here. */
+    /** When neither host is a switchoverd, the observations keep this process's id. */
     end: () => tell(known),
   };
 }
 
-/** @throws LibvirtError when the hosts have no protocol in common that is wanted here. */
+/** @throws LibvirtError when the hosts have no suitable protocol in common. */
 async function negotiated(source: Redial, destination: Redial, asked: RemoteMove["asked"]) {
   await checkOtherHost(source, destination);
   const featuresAt = async (host: Redial) => featuresOf(await host.rpc());
@@ -114,7 +114,7 @@ async function negotiated(source: Redial, destination: Redial, asked: RemoteMove
   const protocol = negotiateManaged(here, there, asked);
   if (protocol === "version 1")
     throw new RpcConnectError(
-      `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which no libvirt has had for QEMU`,
+      `${source.uri} and ${destination.uri} share only version 1 of the migration protocol, which libvirt never supported for QEMU`,
     );
   if (protocol === "version 2") await checkAskedById(await destination.rpc());
   return {
@@ -124,8 +124,9 @@ async function negotiated(source: Redial, destination: Redial, asked: RemoteMove
 }
 
 /**
- * A libvirtd resumes its guest at a Confirm with cancelled, whatever the destination does: once that was asked to run the
- * guest, there has to be evidence first that it does not. Upholds G1. A switchoverd asks another one itself.
+ * A libvirtd resumes its guest at a cancelled Confirm, whatever the destination does. Once the destination was asked to run the
+ * guest, a cancelled Confirm therefore requires evidence that it does not run it. Upholds G1. Two switchoverds settle
+ * themselves.
  */
 function settlingFirst(
   here: SourcePeer,

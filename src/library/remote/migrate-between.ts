@@ -1,5 +1,5 @@
-// `migrateBetween`: a migration between two hosts by libvirt's procedures, coordinated from here (managed) or led by the
-// source's host (peer-to-peer).
+// `migrateBetween`: a migration between two hosts by libvirt's procedures, coordinated by this process (managed) or by the
+// source host (peer-to-peer).
 
 import type { MigrateFlag, MigrateParameters } from "../../drivers/libvirt/client/flags.js";
 import { progressOf } from "../../drivers/libvirt/client/progress.js";
@@ -20,22 +20,22 @@ import type { RemoteOutcome } from "./types.js";
 export type { RemoteOutcome } from "./types.js";
 
 export interface MigrateBetweenOptions {
-  /** libvirt's connection URIs, such as `qemu+tls://host/system`. */
+  /** libvirt connection URIs, such as `qemu+tls://host/system`. */
   readonly from: string;
-  /** With `PEER2PEER` it is the source that connects there. */
+  /** With `PEER2PEER` the source connects to this URI. */
   readonly to: string;
   /** The guest's name at the source. */
   readonly domain: string;
-  /** libvirt's, without `VIR_MIGRATE_`. Default: `LIVE`. */
+  /** libvirt's flags without the prefix `VIR_MIGRATE_`. Default: `LIVE`. */
   readonly flags?: readonly MigrateFlag[];
   readonly parameters?: MigrateParameters;
-  /** Default: in memory. Unused with `PEER2PEER`: the source's host keeps one. */
+  /** Default: in memory. Unused with `PEER2PEER`, where the source host keeps one. */
   readonly journal?: Journal;
   readonly clock?: Clock;
   readonly ids?: Ids;
-  /** Told each record of the coordinator's story at once; with `PEER2PEER` that is at the source's host. */
+  /** Receives each record of the coordinator's story at once. Unused with `PEER2PEER`, where the source host coordinates. */
   readonly observe?: Observe;
-  /** As of `migrate`, of the coordinator. Unused with `PEER2PEER`: there is no machine here. */
+  /** As in `migrate`, for the coordinator. Unused with `PEER2PEER`, where no machine runs in this process. */
   readonly inspect?: Inspect;
 }
 
@@ -43,20 +43,20 @@ export interface RemoteMigration {
   readonly migrationId: string;
   /** Never rejects. The connections are closed by then. */
   readonly outcome: Promise<RemoteOutcome>;
-  /** As the source's host tells it now; null when it tells nothing. Never rejects. */
+  /** Returns the progress that the source host reports; null when it reports none. Never rejects. */
   progress(): Promise<Progress | null>;
-  /** Obeyed until the guest has been handed over, and refused with a reason after it. */
+  /** Aborts the migration. Accepted until the guest has been handed over, refused with a reason afterwards. */
   abort(): Promise<Abort>;
-  /** Pauses the guest at the source, so that its memory does not change; it runs on at the destination. Never rejects. */
+  /** Suspends the guest at the source, so that its memory stops changing; it resumes at the destination. Never rejects. */
   suspend(): Promise<Tuned>;
-  /** With `POSTCOPY`: has the guest run at the destination before its memory is there. Never rejects. */
+  /** Switches to post-copy, if the migration has the flag `POSTCOPY`. Never rejects. */
   startPostcopy(): Promise<Tuned>;
 }
 
 /**
- * Moves a guest from one host to another; with `OFFLINE`, its definition.
- * @throws RpcConnectError when a host cannot be reached; LibvirtError when there is no such guest, or the hosts cannot do
- * what is asked. Nothing has been touched then.
+ * Migrates a guest from one host to another; with `OFFLINE`, only its definition.
+ * @throws RpcConnectError when a host cannot be reached; LibvirtError when the guest does not exist, or the hosts do not
+ * support the request. In both cases nothing has been changed.
  */
 export const migrateBetween = (options: MigrateBetweenOptions): Promise<RemoteMigration> =>
   migrateBetweenWith(options);
@@ -104,12 +104,12 @@ export async function migrateBetweenWith(
       suspend: () =>
         tuned(
           source.call(remote.procedures.domainSuspend, { dom }),
-          "the guest is paused until it has arrived",
+          "the guest is suspended until it has arrived",
         ),
       startPostcopy: () =>
         tuned(
           source.call(remote.procedures.domainMigrateStartPostCopy, { dom, flags: 0 }),
-          "QEMU goes over to post-copy as soon as it can",
+          "QEMU switches to post-copy as soon as it can",
         ),
     };
   } catch (error) {

@@ -1,6 +1,6 @@
-// A migration that the source's host leads (peer-to-peer), as its client sees it. A switchoverd is asked by the migration's id,
-// again after a broken connection; of a libvirtd the client concludes from what both hosts show. The client decides nothing:
-// the hosts go on without it.
+// The client's side of a migration that the source host coordinates (peer-to-peer). A switchoverd is asked by migration id,
+// repeatedly if the connection breaks; with a libvirtd, the client derives the outcome from the state of both hosts. The client
+// decides nothing: the hosts continue without it.
 
 import { bitsOf, toParameters } from "../../drivers/libvirt/client/flags.js";
 import { locateDomain, seenAt } from "../../drivers/libvirt/client/locate-domain.js";
@@ -21,11 +21,11 @@ import { type OutcomeKind, outcomes } from "../../protocol/outcomes.js";
 import type { Led, RemoteMove, RemoteOutcome } from "./types.js";
 
 const lookAgainMs = 200;
-/** A host that has been restarted is back by then, and has settled. */
+/** Within this time a restarted host is back and has settled. */
 const patienceMs = 60_000;
 const answerMs = 10_000;
 
-/** @throws LibvirtError when the source cannot do what is asked; nothing has been touched then. */
+/** @throws LibvirtError when the source does not support the request; in that case nothing has been changed. */
 export async function leadBySource(move: RemoteMove): Promise<Led> {
   const { source, destination, dom, asked } = move;
   const protocol = negotiateUnmanaged(await featuresOf(await source.rpc()), destination.uri, asked);
@@ -45,14 +45,14 @@ export async function leadBySource(move: RemoteMove): Promise<Led> {
 }
 
 /**
- * Begins the migration under its id, and asks until the source's host has reported how it ended. Null when that host does not
- * know the question, as a libvirtd: nothing has been begun then.
+ * Begins the migration under its id, and asks until the source host has reported how it ended. Returns null when that host
+ * does not have this procedure, such as a libvirtd; in that case nothing has begun.
  */
 async function outcomeById(
   { source, destination, dom, asked, clock, migrationId }: RemoteMove,
   wasAborted: () => boolean,
 ): Promise<RemoteOutcome | null> {
-  const words = {
+  const request = {
     migrationId,
     uuid: dom.uuid,
     destinationUri: destination.uri,
@@ -63,7 +63,7 @@ async function outcomeById(
   let endMs: number | undefined;
   for (;;) {
     try {
-      const { end, why } = await source.call(own.procedures.move, words, { deadlineMs });
+      const { end, why } = await source.call(own.procedures.move, request, { deadlineMs });
       const answered = rejected(why);
       if (end === moveEnds.arrived) return outcomeOf("arrived", null);
       if (end === moveEnds.lost) return outcomeOf("lost", answered);
@@ -112,7 +112,7 @@ function outcomeOf(kind: OutcomeKind, error: unknown): RemoteOutcome {
   return { kind, runs, error: new MigrationError(kind, [first], []) };
 }
 
-/** Learns libvirt's id of the domain that waits at the destination, where none of that uuid was active before. */
+/** Finds the libvirt id of the incoming domain at the destination, if no domain with that uuid was active there before. */
 async function watchIncoming({ destination, dom, clock }: RemoteMove) {
   let id: number | null = null;
   let stopped = false;
@@ -133,14 +133,14 @@ async function watchIncoming({ destination, dom, clock }: RemoteMove) {
   };
 }
 
-/** Asks the hosts until they are done with it. */
+/** Queries both hosts until the migration has ended on them. */
 async function whereItIs(
   { source, destination, dom, asked, clock }: RemoteMove,
   incomingId: number | null,
   error: unknown,
 ): Promise<OutcomeKind> {
   const isAnswered = error instanceof LibvirtError && error.code !== errorCodes.OPERATION_TIMEOUT;
-  // Of an offline migration the source says itself whether its definition was moved.
+  // For an offline migration the source itself reports whether its definition was moved.
   if (asked.flags.has("OFFLINE")) return isAnswered ? "stayed" : "undecided";
   const wasAborted = error instanceof LibvirtError && error.code === errorCodes.OPERATION_ABORTED;
   const endMs = clock.now() + patienceMs;
@@ -152,7 +152,7 @@ async function whereItIs(
       const seen = await ask(destination, (rpc) => seenAt(rpc, dom.uuid, forever));
       const there = concludedThere(asked, incomingId, seen ?? { at: "unanswered" });
       if (there === "taken") return "arrived";
-      // The source's host has reported that it failed, and its guest has ended.
+      // The source host has reported a failure, and its guest has ended.
       if (there === "lost" || (isAnswered && seen?.at === "absent")) return "lost";
     }
     await sleep(clock, lookAgainMs);
@@ -160,7 +160,7 @@ async function whereItIs(
   return "undecided";
 }
 
-/** A client does not know what the source's host has asked of the destination. */
+/** A client does not know which steps the destination has received from the source host, so Finish counts as unanswered. */
 const concludedThere = ({ flags }: RemoteMove["asked"], incomingId: number | null, seen: Seen): Conclusion =>
   conclude({
     peer: { kind: "libvirtd", incomingId },
@@ -171,7 +171,7 @@ const concludedThere = ({ flags }: RemoteMove["asked"], incomingId: number | nul
     seen,
   });
 
-/** Null without an answer. */
+/** Returns null without an answer. */
 const ask = <T>(host: Redial, question: (rpc: RpcConnection) => Promise<T | null>): Promise<T | null> =>
   host
     .rpc()

@@ -1,4 +1,4 @@
-// A guest that is to move between two hosts, and who leads it there.
+// Types of a migration between two hosts, whichever side coordinates it.
 
 import type { Asked } from "../../drivers/libvirt/client/negotiation.js";
 import type { Redial } from "../../drivers/libvirt/client/reconnecting-client.js";
@@ -20,13 +20,13 @@ export interface RemoteMove {
 export interface RemoteOutcome {
   readonly kind: OutcomeKind;
   readonly runs: RunningSide;
-  /** Null exactly when the guest arrived. */
+  /** Null if and only if the guest arrived. */
   readonly error: MigrationError | null;
 }
 
 export interface Led {
   /** Never rejects. */
   readonly outcome: Promise<RemoteOutcome>;
-  /** Obeyed until the guest has been handed over, and refused with a reason after it. */
+  /** Aborts the migration. Accepted until the guest has been handed over, refused with a reason afterwards. */
   abort(): Promise<Abort>;
 }

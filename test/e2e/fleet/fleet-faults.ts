@@ -153,7 +153,7 @@ class Sweep {
   async #conduct(): Promise<number> {
     for (let lives = 1; lives <= maxLives; lives += 1) {
       // Without an event of it the database may not know the drain.
-      const what = this.#id === undefined ? ["rack:r0", "rack:r1"] : ["--go-on", this.#id];
+      const what = this.#id === undefined ? ["rack:r0", "rack:r1"] : ["--resume", this.#id];
       const each = Object.entries({
         "per-source": limits.perSource,
         "per-destination": limits.perDestination,

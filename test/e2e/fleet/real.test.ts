@@ -122,14 +122,14 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
   expect((await move("h1", "h2", 6)).end, "it is not here any more").toBe(moveEnds.away);
   expect(await move("h2", "h1", 4)).toMatchObject({
     end: moveEnds.stayed,
-    why: expect.stringContaining("has been replaced"),
+    why: expect.stringContaining("has been superseded"),
   });
   expect((await move("h2", "h1", 7)).end).toBe(moveEnds.arrived);
   await fleet.restart("h1");
   const late = await move("h1", "h2", 6);
   expect(late, "durably").toMatchObject({
     end: moveEnds.stayed,
-    why: expect.stringContaining("has been replaced"),
+    why: expect.stringContaining("has been superseded"),
   });
   await fleet.check();
 });
@@ -158,7 +158,10 @@ test("the command says what it would do, does it, and tells each guest's story",
     return { code, said };
   };
   const dry = await drain("h1", "--fleet", path, "--dry-run");
-  expect(dry).toMatchObject({ code: 0, said: expect.stringContaining("3 guests would move in about") });
+  expect(dry).toMatchObject({
+    code: 0,
+    said: expect.stringContaining("3 guests would be migrated in about"),
+  });
   for (const [, hosts] of await fleet.whereAll()) expect(hosts).toEqual(["h1"]);
   expect(await drain("h9", "--fleet", path)).toMatchObject({
     code: 2,
@@ -171,19 +174,19 @@ test("the command says what it would do, does it, and tells each guest's story",
   const nobody = "postgresql://postgres@127.0.0.1:9/postgres";
   expect(await drain("h1", "--fleet", path, "--engine", nobody)).toMatchObject({
     code: 2,
-    said: expect.stringContaining("the engine's database cannot be used: connect ECONNREFUSED"),
+    said: expect.stringContaining("the drain's database cannot be used: connect ECONNREFUSED"),
   });
   const done = await drain("h1", "--fleet", path, "--parallel", "--parallel-connections", "3");
   expect(done, done.said).toMatchObject({
     code: 0,
-    said: expect.stringContaining("3 of 3 guests have arrived"),
+    said: expect.stringContaining("3 of 3 guests arrived"),
   });
   for (const [, hosts] of await fleet.whereAll()) expect(hosts).not.toEqual(["h1"]);
   const [id] = /(?<=drain )[\da-f-]{36}/.exec(done.said) ?? [];
-  const again = await drain("--go-on", id ?? "", "--fleet", path);
+  const again = await drain("--resume", id ?? "", "--fleet", path);
   expect(again, "it has ended, and is told once more").toMatchObject({
     code: 0,
-    said: expect.stringContaining("3 of 3 guests have arrived"),
+    said: expect.stringContaining("3 of 3 guests arrived"),
   });
   await fleet.check();
 });

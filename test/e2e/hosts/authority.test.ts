@@ -354,7 +354,7 @@ describe("a step belongs to one migration", () => {
       await expect(b.call(own.procedures.settle, asked)).rejects.toThrow("secret");
       await expect(b.call(own.procedures.announcePostcopy, asked)).rejects.toThrow("secret");
       await expect(b.call(own.procedures.settle, { ...asked, uuid: randomUUID() })).rejects.toThrow(
-        "is of another domain",
+        "belongs to another domain",
       );
       await steps.perform();
       await steps.finish();
@@ -462,7 +462,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
         await lab.runsAt("b");
         const b = await lab.rpc("b");
         expect(await b.call(procedures.domainIsPersistent, { dom: lab.dom })).toEqual({ persistent: 0 });
-        expect(lab.hosts.b.takeSaid()).toContain("cannot be defined");
+        expect(lab.hosts.b.takeSaid()).toContain("its definition cannot be stored");
       } finally {
         free();
       }
@@ -501,7 +501,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
       const a = await lab.redial("a").rpc();
       await expect(a.call(procedures.domainCreate, { dom: lab.dom })).rejects.toThrow("away");
       expect(lab.guest.pids()).toHaveLength(1);
-      expect(lab.hosts.a.takeSaid()).toContain("cannot be recorded yet");
+      expect(lab.hosts.a.takeSaid()).toContain("cannot be written yet");
       lab.hosts.b.takeSaid();
     });
   });
@@ -570,7 +570,7 @@ describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
     const { name } = lab.guest;
     await lab.migrate("--live", "--persistent");
     await lab.countsAt("b");
-    expect(await refusal(lab.a.virsh("start", name))).toContain("does not give it back: ");
+    expect(await refusal(lab.a.virsh("start", name))).toContain("refuses to give it back: ");
     await lab.b.virsh("destroy", name);
     await lab.a.virsh("start", name);
     expect(await refusal(lab.b.virsh("start", name))).toContain("the guest is on this host");

@@ -30,7 +30,7 @@ test("a check names everything that stands against a move, and moves nothing", a
     const { status, stdout } = spawnSync(process.execPath, [...programArguments("switchover"), ...words]);
     expect(status).toBe(1);
     expect(`${stdout}`).toContain(`${firmware} does not exist on hostb`);
-    expect(`${stdout}`).toContain("cannot move: 4 reasons");
+    expect(`${stdout}`).toContain("cannot be migrated: 4 blockers");
     rmSync(xml);
     await lab.runsAt("a");
   });

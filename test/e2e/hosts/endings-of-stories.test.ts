@@ -116,7 +116,7 @@ describe("a named move under the id of a migration that has no source on this ho
     await host.start();
     expect(await move(host)).toMatchObject({
       end: moveEnds.stayed,
-      why: expect.stringContaining("needs another id"),
+      why: expect.stringContaining("use another id"),
     });
   });
 

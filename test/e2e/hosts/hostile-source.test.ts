@@ -60,7 +60,7 @@ test("a guest that comes in names no emulator, socket, listening address or migr
   for (const migrationId of ["../../x", "a/b", "", "\n"])
     await expect(
       redial.call(own.procedures.settle, { migrationId, uuid: guest.uuid, name: guest.name }),
-    ).rejects.toThrow(/is not the id of a migration/);
+    ).rejects.toThrow(/is not a valid migration id/);
   expect(existsSync(ran)).toBe(false);
   expect(guest.pids()).toEqual([]);
 });

@@ -186,26 +186,21 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
     });
     const { kind, error } = await migration.outcome;
     expect(kind).toBe("stayed");
-    expect(error?.message).toContain("a libvirtd does not tell what lies below disk vda");
+    expect(error?.message).toContain("libvirtd does not report the backing file of disk vda");
   });
 });
 
 describe.skipIf(!hasLibvirtd)("post-copy", () => {
   test.each([
-    ["libvirtd", "switchoverd", "a source that hands the guest over to this host itself", []],
-    ["switchoverd", "libvirtd", "a destination that takes the guest over from this host itself", []],
-    [
-      "switchoverd",
-      "libvirtd",
-      "a destination that takes the guest over from this host itself",
-      ["PEER2PEER"],
-    ],
+    ["libvirtd", "switchoverd", "a source that hands the guest over directly", []],
+    ["switchoverd", "libvirtd", "a destination that the source can ask directly", []],
+    ["switchoverd", "libvirtd", "a destination that the source can ask directly", ["PEER2PEER"]],
   ] as const)("from a %s to a %s is refused: it needs %s", async (from, to, why, flags) => {
     const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
     const { migration } = await move(source, destination, undefined, ["LIVE", "POSTCOPY", ...flags]);
     const { kind, error } = await migration.outcome;
     expect(kind).toBe("stayed");
-    expect(error?.message).toContain(`post-copy needs ${why}, which a libvirtd does not`);
+    expect(error?.message).toContain(`post-copy requires ${why}, which libvirtd does not support`);
     expect(await stateAt(source)).toBe(domainStates.running);
     await until(() => qemusOf(tiny.uuid).length === 1);
   });

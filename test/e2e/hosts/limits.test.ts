@@ -23,11 +23,11 @@ const hostUuid = "6d0d7d25-3a0c-4a8e-9d0a-0f0a3c1b2e4d";
 
 describe("a configuration", () => {
   test.each([
-    [{ limit: { maxClients: 3 } }, "limit: this key is not known"],
-    [{ limits: { maxClient: 3 } }, "limits.maxClient: this key is not known"],
-    [{ tls: { allowedDns: ["*"], prot: 1 } }, "tls.prot: this key is not known"],
-    [{ "a\nb": 1 }, '"a\\nb": this key is not known'],
-    [{ deadlines: { prepare: 1 } }, "deadlines.prepare: this key is not known"],
+    [{ limit: { maxClients: 3 } }, "limit: unknown key"],
+    [{ limits: { maxClient: 3 } }, "limits.maxClient: unknown key"],
+    [{ tls: { allowedDns: ["*"], prot: 1 } }, "tls.prot: unknown key"],
+    [{ "a\nb": 1 }, '"a\\nb": unknown key'],
+    [{ deadlines: { prepare: 1 } }, "deadlines.prepare: unknown key"],
     [{ limits: { maxClients: "5" } }, "limits.maxClients: Invalid input: expected number, received string"],
     [{ limits: { maxClients: 0 } }, "limits.maxClients: Too small: expected number to be >=1"],
     [
@@ -35,7 +35,7 @@ describe("a configuration", () => {
       'policy.whenUnreachable: Invalid option: expected one of "wait"|"fence"|"resume"',
     ],
     [{ http: { host: 3 } }, "http.host: Invalid input: expected string, received number"],
-    [[], "the whole: Invalid input: expected object, received array"],
+    [[], "top level: Invalid input: expected object, received array"],
   ])("of %j is refused: %s", async (given, line) => {
     await expect(completeConfig(given, "switchoverd.json")).rejects.toThrow(
       expect.objectContaining({ message: `switchoverd.json:\n${line}` }),
@@ -79,7 +79,7 @@ test("questions of sources over the limit get an error that is no decision, and 
   await until(() => asked === 2);
   const other = await connected();
   await expect(other.call(own.procedures.settle, migration)).rejects.toThrow(
-    "2 questions are being answered (limits.maxPendingSettles); ask again",
+    "2 requests are already pending (limits.maxPendingSettles); retry later",
   );
   expect(await other.call(own.procedures.facts, { binary: "", paths: [] })).toEqual({ facts: "{}" });
   open();

@@ -145,7 +145,7 @@ test("with --log json, a daemon tells its story in lines of JSON", async () => {
   onTestFinished(() => host.remove());
   await host.start();
   expect(existsSync(host.socket)).toBe(true);
-  await expect.poll(() => host.told).toContain("its page and its metrics: http://127.0.0.1:39177/");
+  await expect.poll(() => host.told).toContain("inspector and metrics: http://127.0.0.1:39177/");
   for (const line of host.told.trim().split("\n"))
     expect(JSON.parse(line)).toMatchObject({ level: 30, msg: expect.any(String) });
   expect(await (await fetch("http://127.0.0.1:39177/metrics")).text()).toContain("switchover_build_info");

@@ -121,7 +121,7 @@ describe("a definition that has moved", () => {
       expect(JSON.parse(await standingAt(lab, "a"))).toMatchObject([
         { name: lab.guest.name, quarantined: null },
       ]);
-      await expect(start(lab, "a")).rejects.toThrow("cannot be asked for it");
+      await expect(start(lab, "a")).rejects.toThrow("cannot be contacted");
       await start(lab, "b");
       await lab.guest.counts("b");
     });
@@ -134,13 +134,13 @@ describe("a definition that has moved", () => {
       await shutOff(lab);
       const { confirm } = await finished(lab, "UNDEFINE_SOURCE");
       const stranger = await lab.redial("a").rpc();
-      await expect(confirm(noCookie, stranger)).rejects.toThrow("is not about an offline migration");
+      await expect(confirm(noCookie, stranger)).rejects.toThrow("is under way for this Confirm");
       const b = await lab.redial("b").rpc();
       const [away] = JSON.parse(await standingAt(lab, "b"));
       expect(Object.keys(away.away).toSorted()).toEqual(["hostname", "migrationId", "sinceMs", "uri"]);
       const { migrationId } = away.away;
       const said = { migrationId, uuid: lab.guest.uuid, secret: "0".repeat(36) };
-      await expect(b.call(own.procedures.conceded, said)).rejects.toThrow("does not wait for the end");
+      await expect(b.call(own.procedures.conceded, said)).rejects.toThrow("is not waiting for migration");
       await confirm();
       expect(await standingAt(lab, "b")).toBe("[]");
     });

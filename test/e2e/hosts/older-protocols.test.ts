@@ -135,7 +135,7 @@ describe("version 2 between two switchoverds, where libvirt's would lose the gue
     await perform();
     await destination.close();
     await lab.countsAt("a");
-    await expect(perform()).rejects.toThrow("has been tried already");
+    await expect(perform()).rejects.toThrow("has already been attempted");
     await source.close();
   });
 });

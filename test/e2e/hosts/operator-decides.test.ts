@@ -36,7 +36,7 @@ async function forgottenThere(lab: TwoHosts): Promise<void> {
   rmSync(journalOf(lab, "b"), { recursive: true });
   await lab.hosts.b.start();
   await steps.confirm(noCookie, 1).catch(() => {});
-  await until(async () => (await standingAt(lab, "a")).includes("cannot say who runs the guest"));
+  await until(async () => (await standingAt(lab, "a")).includes("cannot report who runs the guest"));
 }
 
 describe("a source whose destination has lost its journal", () => {
@@ -64,7 +64,7 @@ describe("a source whose destination has lost its journal", () => {
     await inTwoHosts({}, async (lab) => {
       await forgottenThere(lab);
       await lab.restart("a");
-      await until(async () => (await standingAt(lab, "a")).includes("cannot say who runs the guest"));
+      await until(async () => (await standingAt(lab, "a")).includes("cannot report who runs the guest"));
       await (await lab.rpc("a")).call(own.procedures.adopt, { uuid: lab.guest.uuid });
       await lab.guest.counts("a");
       expect(await stateAt(lab, "a")).toBe(domainStates.running);

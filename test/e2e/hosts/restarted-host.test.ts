@@ -233,7 +233,7 @@ describe("the answer to settle", () => {
     const rpc = await host.rpc();
     await expect(
       rpc.call(procedures.domainMigratePrepare3Params, preparing(beginCookie(migrationId))),
-    ).rejects.toThrow("has been decided here already");
+    ).rejects.toThrow("has already been decided on this host");
   });
 });
 
@@ -267,7 +267,7 @@ describe("a guest that arrives", () => {
     const asked = { ...question, journal, secret: "the-secret-of-another" };
     await expect(rpc.call(settleAs, asked)).rejects.toThrow("secret");
     const another = { ...asked, secret: ownSecret, uuid: randomUUID() };
-    await expect(rpc.call(settleAs, another)).rejects.toThrow("is of another domain");
+    await expect(rpc.call(settleAs, another)).rejects.toThrow("belongs to another domain");
     expect(isThere(host)).toBe(true);
     const own = { ...asked, secret: ownSecret };
     expect(await rpc.call(settleAs, own)).toEqual({ decision: decisions.refused });

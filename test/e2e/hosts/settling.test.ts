@@ -61,7 +61,7 @@ describe("a source that settles", () => {
           cookieIn: begun.cookieOut,
           flags,
         });
-      await expect(prepare()).rejects.toThrow("has been decided here already");
+      await expect(prepare()).rejects.toThrow("has already been decided on this host");
       await lab.restart("b");
       const again = await lab.rpc("b");
       expect(await again.call(own.procedures.settle, asked)).toEqual({ decision: decisions.refused });

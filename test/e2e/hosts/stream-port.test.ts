@@ -173,7 +173,7 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
 
   test("a host that requires it refuses a migration without, at either side", async () => {
     const [without, required] = [under(false), under(true)];
-    const refusal = "this host migrates with TLS only (migration.tls.required): use --tls";
+    const refusal = "this host requires TLS for migrations (migration.tls.required); use --tls";
     for (const side of ["a", "b"] as const)
       await inTwoHosts(
         {

@@ -133,7 +133,7 @@ describe.skipIf(!hasLibvirtd)("a tunnel with a libvirtd at one end", () => {
     });
     const { kind, error } = await outcome;
     expect(kind).toBe("stayed");
-    expect(error?.message).toContain("no way back");
+    expect(error?.message).toContain("no return path");
     expect(qemusOf(bare.uuid)).toHaveLength(1);
   });
 });

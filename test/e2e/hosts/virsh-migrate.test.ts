@@ -83,7 +83,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
       /unsupported configuration: domain\/vcpu: it is "1" at the source/,
     );
     const other = lab.xmlFile("b", (xml) => withDisk(xml).replace(name, "other"));
-    expect(await refusal(migrate(other))).toContain("the XML for the destination is of 'other'");
+    expect(await refusal(migrate(other))).toContain("the XML for the destination describes 'other'");
     const odd = lab.xmlFile("b", (xml) =>
       withDisk(xml).replace("<devices>", "<devices><panic model='isa'/>"),
     );
@@ -223,7 +223,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
       refusal(a.virsh("migrate-setmaxdowntime", name, "300")),
     ]);
     process.kill(source, "SIGCONT");
-    for (const said of refusals) expect(said).toContain("the limits are not changed: ");
+    for (const said of refusals) expect(said).toContain("the limits were not changed: ");
     expect(await a.virsh("migrate-getspeed", name)).toBe("2");
     await a.virsh("domjobabort", name);
     expect(await migration).toContain("canceled by client");

@@ -15,9 +15,7 @@ describe("a guest that is being migrated", () => {
           name: "GuestUnavailableError",
           reason: "migrating",
           migrationId: first.migrationId,
-          message: expect.stringContaining(
-            `is being migrated already, by the migration ${first.migrationId}`,
-          ),
+          message: expect.stringContaining(`is already being migrated by migration ${first.migrationId}`),
         }),
       );
       await first.setMaxDowntime(500);

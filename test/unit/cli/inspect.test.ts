@@ -33,7 +33,7 @@ const urlIn = (said: string): string | undefined => /http:\/\/127\.0\.0\.1:\d+\/
 test("a migration is served while it runs and stays until Ctrl-C, and its story is saved", async () => {
   const path = join(directory(), "a.story");
   const run = switchover("migrate", "--inspect", "--save-story", path, "--bandwidth", "64");
-  await expect.poll(() => run.said).toContain("is still there; Ctrl-C ends");
+  await expect.poll(() => run.said).toContain("still serving");
   const url = urlIn(run.said) ?? "";
   expect((await fetch(url)).status).toBe(200);
   run.child.kill("SIGINT");
@@ -60,9 +60,9 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
 
 test.each([
   [["inspect", "/nowhere/a.journal"], "/nowhere/a.journal cannot be read"],
-  [["inspect", "--save", "/tmp/never.html"], "--save needs a story"],
+  [["inspect", "--save", "/tmp/never.html"], "--save requires a story"],
   [["inspect", "--watch", "qemu:///system"], "is no inspector's address"],
-  [["inspect", "--port", "lots"], "It is not a number"],
+  [["inspect", "--port", "lots"], "Not a number"],
 ] as const)("refuses %j with a clear word and exit 2", async (words, why) => {
   const run = switchover(...words);
   expect(await run.code).toBe(2);

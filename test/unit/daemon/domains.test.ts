@@ -48,7 +48,7 @@ describe("a host", () => {
     await domains.keep(domain, { incoming: null, handle, directory: null });
     for (const _ of [1, 2])
       await expect(domains.start(domain, { paused: false })).rejects.toThrow(
-        `(pid ${handle.pid}) still runs`,
+        `(pid ${handle.pid}) is still running`,
       );
     expect(readdirSync(join(stateDirectory, "running"))).toEqual([`${webUuid}.json`]);
   });
@@ -78,7 +78,9 @@ describe("a host", () => {
     const domain = domains.parse(webXml);
     const entry = await domains.define(domain);
     await domains.concede(entry, away);
-    await expect(domains.start(domain, { paused: false })).rejects.toThrow("has changed meanwhile");
+    await expect(domains.start(domain, { paused: false })).rejects.toThrow(
+      "was moved by another request meanwhile",
+    );
     expect(entry.away).toEqual(later);
     expect(entry.authority.getSnapshot().context.away).toBe(true);
   });

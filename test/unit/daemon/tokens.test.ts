@@ -21,9 +21,9 @@ test("an older token is rejected, also by a restarted host", async () => {
   const directory = temporaryDirectory();
   const tokens = await Tokens.open(directory, clock);
   await tokens.admit(uuid, id(nowMs));
-  expect(() => tokens.check(uuid, id(nowMs - 1))).toThrow("older than one");
+  expect(() => tokens.check(uuid, id(nowMs - 1))).toThrow("older than another one");
   const restarted = await Tokens.open(directory, clock);
-  expect(() => restarted.check(uuid, id(nowMs - 1))).toThrow("older than one");
+  expect(() => restarted.check(uuid, id(nowMs - 1))).toThrow("older than another one");
   restarted.check(uuid, id(nowMs));
   // The same orchestrator may go on with another guest.
   restarted.check("1a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id(nowMs - 1));

@@ -201,7 +201,7 @@ describe("a drain", () => {
   });
 
   test("of hosts that are not there is refused by name", () => {
-    expect(() => selectHosts(small, ["rack:r9"])).toThrow('"rack:r9" means no host');
+    expect(() => selectHosts(small, ["rack:r9"])).toThrow('"rack:r9" matches no host');
     expect(selectHosts(small, ["h0001", "rack:r0"])).toHaveLength(20);
   });
 });
