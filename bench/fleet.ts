@@ -59,8 +59,17 @@ async function byScript(): Promise<number> {
   const firmware = join(directory, "firmware");
   writeFileSync(firmware, buildFirmware(proofGuestOptions({ memoryKiB, ...wish })));
   const args = (name: string) => [
-    ...["-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", "-m", `${memoryKiB}K`],
-    ...["-bios", firmware, "-serial", `file:${join(directory, `${name}.serial`)}`],
+    "-machine",
+    "pc,accel=tcg",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-m",
+    `${memoryKiB}K`,
+    "-bios",
+    firmware,
+    "-serial",
+    `file:${join(directory, `${name}.serial`)}`,
   ];
   const names = Array.from({ length: guests }, (_, index) => `bare${index}`);
   const sources = new Map<string, Awaited<ReturnType<typeof bareQemu>>>();

@@ -44,7 +44,10 @@ ${table(
   ["multifd channels", "unix, ms", "ratio", "tcp, ms", "ratio"],
   connections.rows.map((row) => [
     row.connections === null ? "none (plain)" : row.connections,
-    ...[row.unixMs, row.unixRatio, row.tcpMs, row.tcpRatio],
+    row.unixMs,
+    row.unixRatio,
+    row.tcpMs,
+    row.tcpRatio,
   ]),
 )}`;
 }

@@ -158,9 +158,11 @@ function machinesPage(): string {
       ]),
     );
     return [
-      ...[`## ${machine.id}`, overview(machine)],
+      `## ${machine.id}`,
+      overview(machine),
       ...(groups.length === 0 ? [] : [groupRows]),
-      ...[stateRows(machine, beside), ...parts],
+      stateRows(machine, beside),
+      ...parts,
     ].join("\n\n");
   });
   return `${printed}\n# The machines\n\nThe diagrams omit the transitions of a restarted engine: it resumes in the recorded state, or in the state that the table names.\n\n${sections.join("\n\n")}\n`;

@@ -35,7 +35,8 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
   const sides = sidesOf(surroundings, host);
   return {
     reads: [
-      ...[here.machine, here.waiting],
+      here.machine,
+      here.waiting,
       ...sides.flatMap(({ parts: own }) => [own.source, own.destination]),
       ...askers.map((asker) => asker.asking),
     ],

@@ -23,8 +23,15 @@ export function asksLibvirtd(world: BesideLibvirtd, seen: Seen): Rule[] {
 function asksFinish({ libvirtd, mode, rules }: BesideLibvirtd, { own, s, dName }: Seen): Rule {
   return {
     reads: [
-      ...[s.machine, own.source, own.led, libvirtd.link, libvirtd.message, libvirtd.tries],
-      ...[libvirtd.finish, libvirtd.concluded, libvirtd.isLed],
+      s.machine,
+      own.source,
+      own.led,
+      libvirtd.link,
+      libvirtd.message,
+      libvirtd.tries,
+      libvirtd.finish,
+      libvirtd.concluded,
+      libvirtd.isLed,
     ],
     moves: (read) => {
       const tries = read(libvirtd.tries);
@@ -84,8 +91,13 @@ function settlesByEvidence(world: BesideLibvirtd, { id, own, s, d, sName }: Seen
   const { libvirtd, rules } = world;
   return {
     reads: [
-      ...[s.machine, own.source, d.qemu, libvirtd.domain, libvirtd.finish],
-      ...[libvirtd.isIdKnown, libvirtd.concluded],
+      s.machine,
+      own.source,
+      d.qemu,
+      libvirtd.domain,
+      libvirtd.finish,
+      libvirtd.isIdKnown,
+      libvirtd.concluded,
     ],
     moves: (read) => {
       const { is, unreadable } = read(own.source);

@@ -147,7 +147,7 @@ function userActs(world: BesideLibvirtd, seen: Seen): Rule {
   const { parts, libvirtd } = world;
   const { d, dName } = seen;
   return {
-    reads: [...[libvirtd.domain, libvirtd.message, libvirtd.isElsewhere, d.qemu]],
+    reads: [libvirtd.domain, libvirtd.message, libvirtd.isElsewhere, d.qemu],
     moves: (read) => {
       const domain = read(libvirtd.domain);
       if (domain === "none") return [];

@@ -61,7 +61,7 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
 test.each([
   [["inspect", "/nowhere/a.journal"], "/nowhere/a.journal cannot be read"],
   [["inspect", "--save", "/tmp/never.html"], "--save needs a story"],
-  [["inspect", "--watch", "qemu:///system"], "is no inspector's address"],
+  [["inspect", "--watch", "qemu:///system"], "is not an inspector's address"],
   [["inspect", "--port", "lots"], "It is not a number"],
 ] as const)("refuses %j with a clear word and exit 2", async (words, why) => {
   const run = switchover(...words);
