@@ -111,13 +111,13 @@ const micros = ({ seconds, microseconds }: { seconds: number; microseconds: numb
 
 function eachLine(socket: Socket, listener: (line: Line) => void): () => void {
   let rest = "";
-  const hear = (bytes: Buffer) => {
+  const onData = (bytes: Buffer) => {
     const lines = (rest + bytes.toString()).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.trim() !== "") listener(JSON.parse(line) as Line);
   };
-  socket.on("data", hear);
-  return () => socket.off("data", hear);
+  socket.on("data", onData);
+  return () => socket.off("data", onData);
 }
 
 /** Executes one command at a time. @throws Error with QEMU's message. */

@@ -30,8 +30,8 @@ export function searchHostsAsTold(args: readonly string[]): number {
     console.error("invalid argument: --peer must be switchoverd or libvirtd");
     return 2;
   }
-  const told = `${hosts} hosts, migrations in a row: ${migrations}, up to ${faults} faults`;
-  return searched(told, () => searchHosts({ hosts, migrations: inARow(hosts, migrations), faults }));
+  const title = `${hosts} hosts, consecutive migrations: ${migrations}, up to ${faults} faults`;
+  return searched(title, () => searchHosts({ hosts, migrations: inARow(hosts, migrations), faults }));
 }
 
 /** Searches one migration to or from a libvirtd; ignores violations in the windows that docs/guarantees.md lists. */
@@ -45,20 +45,20 @@ function searchLibvirtd(faults: number): number {
     ...sides.map((side) => {
       const { libvirtd, mode } = side;
       const allowed = brokenWindows.filter((window) => window.libvirtd === libvirtd && window.mode === mode);
-      const told = `outside of the windows with a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
-      return searched(told, () => searchBesideLibvirtd({ libvirtd, mode, faults, allowed }));
+      const title = `outside of the windows with a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
+      return searched(title, () => searchBesideLibvirtd({ libvirtd, mode, faults, allowed }));
     }),
   );
 }
 
-function searched(told: string, search: () => Explored): number {
+function searched(title: string, search: () => Explored): number {
   const startedMs = performance.now();
   const startedCpu = process.cpuUsage();
   const found = search();
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);
   const cpuSeconds = (user + system) / 1e6;
-  console.log(`${told}: ${found.states} states, ${found.transitions} steps, ${found.ends} ends`);
+  console.log(`${title}: ${found.states} states, ${found.transitions} steps, ${found.ends} ends`);
   console.log(
     `${seconds.toFixed(1)} s, ${Math.round(found.states / seconds)} states per second; ` +
       `${cpuSeconds.toFixed(1)} s of CPU time, ${Math.round(found.states / cpuSeconds)} states per CPU second`,

@@ -12,10 +12,15 @@ export function WhoRuns({ moment, name }: { readonly moment: Moment | null; read
     destination: moment.sides.destination?.state ?? null,
     guestWas: moment.guestWas,
   };
-  const said = known && whoRuns(known);
+  const answer = known && whoRuns(known);
   return (
-    <p class={`who-runs ${said?.runs ?? "unknown"}`} role="status" aria-live="polite" data-testid="who-runs">
-      {said === null ? "No migration is selected." : said.says} <span class="remark">{name}</span>
+    <p
+      class={`who-runs ${answer?.runs ?? "unknown"}`}
+      role="status"
+      aria-live="polite"
+      data-testid="who-runs"
+    >
+      {answer === null ? "No migration is selected." : answer.says} <span class="remark">{name}</span>
     </p>
   );
 }

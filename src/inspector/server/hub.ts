@@ -121,13 +121,13 @@ export class Hub {
   /** Drops the entries other than records from the older half. */
   #thin(kept: Kept): void {
     const half = Math.floor(kept.entries.length / 2);
-    const said = kept.entries
+    const remaining = kept.entries
       .slice(0, half)
       .filter((seen) => seen.kind !== "line" && seen.kind !== "progress");
     const older =
-      said.length <= half / 2
-        ? said
-        : said.filter((sentence) => sentence.kind !== "call" && sentence.kind !== "answer");
+      remaining.length <= half / 2
+        ? remaining
+        : remaining.filter((seen) => seen.kind !== "call" && seen.kind !== "answer");
     kept.forgotten += half - older.length;
     kept.entries.splice(0, half, ...older);
   }

@@ -2,7 +2,7 @@
 // itself when the page is built.
 
 export interface ChartState {
-  /** The name as it is recorded, such as `precopying.limits.told`; for a group its own key. */
+  /** The name as it is recorded, such as `precopying.limits.applied`; for a group its own key. */
   readonly id: string;
   readonly key: string;
   readonly kind: "group" | "atomic" | "compound" | "parallel" | "final" | "history";

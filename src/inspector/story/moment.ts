@@ -22,7 +22,7 @@ interface Visit {
 }
 
 export interface SideMoment {
-  /** The name as it is recorded, such as `precopying(limits.told, …)`. Empty before the first state. */
+  /** The name as it is recorded, such as `precopying(limits.applied, …)`. Empty before the first state. */
   readonly state: string;
   readonly event: string;
   readonly sinceMs: number;

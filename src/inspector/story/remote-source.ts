@@ -37,8 +37,8 @@ export function followInspector(url: string, observe: Observe, warn: (sentence: 
       () => ({ id: migrationId, from: String(next) }),
       signal,
       wrong,
-      (said) => {
-        const read = news.safeParse(said);
+      (data) => {
+        const read = news.safeParse(data);
         if (!read.success) return wrong(`unexpected data from the inspector: ${z.prettifyError(read.error)}`);
         next = read.data.next;
         for (const json of read.data.entries) {
@@ -55,8 +55,8 @@ export function followInspector(url: string, observe: Observe, warn: (sentence: 
     () => ({}),
     signal,
     wrong,
-    (said) => {
-      const read = list.safeParse(said);
+    (data) => {
+      const read = list.safeParse(data);
       if (!read.success) return wrong("the server did not send an inspector's list of migrations");
       for (const { migrationId } of read.data) {
         if (followed.has(migrationId)) continue;

@@ -93,9 +93,9 @@ export function readStoryText(name: string, text: string): StoryText {
   const reader = new StoryReader(head.data.version);
   const torn = rest.pop() ?? "";
   const entries = rest.flatMap((line, index) => {
-    const said = isJournal ? entryOf(line) : parsed(line);
-    if (isJournal && said === undefined) throw wrong(index + 2, "checksum mismatch: the journal is damaged");
-    const entry = isJournal ? reader.read(said) : parseEntry(said);
+    const json = isJournal ? entryOf(line) : parsed(line);
+    if (isJournal && json === undefined) throw wrong(index + 2, "checksum mismatch: the journal is damaged");
+    const entry = isJournal ? reader.read(json) : parseEntry(json);
     if (entry !== null && "wrong" in entry) throw wrong(index + 2, entry.wrong);
     return entry ?? [];
   });

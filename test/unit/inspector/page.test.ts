@@ -349,7 +349,7 @@ describe("the server", () => {
     expect(await answerOf(url, {}, "POST")).toMatchObject({ status: 405 });
     expect(await answerOf(`${url}nowhere`)).toMatchObject({
       status: 404,
-      text: "there is nothing at /nowhere\n",
+      text: "not found: /nowhere\n",
     });
     const status = await new Promise((resolve) =>
       request(url, { headers: { host: "evil.example" } }, (incomingMessage) =>
