@@ -6,6 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { broken } from "./place.mjs";
 
+/** A mutant may show as a test that hangs. */
+const hangingAfterMs = "120000";
+
 /**
  * `within` names a declaration and members or properties in it, outermost first. In it, after the text `after`, the text `find`
  * is replaced by `instead`; without `find` the whole value is replaced. `tests` are test files or folders, the fastest first;
@@ -93,7 +96,8 @@ function failureIn(tests) {
   const report = join(directory, "report.json");
   try {
     const words = ["vitest", "run", "--bail", "1", "--reporter=json", `--outputFile=${report}`, tests];
-    const { status } = spawnSync("npx", words, { stdio: "ignore" });
+    const env = { ...process.env, SWITCHOVER_TEST_LIMIT_MS: hangingAfterMs };
+    const { status } = spawnSync("npx", words, { stdio: "ignore", env });
     if (status === 0) return null;
     const { testResults } = JSON.parse(readFileSync(report, "utf8"));
     for (const { name, assertionResults } of testResults)

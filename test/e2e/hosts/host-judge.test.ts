@@ -1,7 +1,7 @@
 // Checks the checkers of the sweep between hosts: each ending that is not good is found when it is made on purpose, and a
 // command of an operator excuses only what that command does.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -53,7 +53,9 @@ async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promis
   const elsewhere = rest.map((word) =>
     word.replace("a.serial", "b.serial").replaceAll(join(directory, "run"), join(directory, "by-hand")),
   );
-  mkdirSync(join(directory, "by-hand", `guest-${lab.guest.uuid}`), { recursive: true });
+  const there = join(directory, "by-hand", `guest-${lab.guest.uuid}`);
+  mkdirSync(there, { recursive: true });
+  execFileSync("mkfifo", [join(there, "rescue.in"), join(there, "rescue.out")]);
   spawn(command, [...elsewhere, ...words], { stdio: "ignore" });
   await waitUntil(() => lab.guest.pids().length === 2);
 }
