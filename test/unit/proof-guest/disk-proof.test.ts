@@ -88,7 +88,9 @@ describe("a loss is found and named", () => {
     put(area, 11);
     const report = checkDisk(area, disk, 20);
     expect(report.faults).toEqual([{ kind: "lost", slot: 3, sequence: 19, foundSequence: 11 }]);
-    expect(describeDisk(report)).toBe("acknowledged write 19 is lost: write 11 was found in slot 3 of the disk");
+    expect(describeDisk(report)).toBe(
+      "acknowledged write 19 is lost: write 11 was found in slot 3 of the disk",
+    );
   });
 
   it("a disk that was copied early, and one that was never copied", () => {
