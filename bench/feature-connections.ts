@@ -1,5 +1,6 @@
-// How the time of a large guest's memory grows with the connections: written once and then paused, so that each way sends
-// the same. From the state `starting` to `handedOver`, of one guest that moves on and on.
+// Measures how the transfer time of a large guest's memory depends on the number of connections. The guest writes its memory once
+// and is then paused, so that each variant sends the same data. Measures from the state `starting` to `handedOver`, with one
+// guest that is migrated repeatedly.
 
 import { migrate } from "../src/library/local/migrate.js";
 import { launchProofGuest } from "../src/proof-guest/launch.js";
@@ -20,7 +21,7 @@ export async function measureConnections(runs: number) {
   let { guest } = proof;
   await guest.process.main.execute("stop", {});
   const all = ways.map((way) => ({ ...way, wallMs: [] as number[] }));
-  // The first of each warms up.
+  // The first run of each is a warm-up.
   for (let run = 0; run <= runs; run += 1)
     for (const { transport, connections, wallMs } of all) {
       const times = stateTimes();
@@ -32,14 +33,14 @@ export async function measureConnections(runs: number) {
         observe: times.observe,
       }).outcome;
       if (outcome.guest === null)
-        throw new Error("the bench's guest did not arrive", { cause: outcome.error });
+        throw new Error("the guest of the benchmark did not arrive", { cause: outcome.error });
       guest = outcome.guest;
       if (run > 0) wallMs.push(times.between("starting", "handedOver"));
     }
   await guest.process.main.execute("cont", {});
   await proof.waitForPasses(1, 120_000);
   const { ok } = await proof.check();
-  if (!ok) throw new Error("the bench's guest was not continuous");
+  if (!ok) throw new Error("the continuity check of the benchmark guest failed");
   await guest.end();
   await proof.remove();
   const of = (transport: "unix" | "tcp", connections: number | null) =>

@@ -1,5 +1,5 @@
-// How fast a disk is copied: the time in the source's state `mirroring`, in turn with `qemu-img convert` of the same
-// disk, over NBD into a QEMU like the destination.
+// Measures the speed of a disk mirror: the time in the source's state `mirroring`, interleaved with `qemu-img convert` of the same
+// disk over NBD into a QEMU like the destination.
 
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -17,7 +17,7 @@ import { ask, bareQemu } from "./shortest.js";
 const format = "raw";
 const diskMiB = 512;
 
-/** When the source's machine entered each of its states. */
+/** The time at which the source's machine entered each state. */
 export function stateTimes() {
   const at = new Map<string, number>();
   const observe = (observation: Observation) => {
@@ -45,7 +45,7 @@ export async function measureCopies(directory: string, runs: number) {
       storage: { images: [{ disk: "proof", path: next, format }] },
       observe: times.observe,
     }).outcome;
-    if (arrived === null) throw new Error("the bench's guest did not arrive", { cause: error });
+    if (arrived === null) throw new Error("the guest of the benchmark did not arrive", { cause: error });
     guest = arrived;
     rmSync(image);
     image = next;
@@ -74,13 +74,13 @@ export async function measureCopies(directory: string, runs: number) {
   };
 
   const all = { ours: [] as number[], convert: [] as number[] };
-  // The first of each warms up.
+  // The first run of each is a warm-up.
   for (let run = 0; run <= runs; run += 1) {
     all.ours.push(await ours(run));
     all.convert.push(await convert());
   }
   const { ok } = await proof.check();
-  if (!ok) throw new Error("the bench's guest was not continuous");
+  if (!ok) throw new Error("the continuity check of the benchmark guest failed");
   await guest.end();
   await proof.remove();
   const raw = { ours: all.ours.slice(1), convert: all.convert.slice(1) };

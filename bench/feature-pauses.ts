@@ -1,4 +1,4 @@
-// The guest's pause with each feature, by QEMU's clocks: ours and the shortest script's, in turn with the same guest.
+// Measures the downtime with each feature by QEMU's timestamps: switchover and the shortest script, interleaved, same guest.
 
 import { rmSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -12,7 +12,7 @@ import { bareQemu, shortest } from "./shortest.js";
 
 /** Long enough for the guest to have touched its whole working set, so that all move the same memory. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 1200));
-/** They warm the code up, as a daemon's would be. */
+/** Warm-up runs: the code of a daemon would be warm too. */
 const warming = 2;
 const diskBytes = diskMiB * 2 ** 20;
 const format = "raw";
@@ -30,7 +30,7 @@ export async function measurePauses(directory: string, runs: number) {
   const proof = await launchProofGuest({ disk: { path: image, format } });
   let { guest } = proof;
 
-  /** The guest lives on from one to the next. */
+  /** The same guest is used from one run to the next. */
   const ours = async ({ ours, during, copies, what }: Measured): Promise<number> => {
     images += 1;
     const next = copies === true ? at(`${images}.img`) : image;
@@ -43,11 +43,11 @@ export async function measurePauses(directory: string, runs: number) {
     await during?.(migration);
     const { guest: arrived, downtimeMs, error } = await migration.outcome;
     if (arrived === null || downtimeMs === null)
-      throw new Error(`the bench's guest did not arrive: ${what}`, { cause: error });
+      throw new Error(`the guest of the benchmark did not arrive: ${what}`, { cause: error });
     guest = arrived;
     if (next !== image) {
       rmSync(image);
-      // Else the next pause would wait for it.
+      // Otherwise the next downtime would include it.
       await using file = await open(next);
       await file.sync();
     }
@@ -81,13 +81,13 @@ export async function measurePauses(directory: string, runs: number) {
   for (let run = 0; run < runs + warming; run += 1)
     for (const paus of pauses) {
       paus.ours.push(await ours(paus.feature));
-      // Ours takes no processor time from the script's.
+      // Prevents our process from taking CPU time from the script.
       await guest.process.main.execute("stop", {});
       paus.script.push(await script(paus.feature));
       await guest.process.main.execute("cont", {});
     }
   const { ok } = await proof.check();
-  if (!ok) throw new Error("the bench's guest was not continuous");
+  if (!ok) throw new Error("the continuity check of the benchmark guest failed");
   await guest.end();
   await proof.remove();
   return pauses.map(({ feature, ...all }) => {

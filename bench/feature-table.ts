@@ -1,4 +1,4 @@
-// The features whose pause is measured: what `migrate` is wished, and what the shortest script does with the same.
+// The features whose downtime is measured: the options of `migrate`, and the equivalent commands of the shortest script.
 
 import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,11 +17,11 @@ export interface Measured {
   /** While the migration runs. */
   readonly during?: (migration: Migration) => Promise<void>;
   readonly script: Feature;
-  /** The guest's disk is copied. */
+  /** The guest's disk is mirrored. */
   readonly copies?: true;
 }
 
-/** Slower than the guest writes: memory does not converge, and most of it comes in post-copy. */
+/** Slower than the guest writes: memory does not converge, and most of it is transferred in post-copy. */
 const slowMiBps = 8;
 const postcopyAfterMs = 300;
 const hostname = "here.example";
@@ -29,10 +29,10 @@ const hostname = "here.example";
 const multifd = { capabilities: ["multifd"] };
 const connections = { "multifd-channels": 2 };
 
-/** `directory` is for files and sockets. */
+/** Returns the features; `directory` holds files and sockets. */
 export function featureTable(directory: string): readonly Measured[] {
   const credentials = qemuPki(directory, "bench", hostname);
-  // Without them the script's QEMU would compute some.
+  // Without this file the script's QEMU would generate the parameters.
   writeFileSync(join(credentials, "dh-params.pem"), dhParams);
   return [
     { what: "none", ours: {}, script: {} },
@@ -59,7 +59,7 @@ export function featureTable(directory: string): readonly Measured[] {
         for await (const { progress } of migration.progress) if (progress !== null) break;
         await sleep(postcopyAfterMs);
         const { applied, why } = await migration.startPostcopy();
-        if (!applied) throw new Error(`post-copy was refused: ${why}`);
+        if (!applied) throw new Error(`post-copy was rejected: ${why}`);
       },
       script: {
         capabilities: ["postcopy-ram"],
@@ -67,7 +67,7 @@ export function featureTable(directory: string): readonly Measured[] {
         postcopyAfterMs,
       },
     },
-    { what: "a disk copied", ours: {}, script: copying(join(directory, "nbd.sock")), copies: true },
+    { what: "disk mirror", ours: {}, script: copying(join(directory, "nbd.sock")), copies: true },
   ];
 }
 

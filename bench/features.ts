@@ -1,6 +1,6 @@
-// Measures what each feature costs, against QEMU driven by the shortest script with the same feature, in turn on one
-// machine: the guest's pause, the copying of a disk, the time of memory over several connections. Prints the figures and
-// writes bench/results/features.json. `npm run bench:features [runs]`.
+// Measures the cost of each feature against QEMU driven by the shortest script with the same feature, interleaved on one machine:
+// the downtime, the disk mirror, the transfer of memory over several connections. Prints the figures and writes
+// bench/results/features.json. `npm run bench:features [runs]`.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
@@ -25,12 +25,12 @@ const machine = { cores: cpus().length, model: cpus()[0]?.model.trim() ?? "", lo
 const measured = {
   machine,
   runs,
-  pauses: pauses.map(({ raw, ...it }) => ({ ...it, ratio: it.oursMs / it.scriptMs, raw })),
+  pauses: pauses.map(({ raw, ...row }) => ({ ...row, ratio: row.oursMs / row.scriptMs, raw })),
   fewRuns,
   copies: { ...copies, ratio: copies.oursMs / copies.convertMs },
   connections,
 };
-const text = JSON.stringify(measured, (_, item) => (typeof item === "number" ? rounded(item) : item), 2);
+const text = JSON.stringify(measured, (_, json) => (typeof json === "number" ? rounded(json) : json), 2);
 mkdirSync("bench/results", { recursive: true });
 writeFileSync("bench/results/features.json", `${text}\n`);
 console.log(text);

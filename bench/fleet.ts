@@ -1,6 +1,6 @@
-// Measures draining: migrations a minute of the same guests, in turn, by the shortest script between bare QEMUs (the machine's
-// limit), by the hosts' daemons alone, and by `switchover drain` on its directory and on DBOS; what an engine takes for one
-// migration; and the memory of 20,000 planned guests. Prints tables and writes bench/results/fleet.json.
+// Measures drains: migrations per minute of the same guests, interleaved, by the shortest script between bare QEMUs (the limit of
+// the machine), by the hosts' daemons alone, and by `switchover drain` with its directory and with DBOS; the cost of an engine
+// per migration; and the memory for 20,000 planned guests. Prints tables and writes bench/results/fleet.json.
 // `npm run bench:fleet [rounds]`.
 
 import { spawn } from "node:child_process";
@@ -41,12 +41,8 @@ const postgres = new Postgres();
 let token = Date.now();
 const random = () => Array.from({ length: 18 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
 
-/** All of the work, so many at once. */
-async function inTurn<T>(
-  work: readonly T[],
-  atOnce: number,
-  each: (item: T) => Promise<void>,
-): Promise<void> {
+/** Processes all of the work with `atOnce` workers. */
+async function inTurn<T>(work: readonly T[], atOnce: number, each: (job: T) => Promise<void>): Promise<void> {
   const rest = [...work];
   const worker = async () => {
     for (let next = rest.shift(); next !== undefined; next = rest.shift()) await each(next);
@@ -54,13 +50,22 @@ async function inTurn<T>(
   await Promise.all(Array.from({ length: atOnce }, worker));
 }
 
-/** Guests that wait beside the fleet's, so that the machine carries as many in each run. In ms. */
+/** Returns the time in ms. The fleet's guests keep waiting, so that the machine runs the same number of guests in each case. */
 async function byScript(): Promise<number> {
   const firmware = join(directory, "firmware");
   writeFileSync(firmware, buildFirmware(proofGuestOptions({ memoryKiB, ...wish })));
   const args = (name: string) => [
-    ...["-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", "-m", `${memoryKiB}K`],
-    ...["-bios", firmware, "-serial", `file:${join(directory, `${name}.serial`)}`],
+    "-machine",
+    "pc,accel=tcg",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-m",
+    `${memoryKiB}K`,
+    "-bios",
+    firmware,
+    "-serial",
+    `file:${join(directory, `${name}.serial`)}`,
   ];
   const names = Array.from({ length: guests }, (_, index) => `bare${index}`);
   const sources = new Map<string, Awaited<ReturnType<typeof bareQemu>>>();
@@ -97,7 +102,7 @@ const begunFrom = async (half: Half) => {
   };
 };
 
-/** What a drain would ask of the daemons, in its order and within its limits, by nobody. */
+/** Sends the requests of a drain to the daemons, in the same order and within the same limits, without an orchestrator process. */
 async function byDaemons(half: Half): Promise<number> {
   const drain = new Drain(await begunFrom(half));
   const uris = new Map(fleet.file.hosts.map((host) => [host.name, host.uri]));
@@ -114,7 +119,7 @@ async function byDaemons(half: Half): Promise<number> {
       const named: Move = { ...wanted, token, migrationId: idWithToken(token, random()) };
       drain.apply({ kind: "planned", atMs: 0, move: named });
       const { end, why } = await mover.move(named, signal);
-      if (end !== "arrived") throw new Error(`a guest of the bench has ${end}: ${why}`);
+      if (end !== "arrived") throw new Error(`a migration of the benchmark ended with ${end}: ${why}`);
       drain.apply({ kind: "ended", atMs: 0, token: named.token, end, why });
       next();
     };
@@ -125,7 +130,7 @@ async function byDaemons(half: Half): Promise<number> {
   return tookMs;
 }
 
-/** From the first plan to the last end, by the drain's own events. */
+/** Returns the time from the first plan to the last end, from the drain's own events. */
 async function byDrain(half: Half, engine: readonly string[]): Promise<number> {
   const path = join(directory, "fleet.json");
   writeFileSync(path, JSON.stringify(fleet.file));
@@ -134,18 +139,18 @@ async function byDrain(half: Half, engine: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, ["dist/cli/main.js", ...words], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let said = "";
+  let output = "";
   child.stdout.on("data", (text) => {
-    said += text;
+    output += text;
   });
   const [code] = (await once(child, "close")) as [number];
-  if (code !== 0) throw new Error(`the drain ended with ${code}: ${said}`);
+  if (code !== 0) throw new Error(`the drain exited with ${code}: ${output}`);
   const times = (kind: string) =>
-    [...said.matchAll(new RegExp(`"kind":"${kind}","atMs":(\\d+)`, "g"))].map((match) => Number(match[1]));
+    [...output.matchAll(new RegExp(`"kind":"${kind}","atMs":(\\d+)`, "g"))].map((match) => Number(match[1]));
   return Math.max(...times("ended")) - Math.min(...times("planned"));
 }
 
-/** What recording one migration takes: its plan and its end, of guests that arrive at once. In ms. */
+/** Returns the time in ms to record one migration (its plan and its end) of a guest that arrives immediately. */
 async function engineAlone(open: () => ReturnType<typeof openFileEngine>, moved: number): Promise<number> {
   const simulated = fleetOf(100, moved * 2);
   const mover: Mover = { move: async () => ({ end: "arrived", why: "" }), abort: async () => {} };
@@ -154,9 +159,9 @@ async function engineAlone(open: () => ReturnType<typeof openFileEngine>, moved:
   const engine = await open();
   const startedMs = performance.now();
   const stories = await engine.run(
-    (item) =>
+    (opened) =>
       conduct({
-        engine: item,
+        engine: opened,
         mover,
         clock: systemClock,
         random,
@@ -173,10 +178,10 @@ async function engineAlone(open: () => ReturnType<typeof openFileEngine>, moved:
   return tookMs / stories.length;
 }
 
-/** Of a drain whose 20,000 guests have all been planned, beside the fleet itself. In MiB. */
+/** Returns the memory in MiB of a drain with 20,000 planned guests, and of the fleet itself. */
 function plannedMemory(): { readonly drainMiB: number; readonly fleetMiB: number } {
   const heap = () => {
-    if (globalThis.gc === undefined) throw new Error("the bench needs node's --expose-gc");
+    if (globalThis.gc === undefined) throw new Error("run node with --expose-gc");
     globalThis.gc();
     return process.memoryUsage().heapUsed / 2 ** 20;
   };
@@ -221,7 +226,7 @@ try {
     half = half === "a" ? "b" : "a";
     return from;
   };
-  // The first warms up.
+  // The first round is a warm-up.
   for (let round = 0; round <= rounds; round += 1) {
     const times = {
       script: await byScript(),
@@ -229,7 +234,7 @@ try {
       directory: await byDrain(there(), ["--log", join(directory, "drains")]),
       dbos: await byDrain(there(), ["--engine", postgres.url]),
     };
-    // So that a round begins where the one before did.
+    // Moves the guests back, so that each round begins in the same state.
     await byDaemons(there());
     for (const key of Object.keys(times) as (keyof typeof times)[])
       if (round > 0) measured[key].push(times[key]);

@@ -1,6 +1,6 @@
-// Measures two hosts on this machine, in turn on the same guest: libvirtd with virsh, switchoverd with the same virsh,
-// switchoverd with our own command. The guest's pause from STOP to RESUME, and the control plane's share of the wall time
-// (of the command, less QEMU's own from its `setup` to its `completed`), by QEMU's own trace. Prints a table and writes
+// Measures two hosts on this machine, interleaved on the same guest: libvirtd with virsh, switchoverd with the same virsh, and
+// switchoverd with our own command. Measures the downtime from STOP to RESUME and the overhead of the control plane (wall time of
+// the command minus QEMU's time from `setup` to `completed`) from QEMU's own trace. Prints a table and writes
 // bench/results/hosts.json. `npm run bench:hosts [runs]`.
 
 import { spawnSync } from "node:child_process";
@@ -16,7 +16,7 @@ const runs = Number(process.argv[2] ?? 20);
 const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 const uuid = randomUUID();
 
-/** A QEMU that says when it does what: each process in a file of its own. */
+/** A QEMU wrapper that traces state changes with timestamps, one file per process. */
 const emulator = join(directory, "qemu.sh");
 writeFileSync(
   emulator,
@@ -43,12 +43,12 @@ const byVirsh: Mover = (from, to) =>
 const byOurs: Mover = (from, to) =>
   run(process.execPath, "dist/cli/main.js", "migrate", "--from", from, "--to", to, "--domain", "bench");
 
-/** Boots the guest, moves it from one to the other, and ends it there. */
+/** Boots the guest, migrates it, and destroys it at the destination. */
 async function measure({ from, to, mover }: Pair): Promise<Measured> {
   const file = join(directory, "bench.xml");
   writeFileSync(file, xml);
   run("virsh", "-q", "-c", from, "create", file);
-  // Until the firmware has found nothing to boot and touches no memory any more.
+  // Waits until the firmware has found no boot device and no longer writes memory.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   const before = traces().map((path) => [path, readFileSync(path, "utf8").length] as const);
   const startedMs = performance.now();
@@ -64,7 +64,7 @@ async function measure({ from, to, mover }: Pair): Promise<Measured> {
   for (const path of traces()) rmSync(path, { force: true });
   const at = (event: RegExp) => {
     const line = lines.find((text) => event.test(text));
-    if (line === undefined) throw new Error(`QEMU has not told ${event}:\n${lines.join("\n")}`);
+    if (line === undefined) throw new Error(`QEMU's trace does not contain ${event}:\n${lines.join("\n")}`);
     return Number(/@(\d+\.\d+):/.exec(line)?.[1]) * 1000;
   };
   const qemuMs = at(/migrate_set_state.*completed/) - at(/migrate_set_state.*setup/);
@@ -102,11 +102,11 @@ const pairs: readonly Pair[] = [
 ];
 const measured = new Map<string, Measured[]>(pairs.map(({ what }) => [what, []]));
 try {
-  // The first of each warms up.
+  // The first run of each is a warm-up.
   for (let round = 0; round <= runs; round += 1)
     for (const pair of pairs) {
-      const item = await measure(pair);
-      if (round > 0) measured.get(pair.what)?.push(item);
+      const figures = await measure(pair);
+      if (round > 0) measured.get(pair.what)?.push(figures);
     }
 } finally {
   for (const libvirtd of libvirtds) await libvirtd.stop();
@@ -124,8 +124,8 @@ const [libvirt, virsh] = rows;
 if (libvirt !== undefined && virsh !== undefined) {
   const ratio = (a: number, b: number) => Math.round((a / b) * 100) / 100;
   console.log(
-    `switchoverd against libvirtd, both by virsh: overhead ${ratio(virsh.overheadMs, libvirt.overheadMs)} (aim 0.25), ` +
-      `pause ${ratio(virsh.downtimeMs, libvirt.downtimeMs)} (aim 1)`,
+    `switchoverd against libvirtd, both with virsh: overhead ${ratio(virsh.overheadMs, libvirt.overheadMs)} (target 0.25), ` +
+      `downtime ${ratio(virsh.downtimeMs, libvirt.downtimeMs)} (target 1)`,
   );
 }
 mkdirSync("bench/results", { recursive: true });

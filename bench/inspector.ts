@@ -1,5 +1,5 @@
-// Measures what the inspector costs: 50 migrations at once in one process with simulated guests, in turn with nobody looking,
-// with all that is seen being kept, and with a real browser that looks at one of them. Prints a table and writes
+// Measures the cost of the inspector: 50 concurrent migrations in one process with simulated guests, interleaved without an
+// inspector, with all observations stored, and with a real browser that shows one of them. Prints a table and writes
 // bench/results/inspector.json. `npm run bench:inspector [rounds]`.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -33,17 +33,17 @@ async function watched(isLookedAt: boolean): Promise<Timed> {
 
 const ways: readonly { readonly what: string; readonly run: () => Promise<Timed> }[] = [
   { what: "no inspector", run: () => time({ journal }, many) },
-  { what: "everything observed is kept", run: () => watched(false) },
-  { what: "a browser shows one of them", run: () => watched(true) },
+  { what: "all observations stored", run: () => watched(false) },
+  { what: "a browser shows one migration", run: () => watched(true) },
 ];
 const timed = ways.map((): Timed[] => []);
-// The first of each warms up.
+// The first run of each is a warm-up.
 for (let round = 0; round <= rounds; round += 1)
   for (const [index, { run }] of ways.entries()) timed[index]?.push(await run());
 for (const runs of timed) runs.shift();
 await journal.close();
 
-/** How long the page takes from a place on its slider to the picture of that moment, in a journal of 100,000 records. */
+/** Measures the time from a move of the slider to the drawn page, in a journal of 100,000 records. */
 async function scrubbing() {
   const at = { kind: "state", migrationId: "m", side: "source", because: [], undone: [], learned: {} };
   const records = Array.from({ length: 100_000 }, (_, index) => ({
@@ -81,14 +81,14 @@ const { openMs, frames } = await scrubbing();
 await browser.close();
 
 const rounded = (value: number) => Math.round(value * 100) / 100;
-const [nobody = 0] = timed.map((all) => median(all.map((item) => item.processorMs)));
+const [baselineMs = 0] = timed.map((all) => median(all.map((item) => item.processorMs)));
 const rows = ways.map(({ what }, index) => {
   const all = timed[index] ?? [];
   const processorMs = median(all.map((item) => item.processorMs));
   return {
     what,
     processorMs: rounded(processorMs),
-    ratio: rounded(processorMs / nobody),
+    ratio: rounded(processorMs / baselineMs),
     wallMs: rounded(median(all.map((item) => item.wallMs))),
     maxPauseMs: rounded(median(all.map((item) => item.maxPauseMs))),
   };

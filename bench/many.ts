@@ -1,4 +1,4 @@
-// Measures 50 migrations at once in one process against 1 alone, in turn, with simulated guests: the machines, the
+// Measures 50 concurrent migrations in one process against a single one, interleaved, with simulated guests: the machines, the
 // coordinator and the journal on disk are the real ones. Prints a table and writes bench/results/many.json.
 // `npm run bench:many [rounds]`.
 
@@ -17,18 +17,18 @@ process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
 const journal = await openFileJournal(directory);
 
 function heapBytes(): number {
-  if (globalThis.gc === undefined) throw new Error("the bench needs node's --expose-gc");
+  if (globalThis.gc === undefined) throw new Error("run node with --expose-gc");
   globalThis.gc();
   return process.memoryUsage().heapUsed;
 }
 
-/** When nothing is under way. */
+/** Returns the heap size while no migration is in progress. */
 async function held() {
   await sleep(100);
   return { bytes: heapBytes(), files: readdirSync("/proc/self/fd").length };
 }
 
-/** In a run of its own: the collections would be in the others' times. */
+/** Runs separately: the garbage collections would distort the times of the other runs. */
 async function weigh() {
   const before = await held();
   const underWayBytes = await heapUnderWay();
@@ -40,28 +40,28 @@ async function weigh() {
   };
 }
 
-/** A function of its own, so that nothing here holds the migrations afterwards. */
+/** A separate function, so that no local variable keeps the migrations alive afterwards. */
 async function heapUnderWay(): Promise<number> {
   const migrations = beginMany({ journal }, many, 20);
   await sleep(1_000);
   if (migrations.some((migration) => !migration.snapshot().source.startsWith("precopying")))
-    throw new Error("not all migrations of the bench are under way");
+    throw new Error("not all migrations of the benchmark are in progress");
   const bytes = heapBytes();
   await allArrived(migrations);
   return bytes;
 }
 
-/** What the journal holds of one migration. */
+/** Returns the size of the journal of one migration. */
 function journalOf(name: string) {
   const text = readFileSync(join(directory, name));
-  // The first line is the file's own.
+  // The first line is the header of the file.
   return { records: text.toString().trimEnd().split("\n").length - 1, bytes: text.length };
 }
 
 const alone: Timed[] = [];
 const atOnce: Timed[] = [];
 const weighed: Awaited<ReturnType<typeof weigh>>[] = [];
-// The first of each warms up.
+// The first run of each is a warm-up.
 for (let round = 0; round <= rounds; round += 1) {
   alone.push(await time({ journal }, 1));
   atOnce.push(await time({ journal }, many));
@@ -78,7 +78,7 @@ const measures: readonly { key: keyof Timed; what: string }[] = [
   { key: "wallMs", what: "wall time" },
   { key: "medianPauseMs", what: "from QEMU's `completed` to `cont`, median" },
   { key: "maxPauseMs", what: "from QEMU's `completed` to `cont`, longest" },
-  { key: "processorMs", what: "processor time, for each migration" },
+  { key: "processorMs", what: "CPU time per migration" },
 ];
 const rows = measures.map(({ key, what }) => {
   const aloneMs = median(alone.map((timed) => timed[key]));

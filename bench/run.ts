@@ -1,5 +1,5 @@
-// Measures, in one run and on the same guest: the pause against the shortest script, the engine's own share of the wall
-// time, the command's start-up, a durable append, recovery after kill -9, and the search. Prints a table and writes
+// Measures, in one run and on the same guest: the downtime against the shortest script, the engine's share of the wall time, the
+// start-up of the command, a durable append, recovery after kill -9, and the search. Prints a table and writes
 // bench/results/latest.json. `npm run bench [runs]`.
 
 import { execFileSync, spawn } from "node:child_process";
@@ -21,7 +21,7 @@ const directory = mkdtempSync(join(tmpdir(), "switchover-bench-"));
 /** Long enough for the guest to have touched its whole working set, so that all move the same memory. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 1200));
 
-/** What is measured one run at a time, in turn with its peers: what else the machine does meets all of them. */
+/** Variants are measured one run at a time, interleaved, so that other load on the machine affects all of them equally. */
 interface Measure {
   run(): Promise<void>;
   end(): Promise<void>;
@@ -47,7 +47,7 @@ async function ours(transport: "unix" | "tcp") {
     }).outcome;
     const wallMs = performance.now() - startedMs;
     if (outcome.guest === null || outcome.downtimeMs === null || outcome.qemuTotalMs === null)
-      throw new Error("the bench's guest did not arrive");
+      throw new Error("the guest of the benchmark did not arrive");
     guest = outcome.guest;
     const startMs = (at.get("destination listening") ?? 0) - (at.get("destination preparing") ?? 0);
     pauses.push(outcome.downtimeMs);
@@ -55,7 +55,7 @@ async function ours(transport: "unix" | "tcp") {
   };
   const end = async () => {
     const { ok } = await proof.check();
-    if (!ok) throw new Error("the bench's guest was not continuous");
+    if (!ok) throw new Error("the continuity check of the benchmark guest failed");
     await guest.end();
     await proof.remove();
   };
@@ -83,7 +83,7 @@ async function peer(pausing: boolean) {
   return { run, end: () => proof.remove(), pauses };
 }
 
-/** From the start of `switchover` to the first command that QEMU's own trace shows. */
+/** Returns the time from the start of `switchover` to the first command in QEMU's own trace. */
 async function startUp() {
   const values: number[] = [];
   for (let run = 0; run < runs; run += 1) {
@@ -108,7 +108,7 @@ async function startUp() {
   return values;
 }
 
-/** One record after the other, each waited for. */
+/** Appends records sequentially and awaits each. */
 async function appends() {
   const journal = await openFileJournal(join(directory, "journal"));
   const values: number[] = [];
@@ -127,7 +127,7 @@ async function appends() {
   return values;
 }
 
-/** From the restart to the outcome: its engine was killed when the guest was handed over, or a state before or after. */
+/** Returns the time from the restart to the outcome; the engine was killed at the handover, or one state before or after. */
 async function recoveries() {
   const values: number[] = [];
   for (let run = 0; run < runs; run += 1) {
@@ -136,7 +136,7 @@ async function recoveries() {
       when: "durable",
       aborts: false,
     });
-    if (outcome === null) throw new Error("the engine had nothing to take up");
+    if (outcome === null) throw new Error("the restarted engine found no migration to resume");
     values.push(recoveryMs);
   }
   return values;
@@ -156,7 +156,7 @@ const tcp = await ours("tcp");
 const bare = await peer(false);
 const barePausing = await peer(true);
 const measures: readonly Measure[] = [unix, tcp, bare, barePausing];
-/** They warm the code up, as a daemon's would be. */
+/** Warm-up runs: the code of a daemon would be warm too. */
 const warming = 2;
 for (let run = 0; run < runs + warming; run += 1) for (const measure of measures) await measure.run();
 for (const measure of measures) await measure.end();
@@ -175,7 +175,7 @@ const rows = [
   { what: "recovery after kill -9 around the switchover, from restart to outcome", ms: median(recovery) },
 ].map((row) => ({ ...row, ms: Math.round(row.ms * 100) / 100 }));
 const ratios = {
-  "downtime against the shortest script (aim 1.25)": warm(unix.pauses) / warm(bare.pauses),
+  "downtime against the shortest script (target 1.25)": warm(unix.pauses) / warm(bare.pauses),
   "downtime against the same script with pause-before-switchover":
     warm(unix.pauses) / warm(barePausing.pauses),
 };
@@ -183,7 +183,7 @@ console.table(rows);
 console.table(
   Object.fromEntries(Object.entries(ratios).map(([name, value]) => [name, Math.round(value * 100) / 100])),
 );
-console.log(`search, managed, up to 2 faults: ${searched.states} states, ${searched.perSecond} a second`);
+console.log(`search, managed, up to 2 faults: ${searched.states} states, ${searched.perSecond} per second`);
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 mkdirSync("bench/results", { recursive: true });
 const raw = { unix, tcp, bare: bare.pauses, barePausing: barePausing.pauses, start, append, recovery };

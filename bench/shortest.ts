@@ -1,4 +1,4 @@
-// The peer: the shortest script that moves a guest safely between two QEMUs. No engine, no checks, no rescue.
+// The baseline: the shortest script that safely migrates a guest between two QEMUs. No engine, no checks, no recovery.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -12,22 +12,22 @@ interface Line {
   error?: { desc: string };
 }
 
-/** What a script does beside moving the guest's memory. */
+/** Additional actions of a script besides the transfer of memory. */
 export interface Feature {
   readonly capabilities?: readonly string[];
-  /** Of both sides, and of the source alone. */
+  /** Capabilities of both sides, and additional ones of the source. */
   readonly parameters?: object;
   readonly sourceParameters?: object;
   prepare?(source: Socket, destination: Socket): Promise<void>;
-  /** Between the guest's stop and the switchover, with `pause-before-switchover`. */
+  /** Called between the guest's stop and the switchover, with `pause-before-switchover`. */
   atTheGate?(source: Socket): Promise<void>;
   /** Commands at the destination right before `cont`. */
   readonly beforeCont?: readonly string[];
-  /** Goes over to post-copy so long after memory has begun to flow. */
+  /** Switches to post-copy after this time of memory transfer. */
   readonly postcopyAfterMs?: number;
 }
 
-/** The guest's pause in ms. @throws Error with QEMU's words. */
+/** Migrates the guest and returns the downtime in ms. @throws Error with QEMU's message. */
 export async function shortest(
   source: Socket,
   destination: Socket,
@@ -77,7 +77,7 @@ export async function shortest(
   });
 }
 
-/** Resolves when QEMU tells the event. */
+/** Resolves when QEMU emits the event. */
 export const told = (socket: Socket, event: string): Promise<void> =>
   new Promise((resolve) => {
     const stop = eachLine(socket, (line) => {
@@ -87,7 +87,7 @@ export const told = (socket: Socket, event: string): Promise<void> =>
     });
   });
 
-/** A QEMU with one monitor, nothing kept, nothing watched. */
+/** A QEMU with one monitor, without journal and supervision. */
 export async function bareQemu(args: readonly string[], path: string) {
   const child = spawn("qemu-system-x86_64", [...args, "-qmp", `unix:${path},server=on,wait=off`], {
     stdio: "ignore",
@@ -111,16 +111,16 @@ const micros = ({ seconds, microseconds }: { seconds: number; microseconds: numb
 
 function eachLine(socket: Socket, listener: (line: Line) => void): () => void {
   let rest = "";
-  const hear = (bytes: Buffer) => {
+  const onData = (bytes: Buffer) => {
     const lines = (rest + bytes.toString()).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.trim() !== "") listener(JSON.parse(line) as Line);
   };
-  socket.on("data", hear);
-  return () => socket.off("data", hear);
+  socket.on("data", onData);
+  return () => socket.off("data", onData);
 }
 
-/** One question at a time. @throws Error with QEMU's words. */
+/** Executes one command at a time. @throws Error with QEMU's message. */
 export const ask = <T = unknown>(socket: Socket, execute: string, arguments_?: object): Promise<T> =>
   new Promise((resolve, reject) => {
     const stop = eachLine(socket, (line) => {

@@ -1,5 +1,5 @@
-// A guest between two QEMUs that are not there: pre-copy with a progress fact every 100 ms, 5 ms of switchover; everything
-// else is answered at once. It tells how long it waited from QEMU's `completed` to `cont`.
+// A simulated guest without QEMU: pre-copy with a progress event every 100 ms, 5 ms of switchover; all other effects answer
+// immediately. Reports the time from QEMU's `completed` to `cont`.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DestinationFact, DestinationGuest, SourceFact, SourceGuest } from "../src/effects/ports.js";
@@ -24,7 +24,7 @@ export function simulateGuest(uuid: string, passes: number) {
     }
     const stoppedMs = performance.now();
     await sleep(switchoverMs);
-    // A QEMU of its own would not have waited for our event loop.
+    // A real QEMU would not have waited for our event loop.
     completedMs = Math.min(stoppedMs + switchoverMs, performance.now());
     tellDestination({ type: "monitor.completed" });
     tellSource({ type: "monitor.completed" });

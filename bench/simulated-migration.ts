@@ -1,4 +1,4 @@
-// Migrations of simulated guests in this process: the machines, the coordinator and the journal are the real ones.
+// Migrations of simulated guests in this process, with the real machines, coordinator and journal.
 
 import { systemClock, systemIds } from "../src/drivers/platform/clock.js";
 import { openCoordinator, openDestination, openSource } from "../src/effects/actors.js";
@@ -17,7 +17,7 @@ export interface Around {
   readonly observe?: Observe | undefined;
 }
 
-/** As `migrate` puts the parts together, with a guest that is not there. */
+/** Composes the parts as `migrate` does, with a simulated guest. */
 function begin({ journal, observe }: Around, passes: number) {
   const migrationId = systemIds.next();
   const identity = { migrationId, uuid: migrationId, name: "bench" };
@@ -65,7 +65,8 @@ export const beginMany = (around: Around, count: number, passes: number) =>
 export async function allArrived(migrations: readonly Begun[]): Promise<void> {
   for (const migration of migrations) {
     const { kind, error } = await migration.outcome;
-    if (kind !== "arrived") throw new Error(`a migration of the bench ended ${kind}`, { cause: error });
+    if (kind !== "arrived")
+      throw new Error(`a migration of the benchmark ended with ${kind}`, { cause: error });
   }
 }
 

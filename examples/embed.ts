@@ -10,10 +10,10 @@ const migration = migrate({ guest, limits: { bandwidthMiBps: 500, maxDowntimeMs:
 
 for await (const { source, destination, progress } of migration.progress) {
   console.log(
-    `source ${source}, destination ${destination ?? "-"}, ${progress?.remainingBytes ?? "?"} bytes to go`,
+    `source ${source}, destination ${destination ?? "-"}, ${progress?.remainingBytes ?? "?"} bytes remaining`,
   );
 }
 const { kind, runs, error, downtimeMs, guest: now } = await migration.outcome;
-console.log(`${kind}: ${runs} runs it (pid ${now?.process.pid}), pause ${downtimeMs} ms`);
+console.log(`${kind}: ${runs} runs it (pid ${now?.process.pid}), downtime ${downtimeMs} ms`);
 if (error) console.error(error.message, error.undone, error.next);
 await now?.end();

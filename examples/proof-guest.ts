@@ -1,7 +1,7 @@
 import { migrate } from "switchover";
 import { describeContinuity, launchProofGuest } from "switchover/proof-guest";
 
-// A guest that counts in its memory, reads back all that it has written, and reports over its serial port.
+// A guest that counts in its memory, verifies everything it has written, and reports over its serial port.
 const proof = await launchProofGuest({ workingSetMiB: 8, dirtyMiBps: 4 });
 const migration = migrate({
   guest: proof.guest,

@@ -4,9 +4,9 @@ import { launchGuest, migrate } from "switchover";
 import { bridgeToXStateInspect } from "switchover/xstate-inspect";
 import { WebSocketServer } from "ws";
 
-// Whoever reaches the port sees everything: only on loopback.
+// Any client of this port sees everything: bind it to loopback only.
 const server = new WebSocketServer({ host: "127.0.0.1", port: 8888 });
-// The types of the package mean the CommonJS half of ws, which is the same class.
+// The package's types refer to the CommonJS build of ws, which exports the same class.
 inspect({ server: server as never });
 
 const guest = await launchGuest({
@@ -17,7 +17,7 @@ const guest = await launchGuest({
 const migration = migrate({
   guest,
   inspect: bridgeToXStateInspect(Reflect.get(globalThis, "__xstate__"), {
-    refused: ({ machine, what }) => console.error(`an inspector sent ${what} to the ${machine}: refused`),
+    refused: ({ machine, what }) => console.error(`rejected ${what} from an inspector to the ${machine}`),
   }),
 });
 const { kind, guest: now } = await migration.outcome;

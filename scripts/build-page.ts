@@ -1,5 +1,5 @@
-// Builds the inspector's page: one file, with its script, its style and the machines' drawings within, and a policy that
-// lets nothing else in.
+// Builds the inspector's page: one file that contains its script, its style and the drawings of the machines, with a content
+// security policy that blocks everything else.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { layoutAll } from "./layout-machines.js";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const from = join(root, "src/inspector/page");
 const to = join(root, "dist/inspector/page.html");
-/** Compressed. What a page of its kind may weigh. */
+/** The maximum size of the compressed page. */
 const maxBytes = 600_000;
 
 const charts: Plugin = {
@@ -57,8 +57,13 @@ const css = await build({
 const style = css.outputFiles[0]?.text ?? "";
 const hash = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 const policy = [
-  ...["default-src 'none'", `script-src ${hash(script)}`, `style-src ${hash(style)}`],
-  ...["connect-src 'self'", "img-src data: blob:", "base-uri 'none'", "form-action 'none'"],
+  "default-src 'none'",
+  `script-src ${hash(script)}`,
+  `style-src ${hash(style)}`,
+  "connect-src 'self'",
+  "img-src data: blob:",
+  "base-uri 'none'",
+  "form-action 'none'",
 ].join("; ");
 const html = readFileSync(join(from, "page.html"), "utf8")
   .replace("POLICY", () => policy)
@@ -67,6 +72,5 @@ const html = readFileSync(join(from, "page.html"), "utf8")
 mkdirSync(dirname(to), { recursive: true });
 writeFileSync(to, html);
 const weight = gzipSync(html).length;
-if (weight > maxBytes)
-  throw new Error(`the page weighs ${weight} bytes compressed; at most ${maxBytes} are wanted`);
+if (weight > maxBytes) throw new Error(`the page is ${weight} bytes compressed; the maximum is ${maxBytes}`);
 console.error(`page: ${Math.round(html.length / 1000)} kB, ${Math.round(weight / 1000)} kB compressed`);

@@ -1,9 +1,9 @@
-// The check of the daily loop, `npm run check:fast`: types, lint, rings, the units, the machines, a search of each order of
-// everything with 2 faults, and one real migration with its proof. Two of them run at a time. Its last line tells the time.
+// The check for daily work, `npm run check:fast`: types, lint, rings, unit tests, the machines, an exhaustive search with 2
+// faults, and one real migration with its proof. Two checks run at a time. The last line prints the elapsed time.
 
 import { spawn } from "node:child_process";
 
-/** The units that take long, or start daemons or guests, are left to the whole check. */
+/** Unit tests that take long, or start daemons or guests, run only in the full check. */
 const units = ["test/unit", "test/simulator/explore", "test/simulator/migration-world"];
 const leftOut = [
   "cli/cli",
@@ -27,7 +27,7 @@ const vitest = [
   "--maxWorkers=2",
   ...leftOut.flatMap((name) => ["--exclude", `test/unit/${name}*`]),
 ];
-/** The longest first. */
+/** The longest checks first. */
 const checks = {
   units: [...vitest, ...units],
   types: npm("types"),
@@ -38,19 +38,19 @@ const checks = {
   lint: npm("lint"),
 };
 
-/** Resolves to whether it has passed; prints what it has said when it has not. */
+/** Resolves to true when the check passed; prints its output when it failed. */
 function run(name, [command, ...words]) {
   const startedMs = performance.now();
   const child = spawn(command, words, { stdio: ["ignore", "pipe", "pipe"] });
-  let said = "";
+  let output = "";
   for (const stream of [child.stdout, child.stderr])
     stream.on("data", (text) => {
-      said += text;
+      output += text;
     });
   return new Promise((resolve) => {
     child.once("close", (code) => {
       const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
-      if (code !== 0) process.stdout.write(said);
+      if (code !== 0) process.stdout.write(output);
       console.log(`${code === 0 ? "passed" : "FAILED"}  ${name}, ${seconds} s`);
       resolve(code === 0);
     });
@@ -68,5 +68,5 @@ async function work() {
 }
 await Promise.all([work(), work()]);
 const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
-console.log(failed.length === 0 ? `check:fast has passed in ${seconds} s` : `failed: ${failed.join(", ")}`);
+console.log(failed.length === 0 ? `check:fast passed in ${seconds} s` : `failed: ${failed.join(", ")}`);
 process.exitCode = failed.length === 0 ? 0 : 1;

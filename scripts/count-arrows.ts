@@ -1,4 +1,4 @@
-// Counts the arrows that a reader of the machines' top level meets: `npx tsx scripts/count-arrows.ts`.
+// Counts the transitions at the top level of each machine: `npx tsx scripts/count-arrows.ts`.
 
 import { coordinatorMachine } from "../src/machines/coordinator/machine.js";
 import { destinationMachine } from "../src/machines/destination/machine.js";

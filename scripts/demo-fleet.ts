@@ -1,6 +1,7 @@
-// A demo fleet on this machine: `npm run demo:fleet [words of drain]` starts eight switchoverds in four racks, 24 guests that
-// prove their continuity, and the engine (DBOS on a PostgreSQL of its own), and drains rack r0 unless the words say otherwise,
-// such as `-- rack:r1 --dry-run`. Then every guest must have counted on. With KEEP=1 the fleet stays until Ctrl-C.
+// Runs a demo fleet on this machine: `npm run demo:fleet [arguments of drain]` starts eight switchoverds in four racks, 24
+// guests that prove their continuity, and the engine (DBOS on its own PostgreSQL), and drains rack r0 unless the arguments
+// select something else, such as `-- rack:r1 --dry-run`. Then it checks that every guest has kept counting. With KEEP=1 the
+// fleet stays until Ctrl-C.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,15 +23,15 @@ const fleet = new RealFleet(hosts, homes, {
   program: ["dist/cli/daemon.js"],
 });
 const postgres = new Postgres();
-// The drain hears Ctrl-C itself; what is here ends after it.
+// The drain handles Ctrl-C itself; this process ends after it.
 process.on("SIGINT", () => {});
 try {
-  console.error("eight switchoverds, 24 guests and PostgreSQL begin");
+  console.error("starting eight switchoverds, 24 guests and PostgreSQL");
   await Promise.all([fleet.begin(), postgres.start()]);
   const path = join([...fleet.hosts.values()][0]?.directory ?? "", "fleet.json");
   writeFileSync(path, JSON.stringify(fleet.file, null, 2));
   const where = ["--fleet", path, "--engine", postgres.url];
-  // Slow enough to be watched.
+  // Slow enough to watch.
   const words = [...what, ...where, "--bandwidth", "8", ...given];
   console.error(`switchover drain ${words.join(" ")}\n`);
   const [program, ...rest] = command;
@@ -40,7 +41,7 @@ try {
   for (const [, at] of await fleet.whereAll())
     for (const host of at) counts.set(host, (counts.get(host) ?? 0) + 1);
   console.log(
-    `\nall ${homes.length} guests run, each once, and each has counted on without a gap: ${[...counts].map(([host, it]) => `${it} at ${host}`).join(", ")}`,
+    `\nall ${homes.length} guests run exactly once, and each has counted without a gap: ${[...counts].map(([host, guests]) => `${guests} on ${host}`).join(", ")}`,
   );
   if (process.env["KEEP"] !== undefined) {
     console.error(`the fleet stays until Ctrl-C: npx switchover drain … ${where.join(" ")}`);

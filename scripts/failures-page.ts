@@ -1,5 +1,5 @@
-// docs/failures.md: what becomes of the guest when each step and each effect fails, from the step table and from the
-// simulated world, in which the real machines play each failure to its end.
+// Prints docs/failures.md: the result for the guest when each step and each effect fails, from the step table and from the
+// simulated world, in which the real machines run each failure to its end.
 
 import { describeFailure, failure } from "../src/protocol/failure.js";
 import { nextStep } from "../src/protocol/migration-error.js";
@@ -35,7 +35,7 @@ const needsPostcopy: ReadonlySet<string> = new Set([
 const needsRule: ReadonlySet<string> = new Set(["relaxLimits", "throttle", "suspend"]);
 const needsFence: ReadonlySet<string> = new Set(["claim", "disclaim", "fence"]);
 
-/** The shortest ways to where each effect is under way: as few faults as possible, then as few moves. */
+/** Returns the shortest path to a state in which each effect is in progress: fewest faults first, then fewest moves. */
 function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonly number[]> {
   const moves = movesOf(options);
   const first = beginning(moves, options);
@@ -52,7 +52,7 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
       if (ways.size === wanted.size) break;
       for (const [pick, move] of moves.from(state).entries()) {
         const after = changed(state, move.change);
-        // What a death leads to is lost with its QEMU, and says nothing about the effect.
+        // When a QEMU died, the guest is lost with it: such a state shows nothing about the effect.
         if (after.qemuDied && !wanted.has("concede")) continue;
         const known = reached.size;
         if (reached.add(packed.pack(after), 0) !== known) continue;
@@ -64,21 +64,21 @@ function waysTo(wanted: Set<string>, options: WorldOptions): Map<string, readonl
   return ways;
 }
 
-/** What becomes of the guest when the effect ends so; null when it cannot. */
+/** Returns which side runs the guest in the end when the effect ends this way; null when it cannot end this way. */
 function endOf(way: readonly number[], options: WorldOptions, effect: string, how: string): string | null {
   const world = new World(maxFaults + 1, options);
   const moves = movesOf(options);
   for (const pick of way) {
     const move = moves.from(world.state)[pick];
-    if (move === undefined) throw new Error(`the way to ${effect} does not fit the world`);
+    if (move === undefined) throw new Error(`the path to ${effect} does not exist in the simulated world`);
     world.take(move);
   }
   const name = `${effects[effect as EffectName].side}.${effect}`;
-  // A question to the other side has the network's endings.
-  const unheard = how.startsWith("never") ? `${name}: no answer comes in time` : undefined;
+  // A query to the other side ends as the network lets it end.
+  const unanswered = how.startsWith("never") ? `${name}: no answer comes in time` : undefined;
   const move = world
     .moves()
-    .find((candidate) => candidate.name === `${name} ${how}` || candidate.name === unheard);
+    .find((candidate) => candidate.name === `${name} ${how}` || candidate.name === unanswered);
   if (move === undefined) return null;
   world.take(move);
   world.settleDown();
@@ -87,7 +87,7 @@ function endOf(way: readonly number[], options: WorldOptions, effect: string, ho
     ...(qemuS.alive && qemuS.cpu === "running" ? ["source"] : []),
     ...(qemuD.alive && qemuD.cpu === "running" ? ["destination"] : []),
   ];
-  return runs.length === 0 ? "nobody: its QEMU was killed" : `the ${runs.join(" and the ")}`;
+  return runs.length === 0 ? "neither: its QEMU was killed" : `the ${runs.join(" and the ")}`;
 }
 
 export function failuresPage(): string {
@@ -104,7 +104,7 @@ export function failuresPage(): string {
   const rows = names.map((name) => {
     const found = ways.find((world) => world.ways.has(name));
     const way = found?.ways.get(name);
-    if (found === undefined || way === undefined) throw new Error(`no way leads to the effect ${name}`);
+    if (found === undefined || way === undefined) throw new Error(`no path leads to the effect ${name}`);
     const { side, undo } = effects[name];
     const ends = ["fails", "never happens, no answer", "is done, its answer lost"].map(
       (how) => endOf(way, found.options, name, how) ?? "cannot",
@@ -120,25 +120,30 @@ export function failuresPage(): string {
 ## The steps
 
 ${table(
-  ["step", "the guest", "who ends a copy", "who resumes it"],
-  Object.entries(steps).map(([name, { whenItFails: it }]) => [name, it.guest, it.kills, it.resumes]),
+  ["step", "the guest", "side that kills a copy", "side that resumes it"],
+  Object.entries(steps).map(([name, { whenItFails }]) => [
+    name,
+    whenItFails.guest,
+    whenItFails.kills,
+    whenItFails.resumes,
+  ]),
 )}
 
 ## The effects
 
-Who runs the guest in the end when an effect of either side ends badly once, at the first moment at which it can come to it, and everything that follows goes well. Played to its end by the machines themselves; a guest that was lost on the way there is one whose QEMU had to be killed for the effect to be needed.
+The side that runs the guest in the end when an effect of either side fails once, at the earliest possible moment, and everything after it succeeds. The machines themselves run each case to its end. A guest that was lost on the way is one whose QEMU had to be killed so that the effect became necessary.
 
 ${table(["effect", "side", "undo", "it fails", "it never happens, no answer", "it happens, its answer is lost"], rows)}
 
-## What a person sees
+## Output for the operator
 
-One line for each failure, its step and side first, then QEMU's own words:
+One line per failure: first its step and side, then QEMU's own words:
 
 \`\`\`
 ${describeFailure(example)}
 \`\`\`
 
-then what was undone, and what to do next:
+followed by what was undone and what to do next:
 
 ${table(
   ["outcome", "exit code", "means", "next"],
@@ -150,6 +155,6 @@ ${table(
   ]),
 )}
 
-The command ends with ${notProved.exitCode} when ${notProved.says}. \`switchover replay <journal>\` tells the whole story again.
+The command ends with ${notProved.exitCode} when ${notProved.says}. \`switchover replay <journal>\` prints the whole story again.
 `;
 }

@@ -1,6 +1,6 @@
-// Faults between two hosts as a command: `npm run faults:hosts -- --from 1 --runs 50 --word damaged`. Each seed chooses a
-// fault and its moment, so that a range of seeds is repeated and a sweep goes on where it was stopped. Prints each run and
-// the sums, and appends each run to a file; ends with 1 when a guarantee did not hold.
+// Injects faults between two hosts: `npm run faults:hosts -- --from 1 --runs 50 --word damaged`. Each seed selects a fault
+// and its moment, so that a range of seeds can be repeated and a stopped sweep can be continued. Prints each run and the
+// totals, and appends each run to a file; exits with 1 when a guarantee was violated.
 
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -23,7 +23,7 @@ const word = values.word ?? positionals[1] ?? "";
 const wanted = sweepFaults.filter(({ name }) => name.includes(word));
 if (wanted.length === 0) {
   const names = sweepFaults.map(({ name }) => name).join("\n");
-  console.error(`no fault has "${word}" in its name; there are:\n${names}`);
+  console.error(`no fault name contains "${word}"; the faults are:\n${names}`);
   process.exit(2);
 }
 
@@ -34,7 +34,7 @@ const brokenKind = (error: unknown): string =>
 let broken = 0;
 for (let seed = from; seed < from + runs; seed += 1) {
   const fault = wanted[seed % wanted.length];
-  if (fault === undefined) throw new Error("there is no such fault");
+  if (fault === undefined) throw new Error("the list of faults is empty");
   const ms = fault.momentOf(seed);
   const { kind, what } = await fault.run(seed, ms).catch((error: unknown) => {
     broken += 1;
@@ -47,6 +47,6 @@ for (let seed = from; seed < from + runs; seed += 1) {
 }
 const figures = [...sums].map(([kind, times]) => `${kind} ${times}`).join(", ");
 console.log(
-  `seeds ${from} to ${from + runs - 1}${word === "" ? "" : ` of "${word}"`}: ${runs} runs; ${figures}`,
+  `seeds ${from} to ${from + runs - 1}${word === "" ? "" : ` of faults named "${word}"`}: ${runs} runs; ${figures}`,
 );
 process.exitCode = broken === 0 ? 0 : 1;

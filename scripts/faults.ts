@@ -1,5 +1,5 @@
-// The fault sweep on real QEMU as a command: `npm run faults [runs]`, 300 unless told. Prints the table, saves every run
-// in faults.json, and ends with 1 when a guest was stuck or doubled.
+// Runs the fault sweep on real QEMU: `npm run faults [runs]`, 300 runs by default. Prints the table, saves every run in
+// faults.json, and exits with 1 when a guest was stuck or ran twice.
 
 import { writeFileSync } from "node:fs";
 import { caseOf, describeCase } from "../test/e2e/faults/cases.js";
@@ -29,6 +29,6 @@ const verdicts: readonly Verdict[] = [
 ];
 const count = (verdict: Verdict) => results.filter((result) => result.verdict === verdict).length;
 console.table(Object.fromEntries(verdicts.map((verdict) => [verdict, count(verdict)])));
-console.log(`${results.filter((result) => !result.met).length} of ${runs} runs did not come by their fault`);
+console.log(`${results.filter((result) => !result.met).length} of ${runs} runs did not reach their fault`);
 writeFileSync("faults.json", `${JSON.stringify(results, null, 1)}\n`);
 process.exitCode = count("stuck") + count("two") === 0 ? 0 : 1;

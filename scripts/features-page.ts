@@ -1,5 +1,5 @@
-// docs/features.md: libvirt's migration flags and typed parameters against what there is here. What is refused between
-// hosts and why is the daemon's own table; each test that is named must be there.
+// Prints docs/features.md: libvirt's migration flags and typed parameters, and the support for each. The daemon's own table
+// states what is rejected between hosts and why; each test that is named must exist.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ function link([file, name]: Shown): string {
   return `[${file}](../${path}): ${name.replaceAll("%s", "…")}`;
 }
 
-/** Every test whose name is written out, by its file. */
+/** Every test whose name is a literal, with its file. */
 const tests: readonly Shown[] = readdirSync("test", { recursive: true, encoding: "utf8" })
   .filter((file) => file.endsWith(".test.ts"))
   .sort()
@@ -65,7 +65,7 @@ function row(
   bit?: number,
 ): (string | number)[] {
   const { virsh } = option;
-  if (virsh === undefined) throw new Error(`no option of virsh stands for ${name}`);
+  if (virsh === undefined) throw new Error(`no virsh option corresponds to ${name}`);
   return [
     `\`${name}\``,
     ...(bit === undefined ? [] : [bit]),
@@ -78,7 +78,7 @@ function row(
 
 const flagRow = (flag: (typeof flagNames)[number]) => {
   const option = optionRows.find(({ libvirt }) => libvirt?.flag === flag);
-  if (option === undefined) throw new Error(`no option stands for ${flag}`);
+  if (option === undefined) throw new Error(`no option corresponds to ${flag}`);
   return row(flag, option, flagRows[flag], migrateFlags.get(flag));
 };
 
@@ -87,11 +87,11 @@ const parameterTable = optionRows.flatMap((option) => {
   return parameter === undefined ? [] : [row(parameter, option, parameterRows[parameter])];
 });
 
-const columns = ["virsh's word", "in one process: option of `migrate`", "between hosts", "shown by"];
+const columns = ["virsh option", "in one process: option of `migrate`", "between hosts", "shown by"];
 
-export const featuresPage = (): string => `# libvirt's flags and parameters, and what there is here
+export const featuresPage = (): string => `# Support for libvirt's migration flags and parameters
 
-All of libvirt 9.0's \`VIR_MIGRATE_*\` flags and \`VIR_MIGRATE_PARAM_*\`. The embedded API moves a guest between two QEMUs of one machine; between hosts it is two \`switchoverd\`, or one and a \`libvirtd\`.
+All of libvirt 9.0's \`VIR_MIGRATE_*\` flags and \`VIR_MIGRATE_PARAM_*\`. The embedded API migrates a guest between two QEMUs of one machine; a migration between hosts involves two \`switchoverd\`, or one and a \`libvirtd\`.
 
 ## Flags
 
@@ -103,9 +103,9 @@ ${table(["parameter", ...columns], parameterTable)}
 
 ## Around the guest
 
-- **Its network.** When it begins to run at the destination, in post-copy long before it has arrived, QEMU announces it to the switches (\`announce-self\`, docs/decisions/0017).
-- **Its clocks.** The hardware clock's state, with what \`-rtc base=…\` has made of it, is part of the devices' state: it goes on at the destination as it went, whatever the destination's \`-rtc\` says. The guest's own clock is behind by the pause, as after libvirt's migration; \`syncTime\` has its agent set it, as \`virsh domtime --sync\` does.
-- **Its graphics.** \`graphics\` tells SPICE's clients where it goes; its QEMU is ended when they have left, after 8 s at the latest.
+- **Its network.** When the guest starts to run at the destination (in post-copy long before all of it has arrived), QEMU announces it to the switches (\`announce-self\`, docs/decisions/0017).
+- **Its clocks.** The state of the hardware clock, including the effect of \`-rtc base=…\`, is part of the device state: it continues unchanged at the destination, whatever \`-rtc\` option the destination has. The guest's own clock is behind by the downtime, as after a migration by libvirt; \`syncTime\` lets the guest agent set it, as \`virsh domtime --sync\` does.
+- **Its graphics.** \`graphics\` redirects SPICE clients to the destination; the source's QEMU is ended when they have disconnected, after 8 s at the latest.
 
-None of these fails a migration; the outcome's \`dropped\` tells what was not done.
+None of these can fail a migration; the outcome's \`dropped\` lists what was not done.
 `;

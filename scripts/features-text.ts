@@ -1,4 +1,4 @@
-// What bench/features.ts has measured, as Markdown for the README.
+// Prints the results of bench/features.ts as Markdown for docs/performance.md.
 
 import * as z from "zod/mini";
 import { table } from "./table.js";
@@ -25,26 +25,29 @@ const measured = z.object({
   }),
 });
 
-/** Of the text of bench/results/features.json. */
+/** Returns the Markdown for the text of bench/results/features.json. */
 export function featuresText(json: string): string {
   const { machine, runs, pauses, fewRuns, copies, connections } = measured.parse(JSON.parse(json));
   const mibPerSecond = (ms: number) => Math.round((copies.diskMiB * 1000) / ms);
-  return `The same downtime with each stream option, over a unix socket, \`npm run bench:features\`, ${runs} runs in turn, medians, ${machine.cores} cores (${machine.model}), load ${machine.load.join(" to ")}: only ratios within one run are comparable ([all numbers](../bench/results/features.json)):
+  return `The same downtime with each stream option, over a unix socket, \`npm run bench:features\`, ${runs} interleaved runs, medians, ${machine.cores} cores (${machine.model}), load ${machine.load.join(" to ")}: only ratios within one run are comparable ([all numbers](../bench/results/features.json)):
 
 ${table(
-  ["feature", "shortest script with it, ms", "switchover, ms", "ratio"],
+  ["feature", "shortest QMP script with it, ms", "switchover, ms", "ratio"],
   pauses.map(({ what, scriptMs, oursMs, ratio }) => [what, scriptMs, oursMs, ratio]),
 )}
 
-A disk of ${copies.diskMiB} MiB is copied at ${mibPerSecond(copies.oursMs)} MiB/s, against ${mibPerSecond(copies.convertMs)} MiB/s of \`qemu-img convert\` over NBD into the same kind of QEMU: ${copies.ratio} of its time, ${fewRuns} runs in turn.
+A disk of ${copies.diskMiB} MiB is mirrored at ${mibPerSecond(copies.oursMs)} MiB/s, against ${mibPerSecond(copies.convertMs)} MiB/s of \`qemu-img convert\` over NBD into the same kind of QEMU: ${copies.ratio} of its time, ${fewRuns} interleaved runs.
 
-The time of ${connections.memoryMiB} MiB of memory that does not change, ${fewRuns} runs in turn, and its ratio to one plain connection:
+The time to transfer ${connections.memoryMiB} MiB of memory that does not change, ${fewRuns} interleaved runs, and its ratio to a single plain connection:
 
 ${table(
-  ["connections for memory", "unix, ms", "ratio", "tcp, ms", "ratio"],
+  ["multifd channels", "unix, ms", "ratio", "tcp, ms", "ratio"],
   connections.rows.map((row) => [
-    row.connections === null ? "none, plain" : row.connections,
-    ...[row.unixMs, row.unixRatio, row.tcpMs, row.tcpRatio],
+    row.connections === null ? "none (plain)" : row.connections,
+    row.unixMs,
+    row.unixRatio,
+    row.tcpMs,
+    row.tcpRatio,
   ]),
 )}`;
 }

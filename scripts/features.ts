@@ -1,5 +1,5 @@
-// The tests that show what there is here for libvirt's migration flags and typed parameters. One that has no entry is shown
-// by the tests whose names have its name, or virsh's option.
+// Names the tests that show the support for libvirt's migration flags and typed parameters. A flag or parameter without an
+// entry here is shown by the tests whose titles contain its name or its virsh option.
 
 import type { MigrateFlag } from "../src/drivers/libvirt/client/flags.js";
 import type { CopiedStorage, MigrateOptions } from "../src/library/local/migrate.js";
@@ -17,14 +17,14 @@ export type OptionPath =
   | `storage.${Path<CopiedStorage>}`
   | `stream.${Path<StreamOptions>}`;
 
-/** A file of tests below `test`, and how the test's name begins there. */
+/** A test file below `test`, and the beginning of the test's title. */
 export type Shown = readonly [file: string, name: string];
 
-/** What the table of options does not say of one: its tests, and a note on the library's option. */
+/** The tests of an option, and a note on the library's option: both are missing from the table of options. */
 export interface Feature {
   readonly note?: string;
   readonly shown?: Shown;
-  /** Between hosts; none when it is refused there, which one test shows of all. */
+  /** The test between hosts; absent when the option is rejected there, because one test covers all rejected ones. */
   readonly between?: Shown;
 }
 
@@ -92,7 +92,7 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
     between: overThere("has the guest run at the destination before its memory is there"),
   },
   TLS: {
-    note: "of the memory and of the disks",
+    note: "for memory and disks",
     shown: ["e2e/local/storage-tls.test.ts", "over a unix socket"],
     between: streamThere("encrypts the memory by a relay, and on parallel connections"),
   },
@@ -122,7 +122,7 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
     between: virsh("leaves the guest paused at the destination, under another name"),
   },
   destination_xml: {
-    note: "QEMU's own words; `destination.sideArgs` for one side's",
+    note: "QEMU's own arguments; `destination.sideArgs` for those of one side",
     shown: plain("when the destination refuses the stream, with QEMU's own words"),
     between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
   },
@@ -138,7 +138,7 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
     between: inForce,
   },
   graphics_uri: {
-    note: "SPICE; QEMU has no word for VNC's clients",
+    note: "SPICE only; QEMU cannot redirect VNC clients",
     shown: ["e2e/local/after-arrival.test.ts", "are told by the source where the guest has gone"],
   },
   migrate_disks: {
@@ -164,12 +164,12 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
     between: inForce,
   },
   "compression.zlib.level": {
-    note: "QEMU 7.2 takes it and keeps 1",
+    note: "QEMU 7.2 accepts it but keeps 1",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
     between: levels,
   },
   "compression.zstd.level": {
-    note: "as zlib's",
+    note: "as for zlib",
     shown: stream("a level of %s that QEMU takes and ignores is told"),
     between: levels,
   },

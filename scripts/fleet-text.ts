@@ -1,4 +1,4 @@
-// What bench/fleet.ts has measured, as Markdown for the README.
+// Prints the results of bench/fleet.ts as Markdown for docs/performance.md.
 
 import * as z from "zod/mini";
 import { table } from "./table.js";
@@ -12,15 +12,15 @@ const measured = z.object({
   memory: z.object({ drainMiB: z.number(), fleetMiB: z.number() }),
 });
 
-/** Of the text of bench/results/fleet.json. */
+/** Returns the Markdown for the text of bench/results/fleet.json. */
 export function fleetText(json: string): string {
   const { machine, rounds, guests, rows, engines, memory } = measured.parse(JSON.parse(json));
-  return `Draining ${guests} guests, four at once, \`npm run bench:fleet\`, ${rounds} rounds in turn, medians, load ${machine.load.join(" to ")} ([all numbers](../bench/results/fleet.json)):
+  return `Draining ${guests} guests, four at once, \`npm run bench:fleet\`, ${rounds} interleaved rounds, medians, load ${machine.load.join(" to ")} ([all numbers](../bench/results/fleet.json)):
 
 ${table(
-  ["", "migrations a minute", "of the machine's limit", "ms each"],
+  ["", "migrations per minute", "share of the machine's limit", "ms each"],
   rows.map(({ what, perMinute, ratio, msEach }) => [what, perMinute, ratio, msEach]),
 )}
 
-To record one migration, its plan and its end, takes ${engines.directoryMs} ms in the directory and ${engines.dbosMs} ms on DBOS. A drain of 20,000 planned guests holds ${memory.drainMiB} MiB, its fleet of 1,000 hosts and 40,000 guests ${memory.fleetMiB} MiB.`;
+Recording one migration (its plan and its end) takes ${engines.directoryMs} ms in the directory and ${engines.dbosMs} ms on DBOS. A drain of 20,000 planned guests uses ${memory.drainMiB} MiB of memory; its fleet of 1,000 hosts and 40,000 guests uses ${memory.fleetMiB} MiB.`;
 }

@@ -1,4 +1,4 @@
-// Lays the three machines out with elkjs, for the inspector's page and for the docs.
+// Computes the layout of the three machines with elkjs, for the inspector's page.
 
 import elk, { type ElkExtendedEdge, type ElkNode } from "elkjs/lib/elk.bundled.js";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
@@ -29,7 +29,7 @@ const options = {
 
 const idOf = (node: AnyStateNode) => node.path.join(".");
 
-/** The two that share a parent, above or at these: where a line between them is drawn. */
+/** Returns the two ancestors-or-self with a common parent: a line is drawn between them. Null when one contains the other. */
 function homes(from: AnyStateNode, to: AnyStateNode): readonly [string, string] | null {
   for (let depth = 0; depth < Math.min(from.path.length, to.path.length); depth += 1)
     if (from.path[depth] !== to.path[depth])
@@ -40,7 +40,7 @@ function homes(from: AnyStateNode, to: AnyStateNode): readonly [string, string] 
 function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: string; events: Set<string> }> {
   const lines = new Map<string, { from: string; to: string; events: Set<string> }>();
   for (const { from: node, event, target } of arrowsOf(machine)) {
-    // A restarted engine goes on in whatever state it was: lines from there to everywhere would hide the others.
+    // A restarted engine continues in its recorded state: lines from `rehydrating` to every state would hide the others.
     const home = node.key === "rehydrating" ? null : homes(node, target);
     if (home === null) continue;
     const [from, to] = home;
@@ -55,7 +55,7 @@ function linesOf(machine: AnyStateMachine): Map<string, { from: string; to: stri
   return lines;
 }
 
-/** With the states inside of the groups; `whole`: with those inside of others too. */
+/** Lays a machine out with the states inside its groups; with `whole` also with the states nested in other states. */
 export async function layout(machine: AnyStateMachine, whole: boolean): Promise<Chart> {
   const lines = [...linesOf(machine)];
   const boxOf = (node: AnyStateNode): ElkNode => {

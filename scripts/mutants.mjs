@@ -1,5 +1,5 @@
-// Breaks machines, effects, drivers and journal on purpose, one breakage at a time, and fails when the tests let one live.
-// `npm run mutants -- [part of a name, of a file or of a test's file]...`. Those of the daemon are in mutants/daemon.mjs.
+// Mutation tests: breaks machines, effects, drivers and journal on purpose, one mutant at a time, and fails when one survives.
+// `npm run mutants -- [part of a name, of a file or of a test's file]...`. The mutants of the daemon are in mutants/daemon.mjs.
 
 import { daemonMutants } from "./mutants/daemon.mjs";
 import { runMutants } from "./mutants/run.mjs";
@@ -19,8 +19,8 @@ const world = ["test/unit/machines", "test/simulator/guarantees.test.ts", "test/
 const features = ["test/unit/machines", "test/simulator/search-features.test.ts"];
 
 /**
- * Name, file, words, what stands there instead; the words that stand before it, or `declaration =` in which it is; and the
- * tests to be run, the fastest first.
+ * Each row: name, file, text to find, its replacement, optionally the text that precedes it or the declaration (`name =`) that
+ * contains it, and optionally the tests to run, the fastest first.
  */
 const mutants = [
   [
@@ -42,7 +42,7 @@ const mutants = [
     'after: { confirm: "killing" },',
   ],
   [
-    "the source resumes on an unknown answer to settle",
+    "the source resumes when the answer to settle is unknown",
     handover,
     '{ guard: answers("refused"), target',
     '{ guard: ({ event }) => event.output.value !== "taken", target',
@@ -67,27 +67,27 @@ const mutants = [
     '"monitor.failed": { target: "stayed", actions: "noteFailed" },',
   ],
   [
-    "the end of an earlier migration is taken for this one's",
+    "the end of an earlier migration is mistaken for the end of this one",
     "src/protocol/messages.ts",
     'mark !== null && mark === earlier ? "none" : ended;',
     "mark === earlier ? ended : ended;",
   ],
   [
-    "the destination takes the guest as soon as it is whole",
+    "the destination takes the guest as soon as it is complete",
     incoming,
     '"monitor.completed": "received",',
     '"monitor.completed": deciding(),',
     "streaming =",
   ],
   [
-    "the destination takes the guest back after it has refused it",
+    "the destination takes the guest after it has refused it",
     refusal,
     '"process.exited": { target: "refused"',
     '"coordinator.finishRequested": "#destination.takeover.taking", "process.exited": { target: "refused"',
     "refusal =",
   ],
   [
-    "the destination says `taken` before it is certain",
+    "the destination reports `taken` before it is certain",
     takeover,
     'tags: ["decided"],',
     'tags: ["decided", "taken"],',
@@ -108,13 +108,13 @@ const mutants = [
     "streaming =",
   ],
   [
-    "a source whose QEMU died in the switchover gives its guest up",
+    "a source whose QEMU died during the switchover gives its guest up",
     handover,
     '"process.exited": { target: ".conceding", actions: "noteDied" },',
     '"process.exited": { target: "lost", actions: "noteDied" },',
   ],
   [
-    "the coordinator confirms a Finish that it has not heard",
+    "the coordinator confirms a Finish whose reply it has not received",
     coordinator,
     'otherwise: "#coordinator.confirmingCancelled",',
     'otherwise: "#coordinator.confirming",',
@@ -156,7 +156,7 @@ const mutants = [
     "refusing =",
   ],
   [
-    "a restarted source whose QEMU has died yields a guest that may have gone on",
+    "a restarted source whose QEMU has died concedes a guest that may have run on",
     transfer,
     '"process.exited": { target: "#source.rollback.reportingLoss", actions: "noteDied" },',
     '"process.exited": { target: "#source.handover.conceding", actions: "noteDied" },',
@@ -182,7 +182,7 @@ const mutants = [
     '{ target: "#source.rollback.restoring", actions: fencedOff }',
   ],
   [
-    "a refusal is said before it is durable, and before the copy is gone",
+    "a refusal is reported before it is durable and before the copy is gone",
     refusal,
     'meta: { rehydratesAs: "refusing" },',
     'meta: { rehydratesAs: "refusing" }, tags: ["refused"],',
@@ -206,7 +206,7 @@ const mutants = [
     ["test/unit/effects"],
   ],
   [
-    "an abort is said to be obeyed before that is durable",
+    "an abort is reported as accepted before that is durable",
     "src/effects/in-process-peers.ts",
     "await unlessBroken(durable());",
     "",
@@ -222,7 +222,7 @@ const mutants = [
     ["test/e2e/local/migrate.test.ts"],
   ],
   [
-    "another process that has the guest's old pid is taken for it",
+    "another process with the guest's old pid is mistaken for it",
     "src/drivers/platform/procfs.ts",
     "identify(pid)?.startTicks === startTicks",
     "identify(pid) !== undefined && startTicks > 0",
@@ -278,7 +278,7 @@ const mutants = [
     ["test/unit/drivers/journal/lock.test.ts"],
   ],
   [
-    "a failed write lets what is queued behind it count",
+    "records queued behind a failed write count as written",
     "src/drivers/journal/line-file.ts",
     "[...now, ...behind]",
     "now",
@@ -286,7 +286,7 @@ const mutants = [
     ["test/unit/drivers/journal/failing-disk.test.ts"],
   ],
   [
-    "what is left of a failed write stays in the file",
+    "the remains of a failed write stay in the file",
     "src/drivers/journal/line-file.ts",
     "if (this.#isDirty) await this.#takeBack();",
     "",
@@ -302,7 +302,7 @@ const mutants = [
     ["test/unit/drivers/journal/keeping.test.ts"],
   ],
   [
-    "a story that goes on after its end is not read at a start",
+    "a story that continues after its end is not read at a start",
     "src/drivers/journal/journal-directory.ts",
     "if (kept?.hasEnded)",
     "if (kept === undefined && kept)",
@@ -310,7 +310,7 @@ const mutants = [
     ["test/unit/drivers/journal/keeping.test.ts"],
   ],
   [
-    "a record is said to be durable when it is only written",
+    "a record is reported as durable when it is only written",
     "src/drivers/journal/line-file.ts",
     "await this.#file.appendFile(bytes);\n      await this.#file.datasync();",
     "await this.#file.appendFile(bytes);",
@@ -318,7 +318,7 @@ const mutants = [
     ["test/unit/drivers/journal"],
   ],
   [
-    "what was taken is forgotten with its story",
+    "the decision `taken` is forgotten with its story",
     "src/drivers/journal/decisions.ts",
     "await this.#file.append(lineOf(kept));",
     'if (kept.decision === "refused") await this.#file.append(lineOf(kept));',
@@ -334,7 +334,7 @@ const mutants = [
     ["test/e2e/hosts/restarted-host.test.ts"],
   ],
   [
-    "two Prepares of one guest at once are both obeyed",
+    "two concurrent Prepares of one guest are both accepted",
     "src/machines/domain/machine.ts",
     '...whileJob("migration in"),',
     '...whileJob("migration in"), "peer.prepareRequested": { actions: "reserve" },',
@@ -342,7 +342,7 @@ const mutants = [
     ["test/unit/machines/domain.test.ts"],
   ],
   [
-    "a libvirtd is let resume before its destination has answered, as libvirt does",
+    "a libvirtd may resume before its destination has answered, as in libvirt",
     "src/library/remote/managed.ts",
     "!cancelled || !mayRunThere ||",
     "!cancelled || mayRunThere ||",
@@ -358,7 +358,7 @@ const mutants = [
     ["test/unit/drivers/fencing"],
   ],
   [
-    "disks: QEMU is let on before the copies are ended",
+    "disks: QEMU continues before the mirrors are completed",
     transfer,
     '{ guard: "copiesDisks", target: ".stopped.completingMirrors" },',
     "",
@@ -366,7 +366,7 @@ const mutants = [
     features,
   ],
   [
-    "disks: copies that could not be ended count as whole",
+    "disks: mirrors that could not be completed count as synchronized",
     transfer,
     '{ target: cancelling, actions: recordEffectFailure("completeMirrors") },',
     '{ target: "switchingOver" },',
@@ -374,7 +374,7 @@ const mutants = [
     features,
   ],
   [
-    "disks: the copies are left when the guest stays",
+    "disks: the mirrors keep running when the guest stays",
     rollback,
     'target: "#source.rollback.cancellingMirrors",',
     'target: "#source.stayed",',
@@ -382,7 +382,7 @@ const mutants = [
     features,
   ],
   [
-    "post-copy: a destination that was told of it gives up when the coordinator says so",
+    "post-copy: a destination that was announced it gives up on the coordinator's request",
     destinationPostcopy,
     '"coordinator.finishCancelledRequested": ignoring(',
     '"coordinator.finishCancelledRequested": ((_) => "refusal")(',
@@ -406,7 +406,7 @@ const mutants = [
     features,
   ],
   [
-    "post-copy: the source asks for its guest back without asking the destination",
+    "post-copy: the source resumes its guest without asking the destination",
     postcopy,
     '"monitor.failed": { target: "#source.handover.settlingFailedPostcopy", actions: "noteFailed" },',
     '"monitor.failed": { target: "#source.rollback.restoring", actions: "noteFailed" },',
@@ -422,7 +422,7 @@ const mutants = [
     features,
   ],
   [
-    "post-copy: a destination whose source is dead waits for its memory for ever",
+    "post-copy: a destination whose source is dead waits forever for its memory",
     takeover,
     '{ guard: "isConnected", target: "orphaned" },',
     '{ actions: "keepPartly" },',
@@ -438,7 +438,7 @@ const mutants = [
     features,
   ],
   [
-    "post-copy: the source gives the guest up when a new connection only failed",
+    "post-copy: the source gives the guest up when only a new connection failed",
     postcopy,
     '{ guard: ({ event }) => !answers("held")({ event }), target: "waiting" },',
     "",
@@ -446,7 +446,7 @@ const mutants = [
     features,
   ],
   [
-    "post-copy: a source whose QEMU holds a lost connection asks it for ever",
+    "post-copy: a source whose QEMU holds a lost connection retries forever",
     postcopy,
     '{ guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },',
     "",

@@ -1,4 +1,4 @@
-// docs/performance.md and the figures of the README, from the results of the benchmarks.
+// Prints the tables of docs/performance.md and the figures of the README from the benchmark results.
 
 import { readFileSync } from "node:fs";
 import * as z from "zod/mini";
@@ -41,17 +41,17 @@ const benchOfInspector = z.object({
 
 const readResult = (name: string): unknown => JSON.parse(readFileSync(`bench/results/${name}.json`, "utf8"));
 
-/** The cost of an attached inspector. */
+/** Returns the section on the cost of an attached inspector. */
 function inspectorText(): string {
   const { rounds, many, rows, scrub } = benchOfInspector.parse(readResult("inspector"));
-  return `The same ${many} at once, observed by the inspector, \`npm run bench:inspector\`, ${rounds} rounds in turn, medians ([all numbers](../bench/results/inspector.json)):
+  return `The same ${many} at once, observed by the inspector, \`npm run bench:inspector\`, ${rounds} interleaved rounds, medians ([all numbers](../bench/results/inspector.json)):
 
 ${table(
-  ["", "processor time of a migration, ms", "ratio", "from `completed` to `cont`, longest, ms"],
+  ["", "CPU time per migration, ms", "ratio", "longest time from `completed` to `cont`, ms"],
   rows.map(({ what, processorMs, ratio, maxPauseMs }) => [what, processorMs, ratio, maxPauseMs]),
 )}
 
-A journal of 100,000 records is open in the page after ${scrub.openMs} ms; from a place on its slider to the picture of that moment it takes ${scrub.medianFrameMs} ms (${scrub.slowest95Ms} ms in 95 of 100).
+The page opens a journal of 100,000 records in ${scrub.openMs} ms; after a move of its slider it draws that moment in ${scrub.medianFrameMs} ms (95th percentile: ${scrub.slowest95Ms} ms).
 
 ${fleetText(readFileSync("bench/results/fleet.json", "utf8"))}`;
 }
@@ -71,33 +71,33 @@ The search explores ${searched.perSecond} states a second (${searched.states} wi
 
 ${featuresText(readFileSync("bench/results/features.json", "utf8"))}
 
-Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} runs in turn, medians ([all numbers](../bench/results/hosts.json)); the overhead is the command's wall time less QEMU's own:
+Between two hosts on this machine, \`npm run bench:hosts\`, ${hosts.runs} interleaved runs, medians ([all numbers](../bench/results/hosts.json)); the overhead is the wall time of the command minus QEMU's own migration time:
 
 ${table(
   ["", "downtime, ms", "overhead, ms"],
   hosts.rows.map(({ what, downtimeMs, overheadMs }) => [what, downtimeMs, overheadMs]),
 )}
 
-${many} migrations begun in the same moment in one process, with the journal on disk and simulated guests (500 ms of pre-copy, 5 ms of switchover), \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](../bench/results/many.json)):
+${many} migrations started at the same moment in one process, with the journal on disk and simulated guests (500 ms of pre-copy, 5 ms of switchover), \`npm run bench:many\`, ${rounds} rounds, medians ([all numbers](../bench/results/many.json)):
 
 ${table(
   ["", "1 alone, ms", `${many} at once, ms`, "ratio"],
   ofMany.rows.map(({ what, aloneMs, atOnceMs, ratio }) => [what, aloneMs, atOnceMs, ratio]),
 )}
 
-A migration takes ${perMigration.underWayKiB} KiB of heap while it is under way; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files are left of it. Its journal is ${perMigration.records} records in ${perMigration.journalBytes} bytes.
+A migration uses ${perMigration.underWayKiB} KiB of heap while it is in progress; ${perMigration.leftKiB} KiB and ${perMigration.leftFiles} open files remain afterwards. Its journal has ${perMigration.records} records in ${perMigration.journalBytes} bytes.
 
 ${inspectorText()}`;
 }
 
-/** The page with the tables of the latest results in place of those that it has. */
+/** Returns the page with its tables replaced by those of the latest results. */
 export const performancePage = (text: string): string =>
   text.replace(
     /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/,
     (_, before: string, after: string) => `${before}${measured()}\n${after}`,
   );
 
-/** The few figures that the README shows. */
+/** Returns the few figures that the README shows. */
 export function figures(): string {
   const { rows } = bench.parse(readResult("latest"));
   const hosts = benchOfHosts.parse(readResult("hosts"));
@@ -117,7 +117,7 @@ export function figures(): string {
         `${host("libvirtd, virsh")?.downtimeMs} (libvirtd)`,
       ],
       [
-        "wall time beyond QEMU's own between two hosts, ms",
+        "wall time beyond QEMU's own migration time, between two hosts, ms",
         host("switchoverd, virsh")?.overheadMs ?? "",
         `${host("libvirtd, virsh")?.overheadMs} (libvirtd)`,
       ],

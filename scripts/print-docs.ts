@@ -1,5 +1,5 @@
-// Prints into the docs what the code knows: the protocol's tables, the machines as diagrams, the command's help, the
-// README's example. With --check it writes nothing and fails when a page is stale.
+// Generates the parts of the docs that derive from code: the tables of the protocol, the diagrams of the machines, the
+// command's help, the README's example. With --check it writes nothing and fails when a page is stale.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import type { AnyStateMachine, AnyStateNode } from "xstate";
@@ -39,42 +39,42 @@ function protocolPage(): string {
 ## Steps
 
 ${table(
-  ["no.", "step", "side", "does", "the guest when it fails", "asked again after (ms)"],
-  Object.entries(steps).map(([name, it]) => [
-    it.number,
+  ["no.", "step", "side", "action", "the guest when it fails", "retried after (ms)"],
+  Object.entries(steps).map(([name, step]) => [
+    step.number,
     name,
-    it.side,
-    it.does,
-    it.whenItFails.guest,
-    it.deadlineMs,
+    step.side,
+    step.does,
+    step.whenItFails.guest,
+    step.deadlineMs,
   ]),
 )}
 
-## Effects, each beside its undo
+## Effects and their undos
 
 ${table(
-  ["effect", "side", "step", "does", "undo", "unknown after (ms)", "when the journal fails"],
-  Object.entries(effects).map(([name, it]) => [
+  ["effect", "side", "step", "action", "undo", "unknown after (ms)", "when the journal fails"],
+  Object.entries(effects).map(([name, effect]) => [
     name,
-    it.side,
-    it.step,
-    it.does,
-    it.undo,
-    it.deadlineMs,
-    it.withoutJournal,
+    effect.side,
+    effect.step,
+    effect.does,
+    effect.undo,
+    effect.deadlineMs,
+    effect.withoutJournal,
   ]),
 )}
 
 ## Outcomes
 
 ${table(
-  ["outcome", "who runs the guest", "exit code", "meaning"],
-  Object.entries(outcomes).map(([name, it]) => [name, it.runs, it.exitCode, it.says]),
+  ["outcome", "side that runs the guest", "exit code", "meaning"],
+  Object.entries(outcomes).map(([name, outcome]) => [name, outcome.runs, outcome.exitCode, outcome.says]),
 )}
 
 The command ends with ${notProved.exitCode} when ${notProved.says}.
 
-## Job phases, with libvirt's numbers
+## Job phases with libvirt's numbers
 
 ${table(["phase", "number"], Object.entries(phases))}
 `;
@@ -91,7 +91,7 @@ const mermaid = (lines: readonly string[]): string =>
 const arrow = (from: string, to: string, events: Iterable<string>): string =>
   `${from} --> ${to} : ${[...new Set([...events].map((event) => (event === "" ? "at once" : eventName(event))))].join("<br/>")}`;
 
-/** The groups, and the states beside them. */
+/** Draws the top level of a machine: its groups and the states beside them. */
 function overview(machine: AnyStateMachine): string {
   const tops = Object.values(machine.root.states as Record<string, AnyStateNode>);
   const [first] = machine.root.initial.target;
@@ -103,7 +103,7 @@ function overview(machine: AnyStateMachine): string {
   ]);
 }
 
-/** The states of one group, and where they lead. */
+/** Draws the states of one group and their transitions. */
 function inside(machine: AnyStateMachine, group: AnyStateNode): string {
   const arrows = new Map<string, Set<string>>();
   for (const { from, event, target } of edgesOf(machine)) {
@@ -120,7 +120,7 @@ function stateRows(machine: AnyStateMachine, nodes: readonly AnyStateNode[]): st
     [
       "state",
       "meaning",
-      ...(isSide ? ["the guest here", "a restarted engine goes on as"] : []),
+      ...(isSide ? ["the guest on this side", "a restarted engine resumes as"] : []),
       "libvirt's phase",
       "tags",
     ],
@@ -158,12 +158,14 @@ function machinesPage(): string {
       ]),
     );
     return [
-      ...[`## ${machine.id}`, overview(machine)],
+      `## ${machine.id}`,
+      overview(machine),
       ...(groups.length === 0 ? [] : [groupRows]),
-      ...[stateRows(machine, beside), ...parts],
+      stateRows(machine, beside),
+      ...parts,
     ].join("\n\n");
   });
-  return `${printed}\n# The machines\n\nEach diagram leaves out the ways of a restarted engine: it goes on in the state that was recorded, or in the one that the table names.\n\n${sections.join("\n\n")}\n`;
+  return `${printed}\n# The machines\n\nThe diagrams omit the transitions of a restarted engine: it resumes in the recorded state, or in the state that the table names.\n\n${sections.join("\n\n")}\n`;
 }
 
 function cliPage(): string {
@@ -186,11 +188,11 @@ function domainPage(): string {
     ...[row.values, row.needed, row.bothSides, row.does].map(plain),
   ]);
   return `${printed}
-# What is supported of libvirt's domain XML
+# Supported libvirt domain XML
 
-What is not in this table is refused with its place in the text when the guest is to be started or moved; it stays in the definition.
+Anything that is not in this table is kept in the definition, but is rejected with its position in the text when the guest is started or migrated.
 
-${table(["where", "values", "must be given", "both sides of a migration", "becomes"], rows)}
+${table(["where", "values", "required", "both sides of a migration", "maps to"], rows)}
 `;
 }
 
@@ -206,11 +208,11 @@ function virshPage(): string {
     virshOption.note ?? "",
   ]);
   return `${printed}
-# What is supported of \`virsh migrate\`
+# Supported options of \`virsh migrate\`
 
-What is not is refused in Begin with the words below, before anything is touched; so is any flag or parameter that is not in this table.
+Begin rejects an unsupported option with the note below, before anything is changed; it also rejects any flag or parameter that is not in this table.
 
-${table(["option", "becomes", "supported", "note"], rows)}
+${table(["option", "maps to", "supported", "note"], rows)}
 `;
 }
 

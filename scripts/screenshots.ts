@@ -1,4 +1,4 @@
-// Makes the pictures of the inspector that the docs show: real migrations on real QEMU, in a real browser.
+// Takes the screenshots of the inspector for the docs: real migrations on real QEMU, in a real browser.
 // `npm run screenshots`.
 
 import { mkdirSync } from "node:fs";
@@ -13,7 +13,7 @@ const to = "docs/images";
 mkdirSync(to, { recursive: true });
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 
-/** What is seen of a migration; `act` is called once memory has moved. */
+/** Returns the story of a migration that ends in one of two ways, chosen after some passes over the memory. */
 async function seenOf(act: "let it arrive" | "abort"): Promise<string> {
   const seen: Observation[] = [];
   const proof = await launchProofGuest({ dirtyMiBps: 24 });
@@ -50,7 +50,7 @@ async function shoot(
   await page.goto(`${inspector.url}${story === null ? "#simulate" : ""}`);
   await page.getByRole("toolbar").waitFor();
   await act(page);
-  // The graphs draw a frame later.
+  // The graphs are drawn one frame later.
   await page.waitForTimeout(300);
   await page.screenshot({ path: `${to}/${name}.png` });
   await page.close();

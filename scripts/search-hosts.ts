@@ -1,4 +1,5 @@
-// The search of the host world as a command: see search.ts. Prints states and speed, or the shortest trace to what is broken.
+// Runs the search of the host world: see search.ts. Prints the number of states and the speed, or the shortest trace to a
+// violated guarantee.
 
 import { parseArgs } from "node:util";
 import type { Explored } from "../src/simulator/explore.js";
@@ -21,19 +22,19 @@ export function searchHostsAsTold(args: readonly string[]): number {
   const [hosts, migrations, faults] = [values.hosts, values.migrations, values.faults].map(Number);
   const isWhole = (count: number | undefined): count is number => Number.isSafeInteger(count);
   if (!isWhole(hosts) || !isWhole(migrations) || !isWhole(faults) || hosts < 2 || hosts > 3) {
-    console.error("give 2 or 3 hosts, a number of migrations and a number of faults");
+    console.error("invalid arguments: --hosts must be 2 or 3, --migrations and --faults must be integers");
     return 2;
   }
   if (values.peer === "libvirtd") return searchLibvirtd(faults);
   if (values.peer !== "switchoverd") {
-    console.error("the peer is a switchoverd or a libvirtd");
+    console.error("invalid argument: --peer must be switchoverd or libvirtd");
     return 2;
   }
-  const told = `${hosts} hosts, migrations in a row: ${migrations}, up to ${faults} faults`;
-  return searched(told, () => searchHosts({ hosts, migrations: inARow(hosts, migrations), faults }));
+  const title = `${hosts} hosts, consecutive migrations: ${migrations}, up to ${faults} faults`;
+  return searched(title, () => searchHosts({ hosts, migrations: inARow(hosts, migrations), faults }));
 }
 
-/** One migration to or from a libvirtd; what is broken in the windows that docs/guarantees.md lists is passed over. */
+/** Searches one migration to or from a libvirtd; ignores violations in the windows that docs/guarantees.md lists. */
 function searchLibvirtd(faults: number): number {
   const sides = [
     { libvirtd: "destination", mode: "peer-to-peer" },
@@ -44,26 +45,26 @@ function searchLibvirtd(faults: number): number {
     ...sides.map((side) => {
       const { libvirtd, mode } = side;
       const allowed = brokenWindows.filter((window) => window.libvirtd === libvirtd && window.mode === mode);
-      const told = `outside of the windows with a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
-      return searched(told, () => searchBesideLibvirtd({ libvirtd, mode, faults, allowed }));
+      const title = `outside of the windows with a libvirtd as the ${libvirtd}, ${mode}, up to ${faults} faults`;
+      return searched(title, () => searchBesideLibvirtd({ libvirtd, mode, faults, allowed }));
     }),
   );
 }
 
-function searched(told: string, search: () => Explored): number {
+function searched(title: string, search: () => Explored): number {
   const startedMs = performance.now();
   const startedCpu = process.cpuUsage();
   const found = search();
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);
   const cpuSeconds = (user + system) / 1e6;
-  console.log(`${told}: ${found.states} states, ${found.transitions} steps, ${found.ends} ends`);
+  console.log(`${title}: ${found.states} states, ${found.transitions} steps, ${found.ends} ends`);
   console.log(
     `${seconds.toFixed(1)} s, ${Math.round(found.states / seconds)} states per second; ` +
-      `${cpuSeconds.toFixed(1)} s of processor time, ${Math.round(found.states / cpuSeconds)} states per second of it`,
+      `${cpuSeconds.toFixed(1)} s of CPU time, ${Math.round(found.states / cpuSeconds)} states per CPU second`,
   );
   if (found.broken === undefined) {
-    console.log("no guarantee is broken");
+    console.log("no guarantee is violated");
     return 0;
   }
   console.error(`${found.broken.guarantee}\n${found.broken.moves.map(({ name }) => `  ${name}`).join("\n")}`);

@@ -1,8 +1,7 @@
-// The exhaustive search as a command: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy] [unreduced]`, 4 faults
-// unless told. Prints the number of states and the speed, or the shortest story that breaks a guarantee, and then exits with 1.
-// `npm run search -- hosts [--hosts 2|3] [--migrations N] [--faults N]` searches what stands around the machines of one
-// migration: hosts that restart, requests of operators, migrations in a row; with `--peer libvirtd` one migration to or from
-// a libvirtd.
+// Runs the exhaustive search: `npm run search -- [faults] [p2p] [fence] [storage] [postcopy] [unreduced]`, 4 faults by
+// default. Prints the number of states and the speed, or the shortest trace that violates a guarantee and then exits with 1.
+// `npm run search -- hosts [--hosts 2|3] [--migrations N] [--faults N]` searches the surroundings of a migration: hosts that
+// restart, requests of operators, consecutive migrations; with `--peer libvirtd` one migration to or from a libvirtd.
 
 import { writeFileSync } from "node:fs";
 import { BrokenGuarantee, search } from "../src/simulator/index.js";
@@ -15,7 +14,7 @@ const faults = Number(words.find((word) => /^\d+$/.test(word)) ?? 4);
 const strange = words.find((word) => !/^(\d+|p2p|fence|storage|postcopy|unreduced)$/.test(word));
 if (strange !== undefined) {
   console.error(
-    `"${strange}" is not known: give a number of faults, p2p, fence, storage, postcopy, unreduced`,
+    `unknown argument "${strange}": expected a number of faults, p2p, fence, storage, postcopy or unreduced`,
   );
   process.exit(2);
 }
@@ -34,18 +33,18 @@ try {
   const { states, transitions, ends } = search(options);
   const seconds = (performance.now() - startedMs) / 1000;
   console.log(
-    `up to ${faults} faults: ${states} states, ${transitions} steps, ${ends} ends; no guarantee is broken`,
+    `up to ${faults} faults: ${states} states, ${transitions} steps, ${ends} ends; no guarantee is violated`,
   );
   const { user, system } = process.cpuUsage(startedCpu);
   const cpuSeconds = (user + system) / 1e6;
   console.log(
     `${seconds.toFixed(1)} s, ${Math.round(states / seconds)} states per second; ` +
-      `${cpuSeconds.toFixed(1)} s of processor time, ${Math.round(states / cpuSeconds)} states per second of it`,
+      `${cpuSeconds.toFixed(1)} s of CPU time, ${Math.round(states / cpuSeconds)} states per CPU second`,
   );
 } catch (error) {
   if (!(error instanceof BrokenGuarantee)) throw error;
   console.error(error.message);
   writeFileSync(counterexamplePath, `${JSON.stringify(error.counterexample)}\n`);
-  console.error(`to look at it: npx switchover inspect ${counterexamplePath}`);
+  console.error(`to inspect the trace: npx switchover inspect ${counterexamplePath}`);
   process.exit(1);
 }

@@ -1,5 +1,6 @@
-// Another QEMU for the tests, of another age than the system's: Debian's backports, from where the system's own package
-// sources have its release, unpacked into a directory of its own, never installed. Only Node's own modules, as in setup.mjs. Without it those tests are skipped, with a word.
+// Provides a second QEMU of another version for the tests: from Debian's backports, found through the system's own package
+// sources, unpacked into its own directory and never installed. Uses only Node's own modules, as setup.mjs does. Without it
+// the tests that need it are skipped with a notice.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -13,21 +14,21 @@ const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 const cache = join(dirname(fileURLToPath(import.meta.url)), "..", "node_modules", ".cache");
 const home = join(cache, "second-qemu");
-/** Runs it with its own firmware; its pid is QEMU's. */
+/** A wrapper that executes this QEMU with its own firmware; its pid is QEMU's. */
 export const secondQemu = join(home, "qemu-system-x86_64");
 
 const run = (command, args, options = {}) =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], ...options });
 const isThere = (command) => spawnSync(command, ["--version"]).error === undefined;
 
-/** Makes it be there; prints a word when it cannot. */
+/** Fetches the second QEMU unless it exists; prints a notice when that is not possible. */
 export function fetchSecondQemu() {
   if (existsSync(secondQemu)) return;
-  const missing = ["apt-get", "dpkg"].find((it) => !isThere(it));
-  if (missing !== undefined) return skip(`there is no ${missing} here`);
+  const missing = ["apt-get", "dpkg"].find((command) => !isThere(command));
+  if (missing !== undefined) return skip(`${missing} not found`);
   const work = `${home}-${process.pid}`;
   try {
-    console.error(`setup: unpack QEMU from ${suite} into ${home}`);
+    console.error(`setup: unpacking QEMU from ${suite} into ${home}`);
     unpack(work);
     rmSync(home, { recursive: true, force: true });
     renameSync(work, home);
@@ -48,9 +49,11 @@ export function fetchSecondQemu() {
 }
 
 const skip = (why) =>
-  console.error(`setup: no second QEMU, so no test between two ages of QEMU (${why}); all else is tested`);
+  console.error(
+    `setup: no second QEMU (${why}); tests between two QEMU versions are skipped, all others run`,
+  );
 
-/** Where the system gets Debian's release from: its backports are in the same archive. */
+/** Returns the archive from which the system gets Debian's release; its backports are in the same archive. */
 function archive() {
   const format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
   const targets = run("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]).split("\n");
@@ -59,10 +62,11 @@ function archive() {
   return uris[0];
 }
 
-/** apt-get checks the signature of the list, and each package's SHA256 from it. */
+/** Downloads and unpacks the packages. apt-get verifies the signature of the list and the SHA256 of each package. */
 function unpack(work) {
   const at = (...parts) => join(work, ...parts);
-  for (const it of ["lists/partial", "archives/partial", "root"]) mkdirSync(at(it), { recursive: true });
+  for (const folder of ["lists/partial", "archives/partial", "root"])
+    mkdirSync(at(folder), { recursive: true });
   writeFileSync(at("sources.list"), `deb [signed-by=${keyring}] ${archive()} ${suite} main\n`);
   const settings = {
     "Dir::Etc::SourceList": at("sources.list"),
@@ -79,28 +83,28 @@ function unpack(work) {
   const apt = (...args) => run("apt-get", [...options, "-qq", ...args], { cwd: at("archives") });
   apt("update");
   apt("download", "-t", suite, ...packages);
-  const files = readdirSync(at("archives")).filter((it) => it.endsWith(".deb"));
-  for (const it of files) run("dpkg", ["-x", at("archives", it), at("root")]);
+  const files = readdirSync(at("archives")).filter((file) => file.endsWith(".deb"));
+  for (const file of files) run("dpkg", ["-x", at("archives", file), at("root")]);
   const missing = missingLibraries(at("root/usr/bin/qemu-system-x86_64"));
   if (missing.length > 0) {
     if (process.getuid?.() !== 0) throw new Error(`these libraries are missing: ${missing.join(", ")}`);
-    const [main] = files.filter((it) => it.startsWith("qemu-system-x86"));
+    const [main] = files.filter((file) => file.startsWith("qemu-system-x86"));
     const wanted = run("dpkg-deb", ["-f", at("archives", main), "Depends"])
       .split(",")
-      .map((it) => it.trim().split(" ")[0])
-      .filter((it) => it.startsWith("lib"));
+      .map((dependency) => dependency.trim().split(" ")[0])
+      .filter((name) => name.startsWith("lib"));
     run("apt-get", ["install", "-qq", "-y", "--no-install-recommends", ...wanted], {
       env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
     });
   }
-  for (const it of ["lists", "archives"]) rmSync(at(it), { recursive: true });
+  for (const folder of ["lists", "archives"]) rmSync(at(folder), { recursive: true });
 }
 
 const missingLibraries = (binary) =>
   run("ldd", [binary])
     .split("\n")
-    .filter((it) => it.includes("not found"))
-    .map((it) => it.trim().split(" ")[0]);
+    .filter((line) => line.includes("not found"))
+    .map((line) => line.trim().split(" ")[0]);
 
 const wrapper = (directory) => `#!/bin/sh
 exec "${directory}/root/usr/bin/qemu-system-x86_64" -L "${directory}/root/usr/share/qemu" -L "${directory}/root/usr/share/seabios" "$@"

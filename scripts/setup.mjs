@@ -1,4 +1,4 @@
-// Makes a fresh machine ready: node modules, the build, QEMU. Only Node's own modules, since nothing is installed yet.
+// Prepares a fresh machine: node modules, the build, QEMU. Uses only Node's own modules, because nothing is installed yet.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
@@ -28,14 +28,14 @@ if (changedMs(at("node_modules", ".package-lock.json")) < changedMs(at("package-
 
 const newestMs = (folder) =>
   Math.max(
-    ...readdirSync(folder, { recursive: true, withFileTypes: true }).map((it) =>
-      changedMs(join(it.parentPath ?? it.path, it.name)),
+    ...readdirSync(folder, { recursive: true, withFileTypes: true }).map((entry) =>
+      changedMs(join(entry.parentPath ?? entry.path, entry.name)),
     ),
   );
 if (changedMs(at("dist", "inspector", "page.html")) < Math.max(newestMs(at("src")), newestMs(at("scripts"))))
   run("npm", ["run", "--silent", "build"]);
 
-/** What the system's package manager brings: the command that shows that it is there, its Debian package, what it is. */
+/** Programs from the system's package manager: a command that proves the presence, its Debian package and its name. */
 const wanted = [
   { command: "qemu-system-x86_64", package: "qemu-system-x86", name: "QEMU for x86_64" },
   ...(process.argv.includes("--tests")
@@ -50,7 +50,7 @@ const wanted = [
       ]
     : []),
 ];
-/** Daemons lie where the path of a user who is not root seldom leads. */
+/** Daemons are in /usr/sbin, which is often missing from the PATH of users other than root. */
 const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
 const missing = wanted.filter(
   ({ command }) => spawnSync(command, ["--version"], { env }).error !== undefined,
@@ -58,7 +58,13 @@ const missing = wanted.filter(
 if (missing.length > 0) {
   const commands = missing.map(({ command }) => command).join(", ");
   const names = missing.map(({ name }) => name).join(", ");
-  const install = ["apt-get", "install", "-y", "--no-install-recommends", ...missing.map((it) => it.package)];
+  const install = [
+    "apt-get",
+    "install",
+    "-y",
+    "--no-install-recommends",
+    ...missing.map((program) => program.package),
+  ];
   if (process.getuid?.() !== 0)
     fail(`not found: ${commands}; as root, run: ${install.join(" ")} (on other systems: install ${names})`);
   if (spawnSync("apt-get", ["--version"]).status !== 0)

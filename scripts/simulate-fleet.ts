@@ -1,5 +1,5 @@
-// Drains a zone of a simulated fleet, with faults from a seed: `npm run simulate:fleet [hosts] [guests] [seed]`, 1,000 hosts and
-// 20,000 guests unless told. Whoever conducts dies ten times on the way. Ends with 1 when a rule was broken.
+// Drains a zone of a simulated fleet, with faults from a seed: `npm run simulate:fleet [hosts] [guests] [seed]`, 1,000 hosts
+// and 20,000 guests by default. The orchestrator crashes ten times during the drain. Exits with 1 when a rule was violated.
 
 import type { GuestStory } from "../src/fleet/drain.js";
 import { selectHosts } from "../src/fleet/fleet.js";
@@ -51,16 +51,17 @@ await simulated.run(() => stories !== undefined);
 const all = stories ?? [];
 const broken = simulated.check(limits);
 for (const { guest, at } of all)
-  if (simulated.where(guest.uuid) !== at) broken.push(`${guest.name} is not where its story ends`);
+  if (simulated.where(guest.uuid) !== at)
+    broken.push(`${guest.name} is not on the host that its story reports`);
 const count = (status: GuestStory["status"]) => all.filter((guest) => guest.status === status).length;
 const seconds = (performance.now() - startedMs) / 1000;
 console.log(
-  `${sources.length} of ${hosts} hosts emptied of ${all.length} guests in ${(simulated.nowMs / 60_000).toFixed(1)} simulated minutes, ` +
+  `${sources.length} of ${hosts} hosts drained of ${all.length} guests in ${(simulated.nowMs / 60_000).toFixed(1)} simulated minutes, ` +
     `${simulated.begun} migrations, ${count("arrived")} arrived, ${count("given up")} given up, ${crashes} crashes`,
 );
-console.log(`at most at once: ${JSON.stringify(simulated.most)}, of ${JSON.stringify(limits)}`);
+console.log(`maximum concurrency: ${JSON.stringify(simulated.most)}, limits: ${JSON.stringify(limits)}`);
 console.log(
-  `${seconds.toFixed(1)} s, ${(engine.events.length / seconds).toFixed(0)} events a second, ${Math.round(process.memoryUsage().heapUsed / 2 ** 20)} MiB of heap`,
+  `${seconds.toFixed(1)} s, ${(engine.events.length / seconds).toFixed(0)} events per second, ${Math.round(process.memoryUsage().heapUsed / 2 ** 20)} MiB of heap`,
 );
 for (const sentence of broken) console.error(`BROKEN: ${sentence}`);
 process.exitCode = broken.length === 0 && stories !== undefined ? 0 : 1;

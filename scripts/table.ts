@@ -1,4 +1,4 @@
-// A table in Markdown.
+// Formats a Markdown table.
 
 const cell = (item: string | number) => String(item).replaceAll("|", "\\|");
 

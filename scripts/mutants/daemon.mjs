@@ -1,5 +1,5 @@
-// Breakages of the daemon and its drivers: what a host answers and starts, with which evidence. Each is caught by tests over
-// state on disk, a daemon in the test's process or a table; real QEMUs only where a guest must run.
+// Mutants of the daemon and its drivers: the answers and starts of a host, and the evidence for them. Each is caught by tests
+// with state on disk, a daemon in the test's process or a table; real QEMUs are used only where a guest must run.
 
 const recovery = "src/daemon/domains/recovery.ts";
 const migrations = "src/daemon/migrations/registry.ts";
@@ -24,14 +24,14 @@ const images = ["test/unit/drivers/qemu/hosts.test.ts"];
 /** @type {readonly import("./run.mjs").Mutant[]} */
 export const daemonMutants = [
   {
-    name: "a guest that is suspended for its migration before Perform is not known to be",
+    name: "suspend: a guest that is suspended for its migration before Perform is not recorded as suspended",
     file: outgoing,
     find: 'this.#actor.send({ type: "operator.suspended" });',
     instead: "void 0;",
     tests: ["test/e2e/hosts/settling.test.ts"],
   },
   {
-    name: "a story without any state counts as ended",
+    name: "journal: a story without any state counts as ended",
     file: "src/drivers/journal/summary.ts",
     find: "Object.keys(states).length > 0 &&",
     instead: "",
@@ -54,7 +54,7 @@ export const daemonMutants = [
     tests: offline,
   },
   {
-    name: "offline: the Confirm of a stranger is obeyed",
+    name: "offline: a Confirm from another client is accepted",
     file: "src/daemon/migrations/offline.ts",
     within: ["confirm"],
     find: "leaving === undefined || !isOurs",
@@ -62,7 +62,7 @@ export const daemonMutants = [
     tests: offline,
   },
   {
-    name: "adopt: what is adopted at the destination is not recorded as taken",
+    name: "adopt: a guest that is adopted at the destination is not recorded as taken",
     file: "src/daemon/migrations/operator-decisions.ts",
     within: ["adopt"],
     find: 'migrationId === incoming ? "taken" : null',
@@ -70,14 +70,14 @@ export const daemonMutants = [
     tests: operator,
   },
   {
-    name: "adopt: a source whose destination cannot say is not quarantined",
+    name: "adopt: a source whose destination cannot decide is not quarantined",
     file: "src/drivers/libvirt/client/settle-peer.ts",
     find: 'if (decision === decisions.undecidable) return done("undecidable");',
     instead: "",
     tests: operator,
   },
   {
-    name: "adopt: a guest that has not got all of its memory is adopted",
+    name: "adopt: a guest whose memory is incomplete is adopted",
     file: "src/daemon/domains/adoption.ts",
     within: ["isRunningWhole"],
     find: 'status === "inmigrate" ||',
@@ -85,7 +85,7 @@ export const daemonMutants = [
     tests: operator,
   },
   {
-    name: "start: the guard against a QEMU that was left over never refuses",
+    name: "start: the guard against a leftover QEMU never rejects",
     file: "src/daemon/domains/effects.ts",
     within: ["recordStart"],
     find: "left !== null && isAlive(left)",
@@ -93,7 +93,7 @@ export const daemonMutants = [
     tests: ofDomains,
   },
   {
-    name: "start: the guard against a QEMU that was left over refuses once",
+    name: "start: the guard against a leftover QEMU rejects only once",
     file: "src/daemon/domains/effects.ts",
     within: ["recordStart"],
     find: "domains.keepRecordOf(uuid);",
@@ -117,7 +117,7 @@ export const daemonMutants = [
     tests: ofDomains,
   },
   {
-    name: "start: a guest is this host's again before that is durable",
+    name: "start: this host owns a guest again before that is durable",
     file: domainMachine,
     within: ["reclaiming", "onDone"],
     find: 'target: "inactive", actions: noteFailed',
@@ -125,7 +125,7 @@ export const daemonMutants = [
     tests: ofMachine,
   },
   {
-    name: "start: a guest that arrives can be started here",
+    name: "start: an arriving guest can be started here",
     file: domainMachine,
     within: ["arriving", "on"],
     find: '...whileJob("migration in"),',
@@ -134,7 +134,7 @@ export const daemonMutants = [
     tests: ofMachine,
   },
   {
-    name: "concede: a host says that it gives a guest back before that is durable",
+    name: "concede: a host reports that it gives a guest back before that is durable",
     file: domains,
     within: ["concede"],
     find: "await this.#acted(entry);",
@@ -206,7 +206,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "late answer: of a guest whose story cannot be read it ends the quarantine",
+    name: "late answer: it ends the quarantine of a guest whose story cannot be read",
     file: recovery,
     within: ["foundBy"],
     after: 'case "quarantine":',
@@ -215,7 +215,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "late answer: of a guest whose arrival this host has forgotten it ends the quarantine",
+    name: "late answer: it ends the quarantine of a guest whose arrival this host has forgotten",
     file: recovery,
     within: ["foundBy"],
     after: "const found =",
@@ -224,7 +224,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "late answer: of a guest whose departure this host has forgotten it ends the quarantine",
+    name: "late answer: it ends the quarantine of a guest whose departure this host has forgotten",
     file: recovery,
     within: ["foundBy"],
     after: 'case "quarantine":',
@@ -233,7 +233,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "late answer: a story is taken up again although an operator has ended its quarantine",
+    name: "late answer: a story is resumed although an operator has ended its quarantine",
     file: migrations,
     within: ["#takeUpLater"],
     find: "domains.quarantineOf(uuid) !== null",
@@ -241,7 +241,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "late answer: a story is taken up although an operator ends its quarantine meanwhile",
+    name: "late answer: a story is resumed although an operator ends its quarantine meanwhile",
     file: outgoing,
     within: ["resumeFromJournal"],
     find: "if (!isHeld())",
@@ -249,7 +249,7 @@ export const daemonMutants = [
     tests: late,
   },
   {
-    name: "settle: the tombstone of a migration that never came is not written",
+    name: "settle: the tombstone of a migration that never arrived is not written",
     file: settling,
     within: ["settle"],
     find: 'await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: clock.now(), uuid, });',
@@ -257,7 +257,7 @@ export const daemonMutants = [
     tests: restarted,
   },
   {
-    name: "settle: an answer that is not known counts as refused",
+    name: "settle: an unknown answer counts as refused",
     file: "src/drivers/libvirt/client/settle-peer.ts",
     within: ["#decided"],
     find: "if (decision === decisions.refused)",
@@ -265,7 +265,7 @@ export const daemonMutants = [
     tests: ofSettling,
   },
   {
-    name: "settle: a host that does not know the question counts as one that refused",
+    name: "settle: a host that does not support the query counts as one that refused",
     file: "src/drivers/libvirt/client/settle-peer.ts",
     within: ["#decided"],
     find: "this.proveBy?.(rpc, signal) ?? unproved",
@@ -273,7 +273,7 @@ export const daemonMutants = [
     tests: ofSettling,
   },
   {
-    name: "settle: a source that is restarted has no address to ask at",
+    name: "settle: a restarted source has no address to query",
     file: outgoing,
     within: ["resumeFromJournal"],
     find: "new SettlePeer(host.clock, reachOf(host.config), settleAt)",
@@ -329,7 +329,7 @@ export const daemonMutants = [
     tests: restarted,
   },
   {
-    name: "settle: any text of the same length is the secret",
+    name: "settle: any text of the same length is accepted as the secret",
     file: "src/daemon/migrations/evidence.ts",
     within: ["isSame"],
     find: "timingSafeEqual(a, b)",
@@ -337,7 +337,7 @@ export const daemonMutants = [
     tests: ofDomains,
   },
   {
-    name: "confirm: one receipt is good for all migrations of a pair",
+    name: "confirm: one receipt is valid for all migrations of a pair",
     file: "src/daemon/migrations/evidence.ts",
     within: ["receiptOf"],
     find: "(secret: string, migrationId: string)",
@@ -353,7 +353,7 @@ export const daemonMutants = [
     tests: ofReceipt,
   },
   {
-    name: "finish: by the guest's name it is obeyed on any connection",
+    name: "finish: by the guest's name it is accepted on any connection",
     file: migrations,
     within: ["#incomingOf"],
     find: "incoming.isLedBy(client)",
@@ -361,7 +361,7 @@ export const daemonMutants = [
     tests: restarted,
   },
   {
-    name: "departure: that the guest is away is not recorded",
+    name: "departure: it is not recorded that the guest is away",
     file: outgoing,
     within: ["#leaveDefined"],
     find: "domains.setAway(entry.uuid, away)",
@@ -369,7 +369,7 @@ export const daemonMutants = [
     tests: restarted,
   },
   {
-    name: "in one process: a destination says how it ended before that is durable",
+    name: "in one process: a destination reports its end before that is durable",
     file: "src/effects/in-process-peers.ts",
     within: ["localDestination", "reply"],
     find: "await unlessBroken(durable());",
@@ -384,7 +384,7 @@ export const daemonMutants = [
     tests: ["test/unit/effects/bind.test.ts"],
   },
   {
-    name: "peer-to-peer: it is not noticed that the destination is this host",
+    name: "peer-to-peer: it is not detected that the destination is this host",
     file: "src/daemon/migrations/peer-to-peer.ts",
     within: ["sameHostAs"],
     find: "uuid === config.hostUuid.toLowerCase()",
@@ -392,7 +392,7 @@ export const daemonMutants = [
     tests: ["test/e2e/hosts/own-host.test.ts"],
   },
   {
-    name: "peer-to-peer: a domain of another id at a libvirtd counts as arrived",
+    name: "peer-to-peer: a domain with another id at a libvirtd counts as arrived",
     file: "src/protocol/evidence.ts",
     within: ["conclude"],
     find: "seen.id !== peer.incomingId",
@@ -407,7 +407,7 @@ export const daemonMutants = [
     tests: ["test/unit/protocol/evidence.test.ts"],
   },
   {
-    name: "tokens: one of the far future is admitted",
+    name: "tokens: a token from the far future is admitted",
     file: tokens,
     within: ["check"],
     find: "aheadMs > maxAheadMs",
@@ -415,7 +415,7 @@ export const daemonMutants = [
     tests: ofTokens,
   },
   {
-    name: "tokens: a host that is restarted has forgotten the newest",
+    name: "tokens: a restarted host has forgotten the newest",
     file: tokens,
     within: ["open"],
     find: "new Map(kept)",
@@ -423,7 +423,7 @@ export const daemonMutants = [
     tests: ofTokens,
   },
   {
-    name: "tokens: one is kept before its guest is reserved",
+    name: "tokens: a token is recorded before its guest is reserved",
     file: migrations,
     within: ["prepare"],
     find: "this.#host.tokens.check(domain.uuid, migrationId);",
@@ -447,7 +447,7 @@ export const daemonMutants = [
     tests: images,
   },
   {
-    name: "storage: an image that was there before the guest came is removed",
+    name: "storage: an image that existed before the guest arrived is removed",
     file: "src/drivers/qemu/storage/images.ts",
     within: ["dropImages"],
     find: "if (made === undefined) continue;",

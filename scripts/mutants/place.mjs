@@ -1,13 +1,13 @@
-// Finds the place of a breakage in a file by its structure: a declaration or a property by its name, and words in it, however
-// they are laid out. A change elsewhere in the file, or another line break, does not move it.
+// Locates a mutation in a source file by structure: a declaration or property by its name, and a sequence of tokens in it,
+// independent of layout. Changes elsewhere in the file and different line breaks do not move it.
 
 import ts from "typescript";
 
 /** @typedef {{ readonly start: number; readonly end: number }} Range */
 
 /**
- * Returns the text with `instead` in place of `find`, which is searched in what `within` names; without `find`, in place of
- * the value of that declaration or property. Returns undefined when the file has no such place.
+ * Returns the text with `find` replaced by `instead`, in the declaration or property that `within` names; without `find`, the
+ * whole value of that declaration or property is replaced. Returns undefined when the file has no such place.
  * @param {string} text
  * @param {{ within?: readonly string[]; after?: string; find?: string; instead: string }} mutant
  */
@@ -30,7 +30,7 @@ export function broken(text, { within = [], after = "", find, instead }) {
 }
 
 /**
- * The first declaration, member or property of that name below a node, nearest the top first.
+ * Returns the first declaration, member or property of that name below a node, breadth first.
  * @param {ts.Node} node
  * @param {string} name
  * @returns {ts.Node | undefined}
@@ -56,7 +56,7 @@ function nameOf(node) {
 const initializerOf = (node) => /** @type {{ initializer?: ts.Node }} */ (node).initializer;
 
 /**
- * Where the tokens of `words` stand in a part of the text.
+ * Returns the range of the tokens of `words` in a part of the text.
  * @param {string} text @param {string} words @param {Range} part
  * @returns {Range | undefined}
  */
@@ -75,7 +75,7 @@ function tokensIn(text, { start, end }) {
   const { Standard } = ts.LanguageVariant;
   const scanner = ts.createScanner(Latest, true, Standard, text, undefined, start, end - start);
   const tokens = [];
-  /** @type {ts.SyntaxKind[]} Braces and templates that are open. */
+  /** @type {ts.SyntaxKind[]} The open braces and templates. */
   const open = [];
   for (let kind = scanner.scan(); kind !== ts.SyntaxKind.EndOfFileToken; kind = scanner.scan()) {
     if (kind === ts.SyntaxKind.OpenBraceToken || kind === ts.SyntaxKind.TemplateHead) open.push(kind);

@@ -1,4 +1,4 @@
-// Applies one breakage at a time, runs the tests that must fail, puts the file back, and prints which test has failed.
+// Applies one mutant at a time, runs the tests that must fail, restores the file, and prints which test failed.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { broken } from "./place.mjs";
 
-/** A breakage may show as a test that hangs. */
+/** A mutant may show as a test that hangs. */
 const hangingAfterMs = "120000";
 
 /**
- * `within`: names of a declaration and of members or properties in it, outermost first. In it, behind the words `after`, the
- * words `find` are replaced by `instead`; without `find` the whole value is. `tests`: files or folders of tests, run one after
- * another until one catches it: the fastest first.
+ * `within` names a declaration and members or properties in it, outermost first. In it, after the text `after`, the text `find`
+ * is replaced by `instead`; without `find` the whole value is replaced. `tests` are test files or folders, the fastest first;
+ * they run one after another until one fails.
  * @typedef {object} Mutant
  * @property {string} name
  * @property {string} file
@@ -24,8 +24,8 @@ const hangingAfterMs = "120000";
  */
 
 /**
- * Runs the mutants whose name, file or tests contain one of the filters, or all of them. Returns the exit code: 0 when each was
- * caught by a test.
+ * Runs the mutants whose name, file or tests contain one of the filters, or all of them. Returns the exit code: 0 when a test
+ * caught each of them.
  * @param {readonly Mutant[]} mutants
  * @param {readonly string[]} filters
  */
@@ -36,7 +36,7 @@ export function runMutants(mutants, filters) {
       : filters.some((part) => [name, file, ...tests].some((text) => text.includes(part))),
   );
   if (chosen.length === 0) {
-    console.error(`no mutant is called like: ${filters.join(", ")}`);
+    console.error(`no mutant matches: ${filters.join(", ")}`);
     return 2;
   }
   const applied = chosen.map((mutant) => ({
@@ -44,7 +44,8 @@ export function runMutants(mutants, filters) {
     text: broken(readFileSync(mutant.file, "utf8"), mutant),
   }));
   for (const { mutant, text } of applied)
-    if (text === undefined) console.error(`does not apply: "${mutant.name}" has no place in ${mutant.file}`);
+    if (text === undefined)
+      console.error(`does not apply: "${mutant.name}" matches nothing in ${mutant.file}`);
   let caught = 0;
   for (const { mutant, text } of applied) {
     if (text === undefined) continue;
@@ -54,12 +55,12 @@ export function runMutants(mutants, filters) {
     if (verdict === "caught") caught += 1;
     console.log(`${verdict.padEnd(8)} ${seconds.padStart(6)}  ${mutant.name}\n${" ".repeat(17)}${why}`);
   }
-  console.log(`${caught} of ${chosen.length} breakages caught`);
+  console.log(`${caught} of ${chosen.length} mutants caught`);
   return caught === chosen.length ? 0 : 1;
 }
 
 /**
- * Breaks the file, and puts it back also when this process is interrupted.
+ * Applies a mutant, runs its tests and restores the file, also when this process is interrupted.
  * @param {Mutant} mutant
  * @param {string} text
  */
@@ -78,7 +79,7 @@ function outcomeOf({ file, tests }, text) {
       const outcome = failureIn(some);
       if (outcome !== null) return outcome;
     }
-    return { verdict: "SURVIVED", why: `all pass: ${tests.join(" ")}` };
+    return { verdict: "SURVIVED", why: `all tests pass: ${tests.join(" ")}` };
   } finally {
     restore();
     process.off("SIGINT", stop);
@@ -87,7 +88,7 @@ function outcomeOf({ file, tests }, text) {
 }
 
 /**
- * Null when all pass. `NOT RUN`: no single test has failed, so that nothing is known of the breakage.
+ * Returns null when all tests pass. `NOT RUN` means that no single test failed, so the result says nothing about the mutant.
  * @param {string} tests
  */
 function failureIn(tests) {
@@ -106,7 +107,7 @@ function failureIn(tests) {
     const messages = testResults
       .map(({ message }) => message.split("\n")[0])
       .filter((message) => message !== "");
-    return { verdict: "NOT RUN", why: messages.join("; ") || `${tests} was ended from outside` };
+    return { verdict: "NOT RUN", why: messages.join("; ") || `${tests} was terminated externally` };
   } catch (error) {
     return { verdict: "NOT RUN", why: String(error) };
   } finally {

@@ -1,5 +1,5 @@
-// `switchover/inspector`: the page that shows migrations while they run, and their stories afterwards, for an embedder's
-// own process.
+// `switchover/inspector`: serves the page that shows running migrations and their stories afterwards, from an embedder's own
+// process.
 
 export { Hub, type HubOptions } from "./server/hub.js";
 export type { GivenStory } from "./server/page-file.js";

@@ -1,6 +1,6 @@
-// A tiny x86 assembler: the few instructions the proof guest needs, with labels that may be used before they
-// are placed. It owns encodings and fix-ups; it knows nothing of the guest. Not a general assembler: memory
-// operands exist only in 32-bit sections, and conditional jumps are short.
+// A minimal x86 assembler: the few instructions that the proof guest needs, with forward references to labels. Owns encodings and
+// fix-ups, nothing specific to the guest. Not a general assembler: memory operands exist only in 32-bit sections, and conditional
+// jumps are short.
 
 /** A 32-bit general register; `al` is the low byte of `eax`. */
 export type Register = "eax" | "ecx" | "edx" | "ebx" | "esp" | "ebp" | "esi" | "edi";
@@ -11,7 +11,7 @@ export interface Memory {
   readonly base?: Exclude<Register, "esp">;
   readonly displacement: number;
 }
-/** A place in the code by name, where an instruction takes an address. */
+/** A reference to a named place in the code, as the address operand of an instruction. */
 export interface AddressOf {
   readonly label: string;
 }
@@ -35,17 +35,17 @@ interface Fixup {
   readonly label: string;
 }
 
-/** Names the address of a label, for `mov` and `dword`. */
+/** References the address of a label, for `mov` and `dword`. */
 export function addressOf(label: string): AddressOf {
   return { label };
 }
 
-/** The memory at an absolute address, in bytes. */
+/** References the memory at an absolute address. */
 export function at(address: number): Memory {
   return { displacement: address };
 }
 
-/** The memory `displacement` bytes beyond the address held in `base`. */
+/** References the memory `displacement` bytes after the address in `base`. */
 export function atRegister(base: Exclude<Register, "esp">, displacement = 0): Memory {
   return { base, displacement };
 }
@@ -72,7 +72,7 @@ export class Assembler {
     this.#bits = bits;
   }
 
-  /** Gives the next byte a name. Throws when the name is taken. */
+  /** Places a label at the next byte. Throws when the label is already placed. */
   label(name: string): void {
     if (this.#labels.has(name)) throw new Error(`label "${name}" is placed twice`);
     this.#labels.set(name, this.address);
@@ -90,17 +90,17 @@ export class Assembler {
     if (typeof value === "number") this.byte(value, value >>> 8, value >>> 16, value >>> 24);
     else this.#refer("absolute32", value.label, 4);
   }
-  /** ASCII text, ended by a zero byte. */
+  /** Emits ASCII text, terminated by a zero byte. */
   text(text: string): void {
     for (const character of text) this.byte(character.charCodeAt(0));
     this.byte(0);
   }
-  /** Fills up to a linear address. Throws when the code is already beyond it. */
+  /** Pads up to a linear address. Throws when the code already extends beyond it. */
   padTo(address: number, fill = 0): void {
     if (this.address > address) throw new Error(`code ends at ${hex(this.address)}, beyond ${hex(address)}`);
     while (this.address < address) this.#bytes.push(fill);
   }
-  /** An IDT entry: a present 32-bit interrupt gate of ring 0 to `handler`. */
+  /** Emits an IDT entry: a present 32-bit interrupt gate of ring 0 to `handler`. */
   interruptGate(selector: number, handler: string): void {
     this.#refer("low16", handler, 2);
     this.word(selector);
@@ -134,7 +134,7 @@ export class Assembler {
   movAl(value: number): void {
     this.byte(0xb0, value);
   }
-  /** Loads `al` from the byte at `esi` and moves `esi` on. */
+  /** Loads `al` from the byte at `esi` and advances `esi`. */
   lodsb(): void {
     this.byte(0xac);
   }
@@ -281,14 +281,14 @@ export class Assembler {
   outAl(port: number): void {
     this.byte(0xe6, port);
   }
-  /** Writes a constant to a port, by way of `al` and `dx`. */
+  /** Writes a constant to a port through `al` and `dx`. */
   outb(port: number, value: number): void {
     this.mov("edx", port);
     this.movAl(value);
     this.outDxAl();
   }
 
-  /** The finished bytes. Throws on a label that was never placed, and on a jump that doesn't reach. */
+  /** Returns the assembled bytes. Throws on a label that was never placed and on a jump out of range. */
   assemble(): Uint8Array {
     const image = Uint8Array.from(this.#bytes);
     const view = new DataView(image.buffer);
@@ -303,11 +303,11 @@ export class Assembler {
     if (kind === "relative8") {
       const distance = target - (place + 1);
       if (distance < -128 || distance > 127) {
-        throw new RangeError(`short jump to "${label}" spans ${distance} bytes, only -128 to 127 reach`);
+        throw new RangeError(`short jump to "${label}" spans ${distance} bytes: expected -128 to 127`);
       }
       view.setInt8(offset, distance);
     } else if (kind === "relative16") {
-      // In 16-bit code the instruction pointer wraps, so every place of the same 64 KiB is in reach.
+      // In 16-bit code the instruction pointer wraps, so every address in the same 64 KiB is reachable.
       if (target >>> 16 !== place >>> 16) throw new RangeError(`jump to "${label}" leaves its segment`);
       view.setUint16(offset, (target - (place + 2)) & 0xffff, true);
     } else if (kind === "relative32") view.setInt32(offset, target - (place + 4), true);

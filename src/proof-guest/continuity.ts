@@ -1,5 +1,5 @@
-// Owns the checker that decides from the proof guest's serial bytes whether one guest ran, once, with its memory whole,
-// and read from its disk what it had written. Pure: no I/O, no clock. What the lines must be is the model in `model.ts`.
+// Owns the checker that decides from the proof guest's serial output whether exactly one copy of the guest ran, with intact memory,
+// and read from its disk what it had written. Pure: no I/O, no clock. The expected lines come from the model in `model.ts`.
 import { type DiskReport, describeDisk, nextWrite } from "./disk-proof.js";
 import {
   bootBanner,
@@ -13,7 +13,7 @@ import {
   stepAndWrite,
 } from "./model.js";
 
-/** Where a fault was seen. A line split between two streams belongs to the one in which it ends. */
+/** The place of a fault. A line split between two streams belongs to the one in which it ends. */
 export interface FaultPlace {
   readonly stream: string;
   /** The line within that stream, from 1. */
@@ -27,27 +27,27 @@ export type ContinuityFault =
   | ({ readonly kind: "repeat"; readonly afterCount: number; readonly foundCount: number } & FaultPlace)
   /** A second boot banner. */
   | ({ readonly kind: "reset"; readonly afterCount: number } & FaultPlace)
-  /** The guest read something else from its memory than it had written: a lost or stale page. */
+  /** The guest read data from its memory that it had not written: a lost or stale page. */
   | ({
       readonly kind: "memory";
       readonly count: number;
       readonly expectedChecksum: number;
       readonly foundChecksum: number;
     } & FaultPlace)
-  /** The guest read something else from its disk than write `sequence`, which it had been acknowledged. */
+  /** The guest did not read back the acknowledged write `sequence` from its disk. */
   | ({
       readonly kind: "disk";
       readonly sequence: number;
       readonly expectedChecksum: number;
       readonly foundChecksum: number;
     } & FaultPlace)
-  /** Not the next write is acknowledged: the guest went on from another memory. */
+  /** The acknowledged write is not the next one: the guest continued from other memory. */
   | ({
       readonly kind: "acknowledgement";
       readonly afterSequence: number;
       readonly foundSequence: number;
     } & FaultPlace)
-  /** A line that the guest never writes there. `text` is cut to 80 characters. */
+  /** A line that the guest never writes at this place. `text` is truncated to 80 characters. */
   | ({ readonly kind: "garbled"; readonly text: string; readonly expected: string } & FaultPlace)
   /** No counted line ended in a stream that had to carry one. */
   | { readonly kind: "silent"; readonly stream: string };
@@ -59,9 +59,9 @@ export interface StreamReport {
   readonly lines: number;
   readonly firstCount?: number;
   readonly lastCount?: number;
-  /** Whole passes over the working set that were read back surely after the guest had come to this stream. */
+  /** Complete passes over the working set that were certainly read back after the guest had moved to this stream. */
   readonly cyclesVerified: number;
-  /** With a disk: the last write that was heard to be acknowledged, in this stream. */
+  /** With a disk: the last write reported as acknowledged in this stream. */
   readonly acknowledged?: number;
 }
 
@@ -76,18 +76,18 @@ export interface ContinuityReport {
   /** Counted lines in all streams. */
   readonly lines: number;
   readonly perStream: readonly StreamReport[];
-  /** Whole passes over the working set that were read back and found right; the first pass only writes. */
+  /** Complete passes over the working set that were read back and verified; the first pass only writes. */
   readonly cyclesVerified: number;
-  /** With a disk: the last write that was heard to be acknowledged. */
+  /** With a disk: the last write reported as acknowledged. */
   readonly acknowledged?: number;
-  /** What the disk itself holds, when it was looked at; it counts for `ok`. */
+  /** The result of a check of the disk itself, if it was read; it counts for `ok`. */
   readonly disk?: DiskReport;
 }
 
 export interface ContinuityOptions {
-  /** Streams that must carry at least one counted line, else `silent`. Without it one line anywhere will do. */
+  /** Streams that must contain at least one counted line, otherwise `silent`. By default one line in any stream is sufficient. */
   readonly expectLinesFrom?: readonly string[];
-  /** How many faults are kept; default 20. */
+  /** The maximum number of stored faults; default 20. */
   readonly maxStoredFaults?: number;
 }
 
@@ -103,9 +103,9 @@ interface StreamTally {
 }
 
 /**
- * Takes serial bytes as they come and reports at any time. Bytes must be pushed in the order in which the guest
- * ran: all of the source's before the destination's. After a fault the checker believes the line it found and
- * goes on from there, so one cause makes one fault, or few.
+ * Checks serial output incrementally and can report at any time. Bytes must be pushed in the order in which the guest ran: all of
+ * the source's before the destination's. After a fault the checker continues from the line that it found, so that one cause
+ * produces one fault or few.
  */
 export class ContinuityChecker {
   readonly #parameters: ProofGuestParameters;
@@ -129,7 +129,7 @@ export class ContinuityChecker {
     this.#options = options;
   }
 
-  /** Takes the next bytes of the guest, from the stream it is running on now; they may end in mid line. */
+  /** Accepts the next bytes of the guest from its current stream; they may end in the middle of a line. */
   push(streamName: string, bytes: Uint8Array): void {
     const tally = this.#tally(streamName);
     this.#current = tally;
@@ -139,7 +139,7 @@ export class ContinuityChecker {
     for (const line of lines) this.#takeLine(line, tally);
   }
 
-  /** What is known so far. The last line may be unfinished, as long as it is the beginning of the right one. */
+  /** Returns the report so far. The last line may be incomplete if it is the beginning of the expected one. */
   report(): ContinuityReport {
     const late = [...this.#unfinishedFault(), ...this.#silentFaults()];
     const faults = [...this.#faults, ...late].slice(0, this.#maxStoredFaults);
@@ -173,7 +173,7 @@ export class ContinuityChecker {
       if (text === banner) return;
       this.#fault({ kind: "garbled", text: excerpt(text), expected: banner, ...place });
     } else if (text.endsWith(banner)) {
-      // A guest that is reset in mid line leaves the line's beginning before the banner.
+      // A guest that is reset in the middle of a line leaves the beginning of the line before the banner.
       this.#fault({ kind: "reset", afterCount: this.#state.count, ...place });
       this.#state = justBooted(this.#parameters);
       return;
@@ -212,7 +212,7 @@ export class ContinuityChecker {
     const { pages, pagesPerTick } = this.#parameters;
     const readBack = Math.min(pagesPerTick, Math.max(0, found.count * pagesPerTick - pages));
     this.#pagesReadBack += readBack;
-    // The pages behind a stream's first line may have been read before the guest moved there.
+    // The pages of a stream's first line may have been read before the guest moved there.
     if (tally.lines > 0) tally.pagesReadBack += readBack;
   }
 
@@ -237,7 +237,7 @@ export class ContinuityChecker {
     });
   }
 
-  /** The lines that may come now: with a disk nobody knows when the drive acknowledges. */
+  /** Returns the possible next lines: with a disk the time of the acknowledgement is not predictable. */
   #nextLines(): [string, ...string[]] {
     if (!this.#booted) return [bootBanner(this.#parameters)];
     return [lineOf(step(this.#parameters, this.#state)), lineOf(stepAndWrite(this.#parameters, this.#state))];
@@ -288,7 +288,7 @@ export function checkContinuity(
   return checker.report();
 }
 
-/** The report as one sentence for a person, without a full stop. */
+/** Formats the report as one sentence without a full stop. */
 export function describeContinuity(report: ContinuityReport): string {
   const { disk, faults } = report;
   const [first] = faults;
@@ -306,13 +306,13 @@ export function describeContinuity(report: ContinuityReport): string {
 }
 
 function describeFault(fault: ContinuityFault): string {
-  if (fault.kind === "silent") return `${fault.stream} carries no counted line`;
+  if (fault.kind === "silent") return `${fault.stream} does not contain a counted line`;
   const where = `at line ${fault.line} of ${fault.stream}`;
   switch (fault.kind) {
     case "gap":
       return `the count jumps from ${fault.afterCount} to ${fault.foundCount} ${where}`;
     case "repeat":
-      return `count ${fault.foundCount} comes again after ${fault.afterCount} ${where}: two copies ran, or the guest went back`;
+      return `count ${fault.foundCount} follows ${fault.afterCount} ${where}: two copies ran, or the guest went back in time`;
     case "reset":
       return `the guest was reset after count ${fault.afterCount} ${where}`;
     case "memory": {
@@ -326,7 +326,7 @@ function describeFault(fault: ContinuityFault): string {
     case "acknowledgement":
       return `write ${fault.foundSequence} is acknowledged after ${fault.afterSequence} ${where}`;
     case "garbled":
-      return `${JSON.stringify(fault.text)} stands in place of ${JSON.stringify(fault.expected)} ${where}`;
+      return `${JSON.stringify(fault.text)} was found instead of ${JSON.stringify(fault.expected)} ${where}`;
   }
 }
 

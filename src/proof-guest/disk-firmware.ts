@@ -1,15 +1,15 @@
 // The proof guest's disk, as machine code: an ATA drive at the ports of the first IDE channel (QEMU's machine pc), by
-// programmed I/O and without interrupts. A tick takes it one command on and never waits for the drive, so the count
-// keeps its time. What the sectors hold is the model in `disk-proof.ts`.
+// programmed I/O and without interrupts. Each tick advances it by at most one command and never waits for the drive, so that
+// the count stays on time. The model in `disk-proof.ts` defines the contents of the sectors.
 import { type Assembler, addressOf, at } from "./assembler.js";
 import { type DiskParameters, sectorDwords, sectorMagic } from "./disk-proof.js";
 
 /** The last write that the drive has flushed. */
 export const acknowledged = at(0x1010);
-/** Folds all that was found in slots before they were written again, up to the last acknowledged write. */
+/** Checksum of the previous contents of all overwritten slots, up to the last acknowledged write. */
 export const readBack = at(0x1014);
-const readAhead = at(0x1018); // `readBack` with the slot of the write under way
-const nextStep = at(0x101c); // where to go on when the drive has finished
+const readAhead = at(0x1018); // `readBack` including the slot of the write in progress
+const nextStep = at(0x101c); // the address to continue at when the drive has finished
 
 const data = 0x1f0;
 const sectorCount = 0x1f2;
@@ -34,7 +34,7 @@ export function emitDiskSetup(asm: Assembler): void {
   goOnAt(asm, "begin write");
 }
 
-/** Reads what the last round wrote into the slot (from the second round on), writes the slot, flushes the cache. */
+/** Reads the slot as the previous round wrote it (from the second round on), writes the slot, flushes the cache. */
 export function emitDiskStep(asm: Assembler, { slots, seed }: DiskParameters): void {
   asm.label("disk step");
   asm.mov("edx", statusOrCommand);
@@ -60,7 +60,7 @@ export function emitDiskStep(asm: Assembler, { slots, seed }: DiskParameters): v
   asm.mov("eax", readSectors);
   asm.jmp("send command");
 
-  // The error stays until the next command, and there is none: it is said at each tick, and no line of the model is.
+  // The error persists until the next command, and none follows: each tick reports it, and no line of the model matches it.
   asm.label("disk error");
   asm.mov("esi", addressOf("disk error text"));
   asm.jmp("write text");
@@ -80,7 +80,7 @@ export function emitDiskStep(asm: Assembler, { slots, seed }: DiskParameters): v
   asm.store(readAhead, "ebx");
 
   asm.label("write slot");
-  goOnAt(asm, "begin write"); // should the drive not take it
+  goOnAt(asm, "begin write"); // in case the drive does not accept it
   asm.mov("eax", writeSectors);
   asm.call("send command");
   asm.inAlDx();
@@ -102,7 +102,7 @@ export function emitDiskStep(asm: Assembler, { slots, seed }: DiskParameters): v
 
 function emitSector(asm: Assembler, seed: number): void {
   asm.mov("edx", data);
-  asm.mov("ebx", 0); // folds what has been sent
+  asm.mov("ebx", 0); // checksum of the dwords sent so far
   asm.mov("eax", sectorMagic);
   asm.call("send dword");
   asm.load("eax", acknowledged);

@@ -1,36 +1,36 @@
-// Owns what the proof guest writes to its disk (the model) and the checker that decides from the disk's bytes whether
-// each write that was acknowledged is there. Pure: no I/O, no clock. The code that writes is in `disk-firmware.ts`;
-// what the guest says of it on the serial port is checked in `continuity.ts`.
+// Owns the model of the proof guest's disk writes and the checker that decides from the disk's bytes whether it contains each
+// acknowledged write (G4). Pure: no I/O, no clock. The machine code that writes is in `disk-firmware.ts`; `continuity.ts` checks
+// the guest's reports about its disk on the serial port.
 
-/** What decides every sector the proof guest writes. */
+/** The parameters that determine every sector that the proof guest writes. */
 export interface DiskParameters {
   /** Sectors written in turn, a power of two from 2 to 256: write n goes to slot `n % slots`. */
   readonly slots: number;
-  /** Stands in every sector, so that another guest's are known; 32 bits. */
+  /** Contained in every sector, to distinguish those of other guests; 32 bits. */
   readonly seed: number;
 }
 
-/** The first sector of slot 0 is the disk's first; each has 128 KiB to itself, more than what storage is copied by. */
+/** The first sector of slot 0 is the disk's first; each slot spans 128 KiB, more than the granularity of a disk mirror. */
 export const slotBytes = 128 * 1024;
 export const sectorDwords = 128;
 export const sectorMagic = 0x6b736964; // "disk"
 
-/** What the guest says of its disk, in each line. */
+/** The guest's report about its disk in each line. */
 export interface DiskState {
-  /** The last write that the drive has acknowledged, and its cache's flush; they count from 1. */
+  /** The last write that the drive acknowledged, including the flush of its cache; counted from 1. */
   readonly acknowledged: number;
-  /** Folds all that was found in slots before they were written again. */
+  /** Checksum of the previous contents of all overwritten slots. */
   readonly readBack: number;
 }
 
 export const nothingWritten: DiskState = { acknowledged: 0, readBack: 0 };
 
-/** Where the area has to be in a disk, in bytes. */
+/** The size of the area at the beginning of the disk, in bytes. */
 export function diskAreaBytes({ slots }: DiskParameters): number {
   return slots * slotBytes;
 }
 
-/** Magic, sequence number and seed; after them each dword folds all before it, so the last is the checksum. */
+/** Magic, sequence number and seed; each following dword is a checksum of all before it, so the last one covers the sector. */
 export function sectorOf({ seed }: DiskParameters, sequence: number): Uint32Array {
   const sector = Uint32Array.of(sectorMagic, sequence, seed, ...new Uint32Array(sectorDwords - 3));
   let checksum = 0;
@@ -41,7 +41,7 @@ export function sectorOf({ seed }: DiskParameters, sequence: number): Uint32Arra
   return sector;
 }
 
-/** What the guest says once its next write is acknowledged: before it, it has read what its slot held until then. */
+/** Returns the guest's report after its next acknowledged write; before the write it has read the slot's old contents. */
 export function nextWrite(disk: DiskParameters, { acknowledged, readBack }: DiskState): DiskState {
   const found = acknowledged + 1 - disk.slots;
   const checksum = found <= 0 ? readBack : sectorOf(disk, found).reduce(fold, readBack);
@@ -53,18 +53,18 @@ function fold(checksum: number, dword: number): number {
 }
 
 export type DiskFault =
-  /** The slot holds an older write than was acknowledged, or nothing (`foundSequence` 0). */
+  /** The slot contains an older write than the acknowledged one, or nothing (`foundSequence` 0). */
   | {
       readonly kind: "lost";
       readonly slot: number;
       readonly sequence: number;
       readonly foundSequence: number;
     }
-  /** The slot holds a write that nobody can have made yet: two copies ran. */
+  /** The slot contains a write that a single guest cannot have made yet: two copies ran. */
   | { readonly kind: "ahead"; readonly slot: number; readonly newest: number; readonly foundSequence: number }
-  /** The slot holds no whole sector. */
+  /** The slot does not contain an intact sector. */
   | { readonly kind: "torn"; readonly slot: number; readonly sequence: number }
-  /** The slot holds a whole sector of another slot, or of a guest with another seed. */
+  /** The slot contains an intact sector of another slot, or of a guest with another seed. */
   | {
       readonly kind: "foreign";
       readonly slot: number;
@@ -75,25 +75,25 @@ export type DiskFault =
 
 export interface DiskReport {
   readonly ok: boolean;
-  /** At most one for each slot. */
+  /** At most one fault per slot. */
   readonly faults: readonly DiskFault[];
-  /** The last write that was heard to be acknowledged. */
+  /** The last write reported as acknowledged. */
   readonly acknowledged: number;
   /** The last write found. */
   readonly newest: number;
-  /** Slots that hold an acknowledged write, or a newer one. */
+  /** Number of slots that contain an acknowledged write or a newer one. */
   readonly slotsVerified: number;
 }
 
-/** What was heard of a guest that goes on writing while its disk is read. */
+/** Options for a guest that continues to write while its disk is read. */
 export interface StillWriting {
-  /** The last acknowledged write heard after the disk was read. */
+  /** The last write reported as acknowledged after the disk was read. */
   readonly heardSince: number;
 }
 
 /**
- * G4: whether each write up to `acknowledged`, the last one heard, stands in `area`: the first `diskAreaBytes` of the disk,
- * or less when the rest is blank. The guest has ended, or its acknowledgements were heard before and after the reading.
+ * Checks G4: whether `area` contains each write up to `acknowledged`, the last one reported. `area` is the first `diskAreaBytes` of
+ * the disk, or less when the rest is blank. The guest has ended, or its reports were read before and after the disk.
  */
 export function checkDisk(
   area: Uint8Array,
@@ -104,9 +104,9 @@ export function checkDisk(
   const slots = Array.from({ length: disk.slots }, (_, slot) => readSlot(area, slot));
   const ours = slots.filter((slot) => slot.whole && slot.seed === disk.seed).map((slot) => slot.sequence);
   const newest = Math.max(0, ...ours);
-  // A guest that is ended may have had one more acknowledged than it could say, and have begun the next.
+  // A killed guest may have one more acknowledged write than it could report, and may have begun the next.
   const possible = (stillWriting?.heardSince ?? acknowledged) + 2;
-  // It begins no write before the last one is acknowledged.
+  // The guest does not begin a write before the previous one is acknowledged.
   const begun = Math.max(0, ...ours.filter((size) => size <= possible));
   const known = stillWriting ? acknowledged : Math.max(acknowledged, begun - 1);
   const faults: DiskFault[] = [];
@@ -142,7 +142,7 @@ function readSlot(area: Uint8Array, slot: number): Slot {
   };
 }
 
-/** The last write up to `acknowledged` that went to the slot; 0 when there was none. */
+/** Returns the last write up to `acknowledged` to the slot; 0 when there was none. */
 function lastWriteTo(slot: number, acknowledged: number, { slots }: DiskParameters): number {
   return Math.max(0, acknowledged - ((((acknowledged - slot) % slots) + slots) % slots));
 }
@@ -154,7 +154,7 @@ function slotFault(
 ): DiskFault | undefined {
   const { seed: foundSeed, sequence: foundSequence } = found;
   if (found.blank || !found.whole) {
-    if (sequence === 0) return undefined; // whatever it held before the guest
+    if (sequence === 0) return undefined; // contents from before the guest
     return found.blank
       ? { kind: "lost", slot, sequence, foundSequence: 0 }
       : { kind: "torn", slot, sequence };
@@ -167,11 +167,11 @@ function slotFault(
   return undefined;
 }
 
-/** The report as one sentence for a person, without a full stop. */
+/** Formats the report as one sentence without a full stop. */
 export function describeDisk({ faults, acknowledged, slotsVerified }: DiskReport): string {
   const [first] = faults;
   if (first === undefined)
-    return `disk holds the last ${slotsVerified} of ${acknowledged} acknowledged writes`;
+    return `disk contains the last ${slotsVerified} of ${acknowledged} acknowledged writes`;
   const others = faults.length - 1;
   return `${describeFault(first)}${others > 0 ? ` (and ${others} more slots)` : ""}`;
 }
@@ -181,13 +181,13 @@ function describeFault(fault: DiskFault): string {
   switch (fault.kind) {
     case "lost": {
       const found = fault.foundSequence === 0 ? "nothing" : `write ${fault.foundSequence}`;
-      return `acknowledged write ${fault.sequence} is lost: ${found} stands ${where}`;
+      return `acknowledged write ${fault.sequence} is lost: ${found} was found ${where}`;
     }
     case "ahead":
-      return `write ${fault.foundSequence} stands ${where}, but the guest has made ${fault.newest} at most: two copies ran`;
+      return `write ${fault.foundSequence} was found ${where}, but the guest has made at most ${fault.newest}: two copies ran`;
     case "torn":
       return `acknowledged write ${fault.sequence} is torn ${where}`;
     case "foreign":
-      return `write ${fault.foundSequence} of seed ${fault.foundSeed} stands in place of write ${fault.sequence} ${where}`;
+      return `write ${fault.foundSequence} with seed ${fault.foundSeed} was found instead of write ${fault.sequence} ${where}`;
   }
 }

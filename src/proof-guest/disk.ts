@@ -1,32 +1,32 @@
-// The proof guest's disk at the sides it runs on: QEMU's arguments for it, and its bytes read back by `qemu-img`, from
-// outside and also while the guest writes. What the bytes must be is `disk-proof.ts`.
+// The proof guest's disk on each side: QEMU's arguments for it, and its contents read by `qemu-img` from outside, also while the
+// guest writes. `disk-proof.ts` defines the expected contents.
 
 import { execFile } from "node:child_process";
 import { readFile, rm } from "node:fs/promises";
 import { promisify } from "node:util";
 import { type DiskParameters, slotBytes } from "./disk-proof.js";
 
-/** An image that exists, at least `diskAreaBytes` large; what it holds does not matter. */
+/** An existing image of at least `diskAreaBytes`; its contents do not matter. */
 export interface ProofDisk {
   readonly path: string;
   readonly format: "raw" | "qcow2";
 }
 
-/** The drive, for the guest's hardware: `query-block` shows it as `proof`. */
+/** The drive in the guest's hardware; `query-block` lists it as `proof`. */
 export const diskHardware: readonly string[] = [
   "-device",
   "ide-hd,id=proof,drive=proof-disk,bus=ide.0,unit=0",
 ];
 
-/** The image behind the drive, for one side; the node `proof-disk` is what a storage migration copies. */
+/** The image of the drive on one side; a storage migration mirrors the node `proof-disk`. */
 export function diskSideArgs({ path, format }: ProofDisk): readonly string[] {
-  // Holes stay holes when the disk is copied.
+  // Keeps holes when the disk is mirrored.
   const file = { driver: "file", "node-name": "proof-file", filename: path, discard: "unmap" };
   const disk = { driver: format, "node-name": "proof-disk", file: "proof-file", discard: "unmap" };
   return [file, disk].flatMap((node) => ["-blockdev", JSON.stringify(node)]);
 }
 
-/** The area the guest writes to. `scratch` is a file that is made meanwhile. @throws Error when there is no such image. */
+/** Returns the area that the guest writes to. `scratch` is a temporary file. @throws Error when the image does not exist. */
 export async function readDiskArea(
   { path, format }: ProofDisk,
   { slots }: DiskParameters,

@@ -1,13 +1,13 @@
-// Builds the proof guest: a 64 KiB firmware image for QEMU's `-bios`, without kernel, that counts, keeps rewriting its
-// memory, and its disk if it is to have one (`disk-firmware.ts`), and tells all of it over COM1. It owns the machine code and what options it can bear; what the
-// lines must say is the model in `model.ts`.
+// Builds the proof guest: a 64 KiB firmware image for QEMU's `-bios`, without a kernel, that counts, keeps rewriting its memory and
+// optionally its disk (`disk-firmware.ts`), and reports over COM1. Owns the machine code and the valid ranges of its options; the
+// model in `model.ts` defines the lines.
 import { Assembler, addressOf, at, atRegister } from "./assembler.js";
 import { acknowledged, emitDiskSetup, emitDiskStep, readBack } from "./disk-firmware.js";
 import type { DiskParameters } from "./disk-proof.js";
 import { bootBanner, type ProofGuestParameters } from "./model.js";
 
 export interface ProofGuestOptions extends ProofGuestParameters {
-  /** Work steps per second, 19 to 1000; fewer are made when the host is slow. */
+  /** Work steps per second, 19 to 1000; fewer when the host is slow. */
   readonly ticksPerSecond: number;
 }
 
@@ -16,11 +16,11 @@ const imageBytes = 64 * 1024;
 const imageStart = 0xf0000; // the firmware's alias below 1 MiB
 const resetVector = 0xffff0;
 const workingSetStart = 0x100000;
-// QEMU moves memory above this to beyond 4 GiB on q35, so a larger working set would end in a hole.
+// On q35 QEMU maps memory above this beyond 4 GiB, so a larger working set would reach into a hole.
 const workingSetLimit = 0x80000000;
 const pitHz = 1193182;
 
-// Low memory. The state has a page of its own: losing it shows as a repeated count.
+// Low memory. The state has its own page: its loss shows as a repeated count.
 const stackTop = 0x8000;
 const count = at(0x1000);
 const checksum = at(0x1004);
@@ -45,7 +45,7 @@ const localApicLint0 = 0xfee00350;
 /**
  * Options for a guest of `memoryKiB` (QEMU's `-m <n>K`) that rewrites `workingSetMiB` of it in turn, at about
  * `dirtyMiBps` (counted in whole pages, and rounded to whole pages per tick, at least one).
- * Throws a RangeError when such a guest can't be.
+ * Throws a RangeError when such a guest is not possible.
  */
 export function proofGuestOptions(wish: {
   readonly memoryKiB: number;
@@ -58,7 +58,7 @@ export function proofGuestOptions(wish: {
   demand(Number.isInteger(memoryKiB), `memoryKiB ${memoryKiB} must be a whole number`);
   demand(
     memoryKiB % 256 !== 0,
-    `memoryKiB ${memoryKiB} is a multiple of 256: QEMU 7.2 under TCG loses dirty pages at such sizes; take ${memoryKiB + 8}`,
+    `memoryKiB ${memoryKiB} is a multiple of 256: QEMU 7.2 under TCG loses dirty pages at such sizes; use ${memoryKiB + 8}`,
   );
   demand(workingSetMiB > 0, `workingSetMiB ${workingSetMiB} must be above 0`);
   demand(dirtyMiBps > 0, `dirtyMiBps ${dirtyMiBps} must be above 0`);
@@ -103,7 +103,7 @@ function demand(condition: boolean, message: string): void {
 
 /**
  * The image of the proof guest, 64 KiB. The guest writes `bootBanner(options)`, then after each work step a line
- * `<count> <checksum>`, with a disk `<count> <checksum> <acknowledged> <read back>`, all as 8 hex digits. Throws a RangeError on options the guest can't bear.
+ * `<count> <checksum>`, with a disk `<count> <checksum> <acknowledged> <read back>`, all as 8 hex digits. Throws a RangeError on invalid options.
  */
 export function buildFirmware(options: ProofGuestOptions): Uint8Array {
   validate(options);
@@ -118,7 +118,7 @@ export function buildFirmware(options: ProofGuestOptions): Uint8Array {
   emitSerialOutput(asm);
   emitInterruptHandlers(asm);
   emitTables(asm, options);
-  // The CPU starts here in 16-bit mode, 16 bytes before the image's end.
+  // The CPU starts here in 16-bit mode, 16 bytes before the end of the image.
   asm.padTo(resetVector);
   asm.bits(16);
   asm.jmp("entry");
@@ -167,7 +167,7 @@ function emitHardwareSetup(asm: Assembler, { ticksPerSecond }: ProofGuestOptions
   asm.outb(picMaster + 1, 0xfe);
   asm.outb(picSlave + 1, 0xff);
 
-  // The local APIC masks the line from the PIC until told to pass it on; usually that's SeaBIOS's work.
+  // The local APIC masks the line from the PIC until it is unmasked; usually SeaBIOS does this.
   asm.mov("eax", 0x100 | spuriousVector); // APIC on
   asm.store(at(localApicSpurious), "eax");
   asm.mov("eax", 0x700); // LINT0: ExtINT, not masked
@@ -188,7 +188,7 @@ function emitHardwareSetup(asm: Assembler, { ticksPerSecond }: ProofGuestOptions
   asm.outb(com1 + 3, 0x03);
 }
 
-/** The banner comes first, so that a reset is seen; clearing makes the count after a reset true to the model. */
+/** Prints the banner first, so that a reset is visible; clears memory, so that the count after a reset matches the model. */
 function emitMemorySetup(asm: Assembler, { pages }: ProofGuestOptions): void {
   asm.mov("esi", addressOf("banner"));
   asm.call("write text");
@@ -207,7 +207,7 @@ function emitMemorySetup(asm: Assembler, { pages }: ProofGuestOptions): void {
   asm.jb("clear page");
 }
 
-/** One step per timer tick, asleep between: `sti` takes effect after `hlt` has begun, so no tick is missed there. */
+/** One step per timer tick, halted in between: `sti` takes effect after `hlt` has started, so no tick is missed. */
 function emitMainLoop(asm: Assembler, { disk }: ProofGuestOptions): void {
   asm.label("main loop");
   asm.sti();
@@ -228,7 +228,7 @@ function emitMainLoop(asm: Assembler, { disk }: ProofGuestOptions): void {
   asm.jmpShort("main loop");
 }
 
-/** Reads what the last pass wrote into the next pages, folds it into the checksum, writes the visit's number. */
+/** Reads the contents of the next pages from the last pass, adds them to the checksum, writes the number of the visit. */
 function emitWorkStep(asm: Assembler, { pages, pagesPerTick }: ProofGuestOptions): void {
   const firstDword = atRegister("edi");
   const lastDword = atRegister("edi", pageBytes - 4);
@@ -288,7 +288,7 @@ function emitSerialOutput(asm: Assembler): void {
   asm.jnz("next digit");
   asm.ret();
 
-  asm.label("write byte"); // al: the byte; spoils edx
+  asm.label("write byte"); // al: the byte; clobbers edx
   asm.push("eax");
   asm.mov("edx", com1LineStatus);
   asm.label("await transmitter");
@@ -302,16 +302,16 @@ function emitSerialOutput(asm: Assembler): void {
 }
 
 function emitInterruptHandlers(asm: Assembler): void {
-  asm.label("timer tick"); // it only has to end the sleep
+  asm.label("timer tick"); // it only has to end the halt
   asm.push("eax");
   asm.movAl(0x20); // end of interrupt
   asm.outAl(picMaster);
   asm.pop("eax");
-  asm.label("spurious interrupt"); // it wants no end of interrupt
+  asm.label("spurious interrupt"); // a spurious interrupt requires no end of interrupt
   asm.iret();
 }
 
-/** The tables stay in the firmware: no page of RAM need survive for them. */
+/** The tables stay in the firmware: they do not depend on any page of RAM. */
 function emitTables(asm: Assembler, options: ProofGuestOptions): void {
   asm.padTo(Math.ceil(asm.address / 8) * 8);
   asm.label("gdt");
@@ -323,7 +323,7 @@ function emitTables(asm: Assembler, options: ProofGuestOptions): void {
   asm.word(3 * 8 - 1);
   asm.dword(addressOf("gdt"));
 
-  // Exceptions have no handler: the CPU shuts down, the machine is reset, and the banner tells.
+  // Exceptions have no handler: the CPU shuts down, the machine is reset, and the banner reveals it.
   asm.label("idt");
   asm.padTo(asm.address + firstVector * 8);
   asm.interruptGate(codeSelector, "timer tick");

@@ -1,5 +1,5 @@
-// `switchover/proof-guest`: a guest that proves its own continuity, to test migrations with: its firmware, its start, and the
-// check of what it reports.
+// `switchover/proof-guest`: a guest that proves its own continuity, for testing migrations: its firmware, its start, and the check
+// of its reports.
 
 export {
   type ContinuityFault,

@@ -1,4 +1,4 @@
-// The guest that proves its own continuity, ready to be launched, moved and checked: firmware, serial files, checker.
+// Launches, migrates and checks the guest that proves its own continuity: firmware, serial files, checker.
 
 import { randomInt, randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -21,14 +21,14 @@ export interface ProofGuestLaunchOptions {
   readonly binary?: string;
   /** Default: `tcg`. */
   readonly accelerator?: string;
-  /** With it the guest also writes to this disk, at the first side, and proves its writes. */
+  /** If set, the guest also writes to this disk on the first side and proves its writes. */
   readonly disk?: ProofDisk & {
     /** Default: 64, an area of 8 MiB. */
     readonly slots?: number;
     /** Default: a new one. */
     readonly seed?: number;
   };
-  /** Default: `pc`; a versioned one moves between QEMUs of different ages. */
+  /** Default: `pc`; a versioned machine type can be migrated between different QEMU versions. */
   readonly machine?: string;
 }
 
@@ -36,15 +36,15 @@ export interface ProofGuest {
   readonly guest: RunningGuest;
   readonly parameters: ProofGuestOptions;
   /**
-   * Arguments for the next side that the guest runs on; its serial stream is checked after those before it. Where the
-   * guest's storage is copied it has a disk of its own; without one it has the disk of the side before.
+   * Returns the arguments for the next side; its serial stream is checked after the previous ones. Pass a disk when the guest's
+   * storage is mirrored; by default the side uses the disk of the previous side.
    */
   nextSide(name: string, disk?: ProofDisk): readonly string[];
-  /** Reads every side's serial stream, in the order in which the sides were named, and the disk where the guest spoke last. */
+  /** Checks the serial streams of all sides, in the order of their creation, and the disk of the side that wrote last. */
   check(): Promise<ContinuityReport>;
-  /** Waits until `passes` more whole passes over the working set have been seen; rejects after the deadline. */
+  /** Waits for `passes` further complete passes over the working set; rejects after the deadline. */
   waitForPasses(passes: number, deadlineMs: number): Promise<void>;
-  /** Removes the files; the guest has to be ended before. */
+  /** Removes the files; end the guest first. */
   remove(): Promise<void>;
 }
 
@@ -101,7 +101,7 @@ export async function launchProofGuest(wish: ProofGuestLaunchOptions = {}): Prom
       if ((report.lastCount ?? 0) >= count) return;
       if (Date.now() > endMs)
         throw new Error(
-          `the guest has counted to ${report.lastCount ?? 0}, not to ${count}, in ${deadlineMs} ms`,
+          `the guest counted only to ${report.lastCount ?? 0} instead of ${count} in ${deadlineMs} ms`,
         );
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

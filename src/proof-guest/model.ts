@@ -1,14 +1,14 @@
-// Owns what the proof guest counts and writes on its serial port: the model to which `continuity.ts` holds it. Pure: no
-// I/O, no clock. The guest itself is in `firmware.ts`, what its disk must hold in `disk-proof.ts`.
+// Owns the model of the proof guest's count and serial output, against which `continuity.ts` checks it. Pure: no I/O, no clock.
+// The guest itself is in `firmware.ts`, the model of its disk in `disk-proof.ts`.
 import { type DiskParameters, type DiskState, nextWrite, nothingWritten } from "./disk-proof.js";
 
-/** What decides every line the proof guest writes. */
+/** The parameters that determine every line that the proof guest writes. */
 export interface ProofGuestParameters {
   /** Size of the working set, in pages of 4 KiB. */
   readonly pages: number;
   /** Pages written per work step. */
   readonly pagesPerTick: number;
-  /** With it the guest also writes to a disk: at most one write in three work steps, fewer when the drive is slow. */
+  /** If set, the guest also writes to a disk: at most one write in three work steps, fewer when the drive is slow. */
   readonly disk?: DiskParameters;
 }
 
@@ -23,15 +23,15 @@ export function justBooted({ disk }: ProofGuestParameters): ProofGuestState {
   return { count: 0, checksum: 0, ...(disk !== undefined && { disk: nothingWritten }) };
 }
 
-/** The line the guest writes when it boots, without its newline. */
+/** Returns the line that the guest writes at boot, without its newline. */
 export function bootBanner({ pages, pagesPerTick, disk }: ProofGuestParameters): string {
   const ofDisk = disk === undefined ? "" : ` slots=${hex8(disk.slots)} seed=${hex8(disk.seed)}`;
   return `boot pages=${hex8(pages)} perTick=${hex8(pagesPerTick)}${ofDisk}`;
 }
 
 /**
- * One work step, in which no write is acknowledged. The guest visits its pages in turn and writes the number of the
- * visit into each, so what a visit must find there follows from its number alone and the model needs no memory.
+ * Returns the state after a work step without an acknowledged write. The guest visits its pages in turn and writes the number of
+ * the visit into each, so that the expected contents follow from the number of the visit and the model needs no memory.
  */
 export function step({ pages, pagesPerTick }: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
   let checksum = state.checksum;
@@ -44,7 +44,7 @@ export function step({ pages, pagesPerTick }: ProofGuestParameters, state: Proof
   return { ...state, count: state.count + 1, checksum };
 }
 
-/** The work step in which a write is acknowledged; the same one when there is no disk. */
+/** Returns the state after a work step in which a write is acknowledged; without a disk an ordinary step. */
 export function stepAndWrite(parameters: ProofGuestParameters, state: ProofGuestState): ProofGuestState {
   const next = step(parameters, state);
   if (parameters.disk === undefined || next.disk === undefined) return next;
@@ -56,7 +56,7 @@ export function lineOf({ count, checksum, disk }: ProofGuestState): string {
   return [count, checksum, ...ofDisk].map(hex8).join(" ");
 }
 
-/** The bytes a proof guest writes that boots and makes `counts` work steps; each is a write of the disk, if it has one. */
+/** Returns the output of a proof guest that boots and makes `counts` work steps; with a disk each step acknowledges a write. */
 export function simulateProofGuest(parameters: ProofGuestParameters, counts: number): Uint8Array {
   const lines = [bootBanner(parameters)];
   for (let state = justBooted(parameters); state.count < counts; ) {

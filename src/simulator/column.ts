@@ -1,9 +1,9 @@
-// Numbers by index, in a typed array that grows.
+// A growing typed array of numbers.
 
 export class Column {
   #numbers = new Int32Array(2 ** 6);
 
-  /** Returns 0 where nothing was set. */
+  /** Returns 0 where no number was set. */
   at(index: number): number {
     return this.#numbers[index] ?? 0;
   }

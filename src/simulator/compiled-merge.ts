@@ -1,4 +1,4 @@
-// The merges of a packed world: which number stands for a component's number, computed once for each.
+// The merges of a packed world: the representative of each number of a component, computed once.
 
 import { Column } from "./column.js";
 import type { Merge } from "./components.js";
@@ -7,9 +7,9 @@ import { type Layout, type Place, read, write } from "./layout.js";
 export interface CompiledMerge {
   readonly place: Place;
   readonly merge: Merge;
-  /** Classes are kept plus 1. */
+  /** Classes are stored plus 1. */
   readonly given: readonly { readonly place: Place; readonly radix: number; readonly classes: Column }[];
-  /** By the combination of classes: the number that stands for each, plus 1. */
+  /** For each combination of classes: the representative of each number, plus 1. */
   readonly tables: Column[];
 }
 
@@ -25,7 +25,7 @@ export function compileMerge(merge: Merge, layout: Layout): CompiledMerge {
 
 /** Replaces the component's number in a packed state, in place. */
 export function applyMerge(
-  { place, merge: it, given, tables }: CompiledMerge,
+  { place, merge, given, tables }: CompiledMerge,
   states: Int32Array,
   at: number,
 ): void {
@@ -36,7 +36,7 @@ export function applyMerge(
     const number = read(states, at, one.place);
     let known = one.classes.at(number);
     if (known === 0) {
-      known = (it.given[i]?.classOf(number) ?? 0) + 1;
+      known = (merge.given[i]?.classOf(number) ?? 0) + 1;
       one.classes.set(number, known);
     }
     combination += one.radix * (known - 1);
@@ -50,7 +50,7 @@ export function applyMerge(
   }
   let to = table.at(number);
   if (to === 0) {
-    to = it.to(number, classesOf(it, combination)) + 1;
+    to = merge.to(number, classesOf(merge, combination)) + 1;
     table.set(number, to);
   }
   write(states, at, place, to - 1);

@@ -1,5 +1,5 @@
-// A story of the simulated world as data: which world, and the moves that were taken, by name. Whoever has it plays it
-// again, and sees the guarantee break, or not any more.
+// A story of the simulated world as data: the world and the names of the moves. It can be replayed to check whether the moves
+// still violate the guarantee.
 
 import * as z from "zod/mini";
 import type { ConvergencePolicy } from "../protocol/convergence/policy.js";
@@ -9,7 +9,7 @@ const convergence = z.custom<ConvergencePolicy>(isConvergencePolicy);
 const schema = z.strictObject({
   kind: z.literal("counterexample"),
   version: z.literal(1),
-  /** What was broken. */
+  /** The violated guarantee. */
   broken: z.string(),
   faults: z.number(),
   world: z.strictObject({
@@ -27,7 +27,7 @@ const schema = z.strictObject({
 
 export type Counterexample = z.output<typeof schema>;
 
-/** Of a text that may come from another machine. */
+/** Validates JSON that may come from another machine. */
 export function parseCounterexample(json: unknown): Counterexample | { readonly wrong: string } {
   const parsed = schema.safeParse(json);
   return parsed.success ? parsed.data : { wrong: z.prettifyError(parsed.error) };

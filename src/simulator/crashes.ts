@@ -1,5 +1,5 @@
-// Engines that die and are restarted from their journals, and a client that dies for good. An effect that was under way
-// may have happened or not; what a QEMU has said meanwhile is not heard.
+// Engines that die and are restarted from their journals, and a client that dies permanently. An effect in progress may or may
+// not have happened; events that a QEMU emitted meanwhile are lost.
 
 import { carryOut, type Outside, outsideKey } from "./effect-model.js";
 import type { MachineState, Step } from "./machine-model.js";
@@ -28,7 +28,7 @@ export class Crashes {
     ];
   }
 
-  /** In peer-to-peer mode this depends on the coordinator too. */
+  /** In peer-to-peer mode the moves depend on the coordinator too. */
   atSource(state: State): Move[] {
     const { source } = state;
     const moves = this.#source.get(source.id, outsideKey(state), () => this.#sourceDies(state));
@@ -52,7 +52,7 @@ export class Crashes {
     return fence === "offered" ? [expires] : [];
   }
 
-  /** The coordinator dies and wakes with the source that it lives beside; also when the source has ended already. */
+  /** The coordinator dies and restarts with the source in the same engine; also when the source has already ended. */
   #withCoordinator({ coordinator }: State, moves: readonly Move[]): Move[] {
     if (coordinator.ended) return [...moves];
     const step = this.#rules.coordinator.wake(coordinator);
@@ -66,7 +66,7 @@ export class Crashes {
   #sourceDies(state: State): Move[] {
     const { source } = state;
     if (source.ended) return [];
-    // Perform is answered before `handedOver` is durable: QEMU itself keeps that it is completed.
+    // Perform is answered before `handedOver` is durable: QEMU itself preserves the state `completed`.
     const lastRecorded = source.state === "handedOver" ? ["handedOver", "switchingOver"] : [source.state];
     return halfDone(state, source).flatMap(({ how, change, harm }) =>
       lastRecorded.map((last) => {
@@ -100,7 +100,7 @@ export class Crashes {
   }
 }
 
-/** Nobody has kept the offer's lease alive; one that is claimed does not expire. */
+/** The lease of the offer was not renewed; a claimed offer does not expire. */
 const expires: Move = { name: "the offer at the fence expires", fault: true, change: { fence: "gone" } };
 
 function clientDies(coordinator: MachineState): Move[] {
@@ -110,7 +110,7 @@ function clientDies(coordinator: MachineState): Move[] {
   return [{ name: "the client dies", fault: true, change: { coordinatorDied: true, steps: [step] } }];
 }
 
-/** The effect that is under way has not happened yet, or it has. */
+/** Returns both cases: the effect in progress has not happened yet, or it has. */
 function halfDone(outside: Outside, node: MachineState) {
   const effect = [...node.effects.keys()].find((key) => questionsOf([key]).length === 0);
   const notYet = { how: "", change: {} as Partial<Outside>, harm: undefined };

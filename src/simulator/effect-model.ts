@@ -1,4 +1,4 @@
-// What the effects of the two sides do in the simulated world: to the QEMUs, to the fence, and what they answer.
+// Models the effects of the two sides in the simulated world: their impact on the QEMUs and the fence, and their answers.
 
 import { type Answer, done, failed, nothing, unknown } from "../protocol/effect-result.js";
 import {
@@ -27,17 +27,17 @@ import {
   withSource,
 } from "./qemus.js";
 
-/** What lies outside of the machines, and is changed by their effects. */
+/** The state outside of the machines, which their effects change. */
 export interface Outside {
   readonly qemuS: SimulatedSource;
   readonly qemuD: SimulatedDestination;
   readonly fence: (typeof fences)[number];
 }
 
-/** A number for what lies outside. */
+/** A number that identifies the outside state. */
 export const outsideKey = ({ qemuS, qemuD, fence }: Outside): number =>
   qemuS.id + room * (qemuD.id + room * fences.indexOf(fence));
-/** The guest's offer at the fence, if there is one. `gone`: nobody can claim it any more. */
+/** The guest's offer at the fence, if there is one. `gone`: it can no longer be claimed. */
 export const fences = ["none", "offered", "claimed", "gone"] as const;
 
 export const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
@@ -50,7 +50,7 @@ const description = {
   disks: [],
   fencingToken: null,
 };
-/** What the source says of its guest in such a world. */
+/** Returns the source's description of its guest in a world with these options. */
 export const describedAs = (storage: boolean, fenced: boolean): GuestDescription => ({
   ...description,
   disks: storage ? [{ name: "one", capacityBytes: 1 }] : [],
@@ -61,16 +61,16 @@ export const preparedAt = { uri: nowhere, capabilities: [], storage: nowhere };
 
 interface Done {
   readonly change: Partial<Outside>;
-  /** Null: it does not answer by itself; somebody hears of it, or its deadline passes. */
+  /** Null: there is no direct answer; an event reports the result, or the deadline passes. */
   readonly answer: Answer<unknown> | null;
-  /** A guest that is not whole, or no longer the newest, must never be run. */
+  /** The guarantee that running an incomplete or outdated guest violates. */
   readonly harm?: string;
 }
 
-/** This QEMU came in by a migration, and answers with its end until another has begun. */
+/** This QEMU was itself the destination of a migration, and reports the end of that one until another has started. */
 const earlier = "completed before";
 
-/** What happens when the effect is carried out with that input. */
+/** Returns the possible results of an effect with this input. */
 export function carryOut(effect: string, outside: Outside, input: unknown): Done {
   const { qemuS, qemuD, fence } = outside;
   const only = (answer: Answer<unknown> | null): Done => ({ change: {}, answer });
@@ -91,7 +91,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         answer: nothing,
       };
     case "completeMirrors":
-      if (!qemuS.alive || qemuS.disks !== "following") return only(failed("a copy has ended"));
+      if (!qemuS.alive || qemuS.disks !== "following") return only(failed("a disk mirror has ended"));
       return { change: { qemuS: withSource(qemuS, { disks: "ended" }) }, answer: nothing };
     case "cancelMirrors":
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
@@ -109,7 +109,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         answer: nothing,
       };
     case "suspend":
-      // `stop` says nothing new to a QEMU that has stopped the guest itself, and is accepted.
+      // A QEMU that has stopped the guest itself accepts `stop` without effect.
       if (!qemuS.alive) return only(unknown("QEMU is dead"));
       if (qemuS.cpu === "stopped") return only(nothing);
       return { change: { qemuS: withSource(qemuS, { cpu: "stopped", suspended: true }) }, answer: nothing };
@@ -122,16 +122,16 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
         answer: nothing,
       };
     case "startPostcopy":
-      if (!qemuS.alive || qemuS.migration !== "active") return only(failed("there is no migration"));
+      if (!qemuS.alive || qemuS.migration !== "active") return only(failed("no migration in progress"));
       return { change: { qemuS: withSource(qemuS, { postcopyRequested: true }) }, answer: nothing };
     case "pausePostcopy":
       if (qemuS.facts.length > 0) return only(null);
-      if (!qemuS.alive || qemuS.migration !== "postcopy") return only(failed("it is not in post-copy"));
+      if (!qemuS.alive || qemuS.migration !== "postcopy") return only(failed("not in post-copy"));
       return { change: { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) }, answer: nothing };
     case "listenAgain":
-      // Its answer comes after what it has said before.
+      // The answer arrives after earlier events.
       if (!qemuD.alive || qemuD.facts.length > 0) return only(null);
-      // One that has not noticed that its connection is lost gives it up first; a late question costs a good one.
+      // A QEMU that has not detected the loss of its connection abandons it first; a late request costs a working connection.
       if (qemuD.stream === "partly")
         return {
           change: {
@@ -141,7 +141,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
           answer: done({ uri: nowhere }),
         };
       if (qemuD.stream !== "partlyBroken" && qemuD.stream !== "partlyListening")
-        return only(failed("it is not in post-copy"));
+        return only(failed("not in post-copy"));
       return {
         change: { qemuD: withDestination(qemuD, { stream: "partlyListening" }) },
         answer: done({ uri: nowhere }),
@@ -149,7 +149,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
     case "resumePostcopy":
       if (qemuS.facts.length > 0) return only(null);
       if (qemuS.alive && qemuS.migration === "hung") return only(done("held"));
-      if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("it is not to be resumed"));
+      if (!qemuS.alive || qemuS.migration !== "broken") return only(failed("not resumable"));
       if (!qemuD.alive || qemuD.stream !== "partlyListening")
         return { change: { qemuS: breaks.source(qemuS) }, answer: done("connecting") };
       return { change: { qemuS: isInPostcopy(qemuS), qemuD: hasDevices(qemuD) }, answer: done("connecting") };
@@ -159,7 +159,7 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
       const ended = endHeard(qemuS, knownEarlier(input));
       if (ended !== undefined) return only(done(ended));
       if (qemuS.migration === "broken" || qemuS.migration === "hung") return only(done("broken"));
-      // A cancel may hang, and then be heard of later; a rescue frees it.
+      // A cancel may hang and complete later; a rescue unblocks it.
       if (effect === "cancel")
         return {
           change: { qemuS: withSource(qemuS, { migration: "cancelling" }) },
@@ -196,13 +196,13 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
     case "probeDestination":
       return only(qemuD.alive ? done(foundIn(qemuD)) : null);
     case "claim":
-      if (fence === "gone") return only(failed("the guest is not offered any more"));
+      if (fence === "gone") return only(failed("the guest is no longer offered"));
       return { change: { fence: "claimed" }, answer: nothing };
     case "disclaim":
       return { change: { fence: "gone" }, answer: nothing };
     case "take":
     case "resume":
-      // A dead QEMU gives no answer to what was sent before; its death is heard sooner than the sixth try.
+      // A dead QEMU does not answer earlier requests; its death is reported before the sixth attempt.
       if (!qemuD.alive) return only(effect === "take" ? failed("QEMU is dead: `cont` was not sent") : null);
       return {
         change: {
@@ -213,11 +213,11 @@ export function carryOut(effect: string, outside: Outside, input: unknown): Done
           }),
         },
         answer: nothing,
-        ...(!disksAreWhole(qemuS) && { harm: "G4: a guest is run whose disks are not whole there" }),
-        ...(qemuD.stream === "stale" && { harm: "G4: a guest is run that others have gone on without" }),
+        ...(!disksAreWhole(qemuS) && { harm: "G4: a guest runs although its disks are incomplete there" }),
+        ...(qemuD.stream === "stale" && { harm: "G4: an outdated copy of a guest runs" }),
         ...(qemuD.stream !== "stale" &&
           qemuD.stream !== "whole" &&
-          !isPartly(qemuD) && { harm: "G4: a guest is run that is not whole" }),
+          !isPartly(qemuD) && { harm: "G4: an incomplete guest runs" }),
       };
     case "killDestination":
       return { change: { qemuD: dies.destination(qemuD) }, answer: nothing };
@@ -234,13 +234,13 @@ const staleWhenRunning = (qemuD: SimulatedDestination, qemuS: SimulatedSource) =
 const awaitsDisks = (input: unknown): boolean =>
   typeof input === "object" && input !== null && "awaitsDisks" in input && input.awaitsDisks === true;
 
-/** What the machine knows of the migration before. */
+/** Returns what the machine knows of the previous migration. */
 const knownEarlier = (input: unknown): string | null =>
   typeof input === "object" && input !== null && "earlier" in input && input.earlier === earlier
     ? earlier
     : null;
 
-/** As QEMU answers, and the driver takes it. */
+/** Returns the source's finding, as the driver derives it from QEMU's answer. */
 function endHeard(simulatedSource: SimulatedSource, known: string | null): Ended | undefined {
   const ended = endedAs(simulatedSource);
   if (ended === undefined) return undefined;

@@ -1,4 +1,4 @@
-// How the effects of a machine can end, and its timers.
+// The possible results of a machine's effects, and its timers.
 
 import { failed, unknown } from "../protocol/effect-result.js";
 import { carryOut, outsideKey } from "./effect-model.js";
@@ -9,10 +9,10 @@ import { questionsOf } from "./question.js";
 import type { Move, Rules } from "./rules.js";
 import type { State } from "./state.js";
 
-const no = failed("it failed");
+const no = failed("failed");
 export const noAnswer = unknown("no answer");
 
-/** A cancel and a rescue answer or stay unknown: they cannot fail without an effect of their own. */
+/** A cancel or a rescue either answers or stays unknown: it cannot fail without an effect. */
 const neverFails: ReadonlySet<string> = new Set(["cancel", "forceCancel"]);
 
 export class Outcomes {
@@ -28,7 +28,7 @@ export class Outcomes {
   }
 
   from(state: State, node: MachineState): Move[] {
-    // A coordinator has nothing but its peers.
+    // A coordinator has only requests to its peers.
     const outside = node.side === "coordinator" ? 0 : outsideKey(state);
     return this.#known[node.side].get(node.id, outside, () => [
       ...[...node.effects.keys()]
@@ -67,7 +67,7 @@ export class Outcomes {
 
   #fires(node: MachineState, timer: string): Move[] {
     const step = this.#rules[node.side].fire(node, timer);
-    // One that changes nothing, such as the patience of a source whose policy is to wait.
+    // Skips a timer without effect, such as the patience of a source whose policy is to wait.
     if (step.to.id === node.id && step.asked.length === 0) return [];
     const name = `${node.side}: the timer ${timer} fires`;
     return [{ name, fault: false, rare: "timer", change: { steps: [step] } }];

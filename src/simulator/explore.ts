@@ -1,6 +1,6 @@
-// The exhaustive search over any world: every order of everything that can happen, up to a number of faults. It finds a
-// state in which a guarantee does not hold, by the shortest trace, or shows that there is none; and it shows that from
-// every state a good end can be reached by calm moves alone once faults end (G2, G5).
+// Exhaustive search over any world: every order of all moves, up to a number of faults. It finds the shortest trace to a state
+// that violates a guarantee, or shows that there is none; and it shows that from every state a good end can be reached by calm
+// moves alone once faults stop (G2, G5).
 
 import { Column } from "./column.js";
 import { Pairs, unreached } from "./liveness.js";
@@ -9,18 +9,18 @@ import { StateTable } from "./state-table.js";
 
 export interface ExploreOptions {
   readonly faults: number;
-  /** Default: all. */
+  /** Default: unlimited. */
   readonly maxStates?: number;
 }
 
 export interface Explored {
   readonly states: number;
   readonly transitions: number;
-  /** States in which nothing more can happen. */
+  /** The number of states without a calm move. */
   readonly ends: number;
-  /** False when `maxStates` was reached before the end; nothing is shown then about what is beyond. */
+  /** False when the search stopped at `maxStates`; the remaining states were not checked. */
   readonly whole: boolean;
-  /** The shortest trace to what is broken: as few faults as possible, then as few moves. */
+  /** The shortest trace to a violation: fewest faults first, then fewest moves. */
   readonly broken?: BrokenTrace;
 }
 
@@ -36,7 +36,7 @@ export function explore(world: SearchWorld, options: ExploreOptions): Explored {
 
 /** The first state has no parent. */
 const none = -1;
-/** Nothing leads on from a good end. */
+/** A good end has no calm successor. */
 const goodEnd = -1;
 
 class Exploration {
@@ -45,9 +45,9 @@ class Exploration {
   readonly #maxStates: number;
   readonly #table: StateTable;
   readonly #successors: Successors;
-  /** The state from which each was first reached. */
+  /** For each state, the state from which it was first reached. */
   readonly #parents = new Column();
-  /** A state that a calm move leads to, preferably another one; `goodEnd` when there is no calm move. */
+  /** For each state, a calm successor, preferably a different state; `goodEnd` when there is no calm move. */
   readonly #onward = new Column();
   /** The numbers of the successors. */
   #ids = new Int32Array(64);
@@ -67,16 +67,16 @@ class Exploration {
     const table = this.#table;
     table.add(this.#world.first, 0);
     this.#parents.set(0, none);
-    // A state is first reached with the most faults left, and what can happen with fewer can happen with more: so each is
-    // expanded once. The states of one level were reached with equally many faults; their numbers are consecutive.
+    // A state is first reached with the most faults left, and every move that is possible with fewer faults is possible with
+    // more: expanding each state once is sufficient. States reached with the same number of faults are consecutive.
     let begin = 0;
-    for (let faultsLeft = this.#faults; begin < table.size && this.#goesOn; faultsLeft -= 1) {
+    for (let faultsLeft = this.#faults; begin < table.size && this.#isOpen; faultsLeft -= 1) {
       let id = begin;
-      for (; id < table.size && this.#goesOn; id += 1) this.#expand(id);
+      for (; id < table.size && this.#isOpen; id += 1) this.#expand(id);
       const end = table.size;
       if (faultsLeft === 0) break;
-      // Only when everything that needs no fault has been met.
-      for (id = begin; id < end && this.#goesOn; id += 1) this.#visit(id, true);
+      // Faults follow only after all states of this level have been expanded without them.
+      for (id = begin; id < end && this.#isOpen; id += 1) this.#visit(id, true);
       begin = end;
     }
     const whole = table.size < this.#maxStates;
@@ -90,7 +90,7 @@ class Exploration {
     };
   }
 
-  get #goesOn(): boolean {
+  get #isOpen(): boolean {
     return this.#broken === undefined && this.#table.size < this.#maxStates;
   }
 
@@ -111,7 +111,7 @@ class Exploration {
     this.#ends += 1;
   }
 
-  /** Adds the successors of a state: those by faults, or the others, and then notes where a calm move leads. */
+  /** Adds the successors of a state, either those by faults or all others; for the latter it records a calm successor. */
   #visit(id: number, faults: boolean): void {
     const { words } = this.#world;
     const successors = this.#successors;
@@ -139,7 +139,7 @@ class Exploration {
     this.#tell(id, this.#world.describe(moves[last] ?? 0).harm ?? "", last);
   }
 
-  /** Keeps the trace to the state; `last` is one more move, of the successors that were asked for last. */
+  /** Stores the trace to the state; `last` is an additional move, one of the successors computed last. */
   #tell(id: number, guarantee: string, last?: number): void {
     const { words } = this.#world;
     const successors = this.#successors;
@@ -166,10 +166,10 @@ class Exploration {
         if (to.every((word, i) => word === successors.states[pick * words + i]))
           return { name: this.#world.describe(successors.moves[pick] ?? 0).name, to };
     }
-    throw new Error(`no move leads to state ${id}: equal states of this world have different successors`);
+    throw new Error(`no move leads to state ${id}: equal states of this world must have the same successors`);
   }
 
-  /** Finds a state from which no good end can be reached by calm moves. */
+  /** Finds a state from which calm moves cannot reach a good end. */
   #findLost(): void {
     const open = this.#unresolved();
     const indexes = new Column();
@@ -189,12 +189,12 @@ class Exploration {
       }
     }
     const lost = unreached(open.length, edges, goals);
-    if (lost !== undefined) this.#tell(open[lost] ?? 0, "G2, G5: from here no good end can be reached");
+    if (lost !== undefined) this.#tell(open[lost] ?? 0, "G2, G5: no good end is reachable from here");
   }
 
   /**
-   * Follows from each state the one calm move that was noted: almost all of these ways lead to a good end. Returns the states
-   * whose way runs in a circle, in order; only their other moves have to be looked at.
+   * Follows the one recorded calm move from each state: almost all of these paths lead to a good end. Returns the states whose
+   * path is a cycle, in order; only their other moves need to be examined.
    */
   #unresolved(): number[] {
     const unknown = 0;

@@ -1,5 +1,5 @@
-// `switchover/testing`: two hosts, their QEMUs, a coordinator and a network that loses, delays, repeats and reorders,
-// run by the real machines; and a model of a memory stream. For tests of your own policies, and for ours.
+// `switchover/testing`: the real machines in a simulated world of two hosts, their QEMUs, a coordinator and a network that
+// loses, delays, duplicates and reorders messages; and a model of a memory stream for testing convergence policies.
 
 export { type Counterexample, parseCounterexample } from "./counterexample.js";
 export { type GuestModel, type Played, playPolicy } from "./play-policy.js";

@@ -1,4 +1,4 @@
-// Where each component of a packed state stands: which word, and which bits of it.
+// Assigns each component of a packed state its word and its bits.
 
 import type { AnyComponent } from "./components.js";
 
@@ -14,13 +14,13 @@ export class Layout {
   readonly words: number;
   readonly #places = new Map<AnyComponent, Place>();
 
-  /** The widest components are placed first, each into the first word that has room for it. */
+  /** First-fit decreasing: the widest components first, each in the first word with enough free bits. */
   constructor(components: readonly AnyComponent[]) {
     const used: number[] = [];
     for (const component of components.toSorted((a, b) => b.bits - a.bits)) {
       const { name, bits } = component;
       if (bits < 1 || bits >= wordBits)
-        throw new RangeError(`${name} has ${bits} bits; 1 to 31 are possible`);
+        throw new RangeError(`component ${name} has ${bits} bits: expected 1 to 31`);
       let word = used.findIndex((value) => value + bits <= wordBits);
       if (word === -1) word = used.push(0) - 1;
       const shift = used[word] ?? 0;
@@ -32,12 +32,13 @@ export class Layout {
 
   placeOf(component: AnyComponent): Place {
     const place = this.#places.get(component);
-    if (place === undefined) throw new RangeError(`${component.name} is not a component of this world`);
+    if (place === undefined)
+      throw new RangeError(`component ${component.name} does not belong to this world`);
     return place;
   }
 }
 
-/** The number at this place of the state that begins at `states[at]`. */
+/** Returns the number at this place of the state that begins at `states[at]`. */
 export const read = (states: Int32Array, at: number, { word, shift, mask }: Place): number =>
   ((states[at + word] ?? 0) >>> shift) & mask;
 

@@ -1,6 +1,6 @@
-// From which states a goal can be reached: over the steps of a search, backwards.
+// Determines from which states a goal is reachable, by a backward search over recorded transitions.
 
-/** Many pairs of numbers, in little memory. */
+/** A compact list of pairs of numbers. */
 export class Pairs {
   #numbers = new Uint32Array(2 ** 16);
   #length = 0;
@@ -21,7 +21,7 @@ export class Pairs {
   }
 }
 
-/** A state from which none of `goals` can be reached; the first one found, which is the nearest to the start. */
+/** Returns the first state from which none of `goals` is reachable; it is the nearest to the start. */
 export function unreached(states: number, pairs: Pairs, goals: readonly number[]): number | undefined {
   const edges = pairs.all;
   const starts = new Uint32Array(states + 1);

@@ -1,6 +1,6 @@
-// One machine in the simulated world, and all the standings it was ever found in. It runs the real machine by XState's
-// pure `transition`, so nothing happens that the world has not chosen. What a machine does in a standing on an event
-// never changes: it is computed once and remembered, which is what makes the search fast.
+// A machine with its memoized reachable states in the simulated world. It runs the real machine with XState's pure `transition`,
+// so that only moves of the world take effect. The reaction of a machine to an event in a state is deterministic: it is computed
+// once and cached, which makes the search fast.
 
 import {
   type AnyMachineSnapshot,
@@ -21,32 +21,32 @@ import { maxAttempts } from "../protocol/deadlines.js";
 import type { Side } from "../protocol/steps.js";
 import { type Question, questionsOf } from "./question.js";
 
-/** Everything that decides what a machine does next. Equal ids: equal behaviour from here on. */
+/** Everything that determines the future behaviour of a machine. Equal ids mean equal behaviour. */
 export interface MachineState {
   readonly id: number;
   readonly side: Side;
   readonly state: string;
   readonly snapshot: AnyMachineSnapshot;
   readonly ended: boolean;
-  /** Whether it says that the guest has been taken. */
+  /** True when the machine answers that it has taken the guest. */
   readonly taken: boolean;
-  /** Effects that have begun and not ended, with their input. */
+  /** The effects in progress, with their input. */
   readonly effects: ReadonlyMap<string, unknown>;
   readonly timers: ReadonlyMap<string, EventObject>;
   readonly steps: Map<string, Step>;
 }
 
-/** What an event did: where the machine stands then, and what it asks. */
+/** The result of an event: the next state of the machine and the requests that it sends. */
 export interface Step {
   readonly to: MachineState;
-  /** Questions that set out, and questions that nobody waits for any more. */
+  /** New requests, and requests whose answer is no longer awaited. */
   readonly asked: readonly Question[];
   readonly unasked: readonly Question[];
-  /** The event; null when it was begun, or begun again. */
+  /** The event; null when the machine was started or restarted. */
   readonly event: EventObject | null;
-  /** With what it was begun. */
+  /** The input with which the machine was started. */
   readonly input?: object;
-  /** The effect that it ended, and with what. */
+  /** The effect that the event completed, and its answer. */
   readonly answered?: { readonly effect: string; readonly answer: string };
 }
 
@@ -65,7 +65,7 @@ export class Species {
   readonly #logic: AnyStateMachine;
   readonly #input: object;
   readonly #known = new Map<string, MachineState>();
-  /** By state at the top: whether anything in it depends on the number of attempts. */
+  /** For each top-level state: whether anything in it depends on the number of attempts. */
   readonly #counts: ReadonlyMap<string, boolean>;
 
   constructor(side: Side, logic: AnyStateMachine, input: object) {
@@ -85,7 +85,7 @@ export class Species {
     return this.#step(from, event.type, event);
   }
 
-  /** `answerKey` is equal for answers that make no difference to the machine. */
+  /** `answerKey` is equal for answers that the machine does not distinguish. */
   complete(from: MachineState, effect: string, output: unknown, answerKey: string): Step {
     const event = { type: `xstate.done.actor.${effect}`, output, actorId: effect };
     return this.#step(from, `${effect} ${answerKey}`, event, { effect, answer: answerKey });
@@ -93,11 +93,11 @@ export class Species {
 
   fire(from: MachineState, timer: string): Step {
     const event = from.timers.get(timer);
-    if (event === undefined) throw new Error(`${from.state} has no timer ${timer}`);
+    if (event === undefined) throw new Error(`state ${from.state} does not have a timer ${timer}`);
     return this.#step(from, timer, event);
   }
 
-  /** The engine has died, and another has taken the machine up from its journal; its effects are begun anew. */
+  /** Restarts the machine from its journal after the death of its engine; its effects are started again. */
   wake(from: MachineState, lastRecorded = from.state): Step {
     const key = `wake ${lastRecorded}`;
     let step = from.steps.get(key);
@@ -113,8 +113,8 @@ export class Species {
   }
 
   /**
-   * The step of one run of its own. What no decision rests on, such as failures, is told by it alone: in the standings it is
-   * that of whoever was there first.
+   * Repeats a step for one particular run. Data that no decision depends on, such as failures, is accurate only here: a cached
+   * state holds that of the first run that reached it.
    */
   rerun(snapshot: AnyMachineSnapshot | null, { event, input }: Step): AnyMachineSnapshot {
     if (event === null || snapshot === null)
@@ -198,8 +198,8 @@ export class Species {
   }
 
   /**
-   * Left out because no decision rests on it: progress figures, failures, what was undone. The failures do tell an abort
-   * from a failure in the end; the guest stays either way.
+   * Omits data that no decision depends on: progress, failures, undone effects. In the end the failures distinguish an abort from
+   * a failure, but the guest stays either way.
    */
   #keyOf(
     snapshot: AnyMachineSnapshot,
@@ -232,7 +232,7 @@ export class Species {
   }
 }
 
-/** What of the three contexts decides. The names are the machines' own: one that is not there does not compile. */
+/** The members of the three contexts that affect decisions. The names are the machines' own: an unknown one does not compile. */
 type SearchedContext = Pick<SourceContext, "prepared" | "attempts" | "convergence" | "measures" | "history"> &
   Pick<DestinationContext, "memory" | "deferred"> &
   Pick<CoordinatorContext, "source" | "destination"> & {
@@ -243,16 +243,16 @@ type SearchedContext = Pick<SourceContext, "prepared" | "attempts" | "convergenc
 
 type Measured = Pick<SearchedContext, "convergence" | "measures" | "history">;
 
-/** Elsewhere nothing rests on the convergence policy, and no way leads back from there. */
+/** Other states do not depend on the convergence policy, and no transition leads back from them. */
 const mayTakeMeasures: ReadonlySet<string> = new Set(["starting", "probing", "precopying"]);
 
-/** What decides which measures are taken: the rules that were, and those whose time has come. */
+/** The data that determines the next measures: the applied rules, and the elapsed time. */
 function measuresOf({ convergence, measures = [], history = emptyHistory }: Partial<Measured>): unknown {
   if (convergence === undefined || convergence.length === 0) return 0;
   return [measures.map((measure) => [measure.rule, measure.step]).sort(), latest(history)?.elapsedMs ?? 0];
 }
 
-/** Whether a guard in it, or below, looks at the number of attempts. */
+/** Returns whether a guard of the state or of its descendants depends on the number of attempts. */
 const countsAttempts = (node: AnyStateNode): boolean =>
   [...node.transitions.values()].flat().some(({ guard }) => guard === "outOfAttempts") ||
   Object.values(node.states as Record<string, AnyStateNode>).some(countsAttempts);

@@ -1,4 +1,4 @@
-// Remembers what was computed for pairs of small numbers that stand for values.
+// Memoizes results for pairs of small numbers that identify values.
 
 export class Memo<T> {
   readonly #known: Map<number, T>[] = [];
@@ -15,5 +15,5 @@ export class Memo<T> {
   }
 }
 
-/** Room for the numbers of one part beside another's; two parts fit into a number that is quick to look up. */
+/** The factor that combines two numbers into one integer that is fast to look up. */
 export const room = 2 ** 14;

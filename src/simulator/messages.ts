@@ -1,5 +1,5 @@
-// Questions that arrive: late, in any order, after their asker has given up, or twice; and their answers, which were true
-// when they were said.
+// Delivery of requests (late, in any order, after the sender has given up, or twice) and of their replies, which reflect the
+// state at the time of the reply.
 
 import type { AnyMachineSnapshot } from "xstate";
 import * as machine from "../machines/replies.js";
@@ -15,8 +15,8 @@ import type { Move, Rules } from "./rules.js";
 import type { State } from "./state.js";
 
 /**
- * Questions whose answer may be different a moment later, so that an old one can still be on its way. The others are
- * answered from states that are never left again, and it makes no difference when the answer arrives.
+ * Requests whose answer may change, so that an outdated reply can still be in transit. All others are answered from states that
+ * are never left again: the time at which their reply arrives is irrelevant.
  */
 const mayChange: ReadonlySet<Question> = new Set([
   "askPrepare",
@@ -39,15 +39,15 @@ export class Messages {
     this.#rules = rules;
   }
 
-  /** What the one who asks can get: an answer, or nothing before its deadline. */
+  /** Returns the moves that end a pending request: its reply arrives, or its deadline passes. */
   answers(state: State, node: MachineState): Move[] {
     const [question] = questionsIn(node);
     if (question === undefined) return [];
-    // Everything that is asked at once is asked of the same side.
+    // All requests that are pending at the same time go to the same side.
     const asked = state[addressee(question)];
     const rest = (asked?.id ?? -1) + 1 + room * state.network.waitsId;
     return this.#answers[node.side].get(node.id, rest, () =>
-      questionsIn(node).flatMap((item) => this.answersTo(item, state, node)),
+      questionsIn(node).flatMap((pending) => this.answersTo(pending, state, node)),
     );
   }
 
@@ -64,7 +64,7 @@ export class Messages {
     const asked = { source: undefined, destination: undefined, [side]: state[side]?.snapshot };
     const answer = wait === "arrived" ? replyTo(question, asked) : undefined;
     if (answer === undefined) {
-      // An engine that was killed has forgotten that the guest was handed over: its source asks again.
+      // A restarted engine no longer knows that the guest was handed over: its source asks again.
       if (question === "handOver" && wait === "arrived")
         return [{ ...late, name: `${name}: its deadline passes`, fault: false, rare: "timer" }];
       return [late];
@@ -74,7 +74,7 @@ export class Messages {
     return [late, { name: `${name} is answered`, fault: false, change }];
   }
 
-  /** Between a coordinator and a source in one engine nothing is lost, late or repeated. */
+  /** Messages between a coordinator and a source in the same engine are never lost, late or duplicated. */
   #isCall(question: Question): boolean {
     return this.#rules.peerToPeer && addressee(question) === "source";
   }
@@ -94,7 +94,10 @@ export class Messages {
     const change = (again: boolean) => ({ message: { arrives: question, again }, steps });
     const arrives: Move = { name: `${question} arrives`, fault: false, change: change(false) };
     if (this.#isCall(question)) return [arrives];
-    return [arrives, { name: `${question} arrives, and will once more`, fault: true, change: change(true) }];
+    return [
+      arrives,
+      { name: `${question} arrives and will arrive again`, fault: true, change: change(true) },
+    ];
   }
 
   #told(state: State, question: Question): Step | undefined {
@@ -118,7 +121,7 @@ function questionsIn(node: MachineState): readonly Question[] {
   return questions;
 }
 
-/** What the one who is asked answers now; undefined while it has no answer. */
+/** Returns the current answer of the receiving side; undefined while it does not have one. */
 export function replyTo(
   question: Question,
   asked: {

@@ -1,5 +1,5 @@
-// One migration between two hosts as a world for the search: the components of its state, and the rules, which are the
-// moves of transitions.ts with what each of them depends on.
+// One migration between two hosts as a world for the search: the components of its state, and its rules, which are the moves of
+// transitions.ts together with their dependencies.
 
 import {
   type AnyComponent,
@@ -52,13 +52,13 @@ const parts = () => ({
 type Parts = ReturnType<typeof parts>;
 type PartName = keyof Parts;
 
-/** A state whose parts are read only when they are used: a rule then cannot depend on a part that it has not named. */
+/** A state whose parts are read lazily: a rule cannot depend on a part that it has not named. */
 class LazyState implements State {
   readonly #parts: Parts;
   readonly #read: Read;
   readonly #network: Network | undefined;
 
-  /** With `network`, that one stands for all that have the same question in the same condition. */
+  /** With `network`, that network represents all networks in which the request has the same status. */
   constructor(of: Parts, read: Read, network?: Network) {
     this.#parts = of;
     this.#read = read;
@@ -102,7 +102,7 @@ export class MigrationWorld {
   readonly #messageRules = new Map<string, Rule>();
   readonly #moves: Moves;
 
-  /** Unless `reduced` is false, states with the same future are one; the unreduced world is there to be compared with. */
+  /** States with the same future are merged unless `reduced` is false; the unreduced world exists for comparison. */
   constructor(moves: Moves, first: State, { reduced = true }: { readonly reduced?: boolean } = {}) {
     this.#moves = moves;
     this.world = new PackedWorld({
@@ -118,7 +118,7 @@ export class MigrationWorld {
     });
   }
 
-  /** Equal packed states: the same can happen from here on. */
+  /** Equal packed states have the same future. */
   pack(state: State): Int32Array {
     return this.world.pack(this.#valuesOf(state));
   }
@@ -185,7 +185,7 @@ export class MigrationWorld {
     ];
   }
 
-  /** Each question that is waited for or under way is a rule of its own: it depends on the two sides that it lies between. */
+  /** Each request that is pending or in transit is a separate rule: it depends on the two sides between which it travels. */
   #messages(): RuleSet {
     const { network } = this.#parts;
     return {
@@ -256,7 +256,7 @@ export class MigrationWorld {
     return changes;
   }
 
-  /** What `changed` (state.ts) forgets: everything on its way to a machine that has ended. */
+  /** Drops the same messages as `changed` (state.ts): those in transit to a machine that has ended. */
   #forgets(): Merge[] {
     const { source, destination, qemuS, qemuD, network } = this.#parts;
     const sourceEnded = given(source, 2, ({ ended }) => Number(ended));
@@ -264,8 +264,8 @@ export class MigrationWorld {
     return [
       merge(qemuS, [sourceEnded], (simulated) => withSource(simulated, { facts: [] })),
       merge(qemuD, [destinationEnded], (simulated) => withDestination(simulated, { facts: [] })),
-      merge(network, [sourceEnded, destinationEnded], (item, [atSource, atDestination]) =>
-        dropUndeliverable(item, atSource === 1, atDestination === 1),
+      merge(network, [sourceEnded, destinationEnded], (number, [atSource, atDestination]) =>
+        dropUndeliverable(number, atSource === 1, atDestination === 1),
       ),
     ];
   }
@@ -276,12 +276,12 @@ export class MigrationWorld {
     const prepared = given(destination, 2, (standing) => Number(standing !== null));
     const nobodyLeads = [given(coordinator, 2, ({ ended }) => Number(ended)), died];
     return [
-      // A source is begun before it is asked, and a destination that is there is not prepared again.
+      // A source is started before it receives a request, and an existing destination is not prepared again.
       merge(network, [], (item) => withoutEffect(item, ["askBegin"])),
       merge(network, [prepared], (item) => withoutEffect(item, ["askPrepare"])),
-      // A client that has died does nothing any more, wherever it stood.
+      // A dead client has no further moves, in whatever state it died.
       merge(coordinator, [died], () => first.coordinator),
-      // Nobody is there who could be told to abort.
+      // Without a coordinator there is no receiver for an abort.
       merge(abortsLeft, nobodyLeads, () => 0),
       merge(qemuS, [], onceDead.source),
       merge(qemuD, [], onceDead.destination),

@@ -1,29 +1,29 @@
-// The questions between the parties of the simulated world: on their way, arrived, answered; late, lost, repeated or out
-// of order. A value, as the QEMUs are.
+// The requests between the parties of the simulated world: in transit, arrived, answered; late, lost, duplicated or out of
+// order. An immutable value, as the QEMUs are.
 
 import type { Answer } from "../protocol/effect-result.js";
 import type { Step } from "./machine-model.js";
 import { addressee, type Question } from "./question.js";
 
-/** Of the one who asks: the question has not arrived, it has, or its answer is on its way back. */
+/** The status of a pending request: not arrived, arrived, or its reply is in transit. */
 type Wait = "asked" | "arrived" | { readonly answer: Answer<unknown> };
 
 export interface Network {
   readonly id: number;
-  /** Copies on their way; a question may outlive the one who asked it. */
+  /** Number of copies in transit; a request may outlive its sender. */
   readonly underWay: ReadonlyMap<Question, number>;
   readonly waits: ReadonlyMap<Question, Wait>;
-  /** Stands for `waits` alone. */
+  /** Identifies `waits` only. */
   readonly waitsId: number;
   readonly after: Map<Step | MessageChange | string, Network>;
 }
 
-/** A copy arrives; with `again`, the network will bring it once more. Or an answer is sent back. */
+/** A copy arrives (with `again`, the network delivers it once more), or a reply is sent. */
 export type MessageChange =
   | { readonly arrives: Question; readonly again: boolean }
   | { readonly answered: Question; readonly answer: Answer<unknown> };
 
-/** More copies of one question are never under way at once: a bound of the search. */
+/** The maximum number of copies of one request in transit: a bound of the search. */
 const maxCopies = 2;
 
 const known = new Map<string, Network>();
@@ -38,15 +38,15 @@ function network(underWay: ReadonlyMap<Question, number>, waits: ReadonlyMap<Que
   knownWaits.set(waitsKey, waitsId);
   const copies = [...underWay].map(([question, count]) => `${question}${count}`);
   const key = `${copies.sort()};${waitsKey}`;
-  let item = known.get(key);
-  if (item === undefined) {
-    item = { id: known.size, underWay, waits, waitsId, after: new Map() };
-    known.set(key, item);
+  let found = known.get(key);
+  if (found === undefined) {
+    found = { id: known.size, underWay, waits, waitsId, after: new Map() };
+    known.set(key, found);
   }
-  return item;
+  return found;
 }
 
-/** Computed once for each network and each cause. */
+/** Computes the next network once for each network and each cause. */
 function after(from: Network, why: Step | MessageChange | string, compute: () => Network): Network {
   let next = from.after.get(why);
   if (next === undefined) {
@@ -58,7 +58,7 @@ function after(from: Network, why: Step | MessageChange | string, compute: () =>
 
 export const emptyNetwork = network(new Map(), new Map());
 
-/** Who asked waits no more, and asks what is new. */
+/** Removes the requests that are no longer awaited and adds the new ones. */
 export function follow(from: Network, step: Step): Network {
   if (step.asked.length === 0 && step.unasked.length === 0) return from;
   return after(from, step, () => {
@@ -87,16 +87,18 @@ export const messageChanged = (from: Network, change: MessageChange): Network =>
     return network(underWay, waits);
   });
 
-/** What is on its way to a machine that has ended, and that nobody waits for, changes nothing any more. */
+/** Drops messages in transit to a machine that has ended, unless their answer is awaited: they have no effect. */
 export function dropUndeliverable(from: Network, source: boolean, destination: boolean): Network {
   return after(from, `${source} ${destination}`, () => {
     const ended = { source, destination };
-    const heard = [...from.underWay].filter(([it]) => !ended[addressee(it)] || from.waits.has(it));
-    return heard.length === from.underWay.size ? from : network(new Map(heard), from.waits);
+    const relevant = [...from.underWay].filter(
+      ([question]) => !ended[addressee(question)] || from.waits.has(question),
+    );
+    return relevant.length === from.underWay.size ? from : network(new Map(relevant), from.waits);
   });
 }
 
-/** Of a question whose arrival changes nothing at its addressee, one copy matters, and only while somebody waits for it. */
+/** Reduces requests whose arrival has no effect on the receiver: one copy matters, and only while the sender waits. */
 export function withoutEffect(from: Network, questions: readonly Question[]): Network {
   const underWay = new Map(from.underWay);
   for (const question of questions) {
@@ -107,7 +109,7 @@ export function withoutEffect(from: Network, questions: readonly Question[]): Ne
   return network(underWay, from.waits);
 }
 
-/** An answer as far as it decides what the asker does. */
+/** Returns the part of an answer that determines the reaction of the requester. */
 export function answerKey(answer: Answer<unknown>): string {
   if (answer.kind !== "done") return answer.kind;
   const { value } = answer;

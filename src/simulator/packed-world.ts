@@ -1,5 +1,5 @@
-// Runs a world that is described by components and rules (components.ts) on packed integers. What rules, maps and merges
-// return is computed once for each combination of the numbers that they read, and kept as patches of the packed words.
+// Runs a world that is described by components and rules (components.ts) on packed integers. The results of rules, maps and
+// merges are computed once for each combination of the numbers that they read, and stored as patches of the packed words.
 
 import { Code } from "./code.js";
 import { Column } from "./column.js";
@@ -31,7 +31,7 @@ interface Key {
 interface CompiledRule {
   readonly rule: Rule;
   readonly key: Key | null;
-  /** By the number of the combination: where in the code its moves stand; 0 when they have not been computed. */
+  /** For each combination: the position of its moves in the code; 0 when they have not been computed. */
   readonly moves: Column;
   readonly faults: Column;
 }
@@ -60,9 +60,9 @@ export class PackedWorld implements SearchWorld {
   readonly #descriptionIds = new Map<string, number>();
   readonly #mapped = new PairMap();
   readonly #always: { readonly key: Key | null; readonly verdicts: (string | null)[] };
-  /** The list without moves, in the code. */
+  /** The position of the empty list of moves in the code. */
   readonly #noMoves: number;
-  /** The state at hand. */
+  /** The current state. */
   #states: Int32Array;
   #at = 0;
   #stamp = 0;
@@ -73,7 +73,7 @@ export class PackedWorld implements SearchWorld {
     this.words = this.#layout.words;
     this.#noMoves = this.#code.length;
     this.#code.append(0);
-    if (world.merges.length > 31) throw new RangeError("a world has at most 31 merges");
+    if (world.merges.length > 31) throw new RangeError("a world can have at most 31 merges");
     this.#merges = world.merges.map((merge) => compileMerge(merge, this.#layout));
     this.#rules = world.rules.map((rule) =>
       "reads" in rule
@@ -86,7 +86,7 @@ export class PackedWorld implements SearchWorld {
     this.first = this.pack(world.first);
   }
 
-  /** Returns the packed state in which the components have these values; those that are not named have their first one. */
+  /** Returns the packed state with these values; components that are not named have their first value. */
   pack(values: readonly ValueOf[]): Int32Array {
     const state = new Int32Array(this.words);
     for (const { component, number } of values) write(state, 0, this.#layout.placeOf(component), number);
@@ -101,15 +101,15 @@ export class PackedWorld implements SearchWorld {
 
   successors(states: Int32Array, at: number, faults: boolean, into: Successors): void {
     this.#look(states, at);
-    for (const item of this.#rules) {
-      if ("rule" in item) {
-        if (faults || item.rule.faultsOnly !== true) this.#append(item, faults, into);
+    for (const entry of this.#rules) {
+      if ("rule" in entry) {
+        if (faults || entry.rule.faultsOnly !== true) this.#append(entry, faults, into);
       } else {
-        const number = read(states, at, item.place);
-        let rules = item.compiled[number];
+        const number = read(states, at, entry.place);
+        let rules = entry.compiled[number];
         if (rules === undefined) {
-          rules = item.set.rules(this.#readOf([item.set.by])).map((rule) => this.#compileRule(rule));
-          item.compiled[number] = rules;
+          rules = entry.set.rules(this.#readOf([entry.set.by])).map((rule) => this.#compileRule(rule));
+          entry.compiled[number] = rules;
         }
         for (const rule of rules) this.#append(rule, faults, into);
       }
@@ -118,7 +118,7 @@ export class PackedWorld implements SearchWorld {
 
   describe(move: number): { readonly name: string; readonly harm?: string | undefined } {
     const description = this.#descriptions[move];
-    if (description === undefined) throw new RangeError(`there is no move ${move}`);
+    if (description === undefined) throw new RangeError(`move ${move} does not exist`);
     return description;
   }
 
@@ -147,11 +147,11 @@ export class PackedWorld implements SearchWorld {
 
   #read: Read = (component) => component.at(read(this.#states, this.#at, this.#layout.placeOf(component)));
 
-  /** Rejects components that were not named: what depends on them must not be computed once for all of their values. */
+  /** Returns a reader that rejects components the rule has not named: the result would not depend on their values. */
   #readOf(components: readonly AnyComponent[]): Read {
     return (component) => {
       if (!components.includes(component))
-        throw new Error(`a rule reads ${component.name} without naming it`);
+        throw new Error(`a rule reads the component ${component.name}, which is missing from its \`reads\``);
       return this.#read(component);
     };
   }
@@ -176,7 +176,7 @@ export class PackedWorld implements SearchWorld {
     }
   }
 
-  /** Writes the state that a move leads to; returns where the next move stands in the code. */
+  /** Writes the successor state of a move; returns the position of the next move in the code. */
   #apply(move: number, from: Int32Array, fromAt: number, to: Int32Array, toAt: number): number {
     const code = this.#code.at;
     const { words } = this;
@@ -239,7 +239,7 @@ export class PackedWorld implements SearchWorld {
     return compiled;
   }
 
-  /** Returns where in the code the list of these moves stands. */
+  /** Returns the position of the list of these moves in the code. */
   #compile(moves: readonly WorldMove[]): number {
     if (moves.length === 0) return this.#noMoves;
     const lines = moves.map((move) => this.#compileMove(move));
@@ -272,12 +272,12 @@ export class PackedWorld implements SearchWorld {
     }
     const touched = new Set(changes.map((change) => change.component));
     let merges = 0;
-    for (const [i, { merge: it }] of this.#merges.entries()) {
-      if (!touched.has(it.of) && !it.given.some(({ component }) => touched.has(component))) continue;
-      touched.add(it.of);
+    for (const [i, { merge }] of this.#merges.entries()) {
+      if (!touched.has(merge.of) && !merge.given.some(({ component }) => touched.has(component))) continue;
+      touched.add(merge.of);
       merges |= 1 << i;
     }
-    const mapIds = [...maps].map(([component, it]) => this.#mapId(component, it.key, it.map));
+    const mapIds = [...maps].map(([component, { key, map }]) => this.#mapId(component, key, map));
     const patch = keep.flatMap((mask, word) => [mask, set[word] ?? 0]);
     const harmful = Number(harm !== undefined);
     return [this.#describe(name, harm), kind, harmful, merges, mapIds.length, ...mapIds, ...patch];

@@ -1,13 +1,13 @@
-// Maps from two small numbers to a third, in typed arrays: the memory of what was computed once.
+// A map from two small numbers to a third, in typed arrays: a cache of computed results.
 
 const absent = -1;
 
 export class PairMap {
   size = 0;
-  /** Two keys and a value for each place, side by side. */
+  /** Two keys and a value for each slot, side by side. */
   #places = PairMap.#empty(2 ** 8);
 
-  /** Returns -1 for a pair that is not known. */
+  /** Returns -1 for an unknown pair. */
   get(a: number, b: number): number {
     const places = this.#places;
     const at = this.#placeOf(places, a, b);
@@ -23,7 +23,7 @@ export class PairMap {
     this.#places[at + 2] = value;
   }
 
-  /** Returns the number of the pair, counted in the order in which pairs were first met. */
+  /** Returns the number of the pair, in the order of first use. */
   numberOf(a: number, b: number): number {
     const known = this.get(a, b);
     if (known !== absent) return known;

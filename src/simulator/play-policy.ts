@@ -1,6 +1,5 @@
-// A memory stream as a model: a guest that writes, a link, passes as QEMU makes them. Plays a convergence policy without
-// QEMU, in simulated time: the same course, forecast and rules as the source's machine, and nothing that differs between
-// two runs.
+// A model of a memory stream: a guest that writes, a link, and passes as in QEMU. Runs a convergence policy without QEMU, in
+// simulated time, with the same progress, forecast and rules as the source's machine. Deterministic.
 
 import {
   addReport,
@@ -22,18 +21,18 @@ import { checkConvergencePolicy } from "../protocol/convergence/validate.js";
 /** Sizes in bytes, rates in bytes per second. */
 export interface GuestModel {
   readonly memoryBytes: number;
-  /** What the guest writes to again and again. Default: all of it. */
+  /** The working set that the guest keeps writing to. Default: all memory. */
   readonly hotBytes?: number;
   readonly dirtyBytesPerSecond: number;
-  /** Of the link; a limit below it holds. */
+  /** The bandwidth of the link; a lower limit takes precedence. */
   readonly bandwidthBytesPerSecond: number;
   readonly limits?: Partial<Limits>;
 }
 
 export interface Played {
-  /** `endless`: it was still sending memory when the play was ended. */
+  /** `endless`: the stream had not converged after `maxMs`. */
   readonly outcome: "arrived" | "postcopy" | "aborted" | "endless";
-  /** How long the guest stood still for its memory, in ms; null when it did not move. */
+  /** The downtime for the transfer of memory, in ms; null when the guest did not arrive. */
   readonly downtimeMs: number | null;
   readonly elapsedMs: number;
   readonly passes: number;
@@ -42,13 +41,13 @@ export interface Played {
   readonly story: readonly string[];
 }
 
-/** QEMU looks at least this often whether what is left fits into the pause; sooner when all is sent. */
+/** QEMU checks at least this often whether the remaining memory fits into the downtime limit; earlier when all is sent. */
 const maxSliceMs = 50;
 const minSliceMs = 1;
 const reportEveryMs = 100;
-/** QEMU's dirty rate is at least of so long. */
+/** The minimum period over which QEMU measures the dirty rate. */
 const ratedMs = 1_000;
-/** A throttle takes effect with this synchronization after it was asked for. */
+/** The number of bitmap synchronizations after which a requested throttle takes effect. */
 const throttleSyncs = 2;
 
 class Stream {
@@ -57,10 +56,10 @@ class Stream {
   transferredBytes = 0;
   remainingBytes: number;
   limits: Limits;
-  /** When the guest was paused. */
+  /** The time at which the guest was suspended. */
   suspendedMs: number | null = null;
   readonly #guest: GuestModel;
-  /** Since the last synchronization. */
+  /** Bytes dirtied since the last bitmap synchronization. */
   #dirtyBytes = 0;
   #percent = 0;
   #asked = { percent: 0, syncs: 0 };
@@ -82,7 +81,7 @@ class Stream {
     this.#asked = { percent, syncs: throttleSyncs };
   }
 
-  /** Goes on for a slice; true when all that is left fits into the pause. */
+  /** Advances by one slice; returns true when the remaining memory fits into the downtime limit. */
   goOn(): boolean {
     const fits = (this.bandwidth * this.limits.maxDowntimeMs) / 1000;
     if (this.remainingBytes <= fits) {
@@ -133,8 +132,8 @@ class Stream {
 }
 
 /**
- * Plays the policy until the guest has arrived, the migration is given up, or `maxMs` of simulated time are over.
- * @throws RangeError when the policy cannot be.
+ * Runs the policy until the guest has arrived, the migration is aborted, or `maxMs` of simulated time have passed.
+ * @throws RangeError when the policy is not valid.
  */
 export function playPolicy(
   policy: ConvergencePolicy,
@@ -147,9 +146,9 @@ export function playPolicy(
   const measures: { rule: number; step: number; atMs: number }[] = [];
   let taken: readonly AppliedRule[] = [];
   let history: StreamHistory = emptyHistory;
-  const say = (what: string) => story.push(`${stream.elapsedMs} ms  ${what}`);
+  const log = (what: string) => story.push(`${stream.elapsedMs} ms  ${what}`);
   const ended = (outcome: Played["outcome"], downtimeMs: number | null): Played => {
-    say(downtimeMs === null ? outcome : `${outcome}, with a pause of ${Math.round(downtimeMs)} ms`);
+    log(downtimeMs === null ? outcome : `${outcome}, with a downtime of ${Math.round(downtimeMs)} ms`);
     const { elapsedMs, pass } = stream;
     return { outcome, downtimeMs, elapsedMs, passes: pass, measures, story };
   };
@@ -168,7 +167,7 @@ export function playPolicy(
     if (pass !== before) {
       const guestRuns = !hasTaken(policy, taken, "suspend");
       const says = describeForecast(forecast(history, stream.limits, { guestRuns }));
-      say(`pass ${pass} has ${Math.ceil(stream.remainingBytes / 2 ** 20)} MiB to send; forecast: ${says}`);
+      log(`pass ${pass} has ${Math.ceil(stream.remainingBytes / 2 ** 20)} MiB to send; forecast: ${says}`);
     }
     for (;;) {
       const [due] = dueMeasures(policy, history, taken, stream.limits);
@@ -176,7 +175,7 @@ export function playPolicy(
       const { rule, step, action, does, why } = due;
       taken = take(taken, due, history);
       measures.push({ rule, step, atMs: stream.elapsedMs });
-      say(`rule ${rule} ${does}, because ${why}`);
+      log(`rule ${rule} ${does}, because ${why}`);
       if (action.kind === "abort") return ended("aborted", null);
       if (action.kind === "postcopy") return ended("postcopy", 0);
       if (action.kind === "suspend") stream.suspendedMs ??= stream.elapsedMs;

@@ -1,4 +1,4 @@
-// What the two QEMUs do by themselves, how they die, and what is heard of them.
+// The moves of the two QEMUs: their own transitions, their deaths, and the delivery of their events.
 
 import type { MachineState } from "./machine-model.js";
 import { Memo } from "./memo.js";
@@ -59,13 +59,13 @@ export class QemuMoves {
     );
   }
 
-  /** What the QEMUs have said, in its order. */
+  /** Delivers the events of the QEMUs, in order. */
   #heardBySource(source: MachineState, qemuS: SimulatedSource): Move[] {
     const [fact, ...facts] = qemuS.facts;
     if (fact === undefined || source.ended) return [];
     const steps = [this.#rules.source.send(source, fact)];
     const change = { qemuS: withSource(qemuS, { facts }), steps };
-    return [{ name: `the source hears ${fact.type}`, fault: false, change }];
+    return [{ name: `the source receives ${fact.type}`, fault: false, change }];
   }
 
   #heardByDestination(destination: MachineState, qemuD: SimulatedDestination): Move[] {
@@ -73,7 +73,7 @@ export class QemuMoves {
     if (fact === undefined || destination.ended) return [];
     const steps = [this.#rules.destination.send(destination, fact)];
     const change = { qemuD: withDestination(qemuD, { facts }), steps };
-    return [{ name: `the destination hears ${fact.type}`, fault: false, change }];
+    return [{ name: `the destination receives ${fact.type}`, fault: false, change }];
   }
 }
 
@@ -85,7 +85,7 @@ function sourceMoves(
   const moves: Move[] = [];
   const may = (name: string, fault: boolean, change: Change) =>
     moves.push({ name: `the source's QEMU ${name}`, fault, change });
-  /** The guest goes on at the source, and the destination's copy is no longer its newest. */
+  /** The guest runs on at the source, and the destination's copy becomes outdated. */
   const ends = (how: "failed" | "cancelled"): Change => ({
     qemuS: givesUp(qemuS, how),
     qemuD: goesOn(qemuS) ? goesStale(qemuD) : qemuD,
@@ -97,32 +97,32 @@ function sourceMoves(
       qemuS: pauses(qemuS, "preSwitchover", false),
     });
     if (!qemuS.suspended)
-      may("pauses the guest for long and waits before the switchover", false, {
+      may("pauses the guest for a long time and waits before the switchover", false, {
         qemuS: pauses(qemuS, "preSwitchover", true),
       });
-    // With disks to copy it is always told to wait.
+    // With disk mirrors QEMU is always configured to wait.
     if (qemuS.disks === "shared")
       may("pauses the guest and switches over at once", false, { qemuS: pauses(qemuS, "device", false) });
   }
   if (qemuS.disks === "copying" && qemuD.alive)
-    may("has copied the disks, and follows each write", false, { qemuS: follows(qemuS) });
+    may("has synchronized the disk mirrors, which follow each write", false, { qemuS: follows(qemuS) });
   if (qemuS.disks === "copying" || qemuS.disks === "following")
-    may("loses the copy of a disk", qemuD.alive, { qemuS: losesCopy(qemuS) });
+    may("loses a disk mirror", qemuD.alive, { qemuS: losesCopy(qemuS) });
   if (qemuS.migration === "active" && nextMs !== undefined)
     may("reports that a rule is due", false, { qemuS: reports(qemuS, nextMs) });
-  if (qemuS.stopUntold) may("has paused its guest for long", false, { qemuS: tellsStop(qemuS) });
+  if (qemuS.stopUntold) may("has paused its guest for a long time", false, { qemuS: tellsStop(qemuS) });
   if (qemuS.migration === "device" && connected) {
     const facts = [...qemuD.facts, { type: "monitor.completed" } as const];
-    may("has sent all: the destination's QEMU has the guest whole", false, {
+    may("has sent everything: the destination's QEMU has the complete guest", false, {
       qemuD: withDestination(qemuD, { stream: "whole", facts }),
     });
   }
   if (qemuS.migration === "device" && qemuD.stream === "whole") {
     may("completes", false, { qemuS: completes(qemuS) });
-    may("does not hear that the stream arrived, and fails", true, ends("failed"));
+    may("does not learn that the stream arrived, and fails", true, ends("failed"));
   }
   const canFail = endedAs(qemuS) === undefined && !isPastFailure(qemuS);
-  if (canFail && !qemuD.alive) may("sees the stream break", false, ends("failed"));
+  if (canFail && !qemuD.alive) may("detects the broken stream", false, ends("failed"));
   if (canFail && qemuS.cpu === "stopped")
     may("fails and leaves its guest stopped", true, { qemuS: givesUp(qemuS, "failed", false) });
   if (qemuS.migration === "cancelling") {
@@ -130,13 +130,13 @@ function sourceMoves(
     if (qemuS.postcopyRequested && qemuS.cpu === "stopped")
       may("has cancelled and leaves its guest stopped", false, { qemuS: givesUp(qemuS, "cancelled", false) });
     if (qemuD.stream === "whole" && qemuS.cpu === "stopped")
-      may("completes in spite of the cancel", false, { qemuS: completes(qemuS) });
+      may("completes despite the cancel", false, { qemuS: completes(qemuS) });
   }
   may("dies", true, { qemuS: dies.source(qemuS), qemuDied: true });
   return moves;
 }
 
-/** In post-copy QEMU does not fail: it waits to be connected again. */
+/** In post-copy QEMU does not fail: it waits for a new connection. */
 const isPastFailure = ({ migration }: SimulatedSource): boolean =>
   migration === "postcopy" || migration === "broken" || migration === "hung";
 
@@ -147,24 +147,24 @@ function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Mov
   const broken = { qemuS: breaks.source(qemuS), qemuD: breaks.destination(qemuD) };
   const connected = qemuD.alive && qemuD.stream === "partly";
   if (qemuS.migration === "active" && qemuS.postcopyRequested && qemuS.disks === "shared" && qemuD.alive)
-    may("pauses the guest and goes over to post-copy", false, { qemuS: goesToPostcopy(qemuS) });
+    may("pauses the guest and switches to post-copy", false, { qemuS: goesToPostcopy(qemuS) });
   if (qemuS.migration === "toPostcopy") {
     if (qemuD.alive && qemuD.stream === "active")
-      may("has sent the devices: the destination's QEMU can run the guest", false, {
+      may("has sent the device state: the destination's QEMU can run the guest", false, {
         qemuD: hasDevices(qemuD),
       });
     if (connected) may("is in post-copy", false, { qemuS: isInPostcopy(qemuS) });
     if (connected) may("loses its connection as post-copy begins", true, broken);
-    // Neither QEMU can run the guest then: what QEMU cannot do, nobody can.
-    if (!connected) may("loses its connection just before", true, { ...broken, qemuDied: true });
+    // Neither QEMU can run the guest after this: the loss is a limitation of QEMU.
+    if (!connected) may("loses its connection just before post-copy", true, { ...broken, qemuDied: true });
   }
   if (qemuS.migration === "postcopy") {
     if (connected) {
       const facts = [...qemuD.facts, { type: "monitor.completed" } as const];
       may("has sent all memory", false, { qemuD: withDestination(qemuD, { stream: "whole", facts }) });
       may("loses its connection in post-copy", true, broken);
-      // What QEMU 7.2 does not notice as it ends is lost: neither QEMU can go on.
-      may("hangs as all is sent, and what was under way is lost", true, {
+      // QEMU 7.2 does not detect this loss at its end: neither QEMU can continue.
+      may("hangs when everything is sent, and the data in transit is lost", true, {
         qemuS: withSource(qemuS, { migration: "hung" }),
         qemuD: breaks.destination(qemuD),
         qemuDied: true,
@@ -172,9 +172,9 @@ function postcopyMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): Mov
     }
     if (qemuD.stream === "whole") {
       may("completes", false, { qemuS: completes(qemuS) });
-      may("hangs as it completes", true, { qemuS: withSource(qemuS, { migration: "hung" }) });
+      may("hangs at completion", true, { qemuS: withSource(qemuS, { migration: "hung" }) });
     }
-    if (!qemuD.alive) may("sees the stream break in post-copy", false, broken);
+    if (!qemuD.alive) may("detects the broken stream in post-copy", false, broken);
   }
   return moves;
 }
@@ -187,12 +187,12 @@ function destinationMoves(qemuS: SimulatedSource, qemuD: SimulatedDestination): 
     change: { qemuD: dead, qemuDied: true },
   };
   const broken: Move = {
-    name: "the destination's QEMU sees the stream break and ends",
+    name: "the destination's QEMU detects the broken stream and ends",
     fault: false,
     change: { qemuD: dead },
   };
   const paused: Move = {
-    name: "the destination's QEMU sees the stream break in post-copy",
+    name: "the destination's QEMU detects the broken stream in post-copy",
     fault: false,
     change: { qemuD: breaks.destination(qemuD) },
   };

@@ -1,12 +1,12 @@
-// The two QEMUs of the simulated world and the fence: what they would do by themselves, as facts/qemu.md has measured it.
-// Each is a value: whatever happens to it makes another, and equal ones are the same object.
+// Models of the two QEMUs and the fence, with the behaviour that was measured on QEMU 7.2. Each is an immutable value: a change
+// returns another value, and equal values are the same object.
 
 import type { DestinationFact, SourceFact } from "../effects/ports.js";
 import type { Progress } from "../protocol/convergence/limits.js";
 import { cause } from "../protocol/effect-result.js";
 import type { Ended } from "../protocol/messages.js";
 
-/** Gives equal values the same object, with a small number. */
+/** Interns values: equal values become the same object, with a small number. */
 class Pool<Parts extends object> {
   readonly #known = new Map<string, Parts & { readonly id: number }>();
   get(parts: Parts): Parts & { readonly id: number } {
@@ -28,24 +28,24 @@ interface SourceParts {
     | "active"
     | "preSwitchover"
     | "device"
-    /** It goes over to post-copy, and may still fail. */
+    /** QEMU is switching to post-copy and may still fail. */
     | "toPostcopy"
     | "postcopy"
-    /** Its connection broke as all memory had been sent: it never completes, and cannot be told to break it (QEMU 7.2). */
+    /** The connection broke when all memory had been sent: QEMU 7.2 never completes and cannot be made to drop it. */
     | "hung"
     | "cancelling"
     | Ended;
-  /** It goes over to post-copy when it can. */
+  /** QEMU switches to post-copy as soon as possible. */
   readonly postcopyRequested: boolean;
-  /** `following`: every write is copied. `ended`: the copies are whole, and no longer follow. */
+  /** `following`: every write is mirrored. `ended`: the mirrors are complete and no longer follow. */
   readonly disks: "shared" | "alone" | "copying" | "following" | "ended" | "broken";
-  /** The guest has stopped, and nobody has been told yet: a short pause is over before its beginning is told. */
+  /** The guest has stopped and this is not reported yet: a short downtime ends before its beginning is reported. */
   readonly stopUntold: boolean;
-  /** The guest was paused because a rule of the convergence policy was due; QEMU does not let it go on by itself. */
+  /** A rule of the convergence policy suspended the guest; QEMU does not resume it by itself. */
   readonly suspended: boolean;
-  /** How many of the times that the convergence policy waits for it has reported; 0 without such a policy. */
+  /** The number of times of the convergence policy that QEMU has reported; 0 without such a policy. */
   readonly reported: number;
-  /** What it has said and nobody has heard yet, in order. */
+  /** Events that are emitted but not delivered yet, in order. */
   readonly facts: readonly SourceFact[];
 }
 export type SimulatedSource = SourceParts & { readonly id: number };
@@ -54,7 +54,7 @@ interface DestinationParts {
   readonly alive: boolean;
   readonly everRan: boolean;
   readonly cpu: "running" | "stopped";
-  /** `stale`: it was whole, but the source's guest has gone on since; to run it would lose what that has written (G4). */
+  /** `stale`: complete, but the source's guest has run on since; running it would lose acknowledged writes (G4). */
   readonly stream:
     | "none"
     | "listening"
@@ -90,12 +90,14 @@ export const firstDestination: SimulatedDestination = destinations.get({
   facts: [],
 });
 
-export const withSource = ({ id: _, ...it }: SimulatedSource, change: Partial<SourceParts>) =>
-  sources.get({ ...it, ...change });
-export const withDestination = ({ id: _, ...it }: SimulatedDestination, change: Partial<DestinationParts>) =>
-  destinations.get({ ...it, ...change });
+export const withSource = ({ id: _, ...parts }: SimulatedSource, change: Partial<SourceParts>) =>
+  sources.get({ ...parts, ...change });
+export const withDestination = (
+  { id: _, ...parts }: SimulatedDestination,
+  change: Partial<DestinationParts>,
+) => destinations.get({ ...parts, ...change });
 
-/** `broken` is no end: nothing follows from it. */
+/** `broken` is not a final state: a new connection can follow. */
 export const endedAs = ({ migration }: SimulatedSource): Ended | undefined =>
   migration === "none" || migration === "cancelled" || migration === "failed" || migration === "completed"
     ? migration
@@ -128,7 +130,7 @@ export const dies = {
       : simulatedDestination,
 };
 
-/** What a restarted engine still hears of a QEMU: that it is dead. What it has said meanwhile is gone. */
+/** Keeps only the events that a restarted engine still receives: the exit. Other events are lost. */
 export const unheard = {
   source: (simulatedSource: SimulatedSource): SimulatedSource =>
     withSource(simulatedSource, {
@@ -143,8 +145,8 @@ export const unheard = {
 };
 
 /**
- * Returns the QEMU that stands for all dead ones with the same future. A dead source still decides whether the copied disks
- * are whole; a dead destination decides whether it can be prepared, and whether the source's QEMU completes.
+ * Returns the representative of all dead QEMUs with the same future. A dead source still determines whether the mirrored disks
+ * are complete; a dead destination determines whether it can be prepared and whether the source's QEMU completes.
  */
 export const onceDead = {
   source: (simulatedSource: SimulatedSource): SimulatedSource =>
@@ -176,7 +178,7 @@ export const pauses = (simulatedSource: SimulatedSource, then: "preSwitchover" |
     ],
   });
 
-/** Memory has been sent for that long. */
+/** Reports that memory has been sent for this long. */
 export const reports = (simulatedSource: SimulatedSource, elapsedMs: number): SimulatedSource => {
   const progress: Progress = { ...someProgress, elapsedMs, transferredBytes: simulatedSource.reported + 1 };
   const facts = [...simulatedSource.facts, { type: "monitor.progressed", progress } as const];
@@ -195,7 +197,7 @@ export const completes = (simulatedSource: SimulatedSource): SimulatedSource =>
     facts: [...simulatedSource.facts, { type: "monitor.completed" }],
   });
 
-/** What was said last, and is not heard yet, is not said again. */
+/** Does not repeat an event that was emitted last and is not delivered yet. */
 export const told = <Fact extends { readonly type: string }>(facts: readonly Fact[], fact: Fact) =>
   facts.at(-1)?.type === fact.type ? facts : [...facts, fact];
 
@@ -210,11 +212,11 @@ export const losesCopy = (simulatedSource: SimulatedSource): SimulatedSource =>
     disks: "broken",
     facts: [...simulatedSource.facts, { type: "monitor.mirrorFailed", cause: cause("the connection broke") }],
   });
-/** Whether QEMU's guest, stopped for the switchover, goes on by itself when the migration does not complete. */
+/** Returns whether QEMU by itself resumes a guest that it stopped for the switchover when the migration does not complete. */
 export const goesOn = (simulatedSource: SimulatedSource): boolean =>
   simulatedSource.cpu === "stopped" && !simulatedSource.suspended;
 
-/** QEMU lets its guest go on by itself when its migration does not complete; not always, and then it has to be told. */
+/** QEMU usually resumes its guest by itself when its migration does not complete; otherwise a command has to resume it. */
 export function givesUp(
   simulatedSource: SimulatedSource,
   how: "failed" | "cancelled",
@@ -236,13 +238,13 @@ export function givesUp(
   });
 }
 
-/** The source's guest runs again: a destination that has it, whole or in post-copy, has it no longer. */
+/** The source's guest runs again: the destination's copy, complete or in post-copy, becomes outdated. */
 export const goesStale = (simulatedDestination: SimulatedDestination): SimulatedDestination =>
   simulatedDestination.stream === "whole" || isPartly(simulatedDestination)
     ? withDestination(simulatedDestination, { stream: "stale" })
     : simulatedDestination;
 
-/** In post-copy: its devices are loaded, and the guest can run. */
+/** Post-copy at the destination: the device state is loaded and the guest can run. */
 export const isPartly = ({ stream }: SimulatedDestination): boolean => stream.startsWith("partly");
 
 const postcopy = { type: "monitor.postcopy" } as const;
@@ -251,7 +253,7 @@ const postcopyPaused = { type: "monitor.postcopyPaused" } as const;
 export const goesToPostcopy = (simulatedSource: SimulatedSource): SimulatedSource =>
   withSource(simulatedSource, { cpu: "stopped", migration: "toPostcopy", stopUntold: true });
 
-/** At the source: it cannot fail any more. */
+/** Post-copy at the source: QEMU can no longer fail. */
 export const isInPostcopy = (simulatedSource: SimulatedSource): SimulatedSource =>
   withSource(simulatedSource, {
     migration: "postcopy",
@@ -259,7 +261,7 @@ export const isInPostcopy = (simulatedSource: SimulatedSource): SimulatedSource 
     facts: told(simulatedSource.facts, postcopy),
   });
 
-/** At the destination: the guest can be run. */
+/** Post-copy at the destination: the guest can run. */
 export const hasDevices = (simulatedDestination: SimulatedDestination): SimulatedDestination =>
   withDestination(simulatedDestination, {
     stream: "partly",

@@ -1,8 +1,8 @@
-// The questions that the parties of the simulated world put to one another: who asks each, and who is asked.
+// The requests between the parties of the simulated world, with the sender and the receiver of each.
 
 import type { QuestionName } from "../protocol/steps.js";
 
-/** The coordinator's questions, and those of a source to a destination. */
+/** The requests of the coordinator, and those of a source to a destination. */
 const ofSource = [
   "settle",
   "concede",
@@ -13,7 +13,7 @@ const ofSource = [
 ] as const;
 export type Question = QuestionName | (typeof ofSource)[number];
 
-/** A source asks it of the destination; all others are the coordinator's. */
+/** Returns whether a source sends this request to the destination; the coordinator sends all others. */
 export const isOfSource = (question: Question): boolean => ofSource.some((asked) => asked === question);
 
 const isQuestion = (effect: string): effect is Question =>

@@ -1,4 +1,4 @@
-// What the kinds of moves of the simulated world share: a move, and the rules of the world that it is one of.
+// Shared by all kinds of moves of the simulated world: the type of a move, and the rules of a world.
 
 import type { Species } from "./machine-model.js";
 import type { Change } from "./state.js";
@@ -7,10 +7,10 @@ export interface Move {
   readonly name: string;
   /** Costs one of the world's faults. */
   readonly fault: boolean;
-  /** They wait for everything else when the world plays fair; nothing may depend on a person. */
+  /** In a fair run these moves wait for all others; no guarantee may depend on an operator. */
   readonly rare?: "timer" | "operator";
   readonly change: Change;
-  /** What the move itself does wrong, whatever comes of it. */
+  /** The guarantee that the move itself violates, whatever follows. */
   readonly harm?: string | undefined;
 }
 
@@ -18,10 +18,10 @@ export interface Rules {
   readonly source: Species;
   readonly destination: Species;
   readonly coordinator: Species;
-  /** The coordinator lives in the source's engine, and dies and wakes with it; else in a client, and dies for good. */
+  /** True: the coordinator runs in the source's engine, and dies and restarts with it. False: it runs in a client and dies permanently. */
   readonly peerToPeer: boolean;
-  /** A person asks for post-copy, at any time. */
+  /** The operator may request post-copy at any time. */
   readonly postcopy: boolean;
-  /** How long memory has been sent when the rules of the convergence policy are due, in order, in ms. */
+  /** The times at which rules of the convergence policy are due, ascending, in ms of memory transfer. */
   readonly dueMs: readonly number[];
 }

@@ -1,12 +1,12 @@
-// What the exhaustive search (explore.ts) needs of a world, and nothing else. A world is a set of states, each a record of
+// The interface between the exhaustive search (explore.ts) and a world. A world is a set of states, each a record of
 // `words` 32-bit integers, and the moves between them. The search stores states by their words and compares them exactly:
 // two states with equal words are one state. packed-world.ts builds such a world from components and rules.
 
-/** Who causes a move. The search treats the three kinds differently. */
+/** The cause of a move. The search treats the three kinds differently. */
 export const moveKinds = {
   /** Happens by itself: an effect ends, a message arrives, a timer fires. A good end must be reachable by these alone. */
   calm: 0,
-  /** An operator or a client asks for it. It may happen, and no guarantee may depend on it. */
+  /** An operator or a client requests it. It may happen, but no guarantee may depend on it. */
   requested: 1,
   /** Costs one of the search's faults. */
   fault: 2,
@@ -22,23 +22,23 @@ export interface SearchWorld {
    * same successors each time.
    */
   successors(states: Int32Array, at: number, faults: boolean, into: Successors): void;
-  /** The name of a move that `successors` has appended, and the guarantee that it breaks whatever state it leads to. */
+  /** Returns the name of a move that `successors` has appended, and the guarantee that the move itself violates. */
   describe(move: number): { readonly name: string; readonly harm?: string | undefined };
-  /** Returns the guarantee that the state breaks. Called once for each state, before its successors are asked for. */
+  /** Returns the guarantee that the state violates. Called once for each state, before its successors are computed. */
   broken(states: Int32Array, at: number): string | undefined;
-  /** Returns the guarantee that is broken if nothing more happens. Called only for a state without a calm move. */
+  /** Returns the guarantee that is violated if nothing more happens. Called only for a state without a calm move. */
   brokenInTheEnd(states: Int32Array, at: number): string | undefined;
 }
 
 /** The successors of one state. One object is used for all states, so that the search allocates nothing. */
 export class Successors {
   count = 0;
-  /** The states, one behind the other. */
+  /** The states, stored contiguously. */
   states: Int32Array;
-  /** By successor: the world's number for the move, and its kind. */
+  /** For each successor: the world's number of the move, and its kind. */
   moves = new Int32Array(64);
   kinds = new Uint8Array(64);
-  /** Whether one of the moves breaks a guarantee by itself. */
+  /** Whether one of the moves itself violates a guarantee. */
   harmful = false;
   readonly #words: number;
 
@@ -52,7 +52,7 @@ export class Successors {
     this.harmful = false;
   }
 
-  /** Returns where in `states` the caller has to write the new successor. */
+  /** Returns the position in `states` at which the caller has to write the new successor. */
   append(move: number, kind: MoveKind, harmful: boolean): number {
     if (this.count === this.moves.length) this.#grow();
     this.moves[this.count] = move;

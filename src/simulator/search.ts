@@ -1,5 +1,5 @@
-// The exhaustive search of one migration: every order of everything that can happen in the simulated world, up to a number
-// of faults. The search itself is in explore.ts, the packed world in migration-world.ts; here a trace becomes a story.
+// Exhaustive search of one migration: every order of all moves in the simulated world, up to a number of faults. The search is in
+// explore.ts, the packed world in migration-world.ts; this file converts a trace to a story.
 
 import { type BrokenTrace, type Explored, explore } from "./explore.js";
 import { MigrationWorld } from "./migration-world.js";
@@ -8,15 +8,15 @@ import { type BrokenGuarantee, beginning, movesOf, World, type WorldOptions } fr
 
 export interface SearchOptions extends WorldOptions {
   readonly faults: number;
-  /** Default: all. */
+  /** Default: unlimited. */
   readonly mostStates?: number;
-  /** False: states with the same future are told apart, which costs more and shows nothing more. Default: true. */
+  /** False: states with the same future are distinguished, which costs more and shows nothing more. Default: true. */
   readonly reduced?: boolean;
 }
 
 export type Found = Omit<Explored, "broken">;
 
-/** @throws BrokenGuarantee with the shortest story: as few faults as possible, then as few moves. */
+/** @throws BrokenGuarantee with the shortest story: fewest faults first, then fewest moves. */
 export function search({ faults, mostStates = Infinity, reduced = true, ...options }: SearchOptions): Found {
   const moves = movesOf(options);
   const packed = new MigrationWorld(moves, beginning(moves, options), { reduced });
@@ -25,7 +25,7 @@ export function search({ faults, mostStates = Infinity, reduced = true, ...optio
   return found;
 }
 
-/** Plays the trace once more in the world that has a story. */
+/** Replays the trace in the world that records a story. */
 function reconstruct(
   { guarantee, moves }: BrokenTrace,
   packed: MigrationWorld,
@@ -39,7 +39,7 @@ function reconstruct(
           candidate.name === name && equal(packed.pack(changed(world.state, candidate.change)), to),
       );
     if (move === undefined)
-      throw new Error(`the world has no move "${name}": the trace does not fit the world`);
+      throw new Error(`the move "${name}" does not exist in the world: the trace does not match`);
     world.take(move);
   }
   return world.broken(guarantee);

@@ -1,14 +1,14 @@
-// The states that a search has reached, numbered in the order in which they were reached. Stores each state exactly, as
+// The states that a search has reached, numbered in the order of discovery. Stores each state exactly, as
 // fixed-width records in one typed array, and finds it by open addressing: about 20 bytes for a state of three words.
 
 export class StateTable {
   size = 0;
-  /** The words of all states, one state behind the other. Replaced as the table grows. */
+  /** The words of all states, stored contiguously. Replaced when the table grows. */
   states: Int32Array;
   /** Keeps the second pass of `addAll` from being optimized away. */
   lastRead = 0;
   readonly #words: number;
-  /** The number of the state plus 1; 0 is a free place. */
+  /** The number of the state plus 1; 0 marks a free slot. */
   #places = new Int32Array(2 ** 12);
 
   constructor(words: number) {
@@ -17,7 +17,7 @@ export class StateTable {
   }
 
   /**
-   * Returns the number of the state at `from[at]`, which is added if it was not known: then its number is the old `size`.
+   * Returns the number of the state at `from[at]`. Adds the state if it is new: its number is then the old `size`.
    */
   add(from: Int32Array, at: number): number {
     const words = this.#words;
@@ -42,8 +42,8 @@ export class StateTable {
   }
 
   /**
-   * Adds the first `count` states of `from`, and writes their numbers. Looking a state up is waiting for memory: each pass
-   * only begins the reads that the next one needs, so that the waits of all states overlap.
+   * Adds the first `count` states of `from` and writes their numbers. A lookup is dominated by memory latency: each pass only
+   * starts the reads that the next one needs, so that the latencies of all states overlap.
    */
   addAll(from: Int32Array, count: number, ids: Int32Array): void {
     const words = this.#words;

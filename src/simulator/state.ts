@@ -1,4 +1,4 @@
-// One moment of the simulated world, as a value; how a move changes it; and the guarantees that hold in it.
+// The state of the simulated world as an immutable value, the effect of a move on it, and the checks of the guarantees.
 
 import { topState } from "../machines/shared/state-name.js";
 import type { Outside } from "./effect-model.js";
@@ -6,11 +6,11 @@ import type { MachineState, Step } from "./machine-model.js";
 import { dropUndeliverable, follow, type MessageChange, messageChanged, type Network } from "./network.js";
 import { type SimulatedDestination, type SimulatedSource, withDestination, withSource } from "./qemus.js";
 
-/** Equal parts: the same can happen from here on, with as many faults left. */
+/** States with equal parts have the same future with the same number of faults left. */
 export class State implements Outside {
   constructor(
     readonly source: MachineState,
-    /** Null before Prepare has arrived. */
+    /** Null until Prepare has arrived. */
     readonly destination: MachineState | null,
     readonly coordinator: MachineState,
     readonly qemuS: SimulatedSource,
@@ -18,18 +18,18 @@ export class State implements Outside {
     readonly fence: Outside["fence"],
     readonly network: Network,
     readonly abortsLeft: number,
-    /** A QEMU was killed by a fault: an excuse for losing the guest. */
+    /** A fault killed a QEMU: the guest may be lost. */
     readonly qemuDied: boolean,
-    /** The client that coordinated is gone for good. */
+    /** The client that coordinated has died permanently. */
     readonly coordinatorDied: boolean,
   ) {}
 }
 
-/** What a move changes; what is not named stays. Equal ones are the same object, so that they are remembered. */
+/** The changes of a move; other parts stay. Equal changes are the same object, so that results can be cached. */
 export interface Change extends Partial<Outside> {
-  /** What happens to the messages, before the machines have gone on. */
+  /** The change of the network before the steps of the machines. */
   readonly message?: MessageChange;
-  /** Machines that have gone a step: what they asked is forgotten, and what they ask sets out. */
+  /** Steps of machines: their earlier requests are removed and their new requests are sent. */
   readonly steps?: readonly Step[];
   readonly abortsLeft?: number;
   readonly qemuDied?: true;
@@ -48,7 +48,7 @@ export function changed(state: State, change: Change): State {
       else if (step.to.side === "destination") destination = step.to;
       else coordinator = step.to;
     }
-  // What is on its way to a machine that has ended changes nothing any more.
+  // A message in transit to a machine that has ended has no effect.
   if (source.ended || destination?.ended === true) {
     if (source.ended && qemuS.facts.length > 0) qemuS = withSource(qemuS, { facts: [] });
     if (destination?.ended && qemuD.facts.length > 0) qemuD = withDestination(qemuD, { facts: [] });
@@ -69,17 +69,17 @@ export function changed(state: State, change: Change): State {
 }
 
 const sourceRuns = ({ qemuS }: State): boolean => qemuS.alive && qemuS.cpu === "running";
-/** In these the source's copy stands still until the destination has answered. */
+/** In these states the source's copy stays paused until the destination has answered. */
 const stands: ReadonlySet<string> = new Set(["handedOver", "settling"]);
 const destinationRuns = ({ qemuD }: State): boolean => qemuD.alive && qemuD.cpu === "running";
 export const runners = (state: State): number => Number(sourceRuns(state)) + Number(destinationRuns(state));
 
-/** What must hold at every moment; the broken guarantee, or undefined. */
+/** Checks the invariants of every state; returns the violated guarantee or undefined. */
 export function brokenAt(state: State): string | undefined {
   const { source, qemuS, qemuD, destination, qemuDied } = state;
   if (runners(state) > 1) return "G1: two copies run";
   if (sourceRuns(state) && stands.has(topState(source.state)))
-    return "G3: the source counts a guest as handed over that it runs";
+    return "G3: the source runs a guest that it counts as handed over";
   if (qemuD.everRan && sourceRuns(state))
     return "G3: the source runs a guest that has run at the destination";
   if (!qemuS.alive && !qemuDied && !qemuD.everRan && destination?.taken !== true)
@@ -87,7 +87,7 @@ export function brokenAt(state: State): string | undefined {
   return undefined;
 }
 
-/** What must hold when nothing more can happen; the broken guarantee, or undefined. */
+/** Checks a state in which nothing more can happen; returns the violated guarantee or undefined. */
 export function brokenInTheEnd(state: State): string | undefined {
   const { source, destination, coordinator, coordinatorDied, qemuDied, qemuS, qemuD } = state;
   const open = [source, destination, coordinatorDied ? null : coordinator].filter(
@@ -97,18 +97,18 @@ export function brokenInTheEnd(state: State): string | undefined {
     return `G5: still waiting: ${open.map((standing) => `${standing?.side} ${standing?.state}`).join(", ")}`;
   if (runners(state) !== 1 && !qemuDied) return `G2: ${runners(state)} copies run in the end`;
   if (qemuD.alive && !destinationRuns(state)) return "G6: a paused copy is left at the destination";
-  // What QEMU cannot run any more is told, and left to a person.
+  // A copy that QEMU can no longer run is reported and left to the operator.
   const remains = source.state === "lost" && (qemuS.migration === "broken" || qemuS.migration === "hung");
   if (qemuS.alive && !sourceRuns(state) && !remains) return "G6: a paused copy is left at the source";
   if (qemuS.alive && (qemuS.disks === "copying" || qemuS.disks === "following"))
-    return "G6: the copy of a disk is left at the source";
+    return "G6: a disk mirror is left at the source";
   if (state.fence === "claimed" && !qemuD.everRan && !qemuDied)
     return "G6: the guest is claimed at the fence for a destination that has not run it";
-  // What the coordinator says about the guest is true.
+  // The coordinator's outcome matches the real location of the guest.
   const kind = coordinatorDied ? undefined : coordinator.snapshot.output?.kind;
   if ((kind === "stayed" || kind === "aborted") && destinationRuns(state))
-    return `the coordinator says ${kind}, but the guest runs at the destination`;
+    return `the coordinator reports ${kind}, but the guest runs at the destination`;
   if (kind === "arrived" && !destinationRuns(state) && !qemuDied)
-    return "the coordinator says arrived, but the guest does not run at the destination";
+    return "the coordinator reports arrived, but the guest does not run at the destination";
   return undefined;
 }

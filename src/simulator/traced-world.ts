@@ -1,5 +1,5 @@
-// The simulated world as a story of the same form as a real migration's: records, calls and their answers, and the moves
-// that caused them. For the inspector, which shows both alike. The world has no clock: each move takes a millisecond.
+// Runs the simulated world and records a story in the same format as a real migration: records, calls and their answers, and the
+// moves that caused them. The inspector shows both in the same way. The world has no clock: each move takes one millisecond.
 
 import type { AnyMachineSnapshot, EventObject } from "xstate";
 import type { OpenedRecord } from "../effects/ports.js";
@@ -18,7 +18,7 @@ import { questionsOf } from "./question.js";
 import type { Move } from "./rules.js";
 import { BrokenGuarantee, movesOf, World, type WorldOptions } from "./world.js";
 
-/** A move; the entries that follow are what came of it. */
+/** A move; the entries that follow are its consequences. */
 export interface MoveSeen {
   readonly kind: "move";
   readonly migrationId: string;
@@ -34,7 +34,7 @@ const { migrationId } = identity;
 export class ToldWorld {
   readonly world: World;
   readonly entries: Told[] = [];
-  /** The guarantee that a move has broken; the world ends there. */
+  /** The guarantee that a move violated; the world ends there. */
   broken: string | null = null;
   readonly #options: WorldOptions;
   readonly #calls = new Map<string, number>();
@@ -49,7 +49,7 @@ export class ToldWorld {
     this.#enter(null, coordinator.first);
   }
 
-  /** Plays the moves by name, as far as the world has them; says which it does not have. */
+  /** Replays moves by name until one does not exist in the world; returns the name of that move in `missing`. */
   static replay({ faults, world, moves }: Pick<Counterexample, "faults" | "world" | "moves">): {
     readonly told: ToldWorld;
     readonly missing: string | null;
@@ -94,7 +94,7 @@ export class ToldWorld {
     const { to, event, answered } = step;
     const { side } = to;
     const known = before === null ? null : (this.#snapshots[side] ?? null);
-    // A client that has died makes no step.
+    // A dead client does not make steps.
     const now =
       event?.type === "died" ? known : movesOf(this.#options).rules[side].rerun(known, this.#asHere(step));
     this.#snapshots[side] = now;
@@ -123,7 +123,7 @@ export class ToldWorld {
       if (before?.effects.has(effect) !== true || answered?.effect === effect) this.#call(side, effect);
   }
 
-  /** With the answer that is given in this run: what it tells of failures is its own too. */
+  /** Repeats the step with the answer of this run, so that reported failures belong to this run too. */
   #asHere(step: Step): Step {
     const { source, destination } = this.#snapshots;
     const { event, answered } = step;

@@ -1,5 +1,5 @@
-// Everything that can happen next in the simulated world. Each kind of move depends on a few parts of a state, and is
-// computed once for each of their values.
+// Returns all moves of the simulated world. Each kind of move depends on a few parts of a state and is computed once for each
+// combination of their values.
 
 import { Crashes } from "./crashes.js";
 import { Outcomes } from "./effect-outcomes.js";
@@ -48,7 +48,7 @@ export class Moves {
     return this.#postcopies.get(source.id, 0, () => {
       if (!source.state.includes("postcopy.unasked")) return [];
       const steps = [this.rules.source.send(source, { type: "operator.postcopyRequested" })];
-      return [{ name: "a person asks for post-copy", fault: false, rare: "operator", change: { steps } }];
+      return [{ name: "the operator requests post-copy", fault: false, rare: "operator", change: { steps } }];
     });
   }
 
@@ -58,7 +58,7 @@ export class Moves {
       if (coordinator.ended) return [];
       const step = this.rules.coordinator.send(coordinator, { type: "operator.aborted" });
       const change = { steps: [step], abortsLeft: abortsLeft - 1 };
-      return [{ name: "a person aborts", fault: false, rare: "operator", change }];
+      return [{ name: "the operator aborts", fault: false, rare: "operator", change }];
     });
   }
 }

@@ -1,5 +1,5 @@
-// Two hosts, a coordinator and the network between them, run by the real machines. One move at a time, with its story; the
-// guarantees are checked after each. `settleDown` plays without faults, and then somebody has to run the guest.
+// Two hosts, a coordinator and the network between them, driven by the real machines. Executes one move at a time, records the
+// story and checks the guarantees after each move. `settleDown` continues without faults; then one side has to run the guest.
 
 import { coordinatorMachine } from "../machines/coordinator/machine.js";
 import { destinationMachine } from "../machines/destination/machine.js";
@@ -20,13 +20,13 @@ import { Moves } from "./transitions.js";
 export interface WorldOptions {
   /** Default: a client coordinates (managed). */
   readonly peerToPeer?: boolean;
-  /** Default: the source waits. With `fence` both sides have one. */
+  /** Default: the source waits. With `fence` both sides use the fence. */
   readonly policy?: Policy;
-  /** Disks are copied. Default: all storage is shared. */
+  /** Disks are mirrored. Default: all storage is shared. */
   readonly storage?: boolean;
-  /** A person may ask for post-copy. Default: false. */
+  /** The operator may request post-copy. Default: false. */
   readonly postcopy?: boolean;
-  /** Rules by `elapsedMs` alone: in this world time passes, and memory does not. Default: none. */
+  /** Rules with `elapsedMs` only: this world models time but not memory. Default: none. */
   readonly convergence?: ConvergencePolicy;
   /** Default 1. */
   readonly aborts?: number;
@@ -34,7 +34,7 @@ export interface WorldOptions {
 
 const known = new Map<string, Moves>();
 
-/** The machines of such a world and what they can do; kept, since they remember what they have met. */
+/** Returns the machines of a world and their moves; cached per set of options, because they memoize their states. */
 export function movesOf({
   peerToPeer = false,
   policy = defaultPolicy,
@@ -63,7 +63,7 @@ export function movesOf({
 function dueMsOf(policy: ConvergencePolicy): number[] {
   const times = policy.map(({ when: { elapsedMs, ...others } }) => {
     if (elapsedMs === undefined || Object.keys(others).length > 0)
-      throw new RangeError("the simulated world knows no condition but elapsedMs");
+      throw new RangeError("the simulated world supports only the condition elapsedMs");
     return elapsedMs;
   });
   return [...new Set(times)].sort((a, b) => a - b);
@@ -91,7 +91,7 @@ export function beginning(
 }
 
 export class World {
-  /** What has happened, and what the machines did. */
+  /** The moves so far and the reactions of the machines. */
   readonly story: string[] = [];
   state: State;
   faultsLeft: number;
@@ -106,13 +106,13 @@ export class World {
     this.state = beginning(this.#moves, options);
   }
 
-  /** What can happen now. */
+  /** Returns the possible moves. */
   moves(): Move[] {
     const all = this.#moves.from(this.state);
     return this.faultsLeft > 0 ? all : all.filter((move) => !move.fault);
   }
 
-  /** @throws BrokenGuarantee when one does not hold then. */
+  /** Executes a move. @throws BrokenGuarantee when the new state violates a guarantee. */
   take({ name, fault, change, harm }: Move): void {
     this.#taken.push(name);
     const from = this.state;
@@ -129,7 +129,7 @@ export class World {
     if (broken !== undefined) throw this.broken(broken);
   }
 
-  /** What has happened so far, to be played again. */
+  /** Returns an error with all moves so far as a counterexample that can be replayed. */
   broken(what: string): BrokenGuarantee {
     const moves = [...this.#taken];
     return new BrokenGuarantee(this.story, {
@@ -142,14 +142,15 @@ export class World {
   }
 
   /**
-   * No more faults, everything answers, timers fire last: all machines have to end, and one copy to run (G2, G5).
+   * Continues without faults and with all replies arriving; timers fire last. All machines have to end and one copy has to run
+   * (G2, G5).
    * @throws BrokenGuarantee
    */
   settleDown(): void {
     const fired = new Map<string, number>();
     for (let turn = 0; turn < 1000; turn += 1) {
       const fair = this.#moves.from(this.state).filter((step) => !step.fault && step.rare !== "operator");
-      // No timer waits for ever while others fire.
+      // Fairness: no timer waits forever while others fire.
       const turns = (step: Move) => fired.get(step.name) ?? 0;
       const move =
         fair.find((step) => step.rare === undefined) ?? fair.toSorted((a, b) => turns(a) - turns(b))[0];
@@ -162,12 +163,12 @@ export class World {
   }
 }
 
-/** A guarantee does not hold; the message is the story that led here. */
+/** A violated guarantee; the message is the story that led to it. */
 export class BrokenGuarantee extends Error {
   override readonly name = "BrokenGuarantee";
   constructor(
     readonly story: readonly string[],
-    /** As JSON it is what `switchover inspect` shows. */
+    /** As JSON this is the input of `switchover inspect`. */
     readonly counterexample: Counterexample,
   ) {
     super(`${counterexample.broken}\n${story.join("\n")}`);

@@ -61,7 +61,7 @@ describe("libvirt's weak places end well here", () => {
   test("the destination's daemon dies after Perform: its QEMU is found again, and the guest taken", () => {
     const world = new World(9);
     playUntil(world, ({ qemuD }) => qemuD.stream === "whole");
-    while (world.state.destination?.state !== "received") takeNamed(world, "the destination hears");
+    while (world.state.destination?.state !== "received") takeNamed(world, "the destination receives");
     takeNamed(world, "the destination's engine is killed");
     world.settleDown();
     expect(world.state).toMatchObject(atDestination);
@@ -97,7 +97,7 @@ describe("libvirt's weak places end well here", () => {
       const world = new World(9);
       playUntil(world, ({ qemuS, qemuD }) => qemuD.stream === "whole" && qemuS.migration === migration);
       takeNamed(world, "the source's QEMU dies");
-      while (world.state.qemuS.facts.length > 0) takeNamed(world, "the source hears");
+      while (world.state.qemuS.facts.length > 0) takeNamed(world, "the source receives");
       world.settleDown();
       expect(world.state.qemuD.cpu).toBe("running");
       expect(world.state.coordinator.snapshot.output).toMatchObject({ kind: "arrived" });

@@ -30,26 +30,26 @@ function withTransitions(state: string, on: AnyStateNodeConfig["on"]): AnyStateM
 }
 
 export const breakages: Readonly<Record<string, Breakage>> = {
-  "a refusal is said and not recorded": without("the refusal is durable before it is said"),
+  "a refusal is said and not recorded": without("the refusal is durable before it is reported"),
   "the guest runs before taken is durable": without("taken is durable before the guest runs"),
-  "a concession is said before it is durable": without("the concession is durable before it is said"),
+  "a concession is said before it is durable": without("the concession is durable before it is reported"),
   "an unknown answer counts as refused": without("an unknown answer leaves the source paused"),
-  "an away guest is started without a question": without("an away guest is asked for before it is started"),
+  "an away guest is started without a question": without("an away guest is reclaimed before it is started"),
   "a guest that has left is not recorded as away": without("a guest that has left is recorded as away"),
   "the record that a guest departs is not written": without(
-    "the record that a guest departs is written before anything is sent",
+    "the departure of a guest is recorded before anything is sent",
   ),
   "a mute QEMU counts as gone": without("a mute QEMU counts as alive"),
   "a mute QEMU that answers frees a guest whose story is unreadable": without(
-    "a mute QEMU that answers again frees only an ordinary guest",
+    "a mute QEMU that answers again releases only an ordinary guest",
   ),
   "a concession answers for a later away record": without(
-    "a concession answers for the away record that it was asked about",
+    "a concession applies only to the away record for which it was requested",
   ),
   "an away record that could not be written is forgotten when the guest may come back": {
     migrations: 2,
     faults: 2,
-    ...without("what was away stays away while something is recorded over it"),
+    ...without("an away guest stays away while its record is overwritten"),
   },
   "the Confirm of an earlier migration is obeyed": {
     migrations: 3,

@@ -33,7 +33,7 @@ test("a guest that was suspended runs at the destination in the end", () => {
   const world = new World(0, { convergence: [{ when: { elapsedMs: 1 }, do: "suspend" }] });
   playUntil(world, isSending);
   takeNamed(world, "reports that a rule is due");
-  takeNamed(world, "the source hears monitor.progressed");
+  takeNamed(world, "the source receives monitor.progressed");
   takeNamed(world, "source.suspend is done");
   expect(world.state.qemuS).toMatchObject({ cpu: "stopped", migration: "active" });
   world.settleDown();
@@ -45,7 +45,7 @@ test("a guest that was suspended runs at the source in the end when its migratio
   playUntil(world, isSending);
   for (const measure of ["suspend", "abort"]) {
     takeNamed(world, "reports that a rule is due");
-    takeNamed(world, "the source hears monitor.progressed");
+    takeNamed(world, "the source receives monitor.progressed");
     if (measure === "suspend") takeNamed(world, "source.suspend is done");
   }
   expect(world.state.source.state).toBe("cancelling");

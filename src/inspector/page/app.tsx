@@ -1,4 +1,4 @@
-// The page: what can be looked at on one side, the story that is looked at on the other; who runs its guest, always.
+// The page: the list of migrations and stories on one side, the selected story on the other; always shows who runs its guest.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Summary } from "../server/hub.js";
@@ -114,7 +114,7 @@ export function App() {
           <WhoRuns moment={story?.timeline.at(count) ?? null} name={story?.name ?? ""} />
         )}
         <span class="remark" data-testid="connection">
-          {isUp === null ? "" : isUp ? "live" : "the connection is lost; it is tried again"}
+          {isUp === null ? "" : isUp ? "live" : "connection lost; reconnecting"}
         </span>
         <button type="button" onClick={() => setTheme(themes[(themes.indexOf(theme) + 1) % 3] ?? "auto")}>
           {`theme: ${theme}`}
@@ -131,12 +131,20 @@ export function App() {
         </main>
       ) : (
         <div class="body">
-          <Shelf {...{ stories, summaries, chosen, choose, watch, open, story }} />
+          <Shelf
+            stories={stories}
+            summaries={summaries}
+            chosen={chosen}
+            choose={choose}
+            watch={watch}
+            open={open}
+            story={story}
+          />
           <main>
             {view === "compare" ? (
               <Compare stories={stories} />
             ) : story === null ? (
-              <p class="remark">Choose a migration, open a story, or go to “simulate” and cause one.</p>
+              <p class="remark">Select a migration, open a story, or simulate one in the “simulate” view.</p>
             ) : (
               <>
                 {story.remarks.map((remark) => (
@@ -145,12 +153,16 @@ export function App() {
                   </p>
                 ))}
                 {story.forgotten > 0 && (
-                  <p class="remark">{`${story.forgotten} older lines of the monitor and of progress are kept no more`}</p>
+                  <p class="remark">{`${story.forgotten} older entries (monitor lines, progress, calls) have been dropped`}</p>
                 )}
                 <Scrubber
-                  {...{ story, count, goTo, isFollowing: back === null, followOn: () => setBack(null) }}
+                  story={story}
+                  count={count}
+                  goTo={goTo}
+                  isFollowing={back === null}
+                  followOn={() => setBack(null)}
                 />
-                <Watch {...{ story, count, goTo, isSmall }} />
+                <Watch story={story} count={count} goTo={goTo} isSmall={isSmall} />
               </>
             )}
           </main>

@@ -1,4 +1,4 @@
-// One machine as a statechart: the states that it is in are lit, those that it has been in carry their times.
+// Draws one machine as a statechart: its current states are highlighted, visited states show their times.
 
 import { overview, whole } from "virtual:charts";
 import { useEffect, useRef } from "preact/hooks";
@@ -19,7 +19,7 @@ export interface ChartOptions {
 
 const chartOf = (side: Side, isWhole: boolean): Chart => {
   const chart = (isWhole ? whole : overview).find((drawn) => drawn.machine === side);
-  if (chart === undefined) throw new Error(`there is no chart of the ${side}`);
+  if (chart === undefined) throw new Error(`no chart exists for the ${side}`);
   return chart;
 };
 
@@ -71,7 +71,15 @@ export function StateChart({ side, now, atMs, isSimulated, isWhole, isFitted }: 
           </polyline>
         ))}
         {chart.states.map((state) => (
-          <Box key={state.id} {...{ state, lit, now, atMs, isSimulated, isWhole }} />
+          <Box
+            key={state.id}
+            state={state}
+            lit={lit}
+            now={now}
+            atMs={atMs}
+            isSimulated={isSimulated}
+            isWhole={isWhole}
+          />
         ))}
       </svg>
     </div>
@@ -91,7 +99,8 @@ function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxOptions) {
   const ms = (visit?.totalMs ?? 0) + (isNow ? atMs - (now?.sinceMs ?? atMs) : 0);
   const failed = now?.failedIn === id;
   const names = [
-    ...["state", state.kind],
+    "state",
+    state.kind,
     ...(isLit ? ["lit"] : visit !== undefined ? ["past"] : []),
     ...(failed ? ["failed"] : []),
     ...(state.isPointOfNoReturn ? ["no-return"] : []),
@@ -100,12 +109,13 @@ function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxOptions) {
     visit === undefined ? "" : `${lasted(ms, isSimulated)}${visit.times > 1 ? ` in ${visit.times}` : ""}`;
   const inner = isNow && !isWhole ? (now?.state ?? "").slice(key.length).replace(/^\./, "") : "";
   const label = [
-    ...[key, says],
-    ...(isLit ? ["the machine is in it"] : visit === undefined ? [] : ["it has been in it"]),
+    key,
+    says,
+    ...(isLit ? ["current state"] : visit === undefined ? [] : ["visited"]),
     ...(time === "" ? [] : [time]),
-    ...(failed ? ["here it failed"] : []),
-    ...(phase === null ? [] : [`libvirt's phase ${phase}`]),
-    ...(state.isPointOfNoReturn ? ["beyond the point of no return"] : []),
+    ...(failed ? ["failed here"] : []),
+    ...(phase === null ? [] : [`libvirt phase ${phase}`]),
+    ...(state.isPointOfNoReturn ? ["after the point of no return"] : []),
   ].join("; ");
   return (
     <g class={names.join(" ")} role="img" aria-label={label} data-state={id}>
@@ -126,19 +136,19 @@ function Box({ state, lit, now, atMs, isSimulated, isWhole }: BoxOptions) {
   );
 }
 
-/** The same as a table, for those who do not look at pictures. */
+/** The same data as a table, for screen readers. */
 export function Visits({ side, now, atMs, isSimulated }: Omit<ChartOptions, "isWhole" | "isFitted">) {
   const rows = Object.entries(now?.visits ?? {});
   const top = topState(now?.state ?? "");
   return (
     <details class="visits">
-      <summary>{`${rows.length} states of the ${side}, with times`}</summary>
+      <summary>{`${rows.length} visited states of the ${side}, with times`}</summary>
       <table>
         <thead>
           <tr>
             <th scope="col">state</th>
             <th scope="col">visits</th>
-            <th scope="col">time in it</th>
+            <th scope="col">time in state</th>
           </tr>
         </thead>
         <tbody>

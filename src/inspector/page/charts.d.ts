@@ -1,9 +1,9 @@
-// Made when the page is built, by scripts/build-page.ts.
+// scripts/build-page.ts generates this module when it builds the page.
 
 declare module "virtual:charts" {
   import type { Chart } from "../story/chart.js";
-  /** With the states at the top alone. */
+  /** Only top-level states. */
   export const overview: readonly Chart[];
-  /** With all states. */
+  /** All states. */
   export const whole: readonly Chart[];
 }

@@ -1,4 +1,4 @@
-// Two runs side by side: the states that each side went through, aligned; where they differ, and how long each took.
+// Compares two runs side by side: the aligned states of each side, their differences and the time in each state.
 
 import { diffArrays } from "diff";
 import { useState } from "preact/hooks";
@@ -56,17 +56,15 @@ export function Compare({ stories }: { readonly stories: readonly Story[] }) {
     </label>
   );
   if (stories.length < 2)
-    return (
-      <p class="remark">Open a second story, or watch a second migration, and both can be compared here.</p>
-    );
+    return <p class="remark">Open a second story or watch a second migration to compare them here.</p>;
   return (
     <section class="panel compare" aria-label="comparison">
       <header>
         <h2>Two runs</h2>
-        {choice("this", first, setFirst)}
-        {choice("and that", second, setSecond)}
+        {choice("first", first, setFirst)}
+        {choice("second", second, setSecond)}
       </header>
-      {a && b && sides.map((side) => <Sides key={side} {...{ side, a, b }} />)}
+      {a && b && sides.map((side) => <Sides key={side} side={side} a={a} b={b} />)}
     </section>
   );
 }
@@ -75,10 +73,10 @@ function Sides({ side, a, b }: { readonly side: Side; readonly a: Story; readonl
   const rows = rowsOf(staysOf(a, side), staysOf(b, side));
   const differs = rows.filter(([left, right]) => left === null || right === null).length;
   const time = (story: Story, stay: Stay | null) =>
-    stay === null ? "" : stay.ms === null ? "the end" : lasted(stay.ms, story.isSimulated);
+    stay === null ? "" : stay.ms === null ? "end" : lasted(stay.ms, story.isSimulated);
   return (
     <details open={differs > 0}>
-      <summary>{`${side}: ${differs === 0 ? "the same states" : `${differs} states differ`}`}</summary>
+      <summary>{`${side}: ${differs === 0 ? "the same states" : `${differs} different states`}`}</summary>
       <table>
         <thead>
           <tr>

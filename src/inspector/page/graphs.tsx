@@ -1,4 +1,4 @@
-// Remaining memory, dirty rate, bandwidth and the expected pause over time, drawn by uPlot.
+// Draws remaining memory, dirty rate, bandwidth and expected downtime over time with uPlot.
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -18,7 +18,7 @@ const graphs: readonly {
   readonly series: readonly Series[];
 }[] = [
   {
-    title: "Memory to go",
+    title: "Remaining memory",
     unit: "MiB",
     series: [{ label: "remaining", read: (progress) => mebibytes(progress.remainingBytes) }],
   },
@@ -31,13 +31,13 @@ const graphs: readonly {
     ],
   },
   {
-    title: "Expected pause",
+    title: "Expected downtime",
     unit: "ms",
-    series: [{ label: "pause", read: (progress) => progress.expectedDowntimeMs }],
+    series: [{ label: "downtime", read: (progress) => progress.expectedDowntimeMs }],
   },
 ];
 
-/** More points than pixels show nothing more. */
+/** More points than pixels would not be visible. */
 const maxPoints = 2000;
 
 export function Graphs({ story, count }: { readonly story: Story; readonly count: number }) {
@@ -59,15 +59,15 @@ export function Graphs({ story, count }: { readonly story: Story; readonly count
         <span class="remark">{forecast === "" ? "" : `forecast: ${forecast}`}</span>
       </header>
       {points.length === 0 ? (
-        <p class="remark">
-          A journal keeps no progress; a migration that is watched, and a story saved of it, do.
-        </p>
+        <p class="remark">A journal does not contain progress; a live migration and a saved story do.</p>
       ) : (
         <div class="graphs">
           {graphs.map(({ title, unit, series }) => (
             <Graph
               key={title}
-              {...{ title, unit, nowS }}
+              title={title}
+              unit={unit}
+              nowS={nowS}
               labels={series.map((row) => row.label)}
               data={[
                 points.map((point) => (point.atMs - firstMs) / 1000),
@@ -104,7 +104,7 @@ function Graph({ title, unit, labels, data, nowS, says }: GraphOptions) {
   now.current = nowS;
   useEffect(() => {
     if (ref.current === null || width === 0) return undefined;
-    // A canvas knows no light-dark(): the element says what it amounts to.
+    // A canvas does not support light-dark(): the computed style of an element resolves it.
     const probe = ref.current;
     const colour = (name: string) => {
       probe.style.color = `var(${name})`;

@@ -1,15 +1,15 @@
-// What several parts of the page need of preact.
+// Preact hooks that several parts of the page share.
 
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Story } from "./model.js";
 
-/** Draws again when the story has more to tell. */
+/** Redraws the component when the story changes. */
 export function useStory(story: Story | null): void {
   const [, again] = useReducer((count: number) => count + 1, 0);
   useEffect(() => story?.onChange(() => again(undefined as never)), [story]);
 }
 
-/** The size of an element, as it is now. */
+/** Returns the current size of an element. */
 export function useSize<T extends Element>() {
   const ref = useRef<T>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });

@@ -1,10 +1,10 @@
-// A long list of lines of which only those in sight are in the document: 100,000 entries scroll as ten do.
+// A virtual list: only visible lines are in the document, so that 100,000 entries scroll as fast as ten.
 
 import { useEffect, useState } from "preact/hooks";
 import { useSize } from "./hooks.js";
 
 export interface Line {
-  /** The entry's number. */
+  /** Index of the entry. */
   readonly at: number;
   readonly time: string;
   readonly who: string;
@@ -22,10 +22,10 @@ export function LongList({
   choose,
 }: {
   readonly label: string;
-  /** The line in that row. */
+  /** Returns the line of a row. */
   readonly lines: (row: number) => Line;
   readonly length: number;
-  /** The row of the moment that is shown. */
+  /** The row of the current moment. */
   readonly current: number;
   readonly choose: (at: number) => void;
 }) {

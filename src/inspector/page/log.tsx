@@ -1,4 +1,4 @@
-// The event log, with origin and cause, and the dialogue with QEMU's monitors: both are the story's entries, filtered.
+// The event log, with origin and cause, and the QMP dialogue with both QEMUs: both are filtered views of the story's entries.
 
 import { useMemo, useState } from "preact/hooks";
 import type { AnswerSeen } from "../../effects/trace.js";
@@ -11,9 +11,9 @@ import { type Story, timeOf } from "./model.js";
 export function describe(entry: Entry): Pick<Line, "text" | "tone"> {
   switch (entry.kind) {
     case "opened":
-      return { text: `begins for ${entry.input.identity.name}` };
+      return { text: `starts the migration of ${entry.input.identity.name}` };
     case "woken":
-      return { text: `is taken up again for ${entry.identity.name}, after the engine was restarted` };
+      return { text: `resumes the migration of ${entry.identity.name} after a restart of the engine` };
     case "state": {
       const because = entry.because.map((failure) => `; because ${describeFailure(failure)}`).join("");
       const undone = entry.undone.map((sentence) => `; undone: ${sentence}`).join("");
@@ -26,23 +26,23 @@ export function describe(entry: Entry): Pick<Line, "text" | "tone"> {
       const { aside } = entry;
       if (aside.type === "tuned")
         return {
-          text: `new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of pause`,
+          text: `new limits: ${aside.bandwidthMiBps} MiB/s, at most ${aside.maxDowntimeMs} ms of downtime`,
         };
       if (aside.type === "measure") return { text: `rule ${aside.rule} ${aside.does}, because ${aside.why}` };
       if (aside.type === "forecast") return { text: `forecast: ${aside.says}` };
       return { text: `${aside.type} ${aside.event}: ${aside.why}` };
     }
     case "tombstone":
-      return { text: "asked about a migration that had not come here: refused for good" };
+      return { text: "queried about a migration that never arrived here: refused permanently" };
     case "call":
-      return { text: `${entry.place} begins`, tone: "quiet" };
+      return { text: `${entry.place} started`, tone: "quiet" };
     case "answer":
       return {
         text: `${entry.place}: ${entry.answer}${entry.says === "" ? "" : `: ${entry.says}`}`,
         tone: isWell(entry.answer) ? "quiet" : "bad",
       };
     case "line":
-      return { text: `${entry.direction === "sent" ? "⇒" : "⇐"} ${spoken(entry.text)}` };
+      return { text: `${entry.direction === "sent" ? "⇒" : "⇐"} ${shortened(entry.text)}` };
     case "progress":
       return { text: `progress; ${entry.forecast}`, tone: "quiet" };
     case "move":
@@ -53,14 +53,14 @@ export function describe(entry: Entry): Pick<Line, "text" | "tone"> {
   }
 }
 
-/** Also one that nobody waits for any more: an event has told before what it would have. */
+/** `given up` counts as well: an event already reported the result before the answer arrived. */
 const isWell = (answer: AnswerSeen["answer"]): boolean => answer === "done" || answer === "given up";
 
-/** A line of QMP without its ids and times; one that was cut is left as it is. */
-function spoken(text: string): string {
+/** Formats a QMP line without its ids and timestamps; a truncated line is returned unchanged. */
+function shortened(text: string): string {
   try {
     const { execute, "exec-oob": oob, arguments: args, event, data, error, return: value } = JSON.parse(text);
-    const rest = (item: unknown) => (item === undefined ? "" : ` ${JSON.stringify(item)}`);
+    const rest = (json: unknown) => (json === undefined ? "" : ` ${JSON.stringify(json)}`);
     const command: unknown = execute ?? oob;
     if (typeof command === "string")
       return `${command}${rest(args)}${oob === undefined ? "" : " (out of band)"}`;
@@ -74,10 +74,10 @@ function spoken(text: string): string {
 
 type Shows = "log" | "monitor";
 
-/** Numbers of the entries that are shown; kept up as the story grows. */
+/** Returns the indices of the visible entries; extended as the story grows. */
 function useRows(story: Story, shows: Shows, filter: string, details: boolean): readonly number[] {
   const wanted = filter.trim().toLowerCase();
-  // The same array as long as the filter is: a story that grows is not read again from its beginning.
+  // The array lives as long as the filter, so that a growing story is not filtered again from its beginning.
   const kept = useMemo(() => ({ rows: [] as number[], read: 0 }), [story, shows, wanted, details]);
   const { entries } = story.timeline;
   for (; kept.read < entries.length; kept.read += 1) {
@@ -141,15 +141,13 @@ export function Log({
         }}
       />
       {shows === "monitor" && rows.length === 0 && (
-        <p class="remark">
-          A journal keeps no dialogue; a migration that is watched, and a story saved of it, do.
-        </p>
+        <p class="remark">A journal does not contain QMP traffic; a live migration and a saved story do.</p>
       )}
     </section>
   );
 }
 
-/** The last row whose entry has been told; -1 when none has. */
+/** Returns the last row whose entry is before the current moment; -1 when there is none. */
 function lastBefore(rows: readonly number[], count: number): number {
   let [low, high] = [0, rows.length];
   while (low < high) {

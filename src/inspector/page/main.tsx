@@ -1,4 +1,4 @@
-// The page's beginning.
+// Entry point of the page.
 
 import { render } from "preact";
 import { App } from "./app.js";

@@ -1,5 +1,5 @@
-// One story as the page holds it: its entries, and what is read off them as they come. Whoever shows it is told at most
-// once a frame.
+// One story in the page: its entries and everything derived from them as they arrive. Listeners are notified at most once per
+// frame.
 
 import { Guarantees } from "../story/guarantees.js";
 import { Exchange } from "../story/message-sequence.js";
@@ -9,21 +9,21 @@ export class Story {
   readonly timeline = new Timeline();
   readonly exchange = new Exchange();
   readonly guarantees = new Guarantees();
-  /** Where progress was told of: entry numbers, for the graphs. */
+  /** Indices of the entries that carry progress, for the graphs. */
   readonly progressAt: number[] = [];
-  /** What there is to say about it, such as that its end is torn. */
+  /** Remarks on the story, such as a torn last line. */
   remarks: readonly string[] = [];
-  /** Entries that the host keeps no more. */
+  /** Number of entries that the host has dropped. */
   forgotten = 0;
-  /** The simulated world has no clock: what stands for a time is the number of a move. */
+  /** The simulated world has no clock: the number of the move replaces the time. */
   isSimulated = false;
   readonly #listeners = new Set<() => void>();
-  #isTold = true;
+  #isNotified = true;
 
   constructor(
     readonly id: string,
     readonly name: string,
-    /** More entries may come. */
+    /** True when more entries may arrive. */
     readonly isLive = false,
   ) {}
 
@@ -43,10 +43,10 @@ export class Story {
   }
 
   changed(): void {
-    if (!this.#isTold) return;
-    this.#isTold = false;
+    if (!this.#isNotified) return;
+    this.#isNotified = false;
     requestAnimationFrame(() => {
-      this.#isTold = true;
+      this.#isNotified = true;
       for (const listener of this.#listeners) listener();
     });
   }
@@ -57,7 +57,7 @@ export class Story {
   }
 }
 
-/** Milliseconds since the beginning of the story, or the number of the move. */
+/** Formats the time since the beginning of the story, or the number of the move. */
 export function timeOf(story: Story, atMs: number): string {
   const first = story.timeline.entries[0]?.atMs ?? atMs;
   if (story.isSimulated) return `move ${atMs - first}`;

@@ -1,27 +1,32 @@
-// What is to be seen of a moment in words: who runs the guest, the guarantees, what has gone wrong and what was undone.
+// The text panels for a moment: which side runs the guest, the guarantees, the failures and the undone effects.
 
 import { byRootCause, describeFailure } from "../../protocol/failure.js";
 import { type Moment, sides } from "../story/moment.js";
 import { whoRuns } from "../story/who-runs.js";
 import type { Story } from "./model.js";
 
-/** Null: there is no story yet. */
+/** `moment` is null while no story is selected. */
 export function WhoRuns({ moment, name }: { readonly moment: Moment | null; readonly name: string }) {
   const known = moment && {
     source: moment.sides.source?.state ?? null,
     destination: moment.sides.destination?.state ?? null,
     guestWas: moment.guestWas,
   };
-  const said = known && whoRuns(known);
+  const answer = known && whoRuns(known);
   return (
-    <p class={`who-runs ${said?.runs ?? "unknown"}`} role="status" aria-live="polite" data-testid="who-runs">
-      {said === null ? "No migration is chosen." : said.says} <span class="remark">{name}</span>
+    <p
+      class={`who-runs ${answer?.runs ?? "unknown"}`}
+      role="status"
+      aria-live="polite"
+      data-testid="who-runs"
+    >
+      {answer === null ? "No migration is selected." : answer.says} <span class="remark">{name}</span>
     </p>
   );
 }
 
 const marks = { yes: "✓", no: "✗", open: "…" } as const;
-const means = { yes: "holds", no: "is broken", open: "is open" } as const;
+const means = { yes: "holds", no: "is violated", open: "is open" } as const;
 
 export function GuaranteePanel({
   story,
@@ -45,14 +50,14 @@ export function GuaranteePanel({
             {says !== "" && <span class="remark">{` (${says})`}</span>}
             {at !== null && (
               <button type="button" onClick={() => goTo(at + 1)}>
-                where
+                show
               </button>
             )}
           </li>
         ))}
       </ul>
       <p class="remark">
-        G4 (no acknowledged write is lost) and G6 (nothing is left behind) are not to be seen in a story: they
+        G4 (no acknowledged write is lost) and G6 (nothing is left behind) are not visible in a story: they
         are checked on real QEMU.
       </p>
     </section>
@@ -66,10 +71,10 @@ export function FailurePanel({ moment }: { readonly moment: Moment }) {
   return (
     <section class="panel" aria-label="failures">
       <header>
-        <h2>What went wrong</h2>
+        <h2>Failures</h2>
       </header>
       {unique.length === 0 ? (
-        <p class="remark">Nothing so far.</p>
+        <p class="remark">No failures.</p>
       ) : (
         <ol class="failures">
           {unique.map((failure) => (

@@ -1,11 +1,11 @@
-// Going back and forth in a story, by hand, by keys, or by itself.
+// Moves back and forth in a story with the mouse, with keys, or automatically.
 
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { type Story, timeOf } from "./model.js";
 
 const playMs = 400;
 
-/** The next entry that is a state's record, in that direction. */
+/** Returns the position of the next state record or move in that direction. */
 export function nextState(story: Story, count: number, step: 1 | -1): number {
   const { entries } = story.timeline;
   for (let at = count + (step === 1 ? 0 : -2); at >= 0 && at < entries.length; at += step)
@@ -37,7 +37,7 @@ export function Scrubber({
     const timer = setTimeout(() => goTo(nextState(story, count, 1)), playMs);
     return () => clearTimeout(timer);
   }, [isPlaying, count, length]);
-  // Before it is painted: whoever sees the story can go through it.
+  // Registered before paint, so that the keys work as soon as the story is visible.
   useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const { target, key, shiftKey, ctrlKey, metaKey, altKey } = event;
@@ -71,11 +71,11 @@ export function Scrubber({
   return (
     <div class="scrubber" role="toolbar" aria-label="time travel">
       {button("to the beginning (Home)", "|◀", () => goTo(0), count === 0)}
-      {button("the state before (←)", "◀", () => goTo(nextState(story, count, -1)), count === 0)}
+      {button("previous state (←)", "◀", () => goTo(nextState(story, count, -1)), count === 0)}
       {button(isPlaying ? "stop (space)" : "play (space)", isPlaying ? "stop" : "play", () =>
         setPlaying(!isPlaying),
       )}
-      {button("the next state (→)", "▶", () => goTo(nextState(story, count, 1)), count >= length)}
+      {button("next state (→)", "▶", () => goTo(nextState(story, count, 1)), count >= length)}
       {button("to the end (End)", "▶|", () => goTo(length), count >= length && !story.isLive)}
       <input
         type="range"

@@ -1,4 +1,4 @@
-// What the parties have said to one another, as a sequence chart; a message that was lost ends in a cross.
+// Draws the messages between the parties as a sequence chart; a lost message ends in a cross.
 
 import { fateOf, type Message } from "../story/message-sequence.js";
 import { sides } from "../story/moment.js";
@@ -9,23 +9,23 @@ const rowHeight = 30;
 const width = 620;
 const lanes = { source: 120, coordinator: 310, destination: 500 } as const;
 
-/** As things stood after `count` entries. */
+/** Returns the message as it was known after `count` entries. */
 function asOf(message: Message, count: number): Message {
   const isKnown = (at: number | null) => at !== null && at < count;
-  const heard = isKnown(message.answeredAt);
+  const isAnswered = isKnown(message.answeredAt);
   return {
     ...message,
     arrivedAt: isKnown(message.arrivedAt) ? message.arrivedAt : null,
-    answeredAt: heard ? message.answeredAt : null,
-    answer: heard ? message.answer : null,
+    answeredAt: isAnswered ? message.answeredAt : null,
+    answer: isAnswered ? message.answer : null,
   };
 }
 
 const words = (message: Message): string => {
   const fate = fateOf(message);
   if (fate === "answered")
-    return message.answer === "failed" ? `no: ${message.answerSays}` : message.answerSays || "done";
-  if (fate === "asked") return message.arrivedAt === null ? "on its way" : "it arrived";
+    return message.answer === "failed" ? `failed: ${message.answerSays}` : message.answerSays || "done";
+  if (fate === "asked") return message.arrivedAt === null ? "in transit" : "arrived";
   return fate;
 };
 
@@ -38,7 +38,7 @@ export function Sequence({ story, count }: { readonly story: Story; readonly cou
   return (
     <div class="sequence" tabIndex={0} role="region" aria-label="messages between the parties">
       {sent.length > most && <p class="remark">{`${sent.length - most} earlier messages are not drawn`}</p>}
-      {sent.length === 0 && <p class="remark">Nobody has asked anything yet.</p>}
+      {sent.length === 0 && <p class="remark">No messages yet.</p>}
       <svg viewBox={`0 0 ${width} ${height}`} role="list" aria-label="messages">
         {sides.map((side) => (
           <g key={side} class="lane" aria-hidden="true">
@@ -51,7 +51,8 @@ export function Sequence({ story, count }: { readonly story: Story; readonly cou
         {shown.map((message, row) => (
           <Arrow
             key={`${message.sentAt} ${message.question}`}
-            {...{ story, message }}
+            story={story}
+            message={message}
             y={42 + row * rowHeight}
           />
         ))}

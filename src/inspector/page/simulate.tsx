@@ -1,4 +1,5 @@
-// The simulated world in the page: one chooses what happens next, faults too, and watches both sides handle it. No QEMU.
+// The simulated world in the page, without QEMU: the user selects the next move, including faults, and watches both sides
+// handle it.
 
 import { useMemo, useState } from "preact/hooks";
 import { defaultPolicy } from "../../protocol/unreachable-policy.js";
@@ -20,7 +21,7 @@ interface Played {
   readonly moves: readonly string[];
 }
 
-/** The same again: a world is a value of its moves. */
+/** Replays the moves from the beginning: they determine the state of the world. */
 function play(world: WorldOptions, moves: readonly string[]): Played {
   const { told } = ToldWorld.replay({ faults, world, moves });
   const story = new Story("simulation", "simulated world");
@@ -57,7 +58,7 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
             set={(peerToPeer) => change({ peerToPeer })}
           />
           <Choice
-            label="disks are copied"
+            label="disk mirrors"
             value={world.storage === true}
             set={(storage) => change({ storage })}
           />
@@ -67,7 +68,7 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
             set={(postcopy) => change({ postcopy })}
           />
           <Choice
-            label="a fence"
+            label="fence"
             value={world.policy?.whenUnreachable === "fence"}
             set={(fence) =>
               change({ policy: fence ? { ...defaultPolicy, whenUnreachable: "fence" } : defaultPolicy })
@@ -76,23 +77,23 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
         </header>
         <p data-testid="truth">
           {`The source's QEMU is ${stands(qemuS)}, the destination's ${stands(qemuD)}; ${copies(runners(told.world.state))}. `}
-          {network.underWay.size > 0 && `On its way: ${[...network.underWay.keys()].join(", ")}.`}
+          {network.underWay.size > 0 && `In transit: ${[...network.underWay.keys()].join(", ")}.`}
         </p>
-        {told.broken !== null && <p class="bad">{`A guarantee is broken: ${told.broken}`}</p>}
+        {told.broken !== null && <p class="bad">{`A guarantee is violated: ${told.broken}`}</p>}
         <Moves told={told} take={(move) => take([...moves, move.name])} />
         <div class="choices">
           <button type="button" disabled={moves.length === 0} onClick={() => take(moves.slice(0, -1))}>
-            take back
+            undo
           </button>
           <button type="button" disabled={moves.length === 0} onClick={() => take([])}>
-            begin again
+            restart
           </button>
           <button
             type="button"
             disabled={fairest(told) === undefined}
             onClick={() => take([...moves, ...fairly(world, moves)])}
           >
-            on to the end, without faults
+            run to the end without faults
           </button>
           <button
             type="button"
@@ -102,8 +103,14 @@ export function Simulate({ isSmall }: { readonly isSmall: boolean }) {
           </button>
         </div>
       </section>
-      <Scrubber {...{ story, count, isFollowing: false, goTo: setBack, followOn: () => setBack(null) }} />
-      <Watch {...{ story, count, isSmall }} goTo={setBack} />
+      <Scrubber
+        story={story}
+        count={count}
+        isFollowing={false}
+        goTo={setBack}
+        followOn={() => setBack(null)}
+      />
+      <Watch story={story} count={count} isSmall={isSmall} goTo={setBack} />
     </>
   );
 }
@@ -132,7 +139,7 @@ const Choice = ({
   </label>
 );
 
-/** What comes next when nothing goes wrong; timers wait for everything else. */
+/** Returns the next move of a run without faults; timers fire only when no other move is possible. */
 function fairest(told: ToldWorld, fired: ReadonlyMap<string, number> = new Map()): Move | undefined {
   const fair = told.moves().filter((step) => !step.fault && step.rare !== "operator");
   const turns = (step: Move) => fired.get(step.name) ?? 0;
@@ -161,10 +168,10 @@ function Moves({ told, take }: { readonly told: ToldWorld; readonly take: (move:
   const all = told.moves();
   const groups = [
     ["Next", all.filter((step) => !step.fault && step.rare === undefined)],
-    ["Time and persons", all.filter((move) => move.rare !== undefined)],
+    ["Timers and operators", all.filter((move) => move.rare !== undefined)],
     ["Faults", all.filter((move) => move.fault)],
   ] as const;
-  if (all.length === 0) return <p class="remark">Nothing more can happen.</p>;
+  if (all.length === 0) return <p class="remark">No more moves are possible.</p>;
   return (
     <div class="moves">
       {groups.map(([title, moves]) => (

@@ -1,4 +1,4 @@
-// Where stories come from: the server that serves this page, stories within the page itself, files, and the simulated world.
+// The sources of stories: the server of this page, stories embedded in the page, files, and the simulated world.
 
 import { ToldWorld } from "../../simulator/traced-world.js";
 import type { Summary } from "../server/hub.js";
@@ -7,7 +7,7 @@ import { type Entry, sides } from "../story/moment.js";
 import { readStoryText, StoryTextError, storyTextOf } from "../story/story-text.js";
 import { Story } from "./model.js";
 
-/** Before anything was drawn into it. */
+/** The page's HTML before anything was rendered. */
 const pristine = `<!doctype html>\n${document.documentElement.outerHTML}`;
 
 const token = new URLSearchParams(location.search).get("token");
@@ -19,7 +19,7 @@ interface Given {
   readonly stories: readonly { readonly name: string; readonly text: string }[];
 }
 
-/** What the page begins with: from within itself when it is a file, else from its server. */
+/** Returns the initial content of the page: embedded stories when it is a file, otherwise the server's stories. */
 export async function given(): Promise<Given> {
   const inside = document.getElementById("stories")?.textContent;
   if (inside) return { live: false, stories: JSON.parse(inside) as Given["stories"] };
@@ -29,7 +29,7 @@ export async function given(): Promise<Given> {
   return (await answer.json()) as Given;
 }
 
-/** @throws StoryTextError when the text is none. A counterexample is played in the simulated world. */
+/** Parses a story; a counterexample is replayed in the simulated world. @throws StoryTextError when the text is not valid. */
 export function storyFrom(name: string, text: string): Story {
   const read = readStoryText(name, text);
   const story = new Story(`file ${name} ${text.length}`, name);
@@ -43,10 +43,10 @@ export function storyFrom(name: string, text: string): Story {
   story.push(told.entries);
   story.remarks = [
     told.broken !== null
-      ? `the simulated world breaks a guarantee by these moves: ${told.broken}`
+      ? `these moves violate a guarantee in the simulated world: ${told.broken}`
       : missing !== null
-        ? `it said "${broken}", but the machines have changed: there is no move "${missing}" any more`
-        : `it said "${broken}"; by these moves no guarantee is broken any more`,
+        ? `the file reports "${broken}", but the machines have changed: the move "${missing}" no longer exists`
+        : `the file reports "${broken}", but these moves no longer violate a guarantee`,
   ];
   return story;
 }
@@ -54,19 +54,19 @@ export function storyFrom(name: string, text: string): Story {
 export const reasonOf = (error: unknown): string =>
   error instanceof StoryTextError || error instanceof Error ? error.message : String(error);
 
-/** Follows the list of migrations, until the returned function is called. */
+/** Subscribes to the list of migrations; returns an unsubscribe function. */
 export function followList(
-  hear: (summaries: readonly Summary[]) => void,
+  listener: (summaries: readonly Summary[]) => void,
   connection: (isUp: boolean) => void,
 ): () => void {
   const events = new EventSource(at("/api/migrations"));
   events.onopen = () => connection(true);
   events.onerror = () => connection(false);
-  events.onmessage = ({ data }) => hear(JSON.parse(String(data)) as Summary[]);
+  events.onmessage = ({ data }) => listener(JSON.parse(String(data)) as Summary[]);
   return () => events.close();
 }
 
-/** A migration that is watched; `stop` ends the watching. */
+/** Subscribes to one migration; `stop` unsubscribes. */
 export function follow({ migrationId, name }: Summary): { readonly story: Story; stop(): void } {
   const story = new Story(migrationId, name, true);
   const events = new EventSource(at("/api/entries", { id: migrationId }));
@@ -94,7 +94,7 @@ const nameOf = (story: Story): string =>
 export const saveStory = (story: Story): void =>
   save(`${nameOf(story)}.story`, storyTextOf(story.timeline.entries), "application/x-ndjson");
 
-/** This page with the story within: one file that a browser opens without anything else. */
+/** Saves this page with the story embedded: one file that a browser opens without a server. */
 export function savePage(story: Story): void {
   const text = storyTextOf(story.timeline.entries);
   save(`${nameOf(story)}.html`, withStories(pristine, [{ name: story.name, text }]), "text/html");

@@ -1,4 +1,4 @@
-// One story, seen from all sides: both machines and the coordinator, what they said, what happened, and how it stands.
+// The complete view of one story: the three machines, their messages, the events and the current verdicts.
 
 import { useState } from "preact/hooks";
 import type { Side } from "../../protocol/steps.js";
@@ -34,10 +34,10 @@ export function Watch({
           <h2>Machines</h2>
           {isSmall && (
             <div role="radiogroup" aria-label="side" class="choices">
-              {sides.map((item) => (
-                <label key={item}>
-                  <input type="radio" name="side" checked={item === side} onChange={() => setSide(item)} />{" "}
-                  {item}
+              {sides.map((name) => (
+                <label key={name}>
+                  <input type="radio" name="side" checked={name === side} onChange={() => setSide(name)} />{" "}
+                  {name}
                 </label>
               ))}
             </div>
@@ -48,7 +48,7 @@ export function Watch({
               checked={isWhole}
               onChange={(event) => setWhole(event.currentTarget.checked)}
             />{" "}
-            inner states
+            nested states
           </label>
           <label>
             <input
@@ -56,23 +56,23 @@ export function Watch({
               checked={isFitted}
               onChange={(event) => setFitted(event.currentTarget.checked)}
             />{" "}
-            all at once
+            fit to width
           </label>
         </header>
         <div class="row">
-          {shown.map((item) => {
-            const now = moment.sides[item];
-            const wish = { side: item, now, atMs, isSimulated: story.isSimulated };
+          {shown.map((name) => {
+            const now = moment.sides[name];
+            const options = { side: name, now, atMs, isSimulated: story.isSimulated };
             return (
-              <article key={item} class={`side ${item}`} aria-label={item}>
+              <article key={name} class={`side ${name}`} aria-label={name}>
                 <h3>
-                  {item}{" "}
-                  <span class="now" data-testid={`state-${item}`}>
-                    {now === null ? "not begun" : now.state || "begins"}
+                  {name}{" "}
+                  <span class="now" data-testid={`state-${name}`}>
+                    {now === null ? "not started" : now.state || "starting"}
                   </span>
                 </h3>
-                <StateChart {...{ ...wish, isWhole, isFitted }} />
-                <Visits {...wish} />
+                <StateChart {...options} isWhole={isWhole} isFitted={isFitted} />
+                <Visits {...options} />
               </article>
             );
           })}
@@ -83,15 +83,15 @@ export function Watch({
           <header>
             <h2>Messages</h2>
           </header>
-          <Sequence {...{ story, count }} />
+          <Sequence story={story} count={count} />
         </section>
-        <Log {...{ story, count, goTo }} shows="log" />
-        <GuaranteePanel {...{ story, moment, goTo }} />
+        <Log story={story} count={count} goTo={goTo} shows="log" />
+        <GuaranteePanel story={story} moment={moment} goTo={goTo} />
         <FailurePanel moment={moment} />
         {!story.isSimulated && (
           <>
-            <Graphs {...{ story, count }} />
-            <Log {...{ story, count, goTo }} shows="monitor" />
+            <Graphs story={story} count={count} />
+            <Log story={story} count={count} goTo={goTo} shows="monitor" />
           </>
         )}
       </div>

@@ -1,4 +1,4 @@
-// In a browser, what drivers/platform/checked-lines.ts wants of node:zlib.
+// Replaces node:zlib in a browser, as far as drivers/platform/checked-lines.ts uses it.
 
 import { str } from "crc-32";
 

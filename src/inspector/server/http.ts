@@ -1,32 +1,32 @@
-// A small HTTP server of what can be looked at: on loopback or a unix socket to whoever reaches it, elsewhere behind a
-// token. Nothing can be changed by it.
+// A small read-only HTTP server: on loopback or a unix socket it serves every client, on any other address it requires a
+// token.
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { listenUnixSocket } from "../../drivers/platform/listen.js";
 
-/** Answers what is asked of one path. */
+/** Handles the requests for one path. */
 export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void;
 
 export interface Listening {
-  /** Default: 127.0.0.1. Any address that is not loopback's asks for a token. */
+  /** Default: 127.0.0.1. An address other than loopback requires a token. */
   readonly host?: string | undefined;
-  /** Default: 0, a free one. */
+  /** Default: 0, a free port. */
   readonly port?: number | undefined;
-  /** A unix socket instead. */
+  /** Path of a unix socket to listen on instead. */
   readonly socket?: string | undefined;
-  /** Beyond loopback; default: a new one. */
+  /** The token on addresses other than loopback; default: a new random token. */
   readonly token?: string | undefined;
 }
 
 export interface Served {
-  /** Where a browser finds it, with its token when there is one. */
+  /** The address for a browser, including the token if one is required. */
   readonly url: string;
   close(): Promise<void>;
 }
 
-/** @throws Error when it cannot listen there. */
+/** @throws Error when it cannot listen on the address. */
 export async function serveHttp(
   routes: Readonly<Record<string, Handler>>,
   { host = "127.0.0.1", port = 0, socket, token: given }: Listening,
@@ -65,7 +65,7 @@ const isLoopback = (host: string): boolean => /^127\./.test(host) || host === ":
 interface Guard {
   readonly routes: Readonly<Record<string, Handler>>;
   readonly token: string | null;
-  /** Of this host: another name in a request comes from a page of somebody else's. Null: any. */
+  /** The accepted names of this host: a request with another Host header comes from a foreign page (DNS rebinding). Null: any. */
   readonly names: readonly string[] | null;
 }
 
@@ -73,14 +73,14 @@ function answer(request: IncomingMessage, response: ServerResponse, guard: Guard
   const { routes } = guard;
   const asked = request.url ?? "/";
   if (!URL.canParse(asked, base)) {
-    refuse(response, 400, "what was asked is no path");
+    refuse(response, 400, "the request target is not a valid path");
     return;
   }
   const url = new URL(asked, base);
   const handler = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined;
-  const no = refusal(request, url, guard);
-  if (no !== null) refuse(response, ...no);
-  else if (handler === undefined) refuse(response, 404, `there is nothing at ${url.pathname}`);
+  const rejection = refusal(request, url, guard);
+  if (rejection !== null) refuse(response, ...rejection);
+  else if (handler === undefined) refuse(response, 404, `not found: ${url.pathname}`);
   else handler(request, response, url);
 }
 
@@ -95,11 +95,11 @@ function refusal(
   { token, names }: Guard,
 ): readonly [number, string] | null {
   if (names !== null && !names.includes(host.replace(/:\d+$/, "")))
-    return [403, `this page is served to ${names.join(", ")}, not to ${host}`];
-  if (method !== "GET") return [405, "there is nothing to change here; GET is all"];
-  const said = url.searchParams.get("token") ?? authorization.replace(/^Bearer /, "");
-  if (token !== null && !isRight(token, said))
-    return [401, "the token is missing or wrong; open the address that was printed, as it is"];
+    return [403, `invalid Host header ${host}: use ${names.join(", ")}`];
+  if (method !== "GET") return [405, "method not allowed: this server is read-only; use GET"];
+  const presented = url.searchParams.get("token") ?? authorization.replace(/^Bearer /, "");
+  if (token !== null && !isRight(token, presented))
+    return [401, "the token is missing or wrong: open the address exactly as it was printed"];
   return null;
 }
 

@@ -1,6 +1,6 @@
-// What is kept for those who look: the entries of the migrations that this process has seen, and who wants the next ones.
-// It costs a push into an array while nobody looks. Old progress and old lines of the monitor go first, then old calls and
-// their answers, and that is told. The records stay: a machine that tries again for weeks writes no more of them.
+// Stores the entries of the migrations that this process has observed, and notifies listeners of new ones. Costs one array push
+// per entry when no client is connected. Drops old progress and old monitor lines first, then old calls and their answers, and
+// reports how many were dropped. Records are never dropped: a machine that retries for weeks does not write new ones.
 
 import type { Observation, Observe } from "../../effects/trace.js";
 import { topState } from "../../machines/shared/state-name.js";
@@ -8,7 +8,7 @@ import { isFinal } from "../../machines/shared/states.js";
 import type { Side } from "../../protocol/steps.js";
 import { whoRuns } from "../story/who-runs.js";
 
-/** What a list of migrations shows of one. */
+/** One row in the list of migrations. */
 export interface Summary {
   readonly migrationId: string;
   readonly name: string;
@@ -21,16 +21,16 @@ export interface Summary {
 
 export interface Page {
   readonly entries: readonly Observation[];
-  /** The entry to ask for next. */
+  /** The number of the entry to request next. */
   readonly next: number;
-  /** Entries before these that are kept no more. */
+  /** The number of earlier entries that were dropped. */
   readonly forgotten: number;
 }
 
 export interface HubOptions {
-  /** Of one migration. Default 50,000. */
+  /** Maximum entries per migration. Default 50,000. */
   readonly maxEntries?: number;
-  /** Migrations that have ended. Default 200. */
+  /** Maximum number of ended migrations. Default 200. */
   readonly maxEnded?: number;
 }
 
@@ -39,7 +39,7 @@ interface Kept {
   name: string;
   readonly firstMs: number;
   readonly entries: Observation[];
-  /** How many came before the first of `entries`. */
+  /** The number of entries that were dropped. */
   forgotten: number;
   readonly states: Partial<Record<Side, string>>;
   guestWas: "running" | "paused";
@@ -57,7 +57,7 @@ export class Hub {
     this.#maxEnded = maxEnded;
   }
 
-  /** To be given to `migrate` and the others as `observe`. */
+  /** Pass this as `observe` to `migrate` and the other entry points. */
   readonly observe: Observe = (seen) => {
     const { migrationId } = seen;
     let kept = this.#kept.get(migrationId);
@@ -103,7 +103,7 @@ export class Hub {
     }));
   }
 
-  /** The entries from the one numbered `from` on; undefined when there is no such migration. */
+  /** Returns the entries from number `from` on; undefined when the migration does not exist. */
   entries(migrationId: string, from: number): Page | undefined {
     const kept = this.#kept.get(migrationId);
     if (kept === undefined) return undefined;
@@ -112,22 +112,22 @@ export class Hub {
     return { entries: entries.slice(start), next: forgotten + entries.length, forgotten };
   }
 
-  /** Told which migration has something new, at once; to be gathered by whoever listens. */
+  /** Calls the listener for each new entry with the id of its migration; the listener has to batch. Returns an unsubscribe function. */
   onNews(listener: (migrationId: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Halves what is kept beside the records, from the oldest. */
+  /** Drops the entries other than records from the older half. */
   #thin(kept: Kept): void {
     const half = Math.floor(kept.entries.length / 2);
-    const said = kept.entries
+    const remaining = kept.entries
       .slice(0, half)
       .filter((seen) => seen.kind !== "line" && seen.kind !== "progress");
     const older =
-      said.length <= half / 2
-        ? said
-        : said.filter((sentence) => sentence.kind !== "call" && sentence.kind !== "answer");
+      remaining.length <= half / 2
+        ? remaining
+        : remaining.filter((seen) => seen.kind !== "call" && seen.kind !== "answer");
     kept.forgotten += half - older.length;
     kept.entries.splice(0, half, ...older);
   }

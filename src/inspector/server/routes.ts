@@ -1,5 +1,5 @@
-// The page and its news over HTTP: the page itself, the list of migrations, the entries of one, each as server-sent events
-// that are gathered for a moment, so that many migrations cost a looker little and the engine less.
+// Routes of the inspector: the page, the list of migrations and the entries of one migration. Both latter are server-sent
+// events, batched for a short time, so that many concurrent migrations stay cheap for clients and for the engine.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Handler, refuse } from "./http.js";
@@ -9,7 +9,7 @@ import { type GivenStory, page } from "./page-file.js";
 const gatherMs = 100;
 const aliveMs = 15_000;
 
-/** By path. `hub` is null when nothing is under way here, and the page shows given stories alone. */
+/** Returns the handlers by path. `hub` is null when this process runs no migrations and the page shows only the given stories. */
 export function inspectorRoutes(
   hub: Hub | null,
   stories: readonly GivenStory[] = [],
@@ -28,7 +28,7 @@ export function inspectorRoutes(
     },
     "/api/stories": (_, response) => json(response, { live: hub !== null, stories }),
     "/api/migrations": (request, response) => {
-      if (hub === null) refuse(response, 404, "no migrations run in this process");
+      if (hub === null) refuse(response, 404, "this process does not run migrations");
       else
         stream(
           request,
@@ -42,7 +42,7 @@ export function inspectorRoutes(
       const migrationId = url.searchParams.get("id") ?? "";
       let from = Number(request.headers["last-event-id"] ?? url.searchParams.get("from") ?? 0);
       if (hub?.entries(migrationId, 0) === undefined) {
-        refuse(response, 404, `no migration ${migrationId} is known here`);
+        refuse(response, 404, `migration ${migrationId} not found`);
         return;
       }
       stream(
@@ -66,7 +66,7 @@ function json(response: ServerResponse, value: unknown): void {
   response.end(JSON.stringify(value));
 }
 
-/** Sends what `read` gives at once, and again after each gathering in which there was news. */
+/** Sends the result of `read` immediately, and again after each batch with news. */
 function stream(
   request: IncomingMessage,
   response: ServerResponse,
@@ -78,7 +78,7 @@ function stream(
   let timer: NodeJS.Timeout | undefined;
   const send = () => {
     timer = undefined;
-    // One that does not read gets no more until it has.
+    // Back-pressure: a slow client receives nothing more until it has read its buffer.
     if (response.writableNeedDrain) {
       response.once("drain", send);
       return;

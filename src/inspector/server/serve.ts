@@ -1,4 +1,4 @@
-// The inspector's page, served for an embedder's own process.
+// Serves the inspector's page from an embedder's own process.
 
 import type { Observe } from "../../effects/trace.js";
 import { type Listening, type Served, serveHttp } from "./http.js";
@@ -7,17 +7,17 @@ import type { GivenStory } from "./page-file.js";
 import { inspectorRoutes } from "./routes.js";
 
 export interface InspectorOptions extends Listening {
-  /** What is kept of the migrations. Default: a new one. Null: none are watched, and given stories are all. */
+  /** The store of observed migrations. Default: a new hub. Null: no migrations are observed; only the given stories are shown. */
   readonly hub?: Hub | null;
   readonly stories?: readonly GivenStory[];
 }
 
 export interface Inspector extends Served {
-  /** To be given to `migrate` and the others. */
+  /** Pass this to `migrate` and the other entry points. */
   readonly observe: Observe;
 }
 
-/** @throws Error when it cannot listen there. */
+/** @throws Error when it cannot listen on the address. */
 export async function serveInspector(options: InspectorOptions = {}): Promise<Inspector> {
   const { hub = new Hub(), stories = [], ...listening } = options;
   const served = await serveHttp(inspectorRoutes(hub, stories), listening);

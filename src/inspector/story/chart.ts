@@ -1,8 +1,8 @@
-// A machine as a drawing: its states as boxes, its transitions as lines. Laid out by scripts/layout-machines.ts from the
-// machine itself, when the page is built and when the docs are printed.
+// A drawing of a machine: states as boxes, transitions as lines. scripts/layout-machines.ts computes the layout from the machine
+// itself when the page is built.
 
 export interface ChartState {
-  /** Its recorded name, `precopying.limits.told`; a group's own key. */
+  /** The name as it is recorded, such as `precopying.limits.applied`; for a group its own key. */
   readonly id: string;
   readonly key: string;
   readonly kind: "group" | "atomic" | "compound" | "parallel" | "final" | "history";
@@ -19,7 +19,7 @@ export interface ChartState {
 export interface ChartEdge {
   readonly from: string;
   readonly to: string;
-  /** Each event that leads along it. */
+  /** The events that trigger this transition. */
   readonly events: readonly string[];
   readonly points: readonly (readonly [number, number])[];
 }
@@ -32,9 +32,9 @@ export interface Chart {
   readonly edges: readonly ChartEdge[];
 }
 
-/** XState's name of an event, as a person says it. */
+/** Returns a readable form of XState's event name. */
 export const eventName = (event: string): string =>
   event
     .replace(/^xstate\.done\.actor\.(\w+).*/, "$1 answers")
     .replace(/^xstate\.after\.(\w+)\..*/, "after $1")
-    .replace(/^xstate\.done\.state\..*/, "its parts have ended");
+    .replace(/^xstate\.done\.state\..*/, "its child states ended");

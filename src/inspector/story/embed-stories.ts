@@ -1,8 +1,8 @@
-// The page with stories within it: one file that a browser opens without a server.
+// Embeds stories in the page: the result is one file that a browser opens without a server.
 
 const place = /(<script type="application\/json" id="stories">)[\s\S]*?(<\/script>)/;
 
-/** `html` is the page; what was within it is replaced. */
+/** Returns the page `html` with the given stories; stories that it already contains are replaced. */
 export const withStories = (
   html: string,
   stories: readonly { readonly name: string; readonly text: string }[],
@@ -10,6 +10,6 @@ export const withStories = (
   html.replace(
     place,
     (_, open: string, close: string) =>
-      // Nothing in a story may end the script that it stands in.
+      // No text in a story may close the script element that contains it.
       open + JSON.stringify(stories).replaceAll("<", "\\u003c") + close,
   );

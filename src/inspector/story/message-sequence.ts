@@ -1,5 +1,5 @@
-// What the parties said to one another, read off their records: who asked, whether the question arrived, whether the
-// answer was heard. A question that was answered with nothing was lost, or its answer was.
+// Reconstructs the messages between the parties from their records: who sent a request, whether it arrived, whether the reply
+// was received. When no reply was received, either the request or the reply was lost.
 
 import type { AnswerSeen, CallSeen } from "../../effects/trace.js";
 import { invokedIn } from "../../machines/shared/states.js";
@@ -12,20 +12,20 @@ export interface Message {
   readonly from: Side;
   readonly to: Side;
   readonly says: string;
-  /** Which entry, counted from 0. */
+  /** Index of the entry, from 0. */
   readonly sentAt: number;
   readonly sentMs: number;
   arrivedAt: number | null;
   answeredAt: number | null;
   answeredMs: number | null;
-  /** Null while nobody knows. */
+  /** Null until the reply is known. */
   answer: AnswerSeen["answer"] | null;
   answerSays: string;
 }
 
 /**
- * `lost`: the question did not arrive; `answer lost`: it did, and the answer was not heard. `given up`: whoever asked has
- * gone on without an answer.
+ * Returns the state of a message. `lost`: the request did not arrive. `answer lost`: it arrived, but its reply was not received.
+ * `given up`: the sender continued without a reply.
  */
 export function fateOf(message: Message): "asked" | "answered" | "lost" | "answer lost" | "given up" {
   if (message.answer === "given up") return message.answer;
@@ -33,14 +33,14 @@ export function fateOf(message: Message): "asked" | "answered" | "lost" | "answe
   return message.answeredAt === null ? "asked" : "answered";
 }
 
-/** The event by which the side that is asked records it; `opened` when it is begun by it. */
+/** The event with which the receiving side records the request; `opened` when the request starts that side. */
 const arrivesAs = (question: PeerQuestion): string => questionTable[question].event ?? "opened";
 
-/** Read off entry by entry, in order. */
+/** Collects messages entry by entry, in order. */
 export class Exchange {
   readonly messages: Message[] = [];
   #count = 0;
-  /** Calls are told of beside the records; where they are, they say more. */
+  /** Calls are observed in addition to records; where they exist, they are more precise. */
   readonly #byCall = new Map<string, Message>();
   readonly #open = new Map<string, Message>();
   #seesCalls: ReadonlySet<Side> = new Set();
@@ -62,13 +62,13 @@ export class Exchange {
     }
   }
 
-  /** A question that was asked again is not recorded again; its answer is, when the side goes on with it. */
+  /** A retried request is not recorded again; its reply is, when the side continues with it. */
   #again(side: Side, answered: string, index: number, atMs: number): Message | undefined {
     const isAsked = isPeerQuestion(answered) && questionTable[answered].from === side;
     return isAsked ? this.#send(answered, index, atMs) : undefined;
   }
 
-  /** The state that makes the first call was told of before it. */
+  /** The state that makes the first call was reported before the call. */
   #knownByState({ place, side, call }: CallSeen): Message | undefined {
     return call === 1 && isPeerQuestion(place) && questionTable[place].from === side
       ? this.#open.get(place)
@@ -110,7 +110,7 @@ export class Exchange {
         message.arrivedAt = index;
   }
 
-  /** From the records alone: a state that asks was entered, or was left by an answer. */
+  /** Uses records only: a state that sends a request was entered, or a reply caused the side to leave it. */
   #bySide(
     side: Side,
     { state, event, atMs, because }: Extract<Entry, { kind: "state" }>,

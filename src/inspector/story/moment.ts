@@ -1,5 +1,5 @@
-// A migration at one moment of its story: what each side is in, what it waits for, what has gone wrong. Folded entry by
-// entry, each moment a value of its own, so that one can go back and forth.
+// A migration at one moment of its story: the state of each side, its pending calls, its failures. Computed entry by entry; each
+// moment is an immutable value, so that the page can move back and forth.
 
 import type { AnswerSeen, CallSeen } from "../../effects/trace.js";
 import { topState } from "../../machines/shared/state-name.js";
@@ -17,26 +17,26 @@ export const sides: readonly Side[] = ["source", "coordinator", "destination"];
 interface Visit {
   readonly times: number;
   readonly firstMs: number;
-  /** Of all visits that have ended. */
+  /** Total time of all completed visits. */
   readonly totalMs: number;
 }
 
 export interface SideMoment {
-  /** As the recorder names it: `precopying(limits.told, …)`. Empty before the first. */
+  /** The name as it is recorded, such as `precopying(limits.applied, …)`. Empty before the first state. */
   readonly state: string;
   readonly event: string;
   readonly sinceMs: number;
-  /** By state at the top. */
+  /** Visits by top-level state. */
   readonly visits: Readonly<Record<string, Visit>>;
   readonly underWay: Readonly<Record<number, CallSeen>>;
   readonly failures: readonly Failure[];
   readonly undone: readonly string[];
-  /** Where it was when the first failure was told. */
+  /** The state in which the first failure was reported. */
   readonly failedIn: string | null;
 }
 
 export interface Moment {
-  /** Entries that have been told. */
+  /** Number of entries so far. */
   readonly count: number;
   readonly firstMs: number;
   readonly atMs: number;
@@ -137,7 +137,7 @@ function inState(
 
 const every = 256;
 
-/** All moments of a story, each reached in at most 256 steps, wherever one looks. */
+/** All moments of a story; each is computed in at most 256 steps from a stored one. */
 export class Timeline {
   readonly entries: Entry[] = [];
   readonly #kept: Moment[] = [beforeAll];
@@ -153,7 +153,7 @@ export class Timeline {
     if (this.#last.count % every === 0) this.#kept.push(this.#last);
   }
 
-  /** After the first `count` entries. */
+  /** Returns the moment after the first `count` entries. */
   at(count: number): Moment {
     const wanted = Math.max(0, Math.min(count, this.entries.length));
     if (wanted === this.entries.length) return this.#last;

@@ -1,5 +1,5 @@
-// Follows the migrations of other processes by the news of their inspectors, so that one page shows both hosts of a migration
-// and its coordinator. A connection that is lost is made again, and goes on where it was.
+// Follows the migrations of other processes through their inspectors, so that one page shows both hosts of a migration and its
+// coordinator. Reconnects after a lost connection and continues where it stopped.
 
 import { type ClientRequest, get } from "node:http";
 import * as z from "zod/mini";
@@ -13,13 +13,14 @@ const list = z.array(z.looseObject({ migrationId: z.string() }));
 const news = z.looseObject({ entries: z.array(z.unknown()), next: z.number() });
 
 export interface Following {
-  /** Until it is called. */
+  /** Stops following. */
   stop(): void;
 }
 
 /**
- * `url` as an inspector prints it, with its token: `http://host:port/?token=…`, or `unix:/path`.
- * @throws Error when it is neither.
+ * Follows the inspector at `url`, in the form that the inspector prints, with its token: `http://host:port/?token=…`, or
+ * `unix:/path`.
+ * @throws Error when `url` has neither form.
  */
 export function followInspector(url: string, observe: Observe, warn: (sentence: string) => void): Following {
   const place = placeOf(url);
@@ -36,13 +37,13 @@ export function followInspector(url: string, observe: Observe, warn: (sentence: 
       () => ({ id: migrationId, from: String(next) }),
       signal,
       wrong,
-      (said) => {
-        const read = news.safeParse(said);
-        if (!read.success) return wrong(`it says what no inspector says: ${z.prettifyError(read.error)}`);
+      (data) => {
+        const read = news.safeParse(data);
+        if (!read.success) return wrong(`unexpected data from the inspector: ${z.prettifyError(read.error)}`);
         next = read.data.next;
         for (const json of read.data.entries) {
           const entry = parseEntry(json);
-          if ("wrong" in entry) wrong(`an entry cannot be read: ${entry.wrong}`);
+          if ("wrong" in entry) wrong(`invalid entry: ${entry.wrong}`);
           else if (entry.kind !== "move") observe(entry);
         }
       },
@@ -54,9 +55,9 @@ export function followInspector(url: string, observe: Observe, warn: (sentence: 
     () => ({}),
     signal,
     wrong,
-    (said) => {
-      const read = list.safeParse(said);
-      if (!read.success) return wrong("it is no inspector's list of migrations");
+    (data) => {
+      const read = list.safeParse(data);
+      if (!read.success) return wrong("the server did not send an inspector's list of migrations");
       for (const { migrationId } of read.data) {
         if (followed.has(migrationId)) continue;
         followed.add(migrationId);
@@ -75,7 +76,7 @@ interface Place {
 function placeOf(url: string): Place {
   if (url.startsWith("unix:")) return { options: { socketPath: url.slice("unix:".length) }, token: null };
   if (!/^http:\/\//.test(url) || !URL.canParse(url))
-    throw new Error(`"${url}" is no inspector's address; give http://host:port/ or unix:/path`);
+    throw new Error(`"${url}" is not an inspector's address: expected http://host:port/ or unix:/path`);
   const { hostname, port, searchParams } = new URL(url);
   return {
     options: { host: hostname.replace(/^\[|\]$/g, ""), port: port === "" ? "80" : port },
@@ -83,20 +84,20 @@ function placeOf(url: string): Place {
   };
 }
 
-/** Server-sent events, each one line of JSON, as routes.ts sends them. */
+/** Receives server-sent events, each one line of JSON, as routes.ts sends them. */
 function listen(
   { options, token }: Place,
   path: string,
   query: () => Readonly<Record<string, string>>,
   signal: AbortSignal,
   wrong: (why: string) => void,
-  hear: (said: unknown) => void,
+  receive: (data: unknown) => void,
 ): void {
-  let isToldOf = false;
+  let isReported = false;
   const again = (why: string) => {
     if (signal.aborted) return;
-    if (!isToldOf) wrong(`${why}; it is tried again`);
-    isToldOf = true;
+    if (!isReported) wrong(`${why}; retrying`);
+    isReported = true;
     setTimeout(dial, againMs).unref();
   };
   const dial = () => {
@@ -108,17 +109,17 @@ function listen(
       response.setEncoding("utf8");
       response.on("error", () => {});
       response.on("close", () =>
-        again(statusCode === 200 ? "the connection is lost" : `it answers ${statusCode}: ${text.trim()}`),
+        again(statusCode === 200 ? "connection lost" : `HTTP status ${statusCode}: ${text.trim()}`),
       );
       response.on("data", (part: string) => {
         text += part;
         if (statusCode !== 200) return;
-        isToldOf = false;
+        isReported = false;
         const events = text.split("\n\n");
         text = events.pop() ?? "";
         for (const event of events) {
           const data = event.split("\n").find((line) => line.startsWith("data: "));
-          if (data !== undefined) hear(JSON.parse(data.slice("data: ".length)));
+          if (data !== undefined) receive(JSON.parse(data.slice("data: ".length)));
         }
       });
     });

@@ -1,5 +1,5 @@
-// Stories as text: the journal of one migration, a story file (a journal with all else that was seen), a counterexample of
-// the simulated world. Read with each line checked, in a browser too; nothing that cannot be read is passed over.
+// Reads and writes stories as text: the journal of one migration, a story file (a journal with everything else that was
+// observed), a counterexample of the simulated world. Validates each line, in a browser too; an invalid line is never skipped.
 
 import * as z from "zod/mini";
 import { header, parseRecord } from "../../drivers/journal/records.js";
@@ -9,7 +9,7 @@ import { isRecord } from "../../effects/trace.js";
 import { type Counterexample, parseCounterexample } from "../../simulator/counterexample.js";
 import type { Entry } from "./moment.js";
 
-/** Of the form of the entries below. */
+/** The version of the format of the entries below. */
 export const storyVersion = 1;
 const storyHeader = z.object({ kind: z.literal("story"), version: z.number() });
 export const storyHead = { kind: "story", version: storyVersion };
@@ -58,7 +58,7 @@ const seen = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("move"), ...common, fault: z.boolean(), says: z.string() }),
 ]);
 
-/** A text that is no story; the message names where and why. */
+/** The text is not a valid story; the message names the place and the reason. */
 export class StoryTextError extends Error {
   override readonly name = "StoryTextError";
 }
@@ -67,12 +67,12 @@ export type StoryText =
   | {
       readonly kind: "story";
       readonly entries: readonly Entry[];
-      /** What there is to say about the text itself, such as a last line that was not written whole. */
+      /** Remarks on the text itself, such as a torn last line. */
       readonly remarks: readonly string[];
     }
   | { readonly kind: "counterexample"; readonly counterexample: Counterexample };
 
-/** `name` is what the errors call it. @throws StoryTextError. */
+/** Parses the text of a story. Errors refer to it as `name`. @throws StoryTextError. */
 export function readStoryText(name: string, text: string): StoryText {
   const [first = "", ...rest] = text.split("\n");
   const wrong = (line: number, why: string) => new StoryTextError(`${name}, line ${line}: ${why}`);
@@ -86,27 +86,28 @@ export function readStoryText(name: string, text: string): StoryText {
   const head = (isJournal ? header : storyHeader).safeParse(opening);
   if (!head.success)
     throw new StoryTextError(
-      `${name} is no story: give a journal, a story file or a counterexample of switchover`,
+      `${name} is not a story: expected a journal, a story file or a counterexample written by switchover`,
     );
   const wrongVersion = isJournal ? unreadableVersion(head.data.version) : unreadableStory(head.data.version);
   if (wrongVersion !== null) throw new StoryTextError(`${name} ${wrongVersion}`);
   const reader = new StoryReader(head.data.version);
   const torn = rest.pop() ?? "";
   const entries = rest.flatMap((line, index) => {
-    const said = isJournal ? entryOf(line) : parsed(line);
-    if (isJournal && said === undefined)
-      throw wrong(index + 2, "the checksum does not fit; the journal is damaged");
-    const entry = isJournal ? reader.read(said) : parseEntry(said);
+    const json = isJournal ? entryOf(line) : parsed(line);
+    if (isJournal && json === undefined) throw wrong(index + 2, "checksum mismatch: the journal is damaged");
+    const entry = isJournal ? reader.read(json) : parseEntry(json);
     if (entry !== null && "wrong" in entry) throw wrong(index + 2, entry.wrong);
     return entry ?? [];
   });
   const remarks =
-    torn === "" ? [] : [`${name}: the last line was not written whole; no effect had begun that rests on it`];
+    torn === ""
+      ? []
+      : [`${name}: the last line is torn and is ignored; no effect that depends on it had started`];
   return { kind: "story", entries, remarks };
 }
 
 const unreadableStory = (found: number): string | null =>
-  found === storyVersion ? null : `is of version ${found}; this page reads version ${storyVersion}`;
+  found === storyVersion ? null : `has version ${found}; this page reads version ${storyVersion}`;
 
 function parsed(text: string): unknown {
   try {
@@ -119,16 +120,16 @@ function parsed(text: string): unknown {
 const isCounterexample = (json: unknown): boolean =>
   typeof json === "object" && json !== null && "kind" in json && json.kind === "counterexample";
 
-/** The entry, or why it is none. */
+/** Returns the entry, or the reason why it is not valid. */
 export function parseEntry(json: unknown): Entry | { readonly wrong: string } {
-  if (typeof json !== "object" || json === null) return { wrong: "it is no JSON object" };
+  if (typeof json !== "object" || json === null) return { wrong: "not a JSON object" };
   const kind = "kind" in json ? json.kind : undefined;
-  if (typeof kind !== "string") return { wrong: "it has no kind" };
+  if (typeof kind !== "string") return { wrong: "the kind is missing" };
   if (isRecord({ kind })) return parseRecord(json);
   const entry = seen.safeParse(json);
   return entry.success ? entry.data : { wrong: z.prettifyError(entry.error) };
 }
 
-/** The text of a story file. */
+/** Returns the text of a story file. */
 export const storyTextOf = (entries: readonly Entry[]): string =>
   [storyHead, ...entries].map((entry) => `${JSON.stringify(entry)}\n`).join("");

@@ -1,5 +1,5 @@
-// A machine of XState 5 as the JSON of XState 4, for inspectors that know only that one. It is to be looked at: guards and
-// actions are names, and nothing that it says can be carried out.
+// Converts an XState 5 machine to the JSON of XState 4, for inspectors that support only version 4. The result is for display
+// only: guards and actions are names and cannot be executed.
 
 import type { AnyStateMachine, AnyStateNode, AnyTransitionDefinition } from "xstate";
 
@@ -37,11 +37,11 @@ export type Definition4 = State4 & { readonly predictableActionArguments: true }
 export const definition4 = ({ root }: AnyStateMachine): Definition4 => ({
   ...state4(root),
   key: root.id,
-  // Else XState 4 warns whoever reads it.
+  // Without it XState 4 prints a warning.
   predictableActionArguments: true,
 });
 
-/** XState 5's name of an event of its own, in XState 4's words; any other as it is. */
+/** Returns XState 4's name for an internal event of XState 5; other names are returned unchanged. */
 export const eventType4 = (type: string): string =>
   type
     .replace(/^xstate\.done\.actor\./, "done.invoke.")
@@ -51,7 +51,7 @@ export const eventType4 = (type: string): string =>
 
 function state4(node: AnyStateNode): State4 {
   const [initial] = node.initial?.target ?? [];
-  // XState 5 keeps what `after` has become among the rest, and as actions of entry and exit, which its config has not.
+  // XState 5 stores an `after` as an ordinary transition plus entry and exit actions that are not in the config.
   const ofDelay = "xstate.after.";
   const transitions = Object.entries(node.on).map(([type, them]) => [type, them.map(transition4)] as const);
   const delayed = transitions.filter(([type]) => type.startsWith(ofDelay));
@@ -97,7 +97,7 @@ function namesOf(actions: unknown): string[] {
   return (Array.isArray(actions) ? actions : [actions]).map(nameOf);
 }
 
-/** Without XState's prefix: to XState 4, `xstate.assign` would be an action that it has to carry out. */
+/** Removes XState's prefix: XState 4 would try to execute `xstate.assign`. */
 function nameOf(named: unknown): string {
   if (typeof named === "string") return named;
   if ((typeof named !== "object" && typeof named !== "function") || named === null) return String(named);

@@ -1,5 +1,5 @@
-// `switchover/xstate-inspect`: shows our actors, of XState 5, to `@xstate/inspect`, which speaks to services of XState 4.
-// It imports neither: the embedder gives what the package has installed. Nothing that comes back drives a migration.
+// `switchover/xstate-inspect`: exposes our XState 5 actors to `@xstate/inspect`, which expects XState 4 services. It imports
+// neither package: the embedder passes the object that the package installed. Events from an inspector never drive a migration.
 
 import {
   type AnyMachineSnapshot,
@@ -10,12 +10,12 @@ import {
 } from "xstate";
 import { type Definition4, definition4, eventType4 } from "./xstate4-definition.js";
 
-/** What `inspect()` of `@xstate/inspect` installs as `globalThis.__xstate__`. */
+/** The object that `inspect()` of `@xstate/inspect` installs as `globalThis.__xstate__`. */
 export interface DevTools4 {
   register(service: Service4): void;
 }
 
-/** An event or a call that an inspector has sent to one of our machines. */
+/** An event or a call from an inspector to one of our machines; it was rejected. */
 export interface Refused {
   /** `source`, `destination` or `coordinator`. */
   readonly machine: string;
@@ -25,27 +25,27 @@ export interface Refused {
 }
 
 export interface BridgeOptions {
-  /** Told what an inspector has asked of a machine; the inspector sees it as an event `inspector.refused`. */
+  /** Called for each request by an inspector; the inspector receives an event `inspector.refused`. */
   readonly refused?: (refused: Refused) => void;
 }
 
-/** What the package reads of a service of XState 4. */
+/** The part of an XState 4 service that the package reads. */
 export interface Service4 {
   readonly id: string;
   readonly sessionId: string;
   readonly machine: { readonly definition: Definition4; toJSON(): Definition4 };
   readonly state: State4Json;
   readonly initialState: State4Json;
-  /** Each machine is begun by itself. */
+  /** Our machines have no parent. */
   readonly parent: undefined;
-  /** Replaced by the package, which sees by it what a service is sent. */
+  /** The package replaces this function to observe the events sent to a service. */
   send(event: unknown): void;
   start(): void;
   subscribe(next: (state: State4Json) => void): { unsubscribe(): void };
   onStop(stopped: () => void): void;
 }
 
-/** What XState 4's `State.create` takes. */
+/** The input of XState 4's `State.create`. */
 export interface State4Json {
   readonly value: unknown;
   readonly context: unknown;
@@ -77,21 +77,21 @@ interface Shown {
 }
 
 /**
- * The `inspect` for `migrate`, `recoverMigrations` and `migrateBetween`.
- * @throws TypeError when the devtools are not there: `inspect()` of `@xstate/inspect` has to be called before.
+ * Returns the `inspect` function for `migrate`, `recoverMigrations` and `migrateBetween`.
+ * @throws TypeError when the devtools are missing: call `inspect()` of `@xstate/inspect` first.
  */
 export function bridgeToXStateInspect(
   devTools: DevTools4,
   { refused = () => {} }: BridgeOptions = {},
 ): (seen: InspectionEvent) => void {
   if (typeof devTools?.register !== "function")
-    throw new TypeError("these are no devtools of XState 4: call inspect() of @xstate/inspect first");
+    throw new TypeError("not the devtools of XState 4: call inspect() of @xstate/inspect first");
   const shown = new WeakMap<object, Shown>();
   return (seen) => {
     const { actorRef } = seen;
     if (seen.type === "@xstate.event") shown.get(actorRef)?.receives(seen.event, seen.sourceRef?.sessionId);
     if (seen.type !== "@xstate.snapshot" || !("logic" in actorRef)) return;
-    // The effects, which the machines have as children, are promises and callbacks.
+    // Effects are children of the machines; they are promises and callbacks, not machines.
     const { logic, sessionId } = actorRef;
     if (!(logic instanceof StateMachine)) return;
     const snapshot = seen.snapshot as AnyMachineSnapshot;
@@ -131,7 +131,7 @@ function show(
     telling = null;
   };
   const refuse = (what: string) => {
-    const why = "an inspector only looks on";
+    const why = "an inspector has read-only access";
     tell(scxml4({ type: "inspector.refused", what, why } as EventObject));
     refused({ machine: id, sessionId, what });
   };
@@ -199,7 +199,7 @@ function scxml4(event: EventObject, origin?: string): ScxmlEvent {
   return { $$type: "scxml", type: "external", name, data, ...(origin !== undefined && { origin }) };
 }
 
-/** Errors would be `{}` to the package, and large integers would break it. */
+/** Converts values that the package cannot serialize: errors would become `{}`, and bigints would make it throw. */
 function plain(value: unknown): unknown {
   const text = JSON.stringify(value, (_, item: unknown) => {
     if (item instanceof Error) return { name: item.name, message: item.message };

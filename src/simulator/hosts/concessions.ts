@@ -1,4 +1,4 @@
-// The question by which a host of the host world asks for its away guest back, and what both hosts record of the answer.
+// The request by which a host of the host world reclaims its away guest, and the records of both hosts about the answer.
 
 import type { DomainEvent } from "../../machines/domain/context.js";
 import type { Change, Rule, WorldMove } from "../components.js";
@@ -15,9 +15,9 @@ export function concessionRules(surroundings: Surroundings, host: number): Rule[
   ];
 }
 
-/** A question for the guest answers for the away record that it was asked about, and for no later one. */
+/** A request applies only to the away record for which it was sent, not to a later one. */
 export function recordChanges({ rules }: Surroundings, { asking: ask }: HostParts): Change[] {
-  if (!rules.keeps.has("a concession answers for the away record that it was asked about")) return [];
+  if (!rules.keeps.has("a concession applies only to the away record for which it was requested")) return [];
   return [ask.changes("outdated", (now) => outdated[now] ?? now)];
 }
 
@@ -27,7 +27,7 @@ const outdated: Partial<Record<Asking, Asking>> = {
   granted: "nothing",
 };
 
-/** That the guest is away becomes durable, then the host that asked is told. */
+/** The away record becomes durable, then the requesting host receives the answer. */
 function conceding(surroundings: Surroundings, host: number, here: HostParts): Rule {
   const { species, parts } = surroundings;
   const changed = recordChanges(surroundings, here);
@@ -35,7 +35,8 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
   const sides = sidesOf(surroundings, host);
   return {
     reads: [
-      ...[here.machine, here.waiting],
+      here.machine,
+      here.waiting,
       ...sides.flatMap(({ parts: own }) => [own.source, own.destination]),
       ...askers.map((asker) => asker.asking),
     ],
@@ -54,7 +55,7 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
       const done = here.machine.becomes(species.complete(machine, "recordAway", true));
       const failed = here.machine.becomes(species.complete(machine, "recordAway", false));
       const written = here.away.becomes(to);
-      // Of a guest that is given up the story ends with it.
+      // The story of a guest ends when the guest is given up.
       const endsStory = machine.state === "givingUp" && read(here.waiting) === "story";
       const ended = endsStory
         ? [
@@ -82,7 +83,7 @@ function conceding(surroundings: Surroundings, host: number, here: HostParts): R
   };
 }
 
-/** The guest is this host's again: its away record goes, then it is started. */
+/** This host owns the guest again: it removes the away record, then starts the guest. */
 function reclaiming(surroundings: Surroundings, host: number, here: HostParts): Rule {
   const { species } = surroundings;
   return {
@@ -106,7 +107,7 @@ function reclaiming(surroundings: Surroundings, host: number, here: HostParts): 
       if (ask === "granted") {
         const { to } = species.send(machine, { type: "peer.conceded" });
         moves.push(
-          calm(`${hostName(host)} hears that the guest was conceded`, [
+          calm(`${hostName(host)} receives the concession of the guest`, [
             here.machine.becomes(to),
             here.asking.becomes(to.state === "reclaiming" ? "reclaiming" : "nothing"),
           ]),
@@ -114,7 +115,7 @@ function reclaiming(surroundings: Surroundings, host: number, here: HostParts): 
       }
       if (ask === "reclaiming" && machine.state !== "reclaiming")
         moves.push(
-          calm(`${hostName(host)} starts the guest that was conceded`, [
+          calm(`${hostName(host)} starts the conceded guest`, [
             here.machine.becomes(species.send(machine, start).to),
             here.asking.becomes("nothing"),
           ]),
@@ -124,10 +125,10 @@ function reclaiming(surroundings: Surroundings, host: number, here: HostParts): 
   };
 }
 
-/** An operator starts the guest as it is defined. */
+/** An operator starts the defined guest. */
 export const start: DomainEvent = { type: "operator.startRequested", paused: false, xml: "" };
 
-/** The question for an away guest reaches the host that it names, in time or late. */
+/** The request for an away guest reaches the other host, in time or late. */
 function asking({ species, parts, rules }: Surroundings, host: number, here: HostParts): Rule {
   const asked = others(parts, host);
   return {
@@ -136,7 +137,7 @@ function asking({ species, parts, rules }: Surroundings, host: number, here: Hos
       const ask = read(here.asking);
       if (ask !== "asked" && ask !== "late") return [];
       const moves = [
-        calm(`${hostName(host)} waits no more for the concession`, [
+        calm(`${hostName(host)} stops waiting for the concession`, [
           here.asking.becomes(ask === "asked" ? "late" : "nothing"),
         ]),
       ];
@@ -149,7 +150,7 @@ function asking({ species, parts, rules }: Surroundings, host: number, here: Hos
       if (refused || !isKnown || to === machine)
         moves.push(calm(`${hostName(at)} does not concede`, [here.asking.becomes("nothing")]));
       else {
-        const isDurableFirst = rules.keeps.has("the concession is durable before it is said");
+        const isDurableFirst = rules.keeps.has("the concession is durable before it is reported");
         const granted = isDurableFirst ? "granting" : "granted";
         moves.push(
           calm(`${hostName(at)} is asked to concede`, [

@@ -1,4 +1,4 @@
-// What dies on a host of the host world, and what goes with it: the daemon, with or without its memory; the host; a QEMU.
+// The deaths on a host of the host world and their consequences: the daemon, with or without its journal; the host; a QEMU.
 
 import type { Change, Read, Rule, WorldMove } from "../components.js";
 import {
@@ -34,11 +34,11 @@ const unasked: Readonly<Record<Asking, Asking>> = {
   reclaiming: "nothing",
 };
 
-/** Whether it may have been the only copy that could go on. */
+/** Returns whether it may have been the only copy that could continue. */
 const isOnly = ({ is, of }: Qemu, fate: (of: number) => string): boolean =>
   is === "absent" || is === "incoming" ? false : is === "sent" ? of !== null && fate(of) === "open" : true;
 
-/** A copy that the source still has is not the only one. */
+/** A copy is not the only one while the source still has one. */
 const mayBeOnly = (read: Read, { parts }: Surroundings, here: HostParts): boolean => {
   const now = read(here.qemu);
   if (now.is === "complete" && now.of !== null && read(fateOf(parts, now.of)) === "open") return false;
@@ -130,7 +130,7 @@ function deaths(surroundings: Surroundings, host: number, here: HostParts): Rule
             ]),
           );
       };
-      // What an ended story has decided is kept in another file too.
+      // The decision of an ended story is also stored in another file.
       const lost = (story: number, change: Change) =>
         moves.push(
           fault(`the daemon of ${name} dies, the story of migration ${story} is lost`, [

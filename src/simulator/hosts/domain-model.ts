@@ -1,5 +1,5 @@
-// The domain machine of one host in the host world, and all standings it was ever found in. It runs the real machine by
-// XState's pure `transition`: what the machine does on an event in a standing is computed once and remembered.
+// The domain machine of one host in the host world, with its memoized reachable states. It runs the real machine with XState's
+// pure `transition`: the reaction to an event in a state is computed once and cached.
 
 import { type AnyMachineSnapshot, type AnyStateMachine, initialTransition, transition } from "xstate";
 import type { DomainEvent, DomainInput } from "../../machines/domain/context.js";
@@ -10,7 +10,7 @@ export interface DomainMachineState {
   readonly snapshot: AnyMachineSnapshot;
   readonly away: boolean;
   readonly migrationId: string | null;
-  /** Effects that have begun and not ended. */
+  /** Effects in progress. */
   readonly effects: ReadonlySet<string>;
   readonly quarantined: boolean;
   readonly steps: Map<string, DomainStep>;
@@ -22,7 +22,7 @@ export interface DomainStep {
   readonly refused: boolean;
 }
 
-/** What `transition` returns of an action, as far as it is used here. */
+/** The part of an action returned by `transition` that is used here. */
 type Action = { readonly type: string; readonly params: unknown };
 const idIn = (params: unknown): string =>
   typeof params === "object" && params !== null && "id" in params ? String(params.id) : "";
@@ -56,7 +56,7 @@ export class DomainSpecies {
     return this.#step(from, JSON.stringify(event), event);
   }
 
-  /** Ends an effect that is under way. */
+  /** Completes an effect in progress. */
   complete(from: DomainMachineState, effect: string, done: boolean): DomainMachineState {
     const output = done
       ? { kind: "done", value: null }
@@ -77,7 +77,7 @@ export class DomainSpecies {
     return step;
   }
 
-  /** Reasons and the domain XML are left out: no decision of the machine depends on them. */
+  /** Omits reasons and the domain XML: no decision of the machine depends on them. */
   #standing(snapshot: AnyMachineSnapshot, effects: ReadonlySet<string>): DomainMachineState {
     const { away, migrationId, mayBeElsewhere } = snapshot.context;
     const state = stateName(snapshot);

@@ -1,5 +1,5 @@
-// A libvirtd as the source of the host world, led by libvirt's own client or by itself: it ends its copy on Confirm and
-// resumes it on a cancelled one, whatever the destination does. libvirt 9.0, qemu_migration.c: qemuMigrationSrcConfirm,
+// A libvirtd as the source in the host world, coordinated by libvirt's own client or by itself: it kills its copy on Confirm and
+// resumes it on a cancelled Confirm, whatever the destination does. libvirt 9.0, qemu_migration.c: qemuMigrationSrcConfirm,
 // qemuMigrationAnyConnectionClosed; libvirt-domain.c: virDomainMigrateVersion3Full.
 
 import type { Rule, WorldMove } from "../components.js";
@@ -59,7 +59,7 @@ function performs(_: BesideLibvirtd, { own, s, sName }: Seen): Rule {
   };
 }
 
-/** Finish's answer decides: with a domain the copy is ended, with an error it is resumed. */
+/** The answer to Finish decides: with a domain the copy is killed, with an error it is resumed. */
 function confirms({ libvirtd }: BesideLibvirtd, { own, s, sName }: Seen): Rule {
   return {
     reads: [own.source, own.led, own.destination, own.fate, s.qemu, libvirtd.isLed],
@@ -70,10 +70,10 @@ function confirms({ libvirtd }: BesideLibvirtd, { own, s, sName }: Seen): Rule {
       if (is === "killing")
         return [
           calm(
-            `${sName} ends its copy`,
+            `${sName} kills its copy`,
             [s.qemu.becomes(qemu("absent")), becomes("left")],
             fate === "open"
-              ? "G3: a source's copy is ended before the destination has taken the guest"
+              ? "G3: a source's copy is killed before the destination has taken the guest"
               : undefined,
           ),
         ];
@@ -86,7 +86,7 @@ function confirms({ libvirtd }: BesideLibvirtd, { own, s, sName }: Seen): Rule {
       return [
         calm("Finish is answered with an error, and Confirm is cancelled", [
           becomes("resuming"),
-          ...(isLost ? [enters(libvirtd, "the guest ends while Finish is carried out")] : []),
+          ...(isLost ? [enters(libvirtd, "the guest ends during Finish")] : []),
         ]),
       ];
 
@@ -105,7 +105,7 @@ function confirms({ libvirtd }: BesideLibvirtd, { own, s, sName }: Seen): Rule {
   };
 }
 
-/** What a broken connection, a destination's daemon that is gone, or a client that is gone does to a libvirtd. */
+/** The consequences for a libvirtd of a broken connection, a dead daemon at the destination, or a dead client. */
 function losesItsLeader({ libvirtd }: BesideLibvirtd, { own, d, s, sName, dName }: Seen): Rule {
   return {
     reads: [own.source, own.led, d.machine, s.qemu, libvirtd.isLed],
@@ -115,7 +115,7 @@ function losesItsLeader({ libvirtd }: BesideLibvirtd, { own, d, s, sName, dName 
       const resumes = [own.source.becomes(source("resuming"))];
       const moves: WorldMove[] = [];
       if (is === "handedOver") {
-        const cancels = [...resumes, enters(libvirtd, "the connection breaks while Finish is asked")];
+        const cancels = [...resumes, enters(libvirtd, "the connection breaks during Finish")];
         moves.push(fault(`the connection to ${dName} breaks, and Confirm is cancelled`, cancels));
         if (!isUp(read, d))
           moves.push(calm(`${dName} does not answer Finish, and Confirm is cancelled`, cancels));

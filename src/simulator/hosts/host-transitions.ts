@@ -1,4 +1,4 @@
-// What one host of the host world does by itself beside migrations: the effects of its domain machine on QEMU and on disk.
+// The moves of one host of the host world besides migrations: the effects of its domain machine on QEMU and on disk.
 
 import type { Rule, WorldMove } from "../components.js";
 import { fateOf, type HostParts, isUp, machineOf, presence, qemu } from "./parts.js";
@@ -13,7 +13,7 @@ export function hostRules(surroundings: Surroundings, host: number): Rule[] {
   ];
 }
 
-/** A guest is started: its record, then its QEMU, then that it is known to run. */
+/** Starts a guest: first its record, then its QEMU, then the host learns that it runs. */
 function starting({ species, parts }: Surroundings, host: number, here: HostParts): Rule {
   return {
     reads: [here.machine, here.qemu],
@@ -37,10 +37,10 @@ function starting({ species, parts }: Surroundings, host: number, here: HostPart
       }
       if (machine.effects.has("boot")) {
         if (is === "absent")
-          moves.push(calm(`the QEMU of ${hostName(host)} comes up`, [here.qemu.becomes(qemu("booting"))]));
+          moves.push(calm(`the QEMU of ${hostName(host)} starts`, [here.qemu.becomes(qemu("booting"))]));
         else if (is === "booting")
           moves.push(
-            calm(`${hostName(host)} sees its QEMU`, [
+            calm(`${hostName(host)} detects its QEMU`, [
               here.qemu.becomes(qemu("running")),
               here.presence.becomes(presence("here")),
               parts.ended.becomes(false),
@@ -50,7 +50,7 @@ function starting({ species, parts }: Surroundings, host: number, here: HostPart
         else
           moves.push(
             calm(
-              `a second QEMU comes up on ${hostName(host)}`,
+              `a second QEMU starts on ${hostName(host)}`,
               [completed("boot", true)],
               "G1: two QEMUs of one guest on one host",
             ),
@@ -61,7 +61,7 @@ function starting({ species, parts }: Surroundings, host: number, here: HostPart
   };
 }
 
-/** A QEMU ends or has ended, and what is recorded of it is removed. */
+/** A QEMU ends or has ended, and its record is removed. */
 function ending({ species }: Surroundings, host: number, here: HostParts): Rule {
   return {
     reads: [here.machine, here.qemu, here.presence],
@@ -72,11 +72,11 @@ function ending({ species }: Surroundings, host: number, here: HostParts): Rule 
       const moves: WorldMove[] = [];
       if (machine.effects.has("endQemu"))
         moves.push(
-          calm(`${hostName(host)} ends its QEMU`, [
+          calm(`${hostName(host)} kills its QEMU`, [
             here.qemu.becomes(qemu("absent")),
             here.machine.becomes(species.complete(machine, "endQemu", true)),
           ]),
-          fault(`the QEMU of ${hostName(host)} cannot be ended`, [
+          fault(`the QEMU of ${hostName(host)} cannot be killed`, [
             here.machine.becomes(species.complete(machine, "endQemu", false)),
           ]),
         );
@@ -91,7 +91,7 @@ function ending({ species }: Surroundings, host: number, here: HostParts): Rule 
       }
       if (machine.state.startsWith("active") && isGone)
         moves.push(
-          calm(`${hostName(host)} sees that its QEMU is gone`, [
+          calm(`${hostName(host)} detects that its QEMU is gone`, [
             here.machine.becomes(species.send(machine, { type: "process.exited" }).to),
           ]),
         );

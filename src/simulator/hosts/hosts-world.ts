@@ -1,14 +1,13 @@
-// Several hosts, one guest and some migrations in a row as a world for the search: what stands around the machines of one
-// migration. Each host has the real domain machine, the evidence rules of the daemon, its records, and a daemon that dies
-// and comes back with or without its memory. Checks G1, G2, G3 and G5.
+// Several hosts, one guest and some consecutive migrations as a world for the search: the surroundings of the machines of one
+// migration. Each host has the real domain machine, the evidence rules of the daemon, its records, and a daemon that dies and
+// restarts with or without its journal. Checks G1, G2, G3 and G5.
 //
-// Left out, because another search or test has it, or because nothing here depends on it: what the two sides of a migration
-// do inside of the few states that they have here (search.ts); post-copy, copied storage and fences; suspended guests; a
-// second guest, and so names; define, create and autostart, which are starts of a defined guest here; hosts that are no
-// switchoverd (libvirtd-world.ts). Messages are not repeated one by one: each step that was sent once can be delivered at any
-// later moment and as often as the order finds it, which covers loss, delay, repetition and partitions without a fault. The
-// source's question and its answer are one move, and so is all that a daemon does as it starts. docs/decisions/0026 has the
-// reasons.
+// Omitted, because another search or test covers it or because nothing here depends on it: the inner states of the two sides of a
+// migration (search.ts); post-copy, disk mirrors and fences; suspended guests; a second guest, and thus names; define, create and
+// autostart, which are starts of a defined guest here; hosts other than switchoverd (libvirtd-world.ts). Messages are not
+// duplicated individually: each step that was sent once can be delivered at any later moment, any number of times, which covers
+// loss, delay, duplication and partitions without a fault. The source's query and its answer are one move, and so are all actions
+// of a daemon at its start. The reasons are in docs/decisions/0026.
 
 import { domainMachine } from "../../machines/domain/machine.js";
 import { conclude, mayFinish } from "../../protocol/evidence.js";
@@ -39,19 +38,19 @@ import { requestRules } from "./requests.js";
 import { restartRules } from "./restart.js";
 import { type HostRules, type Migration, orders, type Surroundings } from "./surroundings.js";
 
-/** Migrations from each host to the next: A to B and back, or A to B to C. */
+/** Returns migrations from each host to the next: A to B and back, or A to B to C. */
 export const inARow = (hosts: number, migrations: number): Migration[] =>
   Array.from({ length: migrations }, (_, at) => ({ from: at % hosts, to: (at + 1) % hosts }));
 
 export interface HostSearch {
   readonly hosts: number;
-  /** In a row: each may begin when the one before it has. */
+  /** Consecutive migrations: each may begin once the previous one has begun. */
   readonly migrations: readonly Migration[];
   readonly faults: number;
   readonly maxStates?: number;
-  /** Whether states that differ only in what is over are one. Default: yes. */
+  /** Merges states that differ only in finished migrations. Default: true. */
   readonly reduced?: boolean;
-  /** A breakage replaces some of the daemon's rules. */
+  /** A mutant of the search replaces some of the daemon's rules. */
   readonly rules?: Partial<HostRules>;
 }
 
@@ -102,7 +101,7 @@ function hostsWorld({
   });
 }
 
-/** The guest runs on the first host, and nothing has happened. */
+/** The initial state: the guest runs on the first host. */
 export function firstOf(parts: Parts, species: DomainSpecies): ValueOf[] {
   const off = species.begin({ restarted: false, away: false });
   const running = species.send(species.begin({ restarted: true, away: false }), {
@@ -137,7 +136,10 @@ export const copies = ({ hosts }: Parts, read: Read): number =>
     0,
   );
 
-/** When nothing more happens by itself; `elsewhere` copies run on no host of the world. After damage a person may be needed, and has to find a host that says so. */
+/**
+ * Checks a state in which nothing more happens by itself. `elsewhere` is the number of copies outside of the world's hosts. After
+ * damage an operator may be required; then a host has to report it.
+ */
 export function brokenInTheEnd(parts: Parts, read: Read, elsewhere = 0): string | undefined {
   const running = copies(parts, read) + elsewhere;
   const isWaiting = parts.migrations.some(
@@ -146,15 +148,15 @@ export function brokenInTheEnd(parts: Parts, read: Read, elsewhere = 0): string 
   const isQuarantined = parts.hosts.some((host) => read(host.machine)?.quarantined === true);
   if (read(parts.damaged)) {
     if (running > 0 || read(parts.ended) || isWaiting || isQuarantined) return undefined;
-    // An operator resumes it. A host that has lost everything says nothing; its QEMU is there all the same.
+    // An operator resumes it. A host that has lost everything reports nothing, but its QEMU still exists.
     const isPaused = parts.hosts.some(
       (host) =>
         read(host.orphan) !== "none" ||
         read(host.qemu).is === "paused" ||
         read(host.machine)?.state === "active.paused",
     );
-    return isPaused ? undefined : "G2: no copy of the guest runs, and no host says so";
+    return isPaused ? undefined : "G2: no copy of the guest runs, and no host reports it";
   }
-  if (isWaiting) return "G5: a side of a migration waits for ever";
+  if (isWaiting) return "G5: a side of a migration waits forever";
   return running > 0 || read(parts.ended) ? undefined : "G2: no copy of the guest runs";
 }

@@ -1,5 +1,5 @@
-// Who leads a migration to a libvirtd in the host world, and what the source concludes: its own coordinator, by the
-// product's evidence (protocol/evidence.ts), or a client, whose Confirm it obeys. The order of the effects is that of
+// The coordination of a migration to a libvirtd in the host world, and the conclusion of the source: either its own coordinator
+// concludes from evidence (protocol/evidence.ts), or a client decides by its Confirm. The order of the effects is that of
 // src/drivers/libvirt/{peers,arrival}.ts and src/daemon/{peer-to-peer,outgoing}.ts.
 
 import { asDecision, type Seen as SeenThere } from "../../protocol/evidence.js";
@@ -8,7 +8,7 @@ import { type BesideLibvirtd, cut, enters, type Window } from "./libvirtd-parts.
 import { isUp, led, source } from "./parts.js";
 import { calm, fault, givenTo, type Seen } from "./surroundings.js";
 
-/** libvirt's ids of the two domains. */
+/** libvirt's ids for the two domains. */
 const incomingId = 7;
 const laterId = 8;
 
@@ -19,12 +19,19 @@ export function asksLibvirtd(world: BesideLibvirtd, seen: Seen): Rule[] {
     : [...rules, settlesByEvidence(world, seen)];
 }
 
-/** Our coordinator asks again over a new connection, once; a client only over the one that led Prepare. */
+/** Our coordinator asks once more over a new connection; a client asks only over the connection of Prepare. */
 function asksFinish({ libvirtd, mode, rules }: BesideLibvirtd, { own, s, dName }: Seen): Rule {
   return {
     reads: [
-      ...[s.machine, own.source, own.led, libvirtd.link, libvirtd.message, libvirtd.tries],
-      ...[libvirtd.finish, libvirtd.concluded, libvirtd.isLed],
+      s.machine,
+      own.source,
+      own.led,
+      libvirtd.link,
+      libvirtd.message,
+      libvirtd.tries,
+      libvirtd.finish,
+      libvirtd.concluded,
+      libvirtd.isLed,
     ],
     moves: (read) => {
       const tries = read(libvirtd.tries);
@@ -35,13 +42,13 @@ function asksFinish({ libvirtd, mode, rules }: BesideLibvirtd, { own, s, dName }
       if (isManaged && (tries > 0 || read(libvirtd.link) !== "open" || !read(libvirtd.isLed))) return [];
       if (!isManaged && !isUp(read, s)) return [];
       const { is, unreadable } = read(own.source);
-      // The coordinator's story is the source's.
+      // The coordinator shares the story of the source.
       if (!isManaged && (is === "none" || unreadable)) return [];
       const isBack = is !== "handedOver" && is !== "killing" && is !== "left";
       const concluded = read(libvirtd.concluded);
       if (!isManaged && !rules.mayFinish({ concluded, isBack })) return [];
       return [
-        calm(`${dName} is asked for Finish`, [
+        calm(`${dName} receives Finish`, [
           libvirtd.message.becomes("asked"),
           libvirtd.isCut.becomes(false),
           libvirtd.tries.becomes(finish === "unsent" ? 1 : 2),
@@ -52,7 +59,7 @@ function asksFinish({ libvirtd, mode, rules }: BesideLibvirtd, { own, s, dName }
   };
 }
 
-/** An error counts as the answer only to the one Finish that was ever asked. */
+/** An error counts as the answer only if Finish was sent exactly once. */
 function hears({ libvirtd, mode }: BesideLibvirtd, { s, dName }: Seen): Rule {
   return {
     reads: [s.machine, libvirtd.message, libvirtd.isCut, libvirtd.tries, libvirtd.isLed],
@@ -72,20 +79,25 @@ function hears({ libvirtd, mode }: BesideLibvirtd, { s, dName }: Seen): Rule {
         calm(`${dName} answers Finish with an error`, [
           libvirtd.message.becomes("none"),
           ...(isOnly ? [libvirtd.finish.becomes("failed")] : []),
-          ...(mode === "managed" ? [enters(libvirtd, "Finish is refused after the handover")] : []),
+          ...(mode === "managed" ? [enters(libvirtd, "Finish fails after the handover")] : []),
         ]),
       ];
     },
   };
 }
 
-/** A source that has handed over asks what proves who runs the guest. */
+/** A source that has handed over collects evidence for which side runs the guest. */
 function settlesByEvidence(world: BesideLibvirtd, { id, own, s, d, sName }: Seen): Rule {
   const { libvirtd, rules } = world;
   return {
     reads: [
-      ...[s.machine, own.source, d.qemu, libvirtd.domain, libvirtd.finish],
-      ...[libvirtd.isIdKnown, libvirtd.concluded],
+      s.machine,
+      own.source,
+      d.qemu,
+      libvirtd.domain,
+      libvirtd.finish,
+      libvirtd.isIdKnown,
+      libvirtd.concluded,
     ],
     moves: (read) => {
       const { is, unreadable } = read(own.source);
@@ -112,7 +124,7 @@ function settlesByEvidence(world: BesideLibvirtd, { id, own, s, d, sName }: Seen
   };
 }
 
-/** An incoming guest has a job of which libvirt gives no figures, until Finish has ended. */
+/** An incoming guest has a job without statistics in libvirt until Finish has ended. */
 function seenThere({ libvirtd }: BesideLibvirtd, d: Seen["d"], read: Read): SeenThere {
   const domain = read(libvirtd.domain);
   if (domain === "none" || domain === "inactive") return { at: "absent" };
@@ -120,7 +132,7 @@ function seenThere({ libvirtd }: BesideLibvirtd, d: Seen["d"], read: Read): Seen
   return { at: "active", id: incomingId, is: read(d.qemu).is === "running" ? "running" : "busy" };
 }
 
-/** After an error or no answer, the client's Confirm is cancelled: the source asks, and nobody can answer. */
+/** After an error or no answer, the client's Confirm is cancelled: the source asks, but no peer can answer. */
 function confirmsAsLed({ libvirtd, rules }: BesideLibvirtd, { id, own, s }: Seen): Rule {
   return {
     reads: [s.machine, own.source, libvirtd.finish, libvirtd.isLed],
@@ -152,14 +164,14 @@ function clientGoes(world: BesideLibvirtd, { own }: Seen): Rule {
   };
 }
 
-/** No Perform comes any more. Once one has, the guest can be handed over without anyone who asks for Finish. */
+/** No further Perform arrives. After a Perform the guest can be handed over without a coordinator that sends Finish. */
 function leftBehind({ libvirtd }: BesideLibvirtd, own: Seen["own"], read: Read, window: Window): Change[] {
   const { is } = read(own.source);
   if (is === "begun") return [own.led.becomes(led.begun)];
   return is === "performing" || is === "handedOver" ? [enters(libvirtd, window)] : [];
 }
 
-/** What a source's daemon that dies leaves of it: Finish may have been asked as soon as Prepare was done. */
+/** The remains after the death of the source's daemon: Finish may have been sent as soon as Prepare was done. */
 export function deathOfLeader(world: BesideLibvirtd, { own }: Seen, read: Read): Change[] {
   const { libvirtd, mode } = world;
   const reached = read(own.led);

@@ -1,44 +1,44 @@
-// What the host world has beside its other parts when one of the two hosts is a libvirtd: what that host shows of its
-// domain, how far Finish is, what the leader of the migration knows, and which of the listed windows a trace has entered.
+// Additional parts of the host world when one of the two hosts is a libvirtd: the visible state of its domain, the progress of
+// Finish, the knowledge of the coordinator, and the listed windows that a trace has entered.
 
 import type { Conclusion, Evidence } from "../../protocol/evidence.js";
 import { type AnyComponent, type Change, Component, type Read, type ValueOf } from "../components.js";
 import type { Surroundings } from "./surroundings.js";
 
-/** What keeps a switchoverd from knowing, or a libvirtd from asking, who runs the guest: docs/guarantees.md lists them. */
+/** Events after which a switchoverd cannot know, or a libvirtd does not ask, which side runs the guest; see docs/guarantees.md. */
 export const windows = [
-  "the guest ends while Finish is carried out",
-  "the connection breaks while Finish is asked",
-  "the libvirtd restarts while Finish is asked",
-  "Finish is refused after the handover",
+  "the guest ends during Finish",
+  "the connection breaks during Finish",
+  "the libvirtd restarts during Finish",
+  "Finish fails after the handover",
   "the client is gone",
   "the source's daemon restarts",
 ] as const;
 export type Window = (typeof windows)[number];
 
 export interface LibvirtdParts {
-  /** Prepare's connection. `broken`: the libvirtd has not noticed it yet. */
+  /** The connection of Prepare. `broken`: the libvirtd has not detected it yet. */
   readonly link: Component<"none" | "open" | "broken" | "closed">;
   /**
-   * The domain there: `incoming` ends with Prepare's connection, `kept` does not, `later` was started again and has another
-   * id; `inactive` has arrived, and was ended or moved on.
+   * The domain at the libvirtd: `incoming` ends with Prepare's connection, `kept` does not, `later` was restarted and has another
+   * id; `inactive` has arrived, and was then ended or migrated on.
    */
   readonly domain: Component<"none" | "incoming" | "kept" | "later" | "inactive">;
-  /** The guest was moved on to a third host by the libvirtd's user. */
+  /** The user of the libvirtd migrated the guest on to a third host. */
   readonly isElsewhere: Component<boolean>;
-  /** Finish under way: asked, the guest runs, or answered. */
+  /** The progress of Finish: sent, the guest runs, or answered. */
   readonly message: Component<"none" | "asked" | "running" | "arrived" | "failed">;
-  /** The connection over which Finish was asked has broken: its answer does not come. */
+  /** The connection over which Finish was sent has broken: its answer is lost. */
   readonly isCut: Component<boolean>;
-  /** How often Finish was asked. */
+  /** The number of times that Finish was sent. */
   readonly tries: Component<number>;
-  /** What the leader of the migration knows. */
+  /** The knowledge of the coordinator. */
   readonly finish: Component<Evidence["finish"]>;
   readonly isIdKnown: Component<boolean>;
   readonly concluded: Component<Conclusion | null>;
-  /** A client leads the migration, and the source obeys it. */
+  /** A client coordinates the migration, and the source follows its Confirm. */
   readonly isLed: Component<boolean>;
-  /** The windows that the trace has entered: a bit for each. */
+  /** The windows that the trace has entered, one bit each. */
   readonly entered: Component<number>;
 }
 
@@ -84,7 +84,7 @@ export const enters = ({ entered }: LibvirtdParts, window: Window): Change =>
 
 export const hasEntered = (entered: number, window: Window): boolean => (entered & bitOf(window)) !== 0;
 
-/** The connection is gone: a Finish that was asked over it may still be carried out, and is not answered. */
+/** The connection is lost: a Finish sent over it may still be executed, but is not answered. */
 export const cut = (parts: LibvirtdParts, read: Read): Change[] => [
   ...(read(parts.link) === "open" ? [parts.link.becomes("broken")] : []),
   ...(read(parts.message) === "none" ? [] : [parts.isCut.becomes(true)]),

@@ -1,10 +1,10 @@
-// The host world with a libvirtd in the place of one of the two hosts, and one migration from or to it. The other host is
-// the same switchoverd as in hosts-world.ts: the real domain machine, its records, a daemon that dies and starts. Checks G1,
-// G2, G3 and G5, but for the windows that docs/guarantees.md lists: a search with one window left finds its shortest trace,
-// a search without any finds nothing.
+// The host world with a libvirtd in place of one of the two hosts, and one migration from or to it. The other host is the same
+// switchoverd as in hosts-world.ts: the real domain machine, its records, a daemon that dies and restarts. Checks G1, G2, G3 and
+// G5, except in the windows that docs/guarantees.md lists: a search that tolerates all but one window finds the shortest trace of
+// that window, and a search that tolerates all windows finds nothing.
 //
-// Left out: post-copy, protocol 2, copied storage; our own client, which asks more than libvirt's does; what the user of a
-// libvirtd does on its own to a definition that stayed there; the answers of a destination to a libvirtd, which does not ask.
+// Omitted: post-copy, protocol 2, disk mirrors; our own client, which asks more than libvirt's client does; changes by the user of
+// a libvirtd to a definition that stayed there; the answers of a destination to a libvirtd, which does not ask.
 
 import type { Read, Rule } from "../components.js";
 import { type Explored, explore } from "../explore.js";
@@ -35,15 +35,15 @@ import { toLibvirtd } from "./to-libvirtd.js";
 
 export interface LibvirtdSearch {
   readonly libvirtd: "source" | "destination";
-  /** Whether the switchoverd that is the source leads by itself, or a client of libvirt's leads. Default: managed. */
+  /** Whether the source's switchoverd coordinates by itself, or a client of libvirt coordinates. Default: managed. */
   readonly mode?: "peer-to-peer" | "managed";
   readonly faults: number;
-  /** What is broken in one of these windows is not reported. */
+  /** Violations in these windows are not reported. */
   readonly allowed: readonly Allowed[];
   readonly rules?: Partial<HostRules>;
 }
 
-/** Where a guarantee does not hold: its number, and what has happened before. */
+/** A case in which a guarantee does not hold: its number, and the event before the violation. */
 export interface Allowed {
   readonly guarantee: string;
   readonly window: Window;
@@ -61,7 +61,7 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
   const migrations = [{ from: 0, to: 1 }];
   const world: BesideLibvirtd = { parts, libvirtd, mode, migrations, species, rules: whole };
   const [own] = parts.migrations;
-  if (own === undefined) throw new RangeError("there is no migration");
+  if (own === undefined) throw new RangeError("the world does not have a migration");
   const seen: Seen = {
     id: 0,
     own,
@@ -93,7 +93,7 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
   const other = isSource ? seen.s : seen.d;
   return new PackedWorld({
     components: [...allOf(parts), ...allOfLibvirtd(libvirtd)],
-    // The libvirtd has no domain machine of ours.
+    // The libvirtd does not have our domain machine.
     first: [...firstOf(parts, species), other.machine.becomes(null), ...firstOfLibvirtd(libvirtd)],
     rules: [
       streams(seen),
@@ -120,7 +120,7 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
           : undefined,
     },
     inTheEnd: (read) =>
-      // Where it was moved on to it goes on.
+      // The guest continues on the host to which it was migrated on.
       orTolerated(brokenInTheEnd(parts, read, Number(read(libvirtd.isElsewhere))), read),
   });
 }
@@ -128,7 +128,7 @@ function worldOf({ libvirtd: at, mode = "managed", allowed, rules = {} }: Omit<L
 const allCopies = ({ parts }: BesideLibvirtd, { isElsewhere }: LibvirtdParts, read: Read): number =>
   copies(parts, read) + Number(read(isElsewhere));
 
-/** With the daemon of a source its coordinator dies, and its connections close. */
+/** When the daemon of a source dies, its coordinator dies too and its connections close. */
 function deathsOfLeader(world: BesideLibvirtd, seen: Seen): Rule[] {
   const { own, s } = seen;
   return deathRules(world, 0).map((rule) => ({
@@ -147,7 +147,7 @@ function deathsOfLeader(world: BesideLibvirtd, seen: Seen): Rule[] {
   }));
 }
 
-/** A libvirtd's Prepare names no migration: it is delivered over its connection, and not again. */
+/** A libvirtd's Prepare does not name a migration: it is delivered once over its connection. */
 function preparesOnce(world: BesideLibvirtd, seen: Seen): Rule {
   const { reads, moves } = prepares(world, seen);
   const isAsked = (read: Read) =>

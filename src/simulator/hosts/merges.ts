@@ -1,5 +1,5 @@
-// Which states of the host world are one: those that differ only in what is over. A migration whose source has ended asks
-// nothing any more, so that of its other parts only what a late message or a restart still reads counts.
+// Merges states of the host world that differ only in finished migrations. A migration whose source has ended sends no further
+// requests, so that its other parts matter only as far as a late message or a restart reads them.
 
 import { type Component, given, type Merge, merge } from "../components.js";
 import type { DomainMachineState } from "./domain-model.js";
@@ -21,16 +21,16 @@ export function hostMerges({ hosts, migrations }: Parts, routes: readonly Migrat
     const route = routes[id];
     const s = route && hosts[route.from];
     const d = route && hosts[route.to];
-    if (s === undefined || d === undefined) throw new RangeError(`no migration ${id}`);
+    if (s === undefined || d === undefined) throw new RangeError(`migration ${id} does not exist`);
     const sourceIsOver = whether(own.source, (now: Source) => !sourceIsOpen(now));
     return [
-      // Read by a source that ends or resumes its copy, and where a QEMU of the migration continues or dies.
+      // Read by a source that kills or resumes its copy, and when a QEMU of the migration continues or dies.
       merge(
         own.fate,
         [sourceIsOver, ...hosts.map(({ qemu }) => whether(qemu, (now: Qemu) => now.of !== id))],
         (fate, classes) => (areAll(classes) ? "open" : fate),
       ),
-      // Read by Perform, Confirm, and Finish of a guest whose memory has come.
+      // Read by Perform, Confirm, and Finish of a guest whose memory has arrived.
       merge(
         own.led,
         [sourceIsOver, whether(d.qemu, ({ is, of }: Qemu) => is !== "complete" || of !== id)],
@@ -49,7 +49,7 @@ export function hostMerges({ hosts, migrations }: Parts, routes: readonly Migrat
   });
 }
 
-/** Neither the host's domain machine nor the guest's record names the migration. */
+/** Returns whether neither the host's domain machine nor the guest's record names the migration. */
 const isForgottenBy = ({ machine, presence }: HostParts, way: "in" | "out", id: number) => [
   whether(machine, (now: DomainMachineState | null) => now?.migrationId !== String(id)),
   whether(presence, ({ is, of }: Presence) => is !== way || of !== id),

@@ -1,6 +1,5 @@
-// One migration of the host world, as its two hosts see it: the steps of its client, and the transfer between the two QEMUs.
-// The two sides are the few states that the search of one migration has shown to be enough; what they do inside of these
-// states is searched there, not here.
+// One migration of the host world: the steps of its client, and the transfer between the two QEMUs. The two sides have only the
+// few states that the search of one migration has shown to be sufficient; their inner states are searched there, not here.
 
 import type { Rule } from "../components.js";
 import { destinationAs, isUp, led, machineOf, presence, qemu, source } from "./parts.js";
@@ -14,7 +13,8 @@ export function migrationRules(surroundings: Surroundings, id: number): Rule[] {
   const own = parts.migrations[id];
   const s = migration && parts.hosts[migration.from];
   const d = migration && parts.hosts[migration.to];
-  if (own === undefined || s === undefined || d === undefined) throw new RangeError(`no migration ${id}`);
+  if (own === undefined || s === undefined || d === undefined)
+    throw new RangeError(`migration ${id} does not exist`);
   const names = { sName: hostName(migration?.from ?? 0), dName: hostName(migration?.to ?? 0) };
   const seen = { id, own, before: parts.migrations[id - 1], s, d, to: migration?.to ?? 0, ...names };
   return [
@@ -40,9 +40,7 @@ export function begins({ species, rules }: Surroundings, { id, own, before, s, s
       const machine = machineOf(read, s);
       const { to, refused } = species.send(machine, { type: "peer.beginRequested", migrationId: String(id) });
       if (refused || to === machine) return [];
-      const isRecorded = rules.keeps.has(
-        "the record that a guest departs is written before anything is sent",
-      );
+      const isRecorded = rules.keeps.has("the departure of a guest is recorded before anything is sent");
       return [
         requested(`migration ${id} begins at ${sName}`, [
           s.machine.becomes(to),
@@ -55,7 +53,7 @@ export function begins({ species, rules }: Surroundings, { id, own, before, s, s
   };
 }
 
-/** Prepare is delivered, now or late, once or again. */
+/** Delivers Prepare, in time or late, once or repeatedly. */
 export function prepares({ species, rules, migrations }: Surroundings, { id, own, d, dName }: Seen): Rule {
   return {
     reads: [d.machine, d.qemu, d.presence, own.destination, own.led, own.source],
@@ -82,9 +80,7 @@ export function prepares({ species, rules, migrations }: Surroundings, { id, own
       }).to;
       const { of, kept } = read(d.presence);
       const keepsAway =
-        kept &&
-        of !== null &&
-        rules.keeps.has("what was away stays away while something is recorded over it");
+        kept && of !== null && rules.keeps.has("an away guest stays away while its record is overwritten");
       const away = keepsAway ? [d.away.becomes(migrations[of]?.to ?? -1)] : [];
       return [
         fault(`${dName}'s disk is full as it records migration ${id}`, [
@@ -107,7 +103,7 @@ export function prepares({ species, rules, migrations }: Surroundings, { id, own
   };
 }
 
-/** The memory goes from one QEMU to the other, whatever the daemons do meanwhile. */
+/** QEMU transfers the memory independently of the daemons. */
 export function streams({ id, own, s, d }: Seen): Rule {
   return {
     reads: [own.source, s.qemu, d.qemu],
@@ -116,7 +112,7 @@ export function streams({ id, own, s, d }: Seen): Rule {
       const isSent = read(own.source).is === "performing" && from.is === "running";
       if (!isSent || into.is !== "incoming" || into.of !== id) return [];
       return [
-        calm(`the guest's memory has gone over by migration ${id}`, [
+        calm(`the guest's memory has been transferred by migration ${id}`, [
           s.qemu.becomes(qemu("sent", id, from.mute)),
           d.qemu.becomes(qemu("complete", id, into.mute)),
         ]),

@@ -1,10 +1,10 @@
-// The parts of the host world's state: what each host holds of the one guest in memory and on disk, its QEMU, and how far
-// each migration is at its source, at its destination and with its client.
+// The parts of the host world's state: for each host its data about the single guest in memory and on disk and its QEMU; for each
+// migration the progress of its source, its destination and its client.
 
 import { type AnyComponent, Component, type Read } from "../components.js";
 import type { DomainMachineState } from "./domain-model.js";
 
-/** Equal values become the same object, as components need it. */
+/** Interns equal values, as components require. */
 function interning<T extends object>(): (value: T) => T {
   const known = new Map<string, T>();
   return (value) => {
@@ -16,8 +16,8 @@ function interning<T extends object>(): (value: T) => T {
 }
 
 /**
- * `booting`: it runs, and the host has not seen it come up. `incoming`: without memory. `complete`: it has all memory of
- * migration `of` and was not told to run. `sent`: paused, and all its memory went out by migration `of`.
+ * `booting`: runs, but the host has not detected it yet. `incoming`: without memory. `complete`: has all memory of migration `of`
+ * and was not resumed. `sent`: paused, and migration `of` has transferred all its memory away.
  */
 export interface Qemu {
   readonly is: "absent" | "booting" | "running" | "paused" | "incoming" | "complete" | "sent";
@@ -31,7 +31,7 @@ export const runs = ({ is }: Qemu): boolean => is === "running" || is === "booti
 
 /**
  * The record of a guest on disk. `kept`: it stays because the away record could not be written. `begun`: QEMU may have been
- * told to send the guest.
+ * instructed to send the guest.
  */
 export interface Presence {
   readonly is: "none" | "starting" | "here" | "out" | "in";
@@ -49,7 +49,7 @@ export const presence = (
 export const forgotten = (record: Presence): Presence =>
   internPresence({ ...record, forgotten: record.is === "in" || record.is === "out" });
 
-/** The source's side of a migration, as its journal has it; every state is durable before its effect. */
+/** The source side of a migration as recorded in its journal; every state is durable before its effect. */
 export interface Source {
   readonly is:
     | "none"
@@ -68,7 +68,7 @@ export const source = (is: Source["is"], unreadable = false): Source => internSo
 export const sourceIsOpen = ({ is, unreadable }: Source): boolean =>
   !unreadable && ["begun", "performing", "handedOver", "resuming", "killing"].includes(is);
 
-/** The destination's side. `reserving`: in memory only. `otherJournal`: Prepare was answered by a journal that is gone. */
+/** The destination side. `reserving`: in memory only. `otherJournal`: the journal that answered Prepare is lost. */
 export interface Destination {
   readonly is: "none" | "reserving" | "listening" | "taking" | "arrived" | "refusing" | "refused" | "lost";
   readonly unreadable: boolean;
@@ -79,7 +79,7 @@ export const destination = (
   is: Destination["is"],
   { unreadable = false, otherJournal = false }: Partial<Destination> = {},
 ): Destination => internDestination({ is, unreadable, otherJournal });
-/** The same with another state. */
+/** Returns the same side with another state. */
 export const destinationAs = (from: Destination, is: Destination["is"]): Destination => destination(is, from);
 export const destinationIsOpen = ({ is, unreadable }: Destination): boolean =>
   !unreadable && ["listening", "taking", "refusing"].includes(is);
@@ -89,29 +89,29 @@ export function decisionIn({ is, unreadable }: Destination): "taken" | "refused"
   return is === "refusing" || is === "refused" ? "refused" : null;
 }
 
-/** How far a client has led a migration. Each step that was sent once can be delivered at any later moment, and again. */
+/** The progress of a client. Each step that was sent once can be delivered at any later moment, repeatedly. */
 export const led = { nothing: 0, begun: 1, prepared: 2, performed: 3, finished: 4 } as const;
 
 /**
- * A host that asks for its away guest back. `late`: it waits no more, and the question may still be delivered. `granting`:
- * the other host writes it down. `starting`: it is this host's again and will be started.
+ * A host that reclaims its away guest. `late`: it no longer waits, but the request may still be delivered. `granting`: the other
+ * host records the concession. `starting`: this host owns the guest again and will start it.
  */
 export type Asking = "nothing" | "asked" | "late" | "granting" | "lateGranting" | "granted" | "reclaiming";
 
-/** What a restarted host waits for in the background: that a mute QEMU of an ordinary guest, or of a story, answers. */
+/** The background wait of a restarted host: for an answer of a mute QEMU, of an ordinary guest or of a story. */
 export type Waiting = "nothing" | "qemu" | "story";
 
 export interface HostParts {
-  /** Null while the daemon is down. */
+  /** Null while the daemon is not running. */
   readonly machine: Component<DomainMachineState | null>;
   readonly qemu: Component<Qemu>;
   readonly presence: Component<Presence>;
-  /** The host that this one must ask before it starts the guest; -1 when nobody knows which; null when it need not ask. */
+  /** The host that this one must ask before it starts the guest; -1 when it is unknown; null when no request is required. */
   readonly away: Component<number | null>;
   readonly defined: Component<boolean>;
   readonly asking: Component<Asking>;
   readonly waiting: Component<Waiting>;
-  /** A QEMU of which a host that has lost everything knows nothing. */
+  /** A QEMU that a host has forgotten because it lost all its state. */
   readonly orphan: Component<"none" | "still" | "running">;
 }
 
@@ -119,16 +119,16 @@ export interface MigrationParts {
   readonly source: Component<Source>;
   readonly destination: Component<Destination>;
   readonly led: Component<number>;
-  /** What has happened, whoever still knows it: the destination has decided to take the guest, and has run it. */
+  /** The true history, even if no host remembers it: the destination has decided to take the guest, and has run it. */
   readonly fate: Component<"open" | "taken" | "ran">;
 }
 
 export interface Parts {
   readonly hosts: readonly HostParts[];
   readonly migrations: readonly MigrationParts[];
-  /** A copy of the guest ended that may have been the only one: an operator, a dead QEMU or a dead host. */
+  /** A copy of the guest ended that may have been the only one, through an operator, a dead QEMU or a dead host. */
   readonly ended: Component<boolean>;
-  /** Durable state was damaged or lost: a person may be needed (G2 in its weaker form). */
+  /** Durable state was damaged or lost: an operator may be required (the weaker form of G2). */
   readonly damaged: Component<boolean>;
 }
 
@@ -160,7 +160,7 @@ export const allOf = ({ hosts, migrations, ended, damaged }: Parts): AnyComponen
   damaged,
 ];
 
-/** The machine of a host whose daemon is up. @throws Error when it is down. */
+/** Returns the machine of a host whose daemon runs. @throws Error when the daemon is down. */
 export function machineOf(read: Read, { machine }: HostParts): DomainMachineState {
   const standing = read(machine);
   if (standing === null) throw new Error("the daemon is down");
@@ -171,6 +171,6 @@ export const isUp = (read: Read, { machine }: HostParts): boolean => read(machin
 
 export function fateOf({ migrations }: Parts, m: number) {
   const migration = migrations[m];
-  if (migration === undefined) throw new RangeError(`there is no migration ${m}`);
+  if (migration === undefined) throw new RangeError(`migration ${m} does not exist`);
   return migration.fate;
 }

@@ -1,10 +1,10 @@
-// What a source that has handed its guest over learns from outside: the answer of its destination, or a Confirm.
+// The messages that a source receives after the handover: the answer of its destination, or a Confirm.
 
 import type { Change, Rule, WorldMove } from "../components.js";
 import { decisionIn, destinationAs, isUp, led, machineOf, source } from "./parts.js";
 import { calm, givenTo, requested, type Seen, type Surroundings } from "./surroundings.js";
 
-/** A source that has handed over asks the destination by id, and obeys a decision. */
+/** A source that has handed over queries the destination by id and follows a decision. */
 export function settles({ species, rules }: Surroundings, { id, own, s, d, sName, dName }: Seen): Rule {
   return {
     reads: [s.machine, own.source, d.machine, own.destination],
@@ -29,7 +29,7 @@ export function settles({ species, rules }: Surroundings, { id, own, s, d, sName
           ...more,
         ]),
       ];
-      const isDurable = rules.keeps.has("the refusal is durable before it is said");
+      const isDurable = rules.keeps.has("the refusal is durable before it is reported");
       const refuses = (next: "refusing" | "refused") =>
         obeys("refused", ...(isDurable ? [own.destination.becomes(destinationAs(there, next))] : []));
       switch (answer) {
@@ -59,7 +59,7 @@ export function settles({ species, rules }: Surroundings, { id, own, s, d, sName
   };
 }
 
-/** Confirm (not cancelled), with the receipt once Finish was answered, and without from any client at any time. */
+/** Confirm (not cancelled): with the receipt once Finish was answered; without it from any client at any time. */
 export function confirms({ rules, parts, migrations }: Surroundings, { id, own, s, sName }: Seen): Rule {
   const earlier = parts.migrations.filter((_, m) => m < id && migrations[m]?.from === migrations[id]?.from);
   return {

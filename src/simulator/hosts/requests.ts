@@ -32,9 +32,9 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
       if (!isUp(read, here) || !read(here.defined) || read(here.asking) !== "nothing") return [];
       const at = read(here.away);
       if (at === null) return sent(machineOf(read, here), start);
-      if (!rules.keeps.has("an away guest is asked for before it is started"))
-        return [requested(`${name} starts its away guest`, [here.asking.becomes("granted")])];
-      return at < 0 ? [] : [requested(`${name} asks for its guest`, [here.asking.becomes("asked")])];
+      if (!rules.keeps.has("an away guest is reclaimed before it is started"))
+        return [requested(`${name} starts its away guest without asking`, [here.asking.becomes("granted")])];
+      return at < 0 ? [] : [requested(`${name} reclaims its guest`, [here.asking.becomes("asked")])];
     },
   };
   const plain: Rule = {
@@ -61,7 +61,7 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
         return is === "absent"
           ? []
           : [
-              requested(`${name} destroys the guest that leaves`, [
+              requested(`${name} destroys the departing guest`, [
                 here.qemu.becomes(qemu("absent")),
                 parts.ended.becomes(true),
               ]),
@@ -72,7 +72,7 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
       const at = coming === undefined ? undefined : parts.migrations[coming]?.destination;
       if (at === undefined || read(at).is !== "listening") return [];
       return [
-        requested(`${name} destroys the guest that comes`, [at.becomes(destinationAs(read(at), "refusing"))]),
+        requested(`${name} destroys the arriving guest`, [at.becomes(destinationAs(read(at), "refusing"))]),
       ];
     },
   };
@@ -80,8 +80,8 @@ function requests(surroundings: Surroundings, host: number, here: HostParts): Ru
 }
 
 /**
- * A quarantine is released when no QEMU is here. An away guest is released only where that is true: no other host has a QEMU
- * of it, or can start it.
+ * A quarantine can be released when this host has no QEMU of the guest. An away guest can be released only when that is safe: no
+ * other host has a QEMU of the guest or can start it.
  */
 function releases({ species, parts }: Surroundings, host: number, here: HostParts): Rule {
   const elsewhere = others(parts, host);
@@ -138,8 +138,8 @@ const sourcesOf = ({ parts, migrations }: Surroundings, host: number) =>
   migrations.flatMap(({ to }, m) => (to === host ? (parts.migrations[m]?.source ?? []) : []));
 
 /**
- * The story of a guest that came here is lost, and its source still asks. An operator who gives the guest up would make this
- * host forget that it does not know the answer: its record is the last that names the migration.
+ * Returns whether the story of an arrived guest is lost while its source still asks. Releasing the guest would make this host
+ * forget that it does not know the answer: its record is the last one that names the migration.
  */
 function isOwedAnAnswer(parts: Parts, here: HostParts, read: Read): boolean {
   const { is, of } = read(here.presence);

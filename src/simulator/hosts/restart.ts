@@ -1,5 +1,5 @@
-// A daemon of the host world that comes up again and finds what is left: src/daemon/migrations/registry.ts (`recover`) and
-// src/daemon/domains/recovery.ts by the same rules, as one move. And a QEMU that was mute then, and answers later.
+// The restart of a daemon of the host world as one move, with the same rules as src/daemon/migrations/registry.ts (`recover`) and
+// src/daemon/domains/recovery.ts; and a QEMU that did not answer then and answers later.
 
 import type { Found } from "../../machines/domain/context.js";
 import type { Change, Read, Rule } from "../components.js";
@@ -145,7 +145,7 @@ function woken(
       return examined(attached());
     case "quarantine":
       return quarantine(
-        now.mute && !rules.keeps.has("a mute QEMU that answers again frees only an ordinary guest")
+        now.mute && !rules.keeps.has("a mute QEMU that answers again releases only an ordinary guest")
           ? "qemu"
           : "nothing",
       );
@@ -165,7 +165,7 @@ function woken(
   }
 }
 
-/** A mute QEMU answers, or is gone; what waited for that goes on. */
+/** A mute QEMU answers or is gone; the recovery that waited for it continues. */
 function answersAgain(surroundings: Surroundings, host: number, here: HostParts): Rule {
   const { species } = surroundings;
   const sides = sidesOf(surroundings, host);
@@ -188,23 +188,25 @@ function answersAgain(surroundings: Surroundings, host: number, here: HostParts)
       const waitsNoMore = here.waiting.becomes("nothing");
       const isGivenUp = !machine.quarantined;
       if (waiting === "qemu") {
-        if (isGivenUp) return [calm(`${hostName(host)} waits no more for its QEMU`, [waitsNoMore])];
+        if (isGivenUp) return [calm(`${hostName(host)} stops waiting for its QEMU`, [waitsNoMore])];
         const { to } = species.send(machine, { type: "host.examined", found: foundOf(now) });
         return [
-          calm(`${hostName(host)} finds that its QEMU answers`, [here.machine.becomes(to), waitsNoMore]),
+          calm(`${hostName(host)} detects that its QEMU answers`, [here.machine.becomes(to), waitsNoMore]),
         ];
       }
       const story = sides.find((side) => isOpen(side, read));
       if (story === undefined)
-        return [calm(`${hostName(host)} waits no more for the QEMU of a story`, [waitsNoMore])];
-      // Its QEMU is being ended, which can fail.
+        return [calm(`${hostName(host)} stops waiting for the QEMU of a story`, [waitsNoMore])];
+      // Its QEMU is being killed, which can fail.
       if (isGivenUp) return [];
       const { to } = species.send(machine, {
         type: "migration.recovered",
         migrationId: String(story.id),
         direction: story.direction,
       });
-      return [calm(`${hostName(host)} finds that its QEMU answers`, [here.machine.becomes(to), waitsNoMore])];
+      return [
+        calm(`${hostName(host)} detects that its QEMU answers`, [here.machine.becomes(to), waitsNoMore]),
+      ];
     },
   };
 }

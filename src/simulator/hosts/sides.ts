@@ -1,4 +1,4 @@
-// The source and the destination of one migration of the host world, and what each host records at the end of its side.
+// The source and the destination of one migration of the host world, and the records of each host at the end of its side.
 
 import type { Rule } from "../components.js";
 import { recordChanges } from "./concessions.js";
@@ -6,7 +6,7 @@ import { destinationAs, led, presence, qemu, source } from "./parts.js";
 import { calm, fault, givenTo, type Seen, type Surroundings } from "./surroundings.js";
 
 export function atSource({ rules }: Surroundings, { id, own, s, sName }: Seen): Rule {
-  const isRecorded = rules.keeps.has("the record that a guest departs is written before anything is sent");
+  const isRecorded = rules.keeps.has("the departure of a guest is recorded before anything is sent");
   return {
     reads: [s.machine, s.qemu, own.source, own.led, own.fate],
     moves: (read) => {
@@ -42,10 +42,10 @@ export function atSource({ rules }: Surroundings, { id, own, s, sName }: Seen): 
       if (is === "killing")
         return [
           calm(
-            `${sName} ends its copy after migration ${id}`,
+            `${sName} kills its copy after migration ${id}`,
             [s.qemu.becomes(qemu("absent")), becomes("left")],
             fate === "open" && qemuIs !== "absent"
-              ? "G3: a source's copy is ended before the destination has taken the guest"
+              ? "G3: a source's copy is killed before the destination has taken the guest"
               : undefined,
           ),
         ];
@@ -88,14 +88,17 @@ export function atDestination(surroundings: Surroundings, { id, own, d, dName }:
           moves.push(
             isDurable
               ? calm(`Finish ${id} is delivered`, [becomes("taking"), own.fate.becomes("taken")])
-              : calm(`Finish ${id} is delivered and obeyed at once`, [d.qemu.becomes(qemu("running")), ran]),
+              : calm(`Finish ${id} is delivered and executed at once`, [
+                  d.qemu.becomes(qemu("running")),
+                  ran,
+                ]),
             fault(`${dName}'s disk is full as it takes the guest`, [becomes("refusing")]),
           );
           return moves;
         }
         case "taking":
           if (qemuIs === "absent")
-            return [calm(`${dName} has lost the guest that it took`, [becomes("lost"), ended("nothing")])];
+            return [calm(`${dName} has lost the guest after taking it`, [becomes("lost"), ended("nothing")])];
           if (mute) return [];
           if (isWhole)
             return [
@@ -109,7 +112,7 @@ export function atDestination(surroundings: Surroundings, { id, own, d, dName }:
           ];
         case "arrived":
           return [
-            calm(`${dName} enters the guest of migration ${id}`, [
+            calm(`${dName} registers the guest of migration ${id}`, [
               d.defined.becomes(true),
               d.away.becomes(null),
               ...recordChanges(surroundings, d),
@@ -119,7 +122,7 @@ export function atDestination(surroundings: Surroundings, { id, own, d, dName }:
           ];
         case "refusing":
           return [
-            calm(`${dName} ends what came by migration ${id}`, [
+            calm(`${dName} kills the guest received by migration ${id}`, [
               d.qemu.becomes(qemu("absent")),
               becomes("refused"),
               ended("nothing"),
@@ -134,7 +137,7 @@ export function atDestination(surroundings: Surroundings, { id, own, d, dName }:
   };
 }
 
-/** What the source's host records when its side has ended. */
+/** The record of the source's host when its side has ended. */
 export function endsAtSource(surroundings: Surroundings, { id, own, s, to, sName }: Seen): Rule {
   const { species, rules } = surroundings;
   return {

@@ -1,4 +1,4 @@
-// The stories of one host in the host world: the migrations that it is a side of, and to which of them its guest belongs.
+// The stories of one host in the host world: its migrations as source or destination, and the one that owns its guest.
 
 import type { Change, Read } from "../components.js";
 import {
@@ -12,7 +12,7 @@ import {
 } from "./parts.js";
 import type { Surroundings } from "./surroundings.js";
 
-/** A migration that this host is a side of. */
+/** A migration in which this host is the source or the destination. */
 export interface Story {
   readonly id: number;
   readonly parts: MigrationParts;
@@ -36,18 +36,18 @@ export const isOpen = ({ direction, parts }: Side, read: Read): boolean =>
 export const isUnreadable = ({ direction, parts }: Side, read: Read): boolean =>
   direction === "in" ? read(parts.destination).unreadable : read(parts.source).unreadable;
 
-/** The migration that the record of a guest names; null when it names none; undefined when there is no record. */
+/** Returns the migration that the record of a guest names; null when it names none; undefined when there is no record. */
 export const recordedIn = ({ is, of }: Presence): string | null | undefined =>
   is === "none" ? undefined : is === "in" || is === "out" ? String(of) : null;
 
-/** A story that does not own its guest any more is ended. What it has decided stands. */
+/** Ends a story that no longer owns its guest. Its decision remains valid. */
 export function disowned({ direction, parts }: Side, read: Read): Change {
   if (direction === "out") return parts.source.becomes(source("lost"));
   const there = read(parts.destination);
   return parts.destination.becomes(destinationAs(there, decisionIn(there) === "taken" ? "lost" : "refused"));
 }
 
-/** The same stories as sides, the incoming ones first. */
+/** Returns the same stories as sides, the incoming ones first. */
 export function sidesOf(surroundings: Surroundings, host: number): readonly Side[] {
   const { incoming, outgoing } = storiesOf(surroundings, host);
   return [

@@ -1,5 +1,5 @@
-// What all rules of the host world share: its parts, which host each migration leaves and reaches, the real domain machine,
-// the evidence rules of the daemon, and the orders of effects that a breakage turns off to see that the search finds it.
+// Shared by all rules of the host world: its parts, the source and destination host of each migration, the real domain machine,
+// the evidence rules of the daemon, and the orders of effects that a mutant disables to prove that the search detects it.
 
 import type { AnyStateMachine } from "xstate";
 import { topState } from "../../machines/shared/state-name.js";
@@ -15,32 +15,32 @@ export interface Migration {
   readonly to: number;
 }
 
-/** The decisions that a breakage may replace. */
+/** The decisions that a mutant may replace. */
 export interface HostRules {
   readonly machine: AnyStateMachine;
   readonly answerOfHost: typeof answerOfHost;
   readonly atRestart: typeof atRestart;
   readonly isGoneOnWith: typeof isGoneOnWith;
   readonly confirmCounts: typeof confirmCounts;
-  /** With a libvirtd as the destination. */
+  /** Set when the destination is a libvirtd. */
   readonly conclude: typeof conclude;
   readonly mayFinish: typeof mayFinish;
-  /** Orders of the daemon that no function decides; a breakage turns one off. */
+  /** Orders of effects in the daemon that are not functions; a mutant disables one. */
   readonly keeps: ReadonlySet<Kept>;
 }
 export const orders = [
-  "the refusal is durable before it is said",
+  "the refusal is durable before it is reported",
   "taken is durable before the guest runs",
-  "the concession is durable before it is said",
+  "the concession is durable before it is reported",
   "an unknown answer leaves the source paused",
-  "an away guest is asked for before it is started",
+  "an away guest is reclaimed before it is started",
   "a guest that has left is recorded as away",
-  "the record that a guest departs is written before anything is sent",
+  "the departure of a guest is recorded before anything is sent",
   "a mute QEMU counts as alive",
   "an undecided migration is refused at a restart",
-  "a mute QEMU that answers again frees only an ordinary guest",
-  "what was away stays away while something is recorded over it",
-  "a concession answers for the away record that it was asked about",
+  "a mute QEMU that answers again releases only an ordinary guest",
+  "an away guest stays away while its record is overwritten",
+  "a concession applies only to the away record for which it was requested",
   "a message is matched by the migration's id",
 ] as const;
 export type Kept = (typeof orders)[number];
@@ -61,10 +61,10 @@ export const fault = moveOf(moveKinds.fault);
 
 export const hostName = (host: number): string => "ABC"[host] ?? String(host);
 
-/** @throws RangeError when there is no such host. */
+/** @throws RangeError when the host does not exist. */
 export function hostAt({ parts }: Surroundings, host: number): HostParts {
   const here = parts.hosts[host];
-  if (here === undefined) throw new RangeError(`there is no host ${host}`);
+  if (here === undefined) throw new RangeError(`host ${host} does not exist`);
   return here;
 }
 
@@ -76,16 +76,16 @@ export interface Seen {
   readonly id: number;
   readonly own: MigrationParts;
   readonly before: MigrationParts | undefined;
-  /** The source's host and the destination's. */
+  /** The hosts of the source and of the destination. */
   readonly s: HostParts;
   readonly d: HostParts;
   readonly to: number;
-  /** Their names. */
+  /** The names of the hosts. */
   readonly sName: string;
   readonly dName: string;
 }
 
-/** The domain machine, when it has given the guest to this migration. */
+/** Returns the domain machine when this migration owns the guest. */
 export function givenTo(
   read: Read,
   host: HostParts,

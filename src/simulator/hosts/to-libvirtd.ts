@@ -1,5 +1,5 @@
-// A libvirtd as the destination of the host world: its incoming domain, Finish, and what its user does there. It keeps no
-// journal and answers no question by id; it ends an incoming guest with Prepare's connection. libvirt 9.0,
+// A libvirtd as the destination in the host world: its incoming domain, Finish, and requests of its user. It keeps no journal and
+// cannot be queried by migration id; it kills an incoming guest when Prepare's connection closes. libvirt 9.0,
 // qemu_migration.c: qemuMigrationDstPrepareAny, qemuMigrationDstFinish.
 
 import type { Change, Read, Rule, WorldMove } from "../components.js";
@@ -39,7 +39,7 @@ function prepares({ libvirtd }: BesideLibvirtd, { own, s, d, dName }: Seen): Rul
   };
 }
 
-/** The connection breaks, and later the libvirtd notices it: its incoming guest ends, and its Finish with it. */
+/** The connection breaks and the libvirtd detects it later: its incoming guest ends, and its Finish with it. */
 function breaks(world: BesideLibvirtd, { own, d, dName }: Seen): Rule {
   const { parts, libvirtd, mode } = world;
   return {
@@ -50,16 +50,16 @@ function breaks(world: BesideLibvirtd, { own, d, dName }: Seen): Rule {
       const isAsked = message !== "none" && !read(libvirtd.isCut);
       const moves: WorldMove[] = [];
       if (link === "open" || isAsked) {
-        // A client has no other connection over which it goes on.
+        // A client does not have another connection over which it could continue.
         const isHarmed = isAsked || (mode === "managed" && sourceIsOpen(read(own.source)));
-        const entered = isHarmed ? [enters(libvirtd, "the connection breaks while Finish is asked")] : [];
+        const entered = isHarmed ? [enters(libvirtd, "the connection breaks during Finish")] : [];
         moves.push(fault(`the connection to ${dName} breaks`, [...cut(libvirtd, read), ...entered]));
       }
       if (link !== "broken") return moves;
       const isIncoming = read(libvirtd.domain) === "incoming";
       const is = read(d.qemu).is;
       moves.push(
-        calm(`${dName} notices that Prepare's connection is closed`, [
+        calm(`${dName} detects that Prepare's connection is closed`, [
           libvirtd.link.becomes("closed"),
           ...(isIncoming
             ? [
@@ -67,10 +67,7 @@ function breaks(world: BesideLibvirtd, { own, d, dName }: Seen): Rule {
                 libvirtd.domain.becomes("none"),
                 ...(is === "running" ? [parts.ended.becomes(true)] : []),
                 ...(message === "running"
-                  ? [
-                      libvirtd.message.becomes("failed"),
-                      enters(libvirtd, "the guest ends while Finish is carried out"),
-                    ]
+                  ? [libvirtd.message.becomes("failed"), enters(libvirtd, "the guest ends during Finish")]
                   : []),
               ]
             : []),
@@ -81,7 +78,7 @@ function breaks(world: BesideLibvirtd, { own, d, dName }: Seen): Rule {
   };
 }
 
-/** Finish at the libvirtd: `cont`, and then the end of the domain's tie to Prepare's connection. */
+/** Finish at the libvirtd: `cont`, then the domain is detached from Prepare's connection. */
 function carriesOut({ libvirtd }: BesideLibvirtd, { own, d, dName }: Seen): Rule {
   return {
     reads: [libvirtd.message, libvirtd.isCut, libvirtd.domain, d.qemu],
@@ -101,7 +98,7 @@ function carriesOut({ libvirtd }: BesideLibvirtd, { own, d, dName }: Seen): Rule
         );
         if (isWhole)
           moves.push(
-            fault(`${dName} cannot run the guest and ends it`, [
+            fault(`${dName} cannot run the guest and kills it`, [
               d.qemu.becomes(qemu("absent")),
               libvirtd.domain.becomes("none"),
               libvirtd.message.becomes("failed"),
@@ -110,7 +107,7 @@ function carriesOut({ libvirtd }: BesideLibvirtd, { own, d, dName }: Seen): Rule
       }
       if (message === "running")
         moves.push(
-          calm(`${dName} has carried out Finish`, [
+          calm(`${dName} has executed Finish`, [
             libvirtd.domain.becomes("kept"),
             libvirtd.message.becomes("arrived"),
           ]),
@@ -127,7 +124,7 @@ function carriesOut({ libvirtd }: BesideLibvirtd, { own, d, dName }: Seen): Rule
   };
 }
 
-/** The guest ends, or goes, at the libvirtd, whether or not it has run. */
+/** The guest ends or leaves at the libvirtd, whether or not it has run. */
 function ends(world: BesideLibvirtd, { d }: Seen, read: Read): Change[] {
   const { parts, libvirtd } = world;
   const message = read(libvirtd.message);
@@ -136,18 +133,18 @@ function ends(world: BesideLibvirtd, { d }: Seen, read: Read): Change[] {
     d.qemu.becomes(qemu("absent")),
     libvirtd.domain.becomes(read(libvirtd.domain) === "incoming" ? "none" : "inactive"),
     ...(message === "running"
-      ? [libvirtd.message.becomes("failed"), enters(libvirtd, "the guest ends while Finish is carried out")]
+      ? [libvirtd.message.becomes("failed"), enters(libvirtd, "the guest ends during Finish")]
       : []),
     ...(hasRun ? [parts.ended.becomes(true)] : []),
   ];
 }
 
-/** The user of the libvirtd owes nobody an answer: the guest is ended, moved on, or started again under another id. */
+/** The user of the libvirtd may end the guest, migrate it on, or start it again under another id. */
 function userActs(world: BesideLibvirtd, seen: Seen): Rule {
   const { parts, libvirtd } = world;
   const { d, dName } = seen;
   return {
-    reads: [...[libvirtd.domain, libvirtd.message, libvirtd.isElsewhere, d.qemu]],
+    reads: [libvirtd.domain, libvirtd.message, libvirtd.isElsewhere, d.qemu],
     moves: (read) => {
       const domain = read(libvirtd.domain);
       if (domain === "none") return [];
@@ -165,7 +162,7 @@ function userActs(world: BesideLibvirtd, seen: Seen): Rule {
       if (domain === "incoming") return moves;
       return [
         ...moves,
-        requested(`the guest is moved on from ${dName}`, [
+        requested(`the guest is migrated on from ${dName}`, [
           ...ends(world, seen, read),
           libvirtd.isElsewhere.becomes(true),
           parts.ended.becomes(false),
@@ -186,7 +183,7 @@ function dies(world: BesideLibvirtd, seen: Seen): Rule {
       const domain = read(libvirtd.domain);
       if (link === "none") return [];
       const isRunning = read(d.qemu).is === "running";
-      // What has run is kept by a libvirtd that restarts, what is incoming is ended.
+      // A restarted libvirtd keeps a guest that has run and kills an incoming one.
       const restarted: Change[] = [
         libvirtd.link.becomes("closed"),
         libvirtd.message.becomes("none"),
@@ -198,7 +195,7 @@ function dies(world: BesideLibvirtd, seen: Seen): Rule {
             : [d.qemu.becomes(qemu("absent")), libvirtd.domain.becomes("none")]),
         ...(read(libvirtd.message) === "none" && mode !== "managed"
           ? []
-          : [enters(libvirtd, "the libvirtd restarts while Finish is asked")]),
+          : [enters(libvirtd, "the libvirtd restarts during Finish")]),
       ];
       const moves = [fault(`the libvirtd of ${dName} restarts`, restarted)];
       if (domain !== "none" && domain !== "inactive")

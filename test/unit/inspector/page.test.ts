@@ -59,7 +59,7 @@ describe("a migration on real QEMU", () => {
   test("is drawn from its beginning to its end", async () => {
     const inspector = await serve();
     const page = await look(inspector.url);
-    expect(await whoRunsOn(page)).toContain("No migration is chosen");
+    expect(await whoRunsOn(page)).toContain("No migration is selected");
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: { bandwidthMiBps: 24, maxDowntimeMs: 20 } }, inspector.observe);
       await memoryMoves(migration);
@@ -113,7 +113,7 @@ describe("a migration on real QEMU", () => {
     expect(await whoRunsOn(page)).toContain("The source runs the guest.");
     const failed = page.locator(".side.source .state.failed");
     expect(await failed.getAttribute("data-state")).toBe("precopying");
-    expect(await failed.getAttribute("aria-label")).toContain("here it failed");
+    expect(await failed.getAttribute("aria-label")).toContain("failed here");
     const failures = page.getByRole("region", { name: "failures" });
     expect(await failures.textContent()).toMatch(/perform, at the source/);
     expect(await failures.textContent()).toContain("the source resumed the guest");
@@ -142,7 +142,7 @@ describe("a journal", () => {
       forth.push((await page.getByTestId("state-source").textContent()) ?? "");
       const before = await place.textContent();
       await page.keyboard.press("ArrowRight");
-      if (await page.getByRole("button", { name: "the next state" }).isDisabled()) break;
+      if (await page.getByRole("button", { name: "next state" }).isDisabled()) break;
       await expect.poll(() => place.textContent()).not.toBe(before);
     }
     expect(forth).toContain("handedOver");
@@ -163,7 +163,7 @@ describe("a journal", () => {
     await page.getByLabel("open a journal").setInputFiles(damaged);
     await expect
       .poll(() => page.getByRole("alert").textContent())
-      .toContain("damaged.journal, line 2: the checksum does not fit");
+      .toContain("damaged.journal, line 2: checksum mismatch");
     expect(await page.getByTestId("state-source").textContent()).toBe("begun");
   });
 
@@ -248,12 +248,12 @@ describe("the simulated world", () => {
     }
     await fault("coordinator.askFinish: no answer comes in time").click();
     expect(await page.getByRole("list", { name: "messages" }).innerHTML()).toContain("lost");
-    await page.getByRole("button", { name: "on to the end" }).click();
+    await page.getByRole("button", { name: "run to the end" }).click();
     await expect.poll(() => page.getByTestId("state-source").textContent()).toMatch(/^(left|stayed)$/);
     expect(await page.getByTestId("truth").textContent()).toContain("one copy runs");
     expect(await page.locator("[data-guarantee].no").count()).toBe(0);
     const end = await page.getByTestId("place").textContent();
-    await page.getByRole("button", { name: "take back" }).click();
+    await page.getByRole("button", { name: "undo" }).click();
     await expect.poll(() => page.getByTestId("place").textContent()).not.toBe(end);
   });
 
@@ -271,7 +271,7 @@ describe("the simulated world", () => {
     const page = await look(inspector.url);
     await expect.poll(() => page.getByTestId("place").textContent()).toMatch(/move 12$/);
     expect(await page.locator("main").textContent()).toContain(
-      'it said "G1: for the test\'s sake"; by these moves no guarantee is broken',
+      'the file reports "G1: for the test\'s sake", but these moves no longer violate a guarantee',
     );
   });
 });
@@ -349,7 +349,7 @@ describe("the server", () => {
     expect(await answerOf(url, {}, "POST")).toMatchObject({ status: 405 });
     expect(await answerOf(`${url}nowhere`)).toMatchObject({
       status: 404,
-      text: "there is nothing at /nowhere\n",
+      text: "not found: /nowhere\n",
     });
     const status = await new Promise((resolve) =>
       request(url, { headers: { host: "evil.example" } }, (incomingMessage) =>

@@ -179,7 +179,7 @@ describe("a fault is found and named", () => {
     const streams = [{ name: "source", bytes: simulateProofGuest(parameters, 4) }];
     const report = checkContinuity(streams, parameters, { expectLinesFrom: ["source", "destination"] });
     expect(report.faults).toEqual([{ kind: "silent", stream: "destination" }]);
-    expect(describeContinuity(report)).toBe("destination carries no counted line");
+    expect(describeContinuity(report)).toBe("destination does not contain a counted line");
   });
 
   it("only the first faults are kept, and all are counted", () => {

@@ -77,7 +77,7 @@ describe("a disk that holds all acknowledged writes", () => {
 
   it("is described", () => {
     expect(describeDisk(checkDisk(written(20), disk, 20))).toBe(
-      "disk holds the last 8 of 20 acknowledged writes",
+      "disk contains the last 8 of 20 acknowledged writes",
     );
   });
 });
@@ -88,7 +88,9 @@ describe("a loss is found and named", () => {
     put(area, 11);
     const report = checkDisk(area, disk, 20);
     expect(report.faults).toEqual([{ kind: "lost", slot: 3, sequence: 19, foundSequence: 11 }]);
-    expect(describeDisk(report)).toBe("acknowledged write 19 is lost: write 11 stands in slot 3 of the disk");
+    expect(describeDisk(report)).toBe(
+      "acknowledged write 19 is lost: write 11 was found in slot 3 of the disk",
+    );
   });
 
   it("a disk that was copied early, and one that was never copied", () => {
@@ -96,7 +98,7 @@ describe("a loss is found and named", () => {
     const report = checkDisk(written(0), disk, 20);
     expect(report.faults).toHaveLength(8);
     expect(describeDisk(report)).toBe(
-      "acknowledged write 16 is lost: nothing stands in slot 0 of the disk (and 7 more slots)",
+      "acknowledged write 16 is lost: nothing was found in slot 0 of the disk (and 7 more slots)",
     );
   });
 
@@ -134,7 +136,7 @@ describe("a loss is found and named", () => {
       { kind: "foreign", slot: 2, sequence: 18, foundSequence: 17 },
       { kind: "foreign", slot: 4, sequence: 20, foundSeed: 7 },
     ]);
-    expect(describeDisk(report)).toContain("write 17 of seed 4276993775 stands in place of write 18");
+    expect(describeDisk(report)).toContain("write 17 with seed 4276993775 was found instead of write 18");
   });
 
   it("a write that the guest cannot have made yet", () => {
