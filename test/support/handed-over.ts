@@ -10,7 +10,6 @@ import type { GuestDescription } from "../../src/protocol/messages.js";
 import { anywhere, connectionUri, streamAddress } from "../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 import { goneQemu, type HostInProcess, web, webDom, webUuid, webXml } from "./in-process.js";
-import { patienceMs } from "./patience.js";
 
 export const migrationId = "0f3f-a1";
 export const question = { ...web, migrationId };
@@ -77,15 +76,6 @@ export async function handedOver(
 export function damageStory(host: HostInProcess): void {
   const story = join(host.stateDirectory, "journal", `${migrationId}.journal`);
   writeFileSync(story, readFileSync(story, "utf8").replace("handedOver", "handedover"));
-}
-
-/** Waits until that host says so. */
-export async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error("it has not come to that");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 /** The type of the job of that host's guest; 0 when there is none. */

@@ -42,6 +42,7 @@ import { messageOf } from "../../src/protocol/effect-result.js";
 import { patienceMs } from "./patience.js";
 import { programArguments } from "./programs.js";
 import { qemusOf } from "./qemus-of.js";
+import { until } from "./until.js";
 
 const { procedures } = remote;
 
@@ -362,11 +363,7 @@ export class ProofDomain {
   async countsAnywhere(more = 512): Promise<void> {
     const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
     const enough = size() + more;
-    const endMs = Date.now() + patienceMs;
-    while (size() < enough) {
-      if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => size() >= enough, `${this.name} continues its count`);
   }
 
   #heard() {
@@ -382,11 +379,7 @@ export class ProofDomain {
     const path = join(this.#directory, `${side}.serial`);
     const size = () => (existsSync(path) ? readFileSync(path).length : 0);
     const enough = size() + more;
-    const endMs = Date.now() + patienceMs;
-    while (size() < enough) {
-      if (Date.now() > endMs) throw new Error(`${this.name} does not count on at ${side}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => size() >= enough, `${this.name} continues its count at ${side}`);
   }
 
   remove(): void {
@@ -543,11 +536,7 @@ export class TwoHosts {
   /** Waits until the job at that side is so. */
   async jobAt(side: Side, isSo: (job: JobInfo) => boolean): Promise<void> {
     const rpc = await this.rpc(side);
-    const endMs = Date.now() + patienceMs;
-    while (!isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }))) {
-      if (Date.now() > endMs) throw new Error(`the job at ${side} has not come so far`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until(async () => isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom })));
   }
 
   /** Waits until the guest's only copy runs there, and checks that it has counted on without a gap. */

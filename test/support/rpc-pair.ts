@@ -67,8 +67,3 @@ export function gate<T = void>(): { readonly opened: Promise<T>; open(value: T):
   });
   return { opened, open };
 }
-
-/** Lets everything happen that can happen without time passing on purpose. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
-}

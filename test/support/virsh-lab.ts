@@ -10,7 +10,7 @@ import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
 import { type Cable, HostProcess, ProofDomain, type ProofDomainOptions, streams } from "./host-process.js";
-import { patienceMs } from "./patience.js";
+import { until } from "./until.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
@@ -156,14 +156,6 @@ export class Listening {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.kill("SIGTERM");
     await once(this.#child, "close");
-  }
-}
-
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 

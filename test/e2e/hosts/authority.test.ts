@@ -17,7 +17,8 @@ import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.j
 import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { programArguments } from "../../support/programs.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
-import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 
@@ -130,10 +131,7 @@ describe("a host answers with evidence only", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       flipBit(storyOf(lab, "a"));
@@ -207,11 +205,7 @@ describe("a host answers with evidence only", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      await steps.finish();
+      await StepByStep.through("finish", lab);
       await lab.hosts.a.kill();
       rmSync(storyOf(lab, "a"));
       await lab.hosts.a.start();
@@ -227,10 +221,7 @@ describe("a host answers with evidence only", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.b.kill();
       rmSync(storyOf(lab, "b"));
       await lab.hosts.b.start();
@@ -245,11 +236,7 @@ describe("a host answers with evidence only", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      await steps.finish();
+      const steps = await StepByStep.through("finish", lab);
       const b = await lab.rpc("b");
       await b.call(procedures.domainDestroy, { dom: lab.dom });
       await lab.hosts.b.kill();
@@ -269,10 +256,7 @@ describe("a host answers with evidence only", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const presence = join(lab.hosts.b.directory, "state", "running", `${lab.guest.uuid}.json`);
       const atPrepare = readFileSync(presence);
       await steps.finish();
@@ -295,10 +279,7 @@ describe("a step belongs to one migration", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const stranger = await lab.redial("a").rpc();
       await expect(steps.confirm(noCookie, 0, stranger)).rejects.toThrow("names no migration");
       await expect(steps.confirm(noCookie, 1, stranger)).rejects.toThrow("names no migration");
@@ -313,10 +294,7 @@ describe("a step belongs to one migration", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       // Finish was never asked: the destination refuses the source that asks, and the source goes on.
       await steps.confirm(noCookie, 0);
       await lab.runsAt("a");
@@ -327,9 +305,7 @@ describe("a step belongs to one migration", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const second = await (await lab.managed()).outcome;
       expect(second.kind).toBe("stayed");
       await steps.perform();
@@ -343,9 +319,7 @@ describe("a step belongs to one migration", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const { uuid, name } = lab.guest;
       const { cookie } = readCookie(steps.cookies.begin, { name, uuid, hostUuid: "", reads: [] }) ?? {};
       const migrationId = cookie?.switchover?.migration ?? "";
@@ -428,10 +402,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       // The story cannot grow any more, as on a full disk.
       const size = readFileSync(storyOf(lab, "b")).length;
       const limit = (most: string) =>
@@ -450,9 +421,7 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const directory = join(lab.hosts.b.directory, "state", "domains");
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const free = full(directory);
       try {
         writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
@@ -549,9 +518,7 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
 
   test("an abort before Perform reads as an abort", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const a = await lab.rpc("a");
       await a.call(procedures.domainAbortJob, { dom: lab.dom });
       await expect(steps.perform()).rejects.toThrow("canceled by client");

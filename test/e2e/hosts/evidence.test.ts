@@ -8,7 +8,8 @@ import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { outcomes } from "../../../src/protocol/outcomes.js";
 import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
-import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 

@@ -7,12 +7,13 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { CopiesWatch } from "../../support/copies-watch.js";
+import { type Allowed, type Ending, Endings } from "../../support/host-endings.js";
 import { inTwoHosts, type ProofDomainOptions, type TwoHosts } from "../../support/host-process.js";
-import { patienceMs, testLimitMs } from "../../support/patience.js";
+import { ways } from "../../support/host-ways.js";
+import { testLimitMs } from "../../support/patience.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { StepByStep } from "../../support/step-by-step.js";
-import { type Allowed, type Ending, Endings } from "./host-endings.js";
-import { ways } from "./host-ways.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 
@@ -55,22 +56,14 @@ async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promis
   );
   mkdirSync(join(directory, "by-hand", `guest-${lab.guest.uuid}`), { recursive: true });
   spawn(command, [...elsewhere, ...words], { stdio: "ignore" });
-  await waitUntil(() => lab.guest.pids().length === 2);
-}
-
-async function waitUntil(isSo: () => boolean): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!isSo()) {
-    if (Date.now() > endMs) throw new Error("it did not become so");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await until(() => lab.guest.pids().length === 2);
 }
 
 describe("the judge of the sweep finds two copies", { timeout: testLimitMs }, () => {
   test("when a second QEMU of the guest is started by hand, also where a destroy was obeyed", async () => {
     await inSituation({}, async (lab, judged, watch) => {
       await startByHand(lab);
-      await waitUntil(() => watch.two !== undefined);
+      await until(() => watch.two !== undefined);
       for (const ended of [false, true])
         await expect(judged({ ended })).rejects.toMatchObject({ kind: "two" });
     });
@@ -79,15 +72,12 @@ describe("the judge of the sweep finds two copies", { timeout: testLimitMs }, ()
   // The restarted source then settles and kills its copy: in the end all looks well.
   test("when the source's copy is resumed by hand after the handover, though one copy is left in the end", async () => {
     await inSituation({ watched: true }, async (lab, judged, watch) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       await lab.guest.counts("b");
       await lab.guest.asked("a", (monitor) => monitor.execute("cont", {}));
-      await waitUntil(() => watch.two !== undefined);
+      await until(() => watch.two !== undefined);
       expect(lab.guest.discontinuity(false)).toMatchObject({ isRepeated: true });
       await lab.hosts.a.start();
       expect(await lab.settles()).toBe("b");
@@ -130,9 +120,7 @@ describe("the judge of the sweep finds a guest that is stuck", { timeout: testLi
 
   test("when a job does not end, and when a host does not answer", async () => {
     await inSituation({}, async (lab, judged) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      await StepByStep.through("prepare", lab);
       await expect(judged({}, 1_000)).rejects.toMatchObject({ kind: "stuck", message: /with a job/ });
       await lab.hosts.b.kill();
       await expect(judged({}, 1_000)).rejects.toMatchObject({ kind: "stuck", message: /does not answer/ });
@@ -145,7 +133,7 @@ test("the judge of the sweep calls a guest lost that no host has, unless a destr
 }, async () => {
   await inSituation({}, async (lab, judged) => {
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
-    await waitUntil(() => lab.guest.pids().length === 0);
+    await until(() => lab.guest.pids().length === 0);
     await expect(judged()).rejects.toMatchObject({ kind: "lost" });
     expect(await judged({ ended: true })).toMatchObject({ kind: "ended" });
   });

@@ -2,9 +2,14 @@
 // a late call interrupts: one copy runs on, or one command on each quarantined host ends the guest.
 
 import { describe, expect, test } from "vitest";
+import {
+  disorderMoment,
+  disorderName,
+  hostDisorders,
+  migrationInDisorder,
+} from "../../support/host-disorder.js";
+import { ringFaults, ringMoment, ringName, roundWith } from "../../support/host-ring.js";
 import { testLimitMs } from "../../support/patience.js";
-import { disorderMoment, disorderName, hostDisorders, migrationInDisorder } from "./host-disorder.js";
-import { ringFaults, ringMoment, ringName, roundWith } from "./host-ring.js";
 
 // A slice; more of it is `npm run faults:hosts`. Most commands of an operator come at one of the hosts here. The seed lets the fault happen while the destination waits for the guest.
 const seed = 2;

@@ -4,7 +4,8 @@ import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { letThrough } from "../../support/let-through.js";
-import { hasVirsh, until, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 const logOf = ({ process }: VirshHost, name: string): string =>
   readFileSync(join(process.directory, "state", "log", `${name}.log`), "utf8");

@@ -3,9 +3,10 @@
 
 import { expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { damageStory, handedOver, jobOf, migrationId, until } from "../../support/handed-over.js";
+import { damageStory, handedOver, jobOf, migrationId } from "../../support/handed-over.js";
 import { HostInProcess, lateQemu, webDom } from "../../support/in-process.js";
 import { testLimitMs } from "../../support/patience.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 

@@ -28,8 +28,8 @@ import { HostProcess } from "../../support/host-process.js";
 import { tiny as bare, hasLibvirtd } from "../../support/libvirtd.js";
 import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
-import { until } from "../../support/virsh-lab.js";
-import { swallowing } from "./swallowing.js";
+import { swallowing } from "../../support/swallowing.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 /** Their hostnames are known to nobody. */

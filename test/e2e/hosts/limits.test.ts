@@ -17,7 +17,8 @@ import { freePort } from "../../support/free-port.js";
 import { patienceMs } from "../../support/patience.js";
 import { Authority, hasOpenssl } from "../../support/pki.js";
 import { programArguments } from "../../support/programs.js";
-import { gate, pair, temporaryDirectory, until } from "../../support/rpc-pair.js";
+import { gate, pair, temporaryDirectory } from "../../support/rpc-pair.js";
+import { until } from "../../support/until.js";
 
 const hostUuid = "6d0d7d25-3a0c-4a8e-9d0a-0f0a3c1b2e4d";
 

@@ -14,7 +14,8 @@ import { hostOf } from "../../support/either-host.js";
 import { elder } from "../../support/legacy-host.js";
 import { hasLibvirtd, tiny } from "../../support/libvirtd.js";
 import { qemusOf } from "../../support/qemus-of.js";
-import { hasVirsh, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 

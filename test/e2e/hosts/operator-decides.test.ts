@@ -11,7 +11,7 @@ import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
 import { testLimitMs } from "../../support/patience.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
-import { until } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 
@@ -20,11 +20,7 @@ const standingAt = async (lab: TwoHosts, side: "a" | "b"): Promise<string> =>
 
 /** The guest has been handed over and runs at b; the source has not been told. */
 async function handedOver(lab: TwoHosts): Promise<StepByStep> {
-  const steps = await StepByStep.over(lab);
-  await steps.begin();
-  await steps.prepare();
-  await steps.perform();
-  await steps.finish();
+  const steps = await StepByStep.through("finish", lab);
   return steps;
 }
 
@@ -96,10 +92,7 @@ describe("a quarantined guest whose QEMU is here", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const story = storyOf(lab, "a");
       await lab.hosts.a.kill();
       await steps.finish();
@@ -155,9 +148,7 @@ describe("a quarantined guest whose QEMU is here", () => {
 
   test("that has not got all of its memory is not adopted", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       await lab.hosts.b.kill();
       rmSync(join(lab.hosts.b.directory, "state", "journal"), { recursive: true });
       await lab.hosts.b.start();

@@ -8,15 +8,8 @@ import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js
 import { Cable, inTwoHosts, noCable, type ProofDomainOptions } from "../../support/host-process.js";
 import { makeMute } from "../../support/mute.js";
 import { patienceMs, testLimitMs } from "../../support/patience.js";
-import {
-  fieldsOf,
-  hasVirsh,
-  Listening,
-  refusal,
-  until,
-  type VirshHost,
-  VirshLab,
-} from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 // A slow cable is slow.
 const postcopy = ["--live", "--postcopy", "--persistent", "--undefinesource"] as const;

@@ -12,10 +12,7 @@ test("a Confirm with a receipt that is not the destination's makes the source as
   timeout: testLimitMs,
 }, async () => {
   await inTwoHosts({}, async (lab) => {
-    const steps = await StepByStep.over(lab);
-    await steps.begin();
-    await steps.prepare();
-    await steps.perform();
+    const steps = await StepByStep.through("perform", lab);
     const { uuid, name } = lab.guest;
     const read = readCookie(steps.cookies.begin, { name, uuid, hostUuid: "", reads: [] });
     const migration = read?.cookie.switchover?.migration ?? "";

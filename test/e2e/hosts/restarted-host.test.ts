@@ -11,7 +11,7 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, moveEnds, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js";
 import { idWithToken } from "../../../src/protocol/fencing-token.js";
-import { damageStory, handedOver, jobOf, migrationId, question, until } from "../../support/handed-over.js";
+import { damageStory, handedOver, jobOf, migrationId, question } from "../../support/handed-over.js";
 import {
   goneQemu,
   HostInProcess,
@@ -25,6 +25,7 @@ import {
 import { sourceOpened } from "../../support/journal-records.js";
 import { testLimitMs } from "../../support/patience.js";
 import { noCookie } from "../../support/step-by-step.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 const { settle, settleAs } = own.procedures;

@@ -8,9 +8,9 @@ import { bitsOf, toParameters } from "../../../src/drivers/libvirt/client/flags.
 import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
+import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "../../support/host-faults.js";
 import { inTwoHosts, noCable } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
-import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "./host-faults.js";
 
 const { procedures } = remote;
 

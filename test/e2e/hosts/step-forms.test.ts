@@ -6,7 +6,8 @@ import { refusedFlags, refusedParameters } from "../../../src/drivers/libvirt/cl
 import { errorCodes } from "../../../src/drivers/libvirt/rpc/libvirt-error.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 const none = new Uint8Array();

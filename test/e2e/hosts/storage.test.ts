@@ -7,7 +7,8 @@ import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../../src/drivers/libvirt/client/flags.js";
 import { freePort } from "../../support/free-port.js";
 import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
-import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 /** A guest that counts, and writes to its disk. */
 async function booted(disk: "raw" | "qcow2" = "raw"): Promise<VirshLab> {

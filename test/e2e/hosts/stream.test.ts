@@ -21,7 +21,8 @@ import { hasLibvirtd } from "../../support/libvirtd.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { programArguments } from "../../support/programs.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
-import { fieldsOf, hasVirsh, until, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 /** Of DOMAIN_GET_XML_DESC. */

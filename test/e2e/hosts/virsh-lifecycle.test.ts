@@ -3,8 +3,9 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fieldsOf, hasVirsh, Listening, refusal, until, VirshLab } from "../../support/virsh-lab.js";
-import { buttonFirmware } from "./button-firmware.js";
+import { buttonFirmware } from "../../support/button-firmware.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 /** Events of the guest alone: others make the host tell something. */
 async function listening(lab: VirshLab): Promise<Listening> {

@@ -2,7 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { streams } from "../../support/host-process.js";
-import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 describe.skipIf(!hasVirsh)("virsh migrate", () => {
   test("moves a running guest, and both sides tell what it took", async () => {

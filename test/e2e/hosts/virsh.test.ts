@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fieldsOf, hasVirsh, Listening, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 describe.skipIf(!hasVirsh)("virsh", () => {
   test("leads a domain through its life", async () => {

@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { checkContinuity } from "../../../src/proof-guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
 import { simulateProofGuest } from "../../../src/proof-guest/model.js";
-import { patienceMs } from "../../support/patience.js";
+import { until } from "../../support/until.js";
 
 const memoryKiB = 65544;
 const options = proofGuestOptions({ memoryKiB, workingSetMiB: 1, dirtyMiBps: 20 });
@@ -124,17 +124,11 @@ describe("the guest in QEMU", () => {
     return answers.slice(1);
   }
 
-  async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-    for (const deadline = performance.now() + patienceMs; !(await condition()); await sleep(20)) {
-      if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    }
-  }
-
   /** Lines in a serial stream, the banner among them. */
   const lineCount = async (guest: { serial(): Promise<Uint8Array> }) =>
     new TextDecoder().decode(await guest.serial()).split("\n").length - 1;
   const counted = (guest: { serial(): Promise<Uint8Array> }, lines: number) =>
-    until(`${lines} lines`, async () => (await lineCount(guest)) >= lines);
+    until(async () => (await lineCount(guest)) >= lines, `${lines} lines`);
 
   it.each(["pc", "q35"])("writes exactly the lines of the model on machine %s", async (machine) => {
     const guest = boot(machine, machine);
@@ -175,7 +169,7 @@ describe("the guest in QEMU", () => {
     const destination = boot(`${machine}-destination`, machine, "-S", "-incoming", uri);
     await counted(source, 30);
     await tell(source.qmp, { execute: "migrate", arguments: { uri } });
-    await until("the migration", async () => {
+    await until(async () => {
       const [status] = await tell(source.qmp, { execute: "query-migrate" });
       return JSON.stringify(status).includes('"completed"');
     });

@@ -22,8 +22,9 @@ import { nothing, string, uint } from "../../../../../src/drivers/libvirt/rpc/xd
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import type { Clock } from "../../../../../src/effects/ports.js";
-import { dialled, gate, pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, rawServer } from "../../../../support/rpc-pair.js";
 import { uncaughtDuring } from "../../../../support/uncaught.js";
+import { until } from "../../../../support/until.js";
 
 const { connectGetHostname, connectSupportsFeature, domainGetState, domainAbortJob } = remote.procedures;
 const dom = { name: "tiny", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id: 1 };

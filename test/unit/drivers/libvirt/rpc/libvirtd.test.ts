@@ -18,7 +18,8 @@ import { procedure, program } from "../../../../../src/drivers/libvirt/rpc/progr
 import { serveRemote } from "../../../../../src/drivers/libvirt/rpc/service.js";
 import { nothing } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "../../../../support/libvirtd.js";
-import { pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { pair, rawServer } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const { procedures, messages } = remote;
 

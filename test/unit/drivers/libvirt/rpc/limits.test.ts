@@ -13,7 +13,8 @@ import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { patienceMs } from "../../../../support/patience.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
-import { pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const own = program(ownProgram, {
   procedures: { ask: procedure(1, "read", nothing, struct({ number: uint })) },

@@ -21,7 +21,8 @@ import { encode, nothing, opaque, uint } from "../../../../../src/drivers/libvir
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { patienceMs } from "../../../../support/patience.js";
-import { dialled, gate, pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {

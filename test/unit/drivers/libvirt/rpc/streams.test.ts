@@ -25,7 +25,8 @@ import { type Handlers, serve } from "../../../../../src/drivers/libvirt/rpc/ser
 import type { RpcStream } from "../../../../../src/drivers/libvirt/rpc/stream.js";
 import { nothing } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
-import { dialled, gate, pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, rawServer } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {

@@ -19,7 +19,8 @@ import {
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "../../../../support/libvirtd.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
-import { type Pair, pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { type Pair, pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const { procedures, messages } = remote;
 

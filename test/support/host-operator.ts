@@ -1,11 +1,11 @@
 // The operator of the sweep between hosts: ends or adopts what is quarantined, one command for each host.
 
-import type { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { HostProcess, ProofDomain } from "../../support/host-process.js";
-import { commandLine } from "../../support/qemus-of.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { HostProcess, ProofDomain } from "./host-process.js";
+import { commandLine } from "./qemus-of.js";
 
 const { procedures } = remote;
 

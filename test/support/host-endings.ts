@@ -3,16 +3,16 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { CopiesWatch } from "../../support/copies-watch.js";
-import type { HostProcess, ProofDomain } from "../../support/host-process.js";
-import { patienceMs } from "../../support/patience.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { CopiesWatch } from "./copies-watch.js";
 import { BrokenGuarantee, Operator } from "./host-operator.js";
+import type { HostProcess, ProofDomain } from "./host-process.js";
 import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
+import { patienceMs } from "./patience.js";
 
 const { procedures } = remote;
 

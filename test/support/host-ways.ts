@@ -1,8 +1,8 @@
 // The ways in which a guest goes from host a to host b in the sweep, slowly enough for seeded moments to fall into all phases.
 
-import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
-import type { ProofDomainOptions, TwoHosts } from "../../support/host-process.js";
-import { StepByStep } from "../../support/step-by-step.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
+import type { ProofDomainOptions, TwoHosts } from "./host-process.js";
+import { StepByStep } from "./step-by-step.js";
 
 /** So that a migration lasts for more than a second. */
 const slow = { bandwidthMiBps: 12 };

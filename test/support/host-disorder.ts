@@ -5,16 +5,16 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RpcConnection } from "../../../src/drivers/libvirt/rpc/client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import { streams, TwoHosts } from "../../support/host-process.js";
-import { patienceMs } from "../../support/patience.js";
-import { commandLine } from "../../support/qemus-of.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
 import { BrokenGuarantee } from "./host-operator.js";
+import { streams, TwoHosts } from "./host-process.js";
 import { type Way, ways } from "./host-ways.js";
+import { patienceMs } from "./patience.js";
+import { commandLine } from "./qemus-of.js";
 import { strays } from "./strays.js";
 
 const { procedures } = remote;

@@ -1,15 +1,15 @@
 // What an operator sees of a guest on a host.
 
 import * as z from "zod/mini";
-import { reasons } from "../../../src/daemon/domains/managed-domain.js";
-import { standing } from "../../../src/daemon/domains/records.js";
-import type { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { domainStates, jobTypes } from "../../../src/drivers/libvirt/rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../../src/drivers/libvirt/rpc/libvirt-error.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { ProofDomain } from "../../support/host-process.js";
+import { reasons } from "../../src/daemon/domains/managed-domain.js";
+import { standing } from "../../src/daemon/domains/records.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { ProofDomain } from "./host-process.js";
 
 const { procedures } = remote;
 

@@ -4,13 +4,13 @@
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { bitsOf, toParameters } from "../../../src/drivers/libvirt/client/flags.js";
-import { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import { HostProcess, ProofDomain, streams, whole } from "../../support/host-process.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { type Ending, Endings } from "./host-endings.js";
+import { HostProcess, ProofDomain, streams, whole } from "./host-process.js";
 
 const { procedures } = remote;
 const slow = { bandwidthMiBps: 12 };

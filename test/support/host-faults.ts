@@ -2,15 +2,9 @@
 // one copy runs on in the end.
 
 import { existsSync } from "node:fs";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import {
-  Cable,
-  inTwoHosts,
-  type ProofDomainOptions,
-  streams,
-  type TwoHosts,
-} from "../../support/host-process.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { BrokenGuarantee } from "./host-operator.js";
+import { Cable, inTwoHosts, type ProofDomainOptions, streams, type TwoHosts } from "./host-process.js";
 
 /** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
 const slow = { bandwidthMiBps: 12 };
