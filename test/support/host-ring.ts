@@ -1,5 +1,5 @@
-// A guest that goes round three hosts, a to b to c and back to a, while one of the daemons is killed with -9 or loses its
-// journal in the middle of a leg. A host that had the guest before must neither take it for its own nor refuse it wrongly.
+// Moves a guest round three hosts, a to b to c and back to a, while one of the daemons is killed with -9 or loses its
+// journal during a leg. A host that had the guest before must neither claim it nor refuse it wrongly.
 
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -21,7 +21,7 @@ const after = (name: Name): Name => ring[(ring.indexOf(name) + 1) % ring.length]
 const before = (name: Name): Name => after(after(name));
 
 interface RingFault {
-  /** In the leg that begins at this host. */
+  /** The leg of the fault begins at this host. */
   readonly from: Name;
   readonly whose: "source" | "destination" | "third";
   readonly losesJournal: boolean;
