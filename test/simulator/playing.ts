@@ -31,7 +31,7 @@ export function playUntil(world: World, reached: (state: State) => boolean): voi
 /** Takes the move of that name, or the first one whose name contains it. */
 export function takeNamed(world: World, name: string): void {
   const moves = world.moves();
-  const move = moves.find((move) => move.name === name) ?? moves.find((move) => move.name.includes(name));
+  const move = moves.find((each) => each.name === name) ?? moves.find((each) => each.name.includes(name));
   if (move === undefined) throw new Error(`there is no move "${name}"\n${world.story.join("\n")}`);
   world.take(move);
 }

@@ -122,5 +122,5 @@ export async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
     { path: "/objects" },
     { limitMs: patienceMs },
   );
-  return (found as { name: string }[]).map( item.name=>(object) => object.name=> item.name);
+  return (found as { name: string }[]).map((object) => object.name);
 }

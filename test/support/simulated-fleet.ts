@@ -28,7 +28,7 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
   const own = Array.from({ length: guests }, (_, index) => ({ memoryBytes: (1 << roll(5)) * GiB, index }));
   const all: FleetHost[] = Array.from({ length: hosts }, (_, index) => ({
     name: `h${String(index).padStart(4, "0")}`,
-    memoryBytes: Math.ceil((own.reduce( sum + item.memoryBytes=>(sum, guest) => sum + guest.memoryBytes=> sum + item.memoryBytes, 0) / hosts) * 3),
+    memoryBytes: Math.ceil((own.reduce((sum, guest) => sum + guest.memoryBytes, 0) / hosts) * 3),
     cpus: Math.ceil((guests / hosts) * 4),
     labels: { rack: `r${Math.floor(index / 20)}`, zone: `z${index % 3}` },
   }));
