@@ -5,7 +5,7 @@ import { checkStream, type StreamOptions } from "../../../src/protocol/stream.js
 
 const over = (transport: "unix" | "tcp", wish: object) => () => checkStream(wish as StreamOptions, transport);
 
-describe("a wish for the stream is refused with a sentence", () => {
+describe("an invalid stream option is refused with a sentence", () => {
   test.each<[string, object]>([
     [
       "stream.parallel.connections is 0; it must be a whole number from 1 to 255",
@@ -82,7 +82,7 @@ const without = (...gone: string[]): Knowledge => ({
 });
 const base = ["events", "return-path", "late-block-activate", "validate-uuid"];
 
-/** What is on; the rest of what is known has to be off. */
+/** The enabled capabilities; all other known ones must be off. */
 function chosen(...[wish, side, own, peer]: Parameters<typeof negotiate>) {
   const negotiated = negotiate(wish, side, own, peer);
   if ("refused" in negotiated) return negotiated.refused;
@@ -94,10 +94,10 @@ function chosen(...[wish, side, own, peer]: Parameters<typeof negotiate>) {
     .map((capability) => capability.capability);
 }
 
-describe("the negotiation", () => {
+describe("the negotiation of stream options", () => {
   const peer = everything.capabilities;
 
-  test("without a wish sets what is always wanted, and puts off all else, whatever it was", () => {
+  test("sets the defaults without options, and disables everything else, whatever it was", () => {
     expect(chosen({}, "source", everything, peer)).toEqual(base);
     expect(negotiate({}, "source", everything, peer)).toMatchObject({
       dropped: [],
@@ -105,7 +105,7 @@ describe("the negotiation", () => {
     });
   });
 
-  test("sets what is wished, and at the destination what is not the source's alone", () => {
+  test("sets the requested options, and at the destination those that are not the source's only", () => {
     const wish: StreamOptions = {
       parallel: { connections: 3 },
       compression: { zlib: { level: 5 } },
@@ -122,7 +122,7 @@ describe("the negotiation", () => {
     );
   });
 
-  test("puts the gate on at the source alone", () => {
+  test("enables pause-before-switchover at the source only", () => {
     const wish = { pauseBeforeSwitchover: true };
     expect(chosen(wish, "source", everything, peer)).toContain("pause-before-switchover");
     expect(chosen(wish, "destination", everything, peer)).not.toContain("pause-before-switchover");
@@ -159,7 +159,7 @@ describe("the negotiation", () => {
       "pause-before",
     ],
   ] as const)(
-    "refuses %j at the %s and names who does not know it",
+    "refuses %j at the %s and names the side that lacks it",
     (wish, side, own, there, whose, what) => {
       const refused = negotiate(wish, side, own, there);
       expect(refused).toEqual({
@@ -170,17 +170,17 @@ describe("the negotiation", () => {
     },
   );
 
-  test("does not hold against the other what it has not heard of it yet", () => {
+  test("does not refuse options before the other side's capabilities are known", () => {
     expect(chosen({ compression: { xbzrle: {} } }, "source", everything, null)).toEqual([...base, "xbzrle"]);
   });
 
-  test("lets the source send what its destination need not know", () => {
+  test("lets the source use options that its destination does not need", () => {
     const old = without("zero-copy-send", "auto-converge").capabilities;
     expect(chosen({ autoConverge: {} }, "source", everything, old)).toEqual([...base, "auto-converge"]);
     expect(chosen({ autoConverge: {} }, "destination", without("auto-converge"), peer)).toEqual(base);
   });
 
-  test("refuses a parameter, or a word of one, that this QEMU does not know", () => {
+  test("refuses a parameter, or a member of one, that this QEMU does not support", () => {
     const zstd: StreamOptions = { parallel: {}, compression: { zstd: {} } };
     expect(chosen(zstd, "source", without("multifd-compression"), peer)).toBe(
       `compression.zstd cannot be had: the source's QEMU does not know the migration parameter "multifd-compression"`,
@@ -193,7 +193,7 @@ describe("the negotiation", () => {
     expect(chosen(zlib, "destination", { ...everything, words }, peer)).toContain("multifd");
   });
 
-  test("leaves out what may be missing, at both sides alike, with a word", () => {
+  test("leaves out optional options at both sides, and reports them", () => {
     const wish: StreamOptions = { compression: { mt: {}, xbzrle: {} }, optional: ["compression.mt"] };
     const old = without("compress", "validate-uuid");
     const why = (what: string) => `the destination's QEMU does not know the capability "${what}"`;

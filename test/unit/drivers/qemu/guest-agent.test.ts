@@ -1,4 +1,4 @@
-// The guest agent's client, against a small agent on a unix socket: a real one needs a guest with an operating system.
+// The guest agent's client, with a minimal agent on a unix socket: a real one needs a guest with an operating system.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ async function withAgent(habits: Parameters<typeof smallAgent>[1]) {
   return { path, agent };
 }
 
-test("an agent is brought into step, then sets the guest's clock", async () => {
+test("an agent is synchronized, then sets the guest's clock", async () => {
   const { path, agent } = await withAgent({});
   await syncTime(path, options);
   expect(agent.asked).toEqual(["guest-sync-delimited", "guest-set-time"]);
@@ -38,7 +38,7 @@ test.each([
   await syncTime(path, options);
 });
 
-test("an agent's no is told in its own words", async () => {
+test("an agent's error is reported with its own message", async () => {
   const { path } = await withAgent({ setTime: { error: { class: "GenericError", desc: "hwclock failed" } } });
   await expect(syncTime(path, options)).rejects.toThrow("the guest's agent says: hwclock failed");
 });
@@ -53,6 +53,6 @@ test.each([
   );
 });
 
-test("a port that nobody listens at is told", async () => {
+test("a port without a listener is reported", async () => {
   await expect(syncTime("/nowhere/agent.sock", options)).rejects.toThrow("ENOENT");
 });
