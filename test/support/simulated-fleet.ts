@@ -51,9 +51,9 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
 }
 
 export interface Faults {
-  /** How many of a thousand migrations end where they began. */
+  /** The number of a thousand migrations that end where they began. */
   readonly stay?: number;
-  /** How many of a thousand requests are received but not answered. */
+  /** The number of a thousand requests that are received but not answered. */
   readonly mute?: number;
 }
 

@@ -113,7 +113,7 @@ class Sweep {
   readonly #tell: (what: string) => void;
   readonly #path: string;
   readonly #hits: Hit[] = [];
-  /** By guest. */
+  /** Keyed by guest. */
   readonly #underWay = new Map<string, number>();
   readonly #ends = new Map<number, string>();
   readonly #turns = new Map<string, Promise<void>>();
@@ -234,7 +234,7 @@ class Sweep {
         });
         break;
       case "orchestrator":
-        this.#tell(`${afterMs} ms: whoever conducts dies`);
+        this.#tell(`${afterMs} ms: the conductor dies`);
         this.#child?.kill("SIGKILL");
         break;
       case "QEMU":

@@ -1,7 +1,7 @@
 // Tests the checkers of the sweep between hosts: they find each bad ending that is created on purpose, and an operator's
 // command excuses only its own effect.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -55,6 +55,8 @@ async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promis
     word.replace("a.serial", "b.serial").replaceAll(join(directory, "run"), join(directory, "by-hand")),
   );
   mkdirSync(join(directory, "by-hand", `guest-${lab.guest.uuid}`), { recursive: true });
+  const pipe = elsewhere.find((word) => word.startsWith("pipe,"))?.split("path=")[1];
+  if (pipe !== undefined) execFileSync("mkfifo", [`${pipe}.in`, `${pipe}.out`]);
   spawn(command, [...elsewhere, ...words], { stdio: "ignore" });
   await until(() => lab.guest.pids().length === 2);
 }

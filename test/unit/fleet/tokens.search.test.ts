@@ -14,9 +14,9 @@ interface State {
   /** The host that runs the guest. */
   readonly at: number;
   readonly moving: Request | null;
-  /** By host: the highest token that it has seen for the guest. */
+  /** For each host: the highest token that it has seen for the guest. */
   readonly highest: readonly (number | null)[];
-  /** By host: migrations that have begun there, as its journal knows. */
+  /** For each host: migrations that have begun there, as its journal knows. */
   readonly known: readonly (readonly string[])[];
   /** Requests in flight; a request stays there, so that it can arrive twice or late. */
   readonly sent: readonly Request[];

@@ -356,7 +356,7 @@ describe("the server", () => {
         resolve(incomingMessage.statusCode),
       ).end(),
     );
-    expect(status, "a page of somebody else's that was told this address").toBe(403);
+    expect(status, "a page of another origin that knows this address").toBe(403);
   });
 
   test("requires a token where other hosts can reach it", async () => {

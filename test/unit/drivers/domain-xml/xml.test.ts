@@ -48,7 +48,7 @@ describe("XML from outside", () => {
     ["an attribute given twice", "<a b='1' b='2'/>", /redefined/],
     ["an attribute without quotes", "<a b=1/>", "1:3 the tag <a is not well-formed from here on"],
     ["an attribute with a tag in it", "<a b='<c/>'/>", "1:3 the tag <a is not well-formed from here on"],
-    ["a namespace that nobody declared", "<a><b:c/></a>", /Namespace/i],
+    ["an undeclared namespace", "<a><b:c/></a>", /Namespace/i],
     ["a comment that never ends", "<a><!-- </a>", "1:4 <!-- is never closed by -->"],
     ["a bare <", "<a> < </a>", '1:5 a "<" that begins no tag'],
     ["elements without end", `${"<a>".repeat(65)}`, "1:193 elements are nested more than 64 deep"],

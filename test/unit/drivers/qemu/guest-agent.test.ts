@@ -33,7 +33,7 @@ test.each([
   ["an error", '{"error": {"class": "GenericError", "desc": "of another"}}\n'],
   ["half an answer", '{"return": [{"na'],
   ["another's sync", '\xff{"return": 7}\n'],
-])("%s to somebody who has gone is not taken for ours", async (_, left) => {
+])("%s to an earlier client is not mistaken for the own one", async (_, left) => {
   const { path } = await withAgent({ left });
   await syncTime(path, options);
 });

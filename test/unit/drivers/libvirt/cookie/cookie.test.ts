@@ -113,8 +113,8 @@ describe("a cookie of libvirt 9.0", () => {
 describe("a cookie is refused", () => {
   test.each<[string, Uint8Array, string, Partial<Expected>?]>([
     ["without its NUL", cookieOf("").subarray(0, -1), "not-terminated"],
-    ["that is no XML", bytesOf("<qemu-migration>\0"), "malformed"],
-    ["that is no UTF-8", Uint8Array.of(0xff, 0), "malformed"],
+    ["that is not XML", bytesOf("<qemu-migration>\0"), "malformed"],
+    ["that is not UTF-8", Uint8Array.of(0xff, 0), "malformed"],
     ["with a document type", bytesOf("<!DOCTYPE a><qemu-migration/>\0"), "malformed"],
     ["that is something else", bytesOf("<domain/>\0"), "malformed"],
     ["without a host", cookieOf("", head.replace(/<hostname>.*<\/hostname>/, "")), "malformed"],
