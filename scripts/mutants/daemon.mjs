@@ -24,6 +24,20 @@ const images = ["test/unit/drivers/qemu/hosts.test.ts"];
 /** @type {readonly import("./run.mjs").Mutant[]} */
 export const daemonMutants = [
   {
+    name: "a guest that is suspended for its migration before Perform is not known to be",
+    file: outgoing,
+    find: 'this.#actor.send({ type: "operator.suspended" });',
+    instead: "void 0;",
+    tests: ["test/e2e/hosts/settling.test.ts"],
+  },
+  {
+    name: "a story without any state counts as ended",
+    file: "src/drivers/journal/summary.ts",
+    find: "Object.keys(states).length > 0 &&",
+    instead: "",
+    tests: ["test/unit/drivers/journal/keeping.test.ts"],
+  },
+  {
     name: "offline: a definition that has arrived is started without its source",
     file: "src/daemon/migrations/offline.ts",
     within: ["finish"],

@@ -6,6 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { broken } from "./place.mjs";
 
+/** A breakage may show as a test that hangs. */
+const hangingAfterMs = "120000";
+
 /**
  * `within`: names of a declaration and of members or properties in it, outermost first. In it, behind the words `after`, the
  * words `find` are replaced by `instead`; without `find` the whole value is. `tests`: files or folders of tests, run one after
@@ -92,7 +95,8 @@ function failureIn(tests) {
   const report = join(directory, "report.json");
   try {
     const words = ["vitest", "run", "--bail", "1", "--reporter=json", `--outputFile=${report}`, tests];
-    const { status } = spawnSync("npx", words, { stdio: "ignore" });
+    const env = { ...process.env, SWITCHOVER_TEST_LIMIT_MS: hangingAfterMs };
+    const { status } = spawnSync("npx", words, { stdio: "ignore", env });
     if (status === 0) return null;
     const { testResults } = JSON.parse(readFileSync(report, "utf8"));
     for (const { name, assertionResults } of testResults)

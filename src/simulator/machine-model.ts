@@ -11,6 +11,8 @@ import {
   transition,
 } from "xstate";
 import { persistedKeys } from "../effects/recorder.js";
+import type { CoordinatorContext } from "../machines/coordinator/setup.js";
+import type { DestinationContext } from "../machines/destination/setup.js";
 import type { Woken } from "../machines/shared/actions.js";
 import { namedStatesOf, stateName } from "../machines/shared/walk.js";
 import type { SourceContext } from "../machines/source/setup.js";
@@ -204,18 +206,10 @@ export class Species {
     effects: ReadonlyMap<string, unknown>,
     timers: ReadonlyMap<string, EventObject>,
   ): string {
-    const { status, context, output } = snapshot;
-    const {
-      guest,
-      prepared,
-      attempts = 0,
-      source,
-      destination,
-      memory,
-      reconnection,
-      postcopy,
-      unanswered = [],
-    } = context;
+    const { status, output } = snapshot;
+    const context: Partial<SearchedContext> = snapshot.context;
+    const { guest, prepared, attempts = 0, source, destination } = context;
+    const { memory, reconnection, postcopy, deferred = [] } = context;
     const state = stateName(snapshot);
     const top = /^\w*/.exec(state)?.[0] ?? "";
     return JSON.stringify([
@@ -224,7 +218,7 @@ export class Species {
       guest !== null,
       prepared !== null,
       memory ?? null,
-      unanswered,
+      deferred,
       (reconnection ?? null) !== null,
       postcopy === "announced",
       this.#counts.get(top) === true && state !== top ? Math.min(attempts, maxAttempts) : 0,
@@ -238,11 +232,22 @@ export class Species {
   }
 }
 
+/** What of the three contexts decides. The names are the machines' own: one that is not there does not compile. */
+type SearchedContext = Pick<SourceContext, "prepared" | "attempts" | "convergence" | "measures" | "history"> &
+  Pick<DestinationContext, "memory" | "deferred"> &
+  Pick<CoordinatorContext, "source" | "destination"> & {
+    readonly guest: unknown;
+    readonly reconnection: unknown;
+    readonly postcopy: (SourceContext | DestinationContext)["postcopy"];
+  };
+
+type Measured = Pick<SearchedContext, "convergence" | "measures" | "history">;
+
 /** Elsewhere nothing rests on the convergence policy, and no way leads back from there. */
 const mayTakeMeasures: ReadonlySet<string> = new Set(["starting", "probing", "precopying"]);
 
 /** What decides which measures are taken: the rules that were, and those whose time has come. */
-function measuresOf({ convergence, measures = [], history = emptyHistory }: Partial<SourceContext>): unknown {
+function measuresOf({ convergence, measures = [], history = emptyHistory }: Partial<Measured>): unknown {
   if (convergence === undefined || convergence.length === 0) return 0;
   return [measures.map((measure) => [measure.rule, measure.step]).sort(), latest(history)?.elapsedMs ?? 0];
 }

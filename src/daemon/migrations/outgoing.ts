@@ -425,6 +425,9 @@ export class Outgoing {
       },
       suspend: async () => {
         const { clock } = this.#host;
+        // Begin reads whether the guest runs: a suspension before that would last beyond the migration.
+        await waitFor(this.#actor, (snapshot) => !snapshot.matches({ preparing: "beginning" }));
+        if (this.#actor.getSnapshot().status === "active") this.#actor.send({ type: "operator.suspended" });
         const answer = await withLimit(clock, requestLimitMs, (signal) => this.#guest.suspend(signal));
         if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
       },

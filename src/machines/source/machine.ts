@@ -99,6 +99,7 @@ export const sourceMachine = createMachine({
     "coordinator.confirmCancelledRequested": ending,
     "operator.aborted": ending,
     "operator.tuned": rejecting("no memory is being sent"),
+    "operator.suspended": ignoring("the guest is resumed where the migration ends"),
     "operator.postcopyRequested": rejecting("no memory is being sent"),
     "operator.adopted": decidesItself,
     "operator.released": decidesItself,

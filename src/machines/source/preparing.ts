@@ -2,6 +2,7 @@
 // migration, so that whatever goes wrong leaves the guest here, as it was.
 
 import { assign } from "xstate";
+import type { Deadlines } from "../../protocol/deadlines.js";
 import { isDone, isFailed, present, recordEffectFailure } from "../shared/actions.js";
 import { limits, watchdog } from "./regions.js";
 import { aborted, createStateConfig, diskFailed, ending, givenUp, late } from "./setup.js";
@@ -25,23 +26,42 @@ const beginning = createStateConfig({
   },
 });
 
-const begun = createStateConfig({
-  description: "the job is taken, the guest runs; Perform has not been asked",
-  on: {
-    "coordinator.performRequested": [
-      { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
-      { target: "#source.transferring", actions: "takePrepared" },
-    ],
-    "operator.tuned": { actions: "takeLimits" },
-  },
-  after: {
-    performRequested: {
-      target: "#source.stayed",
-      actions: {
-        type: "note",
-        params: ({ context }) => late("Perform", context.deadlines.performRequestedMs),
+/** What Perform, new limits, and a Perform that does not come do in Begin's result. */
+const untilPerform = <const End extends "#source.stayed" | "#source.rollback.restoring">(end: End) =>
+  ({
+    on: {
+      "coordinator.performRequested": [
+        { guard: "copiesDisks", target: "mirroring", actions: "takePrepared" },
+        { target: "#source.transferring", actions: "takePrepared" },
+      ],
+      "operator.tuned": { actions: "takeLimits" },
+    },
+    after: {
+      performRequested: {
+        target: end,
+        actions: {
+          type: "note",
+          params: ({ context }: { context: { deadlines: Deadlines } }) =>
+            late("Perform", context.deadlines.performRequestedMs),
+        },
       },
     },
+  }) as const;
+
+const begun = createStateConfig({
+  description: "the job is taken, the guest runs; Perform has not been asked",
+  ...untilPerform("#source.stayed"),
+  on: { ...untilPerform("#source.stayed").on, "operator.suspended": "suspended" },
+});
+
+const suspended = createStateConfig({
+  description:
+    "the job is taken, and the guest was suspended for the migration; it is resumed wherever the migration ends",
+  ...untilPerform("#source.rollback.restoring"),
+  on: {
+    ...untilPerform("#source.rollback.restoring").on,
+    "operator.aborted": { target: "#source.rollback.restoring", actions: aborted },
+    "coordinator.confirmCancelledRequested": { target: "#source.rollback.restoring", actions: givenUp },
   },
 });
 
@@ -99,5 +119,5 @@ export const preparing = createStateConfig({
     "coordinator.confirmCancelledRequested": { target: "stayed", actions: givenUp },
     "process.exited": { target: "lost", actions: "noteDied" },
   },
-  states: { beginning, begun, mirroring, awaitingExit },
+  states: { beginning, begun, suspended, mirroring, awaitingExit },
 });

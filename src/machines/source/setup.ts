@@ -65,6 +65,8 @@ export type SourceEvent =
   | { type: "coordinator.confirmCancelledRequested" }
   | { type: "operator.aborted" }
   | { type: "operator.tuned"; limits: Partial<Limits> }
+  /** The guest is about to be suspended for the migration, which resumes it wherever it ends. */
+  | { type: "operator.suspended" }
   | { type: "operator.postcopyRequested" }
   /** An operator answers for it that the destination neither runs the guest nor will: this copy is the guest. */
   | { type: "operator.adopted" }

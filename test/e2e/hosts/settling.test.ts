@@ -11,6 +11,7 @@ import { decisions, own } from "../../../src/drivers/libvirt/rpc/switchover-prog
 import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "../../support/host-faults.js";
 import { inTwoHosts, noCable } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
+import { noCookie, StepByStep } from "../../support/step-by-step.js";
 
 const { procedures } = remote;
 
@@ -22,6 +23,24 @@ describe("one copy runs at the end when", () => {
   test.for(slice)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault], { skip }) => {
     skip(needsCable(fault) && noCable !== undefined, noCable);
     await migrationWith(fault, ms);
+  });
+});
+
+describe("a guest that is suspended for its migration before Perform runs again", () => {
+  test.each([
+    ["when the migration is aborted", false],
+    ["when its source's daemon is killed, which aborts the migration", true],
+  ] as const)("%s", { timeout: testLimitMs }, async (_, restarts) => {
+    await inTwoHosts({}, async (lab) => {
+      const steps = await StepByStep.over(lab);
+      await steps.begin();
+      const a = await lab.rpc("a");
+      // As `virsh migrate --timeout` does on a host that is slow to prepare.
+      await a.call(procedures.domainSuspend, { dom: lab.dom });
+      if (restarts) await lab.restart("a");
+      else await steps.confirm(noCookie, 1);
+      await lab.runsAt("a");
+    });
   });
 });
 

@@ -29,6 +29,7 @@ const sourceEvents = [
   "coordinator.confirmCancelledRequested",
   "operator.aborted",
   "operator.tuned",
+  "operator.suspended",
   "operator.postcopyRequested",
   "operator.adopted",
   "operator.released",

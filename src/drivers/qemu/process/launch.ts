@@ -28,7 +28,7 @@ const maxPathLength = 107;
 /** The monitors of a QEMU of ours. */
 export const monitorsIn = (directory: string): QemuHandle["monitors"] => ({
   main: join(directory, "main.sock"),
-  rescue: join(directory, "forceCancel"),
+  rescue: join(directory, "rescue"),
 });
 
 /** QEMU does not make its pipes itself. */
