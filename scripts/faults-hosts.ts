@@ -5,8 +5,8 @@
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/protocol/effect-result.js";
-import { BrokenGuarantee } from "../test/e2e/hosts/host-operator.js";
-import { sweepFaults } from "../test/e2e/hosts/host-sweep.js";
+import { BrokenGuarantee } from "../test/support/host-operator.js";
+import { sweepFaults } from "../test/support/host-sweep.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

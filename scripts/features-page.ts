@@ -10,7 +10,7 @@ import { table } from "./table.js";
 
 const refusedAll: Shown = [
   "e2e/hosts/step-forms.test.ts",
-  "each flag and parameter that is refused is so with its reason",
+  "each unsupported flag and parameter is refused with its reason",
 ];
 
 function link([file, name]: Shown): string {

@@ -36,25 +36,25 @@ const virsh = (name: string): Shown => ["e2e/hosts/virsh-migrate.test.ts", name]
 const disks = (name: string): Shown => ["e2e/hosts/storage.test.ts", name];
 const overThere = (name: string): Shown => ["e2e/hosts/postcopy.test.ts", name];
 const streamThere = (name: string): Shown => ["e2e/hosts/stream.test.ts", name];
-const levels = streamThere("leaves QEMU as it was when it is aborted");
-const inForce = streamThere("has both QEMUs do what is asked, there and back");
+const levels = streamThere("resets QEMU's settings after an abort");
+const inForce = streamThere("sets each option in both QEMUs, there and back");
 
 export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
   LIVE: {
-    shown: plain("arrives over %s and comes back, counting on without a gap"),
+    shown: plain("arrives over %s and returns without a gap in its count"),
     between: virsh("moves a paused guest without --live, and refuses a running one"),
   },
   PEER2PEER: {
     between: virsh("lets the source's daemon coordinate with --p2p, there and back"),
   },
   TUNNELLED: {
-    between: ["e2e/hosts/tunnelled.test.ts", "is led by virsh, there and back"],
+    between: ["e2e/hosts/tunnelled.test.ts", "works with virsh, there and back"],
   },
   PERSIST_DEST: {
-    between: virsh("keeps the definition at the destination, and gives it up at the source"),
+    between: virsh("keeps the definition at the destination, and undefines it at the source"),
   },
   UNDEFINE_SOURCE: {
-    between: virsh("keeps the definition at the destination, and gives it up at the source"),
+    between: virsh("keeps the definition at the destination, and undefines it at the source"),
   },
   PAUSED: {
     shown: plain("stays paused at the destination when it was paused before"),
@@ -62,25 +62,25 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
   },
   NON_SHARED_DISK: {
     shown: storage("is whole at the destination with every write that was acknowledged"),
-    between: disks("--copy-storage-all makes the %s image that is missing"),
+    between: disks("--copy-storage-all creates the missing %s image"),
   },
   NON_SHARED_INC: {
-    shown: storage("only what lies above a shared backing file is copied"),
-    between: disks("--copy-storage-inc makes the image over the same backing file"),
+    shown: storage("only the data above a shared backing file is copied"),
+    between: disks("--copy-storage-inc creates the image over the same backing file"),
   },
   CHANGE_PROTECTION: {
-    between: virsh("moves a running guest, and both sides tell what it took"),
+    between: virsh("moves a running guest, and both sides report its statistics"),
   },
   UNSAFE: {
-    between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
+    between: virsh("refuses to change the guest during its migration, and to leave its disks behind"),
   },
   OFFLINE: {
-    between: ["e2e/hosts/peer-to-peer.test.ts", "the definition moves, and the guest runs on"],
+    between: ["e2e/hosts/peer-to-peer.test.ts", "moves the definition, and the guest keeps running"],
   },
   COMPRESSED: { shown: stream("xbzrle"), between: inForce },
   ABORT_ON_ERROR: {
-    shown: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
-    between: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that its disk's error stops"],
+    shown: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that a disk error stops"],
+    between: ["e2e/local/disk-errors.test.ts", "with abortOnError %s a guest that a disk error stops"],
   },
   AUTO_CONVERGE: {
     note: "or a rule of `convergence`",
@@ -88,35 +88,35 @@ export const flagRows: Readonly<Partial<Record<MigrateFlag, Feature>>> = {
     between: inForce,
   },
   POSTCOPY: {
-    shown: postcopy("a guest whose memory is still coming runs at the destination, and arrives whole"),
-    between: overThere("has the guest run at the destination before its memory is there"),
+    shown: postcopy("a guest runs at the destination before its memory has arrived, and arrives whole"),
+    between: overThere("resumes the guest at the destination before its memory has arrived"),
   },
   TLS: {
     note: "for memory and disks",
     shown: ["e2e/local/storage-tls.test.ts", "over a unix socket"],
-    between: streamThere("encrypts the memory by a relay, and on parallel connections"),
+    between: streamThere("encrypts the memory through a relay, and on parallel connections"),
   },
   PARALLEL: { shown: stream("two connections"), between: inForce },
   NON_SHARED_SYNCHRONOUS_WRITES: {
-    shown: storage("with synchronous writes it arrives too"),
-    between: disks("--copy-storage-inc makes the image over the same backing file"),
+    shown: storage("a disk also arrives with synchronous writes"),
+    between: disks("--copy-storage-inc creates the image over the same backing file"),
   },
   POSTCOPY_RESUME: {
-    shown: postcopy("a connection that breaks is made anew by the same migration"),
+    shown: postcopy("the migration reconnects when its connection breaks"),
   },
   ZEROCOPY: {
-    shown: stream("an abort, the destination's death and an arrival do so with zero-copy"),
+    shown: stream("an abort, the destination's death and an arrival reset QEMU's settings with zero-copy"),
     between: inForce,
   },
 };
 
 export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
   migrate_uri: {
-    shown: plain("arrives over %s and comes back, counting on without a gap"),
-    between: virsh("goes where --migrateuri and --listen-address say"),
+    shown: plain("arrives over %s and returns without a gap in its count"),
+    between: virsh("connects as --migrateuri and --listen-address specify"),
   },
   listen_address: {
-    between: virsh("goes where --migrateuri and --listen-address say"),
+    between: virsh("connects as --migrateuri and --listen-address specify"),
   },
   destination_name: {
     between: virsh("leaves the guest paused at the destination, under another name"),
@@ -124,29 +124,29 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
   destination_xml: {
     note: "QEMU's own arguments; `destination.sideArgs` for those of one side",
     shown: plain("when the destination refuses the stream, with QEMU's own words"),
-    between: virsh("refuses to change the guest on its way, and to leave its disks behind"),
+    between: virsh("refuses to change the guest during its migration, and to leave its disks behind"),
   },
   persistent_xml: {
-    between: virsh("keeps the definition that is asked for, or the source's own"),
+    between: virsh("keeps the requested definition, or the source's own"),
   },
   bandwidth: {
-    shown: plain("obeys a new bandwidth and a new maximum downtime while it moves"),
-    between: virsh("is watched, tuned and aborted by others while it runs"),
+    shown: plain("applies a new bandwidth and a new maximum downtime during the migration"),
+    between: virsh("can be observed, tuned and aborted by other clients"),
   },
   "bandwidth.postcopy": {
-    shown: stream("post-copy made ready"),
+    shown: stream("post-copy enabled"),
     between: inForce,
   },
   graphics_uri: {
     note: "SPICE only; QEMU cannot redirect VNC clients",
-    shown: ["e2e/local/after-arrival.test.ts", "are told by the source where the guest has gone"],
+    shown: ["e2e/local/after-arrival.test.ts", "are sent to the destination by the source"],
   },
   migrate_disks: {
-    shown: storage("a disk that the guest does not have, and one whose image cannot be made"),
-    between: disks("refuses what does not go together, and a disk that cannot be copied"),
+    shown: storage("a disk that the guest does not have, and one whose image cannot be created"),
+    between: disks("refuses contradictory options, and a disk that cannot be copied"),
   },
-  disks_port: { between: disks("--p2p, to the port that is asked for") },
-  disks_uri: { between: disks("--disks-uri takes the copy by a unix socket") },
+  disks_port: { between: disks("--p2p copies to the requested port") },
+  disks_uri: { between: disks("--disks-uri copies over a unix socket") },
   compression: {
     shown: stream("zlib on parallel connections"),
     between: inForce,
@@ -165,12 +165,12 @@ export const parameterRows: Readonly<Partial<Record<string, Feature>>> = {
   },
   "compression.zlib.level": {
     note: "QEMU 7.2 accepts it but keeps 1",
-    shown: stream("a level of %s that QEMU takes and ignores is told"),
+    shown: stream("a level of %s that QEMU accepts and ignores is reported"),
     between: levels,
   },
   "compression.zstd.level": {
     note: "as for zlib",
-    shown: stream("a level of %s that QEMU takes and ignores is told"),
+    shown: stream("a level of %s that QEMU accepts and ignores is reported"),
     between: levels,
   },
   "compression.xbzrle.cache": {

@@ -1,4 +1,4 @@
-// The search over small worlds that are made for it: what it finds, by which trace, and what it must not overlook.
+// Tests the search on small hand-made worlds: which states it finds, by which trace, and what it must not miss.
 
 import { expect, test } from "vitest";
 import { Component, type Rule, type WorldMove } from "../../src/simulator/components.js";
@@ -9,7 +9,7 @@ import { type MoveKind, moveKinds } from "../../src/simulator/search-world.js";
 const { calm, requested, fault } = moveKinds;
 type Edges = Readonly<Record<string, readonly (readonly [to: string, kind: MoveKind])[]>>;
 
-/** A world of one component: from each place the moves are named after where they lead. */
+/** A world of one component; each move is named after the place that it leads to. */
 function worldOf(edges: Edges, { harms = {} as Readonly<Record<string, string>>, bits = 8 } = {}) {
   const place = new Component<string>("place", bits);
   const rule: Rule = {
@@ -64,7 +64,7 @@ test("a state that needs more faults than are allowed is not reached", () => {
   expect(found(edges, 2)).toMatchObject({ guarantee: "broken", trace: ["a", "broken"] });
 });
 
-test("a move that breaks a guarantee is told although the state that it leads to is known and whole", () => {
+test("a move that breaks a guarantee is reported although the state that it leads to is known and whole", () => {
   const edges: Edges = {
     start: [["end", calm]],
     end: [["start", requested]],
@@ -75,7 +75,7 @@ test("a move that breaks a guarantee is told although the state that it leads to
   });
 });
 
-test("a circle that another calm move leaves is no loss, whichever of them comes first", () => {
+test("a cycle with an exit by another calm move is not reported as a loss, in either order of the moves", () => {
   const edges: Edges = {
     start: [["a", calm]],
     a: [
@@ -94,7 +94,7 @@ test("a circle that another calm move leaves is no loss, whichever of them comes
   expect(found(edges, 0)).toMatchObject({ guarantee: undefined, states: 5 });
 });
 
-test("a circle that only a request leaves never ends well", () => {
+test("a cycle with an exit only by a request is reported as never ending well", () => {
   const edges: Edges = {
     start: [
       ["a", calm],
@@ -112,14 +112,14 @@ test("a circle that only a request leaves never ends well", () => {
   });
 });
 
-test("a state in which only faults can happen is an end, and is judged as one", () => {
+test("a state with only faults as moves is an end, and is judged as an end", () => {
   expect(found({ start: [["a", calm]], a: [["end", fault]] }, 1)).toMatchObject({
     guarantee: "ended in a",
     trace: ["a"],
   });
 });
 
-test("a search of more states than the first tables hold finds each of them once", () => {
+test("a search that outgrows its first tables finds each state once", () => {
   const width = 200;
   const [x, y] = [new Component<number>("x", 20), new Component<number>("y", 20)];
   const forward = (axis: Component<number>): Rule => ({
@@ -159,7 +159,7 @@ test("a rule that reads a component without naming it is rejected", () => {
   expect(() => explore(world, { faults: 0 })).toThrow("a rule reads the component b");
 });
 
-test("a component with more values than its bits can tell apart is rejected, not confused", () => {
+test("a component with more values than its bits can tell apart is rejected instead of confusing its values", () => {
   const edges: Edges = {
     start: [
       ["a", calm],

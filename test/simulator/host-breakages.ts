@@ -1,5 +1,5 @@
-// Breakages of the host world: each turns one rule of the daemon, or one transition of its domain machine, off. The search
-// has to find each of them.
+// Breakages of the host world: each disables one rule of the daemon, or one transition of its domain machine. The search must
+// find each of them.
 
 import { type AnyStateMachine, type AnyStateNodeConfig, createMachine } from "xstate";
 import { domainMachine } from "../../src/machines/domain/machine.js";
@@ -7,7 +7,7 @@ import { answerOfHost, atRestart } from "../../src/protocol/host-evidence.js";
 import { type HostRules, type Kept, orders } from "../../src/simulator/hosts/surroundings.js";
 
 export interface Breakage {
-  /** The smallest search that finds it; one migration and one fault unless given. */
+  /** The smallest search that finds it; one migration and one fault by default. */
   readonly migrations?: number;
   readonly faults?: number;
   readonly rules: () => Partial<HostRules>;
@@ -18,7 +18,7 @@ const without = (order: Kept): Breakage => ({
 });
 const rules = (broken: Partial<HostRules>): Breakage => ({ rules: () => broken });
 
-/** The domain machine with other transitions in one of its states. */
+/** Replaces transitions in one state of the domain machine. */
 function withTransitions(state: string, on: AnyStateNodeConfig["on"]): AnyStateMachine {
   const { states } = domainMachine.config;
   const before: AnyStateNodeConfig = states?.[state as keyof typeof states] ?? {};
@@ -51,7 +51,7 @@ export const breakages: Readonly<Record<string, Breakage>> = {
     faults: 2,
     ...without("an away guest stays away while its record is overwritten"),
   },
-  "the Confirm of an earlier migration is obeyed": {
+  "the Confirm of an earlier migration is accepted": {
     migrations: 3,
     faults: 0,
     ...without("a message is matched by the migration's id"),

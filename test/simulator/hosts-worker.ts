@@ -1,4 +1,4 @@
-// Runs the searches of the host world in a thread of its own, so that the test's thread stays free.
+// Runs the searches of the host world in a worker thread, so that the test's thread stays responsive.
 
 import { parentPort, workerData } from "node:worker_threads";
 import { inARow, searchHosts } from "../../src/simulator/hosts/hosts-world.js";

@@ -1,4 +1,4 @@
-// Breakages of the rules by which a source concludes what a libvirtd has done with its guest. The search has to find each.
+// Breakages of the rules by which a source concludes what a libvirtd did with its guest. The search must find each of them.
 
 import { conclude, mayFinish } from "../../src/protocol/evidence.js";
 import type { HostRules } from "../../src/simulator/hosts/surroundings.js";
@@ -29,7 +29,7 @@ export const evidenceBreakages: Readonly<Record<string, EvidenceBreakage>> = {
       return conclude(seen.at === "active" ? { ...evidence, seen: { ...seen, is: "idle" } } : evidence);
     },
   }),
-  "Confirm from the client that leads is not obeyed": {
+  "Confirm from the client that leads is rejected": {
     mode: "managed",
     rules: { confirmCounts: () => false },
   },

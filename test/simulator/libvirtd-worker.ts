@@ -1,4 +1,4 @@
-// Runs the searches of the host world with a libvirtd in a thread of its own, so that the test's thread stays free.
+// Runs the searches of the host world with a libvirtd in a worker thread, so that the test's thread stays responsive.
 
 import { parentPort, workerData } from "node:worker_threads";
 import { type LibvirtdSearch, searchBesideLibvirtd } from "../../src/simulator/hosts/libvirtd-world.js";

@@ -1,5 +1,5 @@
-// The packed world that is searched against the world of objects that is played: the same moves, which lead to the same
-// states; and the reduced search against the unreduced one: the same verdicts.
+// Compares the packed world that is searched with the object world that is played: the same moves lead to the same states; and
+// the reduced search with the unreduced one: the same verdicts.
 
 import { describe, expect, test } from "vitest";
 import { destinationMachine } from "../../src/machines/destination/machine.js";
@@ -25,14 +25,14 @@ const worlds: [string, WorldOptions][] = [
 
 const told = (name: string, harm: string | undefined, to: Int32Array) => `${name} ${harm ?? ""}: ${to}`;
 
-/** Numbers that look random, and are the same in each run. */
+/** A deterministic generator of pseudo-random numbers. */
 function* numbers(seed: number): Generator<number, never> {
   for (let state = seed; ; yield state >>> 8) state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
 }
 
-describe.each([true, false])("with states of the same future as one: %s", (reduced) => {
+describe.each([true, false])("when states with the same future are merged: %s", (reduced) => {
   test.each(worlds)(
-    "%s, the packed world has the moves of the played one, to the same states",
+    "%s, the packed world has the moves of the played one, and they lead to the same states",
     (_, options) => {
       const moves = movesOf(options);
       const first = beginning(moves, options);
@@ -44,7 +44,7 @@ describe.each([true, false])("with states of the same future as one: %s", (reduc
           const all = moves.from(state);
           if (all.length === 0) break;
           expectSameMoves(packed, moves, state);
-          // Also right after each fault: a walk alone rarely takes one at the moment that matters.
+          // Also compared after each fault: a random walk rarely takes one at the moment that matters.
           for (const { fault, change } of all)
             if (fault) expectSameMoves(packed, moves, changed(state, change));
           const calm = all.filter((move) => !move.fault && move.rare === undefined);
@@ -69,7 +69,7 @@ function expectSameMoves(packed: MigrationWorld, moves: Moves, state: State): vo
   const played = moves
     .from(state)
     .map(({ name, harm, change }) => told(name, harm, packed.pack(changed(state, change))));
-  // A move that leads back to the state is no loss.
+  // A move that leads back to the same state loses nothing.
   const effective = (them: string[]) => new Set(them.filter((text) => !text.endsWith(`: ${from}`)));
   expect(effective(seen)).toEqual(effective(played));
 }
@@ -80,7 +80,7 @@ function verdict(moves: Moves, options: WorldOptions, faults: number, reduced: b
   return { states, whole, guarantee: broken?.guarantee, length: broken?.moves.length };
 }
 
-/** The reduced search's verdict, which has to be that of the unreduced one, by a trace of the same length. */
+/** Returns the reduced search's verdict, which must equal that of the unreduced one, by a trace of the same length. */
 function bothSay(moves: Moves, options: WorldOptions, faults: number) {
   const { states: fewer, ...reduced } = verdict(moves, options, faults, true);
   const { states: all, ...unreduced } = verdict(moves, options, faults, false);
@@ -90,7 +90,7 @@ function bothSay(moves: Moves, options: WorldOptions, faults: number) {
   return reduced.guarantee;
 }
 
-test.each(worlds)("%s, the reduced search finds nothing, as the unreduced one", (_, options) => {
+test.each(worlds)("%s, the reduced search finds no breakage, like the unreduced one", (_, options) => {
   expect(bothSay(movesOf(options), options, 0)).toBeUndefined();
 });
 
@@ -103,7 +103,7 @@ test("both searches find how a destination that claims nothing at the fence runs
   const { rules } = movesOf(fenced);
   const logic = destinationMachine.provide({ guards: { mustClaim: () => false } });
   const { input } = rules.destination.first;
-  if (input === undefined) throw new Error("a destination is begun with an input");
+  if (input === undefined) throw new Error("a destination needs an input");
   const careless = new Moves({ ...rules, destination: new Species("destination", logic, input) });
   expect(bothSay(careless, fenced, 1)).toMatch(/^G[134]/);
 });

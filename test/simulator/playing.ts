@@ -1,4 +1,4 @@
-// Ways to play the simulated world: by random picks, as if all were well, or by the names of moves.
+// Ways to play the simulated world: by random picks, along the path without faults, or by the names of moves.
 
 import type { State } from "../../src/simulator/state.js";
 import { World, type WorldOptions } from "../../src/simulator/world.js";
@@ -7,7 +7,7 @@ import { World, type WorldOptions } from "../../src/simulator/world.js";
 export function play(faults: number, picks: readonly number[], options: WorldOptions = {}): World {
   const world = new World(faults, options);
   for (const pick of picks) {
-    // Most picks go on as if all were well: a walk of faults alone would never get far.
+    // Most picks take a move without a fault: a walk of faults alone would never get far.
     const all = world.moves();
     const calm = all.filter((step) => !step.fault && step.rare === undefined);
     const moves = pick % 10 === 0 || calm.length === 0 ? all : calm;
@@ -19,7 +19,7 @@ export function play(faults: number, picks: readonly number[], options: WorldOpt
   return world;
 }
 
-/** Plays as if all were well until `reached`, without timers. */
+/** Plays moves without faults until `reached`, without timers. */
 export function playUntil(world: World, reached: (state: State) => boolean): void {
   while (!reached(world.state)) {
     const move = world.moves().find((step) => !step.fault && step.rare === undefined);
@@ -31,9 +31,7 @@ export function playUntil(world: World, reached: (state: State) => boolean): voi
 /** Takes the move of that name, or the first one whose name contains it. */
 export function takeNamed(world: World, name: string): void {
   const moves = world.moves();
-  const move =
-    moves.find((candidate) => candidate.name === name) ??
-    moves.find((candidate) => candidate.name.includes(name));
-  if (move === undefined) throw new Error(`nobody can choose "${name}"\n${world.story.join("\n")}`);
+  const move = moves.find((each) => each.name === name) ?? moves.find((each) => each.name.includes(name));
+  if (move === undefined) throw new Error(`there is no move "${name}"\n${world.story.join("\n")}`);
   world.take(move);
 }

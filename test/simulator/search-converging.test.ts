@@ -1,4 +1,4 @@
-// Checks G1 to G6 in every order of everything that can happen, with rules of a convergence policy that come due.
+// Checks G1 to G6 in every order of events, with rules of a convergence policy that become due.
 
 import { expect, test } from "vitest";
 import type { ConvergencePolicy } from "../../src/protocol/convergence/policy.js";
@@ -11,12 +11,12 @@ const convergence: ConvergencePolicy = [
   { when: { elapsedMs: 2 }, do: "abort" },
 ];
 
-test("every order of everything, with a guest that is suspended and then given up, keeps the guarantees", async () => {
+test("every order of events keeps the guarantees when a guest is suspended and its migration is then aborted", async () => {
   await searchAll("converging", { faults: 1, convergence });
 });
 
 test.each([false, true])(
-  "limits, a throttle and post-copy as measures keep them too, peer-to-peer: %s",
+  "every order of events keeps the guarantees with limits, a throttle and post-copy as measures, peer-to-peer: %s",
   async (peerToPeer) => {
     const policy: ConvergencePolicy = [
       { when: { elapsedMs: 1 }, do: { relaxDowntimeToMs: 1_000 } },
@@ -40,7 +40,7 @@ test("a guest that was suspended runs at the destination in the end", () => {
   expect(world.state.qemuD).toMatchObject({ alive: true, cpu: "running" });
 });
 
-test("a guest that was suspended runs at the source in the end when its migration is given up", () => {
+test("a guest that was suspended runs at the source in the end when its migration is aborted", () => {
   const world = new World(0, { convergence });
   playUntil(world, isSending);
   for (const measure of ["suspend", "abort"]) {

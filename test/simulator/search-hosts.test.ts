@@ -1,5 +1,5 @@
-// Checks G1, G2, G3 and G5 in every order of everything that can happen on two hosts around migrations in a row: local
-// requests, restarts with and without memory, mute and dead QEMUs, full disks; and that the search finds what is broken on purpose.
+// Checks G1, G2, G3 and G5 in every order of events on two hosts around successive migrations: local requests, restarts with and
+// without memory, mute and dead QEMUs, full disks; and that the search finds deliberate breakages.
 
 import { expect, test } from "vitest";
 import type { Explored } from "../../src/simulator/explore.js";
@@ -16,7 +16,7 @@ test.each([
   { hosts: 2, migrations: 2, faults: 2 },
   { hosts: 3, migrations: 2, faults: 1 },
 ])(
-  "every order of everything on $hosts hosts with $migrations migrations in a row and $faults faults keeps the guarantees, and can still end well",
+  "every order of events on $hosts hosts with $migrations successive migrations and $faults faults keeps the guarantees and can still end well",
   async (search) => {
     const startedMs = performance.now();
     const found = await searchInThread(search);
@@ -36,7 +36,7 @@ test.each([
 const verdict = ({ broken }: Explored) => ({ guarantee: broken?.guarantee, moves: broken?.moves.length });
 
 test.each(Object.entries(breakages))(
-  "the search of two hosts finds it: %s",
+  "the search of two hosts finds the breakage: %s",
   async (breakage, { migrations = 1, faults = 1 }) => {
     const search = { hosts: 2, migrations, faults, breakage };
     const found = await searchInThread(search);
@@ -48,7 +48,7 @@ test.each(Object.entries(breakages))(
   },
 );
 
-test("the reduced search of two hosts finds nothing, as the unreduced one", async () => {
+test("the reduced search of two hosts finds no breakage, like the unreduced one", async () => {
   const search = { hosts: 2, migrations: 2, faults: 1 };
   const [found, unreduced] = [
     await searchInThread(search),

@@ -1,5 +1,5 @@
-// Checks G1, G2, G3 and G5 in every order of everything that can happen in one migration between a switchoverd and a
-// libvirtd, in both directions. They do not hold in the windows that docs/guarantees.md lists; nothing else is broken.
+// Checks G1, G2, G3 and G5 in every order of events in one migration between a switchoverd and a libvirtd, in both directions.
+// They do not hold in the windows that docs/guarantees.md lists; nothing else is broken.
 
 import { expect, test } from "vitest";
 import type { Explored } from "../../src/simulator/explore.js";
@@ -46,7 +46,7 @@ test.each(brokenWindows)(
 );
 
 test.each(Object.entries(evidenceBreakages))(
-  "the search with a libvirtd as the destination finds it: %s",
+  "the search with a libvirtd as the destination finds the breakage: %s",
   async (breakage, { mode }) => {
     const side = { libvirtd: "destination", mode } as const;
     const found = await searchInThread({ ...side, faults: 1, allowed: windowsOf(side), breakage });

@@ -1,4 +1,4 @@
-// Runs one search in a thread of its own, so that the test's thread stays free.
+// Runs one search in a worker thread, so that the test's thread stays responsive.
 
 import { parentPort, workerData } from "node:worker_threads";
 import type { Counterexample } from "../../src/simulator/counterexample.js";

@@ -1,4 +1,4 @@
-// A search as a test: it has to be whole, and its size is told.
+// Runs a search as a test: it must be complete, and its size is logged.
 
 import { expect } from "vitest";
 import type { Found, SearchOptions } from "../../src/simulator/search.js";

@@ -1,4 +1,4 @@
-// Models of any element that a table describes, made from the table itself.
+// Generates models of any element that a table describes, from the table itself.
 
 import fc from "fast-check";
 import type { ElementType, Field, Fields } from "../../src/drivers/domain-xml/xml/table.js";
@@ -6,7 +6,7 @@ import type { Value } from "../../src/drivers/domain-xml/xml/values.js";
 
 export const textOf = ({ range, looks, parse }: Value<unknown>): fc.Arbitrary<unknown> => {
   if (range !== undefined) return fc.integer({ min: range[0], max: range[1] });
-  // fast-check reads no patterns with escapes beyond 16 bits; those are for any text.
+  // fast-check does not support patterns with escapes beyond 16 bits; those patterns accept any text.
   const texts = looks.unicode
     ? fc.string({ unit: "grapheme" }).filter((text) => looks.test(text))
     : fc.stringMatching(looks);

@@ -1,5 +1,5 @@
-// Draws values of any XDR type for fast-check, without a second table of types: the type decodes from a reader that grants
-// every wish out of drawn numbers.
+// Draws values of any XDR type for fast-check without a second table of types: the type decodes from a reader that draws
+// each number that it is asked for.
 
 import fc, { type GeneratorValue } from "fast-check";
 import type { Xdr } from "../../src/drivers/libvirt/rpc/xdr.js";
@@ -24,7 +24,7 @@ class DrawingReader extends XdrReader {
     return this.#draw(fc.integer, { min: least, max: most });
   }
 
-  /** Longer numbers: the small ones, the ends of the range, and anything. */
+  /** Draws longer numbers: small ones, the ends of the range, and arbitrary ones. */
   override take(length: number): Buffer {
     const bytes = Buffer.alloc(length);
     const kind = this.#draw(fc.constantFrom, "small", "ones", "least", "any");
@@ -35,7 +35,7 @@ class DrawingReader extends XdrReader {
     return bytes;
   }
 
-  /** What may be text. */
+  /** Draws bytes that are valid as text. */
   override takePadded(length: number): Buffer {
     const bytes = Buffer.alloc(length, "x");
     for (let at = 0; at < length; ) {
@@ -53,7 +53,7 @@ class DrawingReader extends XdrReader {
   override choice<T>(options: ReadonlyMap<number, T>): T {
     const values = [...options.values()];
     const drawn = values[this.#draw(fc.nat, { max: values.length - 1 })];
-    return drawn ?? this.fail("there is nothing to choose from");
+    return drawn ?? this.fail("the union has no arms");
   }
 }
 

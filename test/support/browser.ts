@@ -1,5 +1,5 @@
-// A real browser, Debian's chromium, looking at the inspector's page. It notes what a page must never do: complain, or ask
-// anybody but its own server for anything.
+// A real browser, Debian's chromium, for the inspector's page. It records what a page must never do: log an error, or send a
+// request to any server but its own.
 
 import axe, { type AxeResults } from "axe-core";
 import { type Browser, chromium, type Page } from "playwright-core";
@@ -7,7 +7,7 @@ import { afterAll, expect, onTestFinished } from "vitest";
 
 let browser: Promise<Browser> | undefined;
 
-/** One for all tests of a file. */
+/** Starts one browser for all tests of a file. */
 const theBrowser = (): Promise<Browser> => {
   browser ??= chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
   return browser;
@@ -20,7 +20,7 @@ export interface Look {
   readonly scheme?: "light" | "dark";
 }
 
-/** Opens the page; when the test is over, it must have been quiet. */
+/** Opens the page, and checks at the end of the test that it logged no error and sent no foreign request. */
 export async function look(
   url: string,
   { width = 1600, height = 1000, scheme = "light" }: Look = {},
@@ -45,7 +45,7 @@ export async function look(
   return page;
 }
 
-/** What axe finds wrong for those who do not see, or see badly, or use no mouse. */
+/** Returns the accessibility violations that axe finds. */
 export async function hindrances(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
   const rules = JSON.stringify(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]);

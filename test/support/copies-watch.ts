@@ -1,22 +1,22 @@
-// Observes a guest from outside while faults happen: at no moment do two of its QEMUs count on (G1). Each copy writes to a
-// serial file of its own; the checker of the counts afterwards finds a copy that counted the same numbers again.
+// Observes a guest from outside while faults happen and checks that no two of its QEMUs ever run at once (G1). Each copy writes
+// to its own serial file; the continuity check finds afterwards a copy that repeated numbers.
 
 const everyMs = 40;
 
-/** What is observed: how much each QEMU of a guest has written so far, by the path of its serial file. */
+/** The observed object: returns how many bytes each QEMU of a guest has written so far, by the path of its serial file. */
 interface Observed {
   serialSizes(): ReadonlyMap<string, number>;
 }
 
 /**
- * A guest that moves leaves one file for good and goes on in another. So a file that grows again after another one has grown
- * belongs to a second copy.
+ * A guest that moves leaves one file for good and continues in another. A file that grows again after another one has grown
+ * therefore belongs to a second copy.
  */
 export class CopiesWatch {
   readonly #guest: Observed;
   readonly #timer: NodeJS.Timeout;
   readonly #firstGrewAt = new Map<string, number>();
-  /** For each file: at which look another one was first seen to have grown after it. */
+  /** For each file: the sample at which another file was first seen to have grown after it. */
   readonly #followedAt = new Map<string, number>();
   #sizes: ReadonlyMap<string, number>;
   #latest: string | undefined;
@@ -29,7 +29,7 @@ export class CopiesWatch {
     this.#timer = setInterval(() => this.look(), everyMs);
   }
 
-  /** Compares the sizes with those of the last look; the timer does it too. */
+  /** Compares the sizes with those of the last sample; the timer does so too. */
   look(): void {
     this.#looks += 1;
     const before = this.#sizes;
@@ -40,7 +40,7 @@ export class CopiesWatch {
     for (const [path] of grown) {
       const followedAt = this.#followedAt.get(path);
       if (followedAt === undefined) this.#follow(path);
-      // The sizes are not read in one moment: what a copy wrote just before it was handed over is seen one look later.
+      // The sizes are not sampled at one instant: what a copy wrote just before its handover appears one sample later.
       else if (this.#looks > followedAt + 1)
         this.#two ??= `${path} has grown again after another copy had counted on`;
     }
@@ -53,12 +53,12 @@ export class CopiesWatch {
         this.#followedAt.set(other, this.#looks);
   }
 
-  /** What it saw of two copies; undefined when it saw none. */
+  /** Describes the second copy that was observed; undefined when there was none. */
   get two(): string | undefined {
     return this.#two;
   }
 
-  /** The file that has grown last; undefined when none has. */
+  /** The file that has grown last; undefined when no file has grown. */
   get latest(): string | undefined {
     return this.#latest;
   }

@@ -1,4 +1,4 @@
-// Ends a run with one plain line, counted by the test runner, for CI to read.
+// Ends a run with one plain line of totals from the test runner, for CI to parse.
 
 import type { Reporter, TestModule } from "vitest/node";
 
@@ -10,7 +10,7 @@ export default class CountReporter implements Reporter {
         const { state } = test.result();
         if (state !== "pending") count[state] += 1;
       }
-      // A file that does not even load has no tests to count.
+      // A file that fails to load has no tests to count.
       if (module.errors().length > 0) count.failed += 1;
     }
     const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";

@@ -1,4 +1,4 @@
-// The laboratory with a disk that travels: the guest's own image, room for its copy, and a look at what is left of the copying.
+// A lab for migrations that copy a disk: the guest's image, space for its copy, and a check for remains of the disk mirror.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,14 +14,14 @@ export const qemuImg = (...args: string[]) => execFileSync("qemu-img", args, { e
 
 interface Disks {
   readonly directory: string;
-  /** Where the guest's disk is, and where it is to come. */
+  /** Paths of the guest's image and of its copy at the destination. */
   readonly here: string;
   readonly there: string;
-  /** What `migrate` is told. */
+  /** The storage options for `migrate`. */
   moving(storage?: CopiedStorage): Partial<MigrateOptions>;
 }
 
-/** A guest with a disk of its own, and room for another. */
+/** Starts a guest with its own disk, and provides space for its copy. */
 export async function withDisk(
   format: Format,
   experiment: (lab: Lab, disks: Disks) => Promise<void>,
@@ -40,7 +40,7 @@ export async function withDisk(
   });
 }
 
-/** Nothing of the copying is left in the QEMU that runs the guest. */
+/** Checks that no job, export or node of the disk mirror is left in the QEMU that runs the guest. */
 export async function expectNoCopies(lab: Lab): Promise<void> {
   const main = lab.guest?.process.main;
   expect(await main?.execute("query-block-jobs", {})).toEqual([]);

@@ -1,4 +1,4 @@
-// Domains for tests: short to write, complete when they are read.
+// Builds complete domain XML for tests from the few parts that a test is about.
 
 import { type Domain, parseDomain } from "../../src/drivers/domain-xml/domain.js";
 import { type BuiltQemu, buildQemu } from "../../src/drivers/domain-xml/qemu-args/build.js";
@@ -9,14 +9,14 @@ export const uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
 interface Parts {
   readonly type?: "qemu" | "kvm";
   readonly machine?: string;
-  /** In <os>, behind the type. */
+  /** Inside <os>, after the type. */
   readonly os?: string;
   readonly devices?: string;
-  /** Beside <os> and <devices>. */
+  /** Siblings of <os> and <devices>. */
   readonly more?: string;
 }
 
-/** On lines of its own, so that a refusal's line tells something: <os> is line 5, <devices> follows it. */
+/** Puts each part on its own line, so that a refusal's line number identifies it: <os> is line 5, <devices> follows it. */
 export const domainXml = ({ type = "qemu", machine = "pc", os = "", devices = "", more = "" }: Parts = {}) =>
   `<domain type='${type}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>guest</name>
@@ -30,7 +30,7 @@ export const domainXml = ({ type = "qemu", machine = "pc", os = "", devices = ""
 </domain>
 `;
 
-/** Without what every domain has, so that only what is asked about stands in the arguments. */
+/** The QEMU arguments without those that every domain has. */
 export const bare = (parts: Parts = {}) =>
   domainXml({
     ...parts,
@@ -52,7 +52,7 @@ export function words(args: readonly string[]): string[] {
   }, []);
 }
 
-/** Everything that is said against it, from the text or from the build. */
+/** Returns all refusals of a domain, from parsing or from building its arguments. */
 export function refusalsOf(xml: string, kvm = true): readonly Refusal[] {
   try {
     build(xml, kvm);

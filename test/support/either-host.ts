@@ -1,4 +1,4 @@
-// A host for one test, of either kind.
+// Starts a host of either kind, switchoverd or libvirtd, for one test.
 
 import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
@@ -15,7 +15,7 @@ export interface Peer {
   readonly redial: Redial;
 }
 
-/** Until the test is over. `qemu`: more of a libvirtd's qemu.conf; the rest is a switchoverd's. */
+/** Ends with the test. `qemu`: additional lines of a libvirtd's qemu.conf; the other options are a switchoverd's. */
 export async function hostOf(
   kind: Kind,
   name: string,

@@ -1,4 +1,4 @@
-// A real etcd of the test's own, on loopback, with its data below the test's directory.
+// A real etcd for one test, on loopback, with its data below the test's directory.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -8,10 +8,10 @@ import { join } from "node:path";
 
 export interface Etcd {
   readonly endpoint: string;
-  /** Does not answer until it is let go on. */
+  /** Suspends the process, which does not answer until it is continued. */
   pause(): void;
   goOn(): void;
-  /** How many there are below a prefix. */
+  /** Counts the keys below a prefix. */
   keys(prefix: string): Promise<number>;
   end(): Promise<void>;
 }
@@ -36,7 +36,7 @@ export async function startEtcd(): Promise<Etcd> {
     endpoint,
     pause: () => {
       child.kill("SIGSTOP");
-      // On a busy machine a thread of it may still answer for a moment.
+      // On a busy machine one of its threads may still answer for a moment.
       for (const endMs = Date.now() + 2_000; !isStopped(child.pid ?? 0) && Date.now() < endMs; );
     },
     goOn: () => void child.kill("SIGCONT"),
@@ -80,7 +80,7 @@ async function answers(endpoint: string, child: ChildProcess): Promise<void> {
     if (healthy) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error("etcd did not come up");
+  throw new Error("etcd failed to start");
 }
 
 function freePort(): Promise<number> {

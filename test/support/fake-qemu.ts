@@ -1,4 +1,4 @@
-// A fake QEMU on a real unix socket, for what a real one does not do on demand: silence, garbage, a late answer.
+// A fake QEMU on a real unix socket, for behaviour that a real one does not show on demand: silence, garbage, a late answer.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
@@ -21,8 +21,8 @@ export interface FakeQemu {
 export const greeting = { QMP: { version: {}, capabilities: ["oob"] } };
 
 /**
- * `answer` gets each command but qmp_capabilities, and what it returns is sent; undefined: silence. One that hangs answers
- * nobody before somebody else connects.
+ * `answer` receives each command except qmp_capabilities, and its result is sent; undefined means silence. With `hangs` it
+ * answers no client before a second one connects.
  */
 export async function fakeQemu(
   answer: (command: Received) => object | string | undefined,
@@ -50,7 +50,7 @@ export async function fakeQemu(
       for (const line of bytes
         .toString()
         .split("\n")
-        .filter((candidate) => candidate !== "")) {
+        .filter((line) => line !== "")) {
         const command = JSON.parse(line) as Received;
         const reply =
           command.execute === "qmp_capabilities" && negotiates

@@ -1,4 +1,4 @@
-// A port of the loopback that nobody has now, for a daemon whose clients must know its port before it starts.
+// Finds a loopback port that is free, for a daemon whose clients must know its port before it starts.
 
 import { createServer } from "node:net";
 
@@ -7,6 +7,7 @@ export async function freePort(): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== "object" || address === null) throw new Error("there is no free port");
+  if (typeof address !== "object" || address === null)
+    throw new Error("the server on loopback has no TCP address");
   return address.port;
 }

@@ -1,5 +1,5 @@
-// Everything that the tests make lies below one directory of their own. What is left there at the end is an error: a QEMU
-// whose test was cut off is ended here, from outside.
+// Gives the tests one directory for all their files. Remains at the end are an error; a QEMU whose test was cut off is
+// ended here, from outside.
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +15,7 @@ export default function setup(): () => void {
     removePrograms();
     const processes = findByArgument(`${directory}/`).filter(({ pid }) => pid !== process.pid);
     for (const { pid } of processes) process.kill(pid, "SIGKILL");
-    // Node's own loader keeps its cache there.
+    // Node's loader keeps its cache there.
     const files = readdirSync(directory).filter((text) => !/^(tsx|node)-/.test(text));
     rmSync(directory, { recursive: true, force: true });
     if (processes.length + files.length > 0) {

@@ -1,4 +1,4 @@
-// A host of which the daemon has died in a migration, as it is written to disk; and what is asked of it.
+// Writes the state of a host whose daemon died during a migration, and helpers to query that host.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,6 @@ import type { GuestDescription } from "../../src/protocol/messages.js";
 import { anywhere, connectionUri, streamAddress } from "../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../src/protocol/unreachable-policy.js";
 import { goneQemu, type HostInProcess, web, webDom, webUuid, webXml } from "./in-process.js";
-import { patienceMs } from "./patience.js";
 
 export const migrationId = "0f3f-a1";
 export const question = { ...web, migrationId };
@@ -24,7 +23,7 @@ const guest: GuestDescription = {
   fencingToken: null,
 };
 
-/** The source of a migration to that host has handed the guest over, then its daemon has died, and its QEMU unless one is given. */
+/** Writes the records of a source that handed the guest over and whose daemon then died; its QEMU died too unless one is given. */
 export async function handedOver(
   host: HostInProcess,
   destination: HostInProcess,
@@ -73,22 +72,13 @@ export async function handedOver(
   await (await host.records()).definitions.write(webUuid, webXml);
 }
 
-/** A bit of that host's story is another. */
+/** Damages the migration's story on that host. */
 export function damageStory(host: HostInProcess): void {
   const story = join(host.stateDirectory, "journal", `${migrationId}.journal`);
   writeFileSync(story, readFileSync(story, "utf8").replace("handedOver", "handedover"));
 }
 
-/** Waits until that host says so. */
-export async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error("it has not come to that");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** The type of the job of that host's guest; 0 when there is none. */
+/** Returns the type of the job of that host's guest; 0 when there is none. */
 export async function jobOf(host: HostInProcess): Promise<number> {
   const { type } = await (await host.rpc()).call(remote.procedures.domainGetJobInfo, { dom: webDom });
   return type;

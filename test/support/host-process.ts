@@ -1,5 +1,5 @@
-// Two hosts of a test's own: a switchoverd each, in processes of their own, with state, sockets and identity of their own;
-// and guests that prove their continuity, as domains.
+// Two hosts for a test: a switchoverd each, in its own process, with its own state, sockets and identity; and guests, as
+// domains, that prove their continuity.
 
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
@@ -42,10 +42,11 @@ import { messageOf } from "../../src/protocol/effect-result.js";
 import { patienceMs } from "./patience.js";
 import { programArguments } from "./programs.js";
 import { qemusOf } from "./qemus-of.js";
+import { until } from "./until.js";
 
 const { procedures } = remote;
 
-/** Short enough for a test; each is still far longer than what it waits for takes. */
+/** Short enough for a test; each is still far longer than the operation that it limits. */
 const deadlines = {
   performRequestedMs: 12_000,
   switchoverMs: 2_000,
@@ -59,7 +60,7 @@ const deadlines = {
   maxBackoffMs: 200,
 };
 
-/** Two hosts' own networks, with one cable between them. */
+/** Two network namespaces for the hosts, connected by one cable. */
 export class Cable {
   readonly #id = randomUUID().slice(0, 6);
   readonly addresses = { a: "10.213.7.1", b: "10.213.7.2" } as const;
@@ -78,7 +79,7 @@ export class Cable {
 
   namespace = (side: "a" | "b"): string => `swo-${side}-${this.#id}`;
 
-  /** What goes from a to b, in tc's words, such as `40mbit`. */
+  /** Limits the rate from a to b, in tc's notation, such as `40mbit`. */
   slow(rate: string): void {
     const words = ["qdisc", "replace", "dev", "cable", "root", "tbf", "rate", rate, "burst", "64kb"];
     execFileSync("tc", ["-n", this.namespace("a"), ...words, "latency", "100ms"]);
@@ -103,7 +104,7 @@ export class Cable {
 
 const ip = (...words: string[]) => execFileSync("ip", words);
 
-/** Why there can be none here. */
+/** Explains why namespaces cannot be created here; null when they can. */
 export const noCable: string | undefined =
   process.getuid?.() !== 0
     ? "network namespaces need root"
@@ -112,7 +113,7 @@ export const noCable: string | undefined =
       : undefined;
 if (noCable !== undefined) console.warn(`partitions are not tested: ${noCable}`);
 
-/** Both hosts are on one machine: their sockets, and QEMUs with one more monitor, are below this directory. */
+/** Both hosts are on one machine: their sockets, and the additional monitors of watched QEMUs, are below this directory. */
 const ofTests = {
   unixDirectories: [`${tmpdir()}/**`],
   emulators: ["/usr/bin/qemu-system-*", `${tmpdir()}/**`],
@@ -129,7 +130,7 @@ export class HostProcess {
   #said = "";
   #told = "";
 
-  /** `namespace`: the network that it lives in; `program`: Node's words for the daemon. */
+  /** `namespace`: the host's network namespace; `program`: Node's arguments for the daemon. */
   constructor(
     name: string,
     more: Partial<ConfigInput> = {},
@@ -156,7 +157,7 @@ export class HostProcess {
     writeFileSync(this.#config, JSON.stringify(config));
   }
 
-  /** Resolves when it listens. */
+  /** Resolves when the daemon listens. */
   async start(): Promise<void> {
     const words = [...this.#program, "--config", this.#config];
     const stdio = ["ignore", "pipe", "pipe"] as const;
@@ -186,19 +187,19 @@ export class HostProcess {
     return this.#said;
   }
 
-  /** What the daemon has complained of so far, which the test expects. */
+  /** Returns and clears the daemon's log so far, which the test expects. */
   takeSaid(): string {
     const said = this.#said;
     this.#said = "";
     return said;
   }
 
-  /** The daemon's process. */
+  /** The pid of the daemon. */
   get pid(): number {
     return this.#child?.pid ?? 0;
   }
 
-  /** On stdout. */
+  /** Lines of the daemon on stdout. */
   get told(): string {
     return this.#told;
   }
@@ -214,14 +215,14 @@ export class HostProcess {
     this.#child?.kill(signal);
   }
 
-  /** What is left of migrations in its directories. */
+  /** Lists the remains of migrations in its directories. */
   async remove(): Promise<void> {
     await this.kill();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
-/** Only tests of failures or of relays have a relay: it is one more process for each migration. */
+/** Enables the relay, which is one more process for each migration, only for tests of failures or of relays. */
 export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boolean }) => ({
   listen: at,
   host: at,
@@ -230,11 +231,11 @@ export const streams = ({ at = "127.0.0.1", relay }: { at?: string; relay: boole
 });
 
 const proof = { memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 };
-/** Where the guest writes; each host has an image of its own. */
+/** Where the guest's image is; each host has its own. */
 const proofDisk = { slots: 64, seed: 7 };
 
 export interface ProofDomainOptions {
-  /** The format of its disk's images; without it the guest has none. */
+  /** The format of the disk's images; a guest has no disk unless it is given. */
   readonly disk?: "raw" | "qcow2";
   readonly workingSetMiB?: number;
   readonly dirtyMiBps?: number;
@@ -243,8 +244,8 @@ export interface ProofDomainOptions {
 }
 
 /**
- * One more monitor, and memory that no compression makes less of, beside what the guest writes to: on a busy machine too
- * its stream takes some seconds. Not for those that a libvirtd only asks what they can.
+ * Adds a monitor to each QEMU, and memory that does not compress beside the memory that the guest writes to, so that its
+ * stream takes some seconds on any machine. Not for guests of which a libvirtd is only asked for its capabilities.
  */
 const watchedQemu = `#!/bin/sh
 case "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@" ;; esac
@@ -252,7 +253,7 @@ exec qemu-system-x86_64 "$@" -qmp unix:"$0.sock",server=on,wait=off -device load
 `;
 const ballastBytes = 12 * 2 ** 20;
 
-/** A guest with a serial file, and an image, for each host that it may run on; both see the same directory. */
+/** A guest with a serial file, and an image, for each host that it may run on; both hosts see the same directory. */
 export class ProofDomain {
   readonly uuid = randomUUID();
   readonly name: string;
@@ -273,13 +274,13 @@ export class ProofDomain {
     if (watched) writeFileSync(join(this.#directory, "ballast"), randomBytes(ballastBytes));
     if (disk === undefined) return;
     this.makeImage("a", "24M");
-    // Behind what the guest writes to: so that there is something to copy.
+    // Behind the area that the guest writes to, so that there is data to copy.
     execFileSync("qemu-io", ["-f", disk, "-c", "write -P 7 8M 16M", this.image("a")]);
   }
 
   image = (side: string): string => join(this.#directory, `${side}.${this.#format}`);
 
-  /** In that side's place; `words` are qemu-img's. */
+  /** Creates the image of that side anew; `words` are qemu-img's arguments. */
   makeImage(side: string, size: string, ...words: readonly string[]): void {
     const format = this.#format ?? "raw";
     execFileSync("qemu-img", ["create", "-q", "-f", format, ...words, this.image(side), size]);
@@ -297,7 +298,7 @@ export class ProofDomain {
     return `<emulator>${path}</emulator>`;
   }
 
-  /** Asks its QEMU of that side, which is watched. */
+  /** Queries its QEMU of that side, which has to be watched. */
   async asked<T>(side: string, ask: (monitor: Monitor) => Promise<T>): Promise<T> {
     const path = join(this.#directory, `${side}.qemu.sock`);
     const session = await connectMonitor(path, { clock: systemClock, deadlineMs: patienceMs, oob: false });
@@ -308,7 +309,7 @@ export class ProofDomain {
     }
   }
 
-  /** On a side of that name, after those named before. */
+  /** Returns the guest's XML for a side; sides are ordered by their first use. */
   xml(side: string): string {
     if (!this.#sides.includes(side)) this.#sides.push(side);
     return `<domain type='qemu'>
@@ -325,7 +326,7 @@ export class ProofDomain {
 </domain>`;
   }
 
-  /** The QEMUs that carry it. */
+  /** Returns the pids of the guest's QEMUs. */
   pids = (): number[] => qemusOf(this.uuid);
 
   /** @throws Error when its count has a gap, a repeat or a reset. */
@@ -334,7 +335,7 @@ export class ProofDomain {
     if (!report.ok) throw new Error(describeContinuity(report));
   }
 
-  /** That each write which it was acknowledged is in that side's image. It may write on meanwhile. @throws Error */
+  /** Checks that each acknowledged write is in that side's image. The guest may go on writing. @throws Error */
   async checkDisk(side: string): Promise<void> {
     const { acknowledged = 0 } = this.#heard();
     const image = { path: this.image(side), format: this.#format ?? "raw" };
@@ -343,13 +344,13 @@ export class ProofDomain {
     if (!report.ok || report.slotsVerified === 0) throw new Error(describeDisk(report));
   }
 
-  /** How much each of its QEMUs has written so far, by the serial file's path. */
+  /** Returns how many bytes each of its QEMUs has written so far, by the path of its serial file. */
   serialSizes(): ReadonlyMap<string, number> {
     const paths = this.#sides.map((side) => join(this.#directory, `${side}.serial`));
     return new Map(paths.filter((path) => existsSync(path)).map((path) => [path, statSync(path).size]));
   }
 
-  /** What is wrong with its count; undefined when nothing is. With `resets` a guest that boots again is right. */
+  /** Describes the discontinuity of the guest's count; undefined when there is none. `resets` allows a guest to boot again. */
   discontinuity(resets: boolean): { readonly isRepeated: boolean; readonly why: string } | undefined {
     const report = this.#heard();
     const wrong = report.faults.filter(({ kind }) => !resets || kind !== "reset");
@@ -358,15 +359,11 @@ export class ProofDomain {
     return { isRepeated, why: describeContinuity({ ...report, faults: wrong }) };
   }
 
-  /** Waits until it has counted on, on whichever side. */
+  /** Waits until the guest has continued its count on any side. */
   async countsAnywhere(more = 512): Promise<void> {
     const size = () => [...this.serialSizes().values()].reduce((sum, bytes) => sum + bytes, 0);
     const enough = size() + more;
-    const endMs = Date.now() + patienceMs;
-    while (size() < enough) {
-      if (Date.now() > endMs) throw new Error(`${this.name} does not count on`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => size() >= enough, `${this.name} continues its count`);
   }
 
   #heard() {
@@ -377,16 +374,12 @@ export class ProofDomain {
     return checkContinuity(streams, this.#proof);
   }
 
-  /** Waits until it has counted on, on that side. */
+  /** Waits until the guest has continued its count on that side. */
   async counts(side: string, more = 512): Promise<void> {
     const path = join(this.#directory, `${side}.serial`);
     const size = () => (existsSync(path) ? readFileSync(path).length : 0);
     const enough = size() + more;
-    const endMs = Date.now() + patienceMs;
-    while (size() < enough) {
-      if (Date.now() > endMs) throw new Error(`${this.name} does not count on at ${side}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => size() >= enough, `${this.name} continues its count at ${side}`);
   }
 
   remove(): void {
@@ -397,7 +390,7 @@ export class ProofDomain {
 
 export type Side = "a" | "b";
 
-/** The guest goes with its definition. */
+/** The guest takes its definition along. */
 export const whole: readonly MigrateFlag[] = ["LIVE", "PERSIST_DEST", "UNDEFINE_SOURCE"];
 
 /** A guest at host a, and host b beside it. */
@@ -406,12 +399,12 @@ export class TwoHosts {
   readonly hosts: Readonly<Record<Side, HostProcess>>;
   readonly #redials: Redial[] = [];
   #connections: Partial<Record<Side, Redial>> = {};
-  /** Where it writes its count. */
+  /** The name of the serial file. */
   readonly #serialOf: Record<Side, string> = { a: "a", b: "b" };
 
   readonly cable: Cable | undefined;
 
-  /** `each`: what one of them has for itself. */
+  /** `each`: the configuration of each host that the other does not have. */
   constructor(
     more: Partial<ConfigInput>,
     cable?: Cable,
@@ -432,7 +425,7 @@ export class TwoHosts {
     this.hosts = { a: host("a"), b: host("b") };
   }
 
-  /** `runs`: whether the guest is started, or is only defined. */
+  /** `runs`: whether the guest is started, or only defined. */
   async begin(runs = true): Promise<void> {
     await Promise.all([this.hosts.a.start(), this.hosts.b.start()]);
     const rpc = await this.rpc("a");
@@ -457,7 +450,7 @@ export class TwoHosts {
     return { name: this.guest.name, uuid: this.guest.uuid, id: -1 };
   }
 
-  /** From a to b, coordinated from here. */
+  /** Migrates from a to b, coordinated from here. */
   managed(parameters: MigrateParameters = {}, more: readonly MigrateFlag[] = []): Promise<RemoteMigration> {
     return migrateBetween({
       from: this.hosts.a.uri,
@@ -468,7 +461,7 @@ export class TwoHosts {
     });
   }
 
-  /** The same by the command, in a process of its own; with a cable it is at host a. */
+  /** Migrates from a to b by the `switchover` command, in its own process; with a cable it runs at host a. */
   client(words: readonly string[]): { kill(): void; said(): string; readonly ended: Promise<unknown> } {
     const path = join(this.hosts.a.directory, "destination.xml");
     writeFileSync(path, this.guest.xml("b"));
@@ -486,7 +479,7 @@ export class TwoHosts {
     return { kill: () => void child.kill("SIGKILL"), said: () => said, ended: once(child, "close") };
   }
 
-  /** The same by version 2, which knows no other XML for the destination: both QEMUs append to the same file. */
+  /** Migrates by version 2, which has no other XML for the destination: both QEMUs append to the same file. */
   version2(parameters: MigrateParameters): { readonly ended: Promise<unknown>; leave(): Promise<unknown> } {
     this.#serialOf.b = "a";
     const [a, b] = [this.redial("a"), this.redial("b")];
@@ -513,7 +506,7 @@ export class TwoHosts {
     return this.cable === undefined ? this.hosts.b.uri : uriAt(this.cable.addresses.b);
   }
 
-  /** Coordinated by the source's daemon. */
+  /** Migrates with the source's daemon as the coordinator. */
   async peerToPeer(
     from: Side,
     to: Side,
@@ -540,17 +533,13 @@ export class TwoHosts {
     return (await rpc.call(procedures.connectListAllDomains, { needResults: 1, flags: 0 })).domains;
   }
 
-  /** Waits until the job at that side is so. */
+  /** Waits until the job at that side meets the condition. */
   async jobAt(side: Side, isSo: (job: JobInfo) => boolean): Promise<void> {
     const rpc = await this.rpc(side);
-    const endMs = Date.now() + patienceMs;
-    while (!isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }))) {
-      if (Date.now() > endMs) throw new Error(`the job at ${side} has not come so far`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until(async () => isSo(await rpc.call(procedures.domainGetJobInfo, { dom: this.dom })));
   }
 
-  /** Waits until the guest's only copy runs there, and checks that it has counted on without a gap. */
+  /** Waits until the guest's only copy runs there, and checks that its count continued without a gap. */
   async runsAt(side: Side, serial: string = side): Promise<void> {
     await this.settles();
     const rpc = await this.rpc(side);
@@ -560,7 +549,7 @@ export class TwoHosts {
     this.guest.check();
   }
 
-  /** Waits until one QEMU is left and neither side has a job; the side that has the guest. */
+  /** Waits until one QEMU is left and neither side has a job; returns the side that has the guest. */
   async settles(): Promise<Side> {
     const endMs = Date.now() + patienceMs;
     for (;;) {
@@ -574,14 +563,14 @@ export class TwoHosts {
     }
   }
 
-  /** Null while a side has a job, or none has the guest, or both. */
+  /** Returns null while a side has a job, or neither or both have the guest. */
   async #whoHasIt(): Promise<Side | null> {
     const having: Side[] = [];
     for (const side of ["a", "b"] as const) {
       if ((await this.list(side)).length === 0) continue;
       const rpc = await this.rpc(side);
       const job = await rpc.call(procedures.domainGetJobInfo, { dom: this.dom }).catch((error: unknown) => {
-        // It has left in between.
+        // The guest has left in between.
         if (error instanceof LibvirtError && error.code === errorCodes.NO_DOMAIN) return null;
         throw error;
       });
@@ -591,13 +580,13 @@ export class TwoHosts {
     return having.length === 1 ? (having[0] ?? null) : null;
   }
 
-  /** Kills the daemon with -9, and starts another in its place. */
+  /** Kills the daemon with -9, and starts another one in its place. */
   async restart(side: Side): Promise<void> {
     await this.hosts[side].kill();
     await this.hosts[side].start();
   }
 
-  /** Wherever it has ended: it runs there and is defined there, and has counted on without a gap. */
+  /** Returns the side on which the guest ended, and checks that it runs and is defined there, without a gap in its count. */
   async countsOn(): Promise<Side> {
     const at = await this.settles();
     const rpc = await this.rpc(at);
@@ -608,7 +597,7 @@ export class TwoHosts {
     return at;
   }
 
-  /** Waits until there is no more than the one QEMU's own directory (G6): a QEMU's goes just after its process. */
+  /** Waits until no directories of QEMUs but that of the running one are left (G6): each is removed just after its process ended. */
   async #leavesNothing(): Promise<void> {
     const endMs = Date.now() + patienceMs;
     for (;;) {

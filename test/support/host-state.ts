@@ -1,4 +1,4 @@
-// What a host has of a guest and its migrations: its state as libvirt's clients see it, and the files of its journal.
+// The state of a guest and its migrations on a host: as libvirt's clients see it, and as files of the journal.
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ export const storyOf = (lab: TwoHosts, side: "a" | "b"): string => {
   return join(journalOf(lab, side), name);
 };
 
-/** One bit in the middle of the file is another. */
+/** Flips one bit in the middle of the file. */
 export function flipBit(path: string): void {
   const bytes = readFileSync(path);
   const at = bytes.indexOf("\n") + 40;

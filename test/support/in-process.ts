@@ -1,5 +1,5 @@
-// One host's daemon in the process of the test, over state that the test has written; and processes that stand for QEMUs
-// which live and answer nothing.
+// One host's daemon in the test's own process, over state that the test has written; and stand-ins for QEMUs that live and do
+// not answer.
 
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -29,7 +29,7 @@ export function xmlOf({ name, uuid }: { readonly name: string; readonly uuid: st
   return `<domain type='qemu'><name>${name}</name><uuid>${uuid}</uuid><memory unit='KiB'>65536</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os><devices><controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`;
 }
 
-/** Short enough for a test that waits until a question was asked several times. */
+/** Short enough for a test that waits until a query was sent several times. */
 const deadlines = { backoffMs: 20, maxBackoffMs: 200 };
 
 export class HostInProcess {
@@ -71,24 +71,24 @@ export class HostInProcess {
     await this.start();
   }
 
-  /** A connection of its own. */
+  /** Opens a connection to the daemon. */
   async rpc() {
     const connection = await openConnection(this.uri, { clock: systemClock });
     onTestFinished(() => connection.close());
     return connection.rpc;
   }
 
-  /** Why the guest is quarantined, as an operator is shown it; undefined when it is not. */
+  /** Returns the reason for the guest's quarantine as an operator sees it; undefined when it is not quarantined. */
   async quarantine(): Promise<string | undefined> {
     const { domains } = await (await this.rpc()).call(own.procedures.standing, null);
     const shown: readonly { uuid: string; quarantined: string | null }[] = JSON.parse(domains);
     return shown.find(({ uuid }) => uuid === webUuid)?.quarantined ?? undefined;
   }
 
-  /** What is on disk, while the daemon is not running. */
+  /** Returns the records on disk, while the daemon is not running. */
   records = (): Promise<DomainRecords> => openDomainRecords(this.stateDirectory);
 
-  /** The journal, while the daemon is not running. */
+  /** Returns the journal, while the daemon is not running. */
   async inJournal<T>(use: (journal: FileJournal) => T | Promise<T>): Promise<T> {
     mkdirSync(this.stateDirectory, { recursive: true });
     const journal = await openFileJournal(join(this.stateDirectory, "journal"));
@@ -99,7 +99,7 @@ export class HostInProcess {
     }
   }
 
-  /** Records that the guest is on this host, in its own journal unless told otherwise. */
+  /** Records that the guest is on this host, in its own journal unless another one is given. */
   async record(presence: Partial<Presence>): Promise<void> {
     const journal = await this.inJournal(({ identity }) => identity);
     const { presences } = await this.records();
@@ -110,15 +110,15 @@ export class HostInProcess {
 
 export interface LateQemu {
   readonly handle: QemuHandle;
-  /** Resolves when something tries to reach it from now on. */
+  /** Resolves when the next client tries to connect. */
   reached(): Promise<void>;
-  /** From now on its monitors answer: the guest runs. */
+  /** Makes its monitors answer from now on: the guest runs. */
   answer(): Promise<void>;
 }
 
 /**
- * A process that lives, and whose monitors hang up on each client until it is told to answer. It is made before the host
- * that finds it, and so ends after it.
+ * Starts a process whose monitors close each connection until it is told to answer. Created before the host that finds it,
+ * so that it ends after the host.
  */
 export async function lateQemu(): Promise<LateQemu> {
   const child = spawn("sleep", ["600"], { stdio: "ignore" });
@@ -151,7 +151,7 @@ export async function lateQemu(): Promise<LateQemu> {
 
 export const muteQemu = async (): Promise<QemuHandle> => (await lateQemu()).handle;
 
-/** The handle of a process that has ended. */
+/** Returns the handle of a process that has ended. */
 export function goneQemu(): QemuHandle {
   return { pid: 2 ** 22 + 1, startTicks: 1, monitors: { main: "/gone", rescue: "/gone" }, directory: null };
 }

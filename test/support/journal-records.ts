@@ -1,4 +1,4 @@
-// Records of invented migrations, for the tests of the journal.
+// Records of invented migrations for tests of the journal.
 
 import { crc32 } from "node:zlib";
 import type { JournalRecord, StateRecord } from "../../src/effects/ports.js";
@@ -63,7 +63,7 @@ export const stateOf = (
   ...more,
 });
 
-/** A line as the journal writes it. */
+/** Formats a record as the journal does. */
 export function lineWith(text: string): string {
   return `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`;
 }

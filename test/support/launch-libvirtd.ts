@@ -1,5 +1,5 @@
-// A real libvirtd of our own: its configuration, state, sockets, processes and hostname lie in namespaces that end with
-// it, QEMUs included. Several live side by side and migrate to one another.
+// Launches a real libvirtd whose configuration, state, sockets, processes and hostname are in namespaces that end with it,
+// QEMUs included. Several can run side by side and migrate to one another.
 
 import { spawn, spawnSync } from "node:child_process";
 import { randomInt, randomUUID } from "node:crypto";
@@ -11,11 +11,11 @@ import { join } from "node:path";
 import { patienceMs } from "./patience.js";
 
 export interface LibvirtdOptions {
-  /** What it calls itself; two that migrate to one another must have different ones. Default: `hosta`. */
+  /** Its hostname; two hosts that migrate to one another need different ones. Default: `hosta`. */
   readonly hostname?: string;
-  /** Listens for TLS on 127.0.0.1, with the server's certificate and key that lie there under libvirt's names. */
+  /** Listens for TLS on 127.0.0.1, with the server's certificate and key of this directory, under libvirt's names. */
   readonly tls?: { readonly port: number; readonly pkiPath: string };
-  /** More of its qemu.conf. */
+  /** Additional lines of its qemu.conf. */
   readonly qemu?: Readonly<Record<string, string | number>> | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface Libvirtd {
 }
 
 export interface LaunchedLibvirtd extends Libvirtd {
-  /** With all that it has started. */
+  /** Ends it with all processes that it started. */
   stop(): Promise<void>;
 }
 
@@ -45,10 +45,10 @@ if (!hasLibvirtd) console.warn(`real libvirt is not tested: ${why}`);
 
 const directories = ["lib", "cache", "log", "run", "etc"] as const;
 
-/** Debian's libvirtd does not start without it, also when its QEMUs are root's; another package brings it. */
+/** Debian's libvirtd does not start without this user, even when its QEMUs run as root; another package creates it. */
 const user = "libvirt-qemu";
 
-/** The first process of its namespace: it buries orphans, and all ends when it does, which is when its input ends. */
+/** The first process of its namespace: it reaps orphans, and all processes end when its input does. */
 const script = `
 set -e
 for place in lib cache log; do
@@ -123,7 +123,7 @@ function configure(etc: string, { tls, qemu: more }: LibvirtdOptions): void {
       key_file: join(tls.pkiPath, "serverkey.pem"),
     }),
   };
-  // Of its own: two daemons on one machine do not know of one another's ports.
+  // Its own range: two daemons on one machine do not know each other's ports.
   const port = 61_000 + 8 * randomInt(560);
   const qemu = {
     migration_port_min: port,

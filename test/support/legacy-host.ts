@@ -1,5 +1,4 @@
-// A host as an elder client or host knows it: the same daemon, through a relay that says no to some features, and notes
-// which procedures it is asked.
+// Makes switchoverd look like an older host: a relay hides some feature bits, and records which procedures clients call.
 
 import { connect } from "node:net";
 import { features } from "../../src/drivers/libvirt/rpc/constants.js";
@@ -14,7 +13,7 @@ const names = new Map(Object.entries(remote.procedures).map(([name, { number }])
 
 export interface Elder {
   readonly uri: string;
-  /** The steps that it was asked, in order. */
+  /** The procedures that clients called, in order. */
   steps(): readonly string[];
 }
 

@@ -1,4 +1,4 @@
-// Lets other users come through a test's own directory, and the one for temporary files, without seeing what is there.
+// Lets other users traverse a test's directory, and the one for temporary files, without read access to their entries.
 
 import { chmodSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";

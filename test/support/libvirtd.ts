@@ -1,4 +1,4 @@
-// Real libvirtds for tests, each ended with its test.
+// Starts real libvirtds for tests; each ends with its test.
 
 import { onTestFinished } from "vitest";
 import { type OpenConnection, type OpenOptions, openConnection } from "../../src/drivers/libvirt/rpc/open.js";
@@ -21,7 +21,7 @@ export const tiny = {
     <os><type arch='x86_64'>hvm</type></os><on_poweroff>destroy</on_poweroff></domain>`,
 };
 
-/** Until the test is over. */
+/** Ends with the test. */
 export async function opened(uri: string, options: Partial<OpenOptions> = {}): Promise<OpenConnection> {
   const connection = await openConnection(uri, { clock: systemClock, ...options });
   onTestFinished(() => connection.close());

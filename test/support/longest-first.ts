@@ -1,5 +1,5 @@
-// The order of the test files: the long ones first, so that none of them runs alone at the end. What most of them wait for is
-// a deadline or a guest; the searches keep a core busy, and one runs beside the others from the beginning.
+// Runs the test files with the longest first, so that none of them runs alone at the end. Most of them wait for a deadline
+// or a guest; the searches keep a core busy, and one runs beside the others from the beginning.
 
 import { basename } from "node:path";
 import { BaseSequencer, type TestSpecification } from "vitest/node";

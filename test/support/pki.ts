@@ -1,4 +1,4 @@
-// Certificates for one test, made by openssl, in directories with libvirt's names.
+// Creates certificates for one test with openssl, in directories with libvirt's file names.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ export class Authority {
     );
   }
 
-  /** A directory, new if none is given, with the authority's certificate, and one for `side` with its key. */
+  /** Creates a directory, unless one is given, with the authority's certificate, and a certificate with its key for `side`. */
   issue(
     side: "client" | "server",
     subject: string,
@@ -46,7 +46,7 @@ export class Authority {
     return directory;
   }
 
-  /** Puts a list with this client's certificate on it where the server looks. */
+  /** Puts this client's certificate on a revocation list where the server reads it. */
   revoke(clientDirectory: string, serverDirectory: string): void {
     const by = "-config ca.cnf -cert cacert.pem -keyfile ca.key";
     this.#openssl(`ca ${by} -revoke`, join(clientDirectory, "clientcert.pem"));

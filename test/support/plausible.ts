@@ -1,11 +1,11 @@
-// Domains such as a person could write, right and wrong: for the property that what is not refused can be started.
+// Domains that an operator could plausibly write, valid and invalid: for the property that a domain which is not refused starts.
 
 import fc from "fast-check";
 import { domainXml } from "./domains.js";
 
 const letters = ["a", "b", "c", "h"];
 const prefixes = ["vd", "sd", "hd"];
-/** Each disk has a file of its own, below /img. */
+/** Each disk has its own file below /img. */
 export const plausibleFiles = prefixes.flatMap((prefix) => letters.map((letter) => prefix + letter));
 const maybe = (arbitrary: fc.Arbitrary<string>) => fc.oneof(fc.constant(""), arbitrary);
 const join = (...parts: fc.Arbitrary<string>[]) => fc.tuple(...parts).map((items) => items.join(""));
@@ -39,8 +39,8 @@ const disk = fc
     fc.oneof({ weight: 3, arbitrary: fc.constant("") }, slot, drive),
   )
   .map(
-    ([prefix, it, bus, device, settings, more, address]) =>
-      `<disk type='file' device='${device}'>${settings}<source file='/img/${prefix}${it}'/><target dev='${prefix}${it}' ${bus}/>${more}${address}</disk>`,
+    ([prefix, letter, bus, device, settings, more, address]) =>
+      `<disk type='file' device='${device}'>${settings}<source file='/img/${prefix}${letter}'/><target dev='${prefix}${letter}' ${bus}/>${more}${address}</disk>`,
   );
 const card = join(
   oneOf("<interface type='user'>"),

@@ -1,4 +1,4 @@
-// A PostgreSQL of the tests' own, on a unix socket in a directory that goes with it. It does not run as root.
+// A PostgreSQL for tests, on a unix socket in a directory that is removed with it. It does not run as root.
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -18,7 +18,7 @@ export class Postgres {
     return `postgresql://postgres@localhost/postgres?host=${encodeURIComponent(this.#directory)}`;
   }
 
-  /** Who it runs as: not root. */
+  /** The user that it runs as: not root. */
   #identity() {
     if (process.getuid?.() !== 0) return {};
     const uid = Number(execFileSync("id", ["-u", "postgres"], { encoding: "utf8" }));
@@ -30,7 +30,7 @@ export class Postgres {
     const data = join(this.#directory, "data");
     if (statSync(this.#directory).uid !== identity.uid && identity.uid !== undefined) {
       chownSync(this.#directory, identity.uid, identity.gid);
-      // The way to it leads through a directory of the tests' own.
+      // Its path leads through a directory of the tests.
       for (const path of [tmpdir(), this.#directory]) chmodSync(path, 0o711);
       execFileSync(join(programs, "initdb"), ["-D", data, "-A", "trust", "-U", "postgres"], {
         ...identity,
@@ -57,7 +57,7 @@ export class Postgres {
     }
   }
 
-  /** As in a crash. */
+  /** Kills it, as in a crash. */
   async kill(): Promise<void> {
     const server = this.#server;
     if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;

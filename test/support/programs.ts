@@ -1,5 +1,5 @@
-// The programs that tests start as processes or threads of their own: switchoverd, switchover, engines that may kill
-// themselves, searches. Each is bundled into one file once per run, so that a start costs no more than it does for a user; stack traces show the sources.
+// The programs that tests start as processes or threads: switchoverd, switchover, engines that may kill themselves, searches.
+// Each is bundled into one file once per run, so that it starts as fast as it does for a user; stack traces refer to the sources.
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -9,7 +9,7 @@ import { buildSync } from "esbuild";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const variable = "SWITCHOVER_TEST_PROGRAMS";
 
-/** The source of each program. The relay is started by switchoverd, which expects it in a file of this name beside its own. */
+/** The source of each program. switchoverd starts the relay from a file of this name beside its own. */
 const sources = {
   switchoverd: "src/cli/daemon.ts",
   switchover: "src/cli/main.ts",
@@ -27,7 +27,7 @@ export type Program = keyof typeof sources;
 const parent = join(root, "node_modules");
 const prefix = ".switchover-programs-";
 
-/** Builds the programs and makes them known to this process and its children; returns a function that removes them. */
+/** Builds the programs and publishes their paths to this process and its children; returns a function that removes them. */
 export function buildPrograms(): () => void {
   removeAbandoned();
   const directory = mkdtempSync(join(parent, `${prefix}${process.pid}-`));
@@ -40,7 +40,7 @@ export function buildPrograms(): () => void {
     target: "node20",
     sourcemap: true,
     sourcesContent: false,
-    // Shared with what the process loads beside the program, or optional.
+    // Loaded by the process beside the program, or optional.
     external: ["@opentelemetry/api", "@dbos-inc/dbos-sdk", "pg"],
     // Some dependencies are CommonJS.
     banner: { js: 'import{createRequire}from"node:module";const require=createRequire(import.meta.url);' },
@@ -50,7 +50,7 @@ export function buildPrograms(): () => void {
   return () => rmSync(directory, { recursive: true, force: true });
 }
 
-/** Removes what runs have left that were killed. */
+/** Removes the remains of runs that were killed. */
 function removeAbandoned(): void {
   for (const name of readdirSync(parent)) {
     const pid = Number(name.startsWith(prefix) ? name.slice(prefix.length).split("-")[0] : Number.NaN);
@@ -67,13 +67,13 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Node's arguments that start the program. */
+/** Returns Node's arguments that start the program. */
 export const programArguments = (program: Program): readonly string[] => [
   "--enable-source-maps",
   programPath(program),
 ];
 
-/** The program's file. Without a global setup, as in a benchmark, the first call builds the programs. */
+/** Returns the program's file. Without a global setup, as in a benchmark, the first call builds the programs. */
 export function programPath(program: Program): string {
   let directory = process.env[variable];
   if (directory === undefined) {

@@ -1,5 +1,5 @@
-// The laboratory for real migrations: boots a proof guest, finds its QEMUs by their command lines as an outsider would,
-// and afterwards looks for everything that a migration could have left behind (G6).
+// A lab for real migrations: boots a proof guest, finds its QEMUs by their command lines as an outside observer would, and
+// checks afterwards for anything that a migration could have left behind (G6).
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,14 +20,14 @@ import { qemusOf } from "./qemus-of.js";
 
 export interface Lab {
   readonly proof: ProofGuest;
-  /** Where the guest is; null when it is lost. */
+  /** The running guest; null when it is lost. */
   guest: RunningGuest | null;
-  /** Starts a migration of the guest; `when` is called at all that is seen of it. */
+  /** Starts a migration of the guest; `when` is called with each status. */
   migrate(
     options?: Partial<MigrateOptions>,
     when?: (record: Observation, migration: () => Migration) => void,
   ): Migration;
-  /** Waits for the outcome and checks what must hold after every outcome. */
+  /** Waits for the outcome and checks the invariants of every outcome. */
   ended(migration: Migration): Promise<Outcome>;
 }
 
@@ -35,7 +35,7 @@ export async function inLab(
   wish: ProofGuestLaunchOptions,
   experiment: (lab: Lab) => Promise<void>,
 ): Promise<void> {
-  // vitest.config.ts puts it back after each test, however that ended.
+  // vitest.config.ts restores it after each test, whatever its result.
   const directory = mkdtempSync(join(tmpdir(), "lab-"));
   vi.stubEnv("TMPDIR", directory);
   const proof = await launchProofGuest(wish);
@@ -67,7 +67,7 @@ export async function inLab(
       const report = await proof.check();
       expect(report.ok, describeContinuity(report)).toBe(true);
       if (outcome.kind === "arrived") {
-        const here = report.perStream.findLast((candidate) => candidate.bytes > 0)?.cyclesVerified;
+        const here = report.perStream.findLast((stream) => stream.bytes > 0)?.cyclesVerified;
         expect(here, "all memory that travelled was read back here").toBeGreaterThanOrEqual(1);
       }
       return outcome;
@@ -86,7 +86,7 @@ export async function inLab(
   expect(left, "every file and socket goes with its process").toEqual([]);
 }
 
-/** The QEMU that is being migrated into: the newest of the guest's that waits for a stream. */
+/** Returns the pid of the destination QEMU: the newest one of the guest that waits for a stream. */
 export function destinationPid(lab: Lab): number {
   const [pid] = qemusOf(lab.proof.guest.spec.uuid, true)
     .filter((value) => value !== lab.guest?.process.pid)
@@ -101,26 +101,26 @@ export async function sourceReaches(migration: Migration, state: string): Promis
   throw new Error(`the source was never ${state}`);
 }
 
-/** Resolves when memory has moved. */
+/** Resolves when memory has been transferred. */
 export async function memoryMoves(migration: Migration): Promise<void> {
   for await (const { progress } of migration.progress)
     if ((progress?.transferredBytes ?? 0) > 2 ** 20) return;
-  throw new Error("no memory has moved");
+  throw new Error("no memory was transferred");
 }
 
-/** Resolves when progress has been reported a few times from now on. */
+/** Resolves when progress has been reported a few more times. */
 export async function progressedAgain(migration: Migration): Promise<void> {
   const reports = new Set([migration.snapshot().progress]);
   for await (const { progress } of migration.progress) if (reports.add(progress).size > 4) return;
   throw new Error("there was no more progress");
 }
 
-/** The ids of the objects that a QEMU was given, such as credentials. */
+/** Returns the ids of a QEMU's objects, such as credentials. */
 export async function objectsOf(guest: RunningGuest | null): Promise<string[]> {
   const found = await guest?.process.main.session.execute(
     "qom-list",
     { path: "/objects" },
     { limitMs: patienceMs },
   );
-  return (found as { name: string }[]).map((item) => item.name);
+  return (found as { name: string }[]).map((object) => object.name);
 }

@@ -1,4 +1,4 @@
-// Certificates for QEMU's own TLS, under QEMU's names: libvirt has other ones for its daemons.
+// Creates certificates for QEMU's own TLS, under QEMU's file names; libvirt uses other names for its daemons.
 
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll } from "vitest";
 import { Authority } from "./pki.js";
 
-/** A directory with everything for a destination named `host`, also 127.0.0.1, and for its sources. */
+/** Creates a directory with all files for a destination named `host`, also 127.0.0.1, and for its sources. */
 export function qemuPki(directory: string, name: string, host: string): string {
   const authority = new Authority(directory, name);
   const server = authority.issue("server", `/CN=${host}`, { names: `DNS:${host},IP:127.0.0.1` });
@@ -16,10 +16,10 @@ export function qemuPki(directory: string, name: string, host: string): string {
   return server;
 }
 
-/** Each test has a directory of its own for temporary files, and these are for all of them. */
+/** A directory for all tests of a file; each test has its own one for temporary files. */
 const temporary = tmpdir();
 
-/** For the tests of one `describe`: two authorities that do not know one another, each with both sides' certificates. */
+/** Creates two unrelated authorities for the tests of one `describe`, each with both sides' certificates. */
 export function twoAuthorities() {
   const made = { root: "", credentials: "", strangers: "" };
   beforeAll(() => {
@@ -35,9 +35,9 @@ export function twoAuthorities() {
   };
   return {
     made,
-    /** The one's credentials, to be spoiled. */
+    /** The first authority's credentials, for a test to damage. */
     copied,
-    /** The one's, but for these files, which are the other's. */
+    /** The first authority's files, except for these, which are the second one's. */
     mixed: (...files: string[]): string => {
       const directory = copied("mixed");
       for (const file of files) cpSync(join(made.strangers, file), join(directory, file));

@@ -1,11 +1,11 @@
-// Finds the QEMUs of a guest by their command lines, as an outsider would.
+// Finds the QEMUs of a guest by their command lines, as an outside observer would.
 
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Pids of the QEMUs that carry this guest; with `incoming`, only those that wait for it. */
+/** Returns the pids of this guest's QEMUs; with `incoming`, only of those that wait for it. */
 export function qemusOf(uuid: string, incoming = false): number[] {
   return readdirSync("/proc")
-    .filter((text) => /^\d+$/.test(text))
+    .filter((entry) => /^\d+$/.test(entry))
     .filter((pid) => {
       const args = commandLine(pid);
       return args.includes(uuid) && (!incoming || args.includes("-incoming"));
@@ -15,7 +15,7 @@ export function qemusOf(uuid: string, incoming = false): number[] {
 
 export function commandLine(pid: string): string[] {
   try {
-    // A zombie has an empty command line: what is reaped is not left over.
+    // A zombie has an empty command line and does not count as left behind.
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   } catch {
     return [];

@@ -1,4 +1,4 @@
-// Real QEMUs for domains: the files that they need, and what they say of themselves.
+// Starts real QEMUs for domains, with the files that they need, and queries them.
 
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,14 +17,14 @@ export type Ask = <R>(type: z.ZodMiniType<R>, command: string, args?: { [key: st
 
 export interface Images {
   readonly directory: string;
-  /** The XML with the images' own directory for `/img`. */
+  /** Replaces `/img` in the XML by the images' own directory. */
   in(xml: string): string;
   remove(): void;
 }
 
 export const mebibyte = 2 ** 20;
 
-/** The files that the cases speak of. */
+/** Creates the files that the cases refer to. */
 export async function makeImages(): Promise<Images> {
   const directory = mkdtempSync(join(tmpdir(), "img-"));
   const at = (name: string) => join(directory, name);
@@ -41,7 +41,7 @@ export async function makeImages(): Promise<Images> {
   };
 }
 
-/** What QEMU takes for a Linux (its boot protocol, 2.12), with nothing in it. */
+/** An empty image that QEMU accepts as a Linux kernel (its boot protocol, 2.12). */
 function emptyKernel(): Buffer {
   const image = Buffer.alloc(mebibyte);
   image.writeUInt8(1, 0x1f1);
@@ -52,7 +52,7 @@ function emptyKernel(): Buffer {
   return image;
 }
 
-/** Made by QEMU itself, so that the tests need no other program. */
+/** Created by QEMU itself, so that the tests need no other program. */
 async function makeQcow2(path: string): Promise<void> {
   writeFileSync(path, "");
   const args = ["-machine", "none", "-nodefaults", "-display", "none"];
@@ -70,7 +70,7 @@ async function makeQcow2(path: string): Promise<void> {
   });
 }
 
-/** Starts the QEMU, paused, for as long as it is asked. */
+/** Starts the QEMU, paused, for the duration of the callback. */
 export async function asking<T>(
   { spec, sideArgs }: BuiltQemu,
   questions: (ask: Ask) => Promise<T>,
@@ -86,6 +86,6 @@ export async function asking<T>(
   }
 }
 
-/** The domain as the QEMU that it is, on a host without KVM. */
+/** Returns the domain in the form that starts on a host without KVM. */
 export const qemuOf = (xml: string, directory: string): BuiltQemu =>
   buildQemu(parseDomain(xml), { kvm: noKvm, directory });

@@ -1,4 +1,4 @@
-// A fleet of real switchoverds and small real guests on this machine, each guest counting; and what must hold of it.
+// A fleet of real switchoverds and small counting guests on this machine, and the checks of its invariants.
 
 import { randomUUID } from "node:crypto";
 import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
@@ -12,10 +12,10 @@ const { procedures } = remote;
 const settledLimitMs = 60_000;
 
 interface Shape {
-  /** The hosts are spread over so many; each is one of its own unless told. */
+  /** The number of racks that the hosts are spread over; each host has its own by default. */
   readonly racks?: number;
   readonly wish?: ProofDomainOptions;
-  /** Node's words for the daemon. */
+  /** Node's arguments for the daemon. */
   readonly program?: readonly string[];
 }
 
@@ -25,7 +25,7 @@ export class RealFleet {
   readonly file: FleetFile;
   readonly #home = new Map<string, string>();
 
-  /** `homes`: by guest, its host. */
+  /** `homes`: the host of each guest. */
   constructor(hosts: readonly string[], homes: readonly string[], shape: Shape = {}) {
     const { racks = hosts.length, wish = {}, program } = shape;
     const config = { migration: { ...streams({ relay: false }) } };
@@ -70,7 +70,7 @@ export class RealFleet {
       await sleep(systemClock, 50);
   }
 
-  /** By guest, the hosts on which it runs or is being received. */
+  /** Returns, by guest, the hosts on which it runs or is being received. */
   async whereAll(): Promise<ReadonlyMap<string, readonly string[]>> {
     const where = new Map<string, string[]>(this.guests.map((guest) => [guest.uuid, []]));
     for (const name of this.hosts.keys()) {
@@ -88,7 +88,7 @@ export class RealFleet {
     await process?.start();
   }
 
-  /** Each guest has one QEMU and has counted on without a gap. @throws Error */
+  /** Checks that each guest has one QEMU and continued its count without a gap. @throws Error */
   async check(): Promise<void> {
     await this.settled();
     for (const guest of this.guests) {

@@ -1,4 +1,4 @@
-// A server and its clients over a real unix socket, for one test; everything ends with it.
+// A server and its clients over a real unix socket, for one test; all of them end with it.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
@@ -19,7 +19,7 @@ export interface Pair {
   readonly path: string;
   readonly server: RpcServer;
   connect(): Promise<RpcConnection>;
-  /** A client that speaks bytes. */
+  /** A client that sends raw bytes. */
   raw(): Promise<Socket>;
 }
 
@@ -32,7 +32,7 @@ export async function pair(options: Omit<ServerOptions, "clock">): Promise<Pair>
   return { path, server, raw, connect: async () => new RpcConnection(await raw(), systemClock) };
 }
 
-/** A server that speaks bytes. */
+/** A server that sends raw bytes. */
 export async function rawServer(serve: (socket: Socket) => void): Promise<string> {
   const path = join(temporaryDirectory(), "sock");
   const sockets: Socket[] = [];
@@ -59,16 +59,11 @@ export function dialled(path: string): Promise<Socket> {
   });
 }
 
-/** A promise and what settles it. */
+/** A promise and the function that resolves it. */
 export function gate<T = void>(): { readonly opened: Promise<T>; open(value: T): void } {
   let open: (value: T) => void = () => {};
   const opened = new Promise<T>((resolve) => {
     open = resolve;
   });
   return { opened, open };
-}
-
-/** Lets everything happen that can happen without time passing on purpose. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }

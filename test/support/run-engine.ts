@@ -1,9 +1,9 @@
-// Runs an engine in a process of its own, which may kill itself.
+// Runs an engine in its own process, which may kill itself.
 
 import { spawn } from "node:child_process";
 import { type Program, programArguments } from "./programs.js";
 
-/** Resolves to what the engine has printed when it has ended. */
+/** Resolves to the engine's output when it has ended. */
 export function runEngine(engine: Program, words: object): Promise<string> {
   const child = spawn(process.execPath, [...programArguments(engine), JSON.stringify(words)], {
     stdio: ["ignore", "pipe", "inherit"],

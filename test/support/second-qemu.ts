@@ -1,4 +1,4 @@
-// The QEMU of another age that scripts/second-qemu.mjs has unpacked; null where it could not.
+// The QEMU of another version that scripts/second-qemu.mjs has unpacked; null where it could not be unpacked.
 
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";

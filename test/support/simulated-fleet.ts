@@ -1,5 +1,5 @@
-// A fleet that is not there: hosts, guests and their migrations in simulated time, with faults from a seed. It knows the
-// truth, and says when a rule is broken: a guest that runs twice or nowhere, two migrations of one guest at once, a limit.
+// A simulated fleet: hosts, guests and their migrations in simulated time, with faults from a seed. It knows the true state
+// and reports broken rules: a guest that runs twice or nowhere, two migrations of one guest at once, a limit that is exceeded.
 
 import type { Clock } from "../../src/effects/ports.js";
 import { type DrainLimits, linkOf, type Move, type MoveEnd } from "../../src/fleet/drain.js";
@@ -9,7 +9,7 @@ import { admits } from "../../src/protocol/fencing-token.js";
 
 const GiB = 2 ** 30;
 
-/** xorshift32; the same from the same seed. */
+/** xorshift32; deterministic for a seed. */
 export function dice(seed: number): (below: number) => number {
   let state = (seed * 2_654_435_761) >>> 0 || 1;
   return (below) => {
@@ -28,7 +28,7 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
   const own = Array.from({ length: guests }, (_, index) => ({ memoryBytes: (1 << roll(5)) * GiB, index }));
   const all: FleetHost[] = Array.from({ length: hosts }, (_, index) => ({
     name: `h${String(index).padStart(4, "0")}`,
-    memoryBytes: Math.ceil((own.reduce((sum, item) => sum + item.memoryBytes, 0) / hosts) * 3),
+    memoryBytes: Math.ceil((own.reduce((sum, guest) => sum + guest.memoryBytes, 0) / hosts) * 3),
     cpus: Math.ceil((guests / hosts) * 4),
     labels: { rack: `r${Math.floor(index / 20)}`, zone: `z${index % 3}` },
   }));
@@ -51,9 +51,9 @@ export function fleetOf(hosts: number, guests: number, seed = 1): Fleet {
 }
 
 export interface Faults {
-  /** Of a thousand migrations, so many end where they began. */
+  /** The number of a thousand migrations that end where they began. */
   readonly stay?: number;
-  /** Of a thousand questions, so many are not answered, though they were heard. */
+  /** The number of a thousand requests that are received but not answered. */
   readonly mute?: number;
 }
 
@@ -66,9 +66,9 @@ interface Running {
 export class SimulatedFleet {
   readonly fleet: Fleet;
   nowMs = 0;
-  /** What has been broken. */
+  /** The rules that were broken. */
   readonly broken: string[] = [];
-  /** The most that were ever under way at once. */
+  /** The highest number of migrations at once. */
   readonly most = { source: 0, destination: 0, link: 0, total: 0 };
   begun = 0;
   readonly #at = new Map<string, string>();
@@ -94,7 +94,7 @@ export class SimulatedFleet {
     now: () => this.nowMs,
     setTimeout: (run, ms) => {
       const timer = { atMs: this.nowMs + ms, run };
-      // In order, and the first of equal times first.
+      // In order of time, and of insertion for equal times.
       let [low, high] = [0, this.#timers.length];
       while (low < high) {
         const middle = (low + high) >> 1;
@@ -112,7 +112,7 @@ export class SimulatedFleet {
 
   random = (): string => Array.from({ length: 18 }, () => this.#roll(16).toString(16)).join("");
 
-  /** Lets time pass until `isDone`, or nothing more can happen. */
+  /** Advances time until `isDone`, or until no event is left. */
   async run(isDone: () => boolean, each: () => void = () => {}): Promise<void> {
     for (;;) {
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -131,7 +131,7 @@ export class SimulatedFleet {
     move: async (move, signal) => {
       const running = this.#moves.get(move.migrationId) ?? this.#begin(move);
       const ended = await running.ended;
-      if (signal.aborted) throw new Error("nobody listens any more");
+      if (signal.aborted) throw new Error("the caller has gone");
       if (this.#roll(1000) < (this.#faults.mute ?? 0)) throw new Error("the answer was lost");
       return ended;
     },
@@ -165,7 +165,7 @@ export class SimulatedFleet {
     };
     const stays = this.#roll(1000) < (this.#faults.stay ?? 0);
     const memoryBytes = this.#guests.get(guest)?.memoryBytes ?? 0;
-    // At a gibibyte a second, and some seconds around it.
+    // A gibibyte per second, and some seconds of overhead.
     const ms = Math.round((memoryBytes / GiB) * 1000) + 500 + this.#roll(2000);
     this.clock.setTimeout(() => (stays ? finish("stayed", "the stream broke") : finish("arrived", "")), ms);
     const running = { move, ended, abort: () => finish("stayed", "aborted by the operator") };
@@ -191,7 +191,7 @@ export class SimulatedFleet {
     this.most.total = Math.max(this.most.total, this.#underWay.size);
   }
 
-  /** Each host carries no more than it has, and no group of its own twice on a host that it was brought to. */
+  /** Checks that no host exceeds its memory, or received two guests of one anti-affinity group. */
   check(limits: DrainLimits | null): string[] {
     const used = new Map<string, number>();
     for (const [guest, host] of this.#at)

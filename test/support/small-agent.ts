@@ -1,18 +1,18 @@
-// A guest agent outside of any guest: what qemu-ga says on its port, on a unix socket instead. A guest with an operating
-// system would be needed for a real one.
+// A minimal guest agent outside of any guest: it answers on a unix socket as qemu-ga does on its port. A real one would need
+// a guest with an operating system.
 
 import { createServer, type Socket } from "node:net";
 
 export interface SmallAgent {
-  /** What it was asked, in order. */
+  /** The commands that it received, in order. */
   readonly asked: string[];
   close(): Promise<void>;
 }
 
 interface Habits {
-  /** Sent to whoever comes, before anything is asked: an answer to somebody who has gone. */
+  /** Sent to each client on connect: an answer to an earlier client that has disconnected. */
   readonly left?: string;
-  /** To `guest-set-time`; null: silence. */
+  /** The answer to `guest-set-time`; null means silence. */
   readonly setTime?: object | null;
   readonly isDeaf?: boolean;
 }
@@ -30,7 +30,7 @@ export async function smallAgent(path: string, habits: Habits = {}): Promise<Sma
     let pending = "";
     socket.on("data", (bytes) => {
       if (isDeaf) return;
-      // As qemu-ga's parser: at a sentinel it forgets what it has heard of a line.
+      // As qemu-ga's parser: a sentinel discards the line that was received so far.
       pending = (pending + bytes.toString("latin1")).replace(/^[^\n]*\xff/, "");
       for (let end = pending.indexOf("\n"); end >= 0; end = pending.indexOf("\n")) {
         const question = JSON.parse(pending.slice(0, end)) as { execute: string; arguments?: { id: number } };

@@ -1,5 +1,5 @@
-// A client of SPICE as small as it can be: the main channel alone, for what a server tells it of a move. It knows nothing of
-// the newer ways of moving, so it is told to switch over when the guest has gone.
+// A minimal SPICE client: the main channel only, for a server's messages about a migration. It does not support seamless
+// migration, so the server tells it to switch hosts when the guest has moved.
 
 import { constants, createPublicKey, publicEncrypt } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -13,12 +13,12 @@ const switchHost = 111;
 const setAck = 3;
 
 export interface SpiceClient {
-  /** Resolves when the server has let it in. */
+  /** Resolves when the server has accepted it. */
   readonly isIn: Promise<void>;
-  /** Where it was told to go to; it stays until it hangs up. */
+  /** The host that the server told it to connect to; it stays connected until it closes the connection itself. */
   readonly sentTo: Promise<{ host: string; port: number }>;
   hangUp(): void;
-  /** Whether the server has not hung up on it. */
+  /** Whether the connection is still open. */
   isHeld(): boolean;
 }
 
@@ -43,7 +43,7 @@ export function spiceClient(port: number): SpiceClient {
     const padding = constants.RSA_PKCS1_OAEP_PADDING;
     socket.write(publicEncrypt({ key, padding, oaepHash: "sha1" }, Buffer.from("\0")));
     const refused = (await take(4)).readUInt32LE(0);
-    if (refused !== 0) throw new Error(`the server does not let the client in (${refused})`);
+    if (refused !== 0) throw new Error(`the server rejected the client (${refused})`);
     for (;;) {
       const header = await take(18);
       const type = header.readUInt16LE(8);
@@ -59,7 +59,7 @@ export function spiceClient(port: number): SpiceClient {
           .subarray(at, at + size)
           .toString()
           .replace(/\0$/, "");
-        // What still comes is read too: only then is its end heard.
+        // Reads remaining data too: the end of the connection is reported only after it.
         void drain(take);
         return { host, port: body.readUInt16LE(0) };
       }
@@ -73,7 +73,7 @@ async function drain(take: (bytes: number) => Promise<Buffer>): Promise<void> {
   try {
     for (;;) await take(1);
   } catch {
-    // The server has hung up.
+    // The server has closed the connection.
   }
 }
 
@@ -90,14 +90,14 @@ function say(socket: Socket, type: number, body: Uint8Array = new Uint8Array()):
   socket.write(Buffer.concat([header, body]));
 }
 
-/** Reads so many bytes. */
+/** Reads exactly so many bytes. */
 function taking(socket: Socket): (bytes: number) => Promise<Buffer> {
   const chunks = (socket as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   let pending = Buffer.alloc(0);
   return async (bytes) => {
     while (pending.length < bytes) {
       const { value, done } = await chunks.next();
-      if (done) throw new Error("the server has hung up");
+      if (done) throw new Error("the server closed the connection");
       pending = Buffer.concat([pending, value]);
     }
     const taken = pending.subarray(0, bytes);

@@ -1,4 +1,4 @@
-// A managed migration from a to b, one libvirt procedure at a time, over connections of the test's own.
+// A managed migration from a to b that performs one libvirt procedure at a time, over its own two connections.
 
 import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/client/flags.js";
 import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
@@ -7,6 +7,9 @@ import { type TwoHosts, whole } from "./host-process.js";
 
 const { procedures } = remote;
 const patient = { deadlineMs: Number.POSITIVE_INFINITY };
+
+const steps = ["begin", "prepare", "perform", "finish", "confirm"] as const;
+type Step = (typeof steps)[number];
 
 export class StepByStep {
   readonly #lab: TwoHosts;
@@ -28,12 +31,20 @@ export class StepByStep {
     this.#flags = flags;
   }
 
+  /** Connects to both hosts; no step is performed yet. */
   static async over(lab: TwoHosts, ...flags: MigrateFlag[]): Promise<StepByStep> {
     const [a, b] = [await lab.redial("a").rpc(), await lab.redial("b").rpc()];
     return new StepByStep(lab, a, b, bitsOf([...whole, "CHANGE_PROTECTION", ...flags]));
   }
 
-  /** Its steps carry what those of the other one carried. */
+  /** Performs the steps of a new migration up to `last`, and returns it there. */
+  static async through(last: Step, lab: TwoHosts, ...flags: MigrateFlag[]): Promise<StepByStep> {
+    const migration = await StepByStep.over(lab, ...flags);
+    for (const step of steps.slice(0, steps.indexOf(last) + 1)) await migration[step]();
+    return migration;
+  }
+
+  /** Makes its steps carry the cookies and the URI of an earlier migration. */
   repeat(earlier: StepByStep): void {
     Object.assign(this.cookies, earlier.cookies);
     this.#uri = earlier.#uri;
@@ -46,7 +57,7 @@ export class StepByStep {
     this.cookies.begin = begun.cookieOut;
   }
 
-  /** `serial`: the name of the file that the destination's QEMU writes its count to. */
+  /** `serial`: the name of the destination's serial file. */
   async prepare(serial = "b"): Promise<void> {
     const { cookieOut, uriOut } = await this.#b.call(
       procedures.domainMigratePrepare3Params,

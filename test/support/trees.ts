@@ -1,13 +1,11 @@
-// XML of any kind, for properties: how it is made up, and what must not be lost of it.
+// Generates arbitrary XML for properties, and extracts the content that a round trip has to keep.
 
 import type { Element } from "@xmldom/xmldom";
 import fc from "fast-check";
 import { anyText } from "../../src/drivers/domain-xml/xml/values.js";
 
-const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((candidate) => !candidate.startsWith("xml"));
-const text = fc
-  .string({ unit: "grapheme", maxLength: 12 })
-  .filter((candidate) => anyText.looks.test(candidate));
+const name = fc.stringMatching(/^[a-z][a-z\d_-]{0,5}$/).filter((drawn) => !drawn.startsWith("xml"));
+const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((drawn) => anyText.looks.test(drawn));
 const escaped = (item: string) =>
   item.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 const whitespace: Readonly<Record<string, string>> = { "\t": "&#9;", "\n": "&#10;" };
@@ -19,10 +17,10 @@ const attributes = fc.dictionary(name, text, { maxKeys: 3 }).map((all) =>
     .map(([key, it]) => ` ${key}=${quoted(it)}`)
     .join(""),
 );
-const comment = text.filter((candidate) => !candidate.includes("-")).map((item) => `<!--${item}-->`);
-const section = text.filter((candidate) => !candidate.includes("]]>")).map((item) => `<![CDATA[${item}]]>`);
+const comment = text.filter((drawn) => !drawn.includes("-")).map((drawn) => `<!--${drawn}-->`);
+const section = text.filter((drawn) => !drawn.includes("]]>")).map((drawn) => `<![CDATA[${drawn}]]>`);
 
-/** One element with whatever can be in it, as text. */
+/** Prints one element with arbitrary content. */
 export const xmlTree: fc.Arbitrary<string> = fc.letrec<{ tree: string; content: string }>((tie) => ({
   tree: fc
     .tuple(name, fc.constantFrom("", "x:", "y:"), attributes, fc.array(tie("content"), { maxLength: 4 }))
@@ -39,7 +37,7 @@ interface Structure {
   readonly children: readonly (Structure | string)[];
 }
 
-/** All of an element that means something. */
+/** Returns everything of an element that has a meaning. */
 export function structureOf(element: Element): Structure {
   return {
     name: `{${element.namespaceURI ?? ""}}${element.localName}`,

@@ -1,6 +1,6 @@
-// Catches what is thrown apart from its cause, which would otherwise end the test runner.
+// Catches exceptions that are rethrown asynchronously, which would otherwise end the test runner.
 
-/** Runs it; returns what arrived as uncaught meanwhile. */
+/** Runs the callback; returns the uncaught exceptions in the meantime. */
 export async function uncaughtDuring(run: () => Promise<void>): Promise<unknown[]> {
   const theirs = process.listeners("uncaughtException");
   const uncaught: unknown[] = [];

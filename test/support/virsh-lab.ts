@@ -1,4 +1,4 @@
-// Real virsh at two switchoverd of a test's own, and a guest that proves its continuity wherever virsh sends it.
+// Real virsh with two switchoverds, and a guest that proves its continuity wherever virsh moves it.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -10,7 +10,7 @@ import { onTestFinished } from "vitest";
 import type { ConfigInput } from "../../src/daemon/config.js";
 import { freePort } from "./free-port.js";
 import { type Cable, HostProcess, ProofDomain, type ProofDomainOptions, streams } from "./host-process.js";
-import { patienceMs } from "./patience.js";
+import { until } from "./until.js";
 
 export const hasVirsh = spawnSync("virsh", ["--version"]).status === 0;
 if (!hasVirsh) console.warn("virsh is not tested: there is none here");
@@ -19,10 +19,10 @@ const run = promisify(execFile);
 
 export interface VirshHost {
   readonly process: HostProcess;
-  /** By the socket, and by TCP. */
+  /** Addresses of the unix socket and of TCP. */
   readonly uri: string;
   readonly tcp: string;
-  /** What virsh prints. @throws Error with what it complains of. */
+  /** Returns virsh's output. @throws Error with virsh's error message. */
   virsh(...command: string[]): Promise<string>;
 }
 
@@ -37,7 +37,7 @@ export class VirshLab {
     this.#hosts = { a, b };
   }
 
-  /** Until the test is over. With a cable each host lives at its end of it, and virsh at neither. */
+  /** Ends with the test. With a cable each host is at one end of it, and virsh at neither. */
   static async begin(wish: ProofDomainOptions = {}, cable?: Cable, each: EachHost = {}): Promise<VirshLab> {
     if (cable !== undefined) onTestFinished(() => cable.remove());
     const [a, b] = await Promise.all([host("hosta", "a", cable, each.a), host("hostb", "b", cable, each.b)]);
@@ -54,27 +54,27 @@ export class VirshLab {
     return this.#hosts.b;
   }
 
-  /** Of the guest as it is on that side, in a file. */
+  /** Writes the guest's XML for that side into a file. */
   xmlFile(side: string, change: (xml: string) => string = (text) => text): string {
     const path = join(this.a.process.directory, `${side}-${randomUUID().slice(0, 8)}.xml`);
     writeFileSync(path, change(this.guest.xml(side)));
     return path;
   }
 
-  /** Defined at a, and counting there. */
+  /** Defines the guest at a, and waits until it counts there. */
   async boot(): Promise<void> {
     await this.a.virsh("define", this.xmlFile("a"));
     await this.a.virsh("start", this.guest.name);
     await this.guest.counts("a");
   }
 
-  /** From a to b. */
+  /** Migrates from a to b. */
   migrate(...options: string[]): Promise<string> {
     const { name } = this.guest;
     return this.a.virsh("migrate", name, this.b.uri, "--xml", this.xmlFile("b"), ...options);
   }
 
-  /** The same, as a process that can be signalled; `ended` is its exit code, or the signal that has killed it. */
+  /** The same, as a process that can be signalled; `ended` is its exit code, or the signal that killed it. */
   migrating(...options: string[]) {
     const words = [this.guest.name, this.b.uri, "--xml", this.xmlFile("b"), ...options];
     const child = spawn("virsh", ["-c", this.a.uri, "migrate", ...words], { stdio: "ignore" });
@@ -82,7 +82,7 @@ export class VirshLab {
     return { signal: (signal: NodeJS.Signals) => child.kill(signal), ended };
   }
 
-  /** One QEMU is left, which has counted on without a gap. */
+  /** Checks that one QEMU is left, which continued its count without a gap. */
   async countsAt(side: "a" | "b"): Promise<void> {
     await until(() => this.guest.pids().length === 1);
     await this.guest.counts(side);
@@ -108,7 +108,7 @@ async function host(
   const process = new HostProcess(name, more, cable?.namespace(side));
   onTestFinished(async () => {
     await process.remove();
-    if (process.said !== "") throw new Error(`${name} complained: ${process.said}`);
+    if (process.said !== "") throw new Error(`${name} logged: ${process.said}`);
   });
   await process.start();
   const { uri } = process;
@@ -120,7 +120,7 @@ async function host(
   };
 }
 
-/** `virsh event` with all events of a host, until it is ended. */
+/** Runs `virsh event` for all events of a host until it is ended. */
 export class Listening {
   readonly #child: ChildProcess;
   #heard = "";
@@ -132,7 +132,7 @@ export class Listening {
     });
   }
 
-  /** Resolves when it hears; `stir` makes the host tell something again and again until then. */
+  /** Resolves when virsh receives events; `stir` makes the host emit one again and again until then. */
   static async at({ uri }: VirshHost, stir: () => Promise<unknown>): Promise<Listening> {
     const child = spawn("virsh", ["-c", uri, "event", "--all", "--loop"], {
       stdio: ["ignore", "pipe", "ignore"],
@@ -146,7 +146,7 @@ export class Listening {
     return listening;
   }
 
-  /** The events of a domain in order, in virsh's words. */
+  /** Returns the events of a domain in order, as virsh prints them. */
   of(name: string): string[] {
     const lines = this.#heard.matchAll(/^event '([\w-]+)' for domain '([^']*)':(.*)$/gm);
     return [...lines].filter(([, , of]) => of === name).map(([, event, , what = ""]) => `${event}${what}`);
@@ -159,26 +159,18 @@ export class Listening {
   }
 }
 
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!(await isSo())) {
-    if (Date.now() > endMs) throw new Error(`it has not come: ${isSo}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** What was said instead. @throws Error when it was not refused. */
+/** Returns the message of the rejection. @throws Error when the promise was not rejected. */
 export const refusal = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
     (value) => {
-      throw new Error(`it was not refused: ${value}`);
+      throw new Error(`the request was not refused: ${value}`);
     },
     (error: unknown) => String(error),
   );
 
 const silenceMs = 5_000;
 
-/** The same of a migration; refused at once it can leave virsh 9.0 waiting for its own thread: then it is asked again. */
+/** The same for a migration; virsh 9.0 can wait for its own thread when a migration is refused at once, and is then run again. */
 export async function migrationRefusal(uri: string, ...words: string[]): Promise<string> {
   for (;;) {
     try {
@@ -187,14 +179,14 @@ export async function migrationRefusal(uri: string, ...words: string[]): Promise
       if (!(error instanceof Error && "killed" in error && error.killed === true)) return String(error);
       continue;
     }
-    throw new Error("it was not refused");
+    throw new Error("the migration was not refused");
   }
 }
 
 export const virshHelp = async (command: string): Promise<string> =>
   (await run("virsh", ["help", command])).stdout;
 
-/** `label: value` lines. */
+/** Parses `label: value` lines. */
 export const fieldsOf = (text: string): Record<string, string> =>
   Object.fromEntries(
     text

@@ -1,5 +1,5 @@
-// What the fault sweep puts in, from the step table: each effect and each question fails, stays without an answer, loses
-// its answer, happens twice, comes late, or a QEMU or the engine dies before, during or after it. A new row is swept at once.
+// The faults of the sweep, derived from the step table: each effect and each query fails, gets no answer, loses its answer, is
+// repeated or delayed, or a QEMU or the engine dies before, during or after it. A new row is swept without a new test.
 
 import { type EffectName, effects, type QuestionName, questions } from "../../../src/protocol/steps.js";
 
@@ -32,7 +32,7 @@ export interface FaultCase {
 export const describeCase = ({ place, way }: FaultCase): string => `${place}: ${way}`;
 export const killsEngine = ({ way }: FaultCase): boolean => way.startsWith("the engine");
 
-/** A peer's question has no `fails` of its own: that is the other side's effect. */
+/** A query to the peer has no `fails`: that is an effect of the other side. */
 const isPossible = ({ place, way }: FaultCase): boolean => way !== "fails" || place in effects;
 
 export const sweep: readonly FaultCase[] = [
@@ -40,7 +40,7 @@ export const sweep: readonly FaultCase[] = [
   ...(Object.keys(questions) as QuestionName[]),
 ].flatMap((place) => ways.map((way) => ({ place, way })).filter(isPossible));
 
-/** Case number `seed`: the sweep's own first, then two of them at once, chosen by the seed. */
+/** Case number `seed`: the cases of the sweep first, then pairs of them that the seed selects. */
 export function caseOf(seed: number): readonly FaultCase[] {
   const single = sweep[seed];
   if (single !== undefined) return [single];
@@ -48,11 +48,11 @@ export function caseOf(seed: number): readonly FaultCase[] {
   return [pick(1), pick(2)].filter((fault) => fault !== undefined);
 }
 
-/** As often as the coordinator asks, or longer than the source's patience. */
+/** As often as the coordinator retries, or longer than the source waits. */
 const unheard = (place: Place, times: number): FaultCase[] =>
   Array<FaultCase>(times).fill({ place, way: "never happens, no answer" });
 
-/** What must go wrong before, so that the migration comes by the place at all. */
+/** The faults that lead the migration to a place which it does not reach otherwise. */
 const ledTo: Partial<Record<Place, readonly FaultCase[]>> = {
   forceCancel: unheard("cancel", 4),
   resume: unheard("take", 4),

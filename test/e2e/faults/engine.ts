@@ -1,5 +1,5 @@
-// An engine in a process of its own for the sweep's faults that kill it: moves a guest of its parent's, or takes up what
-// an engine before it has left. Says on its output what was put in, and how it ended, as lines of JSON.
+// An engine in its own process, for faults that kill it: moves a guest of its parent, or resumes the migration that an earlier
+// engine left. Prints the injected faults and the outcome as lines of JSON.
 
 import { writeSync } from "node:fs";
 import { openFileJournal } from "../../../src/drivers/journal/file-journal.js";
@@ -14,7 +14,7 @@ import { type Injected, Injection } from "./injection.js";
 
 export interface EngineOptions {
   readonly guest: HandedGuest;
-  /** Takes up what is in the journal instead of moving the guest. */
+  /** Resumes from the journal instead of moving the guest. */
   readonly recovers: boolean;
   readonly sideArgs: readonly string[];
   readonly journal: string;
@@ -24,7 +24,7 @@ export interface EngineOptions {
 export type EngineLine =
   | { readonly met: FaultCase }
   | { readonly killed: number }
-  /** `kind` is null when there was nothing to take up, and the guest is where it was. */
+  /** `kind` is null when there was no migration to resume: the guest is where it was. */
   | {
       readonly ended: {
         readonly kind: OutcomeKind | null;

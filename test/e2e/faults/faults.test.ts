@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { caseOf, describeCase, sweep } from "./cases.js";
 import { Sweeper } from "./sweep.js";
 
-// A slice: every case is `npm run faults`. Each number is prime to the ways a row is swept, so all ways come up.
+// A slice: `npm run faults` runs every case. Each number is coprime to the number of faults of a row, so every kind of fault occurs.
 const slice = sweep.map((_, seed) => seed).filter((seed) => seed % 23 === 3);
 
 describe("a slice of the fault sweep on real QEMU", () => {
@@ -21,5 +21,5 @@ describe("a slice of the fault sweep on real QEMU", () => {
 });
 
 function never(): never {
-  throw new Error("the sweep has no such case");
+  throw new Error("the sweep has no case of this number");
 }

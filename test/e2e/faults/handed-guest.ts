@@ -1,4 +1,4 @@
-// A guest as one process hands it to another.
+// A guest as one process passes it to another.
 
 import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { QemuProcess } from "../../../src/drivers/qemu/process/process.js";
@@ -10,6 +10,6 @@ export interface HandedGuest {
   readonly handle: QemuHandle;
 }
 
-/** A monitor serves one client: whoever held the guest before must have hung up. */
+/** A monitor serves one client: the previous owner of the guest must have disconnected. */
 export const takeGuest = async ({ spec, handle }: HandedGuest) =>
   asRunningGuest(spec, await QemuProcess.attach(handle, { clock: systemClock }));

@@ -1,4 +1,4 @@
-// Puts faults in at their places, each once, in the engine of this process.
+// Injects each fault once at its place into the engine of this process.
 
 import { randomUUID } from "node:crypto";
 import { etcdFence } from "../../../src/drivers/fencing/etcd.js";
@@ -13,18 +13,18 @@ import { type FaultCase, leadsTo, type Place, type Way } from "./cases.js";
 
 export interface Injected {
   readonly faults: readonly FaultCase[];
-  /** What has to happen before them and has not yet. */
+  /** The preconditions that have not happened yet. */
   readonly leads: readonly FaultCase[];
   readonly uuid: string;
-  /** The QEMU that the guest is moved out of. */
+  /** The source QEMU. */
   readonly sourcePid: number;
-  /** Where an etcd answers that is the guest's fence; null for none. */
+  /** The endpoint of the etcd that is the guest's fence; null for none. */
   readonly etcd: string | null;
-  /** Where the guest's disk goes when it is copied. */
+  /** The path to which the guest's disk is copied. */
   readonly image: string;
 }
 
-/** What is only met when disks are copied, and when the migration goes over to post-copy. */
+/** Places that a migration reaches only when disks are copied, and when it switches to post-copy. */
 const ofDisks: readonly Place[] = ["mirror", "completeMirrors", "cancelMirrors"];
 const ofBrokenPostcopy: readonly Place[] = ["pausePostcopy", "reconnect", "resumePostcopy", "listenAgain"];
 const ofPostcopy: readonly Place[] = [
@@ -38,7 +38,7 @@ const ofPostcopy: readonly Place[] = [
 export const copiesDisk = (faults: readonly FaultCase[]): boolean =>
   faults.some(({ place }) => ofDisks.includes(place));
 
-/** Short enough for a sweep; each is still far longer than what it waits for takes. */
+/** Short enough for a sweep; each is still far longer than the operation that it limits. */
 const deadlines = {
   performRequestedMs: 2_000,
   switchoverMs: 1_500,
@@ -53,7 +53,7 @@ const deadlines = {
 };
 const lateMs = 150;
 
-/** Whether the guest must have a fence to come by these places. */
+/** Whether the guest needs a fence to reach these places. */
 export const needFence = (faults: readonly FaultCase[]): boolean =>
   faults.some(({ place }) => place === "claim" || place === "disclaim" || place === "fence");
 
@@ -68,7 +68,7 @@ export class Injection {
   readonly #onKill: (pid: number) => void;
   #stopped = false;
 
-  /** `onMet` and `onKill` are told before it happens, since it may end this process. */
+  /** `onMet` and `onKill` are called before the fault, which may end this process. */
   constructor(injected: Injected, onMet: (fault: FaultCase) => void, onKill: (pid: number) => void) {
     this.#injected = injected;
     this.#faults = [...injected.faults];
@@ -86,7 +86,7 @@ export class Injection {
     return etcd === null ? undefined : etcdFence({ endpoints: [etcd] });
   }
 
-  /** What has to happen so that the migration comes by the fault's place. */
+  /** The preconditions for the migration to reach the fault's place. */
   options(migration: () => Migration): Partial<MigrateOptions> {
     const undoes = (["cancel", "forceCancel", "restore", "killDestination", "recordRefusal"] as const).some(
       (place) => this.#at(place),
@@ -133,7 +133,7 @@ export class Injection {
     };
   }
 
-  /** A rule that is due at once for each measure that is looked at; by itself the guest would arrive a little later. */
+  /** A rule that is due at once for each measure under test; without it the guest would arrive a little later. */
   get #convergence(): ConvergencePolicy {
     const measures: readonly (readonly [Place, ConvergenceAction])[] = [
       ["relaxLimits", { relaxDowntimeToMs: 1_000 }],
@@ -148,7 +148,7 @@ export class Injection {
     if (record.kind !== "state" || record.side !== "source") return;
     if (record.state === "handedOver" && this.#at("concede")) this.#kill("source");
     if (!ofBrokenPostcopy.some((place) => this.#at(place))) return;
-    // It stands still until its connection is given up.
+    // The guest is stopped until its connection is given up.
     if (record.state === "serving.watching") this.#signalDestination("SIGSTOP");
     if (record.state === "serving.breaking" || record.state.startsWith("reconnecting"))
       this.#signalDestination("SIGCONT");

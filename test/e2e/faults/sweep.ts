@@ -1,4 +1,4 @@
-// Runs the sweep's cases on real QEMU, and judges each by what an outsider sees: the guest's QEMUs, and its counter.
+// Runs the sweep's cases on real QEMU, and judges each from outside: by the guest's QEMUs and its count.
 
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +25,7 @@ export interface SweepResult {
   readonly verdict: Verdict;
   /** `none begun` when the engine died before its migration was in the journal. */
   readonly outcome: OutcomeKind | "none begun";
-  /** Whether each of the faults was met. */
+  /** Whether each of the faults occurred. */
   readonly met: boolean;
   readonly why: string;
 }
@@ -33,23 +33,23 @@ export interface SweepResult {
 interface Ended {
   readonly outcome: SweepResult["outcome"];
   readonly guest: RunningGuest | null;
-  /** The guest's QEMUs that were killed. */
+  /** The pids of the guest's QEMUs that were killed. */
   readonly killed: readonly number[];
   readonly met: boolean;
 }
 
 const diskBytes = 16 * 2 ** 20;
-/** An engine for each fault that kills it, and the last one. */
+/** One engine for each fault that kills it, and the last one. */
 const maxEngines = 8;
 
-/** One guest after another: a lost one is replaced. */
+/** Uses one guest after another: a lost one is replaced. */
 export class Sweeper {
-  /** All that the runs make lies below, so that what one leaves is seen. */
+  /** All files of the runs are below this directory, so that remains are found. */
   readonly #directory = mkdtempSync(join(tmpdir(), "s-"));
   readonly #outside = process.env["TMPDIR"];
   #proof: ProofGuest | undefined;
   #guest: RunningGuest | undefined;
-  /** The guest's disk, and where it would be copied to. */
+  /** The guest's image, and the path to which it would be copied. */
   #image = "";
   #nextImage = "";
   #images = 0;
@@ -79,17 +79,17 @@ export class Sweeper {
         this.#image = this.#nextImage;
       }
       if (guest === null && !lost && outcome !== "undecided")
-        throw new Error(`the outcome ${outcome} names no guest, but one is there`);
+        throw new Error(`the outcome ${outcome} names no guest, but one exists`);
       if (!lost) {
         await this.#proof.waitForPasses(1, patienceMs).catch((error: unknown) => {
-          // The answer after which it was to be killed may come when the migration is over.
+          // The answer after which the victim was to be killed may arrive when the migration is over.
           if (guest === null || !killed.includes(guest.process.pid)) throw error;
           lost = true;
         });
         const report = await this.#proof.check();
         if (!report.ok && !lost) throw new Error(describeContinuity(report));
       }
-      // What cannot be named any more, or is gone, makes room for a new guest.
+      // A guest that cannot be identified any more, or is gone, is replaced by a new one.
       if (guest === null || lost) {
         await this.#endGuest(inOwnProcess);
         await guest?.process.exited;
@@ -99,7 +99,7 @@ export class Sweeper {
     } catch (error) {
       const verdict = qemusOf(uuid).length > 1 ? "two" : "stuck";
       await this.#endGuest(inOwnProcess);
-      // What this run has left is not held against the next.
+      // Remains of this run do not count against the next one.
       for (const name of this.#directories())
         rmSync(join(this.#directory, name), { recursive: true, force: true });
       return {
@@ -118,16 +118,16 @@ export class Sweeper {
     );
   }
 
-  /** @throws Error when there is more than the guest that goes on, and its proof (G6). */
+  /** @throws Error when anything but the running guest and its proof is left (G6). */
   #leftNothing(): void {
     const own = [this.#guest?.process.handle.directory ?? "", this.#image].map((file) => basename(file));
     const left = readdirSync(this.#directory).filter(
       (text) => !own.includes(text) && !/^(?:switchover-proof|etcd|tsx|node)-/.test(text),
     );
-    if (left.length > 0) throw new Error(`these files are left: ${left.join(", ")}`);
+    if (left.length > 0) throw new Error(`files are left: ${left.join(", ")}`);
   }
 
-  /** Ends what is left. */
+  /** Ends everything that is left. */
   async end(): Promise<void> {
     await this.#endGuest(false);
     await this.#etcd?.end();
@@ -148,7 +148,7 @@ export class Sweeper {
     return { path: this.#nextImage, format: "raw" } as const;
   }
 
-  /** A path; the first of them is made here. */
+  /** Returns a path; the first call creates the directory. */
   #newImage(): string {
     this.#images += 1;
     const path = join(this.#directory, `image-${this.#images}`);
@@ -178,7 +178,7 @@ export class Sweeper {
     return { outcome: kind, guest: last, killed, met: faults.every((fault) => met.includes(fault)) };
   }
 
-  /** Engine after engine, each in a process of its own, until one sees the migration's end. */
+  /** Starts engines in their own processes, one after another, until one sees the end of the migration. */
   async #runEngines(faults: readonly FaultCase[]): Promise<Ended> {
     const { proof, guest } = this.#present();
     const { spec, process: qemu } = guest;
@@ -228,13 +228,13 @@ export class Sweeper {
   }
 
   #present() {
-    if (this.#proof === undefined || this.#guest === undefined) throw new Error("there is no guest");
+    if (this.#proof === undefined || this.#guest === undefined) throw new Error("no guest was booted");
     return { proof: this.#proof, guest: this.#guest };
   }
 
   /**
-   * Kills what is left, as the operator to whom it was left. `enginesEnded`: the process that held it has ended, so that its
-   * files are the operator's to remove too.
+   * Kills what is left, as an operator would. `enginesEnded`: the process that held the QEMU has ended, so its files must be
+   * removed as well.
    */
   async #endGuest(enginesEnded: boolean): Promise<void> {
     const { uuid } = this.#proof?.guest.spec ?? {};
@@ -245,7 +245,7 @@ export class Sweeper {
     if (enginesEnded)
       for (const name of this.#directories().filter((each) => left.some((words) => words.includes(each))))
         rmSync(join(this.#directory, name), { recursive: true, force: true });
-    // A QEMU that was left to a person goes with its files, as soon as whoever held it has seen its end.
+    // The files of a QEMU that was left to an operator are removed as soon as its owner has seen its end.
     for (let looks = 0; looks < 40 && this.#directories().length > 0; looks += 1)
       await new Promise((resolve) => setTimeout(resolve, 50));
     await this.#proof?.remove();
@@ -257,7 +257,7 @@ export class Sweeper {
 
 const isSame = (one: FaultCase, other: FaultCase) => one.place === other.place && one.way === other.way;
 
-/** By the QEMUs that are there: the outcome's own, if it names one, has to be the one that is left. */
+/** Judges by the QEMUs that exist: if the outcome names one, only that one may be left. */
 async function judge(
   uuid: string,
   killed: readonly number[],
@@ -266,12 +266,12 @@ async function judge(
 ): Promise<Verdict> {
   const endMs = Date.now() + patienceMs;
   for (let looks = 0; ; looks += 1) {
-    // A killed process may take a moment to die; it is no copy of the guest any more.
+    // A killed process may take a moment to end; it is not a copy of the guest any more.
     const alive = qemusOf(uuid).filter((pid) => !killed.includes(pid));
     if (outcome !== "lost" && alive.length === 1 && (guest === null || alive[0] === guest.process.pid))
       return looks === 0 && outcome !== "undecided" ? "one running" : "none but settled later";
     if (alive.length === 0 && killed.length > 0) return "lost with its QEMU";
-    // In post-copy the other QEMU is left to a person, and cannot run the guest whole.
+    // In post-copy the other QEMU is left to an operator, and cannot run the guest whole.
     if (outcome === "lost" && killed.length > 0) return "lost with its QEMU";
     if (Date.now() > endMs) throw new Error(`QEMUs ${alive} of the guest are left`);
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -1,6 +1,6 @@
-// A drain of a real fleet by the command, on DBOS, while daemons, QEMUs, the engine's server and whoever conducts are killed at
-// moments from a seed; and what must hold at its end: each guest runs once and has counted on, or its QEMU was killed here;
-// no limit was exceeded, by the records of the hosts.
+// Drains a real fleet by the command, on DBOS, while daemons, QEMUs, the database server and the conductor are killed at seeded
+// moments; and checks the end: each guest runs once with a continuous count, or its QEMU was killed here; by the hosts' records
+// no limit was exceeded.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -18,10 +18,10 @@ import { dice } from "../../support/simulated-fleet.js";
 
 const hosts = Array.from({ length: 8 }, (_, index) => `h${index}`);
 const limits = { perSource: 2, perDestination: 2, perLink: 4, total: 5 };
-/** So that a migration lasts for some seconds. */
+/** Makes a migration last for some seconds. */
 const bandwidthMiBps = 2;
 const seconds = 8;
-/** After so many ends of whoever conducts a drain does not end any more. */
+/** After so many deaths of its conductor a drain counts as endless. */
 const maxLives = 30;
 
 const kinds = ["daemon", "QEMU", "server", "orchestrator"] as const;
@@ -71,7 +71,7 @@ type Report = Extract<z.output<typeof line>, { type: "report" }>["guests"];
 interface Hit {
   readonly guest: string;
   readonly wasComing: boolean;
-  /** Of the move that was under way. */
+  /** Describes the move that was under way. */
   readonly token: number | undefined;
 }
 
@@ -84,7 +84,7 @@ export interface Swept {
   readonly tookMs: number;
 }
 
-/** @throws Error naming what did not hold. */
+/** @throws Error that names the condition that did not hold. */
 export async function drainUnderFaults(
   seed: number,
   tell: (what: string) => void = () => {},
@@ -113,7 +113,7 @@ class Sweep {
   readonly #tell: (what: string) => void;
   readonly #path: string;
   readonly #hits: Hit[] = [];
-  /** By guest. */
+  /** Keyed by guest. */
   readonly #underWay = new Map<string, number>();
   readonly #ends = new Map<number, string>();
   readonly #turns = new Map<string, Promise<void>>();
@@ -149,10 +149,10 @@ class Sweep {
     return { arrived: count("arrived"), stayed: count("given up"), killed, lives, most, tookMs };
   }
 
-  /** As often as whoever conducts ends before the drain does; resolves to how often that was. */
+  /** Restarts the conductor until the drain has ended; resolves to how often it died. */
   async #conduct(): Promise<number> {
     for (let lives = 1; lives <= maxLives; lives += 1) {
-      // Without an event of it the database may not know the drain.
+      // Before the conductor's first event the database may not know the drain.
       const what = this.#id === undefined ? ["rack:r0", "rack:r1"] : ["--resume", this.#id];
       const each = Object.entries({
         "per-source": limits.perSource,
@@ -192,7 +192,7 @@ class Sweep {
       if (this.#report !== undefined) return lives;
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    throw new Error(`the drain does not end: ${this.#said}`);
+    throw new Error(`the drain did not end: ${this.#said}`);
   }
 
   #hear(told: z.output<typeof line>): void {
@@ -234,7 +234,7 @@ class Sweep {
         });
         break;
       case "orchestrator":
-        this.#tell(`${afterMs} ms: whoever conducts dies`);
+        this.#tell(`${afterMs} ms: the conductor dies`);
         this.#child?.kill("SIGKILL");
         break;
       case "QEMU":
@@ -242,14 +242,14 @@ class Sweep {
     }
   }
 
-  /** What dies while it comes up again dies after that. */
+  /** A daemon that is still starting is killed once it has started. */
   #inTurn(what: string, dies: () => Promise<void>): Promise<void> {
     const turn = (this.#turns.get(what) ?? Promise.resolve()).then(dies);
     this.#turns.set(what, turn);
     return turn;
   }
 
-  /** One of a guest that is on its way. */
+  /** Returns a QEMU of a guest that is being migrated. */
   #killQemu(afterMs: number, roll: number): void {
     const both = this.#fleet.guests.filter((proofDomain) => proofDomain.pids().length === 2);
     const guest = both[roll % Math.max(both.length, 1)];
@@ -261,14 +261,14 @@ class Sweep {
     process.kill(pid, "SIGKILL");
   }
 
-  /** How many run no more, each because of a QEMU that was killed here. */
+  /** Counts the guests that no longer run; the QEMU of each must have been killed here. */
   async #checkGuests(report: Report): Promise<number> {
     const stories = new Map(report.map((guest) => [guest.uuid, guest]));
     let killed = 0;
     const where = await this.#settled();
     for (const guest of this.#fleet.guests) {
       const [at, ...more] = where.get(guest.uuid) ?? [];
-      if (more.length > 0) throw new Error(`${guest.name} is at ${at} and at ${more}`);
+      if (more.length > 0) throw new Error(`${guest.name} is at ${at} and also at ${more}`);
       const pids = guest.pids();
       if (pids.length > 1) throw new Error(`${guest.name} has ${pids.length} QEMUs`);
       if (pids.length === 0) {
@@ -276,7 +276,7 @@ class Sweep {
           (hit) =>
             hit.guest === guest.uuid && !(hit.wasComing && this.#ends.get(hit.token ?? 0) === "stayed"),
         );
-        if (!isOurs) throw new Error(`${guest.name} runs nowhere, and nobody has killed it`);
+        if (!isOurs) throw new Error(`${guest.name} runs nowhere, and this test did not kill it`);
         killed += 1;
         guest.check();
         continue;
@@ -290,7 +290,7 @@ class Sweep {
     return killed;
   }
 
-  /** Once the hosts have looked after what was left. */
+  /** Checks for remains once the hosts have cleaned up. */
   async #settled(): Promise<ReadonlyMap<string, readonly string[]>> {
     const endMs = Date.now() + patienceMs;
     for (;;) {
@@ -303,7 +303,7 @@ class Sweep {
     }
   }
 
-  /** @throws Error when more were under way at once than may be, by what the hosts have recorded. */
+  /** @throws Error when more migrations were under way at once than allowed, by the hosts' records. */
   async #checkLimits(): Promise<Swept["most"]> {
     const rack = new Map(this.#fleet.file.hosts.map((host) => [host.name, host.labels["rack"] ?? ""]));
     const spans = new Map<string, { from: string; to: string; beginsMs: number; endsMs: number }>();

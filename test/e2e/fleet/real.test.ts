@@ -1,4 +1,4 @@
-// Draining real switchoverds of real guests: each counts on, however often daemons and whoever conducts die. Checks G1 and G2.
+// Drains real switchoverds of real guests: each keeps its count although daemons and the conductor die. Checks G1 and G2.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -33,10 +33,10 @@ async function fleetOf(hosts: readonly string[], homes: readonly string[]) {
   return { fleet, uris, directory };
 }
 
-test("two hosts are emptied while daemons and whoever conducts die, and every guest counts on", {
+test("two hosts are drained while daemons and the conductor die, and every guest keeps its count", {
   timeout: testLimitMs,
 }, async () => {
-  // Each destination is tried once for a guest, and both daemons that die may be part of the same guest's moves.
+  // Each destination is tried once for a guest, and both daemons that die may belong to moves of the same guest.
   const { fleet, uris, directory } = await fleetOf(
     ["h1", "h2", "h3", "h4", "h5"],
     ["h1", "h1", "h1", "h2", "h2", "h3"],
@@ -57,7 +57,7 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
       clock,
       random,
       againMs: 100,
-      engine: await engine.run(async (item) => item),
+      engine: await engine.run(async (value) => value),
       begun: async () => ({
         kind: "begun",
         atMs: clock.now(),
@@ -69,7 +69,7 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
       },
     });
     if (life < 2) {
-      // Dies when something is under way, and so does a daemon.
+      // The conductor dies while a move is under way, and so does a daemon.
       await expect.poll(() => underWay, { interval: 5 }).toBeGreaterThan(0);
       await new Promise((resolve) => setTimeout(resolve, 150 * (life + 1)));
       conducted.detach();
@@ -88,12 +88,12 @@ test("two hosts are emptied while daemons and whoever conducts die, and every gu
   await fleet.check();
 });
 
-test("an orchestrator that was replaced moves nothing any more, at the source and at the destination", {
+test("an orchestrator that was replaced starts no more moves, at the source and at the destination", {
   timeout: testLimitMs,
 }, async () => {
   const { fleet, uris } = await fleetOf(["h1", "h2"], ["h1"]);
   const [guest] = fleet.guests;
-  if (guest === undefined) throw new Error("there is no guest");
+  if (guest === undefined) throw new Error("no guest was booted");
   const move = (from: string, to: string, token: number, id = idWithToken(token, random())) =>
     fleet.at(from, (rpc) =>
       rpc.call(
@@ -112,7 +112,7 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
   const joined = await Promise.all([move("h1", "h2", 5, first), move("h1", "h2", 5, first)]);
   expect(
     joined.map((drain) => drain.end),
-    "asked twice, moved once",
+    "one move for two requests",
   ).toEqual([moveEnds.arrived, moveEnds.arrived]);
   expect(await move("h1", "h2", 5, first), "and once more, of a daemon that was restarted").toMatchObject({
     end: moveEnds.arrived,
@@ -134,7 +134,7 @@ test("an orchestrator that was replaced moves nothing any more, at the source an
   await fleet.check();
 });
 
-test("the command says what it would do, does it, and tells each guest's story", {
+test("the drain command prints its plan, drains the hosts, and reports on each guest", {
   timeout: testLimitMs,
 }, async () => {
   const { fleet, directory } = await fleetOf(["h1", "h2", "h3"], ["h1", "h1", "h1"]);
@@ -197,11 +197,11 @@ const noPostgres = existsSync("/usr/lib/postgresql/15/bin/postgres")
 if (noPostgres !== undefined) console.warn(`draining on DBOS is not tested: ${noPostgres}`);
 
 test.skipIf(noPostgres !== undefined)(
-  "eight hosts and 24 guests on DBOS: daemons, QEMUs, the engine's server and whoever conducts die, and every guest counts on",
+  "eight hosts with 24 guests are drained on DBOS while daemons, QEMUs, the database server and the conductor die",
   { timeout: testLimitMs },
   async () => {
     const told: string[] = [];
-    // One of each kind of harm, and two more.
+    // One of each kind of fault, and two more.
     const swept = await drainUnderFaults(2, (what) => told.push(what));
     expect(swept.arrived + swept.stayed + swept.killed, told.join("\n")).toBeGreaterThanOrEqual(12);
     expect(swept.lives).toBeGreaterThan(1);

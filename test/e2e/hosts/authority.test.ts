@@ -1,5 +1,5 @@
-// Checks that everything that can run, stop or forget a guest on a host goes through one place there, and that a host
-// answers with evidence only (G1, G3): with two real daemons, real virsh and real QEMU.
+// Checks that all requests that run, stop or forget a guest pass through one place on a host, and that a host answers with
+// evidence only (G1, G3): with two real daemons, real virsh and real QEMU.
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -17,11 +17,12 @@ import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.j
 import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { programArguments } from "../../support/programs.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
-import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 
-/** A QEMU of that side that takes some seconds to come up, as a large guest's does. */
+/** Makes the QEMU of that side take some seconds to start, as a large guest's does. */
 function slow(lab: VirshLab, side: string, seconds = 2): (xml: string) => string {
   const path = join(lab.a.process.directory, `slow-${side}`);
   const probes = `case "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@" ;; esac`;
@@ -33,8 +34,8 @@ function slow(lab: VirshLab, side: string, seconds = 2): (xml: string) => string
 const outcomes = async (...asked: Promise<unknown>[]) =>
   (await Promise.allSettled(asked)).map(({ status }) => status).toSorted();
 
-describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awaited", () => {
-  test("a guest that arrives from the host that runs it ends a start of it that has not come up", {
+describe.skipIf(!hasVirsh)("a request for a guest reserves it before anything is awaited:", () => {
+  test("a migration that arrives cancels a start of the same guest that is still in progress", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -51,7 +52,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
     await lab.countsAt("a");
   });
 
-  test("of two starts at once the second is rejected, and a killed daemon still finds the guest", {
+  test("the second of two concurrent starts is rejected, and a killed daemon still finds the guest", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -72,7 +73,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
     expect(lab.guest.pids()).toEqual([]);
   });
 
-  test("a guest that is still starting can be destroyed, and no QEMU of it is left", {
+  test("a guest that is still starting can be destroyed, and none of its QEMUs is left", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -89,7 +90,7 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
     expect(readdirSync(join(lab.a.process.directory, "state", "running"))).toEqual([]);
   });
 
-  test("of three domains of one name that are defined at once one is kept", {
+  test("one of three domains of one name is kept when they are defined at once", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -100,8 +101,8 @@ describe.skipIf(!hasVirsh)("a request reserves the guest before anything is awai
   });
 });
 
-describe("a host answers with evidence only", () => {
-  test("a destination whose QEMU hangs while it takes the guest says neither taken nor refused after a restart", {
+describe("a host answers with evidence only:", () => {
+  test("a destination whose QEMU hangs during the handover answers neither taken nor refused after a restart", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -126,14 +127,11 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a source whose story is damaged neither resumes nor starts the guest that it has handed over", {
+  test("a source whose story is damaged neither resumes nor starts the guest that it handed over", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       flipBit(storyOf(lab, "a"));
@@ -152,7 +150,7 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a story that an operator has given up does not touch the guest that has come back since", {
+  test("a story that an operator has released does not affect the guest that has returned since", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -179,7 +177,7 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("what is released of a guest that may run elsewhere stays away from this host", {
+  test("a released guest that may run elsewhere is not started on this host", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -203,15 +201,11 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a source that has lost the story of a guest that it has handed over neither resumes nor starts it", {
+  test("a source that lost the story of a guest that it handed over neither resumes nor starts it", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      await steps.finish();
+      await StepByStep.through("finish", lab);
       await lab.hosts.a.kill();
       rmSync(storyOf(lab, "a"));
       await lab.hosts.a.start();
@@ -223,14 +217,11 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a destination that has lost the story of a guest neither refuses it nor ends its QEMU", {
+  test("a destination that lost the story of a guest neither refuses it nor ends its QEMU", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.b.kill();
       rmSync(storyOf(lab, "b"));
       await lab.hosts.b.start();
@@ -241,15 +232,11 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a destination that has lost its journal does not refuse a guest that it may have run", {
+  test("a destination that lost its journal does not refuse a guest that it may have run", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      await steps.finish();
+      const steps = await StepByStep.through("finish", lab);
       const b = await lab.rpc("b");
       await b.call(procedures.domainDestroy, { dom: lab.dom });
       await lab.hosts.b.kill();
@@ -265,20 +252,17 @@ describe("a host answers with evidence only", () => {
     });
   });
 
-  test("a running incoming guest proves to a host without its journal that it was taken", {
+  test("a running incoming guest proves to a host that lost its journal that it was taken", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const presence = join(lab.hosts.b.directory, "state", "running", `${lab.guest.uuid}.json`);
       const atPrepare = readFileSync(presence);
       await steps.finish();
       await lab.hosts.b.kill();
       rmSync(journalOf(lab, "b"), { recursive: true });
-      // As it was when the daemon died between `cont` and its record.
+      // Restores the state at the daemon's death between `cont` and its record.
       writeFileSync(presence, atPrepare);
       await lab.hosts.b.start();
       await lab.runsAt("b");
@@ -290,15 +274,12 @@ describe("a host answers with evidence only", () => {
   });
 });
 
-describe("a step belongs to one migration", () => {
-  test("a Confirm of a stranger does not end the copy of a guest that was handed over", {
+describe("a step belongs to one migration:", () => {
+  test("a Confirm from a third party does not end the copy of a guest that was handed over", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const stranger = await lab.redial("a").rpc();
       await expect(steps.confirm(noCookie, 0, stranger)).rejects.toThrow("names no migration");
       await expect(steps.confirm(noCookie, 1, stranger)).rejects.toThrow("names no migration");
@@ -313,23 +294,18 @@ describe("a step belongs to one migration", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
-      // Finish was never asked: the destination refuses the source that asks, and the source goes on.
+      const steps = await StepByStep.through("perform", lab);
+      // Finish was not called: the destination refuses the source that settles, and the source resumes.
       await steps.confirm(noCookie, 0);
       await lab.runsAt("a");
     });
   });
 
-  test("a second migration that is refused in Begin does not end the first", {
+  test("a second migration that Begin refuses does not end the first", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const second = await (await lab.managed()).outcome;
       expect(second.kind).toBe("stayed");
       await steps.perform();
@@ -339,13 +315,11 @@ describe("a step belongs to one migration", () => {
     });
   });
 
-  test("a question about a migration must name its guest and carry its secret", {
+  test("a settle query must name the migration's guest and carry its secret", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const { uuid, name } = lab.guest;
       const { cookie } = readCookie(steps.cookies.begin, { name, uuid, hostUuid: "", reads: [] }) ?? {};
       const migrationId = cookie?.switchover?.migration ?? "";
@@ -363,7 +337,7 @@ describe("a step belongs to one migration", () => {
     });
   });
 
-  test("an id with a token of the far future is rejected and bars nothing", {
+  test("an id with a token from the far future is rejected and blocks no later move", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -387,8 +361,8 @@ describe("a step belongs to one migration", () => {
   });
 });
 
-describe("a named move that is rejected", () => {
-  test("bars no move with an older token", { timeout: testLimitMs }, async () => {
+describe("a named move that was rejected", () => {
+  test("does not block a move with an older token", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
       const a = await lab.rpc("a");
       const move = (token: number) =>
@@ -415,7 +389,7 @@ describe("a named move that is rejected", () => {
   });
 });
 
-/** A file system of one page, so that nothing can be written there. */
+/** A file system of one page, which makes every write to it fail. */
 const full = (directory: string) => {
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "tmpfs", directory]);
   return () => void execFileSync("umount", ["-l", directory]);
@@ -423,15 +397,12 @@ const full = (directory: string) => {
 const noMount = process.getuid?.() === 0 ? undefined : "a full disk needs root";
 if (noMount !== undefined) console.warn(`full disks are not tested: ${noMount}`);
 
-describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives", () => {
-  test("makes the destination refuse a guest whose taking cannot become durable", {
+describe.skipIf(noMount !== undefined)("a disk that is full when the guest arrives", () => {
+  test("makes the destination refuse a guest when it cannot record that it takes it", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       // The story cannot grow any more, as on a full disk.
       const size = readFileSync(storyOf(lab, "b")).length;
       const limit = (most: string) =>
@@ -445,14 +416,12 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
     });
   });
 
-  test("leaves a guest whose definition cannot be kept running, transient, and the daemon tells so", {
+  test("leaves a guest running as a transient domain when its definition cannot be written, which the daemon logs", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
       const directory = join(lab.hosts.b.directory, "state", "domains");
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const free = full(directory);
       try {
         writeFileSync(join(directory, "filler"), Buffer.alloc(4096));
@@ -470,8 +439,8 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest arrives
   });
 });
 
-describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves", () => {
-  test("does not make the source forget that the guest is away, also when it is about to come back", {
+describe.skipIf(noMount !== undefined)("a disk that is full when the guest leaves", () => {
+  test("does not make the source forget that the guest is away, even when it is about to return", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -507,8 +476,8 @@ describe.skipIf(noMount !== undefined)("a disk that is full as the guest leaves"
   });
 });
 
-describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
-  test("an incoming guest is visible, and destroy ends it for good while the source keeps its own", {
+describe.skipIf(!hasVirsh)("an operator can end every guest:", () => {
+  test("an incoming guest is visible, and destroy ends it for good while the source keeps its copy", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -524,7 +493,7 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
     await lab.countsAt("a");
   });
 
-  test("a guest whose client dies while its destination prepares can be migrated at once", {
+  test("a guest whose client dies during Prepare can be migrated again at once", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -547,11 +516,9 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
     await lab.countsAt("b");
   });
 
-  test("an abort before Perform reads as an abort", { timeout: testLimitMs }, async () => {
+  test("an abort before Perform is reported as an abort", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       const a = await lab.rpc("a");
       await a.call(procedures.domainAbortJob, { dom: lab.dom });
       await expect(steps.perform()).rejects.toThrow("canceled by client");
@@ -561,8 +528,8 @@ describe.skipIf(!hasVirsh)("an operator can end every guest", () => {
   });
 });
 
-describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
-  test("the host that a guest left does not start it while it runs elsewhere, and starts it when it was given back", {
+describe.skipIf(!hasVirsh)("a definition that stays behind is marked as away:", () => {
+  test("the host that a guest left does not start it while it runs elsewhere, and starts it once it was given back", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();
@@ -577,7 +544,7 @@ describe.skipIf(!hasVirsh)("a definition that stays behind is away", () => {
     expect(lab.guest.pids()).toHaveLength(1);
   });
 
-  test("a host that cannot be asked is not taken to have given the guest back", {
+  test("a host that does not answer does not count as having given the guest back", {
     timeout: testLimitMs,
   }, async () => {
     const lab = await VirshLab.begin();

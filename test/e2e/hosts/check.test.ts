@@ -7,7 +7,7 @@ import { inTwoHosts } from "../../support/host-process.js";
 import { hasLibvirtd, startLibvirtd, tiny } from "../../support/libvirtd.js";
 import { programArguments } from "../../support/programs.js";
 
-test("a check names everything that stands against a move, and moves nothing", async () => {
+test("a check reports every blocker of a migration, and migrates nothing", async () => {
   await inTwoHosts({}, async (lab) => {
     const where = { from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name };
     expect(await checkBetween({ ...where, xml: lab.guest.xml("b") })).toEqual({ reasons: [], silent: [] });
@@ -36,7 +36,7 @@ test("a check names everything that stands against a move, and moves nothing", a
   });
 });
 
-test.skipIf(!hasLibvirtd)("a check says which host does not tell what it has", async () => {
+test.skipIf(!hasLibvirtd)("a check names the host that does not report its capabilities", async () => {
   await inTwoHosts({}, async (lab) => {
     const { uri } = await startLibvirtd({ hostname: "hostc" });
     const checked = await checkBetween({ from: lab.hosts.a.uri, to: uri, domain: lab.guest.name });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { inTwoHosts } from "../../support/host-process.js";
 
-describe("two switchoverd", () => {
-  test("move a guest, managed, and it counts on", async () => {
+describe("two switchoverds", () => {
+  test("move a guest, managed, without a gap in its count", async () => {
     await inTwoHosts({}, async (lab) => {
       const { kind, error } = await (await lab.managed()).outcome;
       expect(kind, error?.message).toBe("arrived");
@@ -21,7 +21,7 @@ describe("two switchoverd", () => {
     });
   });
 
-  test("bring a guest back whose client aborts", async () => {
+  test("return a guest to the source when the client aborts", async () => {
     await inTwoHosts({}, async (lab) => {
       const migration = await lab.managed({ bandwidthMiBps: 8 });
       await lab.jobAt("a", (job) => job.dataProcessed > 0n);

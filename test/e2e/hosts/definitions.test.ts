@@ -1,5 +1,5 @@
-// A daemon that is killed when a guest has just left or arrived, before it has written down what becomes of the
-// definition: its files are put back to what such a crash leaves.
+// Checks what becomes of the definition when a daemon is killed just after a guest has left or arrived: its files are reset to
+// the state that such a crash leaves.
 
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
 const { procedures } = remote;
 const slow = { bandwidthMiBps: 12 };
 
-/** Moves the guest; what is below `state/<name>` at that side while it moves is there again after a kill. */
+/** Moves the guest, and restores the content of `state/<name>` at that side during the move after a kill. */
 async function killedAtTheEnd(lab: TwoHosts, side: "a" | "b", names: readonly string[]): Promise<void> {
   const state = join(lab.hosts[side].directory, "state");
   const image = join(lab.hosts[side].directory, "image");
@@ -37,7 +37,7 @@ test.each([
   });
 });
 
-test("the destination's daemon defines the guest that has arrived", async () => {
+test("the destination's daemon defines a guest that arrived before it was killed", async () => {
   await inTwoHosts({}, async (lab) => {
     await killedAtTheEnd(lab, "b", ["domains", "running"]);
     const b = await lab.rpc("b");
@@ -46,7 +46,7 @@ test("the destination's daemon defines the guest that has arrived", async () => 
   });
 });
 
-test("a guest that has stayed keeps its definition, also when its QEMU ends while its daemon is down", async () => {
+test("a guest that stayed keeps its definition, even when its QEMU ends while its daemon is down", async () => {
   await inTwoHosts({}, async (lab) => {
     const { outcome, abort } = await lab.managed(slow);
     await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);

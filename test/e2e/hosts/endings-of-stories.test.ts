@@ -1,5 +1,5 @@
-// How the stories end that a restarted host does not go on with, and what is answered about them: each is read once, and a
-// named move always comes to an answer. Checks G1 and G3 over state on disk, with the daemon in this process.
+// Checks how stories end that a restarted host does not resume, and how it answers about them: each is read once, and a
+// named move always gets an answer. Checks G1 and G3 over state on disk, with the daemon in this process.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -15,17 +15,17 @@ import { destinationOpened, sourceOpened, stateOf } from "../../support/journal-
 
 const timeout = 60_000;
 
-/** The record of how a side of the guest's migration was opened. */
+/** The record that opens the story of one side of the guest's migration. */
 function opened(side: Side): JournalRecord {
   const record = side === "destination" ? destinationOpened(migrationId) : sourceOpened(migrationId);
-  if (record.kind !== "opened") throw new Error("it opens nothing");
+  if (record.kind !== "opened") throw new Error("the record does not open a story");
   const { deadlines } = record.input;
   if (side === "coordinator") return { ...record, side, input: { identity: question, deadlines } };
   return { ...record, input: { ...record.input, identity: question } } as JournalRecord;
 }
 const state = (side: Side, name: string) => stateOf(migrationId, side, name);
 
-/** Its guest was given up, and its record names no migration. */
+/** The guest was given up, and its record names no migration. */
 async function disowned(...records: readonly JournalRecord[]): Promise<HostInProcess> {
   const host = new HostInProcess();
   await host.inJournal(async (journal) => {
@@ -50,7 +50,7 @@ const move = async (host: HostInProcess) =>
     flags: bitsOf(["LIVE"]),
   });
 
-describe("the story of a guest that was given up", () => {
+describe("the story of a guest that an operator gave up", () => {
   test.each([
     ["source", [opened("source")]],
     ["destination", [opened("destination")]],
@@ -83,7 +83,7 @@ describe("the story of a guest that was given up", () => {
     expect(await unfinishedOf(host)).toBe(0);
   });
 
-  test("ends where a source was stuck: its operator has given the guest up", { timeout }, async () => {
+  test("ends although its source was stuck", { timeout }, async () => {
     const host = await disowned(
       opened("source"),
       state("source", "restoring.trying"),
@@ -94,7 +94,7 @@ describe("the story of a guest that was given up", () => {
   });
 });
 
-describe("a named move under the id of a migration that has no source on this host", () => {
+describe("a named move under the id of a migration without a source on this host", () => {
   test.each([
     [
       "was refused here for good",
@@ -120,7 +120,7 @@ describe("a named move under the id of a migration that has no source on this ho
     });
   });
 
-  test("has no answer while the migration waits for its QEMU, and one when an operator has ended that", {
+  test("is answered only once an operator has ended the QEMU that the migration waits for", {
     timeout,
   }, async () => {
     const qemu = await muteQemu();

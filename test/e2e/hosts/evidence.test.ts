@@ -1,5 +1,5 @@
-// What is reported of a migration that has not arrived, where a guest of its uuid runs at the destination all the same. Checks
-// that success is reported on evidence of this migration only (docs/guarantees.md).
+// Checks the report on a migration that did not arrive while a guest of its uuid runs at the destination: success is reported
+// on evidence of this migration only (docs/guarantees.md).
 
 import { describe, expect, test } from "vitest";
 import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
@@ -8,11 +8,12 @@ import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
 import { outcomes } from "../../../src/protocol/outcomes.js";
 import { Cable, inTwoHosts, noCable, type TwoHosts, whole } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
-import { hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 
-/** Undefined while the guest is not shown there. */
+/** Undefined while the host does not list the guest. */
 const reasonAt = async (lab: TwoHosts, side: "a" | "b") => {
   if ((await lab.list(side)).length === 0) return undefined;
   return (await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 })).reason;
@@ -21,7 +22,7 @@ const reasonAt = async (lab: TwoHosts, side: "a" | "b") => {
 const stateAt = async (lab: TwoHosts, side: "a" | "b") =>
   (await (await lab.rpc(side)).call(procedures.domainGetState, { dom: lab.dom, flags: 0 })).state;
 
-describe("a guest of the same uuid that runs at the destination already", () => {
+describe("a guest of the same uuid that already runs at the destination", () => {
   test.each([
     ["a migration that is coordinated from here", []],
     ["a migration that its source leads", ["PEER2PEER"]],
@@ -42,7 +43,7 @@ describe("a guest of the same uuid that runs at the destination already", () => 
     });
   });
 
-  test.skipIf(!hasVirsh)("lets virsh migrate --p2p fail with the reason", async () => {
+  test.skipIf(!hasVirsh)("makes virsh migrate --p2p fail with the reason", async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
     await lab.b.virsh("create", lab.xmlFile("b"));
@@ -83,7 +84,7 @@ describe("a migration to the host that the guest is on", () => {
 
 describe.skipIf(noCable !== undefined)("a guest that is lost in post-copy", () => {
   test.each([[[]], [["--p2p"]]] as const)(
-    "is reported as lost by the command, with %j, though what is left of it runs at the destination",
+    "is reported as lost by the command, with %j, although its remains run at the destination",
     { timeout: testLimitMs },
     async (mode) => {
       const cable = new Cable();

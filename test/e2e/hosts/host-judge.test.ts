@@ -1,5 +1,5 @@
-// Checks the checkers of the sweep between hosts: each ending that is not good is found when it is made on purpose, and a
-// command of an operator excuses only what that command does.
+// Tests the checkers of the sweep between hosts: they find each bad ending that is created on purpose, and an operator's
+// command excuses only its own effect.
 
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -7,16 +7,17 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { CopiesWatch } from "../../support/copies-watch.js";
+import { type Allowed, type Ending, Endings } from "../../support/host-endings.js";
 import { inTwoHosts, type ProofDomainOptions, type TwoHosts } from "../../support/host-process.js";
-import { patienceMs, testLimitMs } from "../../support/patience.js";
+import { ways } from "../../support/host-ways.js";
+import { testLimitMs } from "../../support/patience.js";
 import { commandLine } from "../../support/qemus-of.js";
 import { StepByStep } from "../../support/step-by-step.js";
-import { type Allowed, type Ending, Endings } from "./host-endings.js";
-import { ways } from "./host-ways.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 
-/** Makes a situation on purpose; the judge's verdict of it is what `judged` resolves to, or rejects with. */
+/** Creates a situation on purpose; `judged` resolves to the judge's verdict, or rejects with it. */
 async function inSituation(
   wish: ProofDomainOptions,
   make: (
@@ -43,7 +44,7 @@ async function inSituation(
   });
 }
 
-/** Starts another QEMU with the command line of the guest's, which writes to a serial file of its own. */
+/** Starts another QEMU with the command line of the guest's, which writes to its own serial file. */
 async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promise<void> {
   // Registers the serial file's name with the guest.
   lab.guest.xml("b");
@@ -53,48 +54,37 @@ async function startByHand(lab: TwoHosts, words: readonly string[] = []): Promis
   const elsewhere = rest.map((word) =>
     word.replace("a.serial", "b.serial").replaceAll(join(directory, "run"), join(directory, "by-hand")),
   );
-  const there = join(directory, "by-hand", `guest-${lab.guest.uuid}`);
-  mkdirSync(there, { recursive: true });
-  execFileSync("mkfifo", [join(there, "rescue.in"), join(there, "rescue.out")]);
+  mkdirSync(join(directory, "by-hand", `guest-${lab.guest.uuid}`), { recursive: true });
+  const pipe = elsewhere.find((word) => word.startsWith("pipe,"))?.split("path=")[1];
+  if (pipe !== undefined) execFileSync("mkfifo", [`${pipe}.in`, `${pipe}.out`]);
   spawn(command, [...elsewhere, ...words], { stdio: "ignore" });
-  await waitUntil(() => lab.guest.pids().length === 2);
-}
-
-async function waitUntil(isSo: () => boolean): Promise<void> {
-  const endMs = Date.now() + patienceMs;
-  while (!isSo()) {
-    if (Date.now() > endMs) throw new Error("it did not become so");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await until(() => lab.guest.pids().length === 2);
 }
 
 describe("the judge of the sweep finds two copies", { timeout: testLimitMs }, () => {
-  test("when a second QEMU of the guest is started by hand, also where a destroy was obeyed", async () => {
+  test("when a second QEMU of the guest is started by hand, even after an accepted destroy", async () => {
     await inSituation({}, async (lab, judged, watch) => {
       await startByHand(lab);
-      await waitUntil(() => watch.two !== undefined);
+      await until(() => watch.two !== undefined);
       for (const ended of [false, true])
         await expect(judged({ ended })).rejects.toMatchObject({ kind: "two" });
     });
   });
 
-  // The restarted source then settles and kills its copy: in the end all looks well.
-  test("when the source's copy is resumed by hand after the handover, though one copy is left in the end", async () => {
+  // The restarted source then settles and kills its copy: the final state looks healthy.
+  test("when the source's copy is resumed by hand after the handover, although one copy is left in the end", async () => {
     await inSituation({ watched: true }, async (lab, judged, watch) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       await lab.guest.counts("b");
       await lab.guest.asked("a", (monitor) => monitor.execute("cont", {}));
-      await waitUntil(() => watch.two !== undefined);
+      await until(() => watch.two !== undefined);
       expect(lab.guest.discontinuity(false)).toMatchObject({ isRepeated: true });
       await lab.hosts.a.start();
       expect(await lab.settles()).toBe("b");
       await expect(judged()).rejects.toMatchObject({ kind: "two" });
-      // The count alone tells it too, when no observer was there.
+      // The count alone also shows the second copy, without an observer.
       const unseen = new CopiesWatch(lab.guest);
       unseen.end();
       const endings = new Endings(lab.guest, lab.hosts);
@@ -104,15 +94,15 @@ describe("the judge of the sweep finds two copies", { timeout: testLimitMs }, ()
   });
 });
 
-describe("the judge of the sweep finds what is left over", { timeout: testLimitMs }, () => {
-  test("when a second QEMU of the guest stands paused beside it", async () => {
+describe("the judge of the sweep finds remains", { timeout: testLimitMs }, () => {
+  test("when a second QEMU of the guest is left paused", async () => {
     await inSituation({}, async (lab, judged) => {
       await startByHand(lab, ["-S"]);
       await expect(judged({ ended: true })).rejects.toMatchObject({ kind: "left over" });
     });
   });
 
-  test("when a directory of a QEMU stays behind", async () => {
+  test("when a directory of a QEMU is left", async () => {
     await inSituation({}, async (lab, judged) => {
       mkdirSync(join(lab.hosts.b.directory, "run", "in-of-nothing"));
       await expect(judged()).rejects.toMatchObject({ kind: "left over" });
@@ -121,7 +111,7 @@ describe("the judge of the sweep finds what is left over", { timeout: testLimitM
 });
 
 describe("the judge of the sweep finds a guest that is stuck", { timeout: testLimitMs }, () => {
-  test("when it is paused without a command that paused it", async () => {
+  test("when it is paused and no command paused it", async () => {
     await inSituation({}, async (lab, judged) => {
       const a = await lab.rpc("a");
       await a.call(procedures.domainSuspend, { dom: lab.dom });
@@ -132,9 +122,7 @@ describe("the judge of the sweep finds a guest that is stuck", { timeout: testLi
 
   test("when a job does not end, and when a host does not answer", async () => {
     await inSituation({}, async (lab, judged) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      await StepByStep.through("prepare", lab);
       await expect(judged({}, 1_000)).rejects.toMatchObject({ kind: "stuck", message: /with a job/ });
       await lab.hosts.b.kill();
       await expect(judged({}, 1_000)).rejects.toMatchObject({ kind: "stuck", message: /does not answer/ });
@@ -142,18 +130,18 @@ describe("the judge of the sweep finds a guest that is stuck", { timeout: testLi
   });
 });
 
-test("the judge of the sweep calls a guest lost that no host has, unless a destroy was obeyed", {
+test("the judge of the sweep reports a guest that no host has as lost, unless a destroy was accepted", {
   timeout: testLimitMs,
 }, async () => {
   await inSituation({}, async (lab, judged) => {
     for (const pid of lab.guest.pids()) process.kill(pid, "SIGKILL");
-    await waitUntil(() => lab.guest.pids().length === 0);
+    await until(() => lab.guest.pids().length === 0);
     await expect(judged()).rejects.toMatchObject({ kind: "lost" });
     expect(await judged({ ended: true })).toMatchObject({ kind: "ended" });
   });
 });
 
-test("the judge of the sweep calls a guest lost that is lost in post-copy, unless a destroy was obeyed", {
+test("the judge of the sweep reports a guest that was lost in post-copy as lost, unless a destroy was accepted", {
   timeout: testLimitMs,
 }, async () => {
   const { guest, begin } = ways["in post-copy"];
@@ -176,7 +164,7 @@ test("the judge of the sweep finds a definition that two hosts start", { timeout
   });
 });
 
-describe("the observer of copies", () => {
+describe("the watch for two copies", () => {
   const observed = (rows: readonly (readonly [number, number])[]) => {
     let at = 0;
     const serialSizes = () => new Map(rows[at]?.map((size, index) => [`${index}.serial`, size]) ?? []);
@@ -186,7 +174,7 @@ describe("the observer of copies", () => {
     return watch.two;
   };
 
-  test("accepts a handover, also when what the source wrote last is seen one look late", () => {
+  test("accepts a handover, also when the source's last output is sampled one interval late", () => {
     const handover = [
       [0, 0],
       [5, 0],
@@ -214,7 +202,7 @@ describe("the observer of copies", () => {
     for (const rows of [handover, late, lateAlone]) expect(observed(rows)).toBeUndefined();
   });
 
-  test("finds copies that count on in turn, at once, or after a rest", () => {
+  test("finds copies that write in turn, at once, or after a break", () => {
     const inTurn = [
       [0, 0],
       [5, 0],

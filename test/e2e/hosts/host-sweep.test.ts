@@ -1,12 +1,18 @@
-// Checks G1, G2 and G6 between hosts that lose or damage what they have recorded, whose QEMUs hang, and that an operator or
-// a late call interrupts: one copy runs on, or one command on each quarantined host ends the guest.
+// Checks G1, G2 and G6 between hosts that lose or damage their records, whose QEMUs hang, or that an operator or a late call
+// interrupts: one copy runs at the end, or one command on each quarantined host ends the guest.
 
 import { describe, expect, test } from "vitest";
+import {
+  disorderMoment,
+  disorderName,
+  hostDisorders,
+  migrationInDisorder,
+} from "../../support/host-disorder.js";
+import { ringFaults, ringMoment, ringName, roundWith } from "../../support/host-ring.js";
 import { testLimitMs } from "../../support/patience.js";
-import { disorderMoment, disorderName, hostDisorders, migrationInDisorder } from "./host-disorder.js";
-import { ringFaults, ringMoment, ringName, roundWith } from "./host-ring.js";
 
-// A slice; more of it is `npm run faults:hosts`. Most commands of an operator come at one of the hosts here. The seed lets the fault happen while the destination waits for the guest.
+// A slice; `npm run faults:hosts` runs more of it. Most commands of an operator go to one of the hosts here. The seed makes the
+// fault happen while the destination waits for the guest.
 const seed = 2;
 const elsewhere = /(?:define|resume) at the source|(?:suspend|reset) at the destination/;
 const slice = hostDisorders
@@ -14,7 +20,7 @@ const slice = hostDisorders
   .map((fault) => [disorderName(fault), disorderMoment(fault, seed), fault] as const);
 const inRing = ringFaults.slice(1, 2).map((fault) => [ringName(fault), ringMoment(fault, 1), fault] as const);
 
-describe("one copy runs on, or one command on each quarantined host ends the guest, when", () => {
+describe("one copy runs at the end, or one command on each quarantined host ends the guest, when", () => {
   test.for(slice)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault]) => {
     expect(["one", "quarantined", "ended"]).toContain((await migrationInDisorder(fault, seed, ms)).kind);
   });

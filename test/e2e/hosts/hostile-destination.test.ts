@@ -1,5 +1,5 @@
-// A real switchoverd as the source and a destination that lies: it answers Prepare with text that must never reach QEMU, a
-// dialler or a terminal. Led by real virsh, by our client and by the source itself (G1, G7).
+// A real switchoverd as the source and a malicious destination, which answers Prepare with text that must never reach QEMU, a
+// dialler or a terminal. Coordinated by real virsh, by our client and by the source itself (G1, G7).
 
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -35,7 +35,7 @@ interface Lie {
   readonly settle?: string;
 }
 
-/** Answers each Prepare with `lie`, and refuses all else. */
+/** Answers each Prepare with `lie`, and refuses all other calls. */
 class HostileDestination {
   lie: Lie = { uri: "" };
   finished = 0;
@@ -76,7 +76,7 @@ class HostileDestination {
     return `qemu+unix:///system?socket=${path}`;
   }
 
-  /** Of the very migration that is under way: a cookie of another one is not looked into. */
+  /** Belongs to the very migration that is under way: the cookie of another one would not be read. */
   #cookie(cookieIn: Uint8Array): Uint8Array {
     const { settle } = this.lie;
     if (settle === undefined) return new Uint8Array();
@@ -94,11 +94,11 @@ class HostileDestination {
   }
 }
 
-/** A source with a guest that counts, and a destination that lies. */
+/** A source with a counting guest, and a malicious destination. */
 async function atHost() {
   const guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
   onTestFinished(() => guest.remove());
-  // A host that other hosts reach: its own loopback is nobody's destination.
+  // A host that other hosts reach: a destination may not name its own loopback.
   const host = new HostProcess("hosta", {
     migration: { listen: "127.0.0.1", host: "hosta.example", relay: false, stallMs: 1_500 },
   });
@@ -122,7 +122,7 @@ const byVirsh =
     writeFileSync(xml, guest.xml("b"));
     const words = ["-c", host.uri, "migrate", guest.name, uri, "--live", "--xml", xml, ...options];
     const error: unknown = await run("virsh", words, { timeout: patienceMs, killSignal: "SIGKILL" }).then(
-      () => new Error("it was not refused"),
+      () => new Error("the migration was not refused"),
       (failed: unknown) => failed,
     );
     return String(error);
@@ -171,9 +171,9 @@ const lies: readonly (readonly [Lie, RegExp])[] = [
   [{ uri: "tcp:hostb.example:49152", settle: "qemu+tls://liar.example/system?pkipath=/etc" }, /pkipath/],
 ];
 
-describe.each(leaders)("a destination that lies, led by %s,", (_, leads, can) => {
+describe.each(leaders)("a malicious destination, with %s as the coordinator,", (_, leads, can) => {
   test.skipIf(!can)(
-    "is refused by name, nothing it names is run or dialled, and the guest runs on",
+    "is refused with the reason: nothing that it names is run or dialled, and the guest keeps running",
     {
       timeout: testLimitMs,
     },

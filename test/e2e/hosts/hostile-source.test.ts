@@ -1,4 +1,4 @@
-// A real switchoverd as the destination, and a source that sends text which must not be run, opened or listened at.
+// A real switchoverd as the destination, and a source whose text must not be run, opened or listened at.
 
 import { randomUUID } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { testLimitMs } from "../../support/patience.js";
 
 const { procedures } = remote;
 
-test("a guest that comes in names no emulator, socket, listening address or migration that this host does not allow", {
+test("an incoming guest cannot name an emulator, socket, listening address or migration that this host does not allow", {
   timeout: testLimitMs,
 }, async () => {
   const guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`);
@@ -65,7 +65,7 @@ test("a guest that comes in names no emulator, socket, listening address or migr
   expect(guest.pids()).toEqual([]);
 });
 
-test("by default the emulators of other hosts' guests are the system's QEMUs", () => {
+test("the emulators of other hosts' guests are by default the system's QEMUs", () => {
   const emulators = systemEmulators("/opt/qemu/bin:/usr/bin:relative");
   for (const path of ["/usr/bin/qemu-system-x86_64", "/opt/qemu/bin/qemu-system-aarch64", "/usr/bin/kvm"])
     expect(mayRun(emulators, path), path).toBe(true);

@@ -1,16 +1,17 @@
-// How a switchoverd runs its QEMUs: their log, and a user of their own.
+// How a switchoverd hosts its QEMUs: their log, and their own user.
 
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { letThrough } from "../../support/let-through.js";
-import { hasVirsh, until, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { hasVirsh, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 const logOf = ({ process }: VirshHost, name: string): string =>
   readFileSync(join(process.directory, "state", "log", `${name}.log`), "utf8");
 
 describe.skipIf(!hasVirsh)("the log of a guest's QEMUs", () => {
-  test("says how a QEMU was started and how it died, and dominfo says why the guest is shut off", async () => {
+  test("shows how a QEMU was started and how it died, and dominfo shows why the guest is shut off", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name } = guest;
@@ -27,7 +28,7 @@ describe.skipIf(!hasVirsh)("the log of a guest's QEMUs", () => {
     expect(await a.virsh("dominfo", name)).not.toContain(died);
   });
 
-  test("of a QEMU that dies while no daemon runs has its end, too", async () => {
+  test("also contains the end of a QEMU that died while no daemon ran", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     await lab.boot();
@@ -41,7 +42,7 @@ describe.skipIf(!hasVirsh)("the log of a guest's QEMUs", () => {
   });
 });
 
-describe.skipIf(!hasVirsh || process.getuid?.() !== 0)("a user of its own for QEMU", () => {
+describe.skipIf(!hasVirsh || process.getuid?.() !== 0)("a separate user for QEMU", () => {
   test.each([
     ["shares", undefined, []],
     ["copies", "qcow2", ["--copy-storage-all"]],

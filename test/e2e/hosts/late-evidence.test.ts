@@ -1,15 +1,16 @@
-// What a host does late: a QEMU that was mute at its start answers or ends, or an operator has decided meanwhile. Checks G1
-// over state on disk, with the daemon in this process.
+// Late evidence at a host: a QEMU that did not answer at start-up answers or ends, or an operator has decided in the meantime.
+// Checks G1 over state on disk, with the daemon in this process.
 
 import { expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { damageStory, handedOver, jobOf, migrationId, until } from "../../support/handed-over.js";
+import { damageStory, handedOver, jobOf, migrationId } from "../../support/handed-over.js";
 import { HostInProcess, lateQemu, webDom } from "../../support/in-process.js";
 import { testLimitMs } from "../../support/patience.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 
-test("a mute QEMU that answers late ends a quarantine only where its answer tells who runs the guest", {
+test("a QEMU that answers late ends a quarantine only if its answer proves who runs the guest", {
   timeout: testLimitMs,
 }, async () => {
   const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu(), lateQemu()]);
@@ -27,7 +28,7 @@ test("a mute QEMU that answers late ends a quarantine only where its answer tell
   damageStory(unreadable);
   await mine.record({ handle: own.handle });
   await Promise.all([arrival, departure, unreadable].map((host) => host.start()));
-  // The last one is tried again last.
+  // The last one is retried last.
   await mine.start();
   expect(await mine.quarantine()).toContain("does not answer");
   await Promise.all(qemus.map((qemu) => qemu.answer()));
@@ -36,7 +37,7 @@ test("a mute QEMU that answers late ends a quarantine only where its answer tell
   expect(await unreadable.quarantine()).toContain("cannot be read");
 });
 
-test("the story of a mute QEMU goes on when that has ended, but not when an operator has ended it", {
+test("the story of a QEMU that does not answer resumes when the QEMU ends, but not when an operator ended it", {
   timeout: testLimitMs,
 }, async () => {
   const qemus = await Promise.all([lateQemu(), lateQemu(), lateQemu()]);
@@ -49,10 +50,10 @@ test("the story of a mute QEMU goes on when that has ended, but not when an oper
   await Promise.all([hosts.resting.start(), hosts.tried.start()]);
   expect(await hosts.resting.quarantine()).toContain("does not answer");
   await (await hosts.resting.rpc()).call(procedures.domainDestroy, { dom: webDom });
-  // While the QEMU is looked for.
+  // While the host retries the QEMU.
   await tried.reached();
   await (await hosts.tried.rpc()).call(procedures.domainDestroy, { dom: webDom });
-  // It begins later than the others, and so tries later.
+  // This host starts later than the others, and so retries later.
   await hosts.dying.start();
   expect(await jobOf(hosts.dying)).toBe(0);
   process.kill(dying.handle.pid, "SIGKILL");

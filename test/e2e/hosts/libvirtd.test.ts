@@ -28,13 +28,13 @@ import { HostProcess } from "../../support/host-process.js";
 import { tiny as bare, hasLibvirtd } from "../../support/libvirtd.js";
 import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
-import { until } from "../../support/virsh-lab.js";
-import { swallowing } from "./swallowing.js";
+import { swallowing } from "../../support/swallowing.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
-/** Their hostnames are known to nobody. */
+/** Hostnames that do not resolve. */
 const onThisMachine: MigrateParameters = { uri: "tcp://127.0.0.1" };
-/** Both daemons take it; the QEMUs of other tests, which run at the same time, are not counted. */
+/** Both daemons accept it; the QEMUs of other tests, which run at the same time, are not counted. */
 const uuid = randomUUID();
 const tiny = { uuid, xml: bare.xml.replace(bare.uuid, uuid).replace("</domain>", "<devices/></domain>") };
 
@@ -103,12 +103,12 @@ describe.skipIf(!hasLibvirtd)(
       expect(qemusOf(tiny.uuid)).toHaveLength(1);
     });
 
-    test("a Finish that is never sent leaves one copy, at the source", async () => {
+    test("a Finish that was never sent leaves one copy, at the source", async () => {
       const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("libvirtd", "hostb")];
       const { migration } = await move(source, destination, reportingLoss(["askFinish"], false));
       await migration.outcome;
       expect(await stateAt(source)).toBe(domainStates.running);
-      // libvirtd ends with its client what that has not finished.
+      // libvirtd ends the client's unfinished migrations with the client.
       await until(() => qemusOf(tiny.uuid).length === 1);
     });
   },
@@ -132,7 +132,7 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
   ] as const;
   const modes = ["led by virsh", "led by its source"] as const;
   test.each(kinds.flatMap(([from, to]) => modes.map((mode) => [from, to, mode] as const)))(
-    "from a %s to a %s, %s, arrives with it",
+    "from a %s to a %s, %s, arrives with its disk",
     async (from, to, mode) => {
       const [source, destination] = [await hostOf(from, "hosta"), await hostOf(to, "hostb")];
       const [there, here] = [mkdtempSync(join(tmpdir(), "b-")), mkdtempSync(join(tmpdir(), "a-"))];
@@ -141,7 +141,7 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
       });
       const path = image(here);
       execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 7 1M 4M", path]);
-      // A libvirtd makes images only in its storage pools.
+      // A libvirtd creates images only in its storage pools.
       const at = to === "libvirtd" ? image(there) : join(there, "disk.qcow2");
       const rpc = await source.redial.rpc();
       await rpc.call(procedures.domainCreateXml, { xmlDesc: withDisk(path), flags: 0 });
@@ -170,7 +170,7 @@ describe.skipIf(!hasLibvirtd)("a migration that copies a disk", () => {
     },
   );
 
-  test("is refused by name where an image would have to be made for a libvirtd's incremental copy", async () => {
+  test("is refused with the reason when an image would have to be created for a libvirtd's incremental copy", async () => {
     const [source, destination] = [await hostOf("libvirtd", "hosta"), await hostOf("switchoverd", "hostb")];
     const directory = mkdtempSync(join(tmpdir(), "a-"));
     onTestFinished(() => rmSync(directory, { recursive: true }));
@@ -250,13 +250,13 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     expect(await asked(arrived.id + 1)).toBe("unknown");
     await there.call(procedures.domainDestroy, { dom: arrived });
     expect(await asked(arrived.id), "it has run there, and was ended").toBe("unknown");
-    // Nothing proves anything to a source whose coordinator was a client.
+    // A source whose coordinator was a client has no proof.
     const reach = { ...anywhere, certificates: true };
     const peer = new SettlePeer(systemClock, anywhere, connectionUri(destination.uri, reach));
     expect(await peer.settle(identity, signal)).toMatchObject({ kind: "unknown" });
   });
 
-  test("whose source's daemon dies as the guest arrives at a libvirtd, where it is shut down then, does not resume the old copy", async () => {
+  test("whose source's daemon dies as the guest arrives at a libvirtd, and which is then shut down there, does not resume the old copy", async () => {
     const source = new HostProcess("hosta");
     onTestFinished(() => source.remove());
     await source.start();
@@ -289,7 +289,7 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     const { dom: arrived } = await there.call(procedures.domainLookupByUuid, { uuid: tiny.uuid });
     await there.call(procedures.domainDestroy, { dom: arrived });
     await source.start();
-    // It has asked, and been answered that nothing of that uuid is active there.
+    // The source has asked, and no domain of that uuid is active there.
     await until(() => way.connections() >= 2);
     const at = { uri: source.uri, redial: here };
     expect(await stateAt(at)).toBe(domainStates.paused);
@@ -297,7 +297,7 @@ describe.skipIf(!hasLibvirtd)("a peer-to-peer migration", () => {
     await until(() => way.connections() > asked);
     expect(await stateAt(at)).toBe(domainStates.paused);
     expect(qemusOf(tiny.uuid)).toHaveLength(1);
-    // Only an operator knows.
+    // Only an operator can decide.
     await (await here.rpc()).call(own.procedures.adopt, { uuid: tiny.uuid });
     expect(await stateAt(at)).toBe(domainStates.running);
   });

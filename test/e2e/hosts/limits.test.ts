@@ -1,4 +1,4 @@
-// What a daemon's configuration limits, and what it accepts.
+// Tests the limits that a daemon's configuration sets, and the values that it accepts.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,7 +17,8 @@ import { freePort } from "../../support/free-port.js";
 import { patienceMs } from "../../support/patience.js";
 import { Authority, hasOpenssl } from "../../support/pki.js";
 import { programArguments } from "../../support/programs.js";
-import { gate, pair, temporaryDirectory, until } from "../../support/rpc-pair.js";
+import { gate, pair, temporaryDirectory } from "../../support/rpc-pair.js";
+import { until } from "../../support/until.js";
 
 const hostUuid = "6d0d7d25-3a0c-4a8e-9d0a-0f0a3c1b2e4d";
 
@@ -42,7 +43,7 @@ describe("a configuration", () => {
     );
   });
 
-  test("without limits has libvirtd's or stricter ones, and each can be set alone", async () => {
+  test("without limits uses libvirtd's or stricter ones, and each can be set alone", async () => {
     const { limits } = await completeConfig({ hostUuid });
     expect(limits).toEqual({
       maxClients: 5_000,
@@ -56,14 +57,14 @@ describe("a configuration", () => {
     expect(one.limits).toEqual({ ...limits, maxClients: 7 });
   });
 
-  test("does not let clients take all files that the process may have open", async () => {
+  test("does not let clients use all file descriptors of the process", async () => {
     const { limits } = await completeConfig({ hostUuid });
     expect(limitsWithin(limits, 200)).toEqual({ ...limits, maxClients: 100, maxAnonymousClients: 25 });
     expect(limitsWithin(limits, Number.POSITIVE_INFINITY)).toEqual(limits);
   });
 });
 
-test("questions of sources over the limit get an error that is no decision, and are answered when asked again", async () => {
+test("settle queries over the limit get an error that is not a decision, and are answered on retry", async () => {
   const { opened, open } = gate();
   let asked = 0;
   const settle = async () => {
@@ -88,7 +89,7 @@ test("questions of sources over the limit get an error that is no decision, and 
 });
 
 test.skipIf(!hasOpenssl)(
-  "with 200 open files, 300 unfinished TLS connections keep no local client out",
+  "with 200 open files, 300 unfinished TLS connections do not block local clients",
   async () => {
     const directory = temporaryDirectory();
     const pkiPath = new Authority(directory, "ours").issue("server", "/CN=hosta");

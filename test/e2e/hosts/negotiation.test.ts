@@ -1,5 +1,5 @@
-// What we ask of two hosts, whatever they can and whatever is wanted, against what libvirt's own client asks of the same
-// hosts: virsh is the table.
+// Compares our calls to two hosts, for all features and options, with those that libvirt's own client makes to the same hosts:
+// virsh is the reference.
 
 import { spawn } from "node:child_process";
 import fc from "fast-check";
@@ -25,13 +25,13 @@ interface Case {
   readonly flags: readonly MigrateFlag[];
   readonly parameters: MigrateParameters;
   readonly direct: boolean;
-  /** Where the source goes when it leads. */
+  /** The destination's URI for a migration that the source coordinates. */
   readonly ledTo: string;
   readonly paused: boolean;
 }
 
 type Step = readonly [side: string, procedure: string, flags: number, cancelled?: number | undefined];
-/** The calls of the steps in order, or the code of the refusal, or words that we do not know. */
+/** The calls of the steps in order, or the code of the refusal, or a message that this test does not know. */
 type Asked = readonly Step[] | number | string;
 
 const optionOf: Partial<Record<MigrateFlag, string>> = {
@@ -60,7 +60,7 @@ const ofStreamBy: Readonly<Record<string, string>> = {
   postcopyBandwidthMiBps: "--postcopy-bandwidth",
 };
 
-/** Mostly there: otherwise nearly every case would end at the first check. */
+/** Present in most cases: otherwise nearly every case would end at the first check. */
 const mostly = (feature: Feature) =>
   fc
     .option(fc.constant(feature), { freq: 4, nil: undefined })
@@ -75,7 +75,7 @@ const ofBoth = [
 const cases: fc.Arbitrary<Case> = fc.record({
   source: fc
     .tuple(...ofBoth, mostly("migrationP2p"), mostly("migrateChangeProtection"), mostly("xmlMigratable"))
-    .map((item) => item.flat()),
+    .map((parts) => parts.flat()),
   destination: fc.tuple(...ofBoth).map((items) => items.flat()),
   flags: fc
     .tuple(
@@ -92,7 +92,7 @@ const cases: fc.Arbitrary<Case> = fc.record({
         },
       ),
     )
-    .map((item) => item.flat())
+    .map((parts) => parts.flat())
     // virsh itself refuses both, and synchronous writes without a copy.
     .map((items) => (items.includes("OFFLINE") ? items.filter((flag) => flag !== "LIVE") : items))
     .map((items) =>
@@ -159,7 +159,7 @@ const hostUuids = {
 };
 const uuid = "00000000-0000-4000-8000-000000000001";
 
-/** Two hosts that can what the case says that is asked about, and note what they are asked. */
+/** Two hosts with the features of the case, which record the calls that they receive. */
 class Hosts {
   asked: Step[] = [];
   #case: Case | undefined;
@@ -245,7 +245,7 @@ class Hosts {
         return { ddom: dom("case") };
       },
     };
-    // Version 2 is for hosts that can be asked by a migration's id.
+    // Version 2 is for hosts that can be queried by a migration's id.
     return [serveRemote(handlers), serve(own, { facts: () => ({ facts: "{}" }) })];
   }
 
@@ -253,7 +253,7 @@ class Hosts {
     return this.#case?.paused ? domainStates.paused : domainStates.running;
   }
 
-  /** What was noted since it was asked last. */
+  /** Returns the calls since the last query. */
   take(): Step[] {
     const { asked } = this;
     this.asked = [];
@@ -263,7 +263,7 @@ class Hosts {
 
 const isLed = ({ flags, direct }: Case) => flags.includes("PEER2PEER") || direct;
 
-/** The beginnings of libvirt's sentences, as virsh prints them. */
+/** The beginnings of libvirt's messages, as virsh prints them. */
 const sentences: readonly (readonly [RegExp, number])[] = [
   [/argument unsupported/, errorCodes.ARGUMENT_UNSUPPORTED],
   [/this function is not supported by the connection driver/, errorCodes.NO_SUPPORT],
@@ -274,7 +274,7 @@ const sentences: readonly (readonly [RegExp, number])[] = [
   [/internal error/, errorCodes.INTERNAL_ERROR],
 ];
 
-/** A migration that is refused at once can leave virsh waiting for its own thread: then another goes on. */
+/** A migration that is refused at once can leave virsh waiting for its own thread: then another one is started. */
 const silenceMs = 2_000;
 
 async function byVirsh(all: readonly Case[], hosts: Hosts, from: string, to: string): Promise<Asked[]> {
@@ -314,7 +314,7 @@ async function goOn(asked: Asked[], all: readonly Case[], hosts: Hosts, from: st
   };
   child.stdout.on("data", (bytes) => {
     said += bytes;
-    // Once as it reads the word, and once as it says it.
+    // Once in the echoed command, and once in its output.
     if (!/over.*over/s.test(said)) return;
     const steps = hosts.take();
     const refused = /error: (.*)/.exec(said)?.[1];
@@ -343,8 +343,8 @@ async function byUs(item: Case, at: number, hosts: Hosts, from: string, to: stri
   }
 }
 
-describe.skipIf(!hasVirsh)("whatever two hosts can and whatever is wanted", () => {
-  test("we ask them what libvirt's client asks them, in order and with the same flags, or refuse with its code", {
+describe.skipIf(!hasVirsh)("for all features of two hosts and all options", () => {
+  test("our client makes the same calls as libvirt's, in order and with the same flags, or refuses with its code", {
     timeout: testLimitMs,
   }, async () => {
     const all = fc.sample(cases, { numRuns: runs, seed: 5 });
@@ -359,7 +359,7 @@ describe.skipIf(!hasVirsh)("whatever two hosts can and whatever is wanted", () =
       expect(ours, `${at} ${JSON.stringify(it)}`).toEqual(theirs[at]);
       kinds.add(typeof ours === "object" ? ours.map(([, procedure]) => procedure).join() : `${ours}`);
     }
-    // Every protocol, managed and led by the source, and every refusal.
+    // Covers every protocol, managed and peer-to-peer, and every refusal.
     expect(kinds.size).toBeGreaterThan(12);
   });
 });

@@ -1,4 +1,4 @@
-// What two real switchoverd let others see of a migration between them: metrics, spans, a log, and one page of both.
+// Observability of a migration between two real switchoverds: metrics, spans, a log, and one page for both.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { get } from "node:http";
@@ -27,7 +27,7 @@ const answerAt = (socketPath: string, path: string): Promise<string> =>
     }).on("error", reject);
   });
 
-test("a migration between them is counted, traced and drawn", async () => {
+test("a migration between two switchoverds appears in metrics, traces and the inspector", async () => {
   const at = { a: "", b: "" };
   const directory = mkdtempSync(join(tmpdir(), "seen-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
@@ -71,20 +71,20 @@ test("a migration between them is counted, traced and drawn", async () => {
     .split("\n")
     .map((line) => JSON.parse(line) as { name: string; traceId: string });
   const ofMigration = spans.filter((span) => span.name.startsWith("migration "));
-  expect(ofMigration.map((item) => item.name).sort()).toEqual([
+  expect(ofMigration.map((span) => span.name).sort()).toEqual([
     "migration coordinator",
     "migration destination",
     "migration source",
   ]);
   const [{ migrationId = "" } = {}] = hub.summaries();
-  expect(new Set(ofMigration.map((item) => item.traceId)), "over two processes").toEqual(
+  expect(new Set(ofMigration.map((span) => span.traceId)), "over two processes").toEqual(
     new Set([migrationId.replaceAll("-", "")]),
   );
 });
 
 const { procedures } = remote;
 
-test("a client that coordinates sees the migration under the hosts' id, and may inspect its machine", async () => {
+test("a coordinating client sees the migration under the hosts' id, and can inspect its machine", async () => {
   const inspected: string[] = [];
   const directory = mkdtempSync(join(tmpdir(), "seen-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
@@ -117,7 +117,7 @@ test("a client that coordinates sees the migration under the hosts' id, and may 
   );
 });
 
-test("a daemon that was restarted in the middle goes on counting, under the guest's name", async () => {
+test("a daemon that was restarted during a migration continues its metrics, under the guest's name", async () => {
   const directory = mkdtempSync(join(tmpdir(), "seen-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const socket = join(directory, "a.sock");
@@ -127,7 +127,7 @@ test("a daemon that was restarted in the middle goes on counting, under the gues
     await lab.restart("a");
     const gauge = `switchover_memory_remaining_bytes{domain="${lab.guest.name}"}`;
     await expect.poll(() => answerAt(socket, "/metrics"), { interval: 20 }).toContain(gauge);
-    // Slower than the guest dirties its memory until here.
+    // Slower than the guest dirties its memory until the restart.
     const a = await lab.redial("a").rpc();
     await a.call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 100n, flags: 0 });
     await ended;
@@ -136,7 +136,7 @@ test("a daemon that was restarted in the middle goes on counting, under the gues
   });
 });
 
-test("with --log json, a daemon tells its story in lines of JSON", async () => {
+test("a daemon with --log json logs lines of JSON", async () => {
   const host = new HostProcess("logs", { http: { host: "127.0.0.1", port: 39_177 } }, undefined, [
     ...programArguments("switchoverd"),
     "--log",

@@ -1,4 +1,4 @@
-// Checks that of two hosts that define one guest only the one that the other has given it up to starts it (G1), wherever an
+// Checks that of two hosts that define a guest only the one to which the other has given it up starts it (G1), wherever an
 // offline migration breaks off between Begin and Confirm: with two real daemons and real QEMU.
 
 import { describe, expect, test } from "vitest";
@@ -25,7 +25,7 @@ const start = async (lab: TwoHosts, side: Side) =>
 const standingAt = async (lab: TwoHosts, side: Side) =>
   (await (await lab.rpc(side)).call(own.procedures.standing, null)).domains;
 
-/** Begin, Prepare and Finish of the definition's move from a to b, as a client leads them; resolves with what Confirm needs. */
+/** Calls Begin, Prepare and Finish of a definition's move from a to b, as a client does; resolves to the arguments of Confirm. */
 async function finished(lab: TwoHosts, ...more: MigrateFlag[]) {
   const client = await lab.redial("a").rpc();
   const flags = bitsOf(["OFFLINE", "PERSIST_DEST", ...more]);
@@ -50,7 +50,7 @@ async function finished(lab: TwoHosts, ...more: MigrateFlag[]) {
   return { confirm };
 }
 
-describe("a definition that has moved", () => {
+describe("a definition that moved", () => {
   test("is started by the source or by the destination, not by both, when its Confirm is lost", {
     timeout: testLimitMs,
   }, async () => {
@@ -80,7 +80,7 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is started by the destination alone once the source has confirmed, without the source", {
+  test("is started by the destination once the source has confirmed, even when the source is down", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -94,7 +94,7 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is started by the destination that was not told, and not by the source", {
+  test("is started by a destination that missed the Confirm, and not by the source", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -111,7 +111,7 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("stays at the source, away, when the destination has not proved that it has it", {
+  test("stays at the source, marked as away, when the destination has not proved that it has it", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -127,7 +127,7 @@ describe("a definition that has moved", () => {
     });
   });
 
-  test("is not given up by the Confirm of a stranger, and its secret is not shown", {
+  test("is not given up by a third party's Confirm, and its secret is not exposed", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {

@@ -1,5 +1,5 @@
-// Checks what an operator can decide when a host has lost or cannot read its durable state (G2): no second copy has run
-// until then, the guest is quarantined with the reason on every host that holds a part, and one command ends it.
+// Checks the operator's decisions when a host has lost or cannot read its durable state (G2): until then no second copy runs,
+// the guest is quarantined with the reason on every host that has a part of it, and one command ends the quarantine.
 
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -11,24 +11,20 @@ import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
 import { testLimitMs } from "../../support/patience.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
-import { until } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 
 const standingAt = async (lab: TwoHosts, side: "a" | "b"): Promise<string> =>
   (await (await lab.rpc(side)).call(own.procedures.standing, null)).domains;
 
-/** The guest has been handed over and runs at b; the source has not been told. */
+/** The guest was handed over and runs at b; the source has not been notified. */
 async function handedOver(lab: TwoHosts): Promise<StepByStep> {
-  const steps = await StepByStep.over(lab);
-  await steps.begin();
-  await steps.prepare();
-  await steps.perform();
-  await steps.finish();
+  const steps = await StepByStep.through("finish", lab);
   return steps;
 }
 
-/** b has been destroyed by its operator, and has lost its journal since: it cannot say what it decided. */
+/** An operator has destroyed b's copy, and b has since lost its journal: it cannot report its decision. */
 async function forgottenThere(lab: TwoHosts): Promise<void> {
   const steps = await handedOver(lab);
   await (await lab.rpc("b")).call(procedures.domainDestroy, { dom: lab.dom });
@@ -39,7 +35,7 @@ async function forgottenThere(lab: TwoHosts): Promise<void> {
   await until(async () => (await standingAt(lab, "a")).includes("cannot report who runs the guest"));
 }
 
-describe("a source whose destination has lost its journal", () => {
+describe("a source whose destination lost its journal", () => {
   test("is quarantined with the reason, and a destroy ends its copy and the migration", {
     timeout: testLimitMs,
   }, async () => {
@@ -58,7 +54,7 @@ describe("a source whose destination has lost its journal", () => {
     });
   });
 
-  test("runs its guest again when an operator says that this copy is the guest, also after a restart", {
+  test("resumes its guest when an operator adopts this copy, also after a restart", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -72,7 +68,7 @@ describe("a source whose destination has lost its journal", () => {
     });
   });
 
-  test("is not decided by an operator while the migration itself can say who runs the guest", {
+  test("cannot be decided by an operator while the migration itself can find out who runs the guest", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -91,15 +87,12 @@ describe("a source whose destination has lost its journal", () => {
   });
 });
 
-describe("a quarantined guest whose QEMU is here", () => {
-  test("is the guest again when an operator adopts it, and its damaged story is kept and never read again", {
+describe("a quarantined guest with a QEMU on this host", () => {
+  test("is released from quarantine when an operator adopts it, and its damaged story is kept but never read again", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       const story = storyOf(lab, "a");
       await lab.hosts.a.kill();
       await steps.finish();
@@ -122,7 +115,7 @@ describe("a quarantined guest whose QEMU is here", () => {
     });
   });
 
-  test("that is adopted at the destination is taken there: the source ends its copy", {
+  test("is taken when an operator adopts it at the destination: the source ends its copy", {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
@@ -153,11 +146,9 @@ describe("a quarantined guest whose QEMU is here", () => {
     });
   });
 
-  test("that has not got all of its memory is not adopted", { timeout: testLimitMs }, async () => {
+  test("cannot be adopted before all of its memory has arrived", { timeout: testLimitMs }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      await steps.prepare();
+      const steps = await StepByStep.through("prepare", lab);
       await lab.hosts.b.kill();
       rmSync(join(lab.hosts.b.directory, "state", "journal"), { recursive: true });
       await lab.hosts.b.start();

@@ -1,4 +1,4 @@
-// An OpenTelemetry SDK as a user loads it into switchoverd: its spans go into the file that SPANS names, a line each.
+// An OpenTelemetry SDK as a user would load it into switchoverd: it appends its spans to the file named by SPANS, a line each.
 
 import { appendFileSync } from "node:fs";
 import { NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";

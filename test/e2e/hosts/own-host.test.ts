@@ -1,4 +1,4 @@
-// A migration that would lead to the host on which the guest runs, with that host's daemon in this process. Checks G1.
+// A migration to the host on which the guest already runs, with that host's daemon in this process. Checks G1.
 
 import { expect, test } from "vitest";
 import { bitsOf } from "../../../src/drivers/libvirt/client/flags.js";
@@ -10,7 +10,7 @@ import { noCookie } from "../../support/step-by-step.js";
 
 const { procedures } = remote;
 
-test("a guest that its host is to send to itself, by whatever name, stays as it is", {
+test("a guest is not changed by a migration to its own host under any of the host's names", {
   timeout: testLimitMs,
 }, async () => {
   const host = new HostInProcess();

@@ -1,4 +1,4 @@
-// `migrateBetween` where the source's host leads (peer-to-peer), and where only a definition moves.
+// `migrateBetween` with the source's host as the coordinator (peer-to-peer), and for a definition without a running guest.
 
 import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../../src/drivers/libvirt/client/flags.js";
@@ -18,8 +18,8 @@ const led = (lab: TwoHosts, parameters: object = {}, flags = whole) =>
     parameters: { xml: lab.guest.xml("b"), ...parameters },
   });
 
-describe("a migration that its source leads", () => {
-  test("arrives, and is looked on meanwhile", async () => {
+describe("a peer-to-peer migration", () => {
+  test("arrives, and can be observed meanwhile", async () => {
     await inTwoHosts({}, async (lab) => {
       const { outcome, progress } = await led(lab, slow);
       await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
@@ -39,7 +39,7 @@ describe("a migration that its source leads", () => {
     });
   });
 
-  test("stays for a reason that the destination has given", async () => {
+  test("reports the destination's reason when the guest stays", async () => {
     await inTwoHosts({}, async (lab) => {
       const { outcome } = await led(lab, { uri: "rdma://127.0.0.1:1" });
       const { kind, error } = await outcome;
@@ -49,7 +49,7 @@ describe("a migration that its source leads", () => {
     });
   });
 
-  test("has its outcome also when the source's daemon is killed meanwhile", async () => {
+  test("has an outcome even when the source's daemon is killed", async () => {
     await inTwoHosts({}, async (lab) => {
       const { outcome } = await led(lab, slow);
       await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
@@ -60,7 +60,7 @@ describe("a migration that its source leads", () => {
     });
   });
 
-  test("does not begin when the source would go to itself", async () => {
+  test("does not begin when the destination is the source itself", async () => {
     await inTwoHosts({}, async (lab) => {
       const where = { from: lab.hosts.a.uri, to: "qemu:///system", domain: lab.guest.name };
       const migration = migrateBetween({ ...where, flags: ["LIVE", "PEER2PEER"] });
@@ -70,8 +70,8 @@ describe("a migration that its source leads", () => {
   });
 });
 
-describe.each([[[]], [["PEER2PEER"]]] as const)("offline, with %j", (mode) => {
-  test("the definition moves, and the guest runs on where it is", async () => {
+describe.each([[[]], [["PEER2PEER"]]] as const)("an offline migration with %j", (mode) => {
+  test("moves the definition, and the guest keeps running where it is", async () => {
     await inTwoHosts({}, async (lab) => {
       const a = await lab.rpc("a");
       const flags: MigrateFlag[] = [...mode, "OFFLINE", "PERSIST_DEST", "UNDEFINE_SOURCE"];
@@ -87,7 +87,7 @@ describe.each([[[]], [["PEER2PEER"]]] as const)("offline, with %j", (mode) => {
     });
   });
 
-  test("without a place for it there is a reason, and nothing moves", async () => {
+  test("reports the reason and moves nothing when the destination cannot store the definition", async () => {
     await inTwoHosts({}, async (lab) => {
       const where = { from: lab.hosts.a.uri, to: lab.hosts.b.uri, domain: lab.guest.name };
       const { outcome } = await migrateBetween({ ...where, flags: [...mode, "OFFLINE"] });

@@ -1,5 +1,5 @@
-// Post-copy between two daemons, led by real virsh over a slow cable: the guest runs at the destination while most of its
-// memory is still at the source. Checks G1, G2 and G3, and what is left when the guest is lost.
+// Post-copy between two daemons, coordinated by real virsh over a slow cable: the guest runs at the destination while most of
+// its memory is still at the source. Checks G1, G2 and G3, and what is left when the guest is lost.
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -8,17 +8,10 @@ import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js
 import { Cable, inTwoHosts, noCable, type ProofDomainOptions } from "../../support/host-process.js";
 import { makeMute } from "../../support/mute.js";
 import { patienceMs, testLimitMs } from "../../support/patience.js";
-import {
-  fieldsOf,
-  hasVirsh,
-  Listening,
-  refusal,
-  until,
-  type VirshHost,
-  VirshLab,
-} from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
-// A slow cable is slow.
+// A slow cable takes time.
 const postcopy = ["--live", "--postcopy", "--persistent", "--undefinesource"] as const;
 /** Slower than the guest dirties its memory. */
 const rate = "40mbit";
@@ -30,7 +23,7 @@ interface Under {
   readonly cable: Cable;
 }
 
-/** A guest whose memory takes some seconds to get over. */
+/** A guest whose memory takes some seconds to transfer. */
 async function slowly(more: ProofDomainOptions = {}): Promise<Under> {
   const cable = new Cable();
   const lab = await VirshLab.begin({ ...wish, ...more }, cable);
@@ -51,7 +44,7 @@ const moves = ({ a, guest }: VirshLab, what: "Memory" | "File"): Promise<void> =
     return Number.parseFloat(told[`${what} processed`] ?? "0") > 0;
   });
 
-/** In post-copy; `ended` is virsh's word, or why there was none. */
+/** A migration in post-copy; `ended` is virsh's output, or its error. */
 async function inPostcopy(under: Under, ...options: string[]): Promise<{ readonly ended: Promise<string> }> {
   const { lab } = under;
   const ended = lab.migrate(...postcopy, ...options).catch(String);
@@ -62,7 +55,7 @@ async function inPostcopy(under: Under, ...options: string[]): Promise<{ readonl
   return { ended };
 }
 
-/** Its own, so that a host has something to tell. */
+/** The reason why the host reports a failure of its own. */
 const stir = (lab: VirshLab, host: VirshHost) => async () => {
   const uuid = "7d6e8a52-0000-4000-8000-000000000001";
   const other = (xml: string) => xml.replaceAll(lab.guest.name, "other").replace(lab.guest.uuid, uuid);
@@ -79,7 +72,7 @@ async function restart({ process }: VirshHost): Promise<void> {
 }
 
 describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", () => {
-  test("has the guest run at the destination before its memory is there, and tells it as libvirt does", async () => {
+  test("resumes the guest at the destination before its memory has arrived, and reports it as libvirt does", async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -111,7 +104,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     ]);
   });
 
-  test("goes over by itself with --postcopy-after-precopy, also led by the source, and leaves again", async () => {
+  test("switches to post-copy by itself with --postcopy-after-precopy, also peer-to-peer, and the guest can migrate again", async () => {
     const { lab, cable } = await slowly();
     const { a, b, guest } = lab;
     await a.virsh(
@@ -126,10 +119,10 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     guest.check();
   });
 
-  test("takes the disk along", async () => {
+  test("moves the disk with the guest", async () => {
     const under = await slowly({ disk: "raw" });
     const { lab, cable } = under;
-    // The disk is dirtied by larger pieces than are written.
+    // The disk is dirtied in larger blocks than are written.
     cable.slow("120mbit");
     const ended = lab.migrate(...postcopy, "--copy-storage-all").catch(String);
     await moves(lab, "File");
@@ -145,7 +138,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await lab.guest.checkDisk("b");
   });
 
-  test("is refused where libvirt refuses it, and by the name of what stands in its way", async () => {
+  test("is refused where libvirt refuses it, with the name of the obstacle", async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -170,7 +163,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await lab.countsAt("a");
   });
 
-  test.each(["a", "b"] as const)("goes on when the daemon at %s is killed with -9", async (side) => {
+  test.each(["a", "b"] as const)("continues when the daemon at %s is killed with -9", async (side) => {
     const under = await slowly();
     const { lab, cable } = under;
     const { ended } = await inPostcopy(under);
@@ -185,7 +178,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(await lab.b.virsh("list", "--persistent", "--name")).toBe(lab.guest.name);
   });
 
-  test("goes on when both daemons are killed with -9 after its connection has broken, although the destination's QEMU waits for memory", {
+  test("continues when both daemons are killed with -9 after its connection broke, although the destination's QEMU waits for memory", {
     timeout: testLimitMs,
   }, async () => {
     const under = await slowly();
@@ -206,7 +199,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(lab.guest.pids()).toHaveLength(1);
   });
 
-  test("goes on when virsh is killed", async () => {
+  test("continues when virsh is killed", async () => {
     const { lab, cable } = await slowly();
     const migration = lab.migrating(...postcopy);
     await moves(lab, "Memory");
@@ -220,7 +213,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     await until(async () => (await lab.a.virsh("list", "--all", "--name")) === "");
   });
 
-  test("connects again by itself when the cable has been cut", async () => {
+  test("reconnects by itself after the cable was cut", async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b } = lab;
@@ -237,12 +230,12 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(await b.virsh("domstate", "--reason", lab.guest.name)).toBe("running (migrated)");
   });
 
-  test("connects again when the destination's QEMU has not noticed that the connection is lost", async () => {
+  test("reconnects when the destination's QEMU has not noticed the loss of the connection", async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a } = lab;
     const { ended } = await inPostcopy(under);
-    // Its connection stays open, and nothing comes any more: as over a cable that was cut for good.
+    // Its connection stays open without data, as over a cable that was cut for good.
     const relays = findByArgument(`${a.process.directory}/run/relay-`);
     expect(relays).toHaveLength(1);
     for (const { pid } of relays) process.kill(pid, "SIGSTOP");
@@ -257,8 +250,8 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect([...relays, ...again].filter(isAlive), "they go with their migration").toEqual([]);
   });
 
-  // How much the kernel's buffers hold at the cut is not the test's to say: a cut that comes too late is made again.
-  test("ends when what was under way last is lost: QEMU cannot give the connection up, and the guest is told as lost", {
+  // The test does not control how much data the kernel's buffers hold at the cut: a cut that comes too late is repeated.
+  test("ends when the last data in flight is lost: QEMU cannot abandon the connection, and the guest is reported as lost", {
     retry: 3,
     timeout: testLimitMs,
   }, async () => {
@@ -276,7 +269,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
           return (ram?.remaining ?? 0) <= bytes;
         }),
       );
-    // QEMU sends all of it into buffers, and waits for the destination's word; what is in the buffers gets lost.
+    // QEMU has sent all of it into buffers, and waits for the destination's acknowledgement; the buffers' content is lost.
     await leftIsAtMost(256 * 1024);
     for (const { pid } of relays) process.kill(pid, "SIGSTOP");
     await leftIsAtMost(0);
@@ -298,7 +291,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("tells that the guest is lost when the destination's QEMU dies, and leaves the source's to a person", async () => {
+  test("reports the guest as lost when the destination's QEMU dies, and leaves the source's QEMU to an operator", async () => {
     const under = await slowly();
     const { lab } = under;
     const { a, b, guest } = lab;
@@ -324,7 +317,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("leaves what runs at the destination to a person when the source's QEMU dies", async () => {
+  test("leaves the destination's QEMU to an operator when the source's QEMU dies", async () => {
     const under = await slowly();
     const { lab } = under;
     const { a, b, guest } = lab;
@@ -340,7 +333,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("is given up by a person who destroys what is at the source while the destination is out of reach", async () => {
+  test("is given up when an operator destroys the source's copy while the destination is unreachable", async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -355,7 +348,9 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     expect(guest.pids()).toEqual([]);
   });
 
-  test("says of a guest that runs that it does when its QEMU is mute", { timeout: testLimitMs }, async () => {
+  test("reports a running guest as running while its QEMU does not answer", {
+    timeout: testLimitMs,
+  }, async () => {
     const under = await slowly();
     const { lab, cable } = under;
     const { a, b, guest } = lab;
@@ -368,7 +363,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     cable.mend();
     await reaches(lab, "b", failed.b);
     await ended;
-    // Until it is given up for lost.
+    // Until it is given up as lost.
     const job = async () => expect(await b.virsh("domjobinfo", guest.name)).toContain("None");
     await vi.waitFor(job, { timeout: patienceMs, interval: 100 });
     await restart(b);
@@ -380,7 +375,7 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
   });
 });
 
-test("a host that would fence the destination off begins no post-copy", async () => {
+test("does not begin at a host that would fence the destination off", async () => {
   const policy = { whenUnreachable: "fence", patienceMs: 1_000 } as const;
   await inTwoHosts({ policy, etcd: ["http://127.0.0.1:9"] }, async (lab) => {
     await expect(lab.managed({}, ["POSTCOPY"]).then((migration) => migration.outcome)).resolves.toMatchObject(

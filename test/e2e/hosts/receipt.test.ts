@@ -1,4 +1,4 @@
-// The receipt of a destination, which proves to the source that its guest was taken. Checks G3 with two real daemons.
+// The receipt by which a destination proves to the source that it has taken the guest. Checks G3 with two real daemons.
 
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
@@ -8,14 +8,11 @@ import { inTwoHosts } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
 import { StepByStep } from "../../support/step-by-step.js";
 
-test("a Confirm with a receipt that is not the destination's makes the source ask before it ends its copy", {
+test("a Confirm with a forged receipt makes the source settle before it ends its copy", {
   timeout: testLimitMs,
 }, async () => {
   await inTwoHosts({}, async (lab) => {
-    const steps = await StepByStep.over(lab);
-    await steps.begin();
-    await steps.prepare();
-    await steps.perform();
+    const steps = await StepByStep.through("perform", lab);
     const { uuid, name } = lab.guest;
     const read = readCookie(steps.cookies.begin, { name, uuid, hostUuid: "", reads: [] });
     const migration = read?.cookie.switchover?.migration ?? "";
@@ -29,7 +26,7 @@ test("a Confirm with a receipt that is not the destination's makes the source as
       features: [],
       switchover: { version: 1, migration, backings: [], receipt },
     });
-    // Finish was never asked: the destination refuses the source that asks, and the source goes on.
+    // Finish was not called: the destination refuses the source that settles, and the source resumes.
     await steps.confirm(forged, 0);
     await lab.runsAt("a");
   });

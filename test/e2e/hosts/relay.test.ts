@@ -1,11 +1,11 @@
-// The relay between a source's QEMU and the destination's port: it is there for the migration, and for nothing else.
+// The relay between a source's QEMU and the destination's port, which exists only for the duration of the migration.
 
 import { describe, expect, test } from "vitest";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { findByArgument } from "../../../src/drivers/platform/procfs.js";
 import { inTwoHosts, streams, type TwoHosts } from "../../support/host-process.js";
 
-/** Less than the guest dirties: it moves for as long as nobody lets it go faster. */
+/** Less than the guest dirties: the migration continues until a test raises the limit. */
 const endless = { bandwidthMiBps: 2 };
 const relayed = { migration: streams({ relay: true }) };
 const relaysOf = ({ hosts }: TwoHosts): number[] =>
@@ -23,7 +23,7 @@ async function letGo(lab: TwoHosts): Promise<void> {
 }
 
 describe("the memory stream between hosts", () => {
-  test("goes through a relay, which ends with the migration", async () => {
+  test("passes through a relay, which ends with the migration", async () => {
     await inTwoHosts(relayed, async (lab) => {
       const { outcome } = await moving(lab);
       expect(relaysOf(lab)).toHaveLength(1);
@@ -34,7 +34,7 @@ describe("the memory stream between hosts", () => {
     });
   });
 
-  test("goes straight there when the configuration says so", async () => {
+  test("bypasses the relay when the configuration disables it", async () => {
     await inTwoHosts({ migration: streams({ relay: false }) }, async (lab) => {
       const { outcome } = await moving(lab);
       expect(relaysOf(lab)).toEqual([]);
@@ -44,7 +44,7 @@ describe("the memory stream between hosts", () => {
     });
   });
 
-  test("is broken when its relay dies, and the guest stays", async () => {
+  test("breaks when its relay dies, and the guest stays", async () => {
     await inTwoHosts(relayed, async (lab) => {
       const { outcome } = await moving(lab);
       for (const pid of relaysOf(lab)) process.kill(pid, "SIGKILL");
@@ -53,7 +53,7 @@ describe("the memory stream between hosts", () => {
     });
   });
 
-  test("goes on when the source's daemon dies, and the relay is ended by the next one", async () => {
+  test("continues when the source's daemon dies, and the next daemon ends the relay", async () => {
     await inTwoHosts(relayed, async (lab) => {
       const ended = lab.peerToPeer("a", "b", "b", endless).catch(() => {});
       await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
@@ -67,9 +67,9 @@ describe("the memory stream between hosts", () => {
     });
   });
 
-  test("says why it cannot be carried", async () => {
+  test("reports why the relay cannot carry it", async () => {
     await inTwoHosts(relayed, async (lab) => {
-      // Nobody listens there: the destination's QEMU does at another address.
+      // No process listens there: the destination's QEMU listens at another address.
       const { outcome } = await lab.managed({ uri: "tcp://127.0.0.9:9", listenAddress: "127.0.0.1" });
       const { kind, error } = await outcome;
       expect(kind).toBe("stayed");

@@ -1,5 +1,5 @@
-// What a restarted host makes of the records that it finds, and what it answers from them. Checks G1 and G3: each case is
-// written to disk, and the daemon runs in this process; only Prepare starts a real QEMU.
+// How a restarted host treats the records that it finds, and what it answers from them. Checks G1 and G3: each case is written
+// to disk, and the daemon runs in this process; only Prepare starts a real QEMU.
 
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, moveEnds, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { findByArgument, isAlive } from "../../../src/drivers/platform/procfs.js";
 import { idWithToken } from "../../../src/protocol/fencing-token.js";
-import { damageStory, handedOver, jobOf, migrationId, question, until } from "../../support/handed-over.js";
+import { damageStory, handedOver, jobOf, migrationId, question } from "../../support/handed-over.js";
 import {
   goneQemu,
   HostInProcess,
@@ -25,6 +25,7 @@ import {
 import { sourceOpened } from "../../support/journal-records.js";
 import { testLimitMs } from "../../support/patience.js";
 import { noCookie } from "../../support/step-by-step.js";
+import { until } from "../../support/until.js";
 
 const { procedures } = remote;
 const { settle, settleAs } = own.procedures;
@@ -32,7 +33,7 @@ const undecidable = { decision: decisions.undecidable };
 const flags = bitsOf(["LIVE"]);
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** The cookie of Begin at another host. */
+/** The cookie that Begin returned at another host. */
 const beginCookie = (migration: string, secret?: string) =>
   writeCookie({
     ...web,
@@ -63,7 +64,7 @@ describe("a restarted host", () => {
     expect(await rpc.call(settle, question)).toEqual({ decision: decisions.refused });
   });
 
-  test("that has lost the journal of an arrival keeps its QEMU, quarantines the guest and refuses nothing", {
+  test("that lost the journal of an arrival keeps its QEMU, quarantines the guest and refuses nothing", {
     timeout: testLimitMs,
   }, async () => {
     const handle = await muteQemu();
@@ -80,7 +81,7 @@ describe("a restarted host", () => {
     expect(isAlive(handle)).toBe(false);
   });
 
-  test("quarantines a guest whose QEMU does not answer, and starts no second one", {
+  test("quarantines a guest whose QEMU does not answer, and does not start a second one", {
     timeout: testLimitMs,
   }, async () => {
     const handle = await muteQemu();
@@ -94,7 +95,7 @@ describe("a restarted host", () => {
     expect(isAlive(handle)).toBe(true);
   });
 
-  test("quarantines the guest of a story that cannot be read, also when no record names the guest", {
+  test("quarantines the guest of an unreadable story, even when no record names the guest", {
     timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
@@ -127,7 +128,7 @@ describe("a restarted host", () => {
 });
 
 describe("a restarted source", () => {
-  test("begins a named migration anew whose story had not begun when the host died", {
+  test("begins a named migration anew when its story had not begun before the host died", {
     timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
@@ -140,11 +141,11 @@ describe("a restarted source", () => {
       params: [],
     };
     const ended = await (await host.rpc()).call(own.procedures.move, { ...asked, flags });
-    // The guest is not there any more: without the story, that is the answer.
+    // The guest is gone: without the story, that is the answer.
     expect(ended).toMatchObject({ end: moveEnds.away });
   });
 
-  test("settles at the address that Prepare's answer has told, and its guest is away from then on", {
+  test("settles at the address from Prepare's answer, and its guest is away from then on", {
     timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
@@ -170,7 +171,7 @@ describe("a restarted source", () => {
     );
   });
 
-  test("that asks a destination with another journal than Prepare's is not told that the guest was refused", {
+  test("is not answered that the guest was refused when the destination's journal is not the one of Prepare", {
     timeout: testLimitMs,
   }, async () => {
     const [host, there] = [new HostInProcess("hosta"), new HostInProcess("hostb")];
@@ -202,7 +203,7 @@ describe("the answer to settle", () => {
     expect(await rpc.call(settleAs, { ...asked, journal })).toEqual({ decision: decisions.refused });
   });
 
-  test("is not the refusal that was recorded after Prepare's journal was lost, and is a taking of any journal", {
+  test("is not a refusal that was recorded after Prepare's journal was lost, but is a taking from any journal", {
     timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
@@ -222,7 +223,7 @@ describe("the answer to settle", () => {
     expect(await rpc.call(settleAs, other)).toEqual({ decision: decisions.taken });
   });
 
-  test("refuses for good what never came: it cannot come after a restart either", {
+  test("refuses for good a guest that never arrived, which then cannot arrive after a restart either", {
     timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
@@ -237,12 +238,12 @@ describe("the answer to settle", () => {
   });
 });
 
-describe("a guest that arrives", () => {
+describe("an incoming guest", () => {
   const ownSecret = "the-secret-of-this-pair";
   const cancelled = { params: toParameters({ name: web.name }), cookieIn: noCookie, flags, cancelled: 1 };
   const isThere = (host: HostInProcess) => findByArgument(`${host.directory}/run/`).length > 0;
 
-  test("is ended by the connection that prepared it, not by another that names it", {
+  test("is ended by the connection that prepared it, not by another one that names it", {
     timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
@@ -257,7 +258,7 @@ describe("a guest that arrives", () => {
     expect(isThere(host)).toBe(false);
   });
 
-  test("is decided for its own source only: its guest's uuid and the secret of the pair are compared", {
+  test("is decided for its own source only: the guest's uuid and the pair's secret must match", {
     timeout: testLimitMs,
   }, async () => {
     const host = new HostInProcess();
@@ -274,7 +275,7 @@ describe("a guest that arrives", () => {
     await until(async () => (await guestsOf(host)).length === 0);
   });
 
-  test("leaves no token behind when its name is another domain's", { timeout: testLimitMs }, async () => {
+  test("leaves no token behind when another domain has its name", { timeout: testLimitMs }, async () => {
     const host = new HostInProcess();
     await host.start();
     const rpc = await host.rpc();
@@ -296,7 +297,7 @@ describe("a guest that arrives", () => {
   });
 });
 
-/** Prepares, and reads the identity of the journal in the answer. */
+/** Calls Prepare, and returns the identity of the journal in its answer. */
 async function hostsJournal(
   host: HostInProcess,
   rpc: Awaited<ReturnType<HostInProcess["rpc"]>>,

@@ -1,5 +1,5 @@
-// Checks G1, G2, G3 and G6 between two hosts, each with an engine and a journal of its own, on real QEMU and real sockets:
-// daemons killed with -9 at seeded moments and started again, and a client that dies.
+// Checks G1, G2, G3 and G6 between two hosts, each with its own engine and journal, on real QEMU and real sockets: daemons are
+// killed with -9 at seeded moments and started again, and a client dies.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -8,18 +8,18 @@ import { bitsOf, toParameters } from "../../../src/drivers/libvirt/client/flags.
 import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { decisions, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
+import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "../../support/host-faults.js";
 import { inTwoHosts, noCable } from "../../support/host-process.js";
 import { testLimitMs } from "../../support/patience.js";
 import { noCookie, StepByStep } from "../../support/step-by-step.js";
-import { hostFaults, migrationWith, momentOf, nameOf, needsCable } from "./host-faults.js";
 
 const { procedures } = remote;
 
-// A slice; more of it is `npm run faults:hosts`.
+// A slice; `npm run faults:hosts` runs more of it.
 const slice = hostFaults
   .map((fault, at) => [nameOf(fault), momentOf(fault, at + 1), fault] as const)
   .filter((_, at) => at % 2 === 0);
-describe("one copy runs on when", () => {
+describe("one copy runs at the end when", () => {
   test.for(slice)("%s, after %i ms", { timeout: testLimitMs }, async ([, ms, fault], { skip }) => {
     skip(needsCable(fault) && noCable !== undefined, noCable);
     await migrationWith(fault, ms);
@@ -28,8 +28,8 @@ describe("one copy runs on when", () => {
 
 describe("a guest that is suspended for its migration before Perform runs again", () => {
   test.each([
-    ["when the migration is given up", false],
-    ["when its source's daemon is killed, and the migration given up then", true],
+    ["when the migration is aborted", false],
+    ["when its source's daemon is killed, which aborts the migration", true],
   ] as const)("%s", { timeout: testLimitMs }, async (_, restarts) => {
     await inTwoHosts({}, async (lab) => {
       const steps = await StepByStep.over(lab);
@@ -45,7 +45,7 @@ describe("a guest that is suspended for its migration before Perform runs again"
 });
 
 describe("a source that settles", () => {
-  test("is refused for good by a host to which its guest has never come, and the guest cannot come then", async () => {
+  test("is refused for good by a host that never received its guest, which then cannot arrive there", async () => {
     await inTwoHosts({}, async (lab) => {
       const [a, b] = [await lab.rpc("a"), await lab.rpc("b")];
       const flags = bitsOf(["LIVE", "CHANGE_PROTECTION"]);
@@ -76,7 +76,7 @@ describe("a source that settles", () => {
     });
   });
 
-  test("has one destination: of two Prepares at once the second is refused", async () => {
+  test("has one destination: the second of two concurrent Prepares is refused", async () => {
     await inTwoHosts({}, async (lab) => {
       const b = await lab.rpc("b");
       const words = {
@@ -95,7 +95,7 @@ describe("a source that settles", () => {
     });
   });
 
-  test("gets the same answer of a destination that has been restarted since", async () => {
+  test("gets the same answer from a destination that was restarted in between", async () => {
     await inTwoHosts({}, async (lab) => {
       expect((await (await lab.managed()).outcome).kind).toBe("arrived");
       await lab.restart("b");

@@ -6,7 +6,8 @@ import { refusedFlags, refusedParameters } from "../../../src/drivers/libvirt/cl
 import { errorCodes } from "../../../src/drivers/libvirt/rpc/libvirt-error.js";
 import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
 const none = new Uint8Array();
@@ -21,10 +22,10 @@ const protocols = ["version 3 with parameters", "version 3", "version 2"] as con
 
 describe.each(protocols)("the steps of %s", (protocol) => {
   const calls = stepCalls(protocol, { xmlMigratable: true });
-  // Version 2 knows no other XML for the destination: both QEMUs append to the same file there.
+  // Version 2 has no other XML for the destination: both QEMUs append to the same file.
   const there = protocol === "version 2" ? "a" : "b";
 
-  test("move a guest under a new name", async () => {
+  test("move a guest and rename it", async () => {
     const { lab, a, b, dom, step } = await begun(there);
     const offered = await calls.begin(a, { ...step, dom });
     const prepared = await calls.prepare(b, {
@@ -44,7 +45,7 @@ describe.each(protocols)("the steps of %s", (protocol) => {
     expect(domains).toMatchObject([{ name: "renamed", uuid: lab.guest.uuid }]);
   });
 
-  test("leave the guest where it is when they are cancelled", async () => {
+  test("leave the guest where it is on a cancel", async () => {
     const { lab, a, b, dom, step } = await begun(there);
     const offered = await calls.begin(a, { ...step, dom });
     const parameters = { ...step.parameters, xml: offered.xml };
@@ -56,7 +57,7 @@ describe.each(protocols)("the steps of %s", (protocol) => {
   });
 });
 
-test("a fixed form's flags are all read, also those above 32 bits", async () => {
+test("all flags of a fixed form are read, also those above 32 bits", async () => {
   const { a, dom } = await begun();
   const asked = (more: bigint) =>
     a.call(procedures.domainMigrateBegin3, {
@@ -70,7 +71,7 @@ test("a fixed form's flags are all read, also those above 32 bits", async () => 
   await expect(asked(BigInt(bitsOf(["TUNNELLED"])))).rejects.toThrow("has to be peer-to-peer");
 });
 
-test("each flag and parameter that is refused is so with its reason", async () => {
+test("each unsupported flag and parameter is refused with its reason", async () => {
   const { a, dom } = await begun();
   const asked = (field: string | undefined, more: number) => {
     const params = field === undefined ? [] : [{ field, type: "string", value: "1" } as const];

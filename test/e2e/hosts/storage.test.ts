@@ -1,4 +1,4 @@
-// Disks that travel with a guest between two hosts: each host has an image of its own. Checks G1, G4 and G6.
+// Disks that move with a guest between two hosts, each with its own image. Checks G1, G4 and G6.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
@@ -7,7 +7,8 @@ import { describe, expect, test } from "vitest";
 import type { MigrateFlag } from "../../../src/drivers/libvirt/client/flags.js";
 import { freePort } from "../../support/free-port.js";
 import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
-import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 /** A guest that counts, and writes to its disk. */
 async function booted(disk: "raw" | "qcow2" = "raw"): Promise<VirshLab> {
@@ -16,7 +17,7 @@ async function booted(disk: "raw" | "qcow2" = "raw"): Promise<VirshLab> {
   return lab;
 }
 
-/** Beside the images of a guest there is none that we have made and have not said whose it is. */
+/** Checks that no ownerless image that we created is left beside the guest's images. */
 const leftOf = ({ guest }: { guest: { image(side: string): string } }): string[] =>
   readdirSync(dirname(guest.image("a"))).filter((text) => text.startsWith("."));
 
@@ -25,7 +26,7 @@ const contentsOf = (path: string, format: string): string =>
 
 describe.skipIf(!hasVirsh)("virsh migrate", () => {
   test.each(["raw", "qcow2"] as const)(
-    "--copy-storage-all makes the %s image that is missing, and moves the disk with the guest",
+    "--copy-storage-all creates the missing %s image, and moves the disk with the guest",
     async (disk) => {
       const lab = await booted(disk);
       const { a, b, guest } = lab;
@@ -43,7 +44,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     },
   );
 
-  test("--copy-storage-inc makes the image over the same backing file, and copies what lies above it", async () => {
+  test("--copy-storage-inc creates the image over the same backing file, and copies only the overlay", async () => {
     const lab = await VirshLab.begin({ disk: "qcow2" });
     const { guest } = lab;
     const [base, over] = [guest.image("base"), ["-F", "qcow2"]];
@@ -62,7 +63,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(statSync(guest.image("b")).blocks * 512).toBeLessThan(12 * 2 ** 20);
   });
 
-  test("--p2p, to the port that is asked for, into an image that is there, and back to the first one", async () => {
+  test("--p2p copies to the requested port into an existing image, and back to the first one", async () => {
     const lab = await booted();
     const { a, b, guest } = lab;
     guest.makeImage("b", "24M");
@@ -80,7 +81,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await guest.checkDisk("a");
   });
 
-  test("--disks-uri takes the copy by a unix socket, of which nothing is left", async () => {
+  test("--disks-uri copies over a unix socket, which is removed afterwards", async () => {
     const lab = await booted();
     const path = join(lab.b.process.directory, "disks.sock");
     await lab.migrate("--live", "--copy-storage-all", "--disks-uri", `unix://${path}`);
@@ -89,7 +90,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test("refuses what does not go together, and a disk that cannot be copied, by libvirt's rules", async () => {
+  test("refuses contradictory options, and a disk that cannot be copied, by libvirt's rules", async () => {
     const lab = await booted();
     const { a, b, guest } = lab;
     const migrate = (...words: string[]) => refusal(lab.migrate("--live", ...words));
@@ -114,7 +115,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await lab.countsAt("a");
   });
 
-  test("refuses an image of another size, and leaves it as it is", async () => {
+  test("refuses an image of another size, and does not change it", async () => {
     const lab = await booted();
     const { b, guest } = lab;
     guest.makeImage("b", "32M");
@@ -127,7 +128,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await guest.checkDisk("a");
   });
 
-  test("is aborted while the disk is copied: the guest stays, the image that was made goes, and it can move again", async () => {
+  test("leaves the guest able to move again after an abort of the disk mirror, and removes the image that it created", async () => {
     const lab = await booted();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -157,7 +158,7 @@ const storyAt = (lab: TwoHosts, side: "a" | "b"): string => {
   return join(directory, readdirSync(directory).find((file) => file.endsWith(".journal")) ?? "");
 };
 
-/** Where it runs in the end, and that its disk is whole there; the image at b stays only with the guest. */
+/** Checks where the guest runs, and that its disk is whole there; the image at b stays only with the guest. */
 async function runsOn(lab: TwoHosts): Promise<"a" | "b"> {
   const at = await lab.countsOn();
   await lab.guest.checkDisk(at);
@@ -167,8 +168,8 @@ async function runsOn(lab: TwoHosts): Promise<"a" | "b"> {
 }
 
 describe("our own client", () => {
-  test("moves the disk and goes over to post-copy when it is told so, and shows how far the disk is", async () => {
-    // It dirties its memory faster than that is sent.
+  test("moves the disk, switches to post-copy on request, and reports the disk's progress", async () => {
+    // The guest dirties its memory faster than it is sent.
     await inTwoHosts({ guest: { disk: "raw", workingSetMiB: 24, dirtyMiBps: 24 } }, async (lab) => {
       const disks = ["--copy-storage-all", "--migrate-disks", "hda"];
       const over = ["--postcopy", "--postcopy-after-precopy", "--bandwidth", "10"];
@@ -193,7 +194,7 @@ describe("our own client", () => {
   });
 });
 
-describe("one copy runs on, with a whole disk, when", () => {
+describe("one copy runs at the end, with a whole disk, when", () => {
   test.each(["a", "b"] as const)(
     "the daemon at %s is killed with -9 while the disk is copied",
     async (side) => {

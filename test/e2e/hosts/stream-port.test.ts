@@ -1,4 +1,4 @@
-// Who reaches the port at which a guest's stream is accepted, and what a stranger who comes first can do (G2).
+// Access to the port at which a guest's stream is accepted, and the possible effects of a stranger who connects first (G2).
 
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -31,7 +31,7 @@ describe("the address at which a stream is accepted", () => {
     return (await atOneAddress(listenAt(config, asked), resolve)).bind;
   };
 
-  test("is that of the host which the source is told, not every address", async () => {
+  test("is the one that the source is given, not a wildcard", async () => {
     expect(await boundTo({})).toBe("10.0.0.2");
     expect(await boundTo({ migration: { host: "10.0.0.9" } })).toBe("10.0.0.9");
     expect(await boundTo({}, { uri: "tcp:10.0.0.3" })).toBe("10.0.0.3");
@@ -41,13 +41,13 @@ describe("the address at which a stream is accepted", () => {
     expect(disksAt(config, {})).toMatchObject({ bind: "b.example", host: "b.example" });
   });
 
-  test("is another where the configuration or the client names one", async () => {
+  test("can be set by the configuration or the client", async () => {
     expect(await boundTo({ migration: { listen: "0.0.0.0" } })).toBe("0.0.0.0");
     expect(await boundTo({ migration: { listen: "10.1.0.2" } }, { uri: "tcp:10.0.0.3" })).toBe("10.1.0.2");
     expect(await boundTo({ migration: { listen: "10.1.0.2" } }, { listenAddress: "::" })).toBe("::");
   });
 
-  test("is asked for when this host's name leads nowhere, or to the loopback only", async () => {
+  test("must be configured when this host's name does not resolve, or only to the loopback", async () => {
     await expect(boundTo({ hostname: "debian.example" })).rejects.toThrow(
       '"debian.example", where the stream is to be accepted, is 127.0.1.1, ::1 here, which no other host reaches; set migration.listen',
     );
@@ -57,7 +57,7 @@ describe("the address at which a stream is accepted", () => {
   });
 });
 
-/** The steps of a managed migration up to Prepare; the rest is the caller's. */
+/** Runs the steps of a managed migration up to Prepare; the rest is the caller's. */
 async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
   const [a, b] = [await lab.rpc("a"), await lab.rpc("b")];
   const how = { flags: bitsOf([...whole, ...more]) };
@@ -69,7 +69,7 @@ async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
     ...how,
   });
   const port = Number(/:(\d+)$/.exec(uriOut ?? "")?.[1]);
-  /** @returns what went wrong with Perform, if something did. */
+  /** @returns the error of Perform, if there was one. */
   const rest = async (): Promise<unknown> => {
     let cookieIn = cookieOut;
     const failed = await a
@@ -107,7 +107,7 @@ async function prepared(lab: TwoHosts, more: readonly MigrateFlag[] = []) {
   return { port, rest };
 }
 
-/** Connects to it, and sends what is no stream. */
+/** Connects to the port, and sends bytes that are not a stream. */
 async function stranger(port: number, host = "127.0.0.1", words = "GET / HTTP/1.1\r\n\r\n") {
   const socket = connect({ port, host });
   socket.on("error", () => {});
@@ -129,7 +129,7 @@ describe("a stranger who connects first", () => {
     });
   });
 
-  test("without TLS fails that migration, and the guest runs on and moves with the next", async () => {
+  test("makes that migration fail without TLS, and the guest keeps running and moves with the next one", async () => {
     await inTwoHosts({ migration }, async (lab) => {
       const { port, rest } = await prepared(lab);
       const socket = await stranger(port);
@@ -151,7 +151,7 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
     tls: { credentials: made.credentials, required },
   });
 
-  test("a stranger who connects first and sends what is no handshake does not fail the migration", async () => {
+  test("a stranger who connects first and sends no valid handshake does not make the migration fail", async () => {
     await inTwoHosts({ migration: under(false) }, async (lab) => {
       const { port, rest } = await prepared(lab, ["TLS"]);
       const socket = await stranger(port);
@@ -161,7 +161,7 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
     });
   });
 
-  test("a stranger who connects first and says nothing holds the migration up until it fails, and the guest stays", async () => {
+  test("a stranger who connects first and sends nothing delays the migration until it fails, and the guest stays", async () => {
     await inTwoHosts({ migration: { ...under(false), stallMs: 3_000 } }, async (lab) => {
       const { port, rest } = await prepared(lab, ["TLS"]);
       const socket = await stranger(port, "127.0.0.1", "");
@@ -171,7 +171,7 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
     });
   });
 
-  test("a host that requires it refuses a migration without, at either side", async () => {
+  test("a host that requires TLS refuses a migration without it, at either side", async () => {
     const [without, required] = [under(false), under(true)];
     const refusal = "this host requires TLS for migrations (migration.tls.required); use --tls";
     for (const side of ["a", "b"] as const)
@@ -186,7 +186,7 @@ describe.skipIf(!hasOpenssl)("with TLS", () => {
           await expect(prepared(lab)).rejects.toThrow(refusal);
           await lab.runsAt("a");
           if (side === "a") return;
-          // At b: the source has begun, and is told that it does not go on.
+          // At b: the source has begun, and is told to stop.
           expect((await (await lab.managed({}, ["TLS"])).outcome).kind).toBe("arrived");
           await lab.runsAt("b");
         },

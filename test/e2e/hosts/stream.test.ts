@@ -1,5 +1,5 @@
-// The memory stream's options between two daemons, led by real virsh: in force at both QEMUs while memory moves, and gone
-// when the guest has arrived, or stays (G1, G2, G6).
+// The memory stream's options between two daemons, coordinated by real virsh: in force at both QEMUs while memory is
+// transferred, and reset when the guest has arrived, or stays (G1, G2, G6).
 
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -21,17 +21,18 @@ import { hasLibvirtd } from "../../support/libvirtd.js";
 import { hasOpenssl } from "../../support/pki.js";
 import { programArguments } from "../../support/programs.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
-import { fieldsOf, hasVirsh, until, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, type VirshHost, VirshLab } from "../../support/virsh-lab.js";
 
 const { procedures } = remote;
-/** Of DOMAIN_GET_XML_DESC. */
+/** Flags of DOMAIN_GET_XML_DESC. */
 const migratable = 8;
 interface InForce {
   readonly on: readonly string[];
   readonly [parameter: string]: unknown;
 }
 
-/** All that its QEMU of that side is set to for a migration, by its own word. */
+/** Returns all migration settings of that side's QEMU. */
 const settingsAt = (guest: ProofDomain, side: string) =>
   guest.asked(side, async (main) => {
     const capabilities = await main.execute("query-migrate-capabilities", {});
@@ -44,7 +45,7 @@ const settingsAt = (guest: ProofDomain, side: string) =>
 const expectInForce = async (guest: ProofDomain, side: string, { on, ...parameters }: InForce) =>
   expect(await settingsAt(guest, side)).toMatchObject({ on: expect.arrayContaining([...on]), ...parameters });
 
-/** What becomes of a level of 9: QEMU 7.2 takes it, and keeps 1. */
+/** The effective value of level 9: QEMU 7.2 accepts it, and keeps 1. */
 const levelKept = (guest: ProofDomain, parameter: "multifd-zlib-level" | "multifd-zstd-level") =>
   guest.asked("a", async (main) => {
     await main.execute("migrate-set-parameters", { [parameter]: 9 });
@@ -64,7 +65,7 @@ const hasMoved = (from: VirshHost, { name }: ProofDomain, what: "Memory" | "File
     return Number.parseFloat(told[`${what} processed`] ?? "0") > 0;
   });
 
-/** A guest that goes to and fro; where it is, and the side that it was last given. */
+/** A guest that moves back and forth; its host, and the last side that its XML was for. */
 class Travels {
   readonly lab: VirshLab;
   #at: "a" | "b" = "a";
@@ -89,7 +90,7 @@ class Travels {
     return this.#sides.at(-1) ?? "";
   }
 
-  /** Slower than the guest dirties its memory, until it is let go. `command`: by ours, or by virsh. */
+  /** Migrates more slowly than the guest dirties its memory, until the limit is raised. `command`: our command, or virsh. */
   leave(options: readonly string[], bandwidth = "2", command = "virsh") {
     const { guest } = this.lab;
     const from = this.here;
@@ -121,7 +122,7 @@ class Travels {
     return { side, ended, arrived, moves, letGo: () => from.virsh("migrate-setspeed", guest.name, "0") };
   }
 
-  /** It has stayed, as it was. */
+  /** Checks that the guest stayed, unchanged. */
   async stays(): Promise<void> {
     const { guest } = this.lab;
     await until(() => guest.pids().length === 1);
@@ -165,7 +166,7 @@ const ofBoth: readonly [options: readonly string[], both: InForce, source?: InFo
 ];
 
 describe.skipIf(!hasVirsh)("virsh migrate", () => {
-  test("has both QEMUs do what is asked, there and back, and leaves nothing of it", async () => {
+  test("sets each option in both QEMUs, there and back, and resets it afterwards", async () => {
     const travels = await Travels.begin();
     const { guest } = travels.lab;
     for (const [options, both, source = both] of ofBoth) {
@@ -179,10 +180,10 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     }
   });
 
-  test("leaves QEMU as it was when it is aborted, when the destination's QEMU dies, and by our own command with --timeout", async () => {
+  test("resets QEMU's settings after an abort, after the death of the destination's QEMU, and by our own command with --timeout", async () => {
     const travels = await Travels.begin();
     const { lab } = travels;
-    /** Our own command, which takes the same words, and one that virsh 9.0 has not. */
+    /** Our own command, which has the same options, and one that virsh 9.0 does not have. */
     const withLevel = async (method: "zlib" | "zstd", ...more: string[]) => {
       const words = ["--parallel", "--compressed", "--comp-methods", method, `--comp-${method}-level`, "9"];
       const level = await levelKept(lab.guest, `multifd-${method}-level`);
@@ -213,7 +214,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
   });
 });
 
-test("parallel connections led by the source go on when its daemon is killed with -9", async () => {
+test("continues on parallel connections, peer-to-peer, when the source's daemon is killed with -9", async () => {
   await inTwoHosts({}, async (lab) => {
     const parameters = { parallelConnections: 3, bandwidthMiBps: 2, compression: ["zlib"] };
     const ended = lab.peerToPeer("a", "b", "b", parameters, ["PARALLEL"]).catch(() => {});
@@ -226,7 +227,7 @@ test("parallel connections led by the source go on when its daemon is killed wit
   });
 });
 
-test("a peer whose cookie tells nothing is taken to know what is asked", () => {
+test("a peer whose cookie lists no features is assumed to support the requested ones", () => {
   expect(capabilitiesIn(null, { compression: { xbzrle: {} } })).toEqual(["events", "return-path", "xbzrle"]);
 });
 
@@ -259,7 +260,7 @@ test.each<[MigrateFlag[], MigrateParameters, keyof typeof errorCodes, string]>([
   expect(check).toThrow(expect.objectContaining({ code: errorCodes[code] }));
 });
 
-test("a destination bears figures of what only its source is told, and both what tunes nothing", () => {
+test("a destination accepts parameters that only concern the source, and both sides accept those that tune nothing", () => {
   const cookie = new Uint8Array();
   const asked = (parameters: MigrateParameters) => ({
     flags: new Set(["LIVE"] as const),
@@ -274,7 +275,7 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
   const { made, copied } = twoAuthorities();
   const inForce: InForce = { on: [], "tls-creds": "switchover-migration-tls" };
 
-  /** Each host has certificates of its own, and b's can be spoiled. */
+  /** Each host has its own certificates, and b's can be damaged. */
   async function underTls(wish: ProofDomainOptions = {}) {
     const atB = copied("b");
     const each = (credentials: string) => ({
@@ -287,7 +288,7 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
     return { travels, guest: travels.lab.guest, spoil };
   }
 
-  test("offers the disk to nobody without TLS, and takes it along", async () => {
+  test("does not export the disk without TLS, and moves it", async () => {
     const { travels, guest } = await underTls({ disk: "raw" });
     const port = await freePort();
     const going = travels.leave(["--tls", "--copy-storage-all", "--disks-port", `${port}`]);
@@ -296,13 +297,13 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
     await going.letGo();
     await going.arrived();
     await guest.checkDisk("side1");
-    // Where neither address tells whose certificate is expected.
+    // Neither address tells whose certificate is expected.
     const path = `unix://${join(travels.here.process.directory, "disks.sock")}`;
     await travels.leave(["--tls", "--copy-storage-all", "--disks-uri", path], "0").arrived();
     await guest.checkDisk("side2");
   });
 
-  test("encrypts the memory by a relay, and on parallel connections led by the source", async () => {
+  test("encrypts the memory through a relay, and on parallel connections, peer-to-peer", async () => {
     const { travels, guest } = await underTls();
     for (const [options, on] of [
       [["--tls"], []],
@@ -339,7 +340,7 @@ describe.skipIf(!hasVirsh || !hasOpenssl)("virsh migrate --tls", () => {
   });
 });
 
-describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
+describe.skipIf(!hasLibvirtd)("compression between a libvirtd and a switchoverd", () => {
   const { made } = twoAuthorities();
   const parallel = { parallelConnections: 3, autoConvergeInitialPercent: 30 };
   const onParallel = { on: ["multifd"], "multifd-channels": 3 };
@@ -351,7 +352,7 @@ describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
     [["TLS"], {}, { on: [], "tls-creds": expect.stringContaining("migrat") }],
   ];
 
-  test("it is in force at both, there and back, led by the client or by the source", async () => {
+  test("is in force at both, there and back, managed and peer-to-peer", async () => {
     const tls = made.credentials;
     const libvirtd = await hostOf("libvirtd", "hosta", { qemu: { default_tls_x509_cert_dir: tls } });
     const daemon = await hostOf("switchoverd", "hostb", {
@@ -359,7 +360,7 @@ describe.skipIf(!hasLibvirtd)("between a libvirtd and a switchoverd", () => {
     });
     const guest = new ProofDomain(`guest-${randomUUID().slice(0, 8)}`, { watched: true });
     onTestFinished(() => guest.remove());
-    // libvirt rounds memory up to MiB. Of that much QEMU 7.2 under TCG loses pages: the count is not checked.
+    // libvirt rounds memory up to MiB. With that size QEMU 7.2 under TCG loses pages: the count is not checked.
     const xmlDesc = guest.xml("side0").replace("65544", "66560");
     const rpc = await libvirtd.redial.rpc();
     const { dom } = await rpc.call(procedures.domainCreateXml, { xmlDesc, flags: 0 });

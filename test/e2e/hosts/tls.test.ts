@@ -1,4 +1,4 @@
-// Two switchoverd that know each other, and their clients, by certificates only.
+// Two switchoverds and their clients that authenticate each other by certificates only.
 
 import { connect as connectTls } from "node:tls";
 import { describe, expect, test, vi } from "vitest";
@@ -17,15 +17,15 @@ const { procedures } = remote;
 interface TlsLab {
   readonly lab: TwoHosts;
   readonly ports: { readonly a: number; readonly b: number };
-  /** A host with the certificates in a directory. */
+  /** A host with the certificates of a directory. */
   uri(side: "a" | "b", pkiPath: string): string;
-  /** A client's certificates by its name, those of admin are let in. */
+  /** Certificates of clients by name; those of admin are on the hosts' list. */
   issue(name: string): string;
-  /** With its definition. */
+  /** Moves the guest with its definition. */
   migrate(more: readonly MigrateFlag[], pkiPath: string): ReturnType<typeof migrateBetween>;
 }
 
-/** Both hosts have the same certificates, as one server and as one client. */
+/** Both hosts have the same certificates, as server and as client. */
 async function inTlsHosts(run: (lab: TlsLab) => Promise<void>): Promise<void> {
   const ours = new Authority(temporaryDirectory(), "ours");
   const pkiPath = ours.issue("server", "/O=example/CN=host");
@@ -45,7 +45,7 @@ async function inTlsHosts(run: (lab: TlsLab) => Promise<void>): Promise<void> {
       issue: (name) => ours.issue("client", `/CN=${name}`),
       migrate: (more, pki) =>
         migrateBetween({
-          // A source that leads shows its own certificates.
+          // A coordinating source presents its own certificates.
           from: uri("a", pki),
           to: more.includes("PEER2PEER") ? address("b") : uri("b", pki),
           domain: lab.guest.name,
@@ -56,7 +56,7 @@ async function inTlsHosts(run: (lab: TlsLab) => Promise<void>): Promise<void> {
   });
 }
 
-describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
+describe.skipIf(!hasOpenssl)("two switchoverds over TLS", () => {
   test.each([[[]], [["PEER2PEER"]]] satisfies MigrateFlag[][][])("move a guest with %j", async (flags) => {
     await inTlsHosts(async ({ lab, issue, migrate }) => {
       const { kind, error } = await (await migrate(flags, issue("admin"))).outcome;
@@ -72,7 +72,7 @@ describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
       const [a, b] = await Promise.all(
         (["a", "b"] as const).map((side) => openConnection(uri(side, pki), { clock: systemClock })),
       );
-      if (a === undefined || b === undefined) throw new Error("there are no two hosts");
+      if (a === undefined || b === undefined) throw new Error("two hosts are needed");
       const { dom } = lab;
       const how = { flags: bitsOf(whole) };
       const begun = await a.rpc.call(procedures.domainMigrateBegin3Params, { dom, params: [], ...how });
@@ -100,7 +100,7 @@ describe.skipIf(!hasOpenssl)("two switchoverd over TLS", () => {
     });
   });
 
-  test("let nobody in who is not on their list or has no certificate, and work on", async () => {
+  test("reject clients that are not on their list or have no certificate, and keep working", async () => {
     await inTlsHosts(async ({ lab, ports, issue, migrate }) => {
       const stranger = issue("stranger");
       for (const flags of [[], ["PEER2PEER"]] satisfies MigrateFlag[][])

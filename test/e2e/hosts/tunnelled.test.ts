@@ -1,5 +1,5 @@
-// The memory stream within the connection of two switchoverds, on real QEMU and with real virsh; killed daemons and a cut
-// cable are in settling.test.ts.
+// The memory stream inside the RPC connection of two switchoverds, on real QEMU and with real virsh; killed daemons and a cut
+// cable are tested in settling.test.ts.
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
@@ -26,7 +26,7 @@ const tunnelled = (lab: TwoHosts, parameters: MigrateParameters = {}, more: read
     parameters: { xml: lab.guest.xml("b"), ...parameters },
   });
 
-/** Waits until memory goes through the tunnel; the source's half of it is there then. */
+/** Waits until memory goes through the tunnel; the source's end of it exists then. */
 async function sending(lab: TwoHosts): Promise<void> {
   await lab.jobAt("a", ({ memProcessed }) => memProcessed > 0n);
   const left = readdirSync(join(lab.hosts.a.directory, "run"));
@@ -34,7 +34,7 @@ async function sending(lab: TwoHosts): Promise<void> {
 }
 
 describe("a tunnelled migration", () => {
-  test.skipIf(!hasVirsh)("is led by virsh, there and back", async () => {
+  test.skipIf(!hasVirsh)("works with virsh, there and back", async () => {
     const lab = await VirshLab.begin();
     await lab.boot();
     await lab.a.virsh(
@@ -51,7 +51,7 @@ describe("a tunnelled migration", () => {
     expect(lab.guest.pids()).toHaveLength(1);
   });
 
-  test("needs no port but the connection's", async () => {
+  test("needs no port except the connection's", async () => {
     await inTwoHosts({}, async (lab) => {
       const { outcome } = await tunnelled(lab, slow);
       await sending(lab);
@@ -62,7 +62,7 @@ describe("a tunnelled migration", () => {
     });
   });
 
-  test("goes to a host without the extensible parameters", async () => {
+  test("arrives at a host without the extensible parameters", async () => {
     await inTwoHosts({}, async (lab) => {
       const b = await elder(lab.hosts.b.uri, ["migrationParams"]);
       const where = { from: lab.hosts.a.uri, to: b.uri, domain: lab.guest.name };
@@ -78,7 +78,7 @@ describe("a tunnelled migration", () => {
     });
   });
 
-  test("is aborted in the middle", async () => {
+  test("can be aborted in the middle", async () => {
     await inTwoHosts({}, async (lab) => {
       const { outcome, abort } = await tunnelled(lab, slow);
       await sending(lab);
@@ -88,7 +88,7 @@ describe("a tunnelled migration", () => {
     });
   });
 
-  test("stays when the destination's QEMU dies in the middle", async () => {
+  test("leaves the guest at the source when the destination's QEMU dies in the middle", async () => {
     await inTwoHosts({}, async (lab) => {
       const [first] = lab.guest.pids();
       const { outcome } = await tunnelled(lab, slow);
@@ -138,7 +138,7 @@ describe.skipIf(!hasLibvirtd)("a tunnel with a libvirtd at one end", () => {
   });
 });
 
-/** TCP sockets that a process listens at, by their inodes. */
+/** Returns the TCP sockets at which a process listens, by their inodes. */
 function listening(pid: number): string[] {
   const listens = readFileSync("/proc/net/tcp", "utf8").matchAll(/^ *\d+: \S+ \S+ 0A (?:\S+ +){5}(\d+)/gm);
   const inodes = new Set([...listens].map(([, inode = ""]) => inode));

@@ -1,12 +1,13 @@
-// What a person does with a domain by virsh beside migrating it, and what it tells of it.
+// Domain operations by virsh other than migration, and the reports on them.
 
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fieldsOf, hasVirsh, Listening, refusal, until, VirshLab } from "../../support/virsh-lab.js";
-import { buttonFirmware } from "./button-firmware.js";
+import { buttonFirmware } from "../../support/button-firmware.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, VirshLab } from "../../support/virsh-lab.js";
 
-/** Events of the guest alone: others make the host tell something. */
+/** Events of this guest only: others make the host emit one. */
 async function listening(lab: VirshLab): Promise<Listening> {
   const other = lab.xmlFile("a", (xml) =>
     xml
@@ -24,8 +25,8 @@ const figures = (text: string): Record<string, string> =>
     [...text.matchAll(/^ *([\w.]+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
   );
 
-describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
-  test("shutdown ends one that heeds it, as one that has shut itself down", async () => {
+describe.skipIf(!hasVirsh)("virsh can press a guest's buttons:", () => {
+  test("shutdown ends a guest that obeys it, and it counts as shut down by itself", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name } = guest;
@@ -78,7 +79,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     expect(await b.virsh("list", "--all", "--name")).toBe("");
   });
 
-  test("reset begins it anew, in the same QEMU", async () => {
+  test("reset boots the guest again in the same QEMU", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     await lab.boot();
@@ -90,7 +91,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     expect(guest.pids()).toEqual(pids);
   });
 
-  test("what cannot be done is refused, also while it migrates and to who may only read", async () => {
+  test("invalid requests are refused, also during a migration and over a read-only connection", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name } = guest;
@@ -113,7 +114,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
     await lab.countsAt("a");
   });
 
-  test("a QEMU that is killed is a crash", async () => {
+  test("a killed QEMU is reported as a crash", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     await lab.boot();
@@ -126,7 +127,7 @@ describe.skipIf(!hasVirsh)("virsh presses a guest's buttons:", () => {
 });
 
 describe.skipIf(!hasVirsh)("a domain with autostart", () => {
-  test("is started once in a boot of its host, and not when it has left", async () => {
+  test("is started once per boot of its host, and not after it has left", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name } = guest;
@@ -168,7 +169,7 @@ describe.skipIf(!hasVirsh)("a domain with autostart", () => {
     expect(await marked()).toBe("");
   });
 
-  test("is a defined one", async () => {
+  test("must be persistent", async () => {
     const lab = await VirshLab.begin();
     await lab.a.virsh("create", lab.xmlFile("a"));
     expect(await refusal(lab.a.virsh("autostart", lab.guest.name))).toContain(
@@ -177,8 +178,8 @@ describe.skipIf(!hasVirsh)("a domain with autostart", () => {
   });
 });
 
-describe.skipIf(!hasVirsh)("virsh is told", () => {
-  test("figures of a domain, and nothing that is not known", async () => {
+describe.skipIf(!hasVirsh)("virsh reports", () => {
+  test("the statistics of a domain, without values that are not known", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name, uuid } = guest;

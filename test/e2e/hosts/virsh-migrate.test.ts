@@ -2,10 +2,11 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { streams } from "../../support/host-process.js";
-import { fieldsOf, hasVirsh, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 describe.skipIf(!hasVirsh)("virsh migrate", () => {
-  test("moves a running guest, and both sides tell what it took", async () => {
+  test("moves a running guest, and both sides report its statistics", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -23,7 +24,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     });
     expect(out).toHaveProperty("Total downtime");
     await a.virsh("domjobinfo", "--completed", name);
-    // What the source had heard when it handed the guest over: QEMU is not asked while that stands still.
+    // The source's figures are those from the handover: QEMU is not queried while the guest is stopped.
     expect(fieldsOf(await b.virsh("domjobinfo", "--completed", name))).toMatchObject({
       "Job type": "Completed",
       Operation: "Incoming migration",
@@ -32,7 +33,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(fieldsOf(await a.virsh("domjobinfo", "--completed", name))).toEqual({ "Job type": "None" });
   });
 
-  test("keeps the definition at the destination, and gives it up at the source", async () => {
+  test("keeps the definition at the destination, and undefines it at the source", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     await lab.boot();
@@ -42,7 +43,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await b.virsh("list", "--persistent", "--name")).toBe(guest.name);
   });
 
-  test("keeps the definition that is asked for, or the source's own", async () => {
+  test("keeps the requested definition, or the source's own", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -63,7 +64,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await a.virsh("dumpxml", name)).not.toContain("<title>");
   });
 
-  test("refuses to change the guest on its way, and to leave its disks behind", async () => {
+  test("refuses to change the guest during its migration, and to leave its disks behind", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -119,7 +120,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await lab.countsAt("b");
   });
 
-  test("goes where --migrateuri and --listen-address say", async () => {
+  test("connects as --migrateuri and --listen-address specify", async () => {
     const lab = await VirshLab.begin();
     const { b, guest } = lab;
     await lab.boot();
@@ -173,7 +174,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await b.virsh("domstate", name)).toBe("shut off");
   });
 
-  test("is watched, tuned and aborted by others while it runs", async () => {
+  test("can be observed, tuned and aborted by other clients", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -198,8 +199,8 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await a.virsh("domjobinfo", "--completed", "--anystats", name)).toContain("Cancelled");
   });
 
-  test("has new limits at QEMU when virsh reports success, and reports failure when QEMU does not obey", async () => {
-    // The watchdog has to leave it alone while it is stopped.
+  test("has set new limits in QEMU when virsh reports success, and reports an error when QEMU does not apply them", async () => {
+    // The watchdog must not act while the guest is stopped.
     const patient = { migration: { ...streams({ relay: false }), stallMs: 60_000 } };
     const lab = await VirshLab.begin({ watched: true }, undefined, { a: patient });
     const { a, guest } = lab;
@@ -230,7 +231,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     await lab.countsAt("a");
   });
 
-  // Not SIGINT: this virsh only stops to look on then, and goes on to the end.
+  // Not SIGINT: this virsh then only stops to observe the migration, and waits for its end.
   test("leaves the guest where it is when virsh is killed", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
@@ -246,7 +247,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await a.virsh("domstate", "--reason", guest.name)).toBe("running (migration canceled)");
   });
 
-  test("is aborted in the source's daemon with --p2p", async () => {
+  test("can be aborted in the source's daemon with --p2p", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;
@@ -276,11 +277,11 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     expect(await a.virsh("domstate", guest.name)).toBe("running");
   });
 
-  test("suspends the guest when --timeout is over, which then runs at the destination", async () => {
+  test("suspends the guest after --timeout, and it resumes at the destination", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     await lab.boot();
-    // Slower than the guest dirties its memory: only a suspended one gets over.
+    // Slower than the guest dirties its memory: it converges only once the guest is suspended.
     await lab.migrate("--live", "--bandwidth", "6", "--timeout", "1");
     expect(await b.virsh("domstate", guest.name)).toBe("running");
     await lab.countsAt("b");

@@ -2,14 +2,14 @@ import { describe, expect, test } from "vitest";
 import { type VirshOption, virshOptions } from "../../../src/drivers/libvirt/client/virsh-options.js";
 import { hasVirsh, migrationRefusal, refusal, VirshLab, virshHelp } from "../../support/virsh-lab.js";
 
-/** A value that virsh itself accepts. */
+/** Returns a value that virsh itself accepts. */
 const values: Partial<Record<string, string>> = {
   "--comp-methods": "xbzrle",
   "--disks-uri": "tcp://127.0.0.1:49300",
   "--graphicsuri": "spice://127.0.0.1:5900",
   "--migrate-disks": "vda",
 };
-/** virsh wants to see these too. */
+/** Options that virsh also requires. */
 const companions: Partial<Record<string, readonly string[]>> = {
   "--tunnelled": ["--p2p"],
   "--copy-storage-synchronous-writes": ["--copy-storage-all"],
@@ -18,13 +18,13 @@ const companions: Partial<Record<string, readonly string[]>> = {
 };
 
 describe.skipIf(!hasVirsh)("the table of virsh migrate's options", () => {
-  test("has every option that virsh itself lists", async () => {
+  test("contains every option that virsh itself lists", async () => {
     const listed = (await optionsOfVirsh()).map(({ option }) => option);
     expect(listed.length).toBeGreaterThan(40);
     expect(Object.keys(virshOptions)).toEqual(expect.arrayContaining(listed));
   });
 
-  test("gives the reason with which each option is refused that is", async () => {
+  test("gives the reason of each option that is refused", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     await lab.boot();

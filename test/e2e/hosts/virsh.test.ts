@@ -1,10 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fieldsOf, hasVirsh, Listening, refusal, until, VirshLab } from "../../support/virsh-lab.js";
+import { until } from "../../support/until.js";
+import { fieldsOf, hasVirsh, Listening, refusal, VirshLab } from "../../support/virsh-lab.js";
 
 describe.skipIf(!hasVirsh)("virsh", () => {
-  test("leads a domain through its life", async () => {
+  test("takes a domain through its life cycle", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name, uuid } = guest;
@@ -58,7 +59,7 @@ describe.skipIf(!hasVirsh)("virsh", () => {
     expect(await a.virsh("list", "--all", "--name")).toBe("");
   });
 
-  test("is told no in libvirt's words", async () => {
+  test("prints libvirt's error messages", async () => {
     const lab = await VirshLab.begin();
     const { a, guest } = lab;
     const { name } = guest;
@@ -96,7 +97,7 @@ describe.skipIf(!hasVirsh)("virsh", () => {
 });
 
 describe.skipIf(!hasVirsh)("virsh event", () => {
-  test("hears a migration on both sides", async () => {
+  test("reports a migration on both sides", async () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     const { name } = guest;

@@ -1,5 +1,5 @@
-// What becomes of a guest's surroundings when it has moved, on real QEMUs: the network is told, graphics' clients follow,
-// the clocks go on. None of it ever fails a migration.
+// Actions after a guest has moved, on real QEMUs: the guest is announced to the network, graphics clients follow it, its clock
+// is set. A failure of any of them never makes a migration fail.
 
 import { randomUUID } from "node:crypto";
 import { createSocket } from "node:dgram";
@@ -43,7 +43,7 @@ async function move(
 const moved = async (sides: Sides, options: Partial<MigrateOptions> = {}, around?: EffectInterceptor) =>
   move(await launch(sides), sides, options, around);
 
-describe("the network is told where the guest is", () => {
+describe("the guest's announcements to the network", () => {
   const rarp = 0x8035;
 
   test.each([
@@ -84,13 +84,13 @@ describe("the network is told where the guest is", () => {
   });
 });
 
-describe("the clients of its graphics", () => {
+describe("the guest's SPICE clients", () => {
   const spice = (port: number) => [
     ...["-spice", `port=${port},addr=127.0.0.1,disable-ticketing=on`],
     ...["-vga", "std"],
   ];
 
-  test("are told by the source where the guest has gone, and the source ends when they have left", async () => {
+  test("are sent to the destination by the source, which ends when they have left", async () => {
     const { to, client, moving } = await watched();
     expect(await client.sentTo).toEqual({ host: "127.0.0.1", port: to });
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -102,7 +102,7 @@ describe("the clients of its graphics", () => {
     follower.hangUp();
   });
 
-  test("hold the source up for 8 s and no longer", async () => {
+  test("delay the end of the source by at most 8 s", async () => {
     const { client, moving } = await watched();
     await client.sentTo;
     const saidAt = Date.now();
@@ -111,7 +111,7 @@ describe("the clients of its graphics", () => {
     await expect.poll(() => client.isHeld()).toBe(false);
   });
 
-  /** A guest whose client is there when it begins to move. */
+  /** A guest whose client is connected before the migration begins. */
   async function watched() {
     const [from, to] = [await freePort(), await freePort()];
     const sides = { here: spice(from), there: spice(to) };
@@ -122,14 +122,14 @@ describe("the clients of its graphics", () => {
     return { to, client, moving: move(guest, sides, { graphics }) };
   }
 
-  test("are not told when there is no SPICE, which the outcome tells: the guest arrives", async () => {
+  test("are reported as not notified when there is no SPICE, and the guest arrives", async () => {
     const graphics = { protocol: "spice", host: "127.0.0.1", port: 5900 } as const;
     const outcome = await moved({}, { graphics });
     expect(outcome).toMatchObject({ kind: "arrived", dropped: [{ option: "graphics" }] });
     expect(outcome.dropped[0]?.why).toMatch(/SPICE is not in use/);
   });
 
-  test("of VNC cannot be told by QEMU", async () => {
+  test("cannot be VNC clients, which QEMU does not notify", async () => {
     const guest = await launch({ here: ["-vnc", "none"] });
     onTestFinished(() => guest.end());
     const where = { protocol: "vnc", hostname: "127.0.0.1", port: 5900 };
@@ -149,14 +149,14 @@ describe("the clients of its graphics", () => {
   });
 });
 
-describe("its clock", () => {
+describe("the guest's clock", () => {
   const place = () => {
     const directory = mkdtempSync(join(tmpdir(), "agent-"));
     onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
     return join(directory, "agent.sock");
   };
 
-  test("is set by its agent once it has arrived", async () => {
+  test("is set by its agent after its arrival", async () => {
     const path = place();
     const agent = await smallAgent(path);
     onTestFinished(() => agent.close());
@@ -164,7 +164,7 @@ describe("its clock", () => {
     expect(agent.asked).toEqual(["guest-sync-delimited", "guest-set-time"]);
   });
 
-  test("is left when no agent answers on the guest's real port, which the outcome tells", async () => {
+  test("is not set when no agent answers on the guest's real port, which the outcome reports", async () => {
     const path = place();
     const port = ["-chardev", `socket,id=agent,path=${path},server=on,wait=off`];
     const outcome = await moved(
@@ -182,14 +182,14 @@ describe("its clock", () => {
     expect(outcome).toMatchObject({ kind: "arrived", dropped: [{ option: "syncTime", why }] });
   });
 
-  test("is left when it is paused", async () => {
+  test("is not set when the guest is paused", async () => {
     const guest = await launch({});
     await guest.process.main.execute("stop", {});
     const outcome = await move(guest, {}, { syncTime: { agent: "/nowhere" } });
     expect(outcome).toMatchObject({ kind: "arrived", dropped: [{ why: "the guest is paused" }] });
   });
 
-  test("of its hardware goes on as it went, whatever the destination's was told to begin with", async () => {
+  test("continues in hardware, whatever start value the destination was given", async () => {
     const guest = await launch({ here: ["-rtc", "base=2001-01-01T00:00:00"] });
     const outcome = await move(guest, { there: ["-rtc", "base=utc"] }, {});
     const where = { path: "/machine", property: "rtc-time" };
@@ -203,6 +203,7 @@ async function freePort(): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
+  if (address === null || typeof address === "string")
+    throw new Error("the server on loopback has no TCP address");
   return address.port;
 }

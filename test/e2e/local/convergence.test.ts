@@ -1,5 +1,5 @@
-// Checks G1, G2, G5 and G7 on real QEMU with memory that does not converge: each measure of a convergence policy, and a
-// peer that dies while one is taken.
+// Checks G1, G2, G5 and G7 on real QEMU with memory that does not converge: each measure of a convergence policy, and the death
+// of a peer while one is applied.
 
 import { describe, expect, test } from "vitest";
 import { measureDirtyRate } from "../../../src/drivers/qemu/migration/dirty-rate.js";
@@ -10,7 +10,7 @@ import type { ProofGuestLaunchOptions } from "../../../src/proof-guest/launch.js
 import type { ConvergenceAction, ConvergencePolicy } from "../../../src/protocol/convergence/policy.js";
 import { destinationPid, inLab, type Lab } from "../../support/proof-guests.js";
 
-/** It writes to 6 MiB of its memory, several times while they are sent once. */
+/** The guest writes to 6 MiB of its memory several times while they are sent once. */
 const busy: ProofGuestLaunchOptions = { workingSetMiB: 6, dirtyMiBps: 60 };
 const narrow = { bandwidthMiBps: 20, maxDowntimeMs: 20 };
 
@@ -20,7 +20,7 @@ const fruitless = (passes: number, measure: ConvergenceAction): ConvergencePolic
 
 interface Told {
   readonly migration: Migration;
-  /** What the story says of rules. */
+  /** Returns the story's entries about rules. */
   readonly measures: string[];
   readonly states: string[];
 }
@@ -36,7 +36,7 @@ function moved(lab: Lab, options: Partial<MigrateOptions>, when?: (record: Obser
   return { migration, measures, states };
 }
 
-/** A rule pauses it; `then` happens right after. */
+/** A rule suspends the guest; `then` is called right after. */
 function suspended(lab: Lab, then: () => void): Migration {
   const convergence: ConvergencePolicy = [{ when: { elapsedMs: 800 }, do: "suspend" }];
   const limits = { ...narrow, bandwidthMiBps: 4 };
@@ -55,12 +55,12 @@ const settingsOf = async (lab: Lab) => {
 };
 
 describe("a busy guest over a narrow link", () => {
-  test("arrives when its maximum downtime is relaxed, step by step", async () => {
+  test("arrives when its maximum downtime is relaxed step by step", async () => {
     await inLab(busy, async (lab) => {
       const convergence = fruitless(1, { relaxDowntimeToMs: { from: 100, by: 400, to: 500 } });
       const { migration, measures } = moved(lab, { convergence });
       expect(await lab.ended(migration)).toMatchObject({ kind: "arrived" });
-      // The pause itself is short: QEMU lifts the bandwidth limit for it.
+      // The downtime itself is short: QEMU lifts the bandwidth limit for it.
       expect(measures).toEqual([
         "raises the maximum downtime to 100 ms",
         "raises the maximum downtime to 500 ms",
@@ -75,7 +75,7 @@ describe("a busy guest over a narrow link", () => {
     });
   });
 
-  test("arrives when it is throttled, and runs unthrottled then", async () => {
+  test("arrives when it is throttled, and then runs unthrottled", async () => {
     await inLab({ ...busy, dirtyMiBps: 30 }, async (lab) => {
       const before = await settingsOf(lab);
       const convergence = fruitless(1, { throttleToPercent: 99 });
@@ -86,19 +86,19 @@ describe("a busy guest over a narrow link", () => {
     });
   });
 
-  test("arrives when it is paused after a timeout, and runs there", async () => {
+  test("arrives when it is suspended after a timeout, and runs there", async () => {
     await inLab(busy, async (lab) => {
       const convergence: ConvergencePolicy = [{ when: { elapsedMs: 1_000 }, do: "suspend" }];
       const { migration, measures } = moved(lab, { convergence });
       const outcome = await lab.ended(migration);
       expect(outcome).toMatchObject({ kind: "arrived" });
       expect(measures).toEqual(["suspends the guest"]);
-      // From the rule's own pause on: what was left of a pass, and one more.
+      // From the rule's suspend on: the rest of one pass, and another pass.
       expect(outcome.downtimeMs).toBeGreaterThan(100);
     });
   });
 
-  test("stays, running, with the rule as the reason, when its policy gives up", async () => {
+  test("keeps running at the source, with the rule as the reason, when its policy aborts", async () => {
     await inLab(busy, async (lab) => {
       const convergence: ConvergencePolicy = [
         { when: { notConvergingForPasses: 1 }, do: { relaxDowntimeToMs: 30 } },
@@ -122,9 +122,9 @@ describe("a busy guest over a narrow link", () => {
     });
   });
 
-  test("is forecast: before, as far as can be known, and while it is sent", async () => {
+  test("has a forecast, before its migration as far as possible, and during it", async () => {
     await inLab(busy, async (lab) => {
-      if (lab.guest === null) throw new Error("there is no guest");
+      if (lab.guest === null) throw new Error("no guest was booted");
       const { dirtyBytesPerSecond } = await measureDirtyRate(lab.guest);
       // All of the working set within the second, and every page counted once.
       expect(dirtyBytesPerSecond / 2 ** 20).toBeGreaterThan(2);
@@ -144,7 +144,7 @@ describe("a busy guest over a narrow link", () => {
   });
 });
 
-test("QEMU obeys a new throttle while memory flows, and a capability no more", async () => {
+test("QEMU accepts a new throttle during a migration, but not a new capability", async () => {
   await inLab(busy, async (lab) => {
     const main = lab.guest?.process.main;
     const throttled = async () => (await main?.execute("query-migrate", {}))?.["cpu-throttle-percentage"];
@@ -167,8 +167,8 @@ test("QEMU obeys a new throttle while memory flows, and a capability no more", a
   });
 });
 
-describe("while a measure is taken", () => {
-  test("a guest that was paused for it runs on at the source when the destination's QEMU dies", async () => {
+describe("while a measure is applied,", () => {
+  test("a guest that was suspended for it resumes at the source when the destination's QEMU dies", async () => {
     await inLab(busy, async (lab) => {
       const migration = suspended(lab, () => process.kill(destinationPid(lab), "SIGKILL"));
       const outcome = await lab.ended(migration);
@@ -193,7 +193,7 @@ describe("while a measure is taken", () => {
     });
   });
 
-  test("an abort by a person is obeyed, and the guest that was paused runs", async () => {
+  test("an operator's abort is accepted, and the suspended guest resumes", async () => {
     await inLab(busy, async (lab) => {
       const migration = suspended(lab, () => void migration.abort());
       expect(await lab.ended(migration)).toMatchObject({ kind: "aborted", runs: "source" });

@@ -1,4 +1,4 @@
-// A disk that fails while the guest moves, on real QEMU: SeaBIOS reads the first sector, and blkdebug lets that fail.
+// A disk that fails during a migration, on real QEMU: SeaBIOS reads the first sector, and blkdebug makes that read fail.
 
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { qemusOf } from "../../support/qemus-of.js";
 
 const mebibyte = 2 ** 20;
 
-/** It stands still for a while before it reads its disk, with memory that takes long to move. */
+/** The guest waits for a while before it reads its disk, with memory that takes long to transfer. */
 async function guestBeforeItsDisk() {
   const directory = mkdtempSync(join(tmpdir(), "disk-"));
   const [disk, rules, noise] = ["disk", "rules", "noise"].map((file) => join(directory, file));
@@ -39,7 +39,7 @@ test.each([
   [true, "stayed", "a disk of the guest had an I/O error"],
   [false, "arrived", undefined],
 ] as const)(
-  "with abortOnError %s a guest that its disk's error stops has %s, and stands still there",
+  "with abortOnError %s a guest that a disk error stops has %s, and stays stopped there",
   async (abortOnError, kind, why) => {
     const guest = await guestBeforeItsDisk();
     const migration = migrate({ guest, abortOnError, limits: { bandwidthMiBps: 8 } });

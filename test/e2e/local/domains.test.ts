@@ -12,7 +12,7 @@ import { patienceMs } from "../../support/patience.js";
 import { qemusOf } from "../../support/qemus-of.js";
 import { type Images, makeImages, qemuOf } from "../../support/real-domains.js";
 
-/** Of its own: the QEMUs of other tests, which run at the same time, are not counted. */
+/** A separate name: the QEMUs of other tests, which run at the same time, are not counted. */
 const uuid = "0d8d0a1e-53b6-4c11-9f30-0d6c1b9d1a52";
 const proof = proofGuestOptions({ memoryKiB: 65_544, workingSetMiB: 4, dirtyMiBps: 8 });
 let images: Images;
@@ -25,7 +25,7 @@ afterAll(() => {
   images.remove();
 });
 
-/** The proof guest with about every device that there is; what is the host's is told by `side`. */
+/** The proof guest with nearly all supported devices; `side` names the host's resources. */
 const everything = (machine: string, side: string) =>
   images.in(
     domainXml({
@@ -66,7 +66,7 @@ async function hardwareOf({ process: { main } }: RunningGuest): Promise<string[]
 }
 
 describe.each(["pc", "q35"])("a guest of a domain on %s", (machine) => {
-  test("moves into the QEMU of another domain that differs where it may", async () => {
+  test("moves into the QEMU of a domain with the permitted differences", async () => {
     copyFileSync(join(images.directory, "proof"), join(images.directory, "proof-b"));
     const [a, b] = [parseDomain(everything(machine, "a")), parseDomain(everything(machine, "b"))];
     expect(checkCompatibility({ source: a, destination: b, sameHost: true })).toEqual([]);
@@ -91,7 +91,7 @@ describe.each(["pc", "q35"])("a guest of a domain on %s", (machine) => {
 });
 
 describe("a destination with other hardware", () => {
-  test("is told from the XML what QEMU would only find out at the end, or never", async () => {
+  test("is rejected by its XML for differences that QEMU would find only at the end, or never", async () => {
     const a = parseDomain(everything("pc", "a"));
     const other = everything("pc", "b").replace("<model type='virtio'/>", "<model type='rtl8139'/>");
     const b = parseDomain(other);

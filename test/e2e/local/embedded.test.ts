@@ -24,7 +24,7 @@ const spec = {
   args: ["-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", "-m", "65544K"],
 };
 
-/** An embedder's own way to start QEMU. */
+/** An embedder's own function that starts QEMU. */
 function launchIn(place: string, sideArgs: readonly string[] = []) {
   const monitors = { main: join(place, "a.qmp"), rescue: join(place, "b.qmp") };
   const words = Object.values(monitors).flatMap((path) => ["-qmp", `unix:${path},server=on,wait=off`]);
@@ -32,12 +32,12 @@ function launchIn(place: string, sideArgs: readonly string[] = []) {
     stdio: "ignore",
   });
   children.push(child);
-  if (child.pid === undefined) throw new Error("no QEMU");
+  if (child.pid === undefined) throw new Error("QEMU was not started");
   return { pid: child.pid, monitors };
 }
 
 describe("an embedder's own QEMUs", () => {
-  test("are taken up, moved into one that the embedder starts, and ended", async () => {
+  test("are attached to, moved into one that the embedder starts, and ended", async () => {
     const guest = await adoptGuest({ spec, ...launchIn(directory) });
     const launched: number[] = [];
     const launch: Launcher = async ({ sideArgs, directory: place }) => {
@@ -55,7 +55,7 @@ describe("an embedder's own QEMUs", () => {
     expect(readdirSync(tmpdir())).not.toContain(`switchover-${migration.migrationId}`);
   });
 
-  test("stay where they are when the embedder's launcher fails, with its words", async () => {
+  test("stay where they are when the embedder's launcher fails, with its message as the reason", async () => {
     const guest = await adoptGuest({ spec, ...launchIn(directory) });
     const launch: Launcher = async () => {
       throw new Error("no room on this host");
@@ -72,7 +72,7 @@ describe("an embedder's own QEMUs", () => {
   });
 });
 
-test("a directory too long for a monitor's socket is refused by name", async () => {
+test("are refused with a directory that is too long for a monitor's socket", async () => {
   const long = join(directory, "x".repeat(90));
   mkdirSync(long);
   vi.stubEnv("TMPDIR", long);

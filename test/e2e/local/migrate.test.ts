@@ -1,4 +1,4 @@
-// Checks G1, G2, G5, G6 and G7 on real QEMU: killed, stalled, refused, hung and aborted, each with a clear word.
+// Checks G1, G2, G5, G6 and G7 on real QEMU: killed, stalled, refused, hung and aborted, each with a clear message.
 
 import { describe, expect, test } from "vitest";
 import { patienceMs } from "../../support/patience.js";
@@ -12,12 +12,12 @@ import {
 import { commandLine } from "../../support/qemus-of.js";
 import { uncaughtDuring } from "../../support/uncaught.js";
 
-/** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
+/** Slow enough to stay in pre-copy until a test acts; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 8, maxDowntimeMs: 1 };
 
 describe("a real guest on real QEMU", () => {
   test.each(["unix", "tcp"] as const)(
-    "arrives over %s and comes back, counting on without a gap",
+    "arrives over %s and returns without a gap in its count",
     async (transport) => {
       await inLab({}, async (lab) => {
         for (let move = 0; move < 2; move += 1) {
@@ -29,7 +29,7 @@ describe("a real guest on real QEMU", () => {
     },
   );
 
-  test("is received by a QEMU that would not run it by itself", async () => {
+  test("is received by a QEMU that does not run it by itself", async () => {
     await inLab({}, async (lab) => {
       let words: string[] = [];
       const migration = lab.migrate({}, (record) => {
@@ -59,7 +59,7 @@ describe("a real guest on real QEMU", () => {
     });
   });
 
-  test("obeys a new bandwidth and a new maximum downtime while it moves", async () => {
+  test("applies a new bandwidth and a new maximum downtime during the migration", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: endless });
       await memoryMoves(migration);
@@ -71,7 +71,7 @@ describe("a real guest on real QEMU", () => {
     });
   });
 
-  test("goes on moving while somebody has paused the guest, and leaves it paused where it stays", async () => {
+  test("continues to migrate while an operator has paused it, and stays paused after an abort", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: endless, deadlines: { switchoverMs: 300 } });
       await memoryMoves(migration);
@@ -87,7 +87,7 @@ describe("a real guest on real QEMU", () => {
     });
   });
 
-  test("refuses limits out of range by name, before anything is touched", async () => {
+  test("refuses limits out of range by name, before it changes anything", async () => {
     await inLab({}, async (lab) => {
       expect(() => lab.migrate({ limits: { bandwidthMiBps: -1 } })).toThrow(
         "bandwidthMiBps is -1; it must be from 0",
@@ -97,7 +97,7 @@ describe("a real guest on real QEMU", () => {
   });
 });
 
-describe("after a failure exactly one guest runs, and it can move at once", () => {
+describe("after a failure exactly one guest runs, and it can move again at once,", () => {
   test("when the destination's QEMU is killed during pre-copy", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: endless });
@@ -138,7 +138,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
     });
   });
 
-  test("when the destination's QEMU does not come up", async () => {
+  test("when the destination's QEMU does not start", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({
         destination: { args: [...lab.proof.guest.spec.args, "-device", "no-such-device"] },
@@ -149,7 +149,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
     });
   });
 
-  test("when the destination stalls: the watchdog acts", async () => {
+  test("when the destination stalls: the watchdog aborts", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: { ...endless, stallMs: 600 } });
       await memoryMoves(migration);
@@ -163,7 +163,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
 
   test("when the destination stalls in the switchover itself", async () => {
     await inLab({}, async (lab) => {
-      // Until it is stopped before it has the guest whole: a busy machine may be late.
+      // Repeated until it is stopped before it has the whole guest: a busy machine may be late.
       for (let attempt = 0; attempt < 20; attempt += 1) {
         const states: string[] = [];
         let destination = 0;
@@ -187,16 +187,16 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
         expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
         return;
       }
-      throw new Error("it was never stopped in time");
+      throw new Error("the destination was never stopped in time");
     });
   });
 
-  test("when the source's QEMU hangs in cancelling: it is freed", async () => {
+  test("when the source's QEMU hangs in `cancelling`: the hang is resolved", async () => {
     await inLab({}, async (lab) => {
       const seen: string[] = [];
       for (let attempt = 0; attempt < 20 && !seen.includes("rescuing.trying"); attempt += 1) {
         const monitor = lab.guest?.process.main;
-        // Between STOP and pre-switchover QEMU 7.2 often never ends a cancel (facts/qemu.md).
+        // Between STOP and pre-switchover QEMU 7.2 often never completes a cancel.
         const stop = monitor?.onEvent(({ name }) => {
           if (name === "STOP") monitor.execute("migrate_cancel", {}).catch(() => {});
         });
@@ -214,7 +214,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
     });
   });
 
-  test("none, and a clear word, when the source's QEMU is killed during pre-copy", async () => {
+  test("except when the source's QEMU is killed during pre-copy: the outcome reports the loss", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: endless });
       await memoryMoves(migration);
@@ -226,7 +226,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
     });
   });
 
-  test("at the destination, when the source's QEMU is killed after it has handed over", async () => {
+  test("at the destination, when the source's QEMU is killed after the handover", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({}, (record) => {
         if (record.kind === "state" && record.side === "source" && record.state === "handedOver") {
@@ -238,7 +238,7 @@ describe("after a failure exactly one guest runs, and it can move at once", () =
   });
 });
 
-test("a throwing observe does not harm the migration, and is not hidden", async () => {
+test("although an `observe` callback throws, which is rethrown", async () => {
   await inLab({}, async (lab) => {
     const uncaught = await uncaughtDuring(async () => {
       const migration = lab.migrate({}, (record) => {
@@ -251,7 +251,7 @@ test("a throwing observe does not harm the migration, and is not hidden", async 
 });
 
 describe("an abort", () => {
-  test("in pre-copy brings the guest back", async () => {
+  test("in pre-copy resumes the guest at the source", async () => {
     await inLab({}, async (lab) => {
       const migration = lab.migrate({ limits: endless });
       await sourceReaches(migration, "precopying");
@@ -266,7 +266,7 @@ describe("an abort", () => {
     });
   });
 
-  test("before QEMU was told to migrate does not take an earlier migration's end for its own", async () => {
+  test("before QEMU was told to migrate does not mistake an earlier migration's end for its own", async () => {
     await inLab({}, async (lab) => {
       expect(await lab.ended(lab.migrate())).toMatchObject({ kind: "arrived" });
       const { main } = lab.guest?.process ?? expect.unreachable("it has arrived");
@@ -275,7 +275,7 @@ describe("an abort", () => {
       const migration = lab.migrate({}, (record, call) => {
         if (record.kind !== "state" || record.side !== "source") return;
         states.push(record.state);
-        // Its record is not durable yet: `migrate` is not sent.
+        // Its record is not durable yet: `migrate` has not been sent.
         if (record.state === "starting") void call().abort();
       });
       expect(await lab.ended(migration)).toMatchObject({ kind: "aborted", runs: "source" });
@@ -288,7 +288,7 @@ describe("an abort", () => {
   test("at any of 30 seeded moments leaves exactly one guest", async () => {
     await inLab({}, async (lab) => {
       const kinds: string[] = [];
-      // The moments are spread over what one migration takes on this machine, and a little beyond.
+      // The moments are spread over the duration of one migration on this machine, and a little beyond.
       const startedMs = performance.now();
       lab.guest = (await lab.migrate().outcome).guest;
       const wallMs = performance.now() - startedMs;

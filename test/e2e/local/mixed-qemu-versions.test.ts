@@ -1,5 +1,5 @@
-// Moves between two ages of QEMU, on real ones: with the same versioned machine, whatever both know, and a word for what
-// one of them does not (G1, G6, G7).
+// Migrates between two versions of QEMU, on real ones: with the same versioned machine, the options that both support, and a
+// clear message about those that one of them lacks (G1, G6, G7).
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -12,18 +12,18 @@ import { secondQemu } from "../../support/second-qemu.js";
 
 const system = "qemu-system-x86_64";
 const second = secondQemu ?? "";
-/** Of the older of the two, so that both know it. */
+/** A machine of the older version, which both support. */
 const machine = "pc-i440fx-7.2";
 const small = { workingSetMiB: 4, dirtyMiBps: 16, machine };
 
-/** Moves it into a QEMU of that binary. */
+/** Migrates the guest into a QEMU of that binary. */
 const into = (lab: Lab, binary: string, stream: StreamOptions = {}) =>
   lab.ended(lab.migrate({ stream, destination: { binary, sideArgs: lab.proof.nextSide("destination") } }));
 
 const version = async (lab: Lab) =>
   (await lab.guest?.process.main.execute("query-version", {}))?.qemu.major ?? 0;
 
-describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
+describe.skipIf(secondQemu === null)("between two versions of QEMU a guest", () => {
   test.each<[string, StreamOptions]>([
     ["on one connection", {}],
     ["on parallel connections", { parallel: { connections: 3 } }],
@@ -74,7 +74,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
     [system, second, "prepare", "destination"],
     [second, system, "begin", "source"],
   ] as const)(
-    "from %s into %s is refused what one does not know, before anything moves",
+    "from %s into %s is refused an option that one lacks, before its migration begins",
     async (from, to, step, side) => {
       await inLab({ ...small, binary: from }, async (lab) => {
         const outcome = await into(lab, to, { compression: { mt: {} } });
@@ -87,7 +87,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
     },
   );
 
-  test("goes without what may be left out, and the outcome tells", async () => {
+  test("moves without the options that may be left out, which the outcome reports", async () => {
     await inLab({ ...small, binary: system }, async (lab) => {
       const stream: StreamOptions = {
         compression: { mt: {}, xbzrle: {} },
@@ -106,9 +106,9 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
     });
   });
 
-  test("stays where QEMU itself refuses the wish, with QEMU's words", async () => {
+  test("stays when QEMU itself refuses an option, with QEMU's own message", async () => {
     await inLab({ ...small, binary: second }, async (lab) => {
-      // The dirty ring is KVM's.
+      // The dirty ring needs KVM.
       const outcome = await into(lab, second, { dirtyLimit: { mibPerSecond: 8 } });
       expect(outcome).toMatchObject({ kind: "stayed", error: { side: "source" } });
       expect(outcome.error?.failures[0]?.qemu?.join()).toContain("dirty-limit requires KVM");
@@ -116,7 +116,7 @@ describe.skipIf(secondQemu === null)("between two ages of QEMU a guest", () => {
     });
   });
 
-  test("that the newer cannot load is refused in its own words, and its QEMU ended", async () => {
+  test("that the newer version cannot load is refused with QEMU's own message, and its QEMU is ended", async () => {
     await inLab({ ...small, binary: second }, async (lab) => {
       const { args } = lab.proof.guest.spec;
       const other = args.map((arg) => arg.replace(machine, "q35"));

@@ -6,7 +6,7 @@ import { inLab, memoryMoves } from "../../support/proof-guests.js";
 const slow = { bandwidthMiBps: 8, maxDowntimeMs: 1 };
 
 describe("a guest that is being migrated", () => {
-  test("refuses a second migration by name, which does not touch the first one", async () => {
+  test("refuses a second migration with the reason, without an effect on the first one", async () => {
     await inLab({}, async (lab) => {
       const first = lab.migrate({ limits: slow });
       await memoryMoves(first);
@@ -24,7 +24,7 @@ describe("a guest that is being migrated", () => {
     });
   });
 
-  test("can be migrated again as soon as it has stayed", async () => {
+  test("can be migrated again as soon as its migration has failed", async () => {
     await inLab({}, async (lab) => {
       const first = lab.migrate({ limits: slow });
       await memoryMoves(first);

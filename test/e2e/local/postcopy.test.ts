@@ -1,5 +1,5 @@
-// Post-copy on real QEMUs: the guest runs at the destination before its memory is there. Until it is handed over it can be
-// had back; from then on the source never runs it again (G1, G3).
+// Post-copy on real QEMUs: the guest runs at the destination before its memory has arrived. Until the handover the source can
+// resume it; from then on the source never runs it again (G1, G3).
 
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,11 +11,11 @@ import { patienceMs } from "../../support/patience.js";
 import { destinationPid, inLab, type Lab, memoryMoves } from "../../support/proof-guests.js";
 import { qemusOf } from "../../support/qemus-of.js";
 
-/** Much memory, slowly sent, so that most of it is still to come when the guest is handed over. */
+/** Much memory, sent slowly, so that most of it has not arrived at the handover. */
 const guest = { memoryKiB: 131_080, workingSetMiB: 96, dirtyMiBps: 64 };
 const limits = { bandwidthMiBps: 24, stallMs: 2_000 };
 const slow: Partial<MigrateOptions> = { stream: { postcopy: {} }, limits };
-/** The memory that is still to come flows slowly too, so that something can happen meanwhile. */
+/** The remaining memory is sent slowly too, so that a test can act in the meantime. */
 const slower: Partial<MigrateOptions> = { stream: { postcopy: { bandwidthMiBps: 8 } }, limits };
 
 const at =
@@ -34,7 +34,7 @@ async function overToPostcopy(
   return migration;
 }
 
-test("a guest whose memory is still coming runs at the destination, and arrives whole", async () => {
+test("a guest runs at the destination before its memory has arrived, and arrives whole", async () => {
   await inLab(guest, async (lab) => {
     const source = lab.guest?.process.pid ?? 0;
     let running = 0;
@@ -52,7 +52,7 @@ test("a guest whose memory is still coming runs at the destination, and arrives 
   });
 });
 
-test("without the postcopy option it is refused, and the migration continues unchanged", async () => {
+test("post-copy is refused unless it was enabled, and the migration continues unchanged", async () => {
   await inLab({}, async (lab) => {
     const migration = lab.migrate({ limits: { bandwidthMiBps: 24 } });
     await memoryMoves(migration);
@@ -64,7 +64,7 @@ test("without the postcopy option it is refused, and the migration continues unc
   });
 });
 
-test("a rule has it go over when memory does not converge", async () => {
+test("a rule switches to post-copy when memory does not converge", async () => {
   await inLab(guest, async (lab) => {
     const states: string[] = [];
     const migration = lab.migrate(
@@ -78,8 +78,8 @@ test("a rule has it go over when memory does not converge", async () => {
   });
 });
 
-describe("a person aborts", () => {
-  test("before QEMU has gone over: the guest stays, and can be moved right after", async () => {
+describe("an operator aborts", () => {
+  test("before QEMU has switched over: the guest stays, and can be moved again at once", async () => {
     await inLab(guest, async (lab) => {
       const migration = await overToPostcopy(lab);
       expect(await migration.abort()).toMatchObject({ accepted: true });
@@ -88,7 +88,7 @@ describe("a person aborts", () => {
     });
   });
 
-  test("once the guest is handed over: it is refused with a reason, and the guest arrives", async () => {
+  test("after the handover: the abort is refused with a reason, and the guest arrives", async () => {
     await inLab(guest, async (lab) => {
       let answer: ReturnType<Migration["abort"]> | undefined;
       const migration = await overToPostcopy(lab, (record, call) =>
@@ -102,7 +102,7 @@ describe("a person aborts", () => {
   });
 });
 
-test("a connection that breaks is made anew by the same migration, and the guest arrives whole", async () => {
+test("the migration reconnects when its connection breaks, and the guest arrives whole", async () => {
   await inLab(guest, async (lab) => {
     const breaks: string[] = [];
     const source = lab.guest;
@@ -119,7 +119,7 @@ test("a connection that breaks is made anew by the same migration, and the guest
   });
 });
 
-test("a connection on which nothing moves is given up and made anew", async () => {
+test("a connection without data is abandoned and replaced", async () => {
   await inLab(guest, async (lab) => {
     const states: string[] = [];
     let stopped = 0;
@@ -138,7 +138,7 @@ test("a connection on which nothing moves is given up and made anew", async () =
 });
 
 describe("the destination's QEMU dies", () => {
-  test("before QEMU has gone over: the guest runs on at the source", async () => {
+  test("before QEMU has switched over: the guest keeps running at the source", async () => {
     await inLab(guest, async (lab) => {
       const migration = lab.migrate(
         slow,
@@ -150,7 +150,7 @@ describe("the destination's QEMU dies", () => {
     });
   });
 
-  test("in post-copy: the guest is lost, which is told with what is left, and no copy runs", async () => {
+  test("in post-copy: the guest is reported as lost, with its remains, and no copy runs", async () => {
     await inLab(guest, async (lab) => {
       const source = lab.proof.guest.process;
       const migration = await overToPostcopy(
@@ -170,7 +170,7 @@ describe("the destination's QEMU dies", () => {
   });
 });
 
-test("the source's QEMU dies in post-copy: the guest is lost, which is told with what is left", async () => {
+test("the source's QEMU dies in post-copy: the guest is reported as lost, with its remains", async () => {
   await inLab(guest, async (lab) => {
     const source = lab.proof.guest.process;
     const migration = await overToPostcopy(

@@ -1,5 +1,5 @@
-// Disks that travel under TLS, on real QEMUs: with the memory stream's certificates, and without a trace whatever the
-// ending (G1, G4, G6).
+// Disk mirrors under TLS, on real QEMUs: with the memory stream's certificates, and without remains after any
+// outcome (G1, G4, G6).
 
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -36,7 +36,7 @@ describe.skipIf(!hasOpenssl)("a disk under TLS", () => {
     });
   });
 
-  test("is offered to nobody without TLS, and an abort leaves nothing of it", async () => {
+  test("is not exported without TLS, and an abort removes the export", async () => {
     await withDisk("raw", async (lab, { directory, moving }) => {
       const migration = lab.migrate({ ...moving(), ...under(), limits: { diskBandwidthMiBps: 1 } });
       await sourceReaches(migration, "mirroring");
@@ -78,7 +78,7 @@ describe.skipIf(!hasOpenssl)("a disk under TLS", () => {
   });
 
   test.each(["mirroring", "completingMirrors"])(
-    "whose destination dies when the source is %s is the guest's own still, and can be copied right after",
+    "whose destination dies when the source is %s remains the guest's, and can be copied again at once",
     async (state) => {
       await withDisk("raw", async (lab, { directory, moving }) => {
         const slow = state === "mirroring" ? { limits: { diskBandwidthMiBps: 1 } } : {};

@@ -1,5 +1,5 @@
-// Disks that travel with the guest, on real QEMUs: the guest writes numbered sectors all the while, and each that it was
-// told of must be there in the end (G4).
+// Disks that move with the guest, on real QEMUs: the guest keeps writing numbered sectors, and each acknowledged write
+// must be there at the end (G4).
 
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -24,7 +24,7 @@ describe.each(["raw", "qcow2"] as const)("a %s disk", (format) => {
     });
   });
 
-  test("is the guest's own still when a person aborts while it is copied, and can be copied right after", async () => {
+  test("remains the guest's when an operator aborts its copy, and can be copied again at once", async () => {
     await withDisk(format, async (lab, { directory, moving }) => {
       const migration = lab.migrate({ ...moving(), limits: { diskBandwidthMiBps: 1 } });
       await sourceReaches(migration, "mirroring");
@@ -39,7 +39,7 @@ describe.each(["raw", "qcow2"] as const)("a %s disk", (format) => {
   });
 });
 
-test("only what lies above a shared backing file is copied", async () => {
+test("only the data above a shared backing file is copied", async () => {
   const base = (path: string) => join(path, "..", "base");
   const make = (path: string) => {
     qemuImg("create", "-q", "-f", "raw", base(path), `${diskMiB}M`);
@@ -61,7 +61,7 @@ test("only what lies above a shared backing file is copied", async () => {
   );
 });
 
-test("of several disks each that can be written to is copied, or those that are named", async () => {
+test("each writable disk is copied by default, or those that are named", async () => {
   const directory = mkdtempSync(join(tmpdir(), "disks-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const names = ["one", "two", "three"];
@@ -76,7 +76,7 @@ test("of several disks each that can be written to is copied, or those that are 
     qemuImg("create", "-q", "-f", "raw", image("here", name), "8M");
     execFileSync("qemu-io", ["-f", "raw", "-c", `write -q -P ${index + 1} 0 4M`, image("here", name)]);
   }
-  // Not copied: the other side has its own.
+  // Not copied: the other side has its own image.
   qemuImg("create", "-q", "-f", "raw", image("there", "three"), "8M");
   const devices = names.flatMap((name) => ["-device", `virtio-blk-pci,id=${name},drive=${name}`]);
   const args = ["-machine", "pc,accel=tcg", "-nodefaults", "-display", "none", "-m", "64", ...devices];
@@ -95,7 +95,7 @@ test("of several disks each that can be written to is copied, or those that are 
   expect(names.map(equal)).toEqual([true, true, false]);
 });
 
-test("with synchronous writes it arrives too", async () => {
+test("a disk also arrives with synchronous writes", async () => {
   await withDisk("raw", async (lab, { moving }) => {
     expect(await lab.ended(lab.migrate(moving({ synchronousWrites: true })))).toMatchObject({
       kind: "arrived",
@@ -105,7 +105,7 @@ test("with synchronous writes it arrives too", async () => {
 
 describe("the destination's QEMU dies", () => {
   test.each(["mirroring", "precopying", "completingMirrors", "switchingOver"])(
-    "when the source is %s: the guest runs on with its own disk, and the image made is gone",
+    "when the source is %s: the guest keeps running with its own disk, and the created image is removed",
     async (state) => {
       await withDisk("raw", async (lab, { directory, moving }) => {
         const slow = state === "mirroring" ? { limits: { diskBandwidthMiBps: 1 } } : {};
@@ -115,7 +115,7 @@ describe("the destination's QEMU dies", () => {
         });
         const outcome = await lab.ended(migration);
         expect(outcome.kind).toBe("stayed");
-        // Whichever is heard first: the death, or that the stream or the copy broke with it.
+        // Whichever is reported first: the death, or the broken stream or disk mirror.
         expect(["died", "qemu", "disk"]).toContain(outcome.error?.failures[0]?.code);
         await expectNoCopies(lab);
         expect(readdirSync(directory)).toEqual(["here"]);
@@ -124,7 +124,7 @@ describe("the destination's QEMU dies", () => {
   );
 });
 
-test("a destination that stands still while a disk is copied is given up, its connection broken from outside", async () => {
+test("a destination that hangs during a disk mirror is abandoned, and its connection is broken from outside", async () => {
   await withDisk("raw", async (lab, { directory, moving }) => {
     const migration = lab.migrate({ ...moving(), limits: { diskBandwidthMiBps: 8, stallMs: 1_000 } });
     await sourceReaches(migration, "mirroring");
@@ -138,7 +138,7 @@ test("a destination that stands still while a disk is copied is given up, its co
   });
 });
 
-test("a disk that is full at the destination is told as a disk's failure, and the guest stays", async () => {
+test("a full disk at the destination is reported as a disk's failure, and the guest stays", async () => {
   await withDisk("raw", async (lab, { there, moving }) => {
     const full = {
       driver: "blkdebug",
@@ -158,7 +158,7 @@ test("a disk that is full at the destination is told as a disk's failure, and th
   });
 });
 
-describe("what cannot be is said before anything is begun", () => {
+describe("before the migration begins it is refused for", () => {
   test("an image of another size", async () => {
     await withDisk("raw", async (lab, { there, moving }) => {
       qemuImg("create", "-q", "-f", "raw", there, "16M");
@@ -169,7 +169,7 @@ describe("what cannot be is said before anything is begun", () => {
     });
   });
 
-  test("a disk that the guest does not have, and one whose image cannot be made", async () => {
+  test("a disk that the guest does not have, and one whose image cannot be created", async () => {
     await withDisk("raw", async (lab, { directory, moving }) => {
       const unknown = await lab.ended(lab.migrate(moving({ disks: ["vdz"] })));
       expect(unknown.error?.message).toContain('the guest has no disk "vdz"; it has proof');

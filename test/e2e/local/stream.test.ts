@@ -1,5 +1,5 @@
-// Each option of the memory stream on real QEMU: in force while memory moves, and gone without a trace after an abort,
-// after the destination's death, and after an arrival (G1, G2, G6).
+// Each option of the memory stream on real QEMU: in force during the migration, and reset after an abort, after the
+// destination's death, and after an arrival (G1, G2, G6).
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -13,11 +13,11 @@ import { hasOpenssl } from "../../support/pki.js";
 import { destinationPid, inLab, type Lab, objectsOf } from "../../support/proof-guests.js";
 import { twoAuthorities } from "../../support/qemu-pki.js";
 
-/** Slow enough to stay in pre-copy until something happens; the guest dirties more than this. */
+/** Slow enough to stay in pre-copy until a test acts; the guest dirties more than this. */
 const endless = { bandwidthMiBps: 0.2, maxDowntimeMs: 1 };
 const small = { workingSetMiB: 4, dirtyMiBps: 16 };
 
-/** All that a QEMU can be set to for a migration, by its own word. */
+/** Returns all migration settings of a QEMU. */
 async function settingsOf(guest: RunningGuest | null) {
   if (guest === null) throw new Error("the guest is lost");
   const { main } = guest.process;
@@ -34,10 +34,10 @@ async function streams(migration: Migration): Promise<void> {
   for await (const { progress } of migration.progress)
     if ((progress?.transferredBytes ?? 0) > 2 ** 16) return;
   const { error } = await migration.outcome;
-  throw new Error("no memory has moved", { cause: error });
+  throw new Error("no memory was transferred", { cause: error });
 }
 
-/** The three endings of a wish, one after the other with one guest. */
+/** Runs the three outcomes with an option, one after the other with one guest. */
 async function threeEndings(
   lab: Lab,
   stream: StreamOptions,
@@ -71,7 +71,7 @@ async function threeEndings(
   expect(await settingsOf(lab.guest)).toEqual(before);
 }
 
-describe("an abort, the destination's death and an arrival leave QEMU as it was, with", () => {
+describe("an abort, the destination's death and an arrival reset QEMU's settings with", () => {
   test.each<[string, StreamOptions, { on: string[]; [parameter: string]: unknown }]>([
     ["two connections", { parallel: {} }, { on: ["multifd"], "multifd-channels": 2 }],
     ["five connections", { parallel: { connections: 5 } }, { on: ["multifd"], "multifd-channels": 5 }],
@@ -106,7 +106,7 @@ describe("an abort, the destination's death and an arrival leave QEMU as it was,
       },
     ],
     [
-      "post-copy made ready",
+      "post-copy enabled",
       { postcopy: { bandwidthMiBps: 9, preempt: true } },
       { on: ["postcopy-ram", "postcopy-preempt"], "max-postcopy-bandwidth": 9 * 2 ** 20 },
     ],
@@ -115,28 +115,31 @@ describe("an abort, the destination's death and an arrival leave QEMU as it was,
   });
 });
 
-test("an abort, the destination's death and an arrival do so with zero-copy", async () => {
+test("an abort, the destination's death and an arrival reset QEMU's settings with zero-copy", async () => {
   await inLab(small, (lab) =>
     threeEndings(lab, { parallel: {}, zeroCopy: true }, { on: ["multifd", "zero-copy-send"] }, "tcp"),
   );
 });
 
-test.each(["zlib", "zstd"] as const)("a level of %s that QEMU takes and ignores is told", async (method) => {
-  await inLab(small, async (lab) => {
-    const stream = { parallel: {}, compression: { [method]: { level: 7 } } };
-    const parameter = `multifd-${method}-level` as const;
-    // A newer one obeys.
-    const { main } = (lab.guest as RunningGuest).process;
-    await main.execute("migrate-set-parameters", { [parameter]: 7 });
-    const { [parameter]: kept } = await main.execute("query-migrate-parameters", {});
-    await main.execute("migrate-set-parameters", { [parameter]: 1 });
-    const { dropped } = await lab.ended(lab.migrate({ stream }));
-    const why = `the source's QEMU accepts 7 and keeps ${kept}`;
-    expect(dropped).toEqual(kept === 7 ? [] : [{ option: parameter, why }]);
-  });
-});
+test.each(["zlib", "zstd"] as const)(
+  "a level of %s that QEMU accepts and ignores is reported",
+  async (method) => {
+    await inLab(small, async (lab) => {
+      const stream = { parallel: {}, compression: { [method]: { level: 7 } } };
+      const parameter = `multifd-${method}-level` as const;
+      // A newer QEMU applies it.
+      const { main } = (lab.guest as RunningGuest).process;
+      await main.execute("migrate-set-parameters", { [parameter]: 7 });
+      const { [parameter]: kept } = await main.execute("query-migrate-parameters", {});
+      await main.execute("migrate-set-parameters", { [parameter]: 1 });
+      const { dropped } = await lab.ended(lab.migrate({ stream }));
+      const why = `the source's QEMU accepts 7 and keeps ${kept}`;
+      expect(dropped).toEqual(kept === 7 ? [] : [{ option: parameter, why }]);
+    });
+  },
+);
 
-describe.skipIf(!hasOpenssl)("TLS", () => {
+describe.skipIf(!hasOpenssl)("the memory stream under TLS", () => {
   const { made, copied, mixed } = twoAuthorities();
   const tls = (more: object = {}) => ({ credentials: made.credentials, hostname: "here.example", ...more });
 
@@ -162,7 +165,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
   });
 
   test.each<[string, () => object, RegExp]>([
-    // The source trusts the one, the destination shows the other.
+    // The source trusts one authority, the destination presents a certificate of the other.
     [
       "of another authority",
       () => ({ credentials: mixed("server-cert.pem", "server-key.pem") }),
@@ -196,12 +199,12 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     });
   });
 
-  test("gives QEMU the Diffie-Hellman parameters that it would compute with a mute monitor", async () => {
+  test("gives QEMU the Diffie-Hellman parameters, which QEMU would compute while its monitor does not answer", async () => {
     await inLab(small, async (lab) => {
       const { main } = (lab.guest as RunningGuest).process;
       const own = join(mkdtempSync(join(made.root, "own-")), "tls");
       const credentialsHere = { directory: made.credentials, endpoint: "server", verifyPeer: true } as const;
-      // Twice: a leftover is replaced.
+      // Twice: a leftover file is replaced.
       for (let time = 0; time < 2; time += 1) await addTlsCredentials(main, "a", credentialsHere, own);
       const where = { path: "/objects/a", property: "dir" };
       expect(await main.session.execute("qom-get", where, { limitMs: patienceMs })).toBe(own);
@@ -214,8 +217,8 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
 });
 
 describe("a QEMU whose parallel stream has failed", () => {
-  // With its settings put back while its threads ended, QEMU 7.2 crashed in 1 of 20.
-  test("lives on, however often", async () => {
+  // When its settings were reset while its threads ended, QEMU 7.2 crashed in 1 of 20 runs.
+  test("keeps running after repeated failures", async () => {
     await inLab(small, async (lab) => {
       for (let time = 0; time < 25; time += 1) {
         const migration = lab.migrate({ stream: { parallel: { connections: 5 } }, limits: endless });

@@ -1,5 +1,5 @@
-// libvirt's bandwidth.avail.switchover on real QEMUs: in force at a source that has it, refused with a reason by one that
-// does not, and gone when the guest stays (G1, G6).
+// libvirt's bandwidth.avail.switchover on real QEMUs: in force at a source that supports it, refused with a reason by one that
+// does not, and reset when the guest stays (G1, G6).
 
 import { expect, test } from "vitest";
 import { inLab, type Lab, memoryMoves } from "../../support/proof-guests.js";
@@ -13,7 +13,7 @@ const setAt = async ({ guest }: Lab) =>
   (await guest?.process.main.execute("query-migrate-parameters", {}))?.[parameter];
 
 test.skipIf(secondQemu === null)(
-  "bandwidth.avail.switchover is in force at a source that has it, and is gone afterwards",
+  "bandwidth.avail.switchover is in force at a source that supports it, and is reset afterwards",
   async () => {
     await inLab({ ...small, binary: secondQemu ?? "" }, async (lab) => {
       const slow = { bandwidthMiBps: 1, maxDowntimeMs: 1 };
@@ -28,7 +28,7 @@ test.skipIf(secondQemu === null)(
   },
 );
 
-test("bandwidth.avail.switchover is refused with a reason by a source that does not have it, or left out where that is allowed", async () => {
+test("bandwidth.avail.switchover is refused with a reason by a source that does not support it, or left out where that is allowed", async () => {
   await inLab({ ...small, binary: "qemu-system-x86_64" }, async (lab) => {
     if ((await setAt(lab)) !== undefined) return;
     const why = `the source's QEMU does not support the migration parameter "${parameter}", which QEMU supports since 8.2`;

@@ -1,4 +1,4 @@
-// One engine that dies in the middle of a migration, and another that takes it up again: what must hold then.
+// Checks the state after one engine has died during a migration and another has resumed it.
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,18 +23,18 @@ export interface Crash
 }
 
 export interface Crashed {
-  /** The side and the state at which the engine died; `ended …` when it was over before. */
+  /** The side and the state at which the engine died; `ended …` when the migration was over before. */
   readonly where: string;
-  /** Null when there was nothing to take up. */
+  /** Null when there was no migration to resume. */
   readonly outcome: OutcomeKind | null;
   readonly story: readonly string[];
-  /** The machines that XState's inspection was told of after the restart. */
+  /** The machines that XState's inspection reported after the restart. */
   readonly inspected: readonly string[];
-  /** From the restart to the outcome. */
+  /** The time from the restart to the outcome. */
   readonly recoveryMs: number;
 }
 
-/** @throws Error when there is not one running guest that has gone on without a gap, or something is left behind. */
+/** @throws Error when not exactly one guest runs without a gap, or something is left behind. */
 export async function crashAndRecover({
   guest: wish = { workingSetMiB: 4 },
   meanwhile = async () => {},
@@ -83,11 +83,11 @@ export async function crashAndRecover({
     const later = await openFileJournal(journal);
     const { stories } = await later.unfinished();
     await later.close();
-    if (stories.length > 0) throw new Error(`${stories[0]?.path} is left open`);
+    if (stories.length > 0) throw new Error(`${stories[0]?.path} was not closed`);
     await outcome?.guest?.end();
     const files = migrations.map((migration) => `switchover-${migration.migrationId}`);
     const filesLeft = readdirSync(tmpdir()).filter((file) => files.includes(file));
-    if (filesLeft.length > 0) throw new Error(`${filesLeft} are left`);
+    if (filesLeft.length > 0) throw new Error(`files are left: ${filesLeft}`);
     return { where, outcome: outcome?.kind ?? null, story, inspected, recoveryMs };
   } finally {
     for (const pid of qemusOf(spec.uuid)) process.kill(pid, "SIGKILL");
@@ -97,7 +97,7 @@ export async function crashAndRecover({
   }
 }
 
-/** @throws Error when a QEMU has kept anything of a migration. */
+/** @throws Error when a QEMU still has settings or objects of a migration. */
 async function checkSettings({ process: { main } }: RunningGuest): Promise<void> {
   const on = (await main.execute("query-migrate-capabilities", {})).filter((capability) => capability.state);
   const { "tls-creds": tls, "multifd-channels": channels } = await main.execute(
@@ -110,5 +110,5 @@ async function checkSettings({ process: { main } }: RunningGuest): Promise<void>
     ...(JSON.stringify(objects).match(/switchover-[\w-]+/g) ?? []),
   ];
   if (left.length > 0 || tls !== "" || channels !== 2)
-    throw new Error(`QEMU has kept ${left.join(", ")}, tls-creds "${tls}", ${channels} channels`);
+    throw new Error(`QEMU still has ${left.join(", ")}, tls-creds "${tls}", ${channels} channels`);
 }

@@ -1,5 +1,5 @@
-// An engine in a process of its own that moves a guest of its parent's, and kills itself without a word at one record of
-// its story: as that record is made, or as soon as it is durable.
+// An engine in its own process that moves a guest of its parent, and kills itself without notice at one record of its story:
+// when that record is written, or as soon as it is durable.
 
 import { openFileJournal } from "../../../src/drivers/journal/file-journal.js";
 import type { Journal, JournalRecord } from "../../../src/effects/ports.js";
@@ -17,7 +17,7 @@ export interface EngineOptions {
   readonly when: "made" | "durable";
   readonly aborts: boolean;
   readonly stream?: StreamOptions;
-  /** Goes over to post-copy, breaks its connection, and dies as that is to be made anew. */
+  /** Switches to post-copy, breaks the connection, and dies before it reconnects. */
   readonly breaksPostcopy?: boolean;
 }
 

@@ -1,5 +1,5 @@
-// Checks G2 on real QEMU after kill -9 of the engine in post-copy, when the destination's QEMU waits for memory that does
-// not come: its main monitor is mute then, and cannot be reached before its connection has been made anew.
+// Checks G2 on real QEMU after kill -9 of the engine in post-copy, while the destination's QEMU waits for memory that does not
+// arrive: its main monitor does not answer until its connection has been replaced.
 
 import { expect, test } from "vitest";
 import type { RunningGuest } from "../../../src/library/local/running-guest.js";
@@ -15,7 +15,7 @@ async function destinationIsMute({ spec, process: source }: RunningGuest): Promi
   for (const pid of qemusOf(spec.uuid)) if (pid !== source.pid) await makeMute(pid, guest.memoryKiB * 1024);
 }
 
-test("an engine that dies when post-copy has lost its connection is recovered, although the destination's QEMU waits for memory", {
+test("a post-copy migration that lost its connection and its engine is recovered, although the destination's QEMU waits for memory", {
   timeout: testLimitMs,
 }, async () => {
   const { outcome, where, story } = await crashAndRecover({

@@ -34,7 +34,7 @@ function run(
 }
 
 describe("switchover migrate", () => {
-  test("moves the proof guest, says who runs it and proves it", async () => {
+  test("moves the proof guest, reports who runs it and prints its proof", async () => {
     const { code, out } = await run(["migrate", "--name", "cli"]);
     expect(out).toMatch(/the guest runs at the destination \(pid \d+\)/);
     expect(out).toMatch(/downtime \d+\.\d ms \(QEMU timestamps\)/);
@@ -42,7 +42,7 @@ describe("switchover migrate", () => {
     expect(code).toBe(0);
   });
 
-  test("prints one JSON object a line for programs, the outcome and the proof among them", async () => {
+  test("prints one JSON object per line for programs, including the outcome and the proof", async () => {
     const { code, out } = await run(["migrate", "--json", "--name", "cli"]);
     const lines = out
       .trim()
@@ -60,20 +60,18 @@ describe("switchover migrate", () => {
     expect(code).toBe(0);
   });
 
-  test("moves it on parallel compressed connections, and says what they went without", async () => {
+  test("moves it on parallel compressed connections, and reports options that were left out", async () => {
     const words = ["--parallel", "--compressed", "--comp-methods", "zlib", "--auto-converge"];
     const { code, out, err } = await run([
       ...["migrate", "--name", "cli", "--working-set", "4", ...words],
       ...["--comp-zlib-level", "9", "--dirty-rate", "8"],
     ]);
     expect(out).toMatch(/the guest runs at the destination/);
-    expect(err).toMatch(
-      /option multifd-zlib-level not applied: the source's QEMU accepts 9 and keeps 1|^$/,
-    );
+    expect(err).toMatch(/option multifd-zlib-level not applied: the source's QEMU accepts 9 and keeps 1|^$/);
     expect(code).toBe(0);
   });
 
-  test("foretells a busy guest, tells what a policy did, and proves the guest that it paused", async () => {
+  test("prints a forecast for a busy guest, reports a policy's measures, and proves the guest that it suspended", async () => {
     const busy = ["--working-set", "6", "--dirty-rate", "60", "--bandwidth", "20", "--max-downtime", "20"];
     const words = ["migrate", "--story", "--forecast", "--timeout", "1", ...busy];
     const { code, out } = await run([...words, "--name", "cli"]);
@@ -107,7 +105,7 @@ describe("switchover migrate", () => {
     expect(code).toBe(2);
   });
 
-  test("aborts cleanly at Ctrl-C: exit 4, the guest at the source, nothing left", async () => {
+  test("aborts cleanly on Ctrl-C: exit 4, the guest at the source, nothing left behind", async () => {
     let interrupted = false;
     const { code, out } = await run(
       ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"],
@@ -125,7 +123,7 @@ describe("switchover migrate", () => {
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
   });
 
-  test("says at a second Ctrl-C what is left, and ends nothing that may run the guest", async () => {
+  test("reports on a second Ctrl-C what is left, and ends no process that may run the guest", async () => {
     let interrupts = 0;
     const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
     const words = ["migrate", "--name", "cli", "--story", "--bandwidth", "4", "--max-downtime", "1"];
@@ -144,14 +142,14 @@ describe("switchover migrate", () => {
     );
     const pids = qemusOf("guest=cli");
     for (const pid of pids) process.kill(pid, "SIGKILL");
-    // Nobody else is left to clean up after what was left.
+    // No other process cleans up what was left.
     rmSync(directory, { recursive: true, force: true });
     expect(err).toMatch(/exiting; the source \(pid \d+\) is \w+.*, the destination is \w+/);
     expect(pids).toContain(Number(/at the source \(pid (\d+)\)/.exec(out)?.[1]));
     expect(code).toBe(6);
   });
 
-  test("moves a guest of the user's own hardware", async () => {
+  test("moves a guest with the user's own QEMU arguments", async () => {
     const { code, out } = await run([
       "migrate",
       "--name",
@@ -189,7 +187,7 @@ describe("switchover migrate", () => {
   });
 });
 
-test("the README's example runs as it stands", async () => {
+test("runs the README's example unchanged", async () => {
   const child = spawn(process.execPath, ["--import", "tsx", "examples/embed.ts"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -202,7 +200,7 @@ test("the README's example runs as it stands", async () => {
   expect(code).toBe(0);
 });
 describe("switchover recover", () => {
-  test("ends what a killed engine has left, says who runs the guest, and then has nothing to do", async () => {
+  test("ends what a killed engine left, reports who runs the guest, and then has nothing to do", async () => {
     const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
     const journal = join(directory, "journal");
     const env = { TMPDIR: directory };
@@ -233,7 +231,7 @@ describe("switchover recover", () => {
     expect(out, err).toContain("probing  (engine.restarted)");
     expect(code, out + err).toBe(0);
     const destination = Number(/the guest runs at the destination \(pid (\d+)\)/.exec(out)?.[1]);
-    // Of a zombie that its new parent has not reaped, nothing is left but its number.
+    // Only the pid is left of a zombie that its new parent has not reaped.
     expect(commandLine(String(source)).join("")).toBe("");
     process.kill(destination, "SIGKILL");
     const again = await run(["recover", journal], () => {}, env);
@@ -241,7 +239,7 @@ describe("switchover recover", () => {
     rmSync(directory, { recursive: true });
   });
 
-  test("says that a journal that is not there cannot be taken up", async () => {
+  test("reports a journal that does not exist", async () => {
     const directory = mkdtempSync(join(tmpdir(), "cli-test-"));
     const { code, err } = await run(["recover", join(directory, "journal")]);
     expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining("cannot be opened") });

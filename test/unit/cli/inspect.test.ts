@@ -1,4 +1,4 @@
-// The command that shows migrations: beside one that runs, afterwards from a file, and as one file to be shared.
+// The command that shows migrations: a running one, a past one from a file, and one as a single file to be shared.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -39,7 +39,7 @@ test("a migration is served while it runs and stays until Ctrl-C, and its story 
   run.child.kill("SIGINT");
   expect(await run.code, run.said).toBe(0);
   const story = readStoryText(path, readFileSync(path, "utf8"));
-  if (story.kind !== "story") throw new Error("it has saved something else");
+  if (story.kind !== "story") throw new Error("the saved file is not a story");
   const kinds = new Set(story.entries.map((entry) => entry.kind));
   expect([...kinds].sort()).toEqual(
     expect.arrayContaining(["answer", "call", "line", "opened", "progress", "state"]),
@@ -69,7 +69,7 @@ test.each([
   expect(run.said).toContain(why);
 });
 
-test("a file that is no story is refused by its name and line", async () => {
+test("a file that is not a story is refused with its name and line", async () => {
   const path = join(directory(), "b.story");
   writeFileSync(path, '{"kind":"story","version":1}\n{"kind":"answer"}\n');
   const run = switchover("inspect", path);

@@ -14,7 +14,7 @@ const said = (words: string): StreamFlags => {
   return command.parse(words.split(" ").filter(Boolean), { from: "user" }).opts();
 };
 
-describe("the words for the stream", () => {
+describe("the command line options for the stream", () => {
   test.each<[string, object]>([
     ["", {}],
     ["--parallel --parallel-connections 3", { parallel: { connections: 3 } }],
@@ -32,7 +32,7 @@ describe("the words for the stream", () => {
       "--parallel --compressed --comp-methods zstd --comp-zstd-level 9",
       { parallel: {}, compression: { zstd: { level: 9 } } },
     ],
-    // That none is named is refused with everything else that does not go together.
+    // A missing method is refused together with the other contradictory options.
     ["--parallel --compressed", { parallel: {}, compression: {} }],
     [
       "--auto-converge --auto-converge-initial 30 --auto-converge-increment 5 --auto-converge-max 70",
@@ -94,7 +94,7 @@ describe("the words for the stream", () => {
     expect(askedStream(said(words))).toEqual({ flags, parameters, strange });
   });
 
-  test("have all of libvirt's flags and parameters of the stream", () => {
+  test("include all of libvirt's flags and parameters of the stream", () => {
     const every = streamOptions(Number)
       .filter((streamOption) => (streamOption.long ?? "") in virshOptions)
       .map((streamOption) => `${streamOption.long} ${streamOption.required ? "1" : ""}`);
@@ -102,7 +102,7 @@ describe("the words for the stream", () => {
     expect([...flags, ...Object.keys(parameters)]).toHaveLength(every.length);
   });
 
-  test("are virsh's, but for what virsh does not have", () => {
+  test("are virsh's, except those that virsh does not have", () => {
     const own = streamOptions(Number).flatMap((streamOption) => streamOption.long ?? []);
     expect(own.filter((text) => !(text in virshOptions))).toEqual([
       "--auto-converge-max",

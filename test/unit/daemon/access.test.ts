@@ -1,4 +1,4 @@
-// A read-only connection to a real daemon, over which every procedure of every program is called.
+// A read-only connection to a real daemon, over which a test calls every procedure of every program.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { nothing } from "../../../src/drivers/libvirt/rpc/xdr.js";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
 import { temporaryDirectory } from "../../support/rpc-pair.js";
 
-/** Written out once more, so that a procedure which moves into another class fails here until it is meant. */
+/** Written out again, so that a procedure which moves into another class fails here until that is intended. */
 const allowed: ReadonlySet<string> = new Set([
   ...["authList", "authPolkit", "connectOpen", "connectClose", "connectSupportsFeature"],
   ...["connectRegisterCloseCallback", "connectUnregisterCloseCallback"],
@@ -58,13 +58,13 @@ const files = (directory: string) => readdirSync(directory, { recursive: true })
 const migration = { migrationId: "0f3f-a1", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", name: "web-1" };
 
 describe("a read-only connection", () => {
-  test("is refused every procedure but those that only read, before its arguments are read", async () => {
+  test("is refused every procedure except those that only read, before its arguments are decoded", async () => {
     const { connect, state } = await aDaemon();
     const rpc = await connect(true);
     const before = files(state);
     const refused: string[] = [];
     for (const procedure of procedures) {
-      // Closing is the last thing to do; without arguments, since a refusal must not depend on any.
+      // Close comes last; calls have no arguments, since a refusal must not depend on any.
       if (procedure.name === "connectClose") continue;
       const bare = { ...procedure, args: nothing, ret: nothing, stream: false } as const;
       const error = await rpc.call(bare, undefined).catch((caught: unknown) => caught);
@@ -72,7 +72,7 @@ describe("a read-only connection", () => {
         expect(error.message).toBe(`operation forbidden: read only access prevents ${procedure.name}`);
         refused.push(procedure.name);
       } else if (!allowed.has(procedure.name)) {
-        // Those that the daemon does not have at all.
+        // Procedures that the daemon does not implement at all.
         expect(String(error), procedure.name).toMatch(/unknown procedure|Cannot find program/);
       }
     }
@@ -87,7 +87,7 @@ describe("a read-only connection", () => {
     expect(files(state)).toEqual(before);
   });
 
-  test("settles nothing, although a read-write connection does", async () => {
+  test("cannot settle, although a read-write connection can", async () => {
     const { connect, state } = await aDaemon();
     const before = files(state);
     const rpc = await connect(true);
@@ -101,14 +101,14 @@ describe("a read-only connection", () => {
     expect(decision).toBe(2);
   });
 
-  test("stays read-only when it is opened once more for writing", async () => {
+  test("stays read-only when it is opened again for writing", async () => {
     const { connect } = await aDaemon();
     const rpc = await connect(true);
     await rpc.call(remote.procedures.connectOpen, { name: "qemu:///system", flags: 0 });
     await expect(rpc.call(own.procedures.settle, migration)).rejects.toThrow("read only access");
   });
 
-  test("is not told what only serves to start the guest elsewhere", async () => {
+  test("does not receive secrets that only serve to start the guest elsewhere", async () => {
     const { connect } = await aDaemon();
     const xml = `<domain type='qemu'><name>web-1</name><uuid>${migration.uuid}</uuid><memory>65536</memory><os><type arch='x86_64' machine='pc'>hvm</type></os></domain>`;
     const { dom } = await (await connect(false)).call(remote.procedures.domainDefineXml, { xml });

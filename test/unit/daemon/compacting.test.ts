@@ -1,4 +1,4 @@
-// Checks that a daemon keeps its journal within the configured limits (G6), and what was decided for good (G1).
+// Checks that a daemon keeps its journal within the configured limits (G6), and keeps final decisions (G1).
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ import { destinationOpened, stateOf } from "../../support/journal-records.js";
 const dayMs = 86_400_000;
 const hostUuid = "8a2b6c1e-0f4d-4c55-9d0a-2f1e7c9b3a10";
 
-test("A daemon removes stories beyond the configured count and age, at its start and later, and keeps every decision", async () => {
+test("a daemon removes stories beyond the configured count and age, at its start and later, and keeps every decision", async () => {
   const directory = mkdtempSync(join(tmpdir(), "compacting-"));
   const journal = await openFileJournal(directory);
   const arrive = async (migrationId: string, atMs: number) => {
@@ -48,7 +48,7 @@ test("A daemon removes stories beyond the configured count and age, at its start
   rmSync(directory, { recursive: true });
 });
 
-test("A daemon's configuration keeps 1000 stories for 90 days unless it says otherwise", async () => {
+test("a daemon's configuration keeps 1000 stories for 90 days by default", async () => {
   const { journal } = await completeConfig({ hostUuid });
   expect(journal).toEqual({ keepStories: 1_000, keepDays: 90 });
 });

@@ -1,5 +1,5 @@
-// The domains of a host over state on disk, without a QEMU. Checks G1: a guest that may run, here or elsewhere, is not
-// started, and what a host says of a guest that it gives back is durable.
+// The domains of a host over state on disk, without a QEMU. Checks G1: a guest that may run, here or elsewhere, is not started,
+// and a host's answer that it gives a guest back is durable.
 
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { temporaryDirectory } from "../../support/rpc-pair.js";
 
 const away = { migrationId: "m-1", hostname: "hostb", uri: null, sinceMs: 0 };
 
-/** A host that has been restarted and knows its guests. */
+/** A restarted host that knows its guests. */
 async function host({ askBack = async () => {} }: { readonly askBack?: () => Promise<void> } = {}) {
   const directory = temporaryDirectory();
   const [stateDirectory, runDirectory] = [join(directory, "state"), join(directory, "run")];
@@ -33,14 +33,14 @@ async function host({ askBack = async () => {} }: { readonly askBack?: () => Pro
   return { domains, stateDirectory, said };
 }
 
-/** Nothing can be written below that directory any more. */
+/** Makes every write below that directory fail. */
 function broken(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
   writeFileSync(directory, "");
 }
 
 describe("a host", () => {
-  test("starts no guest of which a QEMU lives that its own record names, however often it is asked", async () => {
+  test("does not start a guest while a QEMU of its record lives, however often it is asked", async () => {
     const { domains, stateDirectory } = await host();
     const domain = domains.parse(webXml);
     await domains.define(domain);
@@ -53,7 +53,7 @@ describe("a host", () => {
     expect(readdirSync(join(stateDirectory, "running"))).toEqual([`${webUuid}.json`]);
   });
 
-  test("keeps one of several domains of a name that are defined at once", async () => {
+  test("keeps one of several domains of one name that are defined at once", async () => {
     const { domains } = await host();
     const uuids = ["1", "2", "3"].map((digit) => `${digit}${webUuid.slice(1)}`);
     const defining = uuids.map((uuid) => domains.define(domains.parse(xmlOf({ name: web.name, uuid }))));
@@ -62,7 +62,7 @@ describe("a host", () => {
     expect(domains.all.map(({ uuid }) => uuid)).toEqual([uuids[0]]);
   });
 
-  test("does not start a guest that left when the other host cannot be asked for it", async () => {
+  test("does not start a guest that left when the other host does not answer", async () => {
     const { domains } = await host({ askBack: () => Promise.reject(new Error("hostb does not answer")) });
     const domain = domains.parse(webXml);
     const entry = await domains.define(domain);
@@ -71,7 +71,7 @@ describe("a host", () => {
     expect(entry.away).toEqual(away);
   });
 
-  test("does not start a guest that was given back to it when it has left again meanwhile", async () => {
+  test("does not start a guest that was given back to it when the guest has left again in the meantime", async () => {
     const later = { ...away, migrationId: "m-2" };
     const made = await host({ askBack: async () => void (await made.domains.setAway(webUuid, later)) });
     const { domains } = made;
@@ -85,7 +85,7 @@ describe("a host", () => {
     expect(entry.authority.getSnapshot().context.away).toBe(true);
   });
 
-  test("says that it gives a guest back only when that is durable, and does not start it either way", async () => {
+  test("answers that it gives a guest back only when that is durable, and does not start it either way", async () => {
     const { domains, stateDirectory } = await host();
     const entry = await domains.define(domains.parse(webXml));
     broken(join(stateDirectory, "away"));
@@ -95,7 +95,7 @@ describe("a host", () => {
     ).toThrow("away");
   });
 
-  test("does not start a guest that came back to it before that is durable", async () => {
+  test("does not start a guest that returned before its return is durable", async () => {
     const { domains, stateDirectory } = await host();
     const domain = domains.parse(webXml);
     const entry = await domains.define(domain);
@@ -106,7 +106,7 @@ describe("a host", () => {
   });
 });
 
-describe("what proves a message", () => {
+describe("the proof of a message", () => {
   const secret = newSecret(systemIds);
 
   test("is a receipt of this migration, under the secret of this pair", () => {

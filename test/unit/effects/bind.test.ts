@@ -1,4 +1,4 @@
-// Checks G3 and G5 where effects enter: the journal is first, every effect ends, and what is said is durable.
+// Checks G3 and G5 where effects are bound: the journal is written first, every effect ends, and what is reported is durable.
 
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
@@ -36,7 +36,7 @@ function heldJournal() {
     held,
     append: (record: JournalRecord) =>
       new Promise<void>((resolve, reject) => held.push({ record, resolve, reject })),
-    /** Until nothing more is held. */
+    /** Releases records until none is held. */
     release: async () => {
       for (await turns(); held.length > 0; ) {
         for (const waiting of held.splice(0)) waiting.resolve();
@@ -47,7 +47,7 @@ function heldJournal() {
 }
 const turns = () => new Promise<void>((resolve) => setTimeout(resolve, 5));
 
-/** Every effect is done at once, and its name is kept. */
+/** Completes every effect at once, and records its name. */
 function obedient<Port extends object>(names: string[], watch: (tell: (fact: never) => void) => void): Port {
   const answer = { describe: done({ guest, settings: { capabilities: {}, parameters: {} } }) };
   return new Proxy({} as Port, {
@@ -94,7 +94,7 @@ describe("the write-ahead rule (G3)", () => {
     source.actor.stop();
   });
 
-  test("a guest is not run at the destination while its decision is not durable, nor when that fails", async () => {
+  test("a destination does not run the guest while its decision is not durable, nor when that fails", async () => {
     const journal = heldJournal();
     const called: string[] = [];
     let tell: (fact: never) => void = () => {};
@@ -121,7 +121,7 @@ describe("the write-ahead rule (G3)", () => {
     destination.actor.stop();
   });
 
-  test("what only ends or undoes goes on without a journal", async () => {
+  test("effects that only end or undo something continue without a journal", async () => {
     const called: string[] = [];
     const broken = { append: () => Promise.reject(new Error("the disk is full")) };
     const woken = { state: "restoring", failures: [], undone: [] };
@@ -155,7 +155,7 @@ describe("the write-ahead rule (G3)", () => {
     expect(source.actor.getSnapshot().output?.outcome).toBe("stayed");
   });
 
-  test("an effect that never answers is unknown after its deadline, and is told so by its signal", async () => {
+  test("an effect that never answers is unknown after its deadline, and its signal is aborted", async () => {
     let fire: (() => void) | undefined;
     const clock = {
       ...systemClock,
@@ -193,7 +193,7 @@ describe("the write-ahead rule (G3)", () => {
   });
 });
 
-test("a person is told that an abort is obeyed when that is durable, and not before", async () => {
+test("an abort is reported as accepted when that is durable, and not before", async () => {
   const journal = heldJournal();
   const source = openSource(
     { journal, clock: systemClock },
@@ -219,7 +219,7 @@ test("a person is told that an abort is obeyed when that is durable, and not bef
 });
 
 describe("a destination in the same process", () => {
-  /** It receives, and its guest is whole. */
+  /** It is receiving, and its guest is whole. */
   async function receiving(journal: ReturnType<typeof heldJournal>, called: string[] = []) {
     let tell: (fact: never) => void = () => {};
     const opened = openDestination(
@@ -261,7 +261,7 @@ describe("a destination in the same process", () => {
     expect(told).toMatchObject({ kind: "done", value: { outcome } });
   });
 
-  test("refuses a guest that an operator destroys, also once post-copy was announced", async () => {
+  test("refuses a guest that an operator destroys, even after post-copy was announced", async () => {
     for (const announced of [false, true]) {
       const journal = heldJournal();
       const called: string[] = [];

@@ -1,5 +1,5 @@
-// How long the story of a side gets while it tries the same thing again: an operator may be away for weeks, so the number of
-// attempts must not decide. Checks too that what a restarted engine needs is written all the same (G3).
+// Bounds the length of a side's story while it retries: an operator may be away for weeks, so the number of attempts must not
+// matter. Also checks that everything that a restarted engine needs is still written (G3).
 
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../../../src/drivers/platform/clock.js";
@@ -38,11 +38,11 @@ const prepared = { uri: streamAddress("unix:/x", anywhere), capabilities: [] };
 const deadlines = { ...defaultDeadlines, backoffMs: 1, maxBackoffMs: 2, reconnectMs: 2 };
 const policy = { whenUnreachable: "fence", patienceMs: 600_000 } as const;
 const many = 200;
-/** More than any side writes that tries again, and far less than one record for each attempt. */
+/** More than any side writes while it retries, and far less than one record for each attempt. */
 const few = 25;
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-/** Pauses between attempts take no time, and the deadlines of what is never late do not pass. */
+/** Delays between attempts take no time, and deadlines that are never exceeded do not pass. */
 const hasty: Clock = {
   now: systemClock.now,
   setTimeout: (run, ms) => (ms <= 2 ? setImmediate(run) : null),
@@ -51,14 +51,14 @@ const hasty: Clock = {
   },
 };
 
-/** Every call is answered with what `answer` says for it. */
+/** Every call is answered with the result of `answer`. */
 function answering<Port extends object>(answer: (name: string) => Answer<unknown>): Port {
   return new Proxy({} as Port, {
     get: (_, name: string) => (name === "watch" ? () => () => {} : async () => answer(name)),
   });
 }
 
-/** What a host that is tried again answers, each time the same, or in turns. */
+/** The answers of a host that is tried again, each time the same, or in turns. */
 const answersOf: Record<string, (name: string, attempt: number) => Answer<unknown>> = {
   nothing: () => unknown("no answer"),
   failures: () => failed("it does not work"),
@@ -89,7 +89,7 @@ function counting(answer: (name: string, attempt: number) => Answer<unknown>) {
         },
       },
     },
-    /** Until so many attempts have been made, or no more follow. */
+    /** Waits until so many attempts have been made, or no more follow. */
     attempts: async () => {
       for (let idle = 0; calls.length < many && idle < 50; ) {
         const before = calls.length;
@@ -142,7 +142,7 @@ const states: Record<Side, string[]> = {
 };
 const actorIn = { source: sourceIn, destination: destinationIn };
 
-/** The state of the last record, and where the machine is. */
+/** The state of the last record, and that of the machine. */
 function lastState(records: readonly JournalRecord[]): string {
   const last = records.findLast((record) => record.kind === "state");
   if (last?.kind !== "state") throw new Error("no state was recorded");
@@ -172,7 +172,7 @@ describe.each(["source", "destination"] as const)("the story of a %s", (side) =>
     },
   );
 
-  test("does not grow with each question that is not answered yet", async () => {
+  test("does not grow with each query without an answer", async () => {
     const lengths = await Promise.all(
       states[side].map(async (state) => {
         const story = counting(() => unknown("no answer"));
@@ -197,7 +197,7 @@ describe.each(["source", "destination"] as const)("the story of a %s", (side) =>
   });
 });
 
-test("a source whose destination cannot say who runs the guest has that in its story, and goes on asking after a restart", async () => {
+test("a source records that its destination cannot tell who runs the guest, and keeps asking after a restart", async () => {
   const story = counting((name) => (name === "settle" ? done("undecidable") : unknown("no answer")));
   const actor = sourceIn("handedOver", story);
   actor.start();
@@ -220,7 +220,7 @@ test("a source whose destination cannot say who runs the guest has that in its s
   ]);
 });
 
-test("the states that follow something learned are written again, so that the story ends in the state that is", async () => {
+test("states after new information are written again, so that the story ends in the current state", async () => {
   const story = counting((name) => done(name === "probe" ? "sending" : null));
   const actor = sourceIn("precopying", story);
   actor.start();
@@ -238,7 +238,7 @@ test("the states that follow something learned are written again, so that the st
   actor.stop();
 });
 
-test("what a side learns while it tries again is written, however often the state was written before", async () => {
+test("information that a side learns while it retries is written, however often the state was written before", async () => {
   const settling = counting(() => unknown("no answer"));
   const asked = sourceIn("settling", settling);
   asked.start();
@@ -252,7 +252,7 @@ test("what a side learns while it tries again is written, however often the stat
   asked.stop();
 });
 
-test("a coordinator records that an abort is not under way any more: a restart does not abort again", async () => {
+test("a coordinator records that an abort is no longer under way: a restart does not abort again", async () => {
   const story = counting((name) => unknown(name));
   const answers = { aborts: 0 };
   const source: SourcePeer = {

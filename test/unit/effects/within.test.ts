@@ -12,7 +12,7 @@ const collect = (): void => {
   z.function({ input: [], output: z.void() }).implement(runInNewContext("gc"))();
 };
 
-/** Resolves when it is aborted. */
+/** Resolves when the signal is aborted. */
 const abortOf = (signal: AbortSignal): Promise<string> =>
   new Promise((resolve) => {
     const told = () => resolve("aborted");
@@ -21,7 +21,7 @@ const abortOf = (signal: AbortSignal): Promise<string> =>
   });
 
 describe("a limited wait", () => {
-  test("ends after its time, also when memory is collected meanwhile", async () => {
+  test("ends after its time limit, even after a garbage collection", async () => {
     const never = new AbortController();
     const waited = within(systemClock, 300, never.signal, abortOf);
     const collecting = setInterval(collect, 20);
@@ -30,7 +30,7 @@ describe("a limited wait", () => {
     clearInterval(collecting);
   });
 
-  test("ends when the signal that it was given is aborted, also before it began", async () => {
+  test("ends when its signal is aborted, also before it began", async () => {
     const asked = new AbortController();
     const waited = within(systemClock, 60_000, asked.signal, abortOf);
     asked.abort();

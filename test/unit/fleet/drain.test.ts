@@ -1,4 +1,4 @@
-// Draining in the simulated fleet: every guest is somewhere, once; limits hold; whoever conducts may die at any moment.
+// Drains of the simulated fleet: every guest runs once; limits hold; the conductor may die at any moment.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -24,7 +24,7 @@ interface Run {
   readonly engine: MemoryEngine;
 }
 
-/** `crashes`: how often whoever conducts dies, at seeded moments, and another goes on. */
+/** `crashes`: how often the conductor dies, at seeded moments, and another one continues. */
 async function drained(
   fleet: Fleet,
   seed: number,
@@ -50,7 +50,7 @@ async function drained(
   takeOver();
   for (let crash = 0; crash < crashes; crash += 1)
     clock.setTimeout(() => {
-      // One that is dead says nothing; one that is only slow finds that the drain is another's.
+      // A dead conductor returns nothing; a slow one finds that the drain belongs to another.
       if (roll(2) === 0) conducted?.detach();
       takeOver();
     }, roll(30_000));
@@ -75,7 +75,7 @@ describe("a drain", () => {
     expect(simulated.most.total, "they go at once").toBeGreaterThan(5);
   });
 
-  test("tries another destination, and gives a guest up where it is after its attempts", async () => {
+  test("tries another destination, and leaves a guest where it is after its attempts", async () => {
     const { simulated, report } = await drained(small, 2, { stay: 500 });
     expect(simulated.check(limits)).toEqual([]);
     const again = report.guests.filter((guest) => guest.moves.length > 1);
@@ -88,7 +88,7 @@ describe("a drain", () => {
   });
 
   test.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    "is gone on with by others when whoever conducts dies or is slow, seed %i",
+    "is continued by others when its conductor dies or is slow, seed %i",
     async (seed) => {
       const { simulated, report, engine } = await drained(small, seed, { stay: 100, mute: 100 }, 6);
       expect(simulated.check(limits)).toEqual([]);
@@ -114,7 +114,7 @@ describe("a drain", () => {
     for (const [, guests] of there) expect(guests).toHaveLength(1);
   });
 
-  test("gives up what has no room anywhere, and says so", async () => {
+  test("reports guests that fit on no host", async () => {
     const tight = { ...small, hosts: small.hosts.map((host) => ({ ...host, memoryBytes: 1 })) };
     const { report } = await drained(tight, 4);
     expect(new Set(report.guests.map((guest) => `${guest.status}: ${guest.why}`))).toEqual(
@@ -122,7 +122,7 @@ describe("a drain", () => {
     );
   });
 
-  test("begins none after its deadline; what is under way arrives", async () => {
+  test("begins no move after its deadline; moves that are under way arrive", async () => {
     const { simulated, report } = await drained(small, 5, {}, 0, { deadlineMs: 5_000 });
     expect(simulated.check(limits)).toEqual([]);
     const stands = new Set(report.guests.map((guest) => guest.status));
@@ -130,7 +130,7 @@ describe("a drain", () => {
     expect(report.guests.find((guest) => guest.status === "given up")?.why).toBe("the deadline has passed");
   });
 
-  test("pauses, goes on, and is cancelled: what is under way is undone", async () => {
+  test("can be paused, resumed and cancelled: moves that are under way are undone", async () => {
     const simulated = new SimulatedFleet(small, 6);
     const { clock, mover, random } = simulated;
     const engine = new MemoryEngine().open();
@@ -156,7 +156,7 @@ describe("a drain", () => {
     expect(simulated.check(limits)).toEqual([]);
   });
 
-  test("two that conduct at once, over an engine that is no fence, move no guest twice at once, and lose none", async () => {
+  test("does not move a guest twice at once, and loses none, with two conductors over an engine without fencing", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(10_000), async (seed) => {
         const simulated = new SimulatedFleet(small, seed, { stay: 100, mute: 100 });
@@ -175,7 +175,7 @@ describe("a drain", () => {
     );
   });
 
-  test("that is left says so to whoever waits for it, records nothing of that, and is gone on with", async () => {
+  test("reports to its callers when its conductor leaves it, records nothing of that, and can be continued", async () => {
     const simulated = new SimulatedFleet(small, 7);
     const { clock, mover, random } = simulated;
     const engine = new MemoryEngine();
@@ -200,7 +200,7 @@ describe("a drain", () => {
     expect(new Set(guests.map((guest) => guest.status))).toEqual(new Set(["arrived"]));
   });
 
-  test("of hosts that are not there is refused by name", () => {
+  test("of unknown hosts is refused with their names", () => {
     expect(() => selectHosts(small, ["rack:r9"])).toThrow('"rack:r9" matches no host');
     expect(selectHosts(small, ["h0001", "rack:r0"])).toHaveLength(20);
   });
@@ -220,7 +220,7 @@ describe("a migration id", () => {
     );
   });
 
-  test("that a host has made itself carries none, and is let in", () => {
+  test("that a host created itself carries no token, and is accepted", () => {
     expect(tokenIn("5f0b7a52-3c1e-4d2a-9b1c-0a1b2c3d4e5f")).toBeNull();
     expect(admits(7, "5f0b7a52-3c1e-4d2a-9b1c-0a1b2c3d4e5f")).toBe(true);
   });

@@ -1,5 +1,5 @@
-// Every order in which the requests of two orchestrators can reach three hosts, late, twice or never, with journals that are
-// forgotten: a guest is never moved by an older request after a newer one has moved it, and never by two at once (G1).
+// Searches every order in which the requests of two orchestrators can reach three hosts, late, repeated or never, with journals
+// that are compacted: no older request moves a guest after a newer one has, and no two requests do at once (G1).
 
 import { expect, test } from "vitest";
 import { admits, idWithToken, tokenIn } from "../../../src/protocol/fencing-token.js";
@@ -11,16 +11,16 @@ interface Request {
 }
 
 interface State {
-  /** Where the guest runs. */
+  /** The host that runs the guest. */
   readonly at: number;
   readonly moving: Request | null;
-  /** By host: the highest token that it has seen of the guest. */
+  /** For each host: the highest token that it has seen for the guest. */
   readonly highest: readonly (number | null)[];
-  /** By host: migrations that have begun there, as its journal knows. */
+  /** For each host: migrations that have begun there, as its journal knows. */
   readonly known: readonly (readonly string[])[];
-  /** On their way; a request stays there, so that it arrives twice or late. */
+  /** Requests in flight; a request stays there, so that it can arrive twice or late. */
   readonly sent: readonly Request[];
-  /** What each orchestrator has asked for last; the second has replaced the first at some time. */
+  /** The last request of each orchestrator; the second one has replaced the first one at some time. */
   readonly tokens: number;
   readonly begun: readonly number[];
 }
@@ -28,7 +28,7 @@ interface State {
 const hosts = [0, 1, 2];
 const maxTokens = 4;
 
-/** What the hosts do with a token; production's rule, or a broken one. */
+/** The hosts' rule for tokens; production's rule, or a broken one. */
 interface Rule {
   readonly admits: (highest: number | null, id: string) => boolean;
   readonly destinationLearns: boolean;
@@ -36,7 +36,7 @@ interface Rule {
 
 function* after(state: State, rule: Rule): Generator<State | string> {
   const { at, moving, highest, known, sent, tokens, begun } = state;
-  // An orchestrator, whichever, asks for a move from where it believes the guest to be.
+  // Either orchestrator requests a move from the host where it believes the guest to be.
   if (tokens < maxTokens)
     for (const from of hosts)
       for (const to of hosts)
@@ -46,7 +46,7 @@ function* after(state: State, rule: Rule): Generator<State | string> {
         }
   for (const request of sent) {
     const { id, from, to } = request;
-    // It arrives, for the first time or again: joined when it is known, refused when the guest is not there or is moving.
+    // The request arrives, for the first time or again: joined when it is known, refused when the guest is not there or is moving.
     if (known[from]?.includes(id) || at !== from || moving !== null) continue;
     if (!rule.admits(highest[from] ?? null, id)) continue;
     // The destination is asked, and may refuse too.
@@ -69,7 +69,7 @@ function* after(state: State, rule: Rule): Generator<State | string> {
     yield { ...state, moving: null, at: moving.to };
     yield { ...state, moving: null };
   }
-  // A journal is compacted: what is not kept for good is gone.
+  // A journal is compacted: only final decisions are kept.
   for (const host of hosts)
     if ((known[host]?.length ?? 0) > 0 && moving === null)
       yield { ...state, known: known.map((items, index) => (index === host ? [] : items)) };
@@ -85,7 +85,7 @@ function search(rule: Rule): { readonly states: number; readonly broken: string 
     tokens: 0,
     begun: [],
   };
-  // What has begun counts by its newest alone.
+  // Only the newest of the begun migrations matters.
   const keyOf = (state: State) => JSON.stringify({ ...state, begun: Math.max(0, ...state.begun) });
   const seen = new Set([keyOf(first)]);
   const next = [first];
@@ -100,7 +100,7 @@ function search(rule: Rule): { readonly states: number; readonly broken: string 
   return { states: seen.size, broken: null };
 }
 
-test("no older request moves a guest after a newer one has, in any order", () => {
+test("no older request moves a guest after a newer one, in any order", () => {
   const { states, broken } = search({ admits, destinationLearns: true });
   console.log(`two orchestrators, ${maxTokens} moves, three hosts: ${states} states`);
   expect(broken).toBeNull();

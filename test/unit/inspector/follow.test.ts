@@ -1,4 +1,4 @@
-// One page over several processes: an inspector that follows the inspectors of others.
+// One page for several processes: an inspector that follows other inspectors.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { serveInspector } from "../../../src/inspector/server/serve.js";
 import { followInspector } from "../../../src/inspector/story/remote-source.js";
 import { ToldWorld } from "../../../src/simulator/traced-world.js";
 
-/** What a migration in the simulated world told of one side, as its process would see it. */
+/** The records of one side of a migration in the simulated world, as its process would see them. */
 function seenBy(side: string) {
   const told = new ToldWorld(0, {});
   for (let move = told.moves().find((step) => step.rare === undefined); move !== undefined; ) {
@@ -69,7 +69,7 @@ test("both hosts of a migration are on one page, also after a connection was los
   );
 });
 
-test("what is no inspector's address is refused", () => {
+test("an invalid address of an inspector is refused", () => {
   expect(() =>
     followInspector(
       "qemu:///system",
@@ -79,7 +79,7 @@ test("what is no inspector's address is refused", () => {
   ).toThrow("is not an inspector's address");
 });
 
-test("a hub lets go of old lines first, and says how many", () => {
+test("a hub drops old lines first, and reports their number", () => {
   const hub = new Hub({ maxEntries: 100 });
   const line = {
     kind: "line",
@@ -111,7 +111,7 @@ test("a hub lets go of old lines first, and says how many", () => {
   expect(page?.next).toBe(306);
 });
 
-test("a hub lets go of old calls when nothing else is left, and keeps every record", () => {
+test("a hub drops old calls when nothing else is left, and keeps every record", () => {
   const hub = new Hub({ maxEntries: 100 });
   const source = { migrationId: "m", side: "source", call: 1, place: "settle" } as const;
   for (let atMs = 0; atMs < 500; atMs += 1) {
@@ -135,7 +135,7 @@ test("a hub lets go of old calls when nothing else is left, and keeps every reco
   expect(page?.entries.length).toBeLessThanOrEqual(101);
 });
 
-test("a hub keeps what is under way, and the newest of what has ended", () => {
+test("a hub keeps running migrations, and the newest of those that have ended", () => {
   const hub = new Hub({ maxEnded: 3 });
   const state = (migrationId: string, name: string) =>
     hub.observe({

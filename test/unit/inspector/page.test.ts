@@ -1,5 +1,5 @@
-// The inspector's page in a real browser: migrations on real QEMU while they run, past ones from their journals, and the
-// simulated world; by mouse and by keyboard, on a wide screen and a narrow one, in light and in dark.
+// The inspector's page in a real browser: running migrations on real QEMU, past ones from their journals, and the simulated
+// world; by mouse and by keyboard, on a wide screen and a narrow one, in light and in dark.
 
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
@@ -47,7 +47,7 @@ const state = (
 });
 const journalOf = (records: readonly JournalRecord[]): string =>
   [{ kind: "journal", version }, ...records].map(lineOf).join("");
-/** A source that asks again and again, as one does whose destination is away. */
+/** A source that retries again and again, as one does whose destination is unreachable. */
 const asking = (count: number): JournalRecord[] =>
   Array.from({ length: count }, (_, index) =>
     index % 2 === 0
@@ -82,7 +82,7 @@ describe("a migration on real QEMU", () => {
     );
     const messages = page.getByRole("list", { name: "messages" }).getByRole("listitem");
     const said = await messages.evaluateAll((all) =>
-      all.map((item) => item.getAttribute("aria-label") ?? ""),
+      all.map((element) => element.getAttribute("aria-label") ?? ""),
     );
     expect(said.map((sentence) => /: the \w+ to the \w+: (\w+)/.exec(sentence)?.[1])).toEqual([
       "Begin",
@@ -100,7 +100,7 @@ describe("a migration on real QEMU", () => {
     expect(await page.locator(".plot canvas").count(), "memory, rates and the pause are drawn").toBe(3);
   });
 
-  test("that fails shows where, with QEMU's words, and what was undone", async () => {
+  test("that fails is shown with the place of the failure, QEMU's message, and what was undone", async () => {
     const inspector = await serve();
     const page = await look(inspector.url);
     await inLab({}, async (lab) => {
@@ -122,7 +122,7 @@ describe("a migration on real QEMU", () => {
 });
 
 describe("a journal", () => {
-  test("is opened, stepped through by keys, and tells the same at each moment each time", async () => {
+  test("can be stepped through by keys, and shows the same at each moment each time", async () => {
     const path = directory();
     const journal = await openFileJournal(path);
     await inLab({}, async (lab) => {
@@ -152,7 +152,7 @@ describe("a journal", () => {
     await expect.poll(() => page.getByTestId("state-source").textContent()).toBe(last);
   });
 
-  test("that is damaged is refused with its line, and what was shown stays", async () => {
+  test("that is damaged is refused with its line, and the page does not change", async () => {
     const text = journalOf([state("source", "beginning", "opened", 0), state("source", "begun", "x", 1)]);
     const whole = { name: "whole.journal", text };
     const inspector = await serve({ hub: null, stories: [whole] });
@@ -167,7 +167,7 @@ describe("a journal", () => {
     expect(await page.getByTestId("state-source").textContent()).toBe("begun");
   });
 
-  test("of 100,000 records is gone through with as few elements as a short one", async () => {
+  test("of 100,000 records needs as few elements as a short one", async () => {
     const records = [state("source", "handedOver", "monitor.completed", 0), ...asking(100_000)];
     const inspector = await serve({
       hub: null,
@@ -190,7 +190,7 @@ describe("a journal", () => {
     expect(await page.locator("*").count()).toBeLessThan(6_000);
   });
 
-  test("is compared with another, where they part", async () => {
+  test("can be compared with another one, and shows where they differ", async () => {
     const both = [
       state("source", "beginning", "opened", 0),
       state("source", "begun", "x", 5),
@@ -211,7 +211,7 @@ describe("a journal", () => {
 });
 
 describe("one file", () => {
-  test("that is the page with a story within is shown without a server, and saves itself again", async () => {
+  test("with the page and a story is shown without a server, and can save itself again", async () => {
     const where = directory();
     const text = journalOf([state("source", "beginning", "</script><script>alert(1)</script>", 0)]);
     const path = join(where, "story.html");
@@ -228,7 +228,7 @@ describe("one file", () => {
     await expect.poll(() => other.getByTestId("state-source").textContent()).toBe("beginning");
   });
 
-  test("weighs little, and lets nothing else in", () => {
+  test("is small, and loads nothing else", () => {
     const { policy } = builtPage();
     expect(policy).toContain("default-src 'none'");
     expect(policy).not.toMatch(/unsafe|https?:|\*/);
@@ -236,7 +236,7 @@ describe("one file", () => {
 });
 
 describe("the simulated world", () => {
-  test("takes a fault at a step, and both sides handle it", async () => {
+  test("can inject a fault at a step, and both sides handle it", async () => {
     const inspector = await serve({ hub: null });
     const page = await look(`${inspector.url}#simulate`);
     const next = page.getByRole("region", { name: "Next" }).getByRole("button");
@@ -257,10 +257,10 @@ describe("the simulated world", () => {
     await expect.poll(() => page.getByTestId("place").textContent()).not.toBe(end);
   });
 
-  test("plays what a search or a property has found again", async () => {
+  test("replays a counterexample of a search or a property", async () => {
     const told = new ToldWorld(1, {});
     for (let move = 0; move < 12; move += 1) {
-      const calm = told.moves().find((candidate) => !candidate.fault);
+      const calm = told.moves().find((move) => !move.fault);
       if (calm !== undefined) told.take(calm);
     }
     const { counterexample } = told.world.broken("G1: for the test's sake");
@@ -276,7 +276,7 @@ describe("the simulated world", () => {
   });
 });
 
-/** A migration whose destination was killed, with all that was seen of it. */
+/** A migration whose destination was killed, with everything that was observed. */
 let failed = "";
 beforeAll(async () => {
   const seen: Observation[] = [];
@@ -298,7 +298,7 @@ describe.each([
   { width: 390, scheme: "light" },
   { width: 390, scheme: "dark" },
 ] as const)("on a screen of $width px, $scheme", (look_) => {
-  test("everything has a name, contrast and a place", async () => {
+  test("every element has a name, contrast and a landmark", async () => {
     const inspector = await serve({ hub: null, stories: [{ name: "failed.story", text: failed }] });
     const page = await look(inspector.url, look_);
     await expect.poll(() => page.getByTestId("state-source").textContent()).toBe("stayed");
@@ -310,7 +310,7 @@ describe.each([
     }
   });
 
-  test("it is used by keys alone", async () => {
+  test("the page can be used by keyboard alone", async () => {
     const inspector = await serve({ hub: null, stories: [{ name: "failed.story", text: failed }] });
     const page = await look(inspector.url, look_);
     await expect.poll(() => page.getByTestId("state-source").textContent()).toBe("stayed");
@@ -341,7 +341,7 @@ describe("the server", () => {
     return { status: answer.status, text: await answer.text(), headers: answer.headers };
   };
 
-  test("serves loopback's names alone, and changes nothing", async () => {
+  test("answers to loopback's names only, and is read-only", async () => {
     const { url } = await serve();
     const page = await answerOf(url);
     expect(page.status).toBe(200);
@@ -356,10 +356,10 @@ describe("the server", () => {
         resolve(incomingMessage.statusCode),
       ).end(),
     );
-    expect(status, "a page of somebody else's that was told this address").toBe(403);
+    expect(status, "a page of another origin that knows this address").toBe(403);
   });
 
-  test("asks for a token where others can reach it", async () => {
+  test("requires a token where other hosts can reach it", async () => {
     const { url } = await serve({ host: "0.0.0.0" });
     const there = url.replace("0.0.0.0", "127.0.0.1");
     expect(await answerOf(there)).toMatchObject({ status: 200 });

@@ -1,5 +1,5 @@
-// What the inspector says of a story, held against the simulated world, which knows the truth: who runs the guest, what the
-// parties have said to one another, whether the guarantees hold.
+// Compares the inspector's conclusions from a story with the simulated world, which knows the true state: who runs the guest,
+// which messages the parties exchanged, and whether the guarantees hold.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -25,7 +25,7 @@ function walk(faults: number, picks: readonly number[], options: WorldOptions): 
   const told = new ToldWorld(faults, options);
   for (const pick of picks) {
     const moves = told.moves();
-    expect(new Set(moves.map((item) => item.name)).size, "a move is known by its name").toBe(moves.length);
+    expect(new Set(moves.map((move) => move.name)).size, "a move is known by its name").toBe(moves.length);
     const move = moves[pick % Math.max(1, moves.length)];
     if (move === undefined) break;
     told.take(move);
@@ -33,7 +33,7 @@ function walk(faults: number, picks: readonly number[], options: WorldOptions): 
   return told;
 }
 
-/** To the end, without more faults. */
+/** Plays to the end, without more faults. */
 function settle(told: ToldWorld): void {
   const fired = new Map<string, number>();
   for (let turn = 0; turn < 1000; turn += 1) {
@@ -59,14 +59,14 @@ const saidAt = (timeline: Timeline) => {
 const picks = fc.array(fc.nat(20_159), { maxLength: 80, size: "max" });
 
 describe("every state of the machines", () => {
-  test.each([sourceMachine, destinationMachine])("of the $id says how the guest stands", (machine) => {
+  test.each([sourceMachine, destinationMachine])("of the $id declares who runs the guest", (machine) => {
     const silent = namedStatesOf(machine).filter((state) => metaOf(state).guest === undefined);
     expect(silent.map(nameOf)).toEqual([]);
   });
 });
 
 describe.each(worlds)("a world with %j", (options) => {
-  test("who runs the guest is never said of the wrong side, and said rightly in the end", () => {
+  test("the page never names the wrong side as running the guest, and names the right one at the end", () => {
     fc.assert(
       fc.property(fc.nat(2), picks, (faults, chosen) => {
         const told = walk(faults, chosen, options);
@@ -80,7 +80,7 @@ describe.each(worlds)("a world with %j", (options) => {
 
         settle(told);
         const { state } = told.world;
-        // A machine that has ended hears of no death any more.
+        // A machine that has ended no longer receives a death.
         if (state.qemuDied) return;
         const really = {
           source: state.qemuS.alive && state.qemuS.cpu === "running",
@@ -95,7 +95,7 @@ describe.each(worlds)("a world with %j", (options) => {
     );
   });
 
-  test("no guarantee is said to be broken, and each that was open is closed in the end", () => {
+  test("no guarantee is reported as broken, and each open one is closed at the end", () => {
     fc.assert(
       fc.property(fc.nat(2), picks, (faults, chosen) => {
         const told = walk(faults, chosen, options);
@@ -116,7 +116,7 @@ describe.each(worlds)("a world with %j", (options) => {
     );
   });
 
-  test("messages are read off the records alone as they are off the calls", () => {
+  test("messages derived from the records equal those derived from the calls", () => {
     fc.assert(
       fc.property(picks, (chosen) => {
         const told = walk(0, chosen, options);
@@ -154,7 +154,7 @@ test.each([
   expect(exchange.messages.map((message) => message.question)).toEqual([question]);
 });
 
-test("the answer to a question that was asked again without a record is shown", () => {
+test("the answer to a query that was repeated without a record is shown", () => {
   const exchange = new Exchange();
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {} };
   const answered = "xstate.done.actor.settle";
@@ -170,7 +170,7 @@ test("the answer to a question that was asked again without a record is shown", 
   ]);
 });
 
-test("an abort that the coordinator puts to the source is shown beside its Perform", () => {
+test("an abort that the coordinator sends to the source is shown beside its Perform", () => {
   const exchange = new Exchange();
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "x" };
   exchange.push({ kind: "state", ...at, side: "coordinator", state: "performing.moving" });
@@ -179,12 +179,12 @@ test("an abort that the coordinator puts to the source is shown beside its Perfo
   expect(exchange.messages.map((message) => fateOf(message))).toEqual(["asked", "asked"]);
 });
 
-test("the failures that a simulated story tells are its own, whatever was played before", () => {
+test("the failures in a simulated story are its own, whatever was played before", () => {
   const story = (name: string) => {
     const told = new ToldWorld(1, {});
     for (;;) {
       const calm = told.moves().filter((step) => !step.fault && step.rare === undefined);
-      const move = told.moves().find((candidate) => candidate.name === name) ?? calm[0];
+      const move = told.moves().find((fault) => fault.name === name) ?? calm[0];
       if (move === undefined) break;
       told.take(move);
     }
@@ -198,7 +198,7 @@ test("the failures that a simulated story tells are its own, whatever was played
   expect(story("source.start never happens, no answer")).toEqual(unanswered);
 });
 
-describe("a broken guarantee is seen", () => {
+describe("a broken guarantee is detected when", () => {
   const at = { migrationId: "m", atMs: 0, because: [], undone: [], learned: {}, event: "" };
   const state = (side: "source" | "destination", name: string): Entry => ({
     kind: "state",
@@ -235,12 +235,12 @@ describe("a broken guarantee is seen", () => {
     expect(broken).toContainEqual(expect.objectContaining({ name: "G3", at: 1 }));
   });
 
-  test("nobody runs the guest, and nobody's QEMU has died", () => {
+  test("no side runs the guest, and no QEMU has died", () => {
     const broken = verdictsOf(state("source", "left"), state("destination", "refused"));
     expect(broken).toContainEqual(expect.objectContaining({ name: "G2" }));
   });
 
-  test("a guest has stayed, and nobody says why", () => {
+  test("a guest has stayed without a reason", () => {
     expect(verdictsOf(state("source", "stayed"))).toContainEqual(expect.objectContaining({ name: "G7" }));
   });
 });

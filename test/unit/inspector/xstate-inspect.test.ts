@@ -1,5 +1,5 @@
-// Our machines as XState's own inspectors see them: `@xstate/inspect` with XState 4 itself at both ends of a real socket,
-// and `@statelyai/inspect`, while migrations run on real QEMU.
+// Our machines in XState's own inspectors: `@xstate/inspect` with XState 4 itself at both ends of a real socket, and
+// `@statelyai/inspect`, during migrations on real QEMU.
 
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -32,7 +32,7 @@ import { uncaughtDuring } from "../../support/uncaught.js";
 const machines = [sourceMachine, destinationMachine, coordinatorMachine];
 const names = machines.map((machine) => machine.id);
 
-describe("XState 4 takes a machine of ours", () => {
+describe("XState 4 accepts one of our machines", () => {
   test.each(machines.map((machine) => [machine.id, machine] as const))(
     "%s, with every state and every edge",
     (_, machine) => {
@@ -50,7 +50,7 @@ describe("XState 4 takes a machine of ours", () => {
       for (const node of nodesOf(machine)) {
         const value = node.path.reduceRight<StateValue>((inner, key) => ({ [key]: inner }), {});
         const resolved = four.resolveState(State.from(value));
-        const active = resolved.configuration.map((item) => item.id);
+        const active = resolved.configuration.map((node) => node.id);
         expect(active, node.id).toContain(node.id);
         const here = four.getStateNodeById(node.id);
         expect(here).toMatchObject({ type: node.type, order: node.order, description: node.description });
@@ -88,7 +88,7 @@ describe("@xstate/inspect", () => {
     inspector.disconnect?.();
   });
 
-  /** The package's own receiver, once the server knows of it. */
+  /** The package's own receiver, once the server knows it. */
   async function receive() {
     vi.stubGlobal("WebSocket", WebSocket);
     onTestFinished(() => {
@@ -134,7 +134,7 @@ describe("@xstate/inspect", () => {
   const stopped = ({ events }: Received) =>
     events.flatMap((event) => (event.type === "service.stop" ? event.sessionId : []));
 
-  test("is shown all three machines of a migration that arrives, from the first state to the last", async () => {
+  test("shows all three machines of a migration that arrives, from the first state to the last", async () => {
     const received = await receive();
     await inLab({}, async (lab) => {
       const outcome = await lab.ended(lab.migrate({ inspect: bridgeToXStateInspect(devTools) }));
@@ -161,7 +161,7 @@ describe("@xstate/inspect", () => {
     expectResolvable(received);
   });
 
-  test("asks in vain, and is shown an aborted migration that it has come to late", async () => {
+  test("cannot send events, and shows an aborted migration to which it connected late", async () => {
     const refused: Refused[] = [];
     await inLab({}, async (lab) => {
       const migration = lab.migrate({
@@ -194,12 +194,12 @@ describe("@xstate/inspect", () => {
     });
   });
 
-  test("has to be there before the bridge", () => {
+  test("must be running before the bridge", () => {
     expect(() => bridgeToXStateInspect(Reflect.get(globalThis, "__nothing__"))).toThrow("call inspect()");
   });
 });
 
-test("@statelyai/inspect is shown them as they are, and a broken inspector beside it harms nothing", async () => {
+test("@statelyai/inspect receives the machines unchanged, and a broken inspector beside it has no effect", async () => {
   const seen: StatelyInspectionEvent[] = [];
   const stately = createInspector({ send: (observation) => void seen.push(observation) });
   const broken = bridgeToXStateInspect({

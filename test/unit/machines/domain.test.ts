@@ -1,4 +1,4 @@
-// The domain machine: what each of its states answers to each request. Checks G1: a guest that is reserved, under way or
+// The domain machine: the answer of each of its states to each request. Checks G1: a guest that is reserved, under way or
 // quarantined is neither started nor resumed nor received a second time.
 
 import { describe, expect, test } from "vitest";
@@ -51,7 +51,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const ended = (found: Found, migrationId = "m") => ({ type: "migration.ended", migrationId, found }) as const;
 
 describe("the domain machine", () => {
-  test("names in every state what becomes of every request that could run or receive the guest", () => {
+  test("declares in every state how it treats every request that could run or receive the guest", () => {
     const requests: DomainRequest["type"][] = [
       "operator.startRequested",
       "peer.prepareRequested",
@@ -63,7 +63,7 @@ describe("the domain machine", () => {
     expect(states.length).toBeGreaterThan(8);
     for (const state of states)
       for (const type of requests) {
-        // A state that is between two others holds requests back.
+        // A transient state defers requests.
         if (state.tags.includes("unsettled")) continue;
         expect(state.ownEvents, `${state.key} on ${type}`).toContain(type);
       }
@@ -77,7 +77,7 @@ describe("the domain machine", () => {
     expect(actor.getSnapshot().matches("starting")).toBe(true);
   });
 
-  test("gives up a start that has not come up when another host turns out to run the guest", async () => {
+  test("cancels a start that is in progress when another host turns out to run the guest", async () => {
     const { actor } = begun({ boot: "waits" });
     actor.send(start);
     await settled();
@@ -99,7 +99,7 @@ describe("the domain machine", () => {
     expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
   });
 
-  test("gives a guest that departs or arrives back only when its own migration has ended", () => {
+  test("releases a departing or arriving guest only when its own migration has ended", () => {
     for (const [event, state] of [
       [prepare, "arriving"],
       [begin, "departing"],
@@ -114,7 +114,7 @@ describe("the domain machine", () => {
     }
   });
 
-  test("a guest that may run elsewhere stays away when an operator gives up what is here of it", async () => {
+  test("a guest that may run elsewhere stays away when an operator releases its copy on this host", async () => {
     const unknown = { left: "unknown", why: "its story cannot be read", elsewhere: true } as const;
     for (const type of ["operator.destroyRequested", "operator.releaseRequested"] as const)
       for (const [recordAway, state, why] of [
@@ -156,7 +156,7 @@ describe("the domain machine", () => {
     expect(actor.getSnapshot().matches({ active: "running" })).toBe(true);
   });
 
-  test("stays away when its being here again cannot be made durable", async () => {
+  test("keeps a guest away when its return cannot be made durable", async () => {
     const { actor, refused } = begun({ forgetAway: "fails" }, { away: true });
     actor.send({ type: "peer.conceded" });
     await settled();
@@ -164,7 +164,7 @@ describe("the domain machine", () => {
     expect(refused.at(-1)).toContain("away");
   });
 
-  test("does not start a guest that it has conceded, also when the record failed", async () => {
+  test("does not start a guest that it has conceded, even when the record failed", async () => {
     const { actor, refused } = begun({ recordAway: "fails" });
     actor.send({ type: "peer.concedeRequested" });
     await settled();
@@ -181,7 +181,7 @@ describe("the domain machine", () => {
     expect(refused).toEqual(Array(5).fill("the domain is quarantined: its story cannot be read"));
   });
 
-  test("a QEMU that could not be ended keeps its guest from being started", async () => {
+  test("does not start a guest whose QEMU could not be ended", async () => {
     const { actor, refused } = begun({ endQemu: "fails" });
     actor.send(start);
     await settled();

@@ -1,4 +1,4 @@
-// Checks G1, G3 and G5 on the machines as they are written: every state, every event, every edge.
+// Checks G1, G3 and G5 on the machine definitions: every state, every event, every edge.
 
 import { describe, expect, test } from "vitest";
 import type { AnyStateMachine, AnyStateNode, StateValue } from "xstate";
@@ -73,7 +73,7 @@ const machines: [string, AnyStateMachine, string[]][] = [
   ["coordinator", coordinatorMachine, ["operator.aborted"]],
 ];
 
-/** Older engines have written these; a restarted engine goes on from them. */
+/** Older engines have written these states; a restarted engine continues from them. */
 const inStoriesOfVersion3 = {
   source:
     "probing beginning awaitingExit begun mirroring starting precopying pausing completingMirrors switchingOver handingOver serving reconnecting probingPostcopy settlingFailedPostcopy killingFailedPostcopy handedOver settling conceding killing cancelling rescuing restoring cancellingMirrors retractingPostcopy reportingLoss reportingStuck left stayed lost stuck".split(
@@ -88,7 +88,7 @@ const inStoriesOfVersion3 = {
 describe.each(machines)("the %s's machine", (_, machine, events) => {
   const leaves = statesOf(machine).filter(isLeaf);
 
-  test("says in every state what it does with every event", () => {
+  test("declares in every state how it treats every event", () => {
     const silent = leaves
       .filter((leaf) => !isPassing(leaf))
       .flatMap((leaf) =>
@@ -99,13 +99,13 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     expect(silent).toEqual([]);
   });
 
-  test("knows no event but those of its table", () => {
+  test("has no events except those of its table", () => {
     const known = [machine.root, ...statesOf(machine)].flatMap((node) => node.ownEvents);
     const strange = known.filter((event) => !event.startsWith("xstate.") && !events.includes(event));
     expect(strange).toEqual([]);
   });
 
-  test("leaves every waiting state in time: by a timer, or by an effect that has a deadline (G5)", () => {
+  test("leaves every waiting state in time: by a timer, or by an effect with a deadline (G5)", () => {
     const isTimed = (node: AnyStateNode): boolean =>
       node.after.length > 0 || node.invoke.length > 0 || node.always !== undefined;
     const isTimedBelow = (node: AnyStateNode): boolean =>
@@ -113,7 +113,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
       (Object.values(node.states).length > 0 && Object.values(node.states).every(isTimedBelow));
     const timeless = leaves.filter((leaf) => {
       const path = pathOf(leaf).filter((node) => node !== machine.root);
-      // Of regions side by side one is enough.
+      // One of the parallel regions is enough.
       const beside = path
         .filter((node) => node.type === "parallel")
         .flatMap((node) => Object.values(node.states));
@@ -124,7 +124,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     expect(timeless.map(nameOf)).toEqual([]);
   });
 
-  test("can be left from every state towards an end", () => {
+  test("can reach an end from every state", () => {
     const edges = edgesOf(machine);
     const ends = new Set(
       statesOf(machine)
@@ -143,7 +143,7 @@ describe.each(machines)("the %s's machine", (_, machine, events) => {
     ).toEqual([]);
   });
 
-  test("never takes libvirt's job phase backwards", () => {
+  test("never decreases libvirt's job phase", () => {
     const backwards = edgesOf(machine).filter(({ from, target }) => {
       const [a, b] = [metaOf(from).phase, metaOf(target).phase];
       return a !== undefined && b !== undefined && !phaseMayFollow(a, b);
@@ -186,7 +186,7 @@ describe("the point of no return", () => {
       "settlingFailedPostcopy --operator.adopted--> restoring",
       "settlingFailedPostcopy.asking --xstate.done.actor.settle--> restoring",
     ]);
-    // This is the policy that an operator has chosen by its name, unsafe.
+    // This is the policy that an operator has explicitly chosen, unsafe.
     expect(guardOf.get("settling --xstate.after.patience.source.handover.settling--> restoring")).toEqual({
       type: "policyIs",
       params: "resume",
@@ -217,17 +217,17 @@ describe("the point of no return", () => {
       "handedOver --coordinator.confirmRequested",
       "handingOver --operator.released",
       "reconnecting.asking --xstate.done.actor.reconnect",
-      // Post-copy has lost its connection, and the destination has all of the memory already.
+      // Post-copy has lost its connection, and the destination already has all of the memory.
       "rehydrating --",
       "settling --coordinator.confirmRequested",
       "settling --operator.released",
       "settling.asking --xstate.done.actor.settle",
-      // Where it was already, before the engine was restarted.
+      // The state before the engine was restarted.
       "settlingFailedPostcopy --operator.released",
     ]);
   });
 
-  test("is not reached by the death of a QEMU that a restarted source has not asked: its guest may have gone on (G4)", () => {
+  test("is not passed by the death of a QEMU that a restarted source has not queried: its guest may have run on (G4)", () => {
     const ends = edgesOf(sourceMachine).filter(
       ({ from, event }) => topOf(from) === "probing" && event === "process.exited",
     );
@@ -250,7 +250,7 @@ describe("the point of no return", () => {
     expect(settled({ event: { output: { kind: "done", value: "refused" } } })).toBe(false);
   });
 
-  test("is refused aloud only when the refusal is durable, or the copy is gone", () => {
+  test("is reported as refused only when the refusal is durable, or the copy is gone", () => {
     const aloud = statesOf(destinationMachine).filter(
       (state) => tagsOf(state).includes("refused") && nameOf(state) === topOf(state),
     );
@@ -260,12 +260,12 @@ describe("the point of no return", () => {
     );
     expect(towards.map(({ from, event }) => `${nameOf(from)} --${event}`).toSorted()).toEqual([
       "refusing.trying --xstate.done.actor.recordRefusal",
-      // Where it was already, before the engine was restarted.
+      // The state before the engine was restarted.
       "rehydrating --",
     ]);
   });
 
-  test("has no way back at the destination once it has refused", () => {
+  test("cannot be revoked at the destination once it has refused", () => {
     const edges = edgesOf(destinationMachine).filter(({ from }) =>
       ["refusing", "killingUnrecorded", "killing"].includes(topOf(from)),
     );
@@ -276,7 +276,7 @@ describe("the point of no return", () => {
   });
 });
 
-test("job phases carry libvirt's numbers", () => {
+test("job phases have libvirt's numbers", () => {
   expect(phases).toMatchObject({
     begin3: 2,
     perform3: 3,
@@ -297,7 +297,7 @@ describe("the groups of a machine", () => {
   });
 
   test.each([sourceMachine, destinationMachine, coordinatorMachine])(
-    "are no part of the names that are recorded of the $id: each name stands for one state",
+    "are not part of the recorded names of the $id: each name stands for one state",
     (machine) => {
       const names = nodesOf(machine).map(nameOf);
       expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
@@ -310,7 +310,7 @@ describe("the groups of a machine", () => {
   );
 });
 
-test("a story of version 3 is understood: each name of a state that it can hold is known", () => {
+test("a story of version 3 can be read: each state name that it can contain is known", () => {
   expect(namedStatesOf(sourceMachine).map(nameOf)).toEqual(
     expect.arrayContaining(inStoriesOfVersion3.source),
   );
@@ -319,7 +319,7 @@ test("a story of version 3 is understood: each name of a state that it can hold 
   );
 });
 
-test("every question of one side to another becomes an event that the side that is asked knows", () => {
+test("every query from one side to another becomes an event of the queried side", () => {
   const known = { source: sourceEvents, destination: destinationEvents };
   const strange = Object.values(questionTable).filter(
     ({ to, event }) => event !== null && !known[to].includes(event),
@@ -331,7 +331,7 @@ test("every question of one side to another becomes an event that the side that 
   expect(new Set(asked)).toEqual(new Set(Object.keys(questionTable)));
 });
 
-test("a restarted engine goes on in the state that was recorded, but where QEMU has to be asked or an effect repeated", () => {
+test("a restarted engine continues in the recorded state, except where it queries QEMU or repeats an effect", () => {
   const elsewhere = (machine: AnyStateMachine) =>
     namedStatesOf(machine)
       .map((state) => [state.key, metaOf(state).rehydratesAs ?? state.key] as const)

@@ -1,8 +1,8 @@
-// Holds the assembler's encodings to bytes taken from the Intel manual, and its labels to their promises.
+// Compares the assembler's encodings with bytes from the Intel manual, and checks its labels.
 import { describe, expect, it } from "vitest";
 import { Assembler, addressOf, at, atRegister } from "../../../src/proof-guest/assembler.js";
 
-/** The code in hex, as emitted at linear address 0xf0000. */
+/** Returns the code in hex, as emitted at linear address 0xf0000. */
 function assembled(bits: 16 | 32, emit: (asm: Assembler) => void): string {
   const asm = new Assembler(0xf0000);
   asm.bits(bits);
@@ -103,7 +103,7 @@ describe("labels", () => {
     else expect(jump().slice(0, 4)).toBe("eb7f");
   });
 
-  it("padding to a place already passed is refused", () => {
+  it("padding to an address that was already passed is refused", () => {
     expect(() => assembled(32, (asm) => [asm.dword(0), asm.padTo(0xf0002)])).toThrow("beyond 0xf0002");
   });
 });

@@ -1,4 +1,4 @@
-// Shows that the continuity checker accepts every genuine stream, however it is cut, and finds each kind of fault.
+// Checks that the continuity checker accepts every genuine stream, however it is cut, and finds each kind of fault.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -11,7 +11,7 @@ import { simulateProofGuest } from "../../../src/proof-guest/model.js";
 
 const parameters = { pages: 8, pagesPerTick: 3 };
 const ascii = (text: string) => new TextEncoder().encode(text);
-/** Lines of a genuine guest: the banner at 0, then the line of count n at n. */
+/** Lines of a genuine guest: the banner at index 0, then the line of count n at index n. */
 const genuineLines = (counts: number, of = parameters) =>
   new TextDecoder().decode(simulateProofGuest(of, counts)).trimEnd().split("\n");
 const bytesOf = (lines: readonly string[]) => ascii(`${lines.join("\n")}\n`);
@@ -22,7 +22,7 @@ const check = (...texts: Uint8Array[]): ContinuityReport =>
   );
 
 describe("the model", () => {
-  it("agrees with a guest that really keeps its pages in memory", () => {
+  it("agrees with a guest that keeps its pages in memory", () => {
     const memory = new Uint32Array(parameters.pages);
     let checksum = 0;
     let visits = 0;
@@ -53,7 +53,7 @@ describe("a genuine run", () => {
     );
   });
 
-  it("is accepted when it stayed and the other streams are empty", () => {
+  it("is accepted when the guest stayed and the other streams are empty", () => {
     expect(check(simulateProofGuest(parameters, 5), ascii(""), ascii("")).ok).toBe(true);
   });
 
@@ -62,9 +62,9 @@ describe("a genuine run", () => {
     expect(check(bytes.subarray(0, -5))).toMatchObject({ ok: true, lastCount: 4 });
   });
 
-  it("counts a stream's passes only over pages read surely after the move", () => {
+  it("counts a stream's passes only over pages that were certainly read after the move", () => {
     const bytes = simulateProofGuest(parameters, 40);
-    const moved = bytes.length - 8 * 18 - 9; // in mid line: the line of count 32 ends at the destination
+    const moved = bytes.length - 8 * 18 - 9; // within a line: the line of count 32 ends at the destination
     const [source, destination] = check(bytes.subarray(0, moved), bytes.subarray(moved)).perStream;
     expect(source).toMatchObject({ name: "source", bytes: moved, firstCount: 1, lastCount: 31 });
     expect(destination).toMatchObject({ name: "destination", lines: 9, firstCount: 32, lastCount: 40 });
@@ -107,7 +107,7 @@ describe("a fault is found and named", () => {
     expect(describeContinuity(report)).toBe("the count jumps from 4 to 6 at line 6 of source");
   });
 
-  it("two copies that both run are a repeat, even when the second one's line is unfinished", () => {
+  it("two running copies are a repeat, even when the second one's line is unfinished", () => {
     const lines = genuineLines(12);
     const twice = check(bytesOf(lines), bytesOf(lines.slice(8)));
     expect(twice.faults).toEqual([
@@ -117,13 +117,13 @@ describe("a fault is found and named", () => {
     expect(check(bytesOf(lines), ascii("00000008 1")).ok).toBe(false);
   });
 
-  it("two copies that ran are found also when the source was cut in mid line", () => {
+  it("two copies are found even when the source was cut within a line", () => {
     const bytes = simulateProofGuest(parameters, 12);
     const report = check(bytes.subarray(0, -4), bytes.subarray(-18 * 3));
     expect(report.faults.map((fault) => fault.kind)).toEqual(["garbled", "repeat"]);
   });
 
-  it("a second boot is a reset, on a line of its own or in mid line", () => {
+  it("a second boot is a reset, on its own line or within another", () => {
     const first = simulateProofGuest(parameters, 6);
     const again = simulateProofGuest(parameters, 3);
     const reset = { kind: "reset", afterCount: 6, stream: "destination", line: 1 };
@@ -134,7 +134,7 @@ describe("a fault is found and named", () => {
     );
   });
 
-  it("a stale page is a memory fault, once, when its turn comes", () => {
+  it("a stale page is reported as one memory fault, when it is read", () => {
     // A guest of the same size whose page 2 went back by one pass between the counts 10 and 11.
     const memory = Array.from({ length: 8 }, () => 0);
     let checksum = 0;
@@ -175,7 +175,7 @@ describe("a fault is found and named", () => {
     expect(check(bytesOf(genuineLines(0)), ascii("")).faults).toEqual([{ kind: "silent", stream: "source" }]);
   });
 
-  it("a stream that had to carry lines and has none is silent", () => {
+  it("a stream that should carry lines and has none is silent", () => {
     const streams = [{ name: "source", bytes: simulateProofGuest(parameters, 4) }];
     const report = checkContinuity(streams, parameters, { expectLinesFrom: ["source", "destination"] });
     expect(report.faults).toEqual([{ kind: "silent", stream: "destination" }]);
@@ -207,7 +207,7 @@ describe("any mutation of a genuine run", () => {
     ["a line dropped", ({ lines, index }) => lines.toSpliced(index, 1)],
     ["a line doubled", (run) => run.lines.toSpliced(run.index, 0, line(run, run.index))],
     [
-      "two neighbours swapped",
+      "two neighbours are swapped",
       (run) => run.lines.toSpliced(run.index, 2, line(run, run.index + 1), line(run, run.index)),
     ],
     [

@@ -1,5 +1,5 @@
-// Checks G4 on the disk of one guest: the checker accepts what a genuine guest has written and finds each kind of loss;
-// real disks, raw and qcow2, killed, moved and copied too early, are held to what the guest was acknowledged.
+// Checks G4 on the disk of one guest: the checker accepts the disk of a genuine guest and finds each kind of loss; real disks,
+// raw and qcow2, killed, moved and copied too early, are compared with the acknowledged writes.
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import {
@@ -36,12 +36,12 @@ import { patienceMs } from "../../support/patience.js";
 
 const disk: DiskParameters = { slots: 8, seed: 0xfeedbeef };
 
-/** Puts a write where the guest puts it, unless told another slot or seed. */
+/** Puts a write where the guest puts it, unless another slot or seed is given. */
 function put(area: Uint8Array, sequence: number, { slot = sequence % disk.slots, seed = disk.seed } = {}) {
   area.set(new Uint8Array(sectorOf({ ...disk, seed }, sequence).buffer), slot * slotBytes);
 }
 
-/** The area of a guest that has made so many writes. */
+/** The area of a guest that has completed so many writes. */
 function written(writes: number): Uint8Array {
   const area = new Uint8Array(diskAreaBytes(disk));
   for (let sequence = 1; sequence <= writes; sequence++) put(area, sequence);
@@ -49,7 +49,7 @@ function written(writes: number): Uint8Array {
 }
 
 describe("a disk that holds all acknowledged writes", () => {
-  it.each([0, 1, 7, 8, 9, 100])("is accepted after %i writes, and with the next ones under way", (writes) => {
+  it.each([0, 1, 7, 8, 9, 100])("is accepted after %i writes, and with later ones in flight", (writes) => {
     for (const more of [0, 1, 2]) {
       const report = checkDisk(written(writes + more), disk, writes);
       expect(report).toMatchObject({ ok: true, acknowledged: writes, newest: writes + more });
@@ -57,18 +57,18 @@ describe("a disk that holds all acknowledged writes", () => {
     }
   });
 
-  it("is accepted whatever it held before the guest", () => {
+  it("is accepted whatever its earlier content", () => {
     const area = written(0).fill(0xa5);
     put(area, 1);
     put(area, 77, { seed: 1 });
     expect(checkDisk(area, disk, 1)).toMatchObject({ ok: true, newest: 1, slotsVerified: 1 });
   });
 
-  it("is accepted when its end was never written and is not there", () => {
+  it("is accepted when its end was never written and is missing", () => {
     expect(checkDisk(written(2).subarray(0, 3 * slotBytes), disk, 2).ok).toBe(true);
   });
 
-  it("is accepted when the guest has written on while it was read", () => {
+  it("is accepted when the guest kept writing while it was read", () => {
     const area = written(20);
     put(area, 27); // read last, while 25 and 26 had been read before
     expect(checkDisk(area, disk, 20, { heardSince: 30 }).ok).toBe(true);
@@ -93,7 +93,7 @@ describe("a loss is found and named", () => {
     );
   });
 
-  it("a disk that was copied early, and one that was never copied", () => {
+  it("a disk that was copied too early, and one that was never copied", () => {
     expect(checkDisk(written(15), disk, 20).faults.map((fault) => fault.kind)).toEqual(Array(5).fill("lost"));
     const report = checkDisk(written(0), disk, 20);
     expect(report.faults).toHaveLength(8);
@@ -102,7 +102,7 @@ describe("a loss is found and named", () => {
     );
   });
 
-  it("a gap before a write that was under way", () => {
+  it("a gap before a write that was in flight", () => {
     const area = written(20);
     put(area, 22);
     expect(checkDisk(area, disk, 20).faults).toMatchObject([{ kind: "lost", sequence: 21 }]);
@@ -139,7 +139,7 @@ describe("a loss is found and named", () => {
     expect(describeDisk(report)).toContain("write 17 with seed 4276993775 was found instead of write 18");
   });
 
-  it("a write that the guest cannot have made yet", () => {
+  it("a write that the guest cannot have issued yet", () => {
     const area = written(20);
     put(area, 28);
     const report = checkDisk(area, disk, 20);
@@ -148,26 +148,26 @@ describe("a loss is found and named", () => {
   });
 });
 
-describe("what the guest says of its disk", () => {
+describe("the guest's own report on its disk", () => {
   const parameters = { pages: 8, pagesPerTick: 3, disk };
   const lines = new TextDecoder().decode(simulateProofGuest(parameters, 30)).trimEnd().split("\n");
   const check = (text: readonly string[]) =>
     checkContinuity([{ name: "source", bytes: Buffer.from(`${text.join("\n")}\n`) }], parameters);
 
-  it("is accepted, also in mid line", () => {
+  it("is accepted, also within a line", () => {
     expect(check(lines)).toMatchObject({ ok: true, lastCount: 30, acknowledged: 30 });
     const cut = Buffer.from(lines.join("\n")).subarray(0, -20);
     const report = checkContinuity([{ name: "source", bytes: cut }], parameters);
     expect(report).toMatchObject({ ok: true, acknowledged: 29, perStream: [{ acknowledged: 29 }] });
   });
 
-  it("is a disk fault when it has read something else than it was acknowledged", () => {
+  it("is a disk fault when the guest has read other data than it wrote", () => {
     const report = check(lines.with(20, `${lines[20]?.slice(0, -1)}${lines[20]?.endsWith("0") ? 1 : 0}`));
     expect(report.faults[0]).toMatchObject({ kind: "disk", sequence: 12, line: 21 });
     expect(describeContinuity(report)).toContain("acknowledged write 12 is not what was read from the disk");
   });
 
-  it("is a fault when acknowledgements are left out, or there are none", () => {
+  it("is a fault when acknowledgements are missing", () => {
     const late = lines[20]?.slice(0, 18) + (lines[25]?.slice(18) ?? "");
     const report = check(lines.slice(0, 20).concat(late));
     expect(report.faults).toMatchObject([{ kind: "acknowledgement", afterSequence: 19, foundSequence: 25 }]);
@@ -199,11 +199,11 @@ describe("on real QEMU", () => {
   async function launched(of: ProofDisk): Promise<{ proof: ProofGuest; parameters: DiskParameters }> {
     const proof = await launchProofGuest({ ...wish, disk: { ...of, slots } });
     ending.push(proof.remove, () => proof.guest.end());
-    if (proof.parameters.disk === undefined) throw new Error("it has no disk");
+    if (proof.parameters.disk === undefined) throw new Error("the guest has no disk");
     return { proof, parameters: proof.parameters.disk };
   }
 
-  /** Waits for so many more acknowledged writes than there were; the last one. */
+  /** Waits for so many more acknowledged writes; returns the number of the last one. */
   async function acknowledged(proof: ProofGuest, more: number): Promise<number> {
     const from = (await proof.check()).acknowledged ?? 0;
     for (const deadline = performance.now() + patienceMs; ; await sleep(50)) {
@@ -217,7 +217,7 @@ describe("on real QEMU", () => {
     readDiskArea(of, parameters, join(folder, "area"));
 
   it.each(["raw", "qcow2"] as const)(
-    "a killed guest's %s disk holds all that it was acknowledged",
+    "a killed guest's %s disk holds all acknowledged writes",
     async (format) => {
       const own = image(format);
       const { proof, parameters } = await launched(own);
@@ -242,14 +242,14 @@ describe("on real QEMU", () => {
     },
   );
 
-  it("a guest ended by its monitor leaves all that it was acknowledged", async () => {
+  it("a guest that was ended by its monitor leaves all acknowledged writes", async () => {
     const { proof } = await launched(image("qcow2"));
     await acknowledged(proof, slots);
     await proof.guest.end();
     expect(await proof.check()).toMatchObject({ ok: true, disk: { ok: true, slotsVerified: slots } });
   });
 
-  it("the guest itself reads that a write was lost behind its back, and a round later nobody else could", async () => {
+  it("the guest itself detects a lost write, which one round later cannot be detected from outside", async () => {
     const own = image("raw");
     const { proof, parameters } = await launched(own);
     const last = await acknowledged(proof, slots);
@@ -283,11 +283,11 @@ describe("on real QEMU", () => {
     await acknowledged(proof, 2 * slots);
     const report = await proof.check();
     expect(report.ok, describeContinuity(report)).toBe(true);
-    const [source, destination] = report.perStream.map((item) => item.acknowledged ?? 0);
+    const [source, destination] = report.perStream.map((stream) => stream.acknowledged ?? 0);
     expect(destination).toBeGreaterThan((source ?? 0) + slots);
   });
 
-  it("a move to a copy that was made early is found out, also when all slots have been written again", async () => {
+  it("a move to a copy that was taken too early is detected, even when all slots have been written again", async () => {
     const own = image("raw");
     const { proof } = await launched(own);
     await acknowledged(proof, slots);
@@ -302,7 +302,7 @@ describe("on real QEMU", () => {
     expect(new Set(report.faults.map((fault) => fault.kind))).toEqual(new Set(["disk"]));
   });
 
-  it("a guest whose drive does not answer says so and counts on", async () => {
+  it("a guest whose drive does not answer reports so and continues its count", async () => {
     const parameters = proofGuestOptions({ memoryKiB: 65_544, ...wish, disk: { slots, seed: 1 } });
     const firmware = join(folder, "firmware");
     const serial = join(folder, "serial");

@@ -1,5 +1,5 @@
-// Boots the proof guest in real QEMU (TCG) and holds its lines to the model; shows that a pause and a live
-// migration leave no mark on the stream, and that a reset does.
+// Boots the proof guest in real QEMU (TCG) and compares its lines with the model; shows that a suspend and a live migration
+// leave no trace in the stream, and that a reset does.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { checkContinuity } from "../../../src/proof-guest/continuity.js";
 import { buildFirmware, proofGuestOptions } from "../../../src/proof-guest/firmware.js";
 import { simulateProofGuest } from "../../../src/proof-guest/model.js";
-import { patienceMs } from "../../support/patience.js";
+import { until } from "../../support/until.js";
 
 const memoryKiB = 65544;
 const options = proofGuestOptions({ memoryKiB, workingSetMiB: 1, dirtyMiBps: 20 });
@@ -43,14 +43,14 @@ describe("proofGuestOptions", () => {
 });
 
 describe("the firmware image", () => {
-  it("is 64 KiB, the same each time, with a jump at the reset vector", () => {
+  it("is 64 KiB, reproducible, with a jump at the reset vector", () => {
     const image = buildFirmware(options);
     expect(image).toHaveLength(65536);
     expect(image[0xfff0]).toBe(0xe9);
     expect(buildFirmware(options)).toEqual(image);
   });
 
-  it("is refused for options the guest can't bear", () => {
+  it("is refused for options that the guest does not support", () => {
     expect(() => buildFirmware({ ...options, pages: 1.5 })).toThrow(RangeError);
   });
 });
@@ -124,17 +124,11 @@ describe("the guest in QEMU", () => {
     return answers.slice(1);
   }
 
-  async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-    for (const deadline = performance.now() + patienceMs; !(await condition()); await sleep(20)) {
-      if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
-    }
-  }
-
-  /** Lines in a serial stream, the banner among them. */
+  /** Counts the lines of a serial stream, including the banner. */
   const lineCount = async (guest: { serial(): Promise<Uint8Array> }) =>
     new TextDecoder().decode(await guest.serial()).split("\n").length - 1;
   const counted = (guest: { serial(): Promise<Uint8Array> }, lines: number) =>
-    until(`${lines} lines`, async () => (await lineCount(guest)) >= lines);
+    until(async () => (await lineCount(guest)) >= lines, `${lines} lines`);
 
   it.each(["pc", "q35"])("writes exactly the lines of the model on machine %s", async (machine) => {
     const guest = boot(machine, machine);
@@ -147,7 +141,7 @@ describe("the guest in QEMU", () => {
     expect(report.cyclesVerified).toBeGreaterThan(10);
   });
 
-  it("keeps silent while it is stopped and goes on without a gap", async () => {
+  it("writes nothing while it is stopped and continues without a gap", async () => {
     const guest = boot("paused", "pc");
     await counted(guest, 20);
     await tell(guest.qmp, { execute: "stop" });
@@ -160,7 +154,7 @@ describe("the guest in QEMU", () => {
     expect(report).toMatchObject({ ok: true });
   });
 
-  it("shows a reset, and counts truly again after it", async () => {
+  it("shows a reset, and counts correctly again after it", async () => {
     const guest = boot("reset", "q35");
     await counted(guest, 20);
     await tell(guest.qmp, { execute: "system_reset" });
@@ -169,13 +163,13 @@ describe("the guest in QEMU", () => {
     expect(report.faults.map((fault) => fault.kind)).toEqual(["reset"]);
   });
 
-  it.each(["pc", "q35"])("a live migration of machine %s cuts the stream without a mark", async (machine) => {
+  it.each(["pc", "q35"])("a live migration of machine %s leaves no trace in the stream", async (machine) => {
     const uri = `unix:${join(folder, `${machine}.migration`)}`;
     const source = boot(`${machine}-source`, machine);
     const destination = boot(`${machine}-destination`, machine, "-S", "-incoming", uri);
     await counted(source, 30);
     await tell(source.qmp, { execute: "migrate", arguments: { uri } });
-    await until("the migration", async () => {
+    await until(async () => {
       const [status] = await tell(source.qmp, { execute: "query-migrate" });
       return JSON.stringify(status).includes('"completed"');
     });

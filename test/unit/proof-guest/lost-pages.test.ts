@@ -1,5 +1,5 @@
-// The checker against a real loss: QEMU 7.2 under TCG forgets dirty pages when the memory is a multiple of 256 KiB, and
-// both sides report success. It is why the proof guest refuses such a memory.
+// Tests the checker with a real loss: QEMU 7.2 under TCG loses dirty pages when the memory is a multiple of 256 KiB, and both
+// sides report success. This is why the proof guest refuses such a memory size.
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +15,7 @@ const afterMs = 500;
 const passes = 5;
 const slow = { bandwidthMiBps: 1, maxDowntimeMs: 1 };
 
-test("the checker catches memory that QEMU itself has lost on the way", async () => {
+test("the checker finds memory that QEMU itself has lost during a migration", async () => {
   const directory = mkdtempSync(join(tmpdir(), "lost-"));
   const firmware = join(directory, "firmware");
   writeFileSync(firmware, buildFirmware(parameters));

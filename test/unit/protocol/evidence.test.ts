@@ -1,4 +1,4 @@
-// The table of what a host is believed about a guest that was sent to it. Checks G1 and G3.
+// Tests the table of conclusions about a guest that was sent to another host. Checks G1 and G3.
 
 import { describe, expect, test } from "vitest";
 import { type Conclusion, conclude, type Evidence } from "../../../src/protocol/evidence.js";
@@ -29,7 +29,7 @@ const table: readonly (readonly [string, Partial<Evidence>, Conclusion])[] = [
   ["the incoming domain waits", { seen: shown(7, "busy") }, "unknown"],
   ["a domain of that uuid runs under another id", { seen: running(8) }, "unknown"],
   [
-    "it runs, and the incoming id was never learned",
+    "a domain of that uuid runs, and the incoming id was never learned",
     { peer: { kind: "libvirtd", incomingId: null }, seen: running(7) },
     "unknown",
   ],
@@ -56,11 +56,7 @@ const table: readonly (readonly [string, Partial<Evidence>, Conclusion])[] = [
     "refused",
   ],
   ["Prepare was never sent", { prepare: "unsent", finish: "unsent", seen: running(7) }, "refused"],
-  [
-    "Prepare has had no answer, and Finish was not sent",
-    { prepare: "unanswered", finish: "unsent" },
-    "refused",
-  ],
+  ["Prepare had no answer, and Finish was not sent", { prepare: "unanswered", finish: "unsent" }, "refused"],
   [
     "a switchoverd refused by id, and a guest of that uuid runs",
     { peer: settled("refused"), seen: running(7) },
@@ -89,7 +85,7 @@ const table: readonly (readonly [string, Partial<Evidence>, Conclusion])[] = [
   ],
   ["the same, and it is gone", { peer: settled("taken"), postcopy: true }, "lost"],
   [
-    "the same, and what became of it is not told",
+    "the same, and its fate is not reported",
     { peer: settled("taken"), postcopy: true, seen: silent },
     "unknown",
   ],

@@ -1,4 +1,4 @@
-// The parsers of addresses from peers, and the escaping of their text, against whatever text there is (G1, G7).
+// Tests the parsers of addresses from peers, and the escaping of their text, with arbitrary text (G1, G7).
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -32,7 +32,7 @@ const reach: Reach = { unixDirectories: ["/run/switchover", "/srv/sockets/**"], 
 const certificates = false;
 const runs = { numRuns: 3_000 };
 
-/** Pieces from which attacks and near misses are made, between any text. */
+/** Pieces of attacks and near misses, mixed with arbitrary text. */
 const pieces = fc.constantFrom(
   ...[
     "tcp:",
@@ -96,7 +96,7 @@ const anything = fc
     },
   )
   .map((parts) => parts.join(""));
-/** Whole addresses, most of them with one part that is as it should not be. */
+/** Whole addresses, most of them with one invalid part. */
 const host = fc.constantFrom(
   "host.example",
   "192.0.2.7",
@@ -135,7 +135,7 @@ const text = fc.oneof(
   fc.tuple(whole, anything).map(([parts, more]) => parts.join("") + more),
 );
 
-/** What it answers; undefined when it refuses. Anything else that it throws fails the test. */
+/** Returns the result; undefined for a refusal. Any other exception fails the test. */
 function parsed<T>(parse: () => T): T | undefined {
   try {
     return parse();
@@ -272,7 +272,7 @@ describe("text that is printed", () => {
   const dangerous = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;
   const any = fc.oneof(text, fc.string({ unit: "binary" }), fc.string());
 
-  test("is one line without anything that a terminal obeys, and stays as it is when it is safe", () => {
+  test("is one line without terminal control sequences, and is unchanged when it is safe", () => {
     fc.assert(
       fc.property(any, (given) => {
         const shown = printable(given);
@@ -290,7 +290,7 @@ describe("text that is printed", () => {
     );
   });
 
-  test("as JSON parses to what was said", () => {
+  test("as JSON parses to the original text", () => {
     fc.assert(
       fc.property(any, (given) => {
         const line = printableJson({ given });

@@ -70,12 +70,12 @@ describe("failures", () => {
   const at = (code: Parameters<typeof failure>[0], side: Parameters<typeof failure>[2], message: string) =>
     failure(code, "perform", side, { message });
 
-  test("are told from their cause: a death before the broken stream that it left", () => {
+  test("are ordered by cause: a death before the broken stream that it left", () => {
     const order = byRootCause([at("qemu", "source", "stream broke"), at("died", "destination", "killed")]);
-    expect(order.map((item) => item.message)).toEqual(["killed", "stream broke"]);
+    expect(order.map((failure) => failure.message)).toEqual(["killed", "stream broke"]);
   });
 
-  test("become one error with step, side, what was undone and what to do", () => {
+  test("become one error with step, side, what was undone and what to do next", () => {
     const error = new MigrationError(
       "stayed",
       [at("stalled", "source", "no byte"), at("died", "destination", "ended")],
@@ -89,21 +89,21 @@ describe("failures", () => {
   });
 });
 
-describe("convergence", () => {
-  test("forecasts the rest, and says when it never ends", () => {
+describe("progress", () => {
+  test("has a forecast of the remaining time, and shows when it never ends", () => {
     expect(expectedRemainingMs(progress)).toBe(1000);
     expect(expectedRemainingMs({ ...progress, dirtyBytesPerSecond: 1500 })).toBeNull();
     expect(expectedRemainingMs({ ...progress, remainingBytes: 0, dirtyBytesPerSecond: 9999 })).toBe(0);
   });
 
-  test("sees movement in bytes or in passes", () => {
+  test("counts in bytes or in passes", () => {
     expect(hasMoved(null, progress)).toBe(true);
     expect(hasMoved(progress, progress)).toBe(false);
     expect(hasMoved(progress, { ...progress, transferredBytes: 11 })).toBe(true);
     expect(hasMoved(progress, { ...progress, pass: 2 })).toBe(true);
   });
 
-  test("names a limit out of range", () => {
+  test("has limits, and names one out of range", () => {
     expect(() => checkLimits({ maxDowntimeMs: 0 })).toThrow(
       "maxDowntimeMs is 0; it must be from 1 to 2000000",
     );
@@ -111,7 +111,7 @@ describe("convergence", () => {
     expect(() => checkLimits({ bandwidthMiBps: 0 })).not.toThrow();
   });
 
-  test("waits longer after each try, up to a limit", () => {
+  test("is retried with growing delays, up to a limit", () => {
     const waits = [0, 1, 2, 20].map((attempt) => backoffMs(defaultDeadlines, attempt));
     expect(waits).toEqual([100, 200, 400, 10_000]);
   });

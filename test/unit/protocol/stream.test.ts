@@ -5,7 +5,7 @@ import { checkStream, type StreamOptions } from "../../../src/protocol/stream.js
 
 const over = (transport: "unix" | "tcp", wish: object) => () => checkStream(wish as StreamOptions, transport);
 
-describe("a wish for the stream is refused with a sentence", () => {
+describe("an invalid stream option is refused with a sentence", () => {
   test.each<[string, object]>([
     [
       "stream.parallel.connections is 0; it must be a whole number from 1 to 255",
@@ -76,7 +76,7 @@ const without = (...gone: string[]): Knowledge => ({
 });
 const base = ["events", "return-path", "late-block-activate", "validate-uuid"];
 
-/** What is on; the rest of what is known has to be off. */
+/** The enabled capabilities; all other known ones must be off. */
 function chosen(...[wish, side, own, peer]: Parameters<typeof negotiate>) {
   const negotiated = negotiate(wish, side, own, peer);
   if ("refused" in negotiated) return negotiated.refused;
@@ -88,10 +88,10 @@ function chosen(...[wish, side, own, peer]: Parameters<typeof negotiate>) {
     .map((capability) => capability.capability);
 }
 
-describe("the negotiation", () => {
+describe("the negotiation of stream options", () => {
   const peer = everything.capabilities;
 
-  test("without a wish sets what is always wanted, and puts off all else, whatever it was", () => {
+  test("sets the defaults without options, and disables everything else, whatever it was", () => {
     expect(chosen({}, "source", everything, peer)).toEqual(base);
     expect(negotiate({}, "source", everything, peer)).toMatchObject({
       dropped: [],
@@ -99,7 +99,7 @@ describe("the negotiation", () => {
     });
   });
 
-  test("sets what is wished, and at the destination what is not the source's alone", () => {
+  test("sets the requested options, and at the destination those that are not the source's only", () => {
     const wish: StreamOptions = {
       parallel: { connections: 3 },
       compression: { zlib: { level: 5 } },
@@ -116,7 +116,7 @@ describe("the negotiation", () => {
     );
   });
 
-  test("puts the gate on at the source alone", () => {
+  test("enables pause-before-switchover at the source only", () => {
     const wish = { pauseBeforeSwitchover: true };
     expect(chosen(wish, "source", everything, peer)).toContain("pause-before-switchover");
     expect(chosen(wish, "destination", everything, peer)).not.toContain("pause-before-switchover");
@@ -164,17 +164,17 @@ describe("the negotiation", () => {
     },
   );
 
-  test("does not count capabilities of the other side as missing before they are known", () => {
+  test("does not refuse options before the other side's capabilities are known", () => {
     expect(chosen({ compression: { xbzrle: {} } }, "source", everything, null)).toEqual([...base, "xbzrle"]);
   });
 
-  test("lets the source use an option that its destination need not support", () => {
+  test("lets the source use options that its destination does not need", () => {
     const old = without("zero-copy-send", "auto-converge").capabilities;
     expect(chosen({ autoConverge: {} }, "source", everything, old)).toEqual([...base, "auto-converge"]);
     expect(chosen({ autoConverge: {} }, "destination", without("auto-converge"), peer)).toEqual(base);
   });
 
-  test("refuses a parameter, or a word of one, that this QEMU does not support", () => {
+  test("refuses a parameter, or a member of one, that this QEMU does not support", () => {
     const zstd: StreamOptions = { parallel: {}, compression: { zstd: {} } };
     expect(chosen(zstd, "source", without("multifd-compression"), peer)).toBe(
       `compression.zstd is not available: the source's QEMU does not support the migration parameter "multifd-compression"`,
@@ -187,7 +187,7 @@ describe("the negotiation", () => {
     expect(chosen(zlib, "destination", { ...everything, words }, peer)).toContain("multifd");
   });
 
-  test("leaves out an option that may be missing, at both sides alike, and reports it", () => {
+  test("leaves out optional options at both sides, and reports them", () => {
     const wish: StreamOptions = { compression: { mt: {}, xbzrle: {} }, optional: ["compression.mt"] };
     const old = without("compress", "validate-uuid");
     const why = (what: string) => `the destination's QEMU does not support the capability "${what}"`;

@@ -1,4 +1,4 @@
-// Metrics, spans and log lines of migrations in the simulated world, whose ends are known.
+// Metrics, spans and log lines of migrations in the simulated world, with known outcomes.
 
 import { readFileSync } from "node:fs";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
@@ -12,16 +12,14 @@ import { traceIdOf, traceMigrations } from "../../../src/telemetry/traces.js";
 
 const migrationId = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
 
-/** A whole migration; `fault` is taken as soon as it can be. */
+/** Plays a whole migration; `fault` is taken as soon as possible. */
 function story(fault?: string): Observation[] {
   const told = new ToldWorld(fault === undefined ? 0 : 1, {});
   for (let turn = 0; turn < 200; turn += 1) {
     const moves = told.moves();
     const calm = moves.filter((step) => !step.fault && step.rare !== "operator");
     const move =
-      moves.find((candidate) => candidate.name === fault) ??
-      calm.find((step) => step.rare === undefined) ??
-      calm[0];
+      moves.find((move) => move.name === fault) ?? calm.find((step) => step.rare === undefined) ?? calm[0];
     if (move === undefined) break;
     told.take(move);
   }
@@ -38,7 +36,7 @@ const half = (all: readonly Observation[]) =>
     all.findIndex((seen) => seen.kind === "state" && seen.state === "handedOver"),
   );
 
-test("metrics count what begins and ends, how long it took, and what failed", async () => {
+test("metrics count beginnings, ends, durations and failures", async () => {
   const { registry, observe } = createMetrics({ version: "1.2.3", domains: () => ({ running: 2 }) });
   const value = async (name: string, labels: Readonly<Record<string, string>>) => {
     const found = (await registry.getMetricsAsJSON()).flatMap(
@@ -72,7 +70,7 @@ test("metrics count what begins and ends, how long it took, and what failed", as
   expect(await text()).toMatch(/switchover_failures_total\{code="qemu",step="perform",side="source"\} 1/);
 });
 
-test("what is told of a domain goes with its migration", async () => {
+test("metrics of a domain disappear with its migration", async () => {
   const { registry, observe } = createMetrics({ version: "1.2.3" });
   const all = story();
   const [before, after] = [half(all), all.slice(half(all).length)];
@@ -114,7 +112,7 @@ test("spans of both sides and the coordinator are one trace, by the migration's 
   );
   const named = (name: string) => {
     const found = spans.find((span) => span.name === name);
-    if (found === undefined) throw new Error(`there is no span ${name}`);
+    if (found === undefined) throw new Error(`the trace has no span ${name}`);
     return found;
   };
   const roots = ["migration source", "migration destination", "migration coordinator"].map(named);
@@ -129,7 +127,7 @@ test("spans of both sides and the coordinator are one trace, by the migration's 
   expect(lost?.duration[0], "in the time of the story, not of the test").toBeLessThan(60);
 });
 
-test("a migration that failed has the failure in its span", () => {
+test("the span of a failed migration contains the failure", () => {
   const exporter = new InMemorySpanExporter();
   const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
   tell(traceMigrations(provider.getTracer("all")), ...story("source.start fails"));
@@ -145,13 +143,13 @@ test("a migration that failed has the failure in its span", () => {
   });
 });
 
-test("an id that is no uuid has a trace id too, the same everywhere", () => {
+test("an id that is not a uuid also has a trace id, the same everywhere", () => {
   expect(traceIdOf("no uuid")).toMatch(/^[\da-f]{32}$/);
   expect(traceIdOf("no uuid")).toBe(traceIdOf("no uuid"));
   expect(traceIdOf("00000000-0000-0000-0000-000000000000"), "zeros are no trace").not.toMatch(/^0+$/);
 });
 
-test("a log line has the migration, the side and the state; failures warn", () => {
+test("a log line has the migration, the side and the state; failures are warnings", () => {
   const lines: Record<string, unknown>[] = [];
   const log = createLog("info", { write: (line: string) => void lines.push(JSON.parse(line)) });
   tell(log.observe, ...story("source.start fails"));
@@ -167,7 +165,7 @@ test("a log line has the migration, the side and the state; failures warn", () =
   expect(lines.every((line) => typeof line["time"] === "string")).toBe(true);
 });
 
-test("the dashboard asks for metrics that there are", async () => {
+test("the dashboard queries only existing metrics", async () => {
   const { registry } = createMetrics({ version: "1.2.3", domains: () => ({}) });
   const exposed = new Set(
     (await registry.getMetricsAsJSON()).flatMap(({ name }) => [

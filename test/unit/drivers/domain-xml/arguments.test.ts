@@ -14,7 +14,7 @@ function expectWords(args: readonly string[], wanted: readonly string[]): void {
   for (const member of absent) expect(all.filter((word) => word.split(" ")[0] === member)).toEqual([]);
 }
 
-describe("the arguments for", () => {
+describe("the QEMU arguments for", () => {
   test.each(cases)("$says", ({ xml, hardware = [], host }) => {
     const { spec, sideArgs } = build(xml);
     expectWords(spec.args, hardware);
@@ -22,7 +22,7 @@ describe("the arguments for", () => {
     expect(build(xml)).toEqual({ spec, sideArgs });
   });
 
-  test("a guest's environment and binary are in what QEMU is started by", () => {
+  test("a guest's environment and binary are part of the command that starts QEMU", () => {
     const find = (says: string) => cases.find((case_) => case_.says === says)?.xml ?? "";
     expect(build(find("arguments and an environment that go past us")).spec.env).toEqual({ A: "1", B: "" });
     expect(build(find("a q35 machine")).spec).toMatchObject({ name: "guest", binary: "qemu-system-x86_64" });
@@ -31,7 +31,7 @@ describe("the arguments for", () => {
   });
 });
 
-/** Every field of the table below a type, with where it is first met, and every alternative of its variants. */
+/** Returns every field of the table below a type, with its first place, and every alternative of its variants. */
 function partsOf({ fields, variants }: ElementType<unknown>, path: string, met = new Map<object, string>()) {
   for (const [key, field] of [fields, ...Object.values(variants?.alternatives ?? {})].flatMap(
     Object.entries,
@@ -45,7 +45,7 @@ function partsOf({ fields, variants }: ElementType<unknown>, path: string, met =
   return met;
 }
 
-/** Strikes out what an element meets. */
+/** Removes the parts that an element covers. */
 function strike(type: ElementType<unknown>, element: Element, left: Map<object, string>): void {
   const variant = element.getAttribute(type.variants?.by ?? "");
   const own = variant === null ? undefined : type.variants?.alternatives[variant];
@@ -64,7 +64,7 @@ function strike(type: ElementType<unknown>, element: Element, left: Map<object, 
   }
 }
 
-test("every part of the table is met by one of the cases", () => {
+test("every part of the table is covered by a case", () => {
   const left = partsOf(domain, "domain");
   expect(left.size).toBeGreaterThan(150);
   for (const { xml } of cases) strike(domain, parseXml(xml), left);

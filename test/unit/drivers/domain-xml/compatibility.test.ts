@@ -27,13 +27,13 @@ interface Spot {
   readonly name: string;
 }
 
-/** Every attribute that stands in an element and below it, with its field. */
+/** Every attribute of an element and below it, with its field. */
 function spotsIn(type: ElementType<unknown>, element: Element): Spot[] {
   const own = type.variants?.alternatives[element.getAttribute(type.variants.by) ?? ""];
   return Object.entries({ ...type.fields, ...own }).flatMap(([key, field]): Spot[] => {
     const { is, name = key } = field;
     if (is.kind === "attribute") return element.hasAttribute(name) ? [{ element, field, name }] : [];
-    // What is looked at as a whole may be told in other ways.
+    // A field that is compared as a whole may be reported in other ways.
     if ((is.kind !== "child" && is.kind !== "list") || field.sees !== "value") return [];
     const children = childrenOf(element).filter((child) => child.localName === name);
     return children.flatMap((child) => spotsIn(is.type, child));
@@ -41,7 +41,7 @@ function spotsIn(type: ElementType<unknown>, element: Element): Spot[] {
 }
 
 describe("two domains", () => {
-  test("differ in what the guest sees, and only in that: for each attribute of each case", () => {
+  test("differ exactly in the attributes that the guest can see, for each attribute of each case", () => {
     const spots = cases.flatMap(({ xml, says }) =>
       spotsIn(domain, parseXml(parseDomain(xml).xml)).map((_, index) => ({
         xml: parseDomain(xml).xml,
@@ -53,11 +53,11 @@ describe("two domains", () => {
     for (const [seed, { xml, index }] of spots.entries()) {
       const root = parseXml(xml);
       const spot = spotsIn(domain, root)[index];
-      if (spot?.field.is.kind !== "attribute") throw new Error("the spot is gone");
+      if (spot?.field.is.kind !== "attribute") throw new Error("the attribute has disappeared");
       const { element, name, field } = spot;
       const { value } = spot.field.is;
       const before = element.getAttribute(name) ?? "";
-      const others = fc.sample(textOf(value), { numRuns: 8, seed }).map((item) => value.print(item));
+      const others = fc.sample(textOf(value), { numRuns: 8, seed }).map((drawn) => value.print(drawn));
       const after = others.find((other) => value.parse(other) !== value.parse(before));
       if (after === undefined) continue;
       element.setAttribute(name, after);
@@ -67,17 +67,17 @@ describe("two domains", () => {
       const change = `${element.tagName}: ${name}="${before}" becomes "${after}"`;
       if (field.sees === "value") expect(abi.length, change).toBeGreaterThan(0);
       if (field.sees === "nothing") expect(abi, change).toEqual([]);
-      // What was refused has no arguments to compare.
+      // A refused domain has no arguments to compare.
       if (reasons.length === 0) expect(build(changed).spec, change).toEqual(build(xml).spec);
     }
   });
 
-  test("are the same for the guest when one was completed from the other", () => {
+  test("are equal when one was completed from the other", () => {
     for (const { xml } of cases)
       expect(found({ source: xml, destination: parseDomain(xml).xml, sameHost: true })).toEqual([]);
   });
 
-  test("are the same when one says what goes without saying in the other", () => {
+  test("are equal when one states the defaults of the other", () => {
     const said = domainXml({
       more: `<currentMemory unit='KiB'>65544</currentMemory><vcpu placement='static' current='1'>1</vcpu><clock offset='utc'/>
         <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>`,
@@ -91,7 +91,7 @@ describe("two domains", () => {
     ]);
   });
 
-  test("are the same to the guest wherever its bytes, its display and its labels are", () => {
+  test("are equal wherever their images, display and labels are", () => {
     const on = (source: string, display: string, more: string) =>
       domainXml({ devices: `<disk ${source}<target dev='vda'/></disk>${display}`, more });
     const source = on("type='file'><source file='/a'/>", "<graphics type='vnc' port='5900'/>", "");
@@ -104,7 +104,7 @@ describe("two domains", () => {
     expect(found({ source: destination, destination: source, sameHost: true })).toEqual([]);
   });
 
-  test("are told all their differences, with the place in each", () => {
+  test("have all their differences reported, with the place in each", () => {
     const source = domainXml({
       devices: `<disk type='file'><source file='/a'/><target dev='vda'/><serial>A</serial></disk>
     <interface type='user'><mac address='52:54:00:00:00:01'/></interface>`,

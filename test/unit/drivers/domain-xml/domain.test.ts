@@ -16,7 +16,7 @@ import { structureOf, xmlTree } from "../../../support/trees.js";
 const attributeOf = (xml: string, pattern: RegExp) => pattern.exec(xml)?.[1];
 
 describe("a domain", () => {
-  test("reads as the model that it was written from", () => {
+  test("is read back as the model that it was printed from", () => {
     fc.assert(
       fc.property(modelOf(domain), (model) => {
         const document = new DOMImplementation().createDocument(null, "");
@@ -30,7 +30,7 @@ describe("a domain", () => {
     );
   });
 
-  test("keeps everything that was given, known or not", () => {
+  test("keeps everything in its XML, known or not", () => {
     const names = `<name>guest</name><uuid>${uuid}</uuid>`;
     fc.assert(
       fc.property(fc.array(xmlTree, { maxLength: 4 }), (trees) => {
@@ -42,7 +42,7 @@ describe("a domain", () => {
     );
   });
 
-  test("that has no uuid gets one, and keeps it", () => {
+  test("without a uuid gets one, and keeps it", () => {
     const xml = domainXml().replace(/ *<uuid>.*\n/, "");
     const first = parseDomain(xml, { ids: { next: () => uuid } });
     expect(first.uuid).toBe(uuid);
@@ -50,7 +50,7 @@ describe("a domain", () => {
     expect(parsed(first.xml).uuid).toBe(uuid);
   });
 
-  test("is told by its uuid in small letters, however it was written", () => {
+  test("has its uuid in small letters, however it was written", () => {
     const written = uuid.toUpperCase().replaceAll("-", "");
     expect(parsed(domainXml().replace(uuid, written)).uuid).toBe(uuid);
   });
@@ -84,7 +84,7 @@ describe("a domain", () => {
     expect(new Set(macs).size).toBe(2);
   });
 
-  test("that is complete stays as it is, and is the same hardware", () => {
+  test("that is complete is not changed, and has the same hardware", () => {
     const { xml } = parsed(domainXml({ devices: "<interface type='user'/><graphics type='vnc'/>" }));
     const again = parsed(xml);
     expect(again.xml).toBe(xml);
@@ -95,7 +95,7 @@ describe("a domain", () => {
     );
   });
 
-  test("gets the devices in the places where libvirt 9.0 puts them", () => {
+  test("gets its devices at the addresses that libvirt 9.0 assigns", () => {
     const given = domainXml({
       machine: "pc-i440fx-7.2",
       more: "<features><acpi/></features>",
@@ -107,7 +107,7 @@ describe("a domain", () => {
         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
         <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>`,
     });
-    // What its virsh define made of that.
+    // The result of its virsh define.
     const completed = readFileSync(new URL("libvirt-9.0.xml", import.meta.url), "utf8");
     const devicesOf = (xml: string) =>
       words(build(xml, false).spec.args).filter((word) => word.startsWith("-device"));
@@ -116,7 +116,7 @@ describe("a domain", () => {
     expect(structureOf(parseXml(parsed(completed).xml))).toEqual(structureOf(parseXml(completed)));
   });
 
-  test("is kept when it cannot be started, and not touched", () => {
+  test("is kept unchanged when it cannot be started", () => {
     const xml = domainXml({ devices: "<sound model='ich9'/>" });
     const { xml: kept, refusals, name } = parsed(xml);
     expect(structureOf(parseXml(kept))).toEqual(structureOf(parseXml(xml)));
@@ -149,7 +149,7 @@ describe("a domain", () => {
     expect(refusals).toMatchObject([{ code: "missing", path: "domain/memory" }]);
   });
 
-  test("tells all its faults at once, each with its place, in the order of the text", () => {
+  test("has all its faults reported at once, each with its place, in document order", () => {
     const xml = bare({
       os: "<boot dev='fd'/>",
       devices: `

@@ -19,7 +19,7 @@ const shared: PathFact = { kind: "file", storage: "shared" };
 const local: PathFact = { kind: "file", storage: "local" };
 const cluster: PathFact = { kind: "file", storage: "cluster" };
 
-/** A host with what a bare domain and a disk need, and what a test adds. */
+/** A host with the resources of a bare domain with a disk, and those that a test adds. */
 function host({
   qemu = {},
   ...more
@@ -59,13 +59,13 @@ const lacking = (...unavailable: string[]) => ({
 describe("a guest cannot leave", () => {
   test.each<[string, string, Omit<Move, "source">, string[]]>([
     [
-      "with a device of the host's",
+      "with a host device",
       bare({ devices: "<hostdev/>" }),
       {},
       ["host-device domain/devices/hostdev: <hostdev> is not supported"],
     ],
     [
-      "with what nobody can start",
+      "with an unsupported element",
       bare({ devices: "<sound model='ich9'/>" }),
       {},
       ["unsupported domain/devices/sound: <sound> is not supported"],
@@ -79,7 +79,7 @@ describe("a guest cannot leave", () => {
       ],
     ],
     [
-      "with a CPU that says so itself",
+      "with a CPU that its XML marks as not migratable",
       bare({ type: "kvm", more: "<cpu mode='host-passthrough' migratable='off'/>" }),
       {},
       ["cpu-unmigratable domain/cpu/@migratable: the CPU has features that cannot be migrated"],
@@ -101,7 +101,7 @@ describe("a guest cannot leave", () => {
       ],
     ],
     [
-      "with a disk that its host caches, since nobody said otherwise",
+      "with a disk that its host caches by default",
       disk(),
       {},
       [
@@ -139,19 +139,19 @@ describe("a guest cannot arrive", () => {
   const here = { sameHost: true } as const;
   test.each<[string, string, Omit<Move, "source">, string[]]>([
     [
-      "where it is already",
+      "where it already is",
       bare(),
       { destinationHost: host({ guests: [{ name: "guest", uuid }] }) },
       [`uuid-taken domain/uuid: a guest with the uuid ${uuid} already exists on b`],
     ],
     [
-      "where another has its name",
+      "where another guest has its name",
       bare(),
       { destinationHost: host({ guests: [{ name: "guest", uuid: "1" }] }) },
       ["name-taken domain/name: the guest 1 already has that name on b"],
     ],
     [
-      "where its machine is not known",
+      "where its machine type is not known",
       bare({ machine: "pc-i440fx-8.2" }),
       { destinationHost: host() },
       [
@@ -159,7 +159,7 @@ describe("a guest cannot arrive", () => {
       ],
     ],
     [
-      "where its machine's name means another",
+      "where its machine type's alias means another one",
       bare(),
       {
         sourceHost: host({ hostname: "a" }),
@@ -188,19 +188,19 @@ describe("a guest cannot arrive", () => {
       ["cpu-unknown domain/cpu/model: the QEMU of b does not support the CPU model Skylake-Client"],
     ],
     [
-      "where its CPU model lacks what it had",
+      "where its CPU model lacks a feature that it had",
       bare(),
       { sourceHost: host({ qemu: lacking("svm") }), destinationHost: host({ qemu: lacking("svm", "pni") }) },
       ["cpu-differs domain: b lacks the CPU features pni"],
     ],
     [
-      "where its CPU model lacks what it must have",
+      "where its CPU model lacks a feature that it requires",
       model("qemu64", "check='full'"),
       { destinationHost: host({ qemu: lacking("pni") }) },
       ["cpu-differs domain/cpu/model: b lacks the CPU features pni"],
     ],
     [
-      "where the most that QEMU has is something else",
+      "where QEMU's maximum CPU model is different",
       bare({ more: "<cpu mode='maximum'/>" }),
       { sourceHost: host(), destinationHost: host({ qemu: { version: "8.2.0" } }) },
       [
@@ -208,7 +208,7 @@ describe("a guest cannot arrive", () => {
       ],
     ],
     [
-      "where the processor is another",
+      "where the host's processor is different",
       bare({ type: "kvm", more: "<cpu mode='host-passthrough'/>" }),
       { sourceHost: host(), destinationHost: host({ processor: "Xeon" }) },
       [
@@ -222,7 +222,7 @@ describe("a guest cannot arrive", () => {
       ["device-unknown domain/devices/rng[1]: the QEMU of b does not support the device virtio-rng-pci"],
     ],
     [
-      "where its files are not",
+      "where its files are missing",
       bare({
         os: "<loader type='rom'>/f</loader><kernel>/k</kernel>",
         devices: "<disk type='file'><source file='/d'/><target dev='vda'/></disk>",
@@ -235,7 +235,7 @@ describe("a guest cannot arrive", () => {
       ],
     ],
     [
-      "as what cannot be started there",
+      "with an unsupported element in its new XML",
       bare(),
       { destination: parseDomain(bare({ devices: "<input type='tablet' bus='ps2'/>" })), ...here },
       [
@@ -249,7 +249,7 @@ describe("a guest cannot arrive", () => {
 
   test.each<[string, string, Omit<Move, "source">]>([
     [
-      "where the machine's alias and its name are one",
+      "where the machine type's alias and its name mean the same",
       bare(),
       {
         sourceHost: host(),
@@ -258,13 +258,13 @@ describe("a guest cannot arrive", () => {
       },
     ],
     [
-      "without the disk that is copied",
+      "without the disk that is copied during the migration",
       disk(),
       { destinationHost: host({ paths: { "/d": null } }), copiedDisks: ["vda"] },
     ],
     ["where its files have not been looked for", disk(), { destinationHost: host(), ...here }],
     [
-      "where the CPU lacks what it has been told to lack",
+      "where the CPU lacks a feature that its XML disables",
       bare({
         more: "<cpu mode='custom' check='full'><model>qemu64</model><feature policy='disable' name='pni'/></cpu>",
       }),
@@ -274,7 +274,7 @@ describe("a guest cannot arrive", () => {
     expect(reasons(xml, move)).toEqual([]);
   });
 
-  test("and neither leave, for as many reasons as there are", () => {
+  test("or leave, with every reason reported", () => {
     const xml = bare({
       machine: "pc-i440fx-9.0",
       devices: "<disk type='file'><source file='/d'/><target dev='vda'/></disk><hostdev/>",
@@ -300,7 +300,7 @@ describe("a guest cannot arrive", () => {
 });
 
 describe("a real host", () => {
-  test("says what its QEMU knows, and whether KVM works, and what its files are", async () => {
+  test("reports its QEMU's capabilities, whether KVM works, and its files", async () => {
     const directory = mkdtempSync(join(tmpdir(), "facts-"));
     const [there, absent] = [join(directory, "there"), join(directory, "absent")];
     try {
@@ -325,7 +325,7 @@ describe("a real host", () => {
     }
   });
 
-  test("without that QEMU says so", async () => {
+  test("without that QEMU reports so", async () => {
     const asked = gatherQemuFacts("qemu-system-none", { clock: systemClock });
     await expect(asked).rejects.toThrow("qemu-system-none cannot be run");
   });

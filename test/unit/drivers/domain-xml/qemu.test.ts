@@ -33,7 +33,7 @@ const device = z.looseObject({
 type PciDevice = z.infer<typeof device> & { pci_bridge?: { devices?: PciDevice[] } };
 const buses = z.array(z.looseObject({ devices: z.array(device) }));
 
-/** Where each device with an id sits on PCI: bus:slot.function, below bridges too. */
+/** The PCI address of each device with an id, bus:slot.function, also below bridges. */
 async function pciPlaces(ask: Ask): Promise<Record<string, string>> {
   const below = (pciDevice: PciDevice): PciDevice[] => [
     pciDevice,
@@ -53,7 +53,7 @@ const property = async (ask: Ask, path: string, name: string) =>
   ask(z.unknown(), "qom-get", { path, property: name });
 
 describe("a real QEMU", () => {
-  test.each(cases.filter((case_) => case_.needs === undefined))("takes $says", async ({ xml }) => {
+  test.each(cases.filter((case_) => case_.needs === undefined))("starts with $says", async ({ xml }) => {
     await ask(xml, async (query) => {
       expect(await query(z.looseObject({ running: z.boolean() }), "query-status")).toMatchObject({
         running: false,
@@ -61,7 +61,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("has the disks that the XML says, under the names that storage migration uses", async () => {
+  test("has the disks of the XML, under the names that storage migration uses", async () => {
     const xml = bare({
       devices: `<controller type='scsi' model='virtio-scsi'/>
         <disk type='file'><driver type='qcow2' cache='none' discard='unmap' detect_zeroes='unmap'/><source file='/img/qcow2'/><target dev='vda'/><serial>S1</serial></disk>
@@ -113,7 +113,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("shows a write cache, or none, as the cache mode says", async () => {
+  test("shows a write cache, or none, according to the cache mode", async () => {
     const seen = async (mode: string) => {
       const disk = `<disk type='file'><driver cache='${mode}'/><source file='/img/raw'/><target dev='vda'/></disk>`;
       return ask(bare({ devices: disk }), (query) =>
@@ -124,7 +124,7 @@ describe("a real QEMU", () => {
     for (const cache of ["writethrough", "directsync"]) expect(await seen(cache)).toBe("off");
   });
 
-  test("has the memory, the CPUs, their model and features, and the machine that the XML says", async () => {
+  test("has the memory, the CPUs, their model and features, and the machine of the XML", async () => {
     const xml = bare({
       machine: "q35",
       more: `<vcpu>4</vcpu><cpu mode='custom'><model>Nehalem</model><topology sockets='2' dies='1' cores='1' threads='2'/>
@@ -162,7 +162,7 @@ describe("a real QEMU", () => {
     await expect(ask(cpu("none"), async () => "started")).resolves.toBe("started");
   });
 
-  test("has the cards, ports, channels and other devices that the XML says, where it says", async () => {
+  test("has the cards, ports, channels and other devices of the XML at their addresses", async () => {
     const xml = domainXml({
       devices: `<interface type='user'><mac address='52:54:00:12:34:56'/><model type='virtio'/></interface>
         <interface type='user'><model type='e1000'/><address type='pci' slot='0x11'/></interface>
@@ -221,7 +221,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("finds a port for VNC by itself, and keeps to the one that is named", async () => {
+  test("finds a free port for VNC, and uses the one that is named", async () => {
     const display = (more: string) =>
       bare({ devices: `<graphics type='vnc' ${more}/><video><model type='none'/></video>` });
     const vnc = z.looseObject({ enabled: z.boolean(), host: z.string(), service: z.string() });
@@ -245,7 +245,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("has the name, commas and all, and the environment that the XML says", async () => {
+  test("has the name, including commas, and the environment of the XML", async () => {
     const own = "5d2c7a55-3a5f-4f0e-8a6e-6d1f5c9a7b10";
     const xml = bare({
       more: "<qemu:commandline><qemu:env name='SWITCHOVER_A' value='b, c'/></qemu:commandline>",
@@ -259,7 +259,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("has a disk that another QEMU serves over NBD", async () => {
+  test("has a disk that another QEMU exports over NBD", async () => {
     const socket = `${images.directory}/nbd`;
     const server = bare({
       devices: "<disk type='file'><source file='/img/raw2'/><target dev='vda'/><shareable/></disk>",
@@ -279,7 +279,7 @@ describe("a real QEMU", () => {
     });
   });
 
-  test("takes whatever is not refused", async () => {
+  test("starts every domain that is not refused", async () => {
     let started = 0;
     await fc.assert(
       fc.asyncProperty(plausible, async (xml) => {

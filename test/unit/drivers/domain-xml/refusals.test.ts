@@ -3,7 +3,7 @@ import { bare, refusalsOf } from "../../../support/domains.js";
 import { refusedDevices } from "./refused/devices.js";
 import { refusedSystems } from "./refused/system.js";
 
-describe("it is refused, by name and place, that a domain has", () => {
+describe("refused by name and place in a domain:", () => {
   test.each([...refusedSystems, ...refusedDevices])("%s", (_, xml, ...expected) => {
     const found = refusalsOf(xml, xml.includes("type='kvm'"));
     expect(found.map(({ path, what }) => [path, what])).toEqual(

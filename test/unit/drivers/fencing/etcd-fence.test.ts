@@ -1,4 +1,4 @@
-// Checks G1 and G2 when the sides cannot reach one another: on a real etcd, and in real migrations with the link down.
+// Checks G1 and G2 when the sides cannot reach each other: on a real etcd, and in real migrations with the link down.
 
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -29,7 +29,7 @@ async function offered(fence: Fence) {
 }
 
 describe("a fence in a real etcd", () => {
-  test("gives the guest to the destination that claims it, and then the source cannot have it back", async () => {
+  test("gives the guest to the destination that claims it, and then the source cannot fence the destination off", async () => {
     const [source, destination] = [fenceHere(), fenceHere()];
     const guest = await offered(source);
     expect(await destination.claim(guest, signal)).toMatchObject({ kind: "done" });
@@ -39,7 +39,7 @@ describe("a fence in a real etcd", () => {
     expect(await destination.claim(guest, signal), "an old claim").toMatchObject({ kind: "failed" });
   });
 
-  test("gives it to the source that fences the destination off, and then it cannot be claimed", async () => {
+  test("gives the guest to the source that fences the destination off, and then it cannot be claimed", async () => {
     const [source, destination] = [fenceHere(), fenceHere()];
     const guest = await offered(source);
     expect(await source.fence(guest, signal)).toMatchObject({ kind: "done" });
@@ -47,7 +47,7 @@ describe("a fence in a real etcd", () => {
     expect(await destination.claim(guest, signal)).toMatchObject({ kind: "failed" });
   });
 
-  test("gives it to one of the two when both ask at once", async () => {
+  test("gives the guest to exactly one side when both ask at once", async () => {
     const [source, destination] = [fenceHere(), fenceHere()];
     const winners = { source: 0, destination: 0 };
     for (let round = 0; round < 40; round += 1) {
@@ -72,7 +72,7 @@ describe("a fence in a real etcd", () => {
     await fence.release(old);
   });
 
-  test("takes a guest back that the destination gives back", async () => {
+  test("returns a guest to the source when the destination disclaims it", async () => {
     const fence = fenceHere();
     const guest = await offered(fence);
     await fence.claim(guest, signal);
@@ -80,11 +80,11 @@ describe("a fence in a real etcd", () => {
     expect(await fence.fence(guest, signal)).toMatchObject({ kind: "done" });
   });
 
-  test("lets an offer expire when its engine is gone, and then nobody can claim it", async () => {
+  test("lets an offer expire when its engine is gone, and then it cannot be claimed", async () => {
     const fence = etcdFence({
       endpoints: [etcd.endpoint],
       leaseSeconds: 1,
-      // An engine that keeps nothing alive.
+      // An engine that does not keep its lease alive.
       clock: { now: Date.now, setTimeout: () => undefined, clearTimeout: () => {} },
     });
     const guest = await offered(fence);
@@ -93,7 +93,7 @@ describe("a fence in a real etcd", () => {
     expect(await fence.claim(guest, signal)).toMatchObject({ kind: "failed" });
   });
 
-  test("is unknown, never a decision, while etcd does not answer", async () => {
+  test("answers unknown, never a decision, while etcd does not answer", async () => {
     const fence = fenceHere();
     const guest = await offered(fence);
     etcd.pause();
@@ -113,13 +113,13 @@ const policy = { whenUnreachable: "fence", patienceMs: 300 } as const;
 const deadlines = { confirmMs: 200, finishMs: 2_500, backoffMs: 50, maxBackoffMs: 200 };
 
 describe("a real migration whose destination cannot be reached", () => {
-  test("goes on at the source when the fence has shut the destination out", async () => {
+  test("resumes at the source when the fence has excluded the destination", async () => {
     await inLab({}, async (lab) => {
       const cut = new Set(["askFinish", "askFinishCancelled", "settle"]);
       const around: EffectInterceptor = (place, call) =>
         cut.has(place) ? Promise.resolve(unknown("the link is down")) : call();
       const { guest } = lab;
-      if (guest === null) throw new Error("no guest");
+      if (guest === null) throw new Error("no guest was booted");
       const migration = migrateWith(
         {
           guest,
@@ -138,10 +138,10 @@ describe("a real migration whose destination cannot be reached", () => {
     });
   });
 
-  test("leaves nothing at the fence, and no timer, when the guest stays", async () => {
+  test("leaves no key in the fence, and no timer, when the guest stays", async () => {
     await inLab({}, async (lab) => {
       const { guest } = lab;
-      if (guest === null) throw new Error("no guest");
+      if (guest === null) throw new Error("no guest was booted");
       const timers = new Set<unknown>();
       const clock: Clock = {
         now: Date.now,
@@ -176,7 +176,7 @@ describe("a real migration whose destination cannot be reached", () => {
     });
   });
 
-  test("waits when the destination has claimed the guest, until it can be asked", async () => {
+  test("waits when the destination has claimed the guest, until it can be reached", async () => {
     await inLab({}, async (lab) => {
       let settles = 0;
       const states: string[] = [];
@@ -189,7 +189,7 @@ describe("a real migration whose destination cannot be reached", () => {
         return place === "settle" && settles < 8 ? unknown("the link is down") : call();
       };
       const { guest } = lab;
-      if (guest === null) throw new Error("no guest");
+      if (guest === null) throw new Error("no guest was booted");
       const migration = migrateWith(
         {
           guest,
@@ -210,7 +210,7 @@ describe("a real migration whose destination cannot be reached", () => {
   });
 });
 
-test("an embedder's proof fences only when the destination is dead for certain", async () => {
+test("is fenced off by an embedder's proof only when the destination is certainly dead", async () => {
   let dead = false;
   const fence = fenceByProof(async () => dead);
   const guest = await offered(fence);

@@ -1,4 +1,4 @@
-// Checks that a record which could not be written is reported so, and never counts later (G3): full disks and failing ones.
+// Checks that a record which could not be written is reported so, and never counts later (G3): on full and on failing disks.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -24,7 +24,7 @@ const second = stateOf("m-1", "source", "pausing");
 const long = stateOf("m-1", "source", "x".repeat(20_000));
 
 describe("a disk that fails", () => {
-  test("leaves nothing of a record behind, also when taking it back fails at first", async () => {
+  test("leaves nothing of a record behind, even when its removal fails at first", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(first);
     const file = await open(join(directory, "m-1.journal"));
@@ -57,7 +57,7 @@ describe.skipIf(!canMount)(
       execFileSync("umount", [disk]);
     });
 
-    test("fails the record and every record that is queued behind it, as a full disk", async () => {
+    test("makes the record and every queued one fail", async () => {
       const journal = await openFileJournal(disk);
       await journal.append(first);
       fill();
@@ -73,7 +73,7 @@ describe.skipIf(!canMount)(
       expect((await readStory(join(disk, "m-1.journal"))).records).toEqual([first, second]);
     });
 
-    test("leaves nothing of a story that could not begin, which begins when there is room", async () => {
+    test("leaves nothing of a story that could not begin, which can begin once there is space", async () => {
       const journal = await openFileJournal(disk);
       fill();
       await expect(journal.append(first)).rejects.toMatchObject({ kind: "diskFull" });
@@ -84,12 +84,12 @@ describe.skipIf(!canMount)(
       expect((await readStory(join(disk, "m-1.journal"))).records).toEqual([first]);
     });
 
-    test("fails a tombstone, which is not answered from until it is durable", async () => {
+    test("makes a tombstone fail, which gives no answer until it is durable", async () => {
       const journal = await openFileJournal(disk);
       const tombstone = (migrationId: string) =>
         ({ kind: "tombstone", migrationId, side: "destination", atMs: 1, uuid }) as const;
       fill();
-      // The file's last page has room for some.
+      // The file's last page has space for some.
       const refusedId = await (async () => {
         for (let n = 0; ; n += 1) {
           const appended = await journal.append(tombstone(`m-${n}`)).catch((error: unknown) => error);
@@ -108,7 +108,7 @@ describe.skipIf(!canMount)(
       await later.close();
     });
 
-    test("keeps an end whose summary did not fit: the next start reads the story", async () => {
+    test("keeps the end of a story whose summary did not fit: the next start reads the story", async () => {
       const journal = await openFileJournal(disk);
       await journal.append(destinationOpened("m-2"));
       fill();

@@ -1,4 +1,4 @@
-// Checks what G3 rests on: a journal that keeps what it has said is durable, and says what it cannot read.
+// Checks the basis of G3: a journal keeps every record that it has reported as durable, and reports what it cannot read.
 
 import { execFileSync } from "node:child_process";
 import {
@@ -50,7 +50,7 @@ async function written(...records: readonly JournalRecord[]): Promise<string> {
 }
 
 describe("a journal on disk", () => {
-  test("gives back what was written, in order, also when many write at once", async () => {
+  test("returns records in the order of writing, also with many concurrent writers", async () => {
     const journal = await openFileJournal(directory);
     const records = Array.from({ length: 200 }, (_, n) => state(`state ${n}`));
     await Promise.all(records.map((record) => journal.append(record)));
@@ -58,7 +58,7 @@ describe("a journal on disk", () => {
     expect(await readStory(join(directory, "m-1.journal"))).toMatchObject({ records, torn: null });
   });
 
-  test("says that a record is durable when the disk has it, not when it is written", async () => {
+  test("reports a record as durable when it is on the disk, not when it is written", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(state("a"));
     const file = await open(join(directory, "m-1.journal"));
@@ -83,7 +83,7 @@ describe("a journal on disk", () => {
     await journal.close();
   });
 
-  test("is open in one process at a time, and free again when that has died", async () => {
+  test("is open in one process at a time, and free again when that process has died", async () => {
     const journal = await openFileJournal(directory);
     const again = openFileJournal(directory);
     await expect(again).rejects.toThrow(`process ${process.pid} has it open`);
@@ -93,7 +93,7 @@ describe("a journal on disk", () => {
     expect(readdirSync(directory).toSorted()).toEqual(["decisions", "format", "identity", "lock"]);
   });
 
-  test("is gone on with after a crash, without its torn end", async () => {
+  test("continues after a crash, without its torn end", async () => {
     const path = await written(state("a"), state("b"));
     appendFileSync(path, '12345678 {"kind":"sta');
     const journal = await openFileJournal(directory);
@@ -108,7 +108,7 @@ describe("a journal on disk", () => {
     });
   });
 
-  test("tells of a file that it cannot read, and takes up the others", async () => {
+  test("reports a file that it cannot read, and recovers the others", async () => {
     await written(state("a"));
     writeFileSync(join(directory, "other.journal"), "hello\nworld\n");
     const journal = await openFileJournal(directory);
@@ -118,7 +118,7 @@ describe("a journal on disk", () => {
     await journal.close();
   });
 
-  test("keeps what a failure says, with QEMU's own words in any script", async () => {
+  test("keeps a failure's message, with QEMU's own text in any script", async () => {
     const because = [
       { code: "qemu", step: "perform", side: "source", message: "zwei\nZeilen", qemu: ["数", "\u2028"] },
     ] as const;
@@ -126,7 +126,7 @@ describe("a journal on disk", () => {
     expect((await readStory(path)).records).toEqual([state("restoring", { because })]);
   });
 
-  test("cut off at any byte loses only lines that were not whole, and says so", async () => {
+  test("loses only incomplete lines when it is cut off at any byte, and reports so", async () => {
     const path = await written(...["a", "b", "c"].map((text) => state(text)));
     const whole = readFileSync(path);
     const lines = whole.toString().split("\n").length - 1;
@@ -143,7 +143,7 @@ describe("a journal on disk", () => {
     expect(lines).toBe(4);
   });
 
-  test("refuses a file in which any byte is changed, also in its last line", async () => {
+  test("refuses a file in which any byte was changed, also in its last line", async () => {
     const path = await written(...["a", "b", "c"].map((text) => state(text)));
     const whole = readFileSync(path);
     await fc.assert(
@@ -156,7 +156,7 @@ describe("a journal on disk", () => {
     );
   });
 
-  test("refuses another version and a file that is none of ours, by name", async () => {
+  test("refuses a file of another version, and one that is not a journal, by name", async () => {
     const path = await written(state("a"));
     const text = '{"kind":"journal","version":1}';
     const { crc32 } = await import("node:zlib");
@@ -166,7 +166,7 @@ describe("a journal on disk", () => {
     await expect(readStory(path)).rejects.toThrow(path);
   });
 
-  test("never takes up a file that is there already", async () => {
+  test("never opens an existing file for a new story", async () => {
     await written(state("a"));
     const journal = await openFileJournal(directory);
     await expect(journal.append(state("b"))).rejects.toThrow("EEXIST");
@@ -181,7 +181,7 @@ describe("a journal on disk", () => {
     await journal.close();
   });
 
-  test("keeps no file open of a migration that has ended, and what is said of it afterwards", async () => {
+  test("closes the file of a migration that has ended, and keeps later records about it", async () => {
     const journal = await openFileJournal(directory);
     const openFiles = () =>
       readdirSync("/proc/self/fd").filter((file) => {
@@ -215,7 +215,7 @@ describe("a journal on disk", () => {
     await journal.close();
   });
 
-  test("compacts what has ended, and keeps what has not or needs a person", async () => {
+  test("compacts stories that have ended, and keeps those that have not or need an operator", async () => {
     const journal = await openFileJournal(directory);
     const endings = { old: "left", new: "stayed", open: "precopying", hurt: "stuck" };
     for (const [migrationId, name] of Object.entries(endings))
@@ -229,7 +229,7 @@ describe("a journal on disk", () => {
     expect(stories.toSorted()).toEqual(["hurt.journal", "open.journal"]);
   });
 
-  test("knows for good what a destination has decided, also when its story has been removed", async () => {
+  test("keeps a destination's decision for good, even when its story was removed", async () => {
     const journal = await openFileJournal(directory);
     const destination = (migrationId: string, name: string) =>
       state(name, { migrationId, side: "destination" });
@@ -249,7 +249,7 @@ describe("a journal on disk", () => {
     expect(await compacted.compact(0)).toHaveLength(2);
     expect(await all(compacted)).toEqual(decided);
     await compacted.close();
-    // As a crash in the middle of the next one leaves it.
+    // The state that a crash in the middle of the next one leaves.
     appendFileSync(join(directory, "decisions"), "0123");
     const later = await openFileJournal(directory);
     expect(await all(later)).toEqual(decided);
@@ -281,7 +281,7 @@ describe.skipIf(!canMount)(
       execFileSync("umount", [disk]);
     });
 
-    test("fails the append, leaves no half line, and takes the next one when there is room again", async () => {
+    test("makes the append fail, leaves no partial line, and accepts the next one once there is space", async () => {
       const journal = await openFileJournal(disk);
       await journal.append(state("first"));
       const ballast = join(disk, "ballast");

@@ -1,4 +1,4 @@
-// Opens the journal that its argument names, says so, and holds it until it is killed.
+// Opens the journal of its argument, prints a line, and holds the journal until it is killed.
 
 import { openFileJournal } from "../../../../src/drivers/journal/file-journal.js";
 

@@ -19,20 +19,20 @@ async function identityOf(): Promise<string> {
 }
 
 describe("the identity of a journal directory", () => {
-  test("is created at the first start, kept at every later one, and readable by its owner alone", async () => {
+  test("is created at the first start, kept at every later one, and readable by its owner only", async () => {
     const identity = await identityOf();
     expect(identity).toMatch(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
     expect(await identityOf()).toBe(identity);
     expect(statSync(join(directory, "identity")).mode & 0o777).toBe(0o600);
   });
 
-  test("is another one when the directory was lost", async () => {
+  test("is a new one when the directory was lost", async () => {
     const identity = await identityOf();
     rmSync(directory, { recursive: true });
     expect(await identityOf()).not.toBe(identity);
   });
 
-  test("is given at its first start to a directory of an older version, whose decisions are still known", async () => {
+  test("is created for a directory of an older version, whose decisions are kept", async () => {
     const { crc32 } = await import("node:zlib");
     const text = '{"migrationId":"m-old","decision":"taken"}';
     writeFileSync(join(directory, "decisions"), `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`);

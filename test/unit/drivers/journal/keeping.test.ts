@@ -1,4 +1,4 @@
-// Checks what outlives a migration's story: its decision and its end, answered from memory (G1), and what a journal keeps on disk.
+// Checks what outlives a migration's story: its decision and its end, answered from memory (G1), and the journal's files on disk.
 
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,8 +21,8 @@ async function arrive(journal: FileJournal, migrationId: string, atMs = 1): Prom
   await journal.append(stateOf(migrationId, "destination", "arrived", { atMs }));
 }
 
-describe("what a journal keeps of a migration", () => {
-  test("is its decision, its guest and its end, by id and by guest, when the story is removed", async () => {
+describe("the summary that a journal keeps of a migration", () => {
+  test("has its decision, its guest and its end, by id and by guest, after its story was removed", async () => {
     const journal = await openFileJournal(directory);
     await arrive(journal, "m-in");
     await journal.append(sourceOpened("m-out"));
@@ -45,7 +45,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("is a line and no file where a migration is asked for that never came", async () => {
+  test("is a line without a file when a query names a migration that never arrived", async () => {
     const journal = await openFileJournal(directory);
     for (const migrationId of ["m-1", "m-2"])
       await journal.append({ kind: "tombstone", migrationId, side: "destination", atMs: 7, uuid });
@@ -57,7 +57,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("is taken for good, also of a destination that was stuck afterwards", async () => {
+  test("remains taken, even when the destination was stuck afterwards", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(destinationOpened("m-1"));
     await journal.append(stateOf("m-1", "destination", "fetchingPages"));
@@ -69,7 +69,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("is removed by age and by count, the oldest first, and what has not ended stays", async () => {
+  test("remains when stories are removed by age and by count, the oldest first, except those that have not ended", async () => {
     const journal = await openFileJournal(directory);
     for (const atMs of [10, 20, 30, 40]) await arrive(journal, `m-${atMs}`, atMs);
     await journal.append(sourceOpened("m-open"));
@@ -80,11 +80,11 @@ describe("what a journal keeps of a migration", () => {
     await journal.close();
   });
 
-  test("is read from memory: neither a lookup nor a later start reads the stories that have ended", async () => {
+  test("is answered from memory: neither a lookup nor a later start reads stories that have ended", async () => {
     const journal = await openFileJournal(directory);
     for (let n = 0; n < 20; n += 1) await arrive(journal, `m-${n}`);
     await journal.close();
-    // Were they read, they would be reported.
+    // If they were read, they would be reported.
     for (const name of storiesIn()) writeFileSync(join(directory, name), "damaged\n");
     const later = await openFileJournal(directory);
     expect(await later.unfinished()).toEqual({ stories: [], unreadable: [] });
@@ -95,7 +95,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("is brought up to date at a start after a crash that came before the line of a story's end", async () => {
+  test("is completed at the start after a crash before the line of a story's end", async () => {
     const journal = await openFileJournal(directory);
     await arrive(journal, "m-1");
     await journal.close();
@@ -107,7 +107,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("can be asked for while its story is being removed", async () => {
+  test("can be queried while its story is being removed", async () => {
     const journal = await openFileJournal(directory);
     const ids = Array.from({ length: 20 }, (_, index) => `m-${index}`);
     for (const migrationId of ids) await arrive(journal, migrationId);
@@ -122,7 +122,7 @@ describe("what a journal keeps of a migration", () => {
     await journal.close();
   });
 
-  test("has ended when the sides that have begun have, though another was opened", async () => {
+  test("shows an end when all sides that have begun have ended, although another one was opened", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(sourceOpened("m-1"));
     await journal.append(destinationOpened("m-1"));
@@ -135,7 +135,7 @@ describe("what a journal keeps of a migration", () => {
     await later.close();
   });
 
-  test("is nothing when the engine died before the first state: a start gives the story back, to be removed", async () => {
+  test("is empty when the engine died before the first state: a start returns the story, to be removed", async () => {
     const journal = await openFileJournal(directory);
     await journal.append(sourceOpened("m-1"));
     await journal.close();
@@ -150,9 +150,9 @@ describe("what a journal keeps of a migration", () => {
     await last.close();
   });
 
-  test("is read again at a start when a side of an ended migration has gone on", async () => {
+  test("is read again at a start when a side of an ended migration has continued", async () => {
     const journal = await openFileJournal(directory);
-    // Several at once: the summaries of those that have ended are still being written as the others go on.
+    // Several at once: the summaries of those that have ended are still being written while the others continue.
     const ids = Array.from({ length: 20 }, (_, index) => `m-${index}`);
     await Promise.all(
       ids.map(async (id) => {

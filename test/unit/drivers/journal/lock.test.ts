@@ -1,4 +1,4 @@
-// Checks that one process holds a journal directory, whatever namespaces the processes live in, and that the kernel frees it.
+// Checks that one process holds a journal directory, whatever namespaces the processes are in, and that the kernel releases it.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,7 +22,7 @@ afterEach(() => {
 });
 
 const holder = programArguments("journal-holder");
-/** Starts another process that opens the journal, below `within`; the answer is its first line. */
+/** Starts another process that opens the journal below `within`; resolves to its first line. */
 async function opener(...within: readonly string[]): Promise<{ child: ChildProcess; says: string }> {
   const [program = process.execPath, ...words] = [...within, process.execPath, ...holder, directory];
   const child = spawn(program, words, { stdio: ["ignore", "pipe", "inherit"] });
@@ -93,7 +93,7 @@ describe("the lock of a journal directory", () => {
     await (await openFileJournal(directory)).close();
   });
 
-  test("is refused while an engine of an older version, which locks by the file's content, is alive", async () => {
+  test("is refused while an engine of an older version, which locks by the file's content, lives", async () => {
     const older = spawn("sleep", ["60"]);
     children.push(older);
     await once(older, "spawn");

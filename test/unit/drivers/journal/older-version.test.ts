@@ -1,4 +1,4 @@
-// Checks that stories which version 3 has begun are taken up: written by that version, and checked in as they were.
+// Checks that stories that version 3 has begun are recovered: they were written by that version, and checked in unchanged.
 
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -37,7 +37,7 @@ async function storyOf(migrationId: string) {
   const { stories, unreadable } = await journal.unfinished();
   expect(unreadable).toEqual([]);
   const story = stories.find((one) => one.migrationId === migrationId);
-  if (story === undefined) throw new Error("the story is not there");
+  if (story === undefined) throw new Error("the story was not found");
   return { journal, story };
 }
 
@@ -53,10 +53,10 @@ const refusing: SettlingPeer = {
 test("a source of version 3 that had announced post-copy and aborted retracts it, and stays", async () => {
   const { journal, story } = await storyOf(source);
   const found = interrupted(story, "source");
-  if (found === null) throw new Error("the source was not begun");
+  if (found === null) throw new Error("the source's story has not begun");
   const untouched: SourceGuest = {
     ...simulateGuest(found.opened.input.identity.uuid, 1).source,
-    restore: () => Promise.reject(new Error("the guest has been restored already")),
+    restore: () => Promise.reject(new Error("the guest was already restored")),
   };
   const { actor, durable } = openSource(
     { journal, clock: systemClock },
@@ -74,10 +74,10 @@ test("a source of version 3 that had announced post-copy and aborted retracts it
   await journal.close();
 });
 
-test("a destination of version 3 that runs its guest in post-copy goes on fetching its memory, and arrives", async () => {
+test("a destination of version 3 that runs its guest in post-copy continues to fetch its memory, and arrives", async () => {
   const { journal, story } = await storyOf(destination);
   const found = interrupted(story, "destination");
-  if (found === null) throw new Error("the destination was not begun");
+  if (found === null) throw new Error("the destination's story has not begun");
   const guest = simulateGuest(found.opened.input.identity.uuid, 1).destination;
   const { actor, durable } = openDestination(
     { journal, clock: systemClock },
@@ -98,16 +98,12 @@ test("a destination of version 3 that runs its guest in post-copy goes on fetchi
 test.each([
   ["source", source],
   ["destination", destination],
-] as const)(
-  "every state that a %s of version 3 has recorded is one that this version knows",
-  async (side, id) => {
-    const { records } = await readStory(join(written, `${id}.journal`));
-    const states = records.flatMap((record) => (record.kind === "state" ? record.state : []));
-    expect(states.length).toBeGreaterThan(5);
-    for (const state of states)
-      expect([state, metaIn(side, state).guest]).toEqual([state, expect.any(String)]);
-  },
-);
+] as const)("this version knows every state that a %s of version 3 can have recorded", async (side, id) => {
+  const { records } = await readStory(join(written, `${id}.journal`));
+  const states = records.flatMap((record) => (record.kind === "state" ? record.state : []));
+  expect(states.length).toBeGreaterThan(5);
+  for (const state of states) expect([state, metaIn(side, state).guest]).toEqual([state, expect.any(String)]);
+});
 
 test("the last decision of a destination of version 3 is known", async () => {
   const journal = await openFileJournal(directory);
@@ -118,7 +114,7 @@ test("the last decision of a destination of version 3 is known", async () => {
   expect(hasTag("destination", last?.state ?? "", "taken")).toBe(true);
 });
 
-test("a story of version 3 that goes on in this version says so, and is read as one", async () => {
+test("a story of version 3 that continues in this version records the change, and is read as one story", async () => {
   const { journal, story } = await storyOf(source);
   await journal.append({
     kind: "state",

@@ -1,5 +1,5 @@
-// Checks that a story which cannot be read is never taken for one that is not there (G1): whatever is damaged, the journal
-// reports it with its reason and its guest, and answers no question from it.
+// Checks that an unreadable story never counts as absent (G1): whatever is damaged, the journal reports it with its reason and
+// its guest, and answers no query from it.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -51,7 +51,7 @@ async function onlyUnreadable(): Promise<UnreadableStory> {
 const handedOver = [sourceOpened("m-1"), stateOf("m-1", "source", "handedOver")];
 
 describe("a story that cannot be read", () => {
-  test("is reported with its guest and its side, whichever single bit of it has flipped", async () => {
+  test("is reported with its guest and its side, whichever single bit was flipped", async () => {
     await written(...handedOver);
     const whole = readFileSync(path);
     await fc.assert(
@@ -70,14 +70,14 @@ describe("a story that cannot be read", () => {
     );
   });
 
-  test("is reported when it was cut in its middle and gone on with", async () => {
+  test("is reported when it was cut in its middle and continued", async () => {
     await written(...handedOver);
     const text = readFileSync(path, "utf8");
     writeFileSync(path, text.slice(0, 400) + text.slice(450));
     expect((await onlyUnreadable()).guest.name).toBe("web-1");
   });
 
-  test("is reported when it is of a newer version, or holds a record that this version does not know", async () => {
+  test("is reported when it has a newer version, or holds a record that this version does not know", async () => {
     await written(...handedOver);
     const [head = "", ...rest] = readFileSync(path, "utf8").split("\n");
     writeFileSync(
@@ -94,7 +94,7 @@ describe("a story that cannot be read", () => {
     expect((await onlyUnreadable()).reason).toContain("line 4");
   });
 
-  test("gives no decision, no end, and takes no tombstone: the question stays open", async () => {
+  test("gives no decision and no end, and accepts no tombstone: queries stay open", async () => {
     await written(destinationOpened("m-1"), stateOf("m-1", "destination", "resuming"));
     const damaged = readFileSync(path, "utf8").replace("resuming", "resumint");
     writeFileSync(path, damaged);
@@ -109,7 +109,7 @@ describe("a story that cannot be read", () => {
     expect(readFileSync(path, "utf8")).toBe(damaged);
   });
 
-  test("keeps the decision that was kept before the damage", async () => {
+  test("keeps the decision that was recorded before the damage", async () => {
     await written(destinationOpened("m-1"), stateOf("m-1", "destination", "arrived"));
     writeFileSync(path, "hello\n");
     const journal = await openFileJournal(directory);
@@ -119,7 +119,7 @@ describe("a story that cannot be read", () => {
 });
 
 describe("a story of an older version", () => {
-  test("is read, with what that version did not know yet", async () => {
+  test("is read, with defaults for fields that that version did not have", async () => {
     await written(...handedOver);
     const old = readFileSync(path, "utf8")
       .split("\n")

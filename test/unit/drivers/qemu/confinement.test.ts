@@ -1,4 +1,4 @@
-// Which system calls a QEMU may make and as whom it runs, by what the kernel says of its process.
+// The permitted system calls and the user of a QEMU, as the kernel reports them for its process.
 
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
@@ -40,11 +40,11 @@ describe("a QEMU's sandbox", () => {
     expect(statusOf(await started({}, binary))).toMatchObject({ Seccomp: "2" });
   });
 
-  test("is left off where the configuration says so", async () => {
+  test("is off where the configuration disables it", async () => {
     expect(statusOf(await started({ sandbox: false }))).toMatchObject({ Seccomp: "0" });
   });
 
-  test("lets a QEMU start a helper only for a network card that needs one", () => {
+  test("allows a QEMU to start a helper only for a network card that needs one", () => {
     const user = { uid: 1, gid: 1 };
     const card = (backend: string) => ["-netdev", backend];
     expect(sandboxArgs(card("user,id=n"))).toEqual(["-sandbox", denied]);
@@ -57,13 +57,13 @@ describe("a QEMU's sandbox", () => {
 });
 
 test.skipIf(process.getuid?.() !== 0)(
-  "a QEMU with a user of its own has no other rights, and its sockets are in a directory that others cannot enter",
+  "a QEMU with its own user has no other rights, and its sockets are in a directory that others cannot enter",
   async () => {
     const parent = mkdtempSync(join(tmpdir(), "user-"));
     onTestFinished(() => rmSync(parent, { recursive: true, force: true }));
     const user = { uid: 65_534, gid: 65_534 };
     const directory = join(parent, "qemu");
-    // Its user comes through, and sees nothing.
+    // Its user can traverse it, but sees no entries.
     letThrough(parent);
     const spec = { name: "confined", uuid: randomUUID(), args };
     const qemu = await QemuProcess.start(spec, { clock, hosting: { user }, directory });

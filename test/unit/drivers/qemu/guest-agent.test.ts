@@ -1,4 +1,4 @@
-// The guest agent's client, against a small agent on a unix socket: a real one needs a guest with an operating system.
+// The guest agent's client, with a minimal agent on a unix socket: a real one needs a guest with an operating system.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ async function withAgent(habits: Parameters<typeof smallAgent>[1]) {
   return { path, agent };
 }
 
-test("an agent is brought into step, then sets the guest's clock", async () => {
+test("an agent is synchronized, then sets the guest's clock", async () => {
   const { path, agent } = await withAgent({});
   await syncTime(path, options);
   expect(agent.asked).toEqual(["guest-sync-delimited", "guest-set-time"]);
@@ -33,12 +33,12 @@ test.each([
   ["an error", '{"error": {"class": "GenericError", "desc": "of another"}}\n'],
   ["half an answer", '{"return": [{"na'],
   ["another's sync", '\xff{"return": 7}\n'],
-])("%s to somebody who has gone is not taken for ours", async (_, left) => {
+])("%s to an earlier client is not mistaken for the own one", async (_, left) => {
   const { path } = await withAgent({ left });
   await syncTime(path, options);
 });
 
-test("an agent's no is told in its own words", async () => {
+test("an agent's error is reported with its own message", async () => {
   const { path } = await withAgent({ setTime: { error: { class: "GenericError", desc: "hwclock failed" } } });
   await expect(syncTime(path, options)).rejects.toThrow("the guest agent reported an error: hwclock failed");
 });
@@ -51,6 +51,6 @@ test.each([
   await expect(syncTime(path, { ...options, limitMs: 500 })).rejects.toThrow("did not answer within 500 ms");
 });
 
-test("a port that nobody listens at is told", async () => {
+test("a port without a listener is reported", async () => {
   await expect(syncTime("/nowhere/agent.sock", options)).rejects.toThrow("ENOENT");
 });

@@ -13,7 +13,7 @@ function directory(): string {
   return made;
 }
 
-test("a log's file is in its directory and its own, whatever the guest is called", () => {
+test("a log has its own file in its directory, whatever the guest's name", () => {
   const names = [
     "web-1",
     "..",
@@ -45,7 +45,7 @@ test("a log is bounded, and a line cannot forge another or reach a terminal raw"
   expect(readFileSync(log.path, "utf8").trimEnd().split("\n").at(-1)).toMatch(/^1970-.*x\\x0a\\x1b\[2J$/);
 });
 
-test("a QEMU's command line, last words and end are kept, also of one that does not come up", async () => {
+test("a QEMU's command line, last stderr output and end are logged, even when it failed to start", async () => {
   const logDirectory = directory();
   const spec = { name: "a guest", uuid: randomUUID(), args: ["-machine", "none", "-display", "none", "-S"] };
   const hosting = { logDirectory };

@@ -1,4 +1,4 @@
-// What a restarted engine finds of the QEMU of a migration, by what its journal says. Checks G1 and G6.
+// How a restarted engine finds the QEMU of a migration from its journal. Checks G1 and G6.
 
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ const imageIn = (directory: string): Image => ({
   format: "raw",
 });
 
-test("the image that was made for an incoming guest goes with its QEMU, unless the guest was taken", async () => {
+test("an image that was created for an incoming guest is removed with its QEMU, unless the guest was taken", async () => {
   const place = temporaryDirectory();
   const image = imageIn(place);
   await makeImages([image], disks, "in-m-1");
@@ -42,7 +42,7 @@ test("the image that was made for an incoming guest goes with its QEMU, unless t
   expect(existsSync(image.path)).toBe(true);
 });
 
-test("an image that was there before the guest came is not removed", async () => {
+test("an image that existed before the migration is not removed", async () => {
   const image = imageIn(temporaryDirectory());
   writeFileSync(image.path, "someone's");
   await makeImages([image], disks, "in-m-1");
@@ -50,7 +50,7 @@ test("an image that was there before the guest came is not removed", async () =>
   expect(existsSync(image.path)).toBe(true);
 });
 
-test("a destination's QEMU that lives and does not answer is neither gone nor to be ended", {
+test("a destination's QEMU that lives and does not answer counts neither as gone nor as safe to end", {
   timeout: testLimitMs,
 }, async () => {
   const handle = await muteQemu();
@@ -58,13 +58,13 @@ test("a destination's QEMU that lives and does not answer is neither gone nor to
   await keepHandle(host.directory, handle);
   await expect(findDestination(host, here)).rejects.toThrow(QemuMuteError);
   expect(isAlive(handle)).toBe(true);
-  // One whose guest cannot have run is taken up, to be ended.
+  // A QEMU whose guest cannot have run is attached to, to be ended.
   const { qemu } = await findDestination(host, here, { isUndecided: true });
   expect(qemu?.pid).toBe(handle.pid);
   qemu?.release();
 });
 
-test("a source's QEMU that lives and does not answer is not gone, and one that has ended is", {
+test("a source's QEMU that lives and does not answer does not count as gone, and one that has ended does", {
   timeout: testLimitMs,
 }, async () => {
   const options = { pauseBeforeSwitchover: false, abortOnError: false, storage: null };

@@ -53,7 +53,7 @@ describe("the codec", () => {
     );
   });
 
-  test("answers anything that is no QMP message with a QmpProtocolError", () => {
+  test("rejects anything that is not a QMP message with a QmpProtocolError", () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
         try {
@@ -65,7 +65,7 @@ describe("the codec", () => {
     );
   });
 
-  test("never keeps a line beyond its limit", () => {
+  test("never buffers a line beyond its limit", () => {
     const splitter = new LineSplitter(100);
     expect(() => {
       for (let i = 0; i < 20; i += 1) splitter.push(Buffer.from("0123456789"));
@@ -74,7 +74,7 @@ describe("the codec", () => {
 });
 
 describe("a monitor session", () => {
-  test("gives each command its own answer, in whatever order they come", async () => {
+  test("gives each command its own answer, in any order of arrival", async () => {
     const late: Received[] = [];
     const qmp = await session((command) => {
       late.push(command);
@@ -92,7 +92,7 @@ describe("a monitor session", () => {
     qmp.close();
   });
 
-  test("tells QEMU's no with class, words and dialogue", async () => {
+  test("reports QEMU's error with class, message and dialogue", async () => {
     const qmp = await session(({ id }) => ({ error: { class: "GenericError", desc: "no such thing" }, id }));
     const error = await qmp.execute("cont", {}, { limitMs: patienceMs }).catch((why: unknown) => why);
     expect(error).toBeInstanceOf(QmpCommandError);
@@ -105,7 +105,7 @@ describe("a monitor session", () => {
     qmp.close();
   });
 
-  test("gives a command up after its time limit, and its late answer harms no other", async () => {
+  test("abandons a command after its time limit, and its late answer does not affect others", async () => {
     let first: Received | undefined;
     const qmp = await session((command) => {
       first ??= command;
@@ -123,7 +123,7 @@ describe("a monitor session", () => {
     qmp.close();
   });
 
-  test("rejects what is pending when QEMU goes away, and everything after", async () => {
+  test("rejects pending commands when QEMU disconnects, and all later ones", async () => {
     const qmp = await session(() => undefined);
     const pending = qmp.execute("query-status", {}, { limitMs: patienceMs });
     pending.catch(() => {});
@@ -133,7 +133,7 @@ describe("a monitor session", () => {
     expect(await qmp.closed).toBeInstanceOf(QmpDisconnectedError);
   });
 
-  test("ends at the first line that it cannot read, saying which", async () => {
+  test("ends at the first line that it cannot parse, and reports the line", async () => {
     const qmp = await session(() => "this is not JSON\n");
     await expect(qmp.execute("query-status", {}, { limitMs: patienceMs })).rejects.toThrow(
       "not valid JSON: this is not JSON",
@@ -171,13 +171,13 @@ describe("a monitor session", () => {
     plain.close();
   });
 
-  test("says that another client may hold the monitor when QEMU does not greet", async () => {
+  test("reports that another client may hold the monitor when QEMU sends no greeting", async () => {
     await expect(session(() => undefined, { first: null, deadlineMs: 200 })).rejects.toThrow(
       "serves one client",
     );
   });
 
-  test("wakes a QEMU that has greeted, and waits for another connection before it answers", async () => {
+  test("wakes a QEMU that has sent its greeting, and that waits for another connection before it answers", async () => {
     fake = await fakeQemu(() => undefined, greeting, { hangs: true });
     const session = await connectMonitor(fake.path, {
       clock: systemClock,
@@ -188,13 +188,13 @@ describe("a monitor session", () => {
     session.close();
   });
 
-  test("says where it waited for a monitor that never came", async () => {
+  test("reports the path of a monitor that never appeared", async () => {
     const wait = connectMonitor("/nonexistent/qmp.sock", { clock: systemClock, oob: false, deadlineMs: 50 });
     await expect(wait).rejects.toBeInstanceOf(QmpConnectError);
     await expect(wait).rejects.toThrow("/nonexistent/qmp.sock cannot be reached: no listener within 50 ms");
   });
 
-  test("outlives a listener and somebody who overhears it that throw, and does not hide what they threw", async () => {
+  test("survives a listener and an observer that throw, and rethrows their exceptions", async () => {
     fake = await fakeQemu(
       ({ id }) => `${JSON.stringify(stopEvent)}\n${JSON.stringify({ return: {}, id })}\n`,
     );
@@ -206,7 +206,7 @@ describe("a monitor session", () => {
         deadlineMs: patienceMs,
       });
       qmp.onMonitorTraffic(({ text }) => {
-        if (text.includes("STOP")) throw new Error("the other's bug");
+        if (text.includes("STOP")) throw new Error("observer's bug");
       });
       qmp.onEvent(() => {
         throw new Error("listener's bug");
@@ -217,7 +217,7 @@ describe("a monitor session", () => {
     expect(uncaught.map(String)).toEqual(["Error: the other's bug", "Error: listener's bug"]);
   });
 
-  test("does not take an event for one of its table because of what objects inherit", async () => {
+  test("does not mistake an event for one of its table because of inherited properties", async () => {
     const qmp = await session(
       ({ id }) =>
         `${JSON.stringify({ ...stopEvent, event: "constructor" })}\n${JSON.stringify({ return: { status: "running", running: true }, id })}\n`,
@@ -228,7 +228,7 @@ describe("a monitor session", () => {
     qmp.close();
   });
 
-  test("ends at an event that is not as QEMU documents it, without an uncaught error", async () => {
+  test("ends at an event that does not match QEMU's documentation, without an uncaught error", async () => {
     const qmp = await session(() => `${JSON.stringify({ ...stopEvent, event: "MIGRATION", data: {} })}\n`);
     const monitor = new Monitor(qmp);
     const heard: unknown[] = [];
@@ -259,13 +259,13 @@ describe("a monitor session", () => {
     await expect(tooLate).rejects.toBeInstanceOf(QmpConnectError);
   });
 
-  test("gives the negotiation up as a monitor that cannot be reached", async () => {
+  test("reports an abandoned negotiation as an unreachable monitor", async () => {
     fake = await fakeQemu(() => undefined, greeting, { negotiates: false });
     const wait = connectMonitor(fake.path, { clock: systemClock, oob: false, deadlineMs: 60 });
     await expect(wait).rejects.toBeInstanceOf(QmpConnectError);
   });
 
-  test("refuses an answer that is not as QEMU documents it, by name and place", async () => {
+  test("refuses an answer that does not match QEMU's documentation, by name and place", async () => {
     const qmp = await session(({ id }) => ({ return: { status: 5 }, id }));
     await expect(new Monitor(qmp).execute("query-status", {})).rejects.toThrow(
       /query-status does not match its documentation: status/,

@@ -25,14 +25,14 @@ afterEach(async () => {
   started = undefined;
 });
 
-/** Another engine has died: its connections are closed, and its QEMU lives on. */
+/** Simulates the death of another engine: its connections are closed, and its QEMU lives on. */
 function abandoned(qemu: QemuProcess) {
   qemu.release();
   return qemu.handle;
 }
 
 describe("a QEMU that is found again", () => {
-  test("answers as before, and its death is heard with its last words", async () => {
+  test("answers as before, and its death is reported with its last stderr output", async () => {
     started = await QemuProcess.start(spec(), { clock });
     const qemu = await QemuProcess.attach(abandoned(started), { clock });
     expect(qemu.rescue.session.hasOob).toBe(true);
@@ -41,7 +41,7 @@ describe("a QEMU that is found again", () => {
     expect((await qemu.exited).message).toContain(`pid ${qemu.pid}`);
   });
 
-  test("is not taken for another process that has its pid now", async () => {
+  test("is not confused with another process that now has its pid", async () => {
     started = await QemuProcess.start(spec(), { clock });
     const handle = abandoned(started);
     const older = { ...handle, startTicks: handle.startTicks - 1, directory: null };
@@ -49,7 +49,7 @@ describe("a QEMU that is found again", () => {
     expect(isAlive(handle), "nothing has been done to it").toBe(true);
   });
 
-  test("is gone when it has died meanwhile", async () => {
+  test("counts as gone when it has died in the meantime", async () => {
     started = await QemuProcess.start(spec(), { clock });
     const handle = abandoned(started);
     started.signal("SIGKILL");
@@ -59,7 +59,7 @@ describe("a QEMU that is found again", () => {
 });
 
 describe("a QEMU whose main loop hangs, as in a page fault of post-copy", () => {
-  /** Its main loop waits until the returned function is called. */
+  /** Blocks its main loop until the returned function is called. */
   async function hung(qemu: QemuProcess): Promise<() => Promise<void>> {
     const pipe = join(qemu.handle.directory ?? "", "hang");
     execFileSync("mkfifo", [pipe]);
@@ -71,7 +71,7 @@ describe("a QEMU whose main loop hangs, as in a page fault of post-copy", () => 
     return async () => void (await readFile(pipe));
   }
 
-  test("is found again by its second monitor, and the first answers when the main loop goes on", async () => {
+  test("is found again by its second monitor, and the first one answers when the main loop continues", async () => {
     started = await QemuProcess.start(spec(), { clock });
     const goOn = await hung(started);
     const qemu = await QemuProcess.attach(abandoned(started), { clock, mayWaitForPages: true });
@@ -85,7 +85,7 @@ describe("a QEMU whose main loop hangs, as in a page fault of post-copy", () => 
   });
 });
 
-test("an engine is not given what an earlier one has left unread on the second monitor", async () => {
+test("does not send an engine the unread output of an earlier one on the second monitor", async () => {
   started = await QemuProcess.start(spec(), { clock });
   const { rescue } = started.handle.monitors;
   const handle = abandoned(started);
@@ -93,7 +93,7 @@ test("an engine is not given what an earlier one has left unread on the second m
   await left.write(`${JSON.stringify({ "exec-oob": "query-yank", id: "switchover-0" })}\n`.repeat(20));
   await left.close();
   const output = await open(`${rescue}.out`, "r");
-  // The earlier one has died in the middle of a line.
+  // The earlier engine died in the middle of a line.
   await output.read(Buffer.alloc(10));
   await output.close();
   const qemu = await QemuProcess.attach(handle, { clock });
@@ -102,7 +102,7 @@ test("an engine is not given what an earlier one has left unread on the second m
   qemu.release();
 });
 
-test("a QEMU goes on while no engine reads its second monitor, and is found again", async () => {
+test("keeps running while no engine reads its second monitor, and is found again", async () => {
   started = await QemuProcess.start(spec(), { clock });
   started.rescue.session.close();
   // Far more events than a pipe holds (64 KiB).
@@ -116,7 +116,7 @@ test("a QEMU goes on while no engine reads its second monitor, and is found agai
   qemu.release();
 });
 
-test("a process is known by its start as proc(5) tells it, whatever its name", () => {
+test("a process is identified by its start time from proc(5), whatever its name", () => {
   const own = identify(process.pid);
   const fields = readFileSync("/proc/self/stat", "utf8").split(") ").at(-1)?.split(" ");
   expect(own).toEqual({ pid: process.pid, startTicks: Number(fields?.[19]) });

@@ -41,7 +41,7 @@ type Shape = {
   oneOf?: Shape[];
 };
 
-/** Every difference between what we say of a type and what QEMU says of it. */
+/** Returns every difference between our description of a type and QEMU's. */
 function differences(
   at: string,
   ours: Shape,
@@ -84,7 +84,7 @@ function differences(
   const members = [...(theirs.members ?? []), ...variants];
   const required = ours.required ?? [];
   const wrong = Object.entries(ours.properties ?? {}).flatMap(([name, shape]) => {
-    // One of those that have it: the variants are told apart by what we send as constants.
+    // One of those that have it: variants are distinguished by the constants that we send.
     const having = members.filter((member) => member.name === name);
     if (having.length === 0) return [`${at}.${name}: QEMU has no such member`];
     const each = having.map((member) =>
@@ -102,7 +102,7 @@ function differences(
 
 const shapeOf = (type: z.ZodMiniType) => z.toJSONSchema(type, { io: "input" }) as Shape;
 
-/** What not every QEMU has: it is asked for before it is used. */
+/** Commands and members that not every QEMU has: their presence is checked before their use. */
 const notEverywhere = [
   "migrate-incoming.exit-on-error",
   ...memoryRows.flatMap(({ name, qemu }) => {
@@ -117,7 +117,7 @@ const notEverywhere = [
 const missed = new Map<string, Set<string>>();
 const binaries = ["qemu-system-x86_64", ...(secondQemu === null ? [] : [secondQemu])];
 
-describe.each(binaries)("the monitor's table, to %s,", (binary) => {
+describe.each(binaries)("the monitor's table, compared with %s,", (binary) => {
   const wrongIn = (found: string[]) => {
     const absent = found.filter((member) => notEverywhere.includes(member));
     for (const member of absent) missed.set(member, (missed.get(member) ?? new Set()).add(binary));
@@ -142,7 +142,7 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
   });
 
   test.each(Object.entries(commands))(
-    "says of %s what the real QEMU says of it",
+    "describes %s as the real QEMU does",
     (name, { arguments: args, returns }) => {
       const command = schema.get(name);
       expect(command?.["meta-type"]).toBe("command");
@@ -154,13 +154,13 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
     },
   );
 
-  test.each(Object.entries(events))("says of the event %s what the real QEMU says of it", (name, data) => {
+  test.each(Object.entries(events))("describes the event %s as the real QEMU does", (name, data) => {
     const event = schema.get(name);
     expect(event?.["meta-type"]).toBe("event");
     expect(differences(name, shapeOf(data), event?.["arg-type"] ?? "", schema, "received")).toEqual([]);
   });
 
-  test("would be found wrong by name and place", () => {
+  test("is reported by name and place where it differs", () => {
     const of = (type: z.ZodMiniType) =>
       differences("x", shapeOf(type), schema.get("query-status")?.["ret-type"] ?? "", schema, "received");
     expect(of(z.looseObject({ runing: z.boolean() }))).toEqual(["x.runing: QEMU has no such member"]);
@@ -178,7 +178,7 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
     ).toEqual(["y.state: QEMU has no value soon"]);
   });
 
-  test("finds the capabilities that the guarantees need, and yank out of band", async () => {
+  test("contains the capabilities that the guarantees need, and yank out of band", async () => {
     const known = (await qemu.main.execute("query-migrate-capabilities", {})).map(
       (capability) => capability.capability,
     );
@@ -188,6 +188,9 @@ describe.each(binaries)("the monitor's table, to %s,", (binary) => {
   });
 });
 
-test.skipIf(secondQemu === null)("what not every QEMU has, one of two has", () => {
-  for (const member of notEverywhere) expect(missed.get(member)?.size, member).toBe(1);
-});
+test.skipIf(secondQemu === null)(
+  "each optional part of the monitor's table exists in one of two QEMUs",
+  () => {
+    for (const member of notEverywhere) expect(missed.get(member)?.size, member).toBe(1);
+  },
+);

@@ -1,4 +1,4 @@
-// Checks the forecast and the convergence policy as decisions, and G5 for policies by a model of a memory stream.
+// Checks the forecast and the convergence policy as pure decisions, and G5 for policies with a model of a memory stream.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -27,7 +27,7 @@ import {
 import { type GuestModel, playPolicy } from "../../../../src/simulator/play-policy.js";
 
 const mebi = 2 ** 20;
-/** Its end. */
+/** The end of the model's migration. */
 const told = (story: readonly string[]) => story.slice(-40).join("\n");
 
 const report = (change: Partial<Progress>): Progress => ({
@@ -43,7 +43,7 @@ const report = (change: Partial<Progress>): Progress => ({
   ...change,
 });
 
-/** Passes of a second each, at 20 MiB/s, that begin with so many MiB. */
+/** Passes of one second each, at 20 MiB/s, that begin with so many MiB. */
 const passes = (...mebibytes: number[]): StreamHistory =>
   mebibytes
     .flatMap((mebibyte, index) =>
@@ -60,7 +60,7 @@ const passes = (...mebibytes: number[]): StreamHistory =>
     .reduce(addReport, emptyHistory);
 
 describe("a forecast", () => {
-  test("is not known before anything is sent, nor before the first pass has shown a dirty rate", () => {
+  test("is not available before data is sent, nor before the first pass has shown a dirty rate", () => {
     expect(forecast(emptyHistory, defaultLimits)).toEqual({
       kind: "unknown",
       why: "nothing has been sent yet",
@@ -72,7 +72,7 @@ describe("a forecast", () => {
     );
   });
 
-  test("uses a dirty rate that was measured before, in the first pass", () => {
+  test("uses an earlier measured dirty rate in the first pass", () => {
     const first = passes(64);
     expect(forecast(first, defaultLimits, { measuredDirtyBytesPerSecond: 5 * mebi })).toMatchObject({
       kind: "converges",
@@ -82,14 +82,14 @@ describe("a forecast", () => {
     });
   });
 
-  test("converges when the guest dirties less than is sent: when, and with what pause", () => {
+  test("converges when the guest dirties less than is sent, with an estimate of time and downtime", () => {
     const item = forecast(passes(64, 10, 5), { maxDowntimeMs: 50 });
     expect(item).toMatchObject({ kind: "converges" });
     expect(item.kind === "converges" && item.downtimeMs).toBeLessThanOrEqual(50);
     expect(item.kind === "converges" && item.remainingMs).toBeLessThan(1_000);
   });
 
-  test("diverges when it dirties as much as is sent, and says what pause would do", () => {
+  test("diverges when the guest dirties as much as is sent, and names the downtime that would suffice", () => {
     const item = forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 300 });
     expect(item).toMatchObject({ kind: "diverges" });
     expect(item.kind === "diverges" && item.pauseNeededMs).toBeGreaterThan(900);
@@ -99,7 +99,7 @@ describe("a forecast", () => {
     );
   });
 
-  test("converges whatever the guest has dirtied when it is paused", () => {
+  test("converges when the guest is suspended, whatever it has dirtied", () => {
     expect(forecast(passes(64, 20, 20, 20), { maxDowntimeMs: 1 }, { guestRuns: false })).toMatchObject({
       kind: "converges",
     });
@@ -117,7 +117,7 @@ describe("a forecast", () => {
     expect(forecast(swung, defaultLimits)).toMatchObject({ kind: "converges" });
   });
 
-  test("before the migration needs a bandwidth, and a guest that dirties less than it", () => {
+  test("needs a bandwidth before the migration, and a guest that dirties less than it", () => {
     const guest = { memoryBytes: 64 * mebi, dirtyBytesPerSecond: 16 * mebi, maxDowntimeMs: 300 };
     expect(forecastBefore({ ...guest, bandwidthBytesPerSecond: null })).toMatchObject({ kind: "unknown" });
     expect(forecastBefore({ ...guest, bandwidthBytesPerSecond: 64 * mebi })).toMatchObject({
@@ -128,7 +128,7 @@ describe("a forecast", () => {
     });
   });
 
-  test("that converges comes true in the model, and one that diverges does too", () => {
+  test("is confirmed by the model, whether it converges or diverges", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 4, max: 60 }), (dirty, hot) => {
         const limits = { maxDowntimeMs: 100 };
@@ -142,7 +142,7 @@ describe("a forecast", () => {
         const { outcome, story } = playPolicy([], guest, { maxMs: 60_000 });
         const last = story.findLast((record) => /forecast: (?:completes|does not)/.test(record));
         if (last === undefined) return;
-        // What lies between is decided by QEMU's grain: passes of 50 ms.
+        // Between the two, QEMU's granularity decides: passes of 50 ms.
         if (dirty >= 17 && dirty <= 20) return;
         expect(last, told(story)).toContain(outcome === "arrived" ? "completes" : "does not converge");
       }),
@@ -157,7 +157,7 @@ describe("a convergence policy", () => {
     { when: { elapsedMs: 60_000 }, do: "abort" },
   ];
 
-  test("is refused by rule, name and value", () => {
+  test("is refused with rule, name and value", () => {
     const refused = (...policy: unknown[]) => {
       expect(() => checkConvergencePolicy(policy as unknown as ConvergencePolicy)).toThrow(RangeError);
       try {
@@ -189,7 +189,7 @@ describe("a convergence policy", () => {
     expect(isConvergencePolicy(relaxThenAbort)).toBe(true);
   });
 
-  test("says what is due, in its order, and why", () => {
+  test("returns the due measures in their order, with the reason", () => {
     const history = passes(64, 20, 20, 20, 20);
     expect(history.notConvergingPasses).toBe(3);
     const [due, ...more] = dueMeasures(relaxThenAbort, history, [], defaultLimits);
@@ -205,17 +205,17 @@ describe("a convergence policy", () => {
     expect(dueMeasures(relaxThenAbort, history, take([], due, history), defaultLimits)).toEqual([]);
   });
 
-  test("starts counting anew with a pass that converges", () => {
+  test("restarts its count with a pass that converges", () => {
     expect(passes(64, 20, 20, 20, 10, 10).notConvergingPasses).toBe(1);
     expect(passes(64, 20, 19.5, 19).notConvergingPasses, "small gains add up").toBe(0);
   });
 
-  test("never makes a pause shorter than a person wants it", () => {
+  test("never lowers a maximum downtime below the configured one", () => {
     const history = passes(64, 20, 20, 20, 20);
     expect(dueMeasures(relaxThenAbort, history, [], { ...defaultLimits, maxDowntimeMs: 2_000 })).toEqual([]);
   });
 
-  test("takes the steps of a measure one by one, each when its condition has held once more", () => {
+  test("applies the steps of a measure one by one, each when its condition has held once more", () => {
     const policy: ConvergencePolicy = [
       { when: { notConvergingForPasses: 2 }, do: { relaxDowntimeToMs: { from: 500, by: 500, to: 1_200 } } },
     ];
@@ -231,7 +231,7 @@ describe("a convergence policy", () => {
     ).toEqual(["500", "1000", "1200"]);
   });
 
-  test("speaks virsh's words", () => {
+  test("accepts virsh's options", () => {
     expect(timeoutPolicy(60_000)).toEqual([{ when: { elapsedMs: 60_000 }, do: "suspend" }]);
     expect(autoConvergePolicy({ initialPercent: 30 })).toEqual([
       { when: { notConvergingForPasses: 2 }, do: { throttleToPercent: { from: 30, by: 10, to: 99 } } },
@@ -256,7 +256,7 @@ describe("in the model of a memory stream", () => {
     bandwidthBytesPerSecond: 20 * mebi,
   };
 
-  test("a busy guest never arrives by itself, and arrives by each measure", () => {
+  test("a busy guest never arrives by itself, and arrives with each measure", () => {
     expect(playPolicy([], busy)).toMatchObject({ outcome: "endless", measures: [] });
     const by = (measure: ConvergenceAction) =>
       playPolicy([{ when: { notConvergingForPasses: 2 }, do: measure }], busy);
@@ -308,7 +308,7 @@ describe("in the model of a memory stream", () => {
     fc.assert(
       fc.property(guests, softRules, sure, (guest, rules, last) => {
         const { outcome, story } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {
-          // To send all of the largest guest twice over the slowest link.
+          // The time to send all of the largest guest twice over the slowest link.
           maxMs: 20_000 + 2 * 512 * 1_000 + 10_000,
         });
         expect(outcome, told(story)).not.toBe("endless");
@@ -316,7 +316,7 @@ describe("in the model of a memory stream", () => {
     );
   });
 
-  test("no step of a measure is taken twice", () => {
+  test("no step of a measure is applied twice", () => {
     fc.assert(
       fc.property(guests, softRules, sure, (guest, rules, last) => {
         const { measures } = playPolicy([...rules, { when: { elapsedMs: 20_000 }, do: last }], guest, {

@@ -1,5 +1,5 @@
-// Options of the table taken together, each with what its row says that it needs, so that whatever is refused is refused for
-// the two that were put together.
+// Combines options of the table, each with the options that its row requires, so that a refusal can only be due to the
+// combination under test.
 
 import type { OptionValue } from "../../../../src/protocol/options/asked.js";
 import {
@@ -13,7 +13,7 @@ import {
 
 export type Combination = ReadonlyMap<OptionName, OptionValue>;
 
-/** A value that the option takes. */
+/** A value that the option accepts. */
 function valueFor({ name, type }: OptionRow): OptionValue {
   switch (type.kind) {
     case "group":
@@ -33,7 +33,7 @@ function valueFor({ name, type }: OptionRow): OptionValue {
   }
 }
 
-/** Each two that exclude each other, as one of their rows says it. */
+/** All pairs that exclude each other, as declared by either row. */
 export const excludedIn = (combination: Combination): readonly (readonly [OptionName, OptionName])[] =>
   [...combination.keys()].flatMap((name) =>
     (rowOf(name).excludes ?? []).flatMap(({ option }) =>
@@ -44,7 +44,7 @@ export const excludedIn = (combination: Combination): readonly (readonly [Option
 const fits = (combination: Combination, name: OptionName): boolean =>
   excludedIn(new Map(combination).set(name, true)).length === 0;
 
-/** What the rows say that is needed beside what is there. */
+/** The options that the rows require in addition. */
 function missing(combination: Combination): OptionName | undefined {
   for (const name of combination.keys()) {
     const { needs = [], needsMember } = rowOf(name);
@@ -62,7 +62,7 @@ function missing(combination: Combination): OptionName | undefined {
   return undefined;
 }
 
-/** The options, and what they need. */
+/** The options, and those that they require. */
 export function combine(...names: readonly OptionName[]): Combination {
   const combination = new Map<OptionName, OptionValue>();
   const add = (name: OptionName) => combination.set(name, valueFor(rowOf(name)));
@@ -71,7 +71,7 @@ export function combine(...names: readonly OptionName[]): Combination {
   return combination;
 }
 
-/** With the list of each group's members that is given, as libvirt and the command line are told them. */
+/** With the list of each group's given members, in the form of libvirt and of the command line. */
 export function listed(combination: Combination): Combination {
   const all = new Map(combination);
   for (const name of combination.keys())

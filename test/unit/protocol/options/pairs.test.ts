@@ -1,4 +1,4 @@
-// Options are used together: every two rows of the table, in each place that takes options.
+// Tests options in combination: every two rows of the table, in each interface that accepts options.
 
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
@@ -47,7 +47,7 @@ const only = (combination: Combination, isMeant: (row: OptionRow) => boolean): C
 
 const isStreams = ({ name, type }: OptionRow) => isMemoryOption(name) && type.kind !== "members";
 
-/** The refusal's words; undefined when there is none. */
+/** Returns the message of the refusal; undefined when there is none. */
 function refusalOf(check: () => unknown): string | undefined {
   try {
     check();
@@ -60,7 +60,7 @@ function refusalOf(check: () => unknown): string | undefined {
 
 type Excluded = ReturnType<typeof excludedIn>;
 
-/** One sentence that names both of two that exclude each other, or none where no row excludes. */
+/** Checks for one sentence that names both of two options that exclude each other, and for none where no row excludes. */
 function expectRefusal(
   refused: string | undefined,
   excluded: Excluded,
@@ -84,7 +84,7 @@ const knowing: Knowledge = {
   words: () => undefined,
 };
 
-/** Both QEMUs are set as the rows of what is asked say, and to nothing of what is not. */
+/** Checks that both QEMUs are set as the rows of the requested options declare, and to nothing else. */
 function expectSettings(asked: Combination, what: string): void {
   for (const side of ["source", "destination"] as const) {
     const set = negotiate({ ...streamOf(asked), host: "there" }, side, knowing, knowing.capabilities);
@@ -117,7 +117,7 @@ function expectSettings(asked: Combination, what: string): void {
 }
 
 describe("every two options of the table", () => {
-  test("are applied to both QEMUs as both rows say, or refused by the library with a sentence that names both", () => {
+  test("are applied to both QEMUs as both rows declare, or refused by the library with a sentence that names both", () => {
     const pairs = pairsOf(optionRows.filter((row) => isStreams(row) || row.name === "transport.unix"));
     let refusals = 0;
     for (const pair of pairs) {
@@ -140,7 +140,7 @@ describe("every two options of the table", () => {
     expect(pairs.length - refusals).toBeGreaterThan(100);
   });
 
-  test("travel to a host as both rows say, or are refused there with the row's code and a sentence that names both", () => {
+  test("are sent to a host as both rows declare, or are refused there with the row's code and a sentence that names both", () => {
     const rows = optionRows.filter(
       ({ libvirt, virsh, type }) =>
         libvirt !== undefined && virsh?.refused === undefined && type.kind !== "members",
@@ -176,7 +176,7 @@ describe("every two options of the table", () => {
     expect(refusals).toBeGreaterThan(20);
   });
 
-  test("are read from the command line as both rows say, or refused there with a sentence that names both", () => {
+  test("are parsed from the command line as both rows declare, or refused there with a sentence that names both", () => {
     const rows = optionRows.filter(({ cli, type }) => cli !== undefined && type.kind !== "members");
     let refusals = 0;
     for (const pair of pairsOf(rows)) {
@@ -204,10 +204,10 @@ describe("every two options of the table", () => {
   });
 });
 
-/** An option of ours that no host of libvirt's knows. */
+/** An option of ours that no libvirt host supports. */
 const isOurs = (row: OptionRow): boolean => row.libvirt === undefined && row.cli !== undefined;
 
-/** Commander says true of `--no-…` that is not given. */
+/** Commander sets `--no-…` options to true when they are not given. */
 function withImplied(asked: Combination): Combination {
   const all = new Map(asked);
   for (const row of optionRows) {
@@ -223,7 +223,7 @@ function withImplied(asked: Combination): Combination {
   return all;
 }
 
-/** As the command line's own parser reads it. */
+/** Parses options as the command line's own parser does. */
 function parsed(asked: Combination): StreamFlags {
   const command = new Command();
   for (const option of [...streamOptions(Number), ...hostOptions(Number)]) command.addOption(option);

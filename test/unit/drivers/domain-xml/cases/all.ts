@@ -1,4 +1,4 @@
-// All cases.
+// The list of all cases.
 
 import { booting } from "./booting.js";
 import type { Case } from "./case.js";

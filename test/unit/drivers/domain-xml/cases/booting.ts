@@ -1,4 +1,4 @@
-// Firmware, kernels, the order of boot.
+// Firmware, kernels, boot order.
 
 import { bare } from "../../../../support/domains.js";
 import { type Case, device, disk, file, format, slot } from "./case.js";

@@ -1,14 +1,14 @@
-// What each supported part of a domain becomes, as one would write it by hand. Every part of the table is met by a case,
-// and what needs nothing but QEMU is also started (qemu.test.ts). `/img` stands for a directory with the files raw, raw2,
+// The QEMU arguments of each supported part of a domain, as an engineer would write them by hand. Each part of the table has a
+// case, and those that need only QEMU are also started (qemu.test.ts). `/img` stands for a directory with the files raw, raw2,
 // qcow2, iso, bios, vars, kernel and initrd.
 
 export interface Case {
   readonly says: string;
   readonly xml: string;
-  /** Options that are there, with their values; `!` before one that is not. */
+  /** Options that must be present, with their values; `!` before one that must not. */
   readonly hardware?: readonly string[];
   readonly host?: readonly string[];
-  /** What it takes that a machine for tests may not have: it is not started then. */
+  /** A resource that a test machine may lack: the case is not started then. */
   readonly needs?: "kvm" | "network" | "block";
 }
 
@@ -38,6 +38,6 @@ export const format = (target: string, more: object = {}, readOnly = false) =>
 export const disk = (target: string, more = "", path = "/img/raw", attributes = "type='file'") =>
   `<disk ${attributes}><source file='${path}'/><target ${target}/>${more}</disk>`;
 
-/** Of the first thing that can be booted. */
+/** The properties of the first bootable device. */
 export const boot = { bootindex: 1 };
 export const mac = (value: number) => `<mac address='52:54:00:00:00:0${value}'/>`;

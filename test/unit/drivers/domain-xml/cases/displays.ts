@@ -1,4 +1,4 @@
-// What the guest shows, and what is entered by hand.
+// Displays and input devices.
 
 import { bare } from "../../../../support/domains.js";
 import { type Case, device, slot } from "./case.js";
@@ -11,24 +11,20 @@ const vnc = (says: string, graphics: string, argument: string, needs?: "network"
   ...(needs && { needs }),
 });
 export const displays: readonly Case[] = [
+  vnc("VNC on the first free port", "<graphics type='vnc' port='-1' autoport='yes'/>", "127.0.0.1:0,to=99"),
   vnc(
-    "a VNC on the first port that is free",
-    "<graphics type='vnc' port='-1' autoport='yes'/>",
-    "127.0.0.1:0,to=99",
-  ),
-  vnc(
-    "a VNC on a port, for whom and in which way",
+    "VNC on a port, with an address, a share policy and a websocket",
     "<graphics type='vnc' port='5901' autoport='no' listen='0.0.0.0' sharePolicy='force-shared' websocket='5701'><listen type='address' address='fd00::1'/><alias name='ua-v'/></graphics>",
     "[fd00::1]:1,share=force-shared,websocket=5701",
     "network",
   ),
   vnc(
-    "a VNC at the address that older libvirt gives",
+    "VNC at the address in older libvirt's form",
     "<graphics type='vnc' port='5999' listen='127.0.0.1' websocket='-1'/>",
     "127.0.0.1:99,websocket=on",
   ),
   vnc(
-    "a VNC on a socket",
+    "VNC on a socket",
     "<graphics type='vnc'><listen type='socket' socket='/img/vn,c'/></graphics>",
     "unix:/img/vn,,c",
   ),

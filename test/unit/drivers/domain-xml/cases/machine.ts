@@ -1,4 +1,4 @@
-// The machine: memory, CPUs, clock, what happens at its end.
+// The machine: memory, CPUs, clock, lifecycle actions.
 
 import { bare } from "../../../../support/domains.js";
 import type { Case } from "./case.js";

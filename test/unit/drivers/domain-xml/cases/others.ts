@@ -1,4 +1,4 @@
-// Controllers, random numbers, the balloon.
+// Controllers, random number generators, the balloon.
 
 import { bare } from "../../../../support/domains.js";
 import { type Case, device, mac, slot } from "./case.js";

@@ -1,4 +1,4 @@
-// What is refused of the devices.
+// Refused devices and device settings.
 
 import { bare, domainXml } from "../../../../support/domains.js";
 import { disk } from "../cases/case.js";
@@ -8,7 +8,7 @@ const controller = (xml: string) => `<controller ${xml}/>`;
 
 export const refusedDevices: readonly Refused[] = [
   [
-    "a disk without a place to be",
+    "a disk without a target",
     bare({ devices: "<disk type='file'><target dev='vda'/></disk>" }),
     ["domain/devices/disk[1]/source", "it is not given"],
   ],
@@ -30,7 +30,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/driver/@type", '"vmdk"'],
   ],
   [
-    "a backing chain by hand",
+    "an explicit backing chain",
     bare({ devices: disk("dev='vda'", "<backingStore type='file'><format type='raw'/></backingStore>") }),
     ["domain/devices/disk[1]/backingStore/@type", "the attribute type"],
     ["domain/devices/disk[1]/backingStore/format", "<format>"],
@@ -51,7 +51,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/driver/@io", "native requires a disk"],
   ],
   [
-    "zeroes that unmap a disk that does not discard",
+    "detect_zeroes='unmap' on a disk without discard",
     bare({ devices: disk("dev='vda'", "<driver detect_zeroes='unmap'/>") }),
     ["domain/devices/disk[1]/driver/@detect_zeroes", "unmap requires a disk with discard"],
   ],
@@ -66,7 +66,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/@device", "a virtio disk cannot be a cdrom"],
   ],
   [
-    "a serial that virtio would cut",
+    "a serial that virtio would truncate",
     bare({ devices: disk("dev='vda'", "<serial>123456789012345678901</serial>") }),
     ["domain/devices/disk[1]/serial", "virtio exposes at most 20"],
   ],
@@ -81,7 +81,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[2]/target/@dev", "another virtio disk has the same letters"],
   ],
   [
-    "two disks in one place",
+    "two disks at one address",
     bare({
       devices:
         disk("dev='sda' bus='sata'") + disk("dev='sdb' bus='sata'", "<address type='drive' unit='0'/>"),
@@ -104,7 +104,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/address", "a q35 machine does not support IDE"],
   ],
   [
-    "a seventh place on SATA",
+    "a seventh port on SATA",
     bare({ devices: disk("dev='sda' bus='sata'", "<address type='drive' unit='6'/>") }),
     ["domain/devices/disk[1]/address/@unit", "a controller supports six"],
   ],
@@ -119,7 +119,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/address/@type", "the device is a PCI device"],
   ],
   [
-    "an NBD disk of nobody, of two, of a socket without a path",
+    "an NBD disk without a host, with two hosts, and with a socket without a path",
     bare({
       devices: [
         "",
@@ -146,7 +146,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[1]/source/@protocol", '"rbd"'],
   ],
   [
-    "a slot of the machine's",
+    "a PCI slot that the machine occupies",
     bare({ devices: disk("dev='vda'", "<address type='pci' slot='1'/>") }),
     ["domain/devices/disk[1]/address/@slot", "slot 1 is reserved by the machine"],
   ],
@@ -160,7 +160,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/disk[2]/address/@slot", "another device has this address"],
   ],
   [
-    "a PCI bus that is absent",
+    "a PCI bus that does not exist",
     bare({ devices: disk("dev='vda'", "<address type='pci' bus='3' slot='9'/>") }),
     ["domain/devices/disk[1]/address/@bus", "there is no PCI controller 3"],
   ],
@@ -170,7 +170,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/interface[31]", "the bus has no free slot for the device"],
   ],
   [
-    "an IDE controller elsewhere",
+    "an IDE controller at another address",
     bare({ devices: "<controller type='ide'><address type='pci' slot='5'/></controller>" }),
     ["domain/devices/controller[2]/address/@slot", "the machine has this controller at another address"],
   ],
@@ -180,17 +180,17 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/controller[2]", "an IDE controller beside"],
   ],
   [
-    "two controllers of one number",
+    "two controllers with one index",
     bare({ devices: controller("type='sata'").repeat(2) }),
     ["domain/devices/controller[3]/@index", "another controller is sata 0"],
   ],
   [
-    "another machine's root",
+    "another machine's PCI root",
     bare({ devices: controller("type='pci' model='pcie-root'") }),
     ["domain/devices/controller[2]/@model", "the machine has a pci-root"],
   ],
   [
-    "PCI Express on an i440fx, in the root's place, by another's name",
+    "PCI Express on an i440fx, at index 0, and with another model name",
     bare({
       devices:
         "<controller type='pci' index='0' model='pcie-root-port'><model name='pci-bridge'/></controller>",
@@ -200,22 +200,22 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/controller[2]/model/@name", "it is not a pcie-root-port"],
   ],
   [
-    "ports for a controller that has its own",
+    "ports for a controller with a fixed number",
     domainXml({ devices: controller("type='usb' model='ehci' ports='3'") }),
     ["domain/devices/controller[1]/@ports", "only an xhci"],
   ],
   [
-    "a network of libvirt's",
+    "a libvirt network",
     bare({ devices: "<interface type='network'><source network='default'/></interface>" }),
     ["domain/devices/interface[1]/@type", '"network" is not supported'],
   ],
   [
-    "a card for many",
+    "a multiqueue network card",
     bare({ devices: "<interface type='user'><mac address='01:00:00:00:00:00'/></interface>" }),
     ["domain/devices/interface[1]/mac/@address", '"01:00'],
   ],
   [
-    "two cards of one address",
+    "two cards with one MAC address",
     bare({ devices: "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>".repeat(2) }),
     ["domain/devices/interface[2]/mac/@address", "another interface has this MAC address"],
   ],
@@ -225,12 +225,12 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/interface[1]/link/@state", '"down"'],
   ],
   [
-    "an argument in a tap's name",
+    "a tap name that contains an option",
     bare({ devices: "<interface type='ethernet'><target dev='a,fd=3'/></interface>" }),
     ["domain/devices/interface[1]/target/@dev", '"a,fd=3"'],
   ],
   [
-    "a serial port on our own input",
+    "a serial port on stdio",
     bare({ devices: "<serial type='stdio'/>" }),
     ["domain/devices/serial[1]/@type", '"stdio" is not supported'],
   ],
@@ -240,7 +240,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/serial[5]", "a fifth serial port is not supported"],
   ],
   [
-    "a serial port out of turn",
+    "a serial port with a wrong number",
     bare({ devices: "<serial type='null'><target port='2'/></serial>" }),
     ["domain/devices/serial[1]/target/@port", "its position in the list makes it serial port 0"],
   ],
@@ -255,18 +255,18 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/serial[1]/source/@path", `/${"a".repeat(107)} is too long`],
   ],
   [
-    "a console that is another serial port",
+    "a console on a serial port that differs from the first",
     bare({ devices: "<serial type='null'/><console type='pty'/><console type='null'/>" }),
     ["domain/devices/console[1]/@type", "the first console is an alias of the first serial port"],
     ["domain/devices/console[2]", "a second console on a serial port is not supported"],
   ],
   [
-    "a channel of SPICE's",
+    "a SPICE channel",
     bare({ devices: "<channel type='spicevmc'><target type='virtio' name='a'/></channel>" }),
     ["domain/devices/channel[1]/@type", '"spicevmc" is not supported'],
   ],
   [
-    "two ports of one name, and of one number",
+    "two ports with one name, and with one number",
     bare({
       devices:
         "<channel type='null'><target type='virtio' name='a'/><address type='virtio-serial' port='3'/></channel>".repeat(
@@ -277,12 +277,12 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/channel[2]/address/@port", "another port is port 3 of controller 0"],
   ],
   [
-    "two devices of one name",
+    "two devices with one alias",
     bare({ devices: disk("dev='vda'", "<alias name='ua-a'/>") + disk("dev='vdb'", "<alias name='ua-a'/>") }),
     ["domain/devices/disk[2]/alias", "another device has the name ua-a"],
   ],
   [
-    "a port that its controller has not",
+    "a port that its controller does not have",
     bare({
       devices:
         "<channel type='null'><target type='virtio' name='a'/><address type='virtio-serial' controller='1' port='1'/></channel><channel type='null'><target type='virtio' name='b'/><address type='virtio-serial' port='31'/></channel>",
@@ -291,7 +291,7 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/channel[2]/address/@port", "the controller does not have this port"],
   ],
   [
-    "another display",
+    "an unsupported display",
     bare({ devices: "<graphics type='spice'/>" }),
     ["domain/devices/graphics[1]/@type", '"spice" is not supported'],
   ],
@@ -301,18 +301,18 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/graphics[1]/@passwd", 'passwd="secret"'],
   ],
   [
-    "a VNC port below QEMU's",
+    "a VNC port below QEMU's first",
     bare({ devices: "<graphics type='vnc' port='5899'/>" }),
     ["domain/devices/graphics[1]/@port", "VNC ports below 5900 are not supported"],
   ],
   [
-    "a second of what there is one of",
+    "a second device of a kind that may exist once",
     bare({ devices: "<graphics type='vnc'/>".repeat(2) + "<video><model type='none'/></video>".repeat(2) }),
     ["domain/devices/graphics[2]", "a second display is not supported"],
     ["domain/devices/video[2]", "a second video card is not supported"],
   ],
   [
-    "video memory of an odd size",
+    "video memory that is not a power of two",
     bare({ devices: "<video><model type='vga' vram='5000'/></video>" }),
     ["domain/devices/video[1]/model/@vram", "the size is not a power of two"],
   ],
@@ -322,12 +322,12 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/input[1]/@bus", "a tablet on PS/2 is not supported"],
   ],
   [
-    "more input than ports",
+    "more input devices than ports",
     domainXml({ devices: "<input type='tablet' bus='usb'/>".repeat(3) }),
     ["domain/devices/input[3]/address", "no USB port is free"],
   ],
   [
-    "two devices on one port, and one on a bus that is absent",
+    "two devices on one port, and one on a bus that does not exist",
     domainXml({
       devices:
         "<input type='tablet' bus='usb'><address type='usb' port='1'/></input>".repeat(2) +
@@ -337,30 +337,30 @@ export const refusedDevices: readonly Refused[] = [
     ["domain/devices/input[3]/address/@bus", "there is no such USB controller"],
   ],
   [
-    "a device of the host's",
+    "a host device",
     bare({ devices: "<hostdev mode='subsystem' type='usb'/><filesystem/><redirdev/>" }),
     ["domain/devices/hostdev", "<hostdev> is not supported"],
     ["domain/devices/filesystem", "<filesystem> is"],
     ["domain/devices/redirdev", "<redirdev> is"],
   ],
   [
-    "what nobody has written yet",
+    "unknown elements",
     bare({ devices: "<tpm model='tpm-tis'/>", more: "<launchSecurity type='sev'/>" }),
     ["domain/launchSecurity", "<launchSecurity> is not supported"],
     ["domain/devices/tpm", "<tpm> is not supported"],
   ],
   [
-    "an entropy source that is a file",
+    "a regular file as an entropy source",
     bare({ devices: "<rng model='virtio'><backend model='random'>/etc/passwd</backend></rng>" }),
     ["domain/devices/rng[1]/backend", '"/etc/passwd"'],
   ],
   [
-    "a label",
+    "a security label",
     bare({ more: "<seclabel type='dynamic' model='dac'/>" }),
     ["domain/seclabel[1]/@type", '"dynamic" is not supported'],
   ],
   [
-    "arguments that are ours to give",
+    "QEMU arguments that switchover sets itself",
     bare({
       more: `<qemu:commandline>${["-S", "--incoming", "-daemonize", "-name", "-uuid"].map((xml) => `<qemu:arg value='${xml}'/>`).join("")}</qemu:commandline>`,
     }),
@@ -370,7 +370,7 @@ export const refusedDevices: readonly Refused[] = [
     ]),
   ],
   [
-    "what is not QEMU's in its namespace",
+    "unknown elements in QEMU's namespace",
     bare({ more: "<commandline><arg value='-S'/></commandline>" }),
     ["domain/commandline", "<commandline> is not supported"],
   ],

@@ -1,9 +1,9 @@
-// What is refused of a machine.
+// Refused machine settings.
 
 import { bare, domainXml } from "../../../../support/domains.js";
 import { disk } from "../cases/case.js";
 
-/** What is in the XML, the whole of it, and each refusal's path with the beginning of its sentence. */
+/** Title, complete XML, and the path and the beginning of the message of each refusal. */
 export type Refused = [it: string, xml: string, ...refusals: [path: string, what: string][]];
 
 export const refusedSystems: readonly Refused[] = [
@@ -15,12 +15,12 @@ export const refusedSystems: readonly Refused[] = [
   ["another architecture", domainXml().replace("x86_64", "aarch64"), ["domain/os/type/@arch", '"aarch64"']],
   ["another machine", bare({ machine: "microvm" }), ["domain/os/type/@machine", '"microvm"']],
   [
-    "an arguments' smuggler for a machine",
+    "a machine type that contains an option",
     bare({ machine: "pc,accel=kvm" }),
     ["domain/os/type/@machine", '"pc,accel'],
   ],
   [
-    "firmware by wish",
+    "automatic firmware selection",
     domainXml().replace("<os>", "<os firmware='efi'>"),
     ["domain/os/@firmware", 'firmware="efi"'],
   ],
@@ -30,12 +30,12 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/os/loader/@secure", '"yes"'],
   ],
   [
-    "flash that the guest writes",
+    "a firmware image that the guest may write",
     bare({ os: "<loader readonly='no' type='pflash'>/a</loader>" }),
     ["domain/os/loader/@readonly", "a writable loader is not supported"],
   ],
   [
-    "variables without flash",
+    "NVRAM without flash",
     bare({ os: "<nvram>/a</nvram>" }),
     ["domain/os/nvram", "it requires a firmware in flash"],
   ],
@@ -46,22 +46,22 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/os/cmdline", "it requires a <kernel>"],
   ],
   [
-    "two orders of boot",
+    "two boot orders",
     bare({ os: "<boot dev='hd'/>", devices: disk("dev='vda'", "<boot order='1'/>") }),
     ["domain/os/boot[1]", "devices have their own <boot order>"],
   ],
   [
-    "one place in the order for two",
+    "one boot index for two devices",
     bare({ devices: disk("dev='vda'", "<boot order='1'/>") + disk("dev='vdb'", "<boot order='1'/>") }),
     ["domain/devices/disk[2]/boot/@order", "another device already has the order 1"],
   ],
   [
-    "less memory than there is",
+    "a current memory below the maximum",
     bare({ more: "<currentMemory>1024</currentMemory>" }),
     ["domain/currentMemory", "a value that differs from <memory> is not supported"],
   ],
   [
-    "memory to be plugged",
+    "hot-pluggable memory",
     bare({ more: "<maxMemory slots='1'>99</maxMemory>" }),
     ["domain/maxMemory", "<maxMemory> is not"],
   ],
@@ -71,17 +71,17 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/memory", '"-1" is not a valid value'],
   ],
   [
-    "memory beyond counting",
+    "memory beyond the range of integers",
     domainXml().replace(">65544<", ">99999999999999999999<"),
     ["domain/memory", '"99999'],
   ],
   [
-    "CPUs to be plugged",
+    "hot-pluggable CPUs",
     bare({ more: "<vcpu current='1'>2</vcpu>" }),
     ["domain/vcpu/@current", "a number of CPUs other than <vcpu>"],
   ],
   [
-    "CPUs that are pinned",
+    "pinned CPUs",
     bare({ more: "<vcpu cpuset='1'>2</vcpu>" }),
     ["domain/vcpu/@cpuset", "the attribute cpuset"],
   ],
@@ -91,7 +91,7 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/cpu/topology", "it has 2 CPUs, the domain has 3"],
   ],
   [
-    "a CPU like the host's, but not it",
+    "CPU mode host-model",
     bare({ more: "<cpu mode='host-model'/>" }),
     ["domain/cpu/@mode", '"host-model" is not supported'],
   ],
@@ -102,22 +102,22 @@ export const refusedSystems: readonly Refused[] = [
   ],
   ["a CPU without a model", bare({ more: "<cpu mode='custom'/>" }), ["domain/cpu/model", "it is not given"]],
   [
-    "a CPU that is at least so",
+    "a CPU with match='minimum'",
     bare({ more: "<cpu mode='custom' match='minimum'><model>qemu64</model></cpu>" }),
     ["domain/cpu/@match", '"minimum" is not a valid value'],
   ],
   [
-    "a feature that is there or not",
+    "an optional CPU feature",
     bare({ more: "<cpu mode='maximum'><feature policy='optional' name='x2apic'/></cpu>" }),
     ["domain/cpu/feature[1]/@policy", '"optional" is not a valid value'],
   ],
   [
-    "a feature with an argument in its name",
+    "a feature name that contains an option",
     bare({ more: "<cpu mode='maximum'><feature name='x2apic=on,enforce'/></cpu>" }),
     ["domain/cpu/feature[1]/@name", '"x2apic=on,enforce"'],
   ],
   [
-    "what needs KVM, without it",
+    "features that need KVM, without KVM",
     bare({
       more: "<clock offset='utc'><timer name='kvmclock' present='no'/><timer name='pit' tickpolicy='discard'/></clock>",
     }).replace("<acpi/>", "<hyperv><relaxed state='on'/><spinlocks state='on' retries='4095'/></hyperv>"),
@@ -127,7 +127,7 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/clock/timer[2]/@tickpolicy", "it requires KVM"],
   ],
   [
-    "an enlightenment without its number",
+    "an enlightenment without its value",
     bare({ type: "kvm" }).replace(
       "<acpi/>",
       "<hyperv><spinlocks state='on'/><vendor_id state='on'/></hyperv>",
@@ -136,13 +136,13 @@ export const refusedSystems: readonly Refused[] = [
     ["domain/features/hyperv/vendor_id/@value", "it is not given"],
   ],
   [
-    "a clock of its own",
+    "a clock with a fixed offset",
     bare({ more: "<clock offset='variable' adjustment='1'/>" }),
     ["domain/clock/@offset", '"variable" is not a valid value'],
     ["domain/clock/@adjustment", "the attribute adjustment"],
   ],
   [
-    "an end that somebody else would have to make",
+    "a lifecycle action that is not supported",
     bare({ more: "<on_poweroff>restart</on_poweroff><on_crash>coredump-destroy</on_crash>" }),
     ["domain/on_poweroff", '"restart" is not a valid value'],
     ["domain/on_crash", '"coredump-destroy" is not a valid value'],

@@ -1,5 +1,5 @@
-// Whether a source's own coordinator still asks a libvirtd to run the guest when the source has concluded by itself that it
-// does not. Checks G1: Finish and the conclusion "refused, since Finish was never asked" exclude one another.
+// Checks G1 for a source's own coordinator and a libvirtd: calling Finish and the source's conclusion "refused, since Finish was
+// never called" exclude each other.
 
 import { expect, onTestFinished, test } from "vitest";
 import { libvirtError } from "../../../../../src/daemon/rpc/errors.js";
@@ -17,7 +17,7 @@ const identity = { migrationId: "m-1", uuid, name: "web-1" };
 const mode = { protocol: 3, postcopy: false } as const;
 const { signal } = new AbortController();
 
-/** A libvirtd that shows no guest, and counts how often it was asked for Finish. */
+/** A libvirtd that does not list the guest, and counts its calls of Finish. */
 async function libvirtd(onList: () => void = () => {}) {
   let finished = 0;
   const { path, connect } = await pair({
@@ -57,7 +57,7 @@ function leading(connection: Redial, isBack: () => boolean) {
   return { travelling, destination: remoteDestination(connection, identity, options, travelling) };
 }
 
-test("a destination is not asked for Finish after the source has concluded that it never was", async () => {
+test("a coordinator does not call Finish after the source has concluded that it was never called", async () => {
   const { redial, connect, finishes } = await libvirtd();
   const { destination } = leading(redial, () => false);
   const settled = await destination.settleOver(await connect(), signal);
@@ -66,7 +66,7 @@ test("a destination is not asked for Finish after the source has concluded that 
   expect(finishes()).toBe(0);
 });
 
-test("a destination is not asked for Finish by a coordinator whose source has taken its guest back", async () => {
+test("a coordinator does not call Finish when its source has resumed the guest", async () => {
   const { redial, finishes } = await libvirtd();
   const { destination, travelling } = leading(redial, () => true);
   travelling.steps.finish = "unanswered";
@@ -74,7 +74,7 @@ test("a destination is not asked for Finish by a coordinator whose source has ta
   expect(finishes()).toBe(0);
 });
 
-test("a destination is asked for Finish while the source waits", async () => {
+test("a coordinator calls Finish while the source waits", async () => {
   const { redial, finishes } = await libvirtd();
   const { destination } = leading(redial, () => false);
   const answer = await destination.finish({ cancelled: false }, signal);
@@ -82,7 +82,7 @@ test("a destination is asked for Finish while the source waits", async () => {
   expect(finishes()).toBe(1);
 });
 
-test("a Finish that is asked while the source inquires is part of its evidence", async () => {
+test("a Finish that is called while the source inquires is part of its evidence", async () => {
   const steps = { ...noSteps(), prepare: "done" as const, incomingId: 7 };
   const { connect } = await libvirtd(() => {
     steps.finish = "unanswered";

@@ -1,5 +1,5 @@
-// What a source concludes from what it hears when it settles. Checks G1: only a plain answer counts, and whatever else
-// happens on the way is unknown.
+// Checks the conclusions of a source from the answers to settle. Checks G1: only an explicit answer counts, and every other
+// outcome is unknown.
 
 import { describe, expect, test } from "vitest";
 import { libvirtError } from "../../../../../src/daemon/rpc/errors.js";
@@ -15,13 +15,13 @@ import { pair } from "../../../../support/rpc-pair.js";
 const question = { migrationId: "m-1", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", name: "web-1" };
 const { signal } = new AbortController();
 
-/** A source that has been told to ask at that socket. */
+/** A source that was given that socket's address. */
 const asking = (path: string) => {
   const uri = connectionUri(`qemu+unix:///system?socket=${path}`, { ...anywhere, certificates: false });
   return new SettlePeer(systemClock, anywhere, uri);
 };
 
-/** A source, and a destination that answers each question so. */
+/** A source, and a destination that answers each query with `answer`. */
 async function answered(answer: () => { decision: number }): Promise<SettlePeer> {
   const services = [
     serveRemote({ connectOpen: () => undefined, connectClose: () => undefined }),
@@ -35,7 +35,7 @@ const rejecting = (code: keyof typeof errorCodes) => () => {
 };
 
 describe.each(["settle", "concede", "handOver"] as const)("the answer to %s", (how) => {
-  test("is what the destination says in plain words", async () => {
+  test("is the destination's explicit decision", async () => {
     expect(
       await (await answered(() => ({ decision: decisions.undecidable })))[how](question, signal),
     ).toEqual(done("undecidable"));
@@ -57,7 +57,7 @@ describe.each(["settle", "concede", "handOver"] as const)("the answer to %s", (h
     expect((await (await answered(answer))[how](question, signal)).kind).toBe("unknown");
   });
 
-  test("is unknown where nobody listens, and where no address was told", async () => {
+  test("is unknown where no process listens, and without an address", async () => {
     expect((await asking("/nowhere/sock")[how](question, signal)).kind).toBe("unknown");
     expect((await new SettlePeer(systemClock, anywhere)[how](question, signal)).kind).toBe("unknown");
   });

@@ -35,7 +35,7 @@ function refusalOf(bytes: Uint8Array, expected: Partial<Expected> = {}): string 
 }
 
 describe("a cookie of libvirt 9.0", () => {
-  // As Begin and Perform send it (facts/libvirt-migration-detail.md).
+  // As Begin and Perform send it.
   const begin = `<qemu-migration>
   <name>guest</name>
   <uuid>${uuid}</uuid>
@@ -61,7 +61,7 @@ describe("a cookie of libvirt 9.0", () => {
   </blockDirtyBitmaps>
 </qemu-migration>\n\0`;
 
-  test("is read, each section of it", () => {
+  test("is read with each section", () => {
     const { cookie, ignored } = read(bytesOf(begin)) ?? {};
     expect(ignored).toEqual([]);
     expect(cookie).toMatchObject({
@@ -87,7 +87,7 @@ describe("a cookie of libvirt 9.0", () => {
     expect(cookie?.lockstate).toBeUndefined();
   });
 
-  test("counts statistics, but for those that are no numbers", () => {
+  test("provides its statistics, except those that are not numbers", () => {
     const statistics = `<statistics><started>1764091665123</started><delta>-3</delta><downtime>10</downtime>
       <disk_total>0</disk_total><new>a lot</new></statistics>`;
     expect(read(cookieOf(statistics))?.cookie.statistics).toEqual({
@@ -98,14 +98,14 @@ describe("a cookie of libvirt 9.0", () => {
     });
   });
 
-  test("brings the definition to be kept, whole", () => {
+  test("contains the whole definition to be kept", () => {
     const xml = `<domain type="qemu"><name>guest</name><sound model="ich9"/></domain>`;
     const { cookie } = read(cookieOf(`<feature name='persistent'/>${xml}`)) ?? {};
     expect(cookie?.persistent).toBe(xml);
     expect(cookie?.features).toEqual(["persistent"]);
   });
 
-  test("that is empty is none", () => {
+  test("counts as absent when it is empty", () => {
     expect(read(new Uint8Array())).toBeNull();
   });
 });
@@ -113,8 +113,8 @@ describe("a cookie of libvirt 9.0", () => {
 describe("a cookie is refused", () => {
   test.each<[string, Uint8Array, string, Partial<Expected>?]>([
     ["without its NUL", cookieOf("").subarray(0, -1), "not-terminated"],
-    ["that is no XML", bytesOf("<qemu-migration>\0"), "malformed"],
-    ["that is no UTF-8", Uint8Array.of(0xff, 0), "malformed"],
+    ["that is not XML", bytesOf("<qemu-migration>\0"), "malformed"],
+    ["that is not UTF-8", Uint8Array.of(0xff, 0), "malformed"],
     ["with a document type", bytesOf("<!DOCTYPE a><qemu-migration/>\0"), "malformed"],
     ["that is something else", bytesOf("<domain/>\0"), "malformed"],
     ["without a host", cookieOf("", head.replace(/<hostname>.*<\/hostname>/, "")), "malformed"],
@@ -123,24 +123,24 @@ describe("a cookie is refused", () => {
     ["about another uuid", cookieOf(""), "wrong-uuid", { uuid: hostUuid }],
     ["from the host itself", cookieOf(""), "same-host", { hostUuid }],
     [
-      "with a part of ours that cannot be read",
+      "with a malformed part of switchover's",
       cookieOf("<switchover version='1' migration='a b'/>"),
       "malformed",
     ],
     [
-      "with a receipt that is none",
+      "with a malformed receipt",
       cookieOf("<switchover version='1' migration='m' receipt='x'/>"),
       "malformed",
     ],
     ["with something that must be understood, and is not", cookieOf("<feature name='tpm'/>"), "feature"],
     [
-      "with something that must be understood, but not in this step",
+      "with a mandatory feature that does not belong to this step",
       cookieOf("<feature name='lockstate'/>"),
       "feature",
       { reads: ["statistics"] },
     ],
     [
-      "with something that must be understood, and is damaged",
+      "with a mandatory feature that is damaged",
       cookieOf("<feature name='nbd'/><nbd port='none'/>"),
       "malformed",
     ],
@@ -148,13 +148,13 @@ describe("a cookie is refused", () => {
     expect(refusalOf(bytes, expected)).toMatch(new RegExp(`^${code}: the migration cookie cannot be used: `));
   });
 
-  test("by the name of what is not understood", () => {
+  test("with the name of an unknown mandatory feature", () => {
     expect(refusalOf(cookieOf("<feature name='tpm'/>"))).toContain('"tpm"');
   });
 });
 
-describe("what is optional in a cookie", () => {
-  test("is put aside and told when it is not known", () => {
+describe("an optional part of a cookie", () => {
+  test("is skipped and reported when it is not known", () => {
     const more = `<tpm version="2"/><x:own xmlns:x="urn:x"/><nbd port="49152"/>`;
     const { cookie, ignored } = read(cookieOf(more)) ?? {};
     expect(cookie?.others).toEqual(['<tpm version="2"/>', '<x:own xmlns:x="urn:x"/>']);
@@ -162,7 +162,7 @@ describe("what is optional in a cookie", () => {
     expect(ignored).toEqual(["the section <tpm> is unknown", "the section <x:own> is unknown"]);
   });
 
-  test("is put aside and told when it is damaged, and the rest is read", () => {
+  test("is skipped and reported when it is damaged, and the rest is read", () => {
     const more = "<nbd port='none'/><capabilities><cap name='xbzrle' new='1'/></capabilities>";
     const { cookie, ignored } = read(cookieOf(more)) ?? {};
     expect(cookie?.nbd).toEqual({ disks: [] });
@@ -174,7 +174,7 @@ describe("what is optional in a cookie", () => {
   });
 });
 
-/** Any cookie that the receiver accepts. */
+/** An arbitrary cookie that the receiver accepts. */
 const cookies: fc.Arbitrary<Cookie> = fc.record(
   {
     name: fc.constant(receiver.name),
@@ -203,7 +203,7 @@ const cookies: fc.Arbitrary<Cookie> = fc.record(
 );
 
 describe("any cookie", () => {
-  test("reads as what was written, and writes as what was read", () => {
+  test("is read as it was written, and written as it was read", () => {
     fc.assert(
       fc.property(cookies, (cookie) => {
         const bytes = writeCookie(cookie);
@@ -215,7 +215,7 @@ describe("any cookie", () => {
     );
   });
 
-  test("is refused or read when it was damaged, and never anything else", () => {
+  test("is refused or read when it was damaged, and never throws another error", () => {
     fc.assert(
       fc.property(
         cookies,

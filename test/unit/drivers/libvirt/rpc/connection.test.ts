@@ -22,13 +22,14 @@ import { nothing, string, uint } from "../../../../../src/drivers/libvirt/rpc/xd
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import type { Clock } from "../../../../../src/effects/ports.js";
-import { dialled, gate, pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, rawServer } from "../../../../support/rpc-pair.js";
 import { uncaughtDuring } from "../../../../support/uncaught.js";
+import { until } from "../../../../support/until.js";
 
 const { connectGetHostname, connectSupportsFeature, domainGetState, domainAbortJob } = remote.procedures;
 const dom = { name: "tiny", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id: 1 };
 
-/** Two daemons' own program, as a daemon would define it. */
+/** A program that two daemons share, as a daemon would define it. */
 const own = program(ownProgram, {
   procedures: {
     double: procedure(1, "write", struct({ number: uint }), struct({ number: uint })),
@@ -38,7 +39,7 @@ const own = program(ownProgram, {
 });
 const { double, shout } = own.procedures;
 
-/** What a raw client has received so far. */
+/** The bytes that a raw client has received so far. */
 function framesOf(socket: Socket): Frame[] {
   const frames: Frame[] = [];
   const splitter = new FrameSplitter();
@@ -47,7 +48,7 @@ function framesOf(socket: Socket): Frame[] {
 }
 
 describe("calls", () => {
-  test("each get their own answer, in whatever order they are done", async () => {
+  test("each get their own answer, in any order of completion", async () => {
     const gates = [gate(), gate(), gate()];
     const { connect } = await pair({
       services: [
@@ -71,7 +72,7 @@ describe("calls", () => {
     expect(done).toEqual([4, 0, 2]);
   });
 
-  test("that are refused throw what the handler threw, with code, domain and words", async () => {
+  test("that are refused throw the handler's error, with code, domain and message", async () => {
     const { connect } = await pair({
       services: [
         serveRemote({
@@ -101,7 +102,7 @@ describe("calls", () => {
     });
   });
 
-  test("whose handler has a bug are an internal error to the client, and reported here", async () => {
+  test("whose handler has a bug return an internal error to the client, and are reported by the server", async () => {
     const reported: string[] = [];
     const { connect } = await pair({
       services: [
@@ -126,7 +127,7 @@ describe("calls", () => {
     ]);
   });
 
-  test("that cannot be understood are refused in libvirt's words, and the connection stays up", async () => {
+  test("that cannot be decoded are refused with libvirt's messages, and the connection stays open", async () => {
     const { connect } = await pair({
       services: [serveRemote({ connectGetHostname: () => ({ hostname: "a" }) })],
     });
@@ -151,14 +152,14 @@ describe("calls", () => {
     expect(await item.call(connectGetHostname, undefined)).toEqual({ hostname: "a" });
   });
 
-  test("whose arguments are no arguments are not sent", async () => {
+  test("with invalid arguments are not sent", async () => {
     const { connect } = await pair({ services: [] });
     await expect((await connect()).call(double, { number: -1 })).rejects.toThrow(
       "number: -1 is not an integer from 0 to 4294967295",
     );
   });
 
-  test("are given up after their time limit, and a late answer harms no other", async () => {
+  test("are abandoned after their time limit, and a late answer does not affect others", async () => {
     const { opened, open } = gate();
     const { connect } = await pair({
       services: [
@@ -174,7 +175,7 @@ describe("calls", () => {
     expect(await rpc.call(double, { number: 4 })).toEqual({ number: 8 });
   });
 
-  test("end with their caller's signal: unsent before, perhaps done after", async () => {
+  test("end with their caller's signal: not sent before it, possibly done after it", async () => {
     const started = gate();
     const { connect } = await pair({
       services: [
@@ -190,14 +191,14 @@ describe("calls", () => {
     const caller = new AbortController();
     const call = rpc.call(shout, undefined, { signal: caller.signal, deadlineMs: Number.POSITIVE_INFINITY });
     await started.opened;
-    caller.abort(new Error("the person has left"));
+    caller.abort(new Error("the caller has left"));
     await expect(call).rejects.toBeInstanceOf(RpcGivenUpError);
     const late = rpc.call(shout, undefined, { signal: caller.signal });
     await expect(late).rejects.toBeInstanceOf(RpcUnsentError);
     await expect(late).rejects.toThrow("shout was not sent: the person has left");
   });
 
-  test("tell what may have happened from what has not when the connection ends", async () => {
+  test("distinguish what may have happened from what has not when the connection ends", async () => {
     const started = gate<RpcClient>();
     const { connect } = await pair({
       services: [
@@ -222,7 +223,7 @@ describe("calls", () => {
     await expect(mine).rejects.toThrow("this side closed the connection");
   });
 
-  test("do not take an answer that they cannot read, and the next one is none the worse", async () => {
+  test("reject an answer that cannot be decoded, and the next one is not affected", async () => {
     const { connect } = await pair({
       services: [serve(own, { double: () => ({ number: 2 }), shout: () => {} })],
     });
@@ -238,7 +239,7 @@ describe("calls", () => {
     expect(await rpc.call(double, { number: 1 })).toEqual({ number: 2 });
   });
 
-  test("do not take the answer to another procedure: the connection ends there", async () => {
+  test("reject an answer to another procedure, which ends the connection", async () => {
     const path = await rawServer((socket) => {
       const splitter = new FrameSplitter();
       socket.on("data", (bytes) => {
@@ -255,7 +256,7 @@ describe("calls", () => {
 });
 
 describe("messages", () => {
-  test("reach their listeners in wire order with the answers around them, until they are not wanted", async () => {
+  test("reach their listeners in wire order with the answers around them, until the subscription ends", async () => {
     const { connect } = await pair({
       services: [
         serve(own, {
@@ -275,7 +276,7 @@ describe("messages", () => {
     expect(order).toEqual(["one", "two", "answer"]);
   });
 
-  test("outlive a listener that throws, and do not hide what it threw", async () => {
+  test("are delivered although a listener throws, whose exception is rethrown", async () => {
     const { connect } = await pair({
       services: [serve(own, { shout: (_, client) => client.send(own.messages.heard, { words: "boo" }) })],
     });
@@ -293,7 +294,7 @@ describe("messages", () => {
     expect(heard).toEqual(["boo"]);
   });
 
-  test("that cannot be read end the connection", async () => {
+  test("that cannot be decoded end the connection", async () => {
     const { connect, server } = await pair({ services: [] });
     const rpc = await connect();
     rpc.on(
@@ -307,7 +308,7 @@ describe("messages", () => {
 });
 
 describe("keepalive", () => {
-  /** Time that passes when a test says so. */
+  /** A clock that advances when a test says so. */
   function handClock(): Clock & { pass(): void } {
     let due: (() => void)[] = [];
     return {
@@ -325,7 +326,7 @@ describe("keepalive", () => {
     };
   }
 
-  test("asks a silent peer, counts again from its next sign of life, and knows the dead one", () => {
+  test("pings a silent peer, restarts its count on traffic, and detects a dead peer", () => {
     const clock = handClock();
     const told: string[] = [];
     let listens = true;
@@ -341,7 +342,7 @@ describe("keepalive", () => {
     expect(pass(3)).toEqual(["ask", "ask"]);
     keepalive.heard();
     expect(pass(3)).toEqual(["ask", "ask"]);
-    // Who does not read, cannot tell.
+    // A peer that does not read cannot answer.
     listens = false;
     expect(pass(5)).toEqual([]);
     listens = true;
@@ -349,7 +350,7 @@ describe("keepalive", () => {
     expect(pass(3)).toEqual([]);
   });
 
-  test("a ping is answered at once, also while a call is pending, by either side", async () => {
+  test("answers a ping at once, also while a call is pending, on either side", async () => {
     const { raw } = await pair({ services: [serve(own, { shout: () => new Promise<void>(() => {}) })] });
     const client = await raw();
     const received = framesOf(client);
@@ -384,7 +385,7 @@ describe("keepalive", () => {
     await expect(rpc.call(shout, undefined)).rejects.toThrow("the peer is dead: 2 pings were not answered");
   });
 
-  test("the server drops a client that hangs, but only one that has asked to be pinged", async () => {
+  test("makes the server drop a client that hangs, but only one that has enabled it", async () => {
     const keepalive = { intervalMs: 5, count: 1 };
     const { raw, server } = await pair({ services: [serveRemote({})], keepalive });
     const quiet = await raw();
@@ -402,7 +403,7 @@ describe("keepalive", () => {
     expect(server.clients).toHaveLength(1);
   });
 
-  test("a server that is configured not to ping says so", async () => {
+  test("is reported as unsupported by a server that is configured without it", async () => {
     const { connect } = await pair({ services: [serveRemote({})], keepalive: null });
     const rpc = await connect();
     expect(await rpc.call(connectSupportsFeature, { feature: 10 })).toEqual({ supported: 0 });

@@ -18,11 +18,12 @@ import { procedure, program } from "../../../../../src/drivers/libvirt/rpc/progr
 import { serveRemote } from "../../../../../src/drivers/libvirt/rpc/service.js";
 import { nothing } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "../../../../support/libvirtd.js";
-import { pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { pair, rawServer } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const { procedures, messages } = remote;
 
-/** Lies between a client and the daemon at `socket`, and keeps the headers of what each has said. */
+/** A proxy between a client and the daemon at `socket`, which records the headers in both directions. */
 async function tap(socket: string) {
   const client: Header[] = [];
   const daemon: Header[] = [];
@@ -42,8 +43,8 @@ async function tap(socket: string) {
   return { uri: `qemu+unix:///system?socket=${path}`, client, daemon };
 }
 
-describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
-  test("opens it and asks for all that it says of itself and its host", async () => {
+describe.skipIf(!hasLibvirtd)("our client with a real libvirtd", () => {
+  test("opens it and queries everything about the daemon and its host", async () => {
     const { uri } = await startLibvirtd();
     const { rpc, hasEventCallbacks } = await opened(uri);
     expect(hasEventCallbacks).toBe(true);
@@ -67,7 +68,7 @@ describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
     });
   });
 
-  test("defines a domain, starts it, destroys it and undefines it, and hears of each", async () => {
+  test("defines a domain, starts it, destroys it and undefines it, and receives an event for each", async () => {
     const { uri } = await startLibvirtd();
     const { rpc } = await opened(uri);
     const heard: [event: number, detail: number][] = [];
@@ -106,7 +107,7 @@ describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
     await rpc.call(procedures.domainUndefineFlags, { dom: resting, flags: 0 });
     expect(await list()).toEqual({ domains: [], ret: 0 });
     await until(() => heard.some(([event]) => event === lifecycleEvents.undefined));
-    // Whether a QEMU that is killed still says goodbye is a race inside libvirtd.
+    // Whether a killed QEMU still emits its shutdown event is a race inside libvirtd.
     expect(heard.filter(([event]) => event !== lifecycleEvents.shutdown)).toEqual([
       [lifecycleEvents.defined, 0],
       [lifecycleEvents.resumed, 0],
@@ -138,7 +139,7 @@ describe.skipIf(!hasLibvirtd)("our client at a real libvirtd", () => {
     expect(await silent.rpc.call(procedures.connectGetHostname, undefined)).toEqual({ hostname: "hosta" });
   });
 
-  test("is refused with libvirt's codes and words, which are the ones that our server has", async () => {
+  test("receives libvirt's codes and messages, which are those of our server", async () => {
     const { uri } = await startLibvirtd();
     const { path } = await pair({ services: [serveRemote({ connectOpen: () => {} })] });
     const theirs = await opened(uri);

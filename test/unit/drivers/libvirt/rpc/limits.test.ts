@@ -1,4 +1,4 @@
-// What a server gives to each client, and to those that have not proved who they are.
+// Limits of a server for each client, and for clients that have not authenticated yet.
 
 import { connect as connectTcp, type Socket } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -13,7 +13,8 @@ import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { patienceMs } from "../../../../support/patience.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
-import { pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const own = program(ownProgram, {
   procedures: { ask: procedure(1, "read", nothing, struct({ number: uint })) },
@@ -21,7 +22,7 @@ const own = program(ownProgram, {
 });
 const asked = serve(own, { ask: () => ({ number: 7 }) });
 
-/** Connects and says nothing. */
+/** Connects and sends nothing. */
 async function silent(port: number, count: number): Promise<Socket[]> {
   const sockets = Array.from({ length: count }, () => connectTcp({ port, host: "127.0.0.1" }));
   for (const socket of sockets) {
@@ -70,7 +71,7 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
     };
   }
 
-  test("are closed when their time is over, and the log says so", async () => {
+  test("are closed after their time limit, which is logged", async () => {
     const { port, said } = await serving({ handshakeMs: 200 });
     const sockets = await silent(port, 3);
     await until(() => open(sockets) === 0);
@@ -81,7 +82,7 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
     ]);
   });
 
-  test("have a limit of their own: 300 of them keep out neither local clients nor those with a certificate", async () => {
+  test("have their own limit: 300 of them block neither local clients nor those with a certificate", async () => {
     const { port, said, server, locally, byTls } = await serving({
       maxClients: 10,
       maxAnonymousClients: 20,
@@ -92,17 +93,17 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
     expect(server.clients).toHaveLength(0);
     for (const hostname of [await locally(), await byTls()])
       expect(await hostname()).toEqual({ hostname: "hostb" });
-    // One has made place for the client.
+    // One of them has made room for the client.
     expect(open(sockets)).toBeGreaterThanOrEqual(19);
     expect(said[0]).toMatch(
       /20 connections have not finished the TLS handshake \(limits\.maxAnonymousClients\)$/,
     );
   });
 
-  test("do not count as such any more once they have, however long they stay", async () => {
+  test("are no longer limited once the handshake is finished, however long they stay", async () => {
     const { byTls, said, port } = await serving({ maxAnonymousClients: 1, handshakeMs: 300 });
     const [first, second] = [await byTls(), await byTls()];
-    // Longer than the handshake of either may have taken.
+    // Longer than the handshake of either may take.
     const [slow] = await silent(port, 1);
     await until(() => slow?.closed === true);
     expect(said).toEqual([expect.stringContaining("within 300 ms")]);
@@ -118,7 +119,7 @@ describe.skipIf(!hasOpenssl)("connections that do not finish the TLS handshake",
 });
 
 describe("a server", () => {
-  test("turns away the client over its limit, with a line in its log, and takes the next when one has left", async () => {
+  test("turns away a client over its limit, with a line in its log, and accepts the next one when another has left", async () => {
     const said: string[] = [];
     const { connect, raw, server } = await pair({
       services: [asked],
@@ -137,7 +138,7 @@ describe("a server", () => {
     expect(await (await connect()).call(own.procedures.ask, undefined)).toEqual({ number: 7 });
   });
 
-  test("disconnects a subscriber that does not read, never drops an event of it, and serves the others", async () => {
+  test("disconnects a subscriber that does not read instead of dropping its events, and serves the others", async () => {
     const said: string[] = [];
     const { connect, raw, server } = await pair({
       services: [asked],
@@ -172,7 +173,7 @@ describe("a server", () => {
   });
 });
 
-test("a log that a peer could fill has one line of a kind in ten seconds, and says how many it left out", () => {
+test("logs one line of a kind in ten seconds at most, with the number of lines that were left out", () => {
   let nowMs = 0;
   const said: string[] = [];
   const log = sparingLog({ now: () => nowMs }, (sentence) => said.push(sentence));

@@ -13,9 +13,9 @@ const root: UriSurroundings = { readOnly: false, sessionDirectory: undefined };
 const user = { readOnly: true, sessionDirectory: "/run/user/1000" };
 const addressOf = (uri: string, surroundings = root) => parseUri(uri, surroundings).address;
 
-test("a connection that fails in the very turn in which it is begun is an error like any other", async () => {
+test("a connection that fails in the tick in which it was started is reported like any other", async () => {
   const opening = new Promise((resolve, reject) => {
-    // As from a socket's callback: there Node tells it before any promise goes on.
+    // As from a socket's callback: there Node reports the error before any promise continues.
     setImmediate(() =>
       openConnection("qemu+tcp://255.255.255.255/system", { clock: systemClock }).then(resolve, reject),
     );
@@ -24,7 +24,7 @@ test("a connection that fails in the very turn in which it is begun is an error 
 });
 
 describe("a URI", () => {
-  test("names a local daemon's socket, or the places where libvirt has them", () => {
+  test("names a local daemon's socket, or libvirt's default paths", () => {
     expect(parseUri("qemu+unix:///system?socket=/a/b%20c", root)).toEqual({
       address: { transport: "unix", paths: ["/a/b c"] },
       driverUri: "qemu:///system",
@@ -41,7 +41,7 @@ describe("a URI", () => {
     });
   });
 
-  test("names a distant daemon by host and port, over TLS if it does not say otherwise", () => {
+  test("names a remote daemon by host and port, over TLS by default", () => {
     expect(parseUri("qemu+tcp://hostb/system", root)).toEqual({
       address: { transport: "tcp", host: "hostb", port: 16_509 },
       driverUri: "qemu:///system",
@@ -77,7 +77,7 @@ describe("a URI", () => {
   });
 });
 
-describe("opening", () => {
+describe("opening a connection", () => {
   const order: string[] = [];
   const daemon = async (handlers: Handlers<typeof remote.procedures> = {}) => {
     order.length = 0;
@@ -102,7 +102,7 @@ describe("opening", () => {
   };
   const clock = systemClock;
 
-  test("asks who may come in, for keepalive, for the hypervisor, and whether events have ids; it says goodbye", async () => {
+  test("negotiates authentication, keepalive, the hypervisor and event ids, and is closed in order", async () => {
     const { uri } = await daemon();
     const { rpc, hasEventCallbacks, close } = await openConnection(uri, { clock, readOnly: true });
     expect(hasEventCallbacks).toBe(true);
@@ -111,7 +111,7 @@ describe("opening", () => {
     expect((await rpc.closed).message).toBe("this side closed the connection");
   });
 
-  test("uses polkit where nothing simpler is offered, and cannot use SASL", async () => {
+  test("uses polkit where no simpler method is offered, and cannot use SASL", async () => {
     let complete = 1;
     const polkit = await daemon({ authList: () => ({ types: [2] }), authPolkit: () => ({ complete }) });
     await (await openConnection(polkit.uri, { clock })).close();
@@ -125,7 +125,7 @@ describe("opening", () => {
     await expect(openConnection(odd.uri, { clock })).rejects.toThrow("types: none");
   });
 
-  test("says why the daemon refuses, and leaves no connection behind", async () => {
+  test("reports why the daemon refuses, and leaves no connection behind", async () => {
     const { uri, server } = await daemon({
       connectOpen: () => {
         throw new LibvirtError({ code: 5, domain: 0, message: "no connection driver available" });
@@ -140,7 +140,7 @@ describe("opening", () => {
     while (server.clients.length > 0) await new Promise((resolve) => setImmediate(resolve));
   });
 
-  test("gives up on a daemon that says nothing, on one that is not there, and when nobody waits any more", async () => {
+  test("fails with a daemon that sends nothing, without a daemon, and when the caller cancels", async () => {
     const silent = `qemu+unix:///system?socket=${await rawServer(() => {})}`;
     await expect(openConnection(silent, { clock, deadlineMs: 30 })).rejects.toThrow(
       /authList was not answered/,
@@ -159,7 +159,7 @@ describe("opening", () => {
     );
   });
 
-  test("goes over TCP as well", async () => {
+  test("also works over TCP", async () => {
     const server = new RpcServer({ clock, services: [serveRemote({ connectOpen: () => {} })] });
     onTestFinished(() => server.stop({ deadlineMs: 0 }));
     const port = await server.listenTcp({ host: "127.0.0.1", port: 0 });

@@ -21,7 +21,8 @@ import { encode, nothing, opaque, uint } from "../../../../../src/drivers/libvir
 import { struct } from "../../../../../src/drivers/libvirt/rpc/xdr-compound.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { patienceMs } from "../../../../support/patience.js";
-import { dialled, gate, pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {
@@ -71,7 +72,7 @@ describe("a client's calls", () => {
     expect(started.filter((number) => number < 100)).toEqual(numbers);
   });
 
-  test("are not even read when too many are ahead, and all are answered in the end", async () => {
+  test("are not read while too many are pending, and all are answered in the end", async () => {
     let running = 0;
     let maxRunning = 0;
     const { opened, open } = gate();
@@ -93,7 +94,7 @@ describe("a client's calls", () => {
     for (let serial = 0; serial < total; serial += 1)
       client.write(encodeFrame(call(carry.number, serial), body));
     await until(() => running === 5);
-    // The server serves others, so what it wanted to read of this client it has read.
+    // The server has served others since, so it has read of this client what it would read.
     const rpc = await connect();
     await expect(rpc.call(abort, undefined)).rejects.toThrow("unknown procedure");
     expect(client.writableLength).toBeGreaterThan(80 * mebibyte);
@@ -109,7 +110,7 @@ describe("a client's calls", () => {
 });
 
 describe("a hostile client", () => {
-  test("that sends garbage is closed, and no other notices", async () => {
+  test("that sends garbage is disconnected, and others are not affected", async () => {
     const { connect, raw } = await pair({ services: [serve(own, { work: ({ number }) => ({ number }) })] });
     const rpc = await connect();
     const anyHeader = fc
@@ -139,7 +140,7 @@ describe("a hostile client", () => {
     );
   });
 
-  test("that stops in the middle of a message costs what it has sent", async () => {
+  test("that stops in the middle of a message uses only the memory of the bytes that it sent", async () => {
     const { raw, connect, server } = await pair({
       services: [serve(own, { work: ({ number }) => ({ number }) })],
     });
@@ -151,7 +152,7 @@ describe("a hostile client", () => {
     await until(() => server.clients.length === 1);
   });
 
-  test("that never reads is dropped when too much waits for it", async () => {
+  test("that never reads is dropped when too many bytes wait for it", async () => {
     const { raw, server } = await pair({ services: [] });
     const client = await raw();
     client.on("error", () => {});
@@ -169,7 +170,7 @@ describe("a hostile client", () => {
     expect(told).toBeLessThan(70);
   });
 
-  test("that asks and asks and never reads the answers is not read any more either", async () => {
+  test("that keeps calling without reading the answers is no longer read", async () => {
     const { raw, connect } = await pair({ services: [serve(own, { abort: () => {} })] });
     const client = await raw();
     const asks = [ping, call(abort.number, 0), call(999, 0)];
@@ -191,7 +192,7 @@ describe("a hostile client", () => {
     expect(client.destroyed).toBe(false);
   });
 
-  test("that is told of many little things and never reads is dropped, too", async () => {
+  test("that never reads is also dropped for many small events", async () => {
     const { raw, server } = await pair({ services: [] });
     const client = await raw();
     client.on("error", () => {});
@@ -201,7 +202,7 @@ describe("a hostile client", () => {
     expect((await there?.closed)?.message).toMatch("does not read: 65536 messages");
   });
 
-  test("finds no place when as many as may be are there already", async () => {
+  test("is not accepted when the maximum number of clients is connected", async () => {
     const { raw, connect, server } = await pair({
       services: [serve(own, { work: ({ number }) => ({ number }) })],
       maxClients: 1,
@@ -218,8 +219,8 @@ describe("a hostile client", () => {
   });
 });
 
-describe("stopping", () => {
-  test("lets the calls that run finish, and starts no other", async () => {
+describe("stopping a server", () => {
+  test("lets running calls finish, and starts no new ones", async () => {
     const { opened, open } = gate();
     const started: number[] = [];
     const { connect, raw, server } = await pair({
@@ -279,7 +280,7 @@ describe("a unix socket", () => {
     return server;
   };
 
-  test("has the mode and the owner that were asked for, and is gone after the stop", async () => {
+  test("has the configured mode and owner, and is removed by the stop", async () => {
     const path = join(temporaryDirectory(), "sock");
     const server = aServer();
     const before = process.umask();
@@ -292,7 +293,7 @@ describe("a unix socket", () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test("takes the place of one that nobody listens on, but of no other and of no file", async () => {
+  test("replaces a socket without a listener, but no other socket or file", async () => {
     const directory = temporaryDirectory();
     const path = join(directory, "sock");
     const first = aServer();
@@ -314,14 +315,14 @@ describe("a unix socket", () => {
     expect(statSync(file).size).toBe(8);
   });
 
-  test("is refused where its name would be cut off, or where it may not be", async () => {
+  test("is refused where its path would be truncated, or may not be created", async () => {
     await expect(aServer().listenUnix({ path: `/tmp/${"x".repeat(103)}` })).rejects.toThrow("too long");
     await expect(aServer().listenUnix({ path: "/nonexistent/sock" })).rejects.toThrow(
       "cannot listen on /nonexistent/sock",
     );
   });
 
-  test("may be one for reading only, which its clients know", async () => {
+  test("can be read-only, which its handlers see", async () => {
     const path = join(temporaryDirectory(), "sock-ro");
     const server = aServer();
     await server.listenUnix({ path, readOnly: true });
@@ -331,7 +332,7 @@ describe("a unix socket", () => {
   });
 });
 
-/** What a killed daemon leaves: a socket without a listener. */
+/** Creates the remains of a killed daemon: a socket without a listener. */
 async function leaveSocket(path: string): Promise<void> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(`${path}.was`, resolve));

@@ -25,7 +25,8 @@ import { type Handlers, serve } from "../../../../../src/drivers/libvirt/rpc/ser
 import type { RpcStream } from "../../../../../src/drivers/libvirt/rpc/stream.js";
 import { nothing } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
-import { dialled, gate, pair, rawServer, until } from "../../../../support/rpc-pair.js";
+import { dialled, gate, pair, rawServer } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const mebibyte = 1024 * 1024;
 const own = program(ownProgram, {
@@ -37,7 +38,7 @@ const own = program(ownProgram, {
 });
 const { tunnel, ask } = own.procedures;
 
-/** Not by `for await`, which destroys what it has read to the end. */
+/** Not by `for await`, which destroys a stream that it has read to its end. */
 async function allOf(stream: RpcStream): Promise<Buffer> {
   const chunks: Buffer[] = [];
   stream.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -73,20 +74,20 @@ const header = (status: Header["status"]): Header => ({
 const none = Buffer.alloc(0);
 
 describe("a stream", () => {
-  test("carries bytes there and ends when both have finished", async () => {
+  test("carries bytes to the server and ends when both sides have finished", async () => {
     const { it, here, there } = await opened();
     const bytes = randomBytes(3 * mebibyte + 1);
     here.write(none);
     here.end(bytes);
     expect((await allOf(there)).equals(bytes)).toBe(true);
-    // Only the other side's finish is the end of ours.
+    // Only the other side's finish ends ours.
     expect(here.writableFinished).toBe(false);
     there.end();
     await Promise.all([finished(here, { readable: false }), finished(there)]);
     expect(await it.call(ask, undefined)).toBeUndefined();
   });
 
-  test("carries bytes back, also while others go there and calls are made", async () => {
+  test("carries bytes to the client, also while others go to the server and calls are made", async () => {
     const { it, here, there } = await opened();
     const [to, from] = [randomBytes(2 * mebibyte), randomBytes(2 * mebibyte)];
     here.end(to);
@@ -107,7 +108,7 @@ describe("a stream", () => {
       sender.write(bytes);
       sender.end();
       await until(() => receiver.readableLength >= mebibyte);
-      // Nothing moves any more: the receiver's part is full, and the sender keeps the rest.
+      // Nothing moves any more: the receiver's buffer is full, and the sender keeps the rest.
       expect(receiver.readableLength).toBeLessThan(2 * mebibyte);
       expect(sender.writableLength).toBe(total);
       let read = 0;
@@ -120,7 +121,7 @@ describe("a stream", () => {
     },
   );
 
-  test("that the client aborts breaks off at the server, which confirms, and all else goes on", async () => {
+  test("that the client aborts breaks off at the server, which confirms, and everything else continues", async () => {
     const { it, here, there } = await opened();
     const lost = finished(there).catch((error: unknown) => error);
     here.destroy();
@@ -128,7 +129,7 @@ describe("a stream", () => {
     await it.call(ask, undefined);
   });
 
-  test("that the server aborts tells the client why", async () => {
+  test("that the server aborts reports the reason to the client", async () => {
     const { it, here, there } = await opened();
     const lost = finished(here).catch((error: unknown) => error);
     there.destroy(new LibvirtError({ code: 9, domain: 10, message: "no space left" }));
@@ -148,7 +149,7 @@ describe("a stream", () => {
     for (const error of await Promise.all(ends)) expect(error).toBeInstanceOf(RpcDisconnectedError);
   });
 
-  test("carries nothing before its call is answered, and is none when the call fails", async () => {
+  test("carries nothing before its call is answered, and does not open when the call fails", async () => {
     const early = await tunnelling({
       tunnel: async (_, __, stream) => {
         stream.end("early");
@@ -170,7 +171,7 @@ describe("a stream", () => {
     await failing.it.call(ask, undefined);
   });
 
-  test("that a late answer opens is aborted, since nobody waits for it", async () => {
+  test("that a late answer opens is aborted, since its caller has gone", async () => {
     const proceed = gate();
     const later = gate<RpcStream>();
     const { it } = await tunnelling({
@@ -188,7 +189,7 @@ describe("a stream", () => {
 });
 
 describe("a stream on the wire", () => {
-  /** A server of bytes that opens the stream and remembers what comes. */
+  /** A raw server that opens the stream and records what it receives. */
   async function onTheWire(
     answer: (frame: Frame, reply: (status: Header["status"], body?: Buffer) => void) => void,
   ) {
@@ -248,7 +249,7 @@ describe("a stream on the wire", () => {
     expect((await it.closed).message).toBe("stream data follows the end of the stream");
   });
 
-  test("of a serial that is none is ignored", async () => {
+  test("with an unknown serial is ignored", async () => {
     const { raw } = await pair({ services: [serve(own, { ask: () => {} })] });
     const client = await raw();
     client.write(encodeFrame({ ...header("continue"), serial: 9 }, Buffer.from("late")));
@@ -261,7 +262,7 @@ describe("a stream on the wire", () => {
     });
   });
 
-  test("is confirmed by a server when a client of libvirt's aborts it", async () => {
+  test("is confirmed by a server when libvirt's client aborts it", async () => {
     const { raw } = await pair({ services: [serve(own, { tunnel: () => {} })] });
     const client = await raw();
     const splitter = new FrameSplitter();

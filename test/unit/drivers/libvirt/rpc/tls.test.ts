@@ -54,7 +54,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
       deadlineMs,
     });
 
-  test("lets a client with a certificate of the CA in, and tells the server its name", async () => {
+  test("accepts a client with a certificate of the CA, and reports its name to the server", async () => {
     const { ours } = authorities();
     const { port, seen } = await serving(ours.issue("server", "/CN=hostb"));
     const { rpc, close } = await open(port, ours.issue("client", subject));
@@ -67,7 +67,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     expect(await rpc.closed).toBeDefined();
   });
 
-  test("keeps out a client of another CA, one without a certificate, and one that is not on the list", async () => {
+  test("rejects a client of another CA, one without a certificate, and one that is not on the list", async () => {
     const { ours, others } = authorities();
     const serverPki = ours.issue("server", "/CN=hostb");
     const { port, seen, server } = await serving(serverPki, ["C=GB,*,CN=host?", "CN=admin"]);
@@ -80,7 +80,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
       `cannot connect to localhost:${port}: the server closed the connection: it does not accept the client certificate`,
     );
 
-    // Signed by others, and told to trust ours, so that it is the server that refuses.
+    // Signed by another CA, and configured to trust ours, so that the server is the one that refuses.
     const foreign = others.issue("client", "/C=GB/O=x/CN=hosta");
     execFileSync("cp", [join(serverPki, "cacert.pem"), join(foreign, "cacert.pem")]);
     await expect(open(port, foreign)).rejects.toBeInstanceOf(RpcConnectError);
@@ -94,7 +94,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     expect(server.clients).toHaveLength(0);
   });
 
-  test("keeps out a client whose certificate was revoked", async () => {
+  test("rejects a client whose certificate was revoked", async () => {
     const { ours } = authorities();
     const serverPki = ours.issue("server", "/CN=hostb");
     const client = ours.issue("client", subject);
@@ -115,7 +115,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     await expect(open(port, client)).rejects.toThrow("localhost. is not in the cert's altnames");
   });
 
-  test("gives a server up that shakes no hands", async () => {
+  test("abandons a server that does not finish the handshake", async () => {
     const { ours } = authorities();
     const silent = createServer();
     await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
@@ -129,7 +129,7 @@ describe.skipIf(!hasOpenssl)("TLS", () => {
     );
   });
 
-  test("names the file that is missing, on either side", async () => {
+  test("names a missing file, on either side", async () => {
     const { ours } = authorities();
     const client = ours.issue("client", subject);
     rmSync(join(client, "clientkey.pem"));

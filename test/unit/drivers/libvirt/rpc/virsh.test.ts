@@ -19,7 +19,8 @@ import {
 import { systemClock } from "../../../../../src/drivers/platform/clock.js";
 import { hasLibvirtd, opened, startLibvirtd, tiny } from "../../../../support/libvirtd.js";
 import { Authority, hasOpenssl } from "../../../../support/pki.js";
-import { type Pair, pair, temporaryDirectory, until } from "../../../../support/rpc-pair.js";
+import { type Pair, pair, temporaryDirectory } from "../../../../support/rpc-pair.js";
+import { until } from "../../../../support/until.js";
 
 const { procedures, messages } = remote;
 
@@ -65,8 +66,8 @@ const serving = (handlers: Handlers<typeof procedures> = {}) =>
 const uriOf = ({ path }: Pair) => `qemu+unix:///system?socket=${path}`;
 const rows = (table: string) => table.split("\n").map((line) => line.trim().split(/ {2,}/));
 
-describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
-  test("opens it, lists domains, asks for host and versions, and goes", async () => {
+describe.skipIf(!hasLibvirtd)("real virsh with our server", () => {
+  test("opens a connection, lists domains, queries host and versions, and disconnects", async () => {
     const served = await serving();
     const uri = uriOf(served);
     expect(await virsh(uri, "hostname")).toBe("ours");
@@ -94,7 +95,7 @@ describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
     await until(() => served.server.clients.length === 0);
   });
 
-  test("prints our errors in our words, and obeys their codes", async () => {
+  test("prints our error messages, and acts on their codes", async () => {
     const refused = (code: number, message: string) => () => {
       throw new LibvirtError({ code, domain: errorDomains.DOMAIN, message });
     };
@@ -111,19 +112,19 @@ describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
     await expect(virsh(uri, "migrate-getspeed", "running")).rejects.toThrow("error: internal error: a bug");
     await expect(virsh(uri, "domjobabort", "running")).rejects.toThrow("error: unknown procedure: 164");
 
-    // Only where the code says that the call is not supported does virsh go on to libvirt's old way to list: call 51.
+    // Only when the code says that the call is not supported does virsh fall back to libvirt's old way to list: call 51.
     const listing = async (code: number) =>
       virsh(uriOf(await serving({ connectListAllDomains: refused(code, "no list") })), "list");
     await expect(listing(errorCodes.OPERATION_DENIED)).rejects.toThrow("error: no list");
     await expect(listing(errorCodes.NO_SUPPORT)).rejects.toThrow("error: unknown procedure: 51");
   });
 
-  test("hears our events", async () => {
+  test("receives our events", async () => {
     const told = { callbackID: 3, dom: running, event: lifecycleEvents.stopped, detail: 1 };
     const uri = uriOf(
       await serving({
         connectDomainEventCallbackRegisterAny: (_, client) => {
-          // Again and again: libvirt's clients lose what comes before they have noted the callback's id.
+          // Repeatedly: libvirt's clients drop events that arrive before they have recorded the callback's id.
           const telling = setInterval(() => client.send(messages.domainEventCallbackLifecycle, told), 20);
           void client.closed.then(() => clearInterval(telling));
           return { callbackID: told.callbackID };
@@ -132,7 +133,7 @@ describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
       }),
     );
     const words = ["-c", uri, "event", "--event", "lifecycle", "--timeout", "20"];
-    // virsh 9.0 sometimes waits for its own thread for ever when events come while it registers: then another one is started.
+    // virsh 9.0 sometimes waits for its own thread forever when events arrive while it registers: then another one is started.
     const heard = async (): Promise<string> => {
       const { stdout, killed } = await run("virsh", words, { timeout: 40_000, killSignal: "SIGKILL" }).then(
         (printed) => ({ ...printed, killed: false }),
@@ -146,7 +147,7 @@ describe.skipIf(!hasLibvirtd)("real virsh at our server", () => {
   });
 });
 
-describe.skipIf(!hasLibvirtd || !hasOpenssl)("TLS", () => {
+describe.skipIf(!hasLibvirtd || !hasOpenssl)("libvirt's RPC over TLS", () => {
   async function freePort(): Promise<number> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -155,7 +156,7 @@ describe.skipIf(!hasLibvirtd || !hasOpenssl)("TLS", () => {
     return typeof address === "object" && address !== null ? address.port : 0;
   }
 
-  test("lets our client in at a real libvirtd, and virsh at our server", async () => {
+  test("connects our client to a real libvirtd, and virsh to our server", async () => {
     const authority = new Authority(temporaryDirectory(), "ca");
     const serverPki = authority.issue("server", "/CN=localhost");
     const clientPki = authority.issue("client", "/O=Example/CN=hosta");

@@ -9,7 +9,7 @@ import { remote } from "../../../../../src/drivers/libvirt/rpc/procedures.js";
 import type { Message, Procedure } from "../../../../../src/drivers/libvirt/rpc/program.js";
 import { decode, encode, type Xdr } from "../../../../../src/drivers/libvirt/rpc/xdr.js";
 
-/** Groups of hexadecimal digits, and words in quotes. */
+/** Groups of hexadecimal digits, and strings in quotes. */
 const bytesOf = (text: string): Buffer =>
   Buffer.concat(
     [...text.matchAll(/"([^"]*)"|([\da-f]+)/g)].map(([, words, digits]) =>
@@ -20,7 +20,7 @@ const bytesOf = (text: string): Buffer =>
 const tiny = { name: "tiny", uuid: "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", id: -1 };
 const tinyBytes = "00000004 74696e79 0a1b2c3d 4e5f4a6b 8c7d9e0f 1a2b3c4d ffffffff";
 
-/** Both ways: these bytes are read as this value, and this value is written as these bytes. */
+/** Checks both directions: these bytes decode to this value, and this value encodes to these bytes. */
 function expectBoth<T>(text: string, header: Header, type: Xdr<T>, value: T): void {
   const bytes = bytesOf(text);
   const [frame, ...more] = new FrameSplitter().push(bytes);
@@ -91,7 +91,7 @@ describe("messages of a real libvirtd 9.0", () => {
     expectReply(connectOpen, 2, undefined, "0000001c 20008086 00000001 00000001 00000001 00000002 00000000");
   });
 
-  test("what it says of its host and its domains", () => {
+  test("its information about its host and its domains", () => {
     expectReply(
       connectGetHostname,
       20,
@@ -131,7 +131,7 @@ describe("messages of a real libvirtd 9.0", () => {
     );
   });
 
-  test("a Begin that it refuses, with all the words of the error", () => {
+  test("a Begin that it refuses, with all strings of the error", () => {
     expectCall(
       domainMigrateBegin3Params,
       27,
@@ -216,7 +216,7 @@ describe("the frame splitter", () => {
     );
   });
 
-  test("refuses a length that no message has as soon as it has read it", () => {
+  test("refuses an invalid length as soon as it has read it", () => {
     for (const length of [0, 27, 16_777_221, 0xffff_ffff]) {
       const word = Buffer.alloc(4);
       word.writeUInt32BE(length);
@@ -224,7 +224,7 @@ describe("the frame splitter", () => {
     }
   });
 
-  test("answers any bytes with messages, with waiting for more, or with an RpcProtocolError", () => {
+  test("turns any bytes into messages, a wait for more, or an RpcProtocolError", () => {
     const aLength = fc.constantFrom(0, 27, 28, 29, 64, 16_777_220, 16_777_221);
     fc.assert(
       fc.property(fc.array(fc.tuple(aLength, fc.uint8Array({ maxLength: 80 }))), (pieces) => {
@@ -243,7 +243,7 @@ describe("the frame splitter", () => {
     );
   });
 
-  test("keeps one message whole while bytes arrive one by one, and hands out views that stay as they are", () => {
+  test("keeps one message whole while bytes arrive one by one, and returns views that do not change", () => {
     const bytes = encodeFrame(header, Buffer.from("the first"));
     const splitter = new FrameSplitter();
     const frames = [...bytes].flatMap((byte) => splitter.push(Uint8Array.of(byte)));
@@ -251,7 +251,7 @@ describe("the frame splitter", () => {
     expect(frames.map(({ body }) => Buffer.from(body).toString())).toEqual(["the first"]);
   });
 
-  test("allocates for the bytes that have come, not for the length that was promised", () => {
+  test("allocates memory for the bytes that have arrived, not for the announced length", () => {
     const asked: number[] = [];
     const spy = vi.spyOn(Buffer, "alloc").mockImplementation((size) => {
       asked.push(size);

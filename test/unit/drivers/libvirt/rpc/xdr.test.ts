@@ -60,7 +60,7 @@ const problemOf = (run: () => unknown): string => {
   return "no problem";
 };
 
-/** Counts what is granted of what the bytes claim. */
+/** Records which counts are granted for the claims of the bytes. */
 class Witness extends XdrReader {
   granted = 0;
   counted = 0;
@@ -77,7 +77,7 @@ class Witness extends XdrReader {
 }
 
 describe("every type of the tables", () => {
-  test("reads what it has written", () => {
+  test("decodes what it has encoded", () => {
     for (const [name, type] of types) {
       const same = fc.property(valuesOf(type), (value) => {
         expect(decode(type, encode(type, value)), name).toEqual(value);
@@ -86,8 +86,8 @@ describe("every type of the tables", () => {
     }
   });
 
-  test("makes a value or an XdrError of any bytes, and asks for no more than they hold", () => {
-    // Words with small numbers: bytes of any kind would hardly ever get past the first count.
+  test("decodes any bytes to a value or an XdrError, and never reserves more than they contain", () => {
+    // Words with small numbers: arbitrary bytes would hardly ever get past the first count.
     const words = fc.array(fc.oneof(fc.nat(8), fc.constantFrom(0xffff_ffff, 64, 65, 16_384, 0x2020_2020)), {
       maxLength: 40,
     });
@@ -108,7 +108,7 @@ describe("every type of the tables", () => {
     }
   });
 
-  test("misses what is missing at its end, and minds what is left over", () => {
+  test("rejects missing bytes at its end, and surplus ones", () => {
     for (const [name, type] of types) {
       const exact = fc.property(valuesOf(type), (value) => {
         const bytes = encode(type, value);
@@ -124,8 +124,8 @@ describe("every type of the tables", () => {
   });
 });
 
-describe("single types", () => {
-  test("numbers stand in network order, signed ones in two's complement", () => {
+describe("of single types", () => {
+  test("numbers are in network order, signed ones in two's complement", () => {
     const hex = <T>(type: Xdr<T>, value: T) => encode(type, value).toString("hex");
     expect(hex(int, -2)).toBe("fffffffe");
     expect(hex(uint, 0xdead_beef)).toBe("deadbeef");
@@ -136,7 +136,7 @@ describe("single types", () => {
     expect(decode(double, encode(double, Number.NaN))).toBeNaN();
   });
 
-  test("a number out of its range is neither written nor read", () => {
+  test("a number out of its range is neither encoded nor decoded", () => {
     expect(problemOf(() => encode(int, 2 ** 31))).toMatch("2147483648 is not an integer from -2147483648");
     expect(problemOf(() => encode(uint, -1))).toMatch("-1 is not an integer from 0");
     expect(problemOf(() => encode(uint, 1.5))).toMatch("1.5 is not an integer");
@@ -149,7 +149,7 @@ describe("single types", () => {
     );
   });
 
-  test("bytes are padded to whole words; padding that is not zeros is read all the same", () => {
+  test("bytes are padded to whole words; padding that is not zero is accepted", () => {
     expect(encode(opaque(10), Buffer.from("abcde")).toString("latin1")).toBe("\0\0\0\x05abcde\0\0\0");
     expect(encode(fixedOpaque(3), Buffer.from("abc")).toString("latin1")).toBe("abc\0");
     expect(decode(string(10), Buffer.from("\0\0\0\x05abcde\x01\x02\x03"))).toBe("abcde");
@@ -170,7 +170,7 @@ describe("single types", () => {
     expect(problemOf(() => decode(text, Buffer.from("\0\0\0\x03a\0b\0")))).toMatch("contains a NUL");
   });
 
-  test("the words of an error are never a reason to lose it", () => {
+  test("an error is never lost because of its strings", () => {
     const text = words(16);
     expect(decode(text, Buffer.from("\0\0\0\x04a\xff\0b", "latin1"))).toBe("a\ufffdb");
     expect(decode(text, encode(text, "a\0\ud800b"))).toBe("a\ufffdb");
@@ -184,7 +184,7 @@ describe("single types", () => {
     expect(problemOf(() => encode(uuid, "0a1b2c3d"))).toMatch("0a1b2c3d is not a valid uuid");
   });
 
-  test("a character of a fixed number of them takes a whole word", () => {
+  test("each character of a fixed-length array takes a whole word", () => {
     const model = characters(3);
     expect(encode(model, "ab").toString("hex")).toBe("000000610000006200000000");
     expect(decode(model, encode(model, "ab"))).toBe("ab");
@@ -215,8 +215,8 @@ describe("single types", () => {
 });
 
 describe("hostile bytes", () => {
-  test("a count is refused before any element is read, by its limit or by the bytes that are left", () => {
-    // The path names the list, no element of it.
+  test("a count is refused before any element is read, by its limit or by the remaining bytes", () => {
+    // The path names the list, not an element of it.
     const list = struct({ params: migrateParams, domains: domainList });
     expect(problemOf(() => decode(list, word(65)))).toBe("params: 65 elements are more than 64");
     expect(problemOf(() => decode(list, word(64)))).toBe(
@@ -248,7 +248,7 @@ describe("hostile bytes", () => {
     expect(error).toBe("params[1].value: -1 is not an integer from 0 to 4294967295");
   });
 
-  test("a value that makes the message longer than any may be is not written", () => {
+  test("a value that makes the message longer than the maximum is not encoded", () => {
     const long = "x".repeat(4_194_304);
     const domains = Array.from({ length: 5 }, () => ({
       name: long,
@@ -260,7 +260,7 @@ describe("hostile bytes", () => {
     );
   });
 
-  test("what is kept of a message does not keep the message", () => {
+  test("a part of a message that is kept does not retain the whole message", () => {
     const message = encode(opaque(10), Buffer.from("cookie"));
     const kept = decode(opaque(10), message);
     expect(kept.buffer.byteLength).toBe(6);

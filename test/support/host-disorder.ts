@@ -1,20 +1,20 @@
-// What a host itself may meet while a guest moves: damaged or lost stories, a full disk, a QEMU that hangs while its daemon
-// restarts, commands of an operator, and calls of an earlier migration that arrive late. One copy runs on, or the guest is
-// quarantined and one command on each such host ends it.
+// Faults of the hosts themselves during a migration: damaged or lost stories, a full disk, a QEMU that hangs while its daemon
+// restarts, an operator's commands, and calls of an earlier migration that arrive late. Afterwards one copy runs, or the guest is
+// quarantined and one command on each quarantined host ends it.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RpcConnection } from "../../../src/drivers/libvirt/rpc/client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import { streams, TwoHosts } from "../../support/host-process.js";
-import { patienceMs } from "../../support/patience.js";
-import { commandLine } from "../../support/qemus-of.js";
+import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { type Allowed, type Ending, Endings } from "./host-endings.js";
 import { BrokenGuarantee } from "./host-operator.js";
+import { streams, TwoHosts } from "./host-process.js";
 import { type Way, ways } from "./host-ways.js";
+import { patienceMs } from "./patience.js";
+import { commandLine } from "./qemus-of.js";
 import { strays } from "./strays.js";
 
 const { procedures } = remote;
@@ -22,19 +22,20 @@ const { procedures } = remote;
 const patient = { deadlineMs: patienceMs };
 const hangMs = 2_000;
 const fullMs = 1_500;
-/** No migration takes longer by itself, with each deadline of the machines passed. */
+/** Longer than any migration takes, even when it waits for each deadline of the machines. */
 const endsWithinMs = 90_000;
 
 type Side = "a" | "b";
 
 interface Disorder {
-  /** Before the migration begins; the name of the serial file that it goes to. */
+  /** Runs before the migration begins. */
   readonly prepare?: (lab: TwoHosts) => Promise<(() => Promise<void>) | undefined>;
+  /** The name of the destination's serial file. */
   readonly serial?: string;
   happen(lab: TwoHosts, seed: number, prepared: (() => Promise<void>) | undefined): Promise<Allowed>;
 }
 
-/** An integer below `below` that follows from the seed. */
+/** Returns an integer below `below`, derived from the seed. */
 const chosen = (seed: number, below: number): number =>
   below <= 0 ? 0 : (Math.imul(seed + 1, 2_654_435_761) >>> 8) % below;
 
@@ -64,7 +65,7 @@ async function loseJournal(lab: TwoHosts, side: Side): Promise<Allowed> {
   return { note: "the journal was lost" };
 }
 
-/** A QEMU of that side, if there is one, hangs until its restarted daemon has looked at it. */
+/** Suspends the QEMU of that side, if there is one, until its restarted daemon has tried to reach it. */
 async function hangAtRestart(lab: TwoHosts, side: Side): Promise<Allowed> {
   const { directory } = lab.hosts[side];
   const [pid] = lab.guest.pids().filter((each) => commandLine(`${each}`).join(" ").includes(directory));
@@ -76,14 +77,14 @@ async function hangAtRestart(lab: TwoHosts, side: Side): Promise<Allowed> {
   return { note: pid === undefined ? "no QEMU was there" : "a QEMU hung" };
 }
 
-/** For a while nothing that the daemon of that side writes to a file finds room. */
+/** For a while no write of that side's daemon to a file succeeds. */
 async function fillDisk(lab: TwoHosts, side: Side): Promise<Allowed> {
   const limit = (pid: number, most: string) =>
     execFileSync("prlimit", [`--fsize=${most}:unlimited`, "--pid", `${pid}`]);
   limit(lab.hosts[side].pid, "1");
   await later(fullMs);
   limit(lab.hosts[side].pid, "unlimited");
-  // A QEMU that was started meanwhile has the limit of its daemon.
+  // A QEMU that was started in the meantime has inherited the limit of its daemon.
   for (const pid of lab.guest.pids()) limit(pid, "unlimited");
   lab.hosts[side].takeSaid();
   return { note: "the disk was full" };
@@ -100,7 +101,7 @@ const commands: Readonly<Record<string, Command>> = {
   destroy: (rpc, { dom }) => rpc.call(procedures.domainDestroy, { dom }, patient),
 };
 
-/** What the operator's command does is obeyed or rejected: both are right, and what follows from it is checked. */
+/** A command may be accepted or rejected; the checks afterwards depend on which it was. */
 const commanded =
   (name: string, command: Command) =>
   async (lab: TwoHosts, side: Side): Promise<Allowed> => {
@@ -109,12 +110,12 @@ const commanded =
       () => null,
       (error: unknown) => messageOf(error),
     );
-    const note = why === null ? "it was obeyed" : `it was rejected: ${why}`;
+    const note = why === null ? "the command was accepted" : `the command was rejected: ${why}`;
     const obeyed = (command: string) => why === null && name === command;
     return { note, resets: obeyed("reset"), suspended: obeyed("suspend"), ended: obeyed("destroy") };
   };
 
-/** On either host. */
+/** Builds a fault for each of the two hosts. */
 const onBoth = (what: (side: Side, whose: string) => readonly [string, Disorder]) =>
   Object.fromEntries([what("a", "the source"), what("b", "the destination")]);
 
@@ -149,13 +150,13 @@ const disorders: Readonly<Record<string, Disorder>> = {
     serial: "d",
     prepare: async (lab) => {
       const replay = await strays(lab);
-      // Back again: a guest writes to one file for each stay.
+      // Returns to a, since a guest writes to a new serial file on each stay.
       await lab.peerToPeer("b", "a", "c");
       return replay;
     },
     happen: async (_, __, prepared) => {
       await prepared?.();
-      return { note: "they were replayed" };
+      return { note: "the calls were replayed" };
     },
   },
 };
@@ -165,9 +166,9 @@ export interface HostDisorder {
   readonly disorder: string;
 }
 
-/** Why a fault is not looked at in a way, by a part of its name; each is looked at in the others. */
+/** Faults that are left out for a kind of migration, by a part of their names; the other kinds cover them. */
 const unmet: Readonly<Partial<Record<keyof typeof ways, readonly RegExp[]>>> = {
-  // The earlier migration would need an image of its own.
+  // The earlier migration would need its own image.
   "that copies a disk": [/earlier/],
   // There is no QEMU, and an operator who defines the guest twice may start it twice.
   "of a definition": [/hangs/, /define/, /earlier/],
@@ -181,7 +182,7 @@ export const hostDisorders: readonly HostDisorder[] = (Object.keys(ways) as (key
 );
 export const disorderName = ({ way, disorder }: HostDisorder): string => `${disorder}, in a migration ${way}`;
 
-/** As evenly spread as the golden ratio does, in milliseconds. */
+/** Spreads the moments evenly by the golden ratio, in milliseconds. */
 export const disorderMoment = ({ way }: HostDisorder, seed: number): number =>
   Math.round(((seed * 0.618) % 1) * ways[way].maxWaitMs);
 
@@ -193,7 +194,7 @@ export async function migrationInDisorder(
 ): Promise<Ending> {
   const way: Way = ways[wayName];
   const disorder = disorders[disorderName];
-  if (disorder === undefined) throw new Error(`there is no such fault: ${disorderName}`);
+  if (disorder === undefined) throw new Error(`unknown fault: ${disorderName}`);
   const lab = new TwoHosts({ migration: streams({ relay: false }) }, undefined, undefined, way.guest ?? {});
   let watch: CopiesWatch | undefined;
   let endings: Endings | undefined;
@@ -211,13 +212,13 @@ export async function migrationInDisorder(
       adopts: seed % 2 === 1,
       shutOff: way.shutOff === true,
     });
-    // A guest that boots again counts its writes anew.
+    // A guest that boots again restarts its count of writes.
     if (way.guest?.disk !== undefined && at !== undefined && !allowed.resets) await checkDisks(lab, at, kind);
     return { kind, what: `${allowed.note}; ${what}`, at };
   } finally {
     watch?.end();
     await endings?.close();
-    // A QEMU that hangs is killed all the same.
+    // This also kills a QEMU that hangs.
     await lab.end();
   }
 }
@@ -226,7 +227,7 @@ export async function migrationInDisorder(
 async function checkDisks(lab: TwoHosts, at: string, kind: Ending["kind"]): Promise<void> {
   await lab.guest.checkDisk(at);
   if (kind === "one" && at === "a" && existsSync(lab.guest.image("b")))
-    throw new BrokenGuarantee("left over", "the image that was made at the destination is left there");
+    throw new BrokenGuarantee("left over", "the image that was created at the destination was not removed");
 }
 
 async function within(ended: Promise<unknown>, what: string): Promise<void> {
@@ -247,6 +248,6 @@ const later = (ms: number, signal?: AbortSignal) =>
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener("abort", () => {
       clearTimeout(timer);
-      reject(new Error("not waited for any more"));
+      reject(new Error("the wait was cancelled"));
     });
   });

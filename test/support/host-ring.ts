@@ -1,16 +1,16 @@
-// A guest that goes round three hosts, a to b to c and back to a, while one of the daemons is killed with -9 or loses its
-// journal in the middle of a leg. A host that had the guest before must neither take it for its own nor refuse it wrongly.
+// Moves a guest round three hosts, a to b to c and back to a, while one of the daemons is killed with -9 or loses its
+// journal during a leg. A host that had the guest before must neither claim it nor refuse it wrongly.
 
 import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { bitsOf, toParameters } from "../../../src/drivers/libvirt/client/flags.js";
-import { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import { HostProcess, ProofDomain, streams, whole } from "../../support/host-process.js";
+import { bitsOf, toParameters } from "../../src/drivers/libvirt/client/flags.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { type Ending, Endings } from "./host-endings.js";
+import { HostProcess, ProofDomain, streams, whole } from "./host-process.js";
 
 const { procedures } = remote;
 const slow = { bandwidthMiBps: 12 };
@@ -21,7 +21,7 @@ const after = (name: Name): Name => ring[(ring.indexOf(name) + 1) % ring.length]
 const before = (name: Name): Name => after(after(name));
 
 interface RingFault {
-  /** In the leg that begins at this host. */
+  /** The leg of the fault begins at this host. */
   readonly from: Name;
   readonly whose: "source" | "destination" | "third";
   readonly losesJournal: boolean;

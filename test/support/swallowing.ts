@@ -1,4 +1,4 @@
-// A way to a libvirt daemon on which answers get lost: from the call of one procedure on, nothing comes back.
+// A proxy to a libvirt daemon that loses answers: from the call of one procedure on, it forwards no reply.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
@@ -10,17 +10,17 @@ import { onTestFinished } from "vitest";
 const headerBytes = 28;
 
 export interface Swallowing {
-  /** Leads to the daemon, through here. */
+  /** The address of the proxy. */
   readonly uri: string;
   /** Resolves when the procedure has been called. */
   readonly swallowed: Promise<void>;
-  /** From now on answers come back; what is connected is cut. */
+  /** Forwards replies from now on, and closes the open connections. */
   letThrough(): void;
-  /** How often somebody has connected. */
+  /** The number of connections that clients have opened. */
   connections(): number;
 }
 
-/** `uri`: of the daemon's unix socket. Until the test is over. */
+/** `uri`: the daemon's unix socket. Ends with the test. */
 export async function swallowing(uri: string, procedure: number): Promise<Swallowing> {
   const to = new URL(uri).searchParams.get("socket") ?? "";
   const directory = mkdtempSync(join(tmpdir(), "swallowing-"));

@@ -1,27 +1,21 @@
-// What goes wrong between two hosts while a guest moves, at a seeded moment: each harm in each way that it can meet; and that
-// one copy runs on in the end.
+// Faults between two hosts during a migration, at a seeded moment: each fault in each kind of migration that it affects. One
+// copy runs at the end.
 
 import { existsSync } from "node:fs";
-import { CopiesWatch } from "../../support/copies-watch.js";
-import {
-  Cable,
-  inTwoHosts,
-  type ProofDomainOptions,
-  streams,
-  type TwoHosts,
-} from "../../support/host-process.js";
+import { CopiesWatch } from "./copies-watch.js";
 import { BrokenGuarantee } from "./host-operator.js";
+import { Cable, inTwoHosts, type ProofDomainOptions, streams, type TwoHosts } from "./host-process.js";
 
-/** So that a migration lasts for more than a second, and seeded moments fall into all of its phases. */
+/** Makes a migration last for more than a second, so that seeded moments fall into all of its phases. */
 const slow = { bandwidthMiBps: 12 };
 /** Longer than the watchdog waits, shorter than the machines' last deadlines. */
 const cutMs = 3_000;
 
 interface Way {
   readonly guest?: ProofDomainOptions;
-  /** How long it lasts, about, when nothing goes wrong. */
+  /** The approximate duration of a migration without faults. */
   readonly maxWaitMs: number;
-  /** Resolves when whoever coordinates has ended; `leave` is its end before. */
+  /** `ended` resolves when the coordinator has ended; `leave` kills the coordinator. */
   begin(lab: TwoHosts): Promise<{ readonly ended: Promise<unknown>; leave?(): unknown }>;
 }
 
@@ -30,7 +24,7 @@ const ways = {
     maxWaitMs: 2_000,
     begin: async (lab) => ({ ended: (await lab.managed(slow)).outcome }),
   },
-  "led by a client of its own": {
+  "coordinated by a separate client": {
     maxWaitMs: 2_000,
     begin: async (lab) => {
       const { kill, ended } = lab.client(["--bandwidth", `${slow.bandwidthMiBps}`]);
@@ -76,9 +70,9 @@ const harms = {
   "the source's daemon is killed with -9": { happen: (lab) => lab.restart("a") },
   "the destination's daemon is killed with -9": { happen: (lab) => lab.restart("b") },
   "both daemons are killed with -9": { happen: (lab) => Promise.all([lab.restart("a"), lab.restart("b")]) },
-  "whoever coordinates is killed": { happen: async (_, leave) => leave?.() },
+  "the coordinator is killed": { happen: async (_, leave) => leave?.() },
   "the destination's QEMU is killed with -9": {
-    // The younger one; when there is none yet, or none any more, nothing happens.
+    // Kills the younger one; does nothing when there is none yet, or none any more.
     happen: async (lab) => {
       const [, younger] = lab.guest.pids().toSorted((a, b) => a - b);
       if (younger !== undefined) process.kill(younger, "SIGKILL");
@@ -97,19 +91,19 @@ const harms = {
 type WayName = keyof typeof ways;
 type HarmName = keyof typeof harms;
 
-/** Which harms are looked at in which way; elsewhere they are the same as somewhere here. */
+/** The faults that each kind of migration is tested with; the rest are equivalent to one that is listed elsewhere. */
 const met: Readonly<Record<WayName, readonly HarmName[]>> = {
   managed: [
     "the source's daemon is killed with -9",
     "the destination's daemon is killed with -9",
     "the destination's QEMU is killed with -9",
   ],
-  "led by a client of its own": ["whoever coordinates is killed", "the cable is cut for a while"],
+  "coordinated by a separate client": ["the coordinator is killed", "the cable is cut for a while"],
   "peer-to-peer": ["both daemons are killed with -9", "the cable is cut for a while"],
   "by version 2": [
     "the source's daemon is killed with -9",
     "the destination's daemon is killed with -9",
-    "whoever coordinates is killed",
+    "the coordinator is killed",
   ],
   tunnelled: [
     "the source's daemon is killed with -9",
@@ -122,7 +116,7 @@ const met: Readonly<Record<WayName, readonly HarmName[]>> = {
     "the destination's QEMU is killed with -9",
     "the cable is cut for a while",
   ],
-  // When a QEMU dies there the guest is lost with it: test/e2e/hosts/postcopy.test.ts.
+  // The guest is lost when either QEMU dies in post-copy: test/e2e/hosts/postcopy.test.ts.
   "in post-copy": [
     "the source's daemon is killed with -9",
     "the destination's daemon is killed with -9",
@@ -140,13 +134,13 @@ export const hostFaults: readonly HostFault[] = (Object.keys(ways) as WayName[])
 );
 export const nameOf = ({ way, harm }: HostFault): string => `${harm} in a migration ${way}`;
 
-/** As evenly spread as the golden ratio does, in milliseconds. */
+/** Spreads the moments evenly by the golden ratio, in milliseconds. */
 export const momentOf = ({ way }: HostFault, seed: number): number =>
   Math.round(((seed * 0.618) % 1) * ways[way].maxWaitMs);
 
 export const needsCable = ({ harm }: HostFault): boolean => "needsCable" in harms[harm];
 
-/** The side that runs the guest in the end. @throws Error when not exactly one does, or it has not counted on. */
+/** Returns the side that runs the guest at the end. @throws Error when not exactly one does, or its count has a gap. */
 export async function migrationWith(fault: HostFault, ms: number): Promise<"a" | "b"> {
   let at: "a" | "b" | undefined;
   const way: Way = ways[fault.way];
@@ -171,9 +165,9 @@ export async function migrationWith(fault: HostFault, ms: number): Promise<"a" |
     if (way.guest?.disk === undefined) return;
     await lab.guest.checkDisk(at);
     if (at === "a" && existsSync(lab.guest.image("b")))
-      throw new Error("the image that was made at the destination is left there");
+      throw new Error("the image that was created at the destination was not removed");
   });
-  if (at === undefined) throw new Error("nobody has looked where the guest is");
+  if (at === undefined) throw new Error("the migration ended without a check of where the guest runs");
   return at;
 }
 

@@ -1,4 +1,4 @@
-// Every fault between hosts that the sweep knows, in one list: what it is called, when it happens, and how it ends.
+// All faults of the sweep between hosts in one list: their names, moments and runs.
 
 import { disorderMoment, disorderName, hostDisorders, migrationInDisorder } from "./host-disorder.js";
 import type { Ending } from "./host-endings.js";

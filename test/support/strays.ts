@@ -1,19 +1,14 @@
-// The calls of a migration that has ended, replayed over connections of their own: none of them changes anything.
+// Replays the calls of a migration that has ended over new connections: none of them may change anything.
 
-import { readCookie } from "../../../src/drivers/libvirt/cookie/cookie.js";
-import { decisions, own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
-import type { TwoHosts } from "../../support/host-process.js";
-import { noCookie, StepByStep } from "../../support/step-by-step.js";
+import { readCookie } from "../../src/drivers/libvirt/cookie/cookie.js";
+import { decisions, own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
 import { BrokenGuarantee } from "./host-operator.js";
+import type { TwoHosts } from "./host-process.js";
+import { noCookie, StepByStep } from "./step-by-step.js";
 
-/** Moves the guest from a to b step by step; what it returns sends each of those calls once more. */
+/** Moves the guest from a to b step by step; returns a function that sends each of those calls once more. */
 export async function strays(lab: TwoHosts): Promise<() => Promise<void>> {
-  const earlier = await StepByStep.over(lab);
-  await earlier.begin();
-  await earlier.prepare();
-  await earlier.perform();
-  await earlier.finish();
-  await earlier.confirm();
+  const earlier = await StepByStep.through("confirm", lab);
   const { uuid, name } = lab.guest;
   const seen = readCookie(earlier.cookies.begin, { name, uuid, hostUuid: "", reads: [] });
   const migrationId = seen?.cookie.switchover?.migration ?? "";
@@ -24,7 +19,7 @@ export async function strays(lab: TwoHosts): Promise<() => Promise<void>> {
       const rpc = await lab.redial(side).rpc();
       const { decision } = await rpc.call(own.procedures[how], { migrationId, uuid, name });
       if (decision !== decisions.taken)
-        throw new BrokenGuarantee("two", `${side} says of a guest that was taken that it was refused`);
+        throw new BrokenGuarantee("two", `${side} answers that a taken guest was refused`);
     };
     const calls: readonly (() => Promise<void>)[] = [
       () => again.confirm(noCookie, 1),

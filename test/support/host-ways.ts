@@ -1,10 +1,10 @@
-// The ways in which a guest goes from host a to host b in the sweep, slowly enough for seeded moments to fall into all phases.
+// The kinds of migration from host a to host b in the sweep, slow enough for seeded moments to fall into all phases.
 
-import { migrateBetween } from "../../../src/library/remote/migrate-between.js";
-import type { ProofDomainOptions, TwoHosts } from "../../support/host-process.js";
-import { StepByStep } from "../../support/step-by-step.js";
+import { migrateBetween } from "../../src/library/remote/migrate-between.js";
+import type { ProofDomainOptions, TwoHosts } from "./host-process.js";
+import { StepByStep } from "./step-by-step.js";
 
-/** So that a migration lasts for more than a second. */
+/** Makes a migration last for more than a second. */
 const slow = { bandwidthMiBps: 12 };
 const betweenStepsMs = 400;
 
@@ -13,7 +13,7 @@ export interface Way {
   readonly guest?: ProofDomainOptions;
   /** The guest is shut off, and only its definition moves. */
   readonly shutOff?: true;
-  /** `serial`: the name of the destination's serial file. Resolves when it is under way; `ended` never rejects. */
+  /** `serial`: the name of the destination's serial file. Resolves when the migration has begun; `ended` never rejects. */
   begin(lab: TwoHosts, serial: string): Promise<{ readonly ended: Promise<unknown> }>;
 }
 
@@ -29,7 +29,7 @@ export const ways = {
     maxWaitMs: 1_500,
     begin: async (lab, serial) => ({ ended: lab.peerToPeer("a", "b", serial, slow).catch(() => {}) }),
   },
-  // Slowly, so that many moments are between two steps.
+  // Slow, so that many moments fall between two steps.
   "step by step": {
     maxWaitMs: 3_000,
     begin: async (lab, serial) => ({ ended: stepwise(lab, serial) }),
@@ -76,7 +76,7 @@ export const ways = {
       const limits = { ...slow, postcopyBandwidthMiBps: slow.bandwidthMiBps, xml: lab.guest.xml(serial) };
       const migration = await lab.managed(limits, ["POSTCOPY"]);
       await lab.jobAt("a", (job) => job.dataProcessed > 0n);
-      // It may have ended already: then there is nothing to switch over.
+      // The migration may have ended already: then there is nothing to switch over.
       await migration.startPostcopy().catch(() => {});
       return { ended: migration.outcome };
     },
@@ -96,7 +96,7 @@ async function stepwise(lab: TwoHosts, serial: string): Promise<void> {
     await later(betweenStepsMs);
     await steps.confirm();
   } catch {
-    // As libvirt's client does, which sees the connection to a killed daemon break.
+    // Acts as libvirt's client does when it sees the connection to a killed daemon break.
     await steps.finish(undefined, 1).catch(() => {});
     await steps.confirm(undefined, 1).catch(() => {});
   }

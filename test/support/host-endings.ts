@@ -1,46 +1,46 @@
-// How a fault between hosts has ended: one running copy, or a guest that is quarantined and that one command on each such
-// host ends. Everything else is a fault of ours, with a name: two copies, none, a wait without end, something left over.
+// Judges the outcome of a fault between hosts: one running copy, or a quarantined guest that one command on each quarantined
+// host ends. Any other outcome breaks a guarantee and has a name: two copies, none, a wait that does not end, remains.
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { domainStates } from "../../../src/drivers/libvirt/rpc/constants.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { systemClock } from "../../../src/drivers/platform/clock.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { CopiesWatch } from "../../support/copies-watch.js";
-import type { HostProcess, ProofDomain } from "../../support/host-process.js";
-import { patienceMs } from "../../support/patience.js";
+import { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates } from "../../src/drivers/libvirt/rpc/constants.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { systemClock } from "../../src/drivers/platform/clock.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { CopiesWatch } from "./copies-watch.js";
 import { BrokenGuarantee, Operator } from "./host-operator.js";
+import type { HostProcess, ProofDomain } from "./host-process.js";
 import { describe, isActive, type OnHost, type Sight, seenAt } from "./host-sight.js";
+import { patienceMs } from "./patience.js";
 
 const { procedures } = remote;
 
 export interface Ending {
-  /** `ended`: an operator's command that was obeyed has ended the guest. */
+  /** `ended`: an operator's command ended the guest. */
   readonly kind: "one" | "quarantined" | "ended";
   readonly what: string;
-  /** The host that runs the guest; undefined when none does. */
+  /** The host that runs the guest; undefined when no host does. */
   readonly at?: string | undefined;
 }
 
-/** What the fault itself accounts for. */
+/** Consequences that the fault itself accounts for. */
 export interface Allowed {
-  /** What the fault did, such as that a command was rejected. */
+  /** Describes the fault's effect, such as that a command was rejected. */
   readonly note: string;
-  /** An operator's reset was obeyed: the guest boots again. */
+  /** An operator's reset was accepted: the guest boots again. */
   readonly resets?: boolean;
-  /** An operator's suspend was obeyed: the guest may be paused in the end. */
+  /** An operator's suspend was accepted: the guest may be paused at the end. */
   readonly suspended?: boolean;
-  /** An operator's destroy was obeyed: in the end no copy may be there. It excuses nothing else. */
+  /** An operator's destroy was accepted: there may be no copy at the end. Excuses nothing else. */
   readonly ended?: boolean;
-  /** The operator says of a quarantined guest that ran last that it is the guest, and does not end it. */
+  /** The operator adopts the quarantined copy that ran last instead of ending it. */
   readonly adopts?: boolean;
-  /** The guest did not run: exactly one host starts it in the end. */
+  /** The guest did not run: exactly one host starts it at the end. */
   readonly shutOff?: boolean;
 }
 
-/** Longer than a host looks for a mute QEMU again. */
+/** Longer than the interval at which a host retries a QEMU that does not answer. */
 const remainingMs = 7_000;
 /** Longer than each deadline of the machines. */
 const maxWaitMs = patienceMs;
@@ -54,11 +54,11 @@ export class Endings {
   readonly #maxWaitMs: number;
   readonly #leftMs: number;
 
-  /** `maxMs`: how long it waits until nothing changes any more. */
+  /** `maxMs`: the time limit for the hosts to reach a stable state. */
   constructor(guest: ProofDomain, hosts: Readonly<Record<string, HostProcess>>, maxMs = maxWaitMs) {
     this.#guest = guest;
     this.#maxWaitMs = maxMs;
-    // Longer than a daemon takes to remove what a QEMU has left.
+    // Longer than a daemon takes to remove the remains of a QEMU.
     this.#leftMs = 5 * maxMs;
     this.#hosts = new Map(Object.entries(hosts));
     const redials = Object.entries(hosts).map(
@@ -73,8 +73,8 @@ export class Endings {
   }
 
   /**
-   * Waits until nothing changes any more, does what an operator would, and judges. Whether two copies have run is decided
-   * before any command, which could end one of them, and again after all commands. @throws BrokenGuarantee
+   * Waits for a stable state, acts as an operator would, and judges the outcome. Checks for two copies before any command,
+   * which could end one of them, and again after all commands. @throws BrokenGuarantee
    */
   async judge(watch: CopiesWatch, allowed: Allowed): Promise<Ending> {
     const before = await this.#rests();
@@ -84,7 +84,7 @@ export class Endings {
     const isQuarantined = commands.length > 0;
     const holder = this.#holder(after, commands);
     if (holder?.isBroken) {
-      // libvirt leaves it to an operator too.
+      // libvirt leaves this to an operator too.
       if (!allowed.ended && !isQuarantined) throw new BrokenGuarantee("lost", describe(after));
       await this.#operator.destroy(holder.name);
       return await this.#ended(
@@ -105,13 +105,13 @@ export class Endings {
     const at = this.#holder(await this.#look(), commands)?.name;
     await this.#leavesNothing(1);
     this.#checkCopies(watch, counted);
-    if (at === undefined) throw new BrokenGuarantee("lost", `it has gone; ${commands}`);
+    if (at === undefined) throw new BrokenGuarantee("lost", `the guest is gone; ${commands}`);
     if (commands.length > 0)
       return { kind: "quarantined", what: `${commands.join(", ")}; it runs at ${at}`, at };
     return { kind: "one", what: `it runs at ${at}`, at };
   }
 
-  /** What is seen when each quarantined host has been sent one command, whose words are added to `commands`. */
+  /** Sends one command to each quarantined host, appends it to `commands`, and returns the view afterwards. */
   async #operate(
     before: Sight,
     watch: CopiesWatch,
@@ -121,7 +121,7 @@ export class Endings {
     let sight = before;
     const keeper = adopts ? this.#operator.hostOf(watch.latest) : undefined;
     if (keeper !== undefined && sight.get(keeper)?.quarantined) {
-      // The others may then know what to do by themselves.
+      // The other hosts may then be able to decide by themselves.
       commands.push(await this.#operator.adopt(keeper));
       sight = await this.#rests();
     }
@@ -130,7 +130,7 @@ export class Endings {
     return commands.length === 0 ? before : await this.#rests();
   }
 
-  /** The one host that has the guest's only QEMU; undefined when none has. @throws BrokenGuarantee */
+  /** Returns the one host that has the guest's only QEMU; undefined when no host has it. @throws BrokenGuarantee */
   #holder(sight: Sight, commands: readonly string[]): ({ readonly name: string } & OnHost) | undefined {
     const told = `${commands.join(", ")}; ${describe(sight)}`;
     const waits = ({ hasJob, quarantined, unanswered }: OnHost) =>
@@ -144,7 +144,7 @@ export class Endings {
     return holder && { name: holder[0], ...holder[1] };
   }
 
-  /** What it is when no host has the guest. @throws BrokenGuarantee */
+  /** Judges the outcome when no host has the guest. @throws BrokenGuarantee */
   async #ended(
     sight: Sight,
     commands: readonly string[],
@@ -154,7 +154,7 @@ export class Endings {
     if (this.#holder(sight, commands) !== undefined) throw new BrokenGuarantee("stuck", describe(sight));
     await this.#leavesNothing(0);
     this.#checkCopies(watch, allowed);
-    if (allowed.ended) return { kind: "ended", what: "an operator's destroy was obeyed" };
+    if (allowed.ended) return { kind: "ended", what: "an operator's destroy was accepted" };
     const isGivenUp = commands.length > 0 && !commands.some((command) => command.startsWith("adopt"));
     if (isGivenUp) return { kind: "quarantined", what: commands.join(", ") };
     throw new BrokenGuarantee("lost", `${commands.join(", ")}; ${describe(sight)}`);
@@ -189,14 +189,18 @@ export class Endings {
     return new Map(await Promise.all(seen));
   }
 
-  /** A guest is paused in the end only when an operator has suspended it. @throws BrokenGuarantee */
+  /** Resumes the guest, which may be paused at the end only when an operator has suspended it. @throws BrokenGuarantee */
   async #resume(at: string, { suspended = false }: Allowed, sight: Sight): Promise<void> {
-    if (!suspended) throw new BrokenGuarantee("stuck", `it is paused, and not suspended; ${describe(sight)}`);
+    if (!suspended)
+      throw new BrokenGuarantee(
+        "stuck",
+        `the guest is paused, and no operator suspended it; ${describe(sight)}`,
+      );
     const { uuid, name } = this.#guest;
     await this.#redials.get(at)?.call(procedures.domainResume, { dom: { uuid, name, id: -1 } });
   }
 
-  /** Sends a start to every host; exactly one obeys. @throws BrokenGuarantee */
+  /** Sends a start to every host; exactly one accepts it. @throws BrokenGuarantee */
   async #startOnce(sight: Sight): Promise<void> {
     const { uuid, name } = this.#guest;
     const answers: string[] = [];
@@ -208,22 +212,26 @@ export class Endings {
       } catch (error) {
         answers.push(`${host}: ${messageOf(error)}`);
       }
-    if (obeying.length > 1) throw new BrokenGuarantee("two", `it is started at ${obeying.join(" and ")}`);
+    if (obeying.length > 1)
+      throw new BrokenGuarantee("two", `the guest was started at ${obeying.join(" and ")}`);
     if (obeying.length === 0)
-      throw new BrokenGuarantee("lost", `no host starts it; ${answers.join("; ")}; ${describe(sight)}`);
+      throw new BrokenGuarantee(
+        "lost",
+        `no host starts the guest; ${answers.join("; ")}; ${describe(sight)}`,
+      );
   }
 
-  /** @throws BrokenGuarantee when two copies have counted on, or the guest's count is not whole. */
+  /** @throws BrokenGuarantee when two copies have run, or the guest's count has a gap. */
   #checkCopies(watch: CopiesWatch, { resets = false, shutOff = false }: Allowed): void {
     watch.look();
     if (watch.two !== undefined) throw new BrokenGuarantee("two", watch.two);
-    // What has never run has no count yet.
+    // A guest that never ran has no count yet.
     if (shutOff && this.#guest.serialSizes().size === 0) return;
     const fault = this.#guest.discontinuity(resets);
     if (fault !== undefined) throw new BrokenGuarantee(fault.isRepeated ? "two" : "discontinuous", fault.why);
   }
 
-  /** Waits until there is no more than so many QEMUs' own directories (G6): one goes just after its process. */
+  /** Waits until at most so many directories of QEMUs are left (G6): each is removed just after its process ended. */
   async #leavesNothing(most: number): Promise<void> {
     const endMs = Date.now() + this.#leftMs;
     for (;;) {
@@ -232,7 +240,10 @@ export class Endings {
       if (left.length <= most) return;
       if (Date.now() > endMs) {
         const said = [...this.#hosts].map(([name, { said }]) => `${name}: ${said}`).join("; ");
-        throw new BrokenGuarantee("left over", `these are left of QEMUs: ${left}; the daemons said: ${said}`);
+        throw new BrokenGuarantee(
+          "left over",
+          `directories of QEMUs are left: ${left}; the daemons logged: ${said}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -1,11 +1,11 @@
-// The operator of the sweep between hosts: ends or adopts what is quarantined, one command for each host.
+// The operator in the sweep between hosts: ends or adopts quarantined guests with one command for each host.
 
-import type { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { HostProcess, ProofDomain } from "../../support/host-process.js";
-import { commandLine } from "../../support/qemus-of.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { HostProcess, ProofDomain } from "./host-process.js";
+import { commandLine } from "./qemus-of.js";
 
 const { procedures } = remote;
 
@@ -33,7 +33,7 @@ export class Operator {
     this.#redials = redials;
   }
 
-  /** The host that has a QEMU which writes to this serial file. */
+  /** Returns the host whose QEMU writes to this serial file. */
   hostOf(serial: string | undefined): string | undefined {
     if (serial === undefined) return undefined;
     return [...this.#hosts.keys()].find((name) =>
@@ -41,7 +41,7 @@ export class Operator {
     );
   }
 
-  /** Says that the copy there is the guest. @throws BrokenGuarantee when that is rejected. */
+  /** Declares the copy there to be the guest. @throws BrokenGuarantee when the command is rejected. */
   async adopt(at: string): Promise<string> {
     const { uuid } = this.#guest;
     return await accepted(`adopt at ${at}`, this.#redials.get(at)?.call(own.procedures.adopt, { uuid }));
@@ -49,7 +49,7 @@ export class Operator {
 
   /**
    * Sends `destroy` when a QEMU of the guest is there, since a release is rejected then, and `release` otherwise.
-   * @throws BrokenGuarantee when that is rejected.
+   * @throws BrokenGuarantee when the command is rejected.
    */
   async giveUp(at: string): Promise<string> {
     if (this.#pidsAt(at).length > 0) return await accepted(`destroy at ${at}`, this.destroy(at));
@@ -62,7 +62,7 @@ export class Operator {
     await this.#redials.get(at)?.call(procedures.domainDestroy, { dom: { uuid, name, id: -1 } });
   }
 
-  /** The QEMUs that were started by this host: their monitors are below its directory. */
+  /** Returns the QEMUs that this host started: their monitors are below its directory. */
   #pidsAt(name: string): readonly number[] {
     const directory = this.#hosts.get(name)?.directory ?? "";
     return this.#guest.pids().filter((pid) => commandLine(`${pid}`).join(" ").includes(directory));
@@ -74,6 +74,6 @@ async function accepted(command: string, asked: Promise<unknown> | undefined): P
     await asked;
     return command;
   } catch (error) {
-    throw new BrokenGuarantee("stuck", `${command} is rejected: ${messageOf(error)}`);
+    throw new BrokenGuarantee("stuck", `${command} was rejected: ${messageOf(error)}`);
   }
 }

@@ -1,15 +1,15 @@
-// What an operator sees of a guest on a host.
+// An operator's view of a guest on a host.
 
 import * as z from "zod/mini";
-import { reasons } from "../../../src/daemon/domains/managed-domain.js";
-import { standing } from "../../../src/daemon/domains/records.js";
-import type { Redial } from "../../../src/drivers/libvirt/client/reconnecting-client.js";
-import { domainStates, jobTypes } from "../../../src/drivers/libvirt/rpc/constants.js";
-import { errorCodes, LibvirtError } from "../../../src/drivers/libvirt/rpc/libvirt-error.js";
-import { remote } from "../../../src/drivers/libvirt/rpc/procedures.js";
-import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
-import { messageOf } from "../../../src/protocol/effect-result.js";
-import type { ProofDomain } from "../../support/host-process.js";
+import { reasons } from "../../src/daemon/domains/managed-domain.js";
+import { standing } from "../../src/daemon/domains/records.js";
+import type { Redial } from "../../src/drivers/libvirt/client/reconnecting-client.js";
+import { domainStates, jobTypes } from "../../src/drivers/libvirt/rpc/constants.js";
+import { errorCodes, LibvirtError } from "../../src/drivers/libvirt/rpc/libvirt-error.js";
+import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
+import { own } from "../../src/drivers/libvirt/rpc/switchover-program.js";
+import { messageOf } from "../../src/protocol/effect-result.js";
+import type { ProofDomain } from "./host-process.js";
 
 const { procedures } = remote;
 
@@ -17,9 +17,9 @@ export interface OnHost {
   readonly state: number | undefined;
   readonly hasJob: boolean;
   readonly quarantined: string | null;
-  /** It was lost in post-copy: what is left runs until it needs memory that never came. */
+  /** The guest was lost in post-copy: the rest runs until it needs memory that never arrived. */
   readonly isBroken: boolean;
-  /** Why the host does not answer. */
+  /** The reason why the host does not answer. */
   readonly unanswered: string | null;
 }
 export type Sight = ReadonlyMap<string, OnHost>;
@@ -30,14 +30,14 @@ const active: readonly (number | undefined)[] = [
   domainStates.paused,
 ];
 
-/** Whether a host has the guest. */
+/** Returns whether a host has the guest. */
 export const isActive = ({ state }: OnHost): boolean => active.includes(state);
 
 const isBrokenState = (state: number, reason: number): boolean =>
   (state === domainStates.running && reason === reasons.running.postcopyFailed) ||
   (state === domainStates.paused && reason === reasons.paused.postcopyFailed);
 
-/** Never rejects: a host that does not answer is seen as such. */
+/** Never rejects: reports a host that does not answer as such. */
 export async function seenAt(redial: Redial, { uuid, name }: ProofDomain): Promise<OnHost> {
   const dom = { uuid, name, id: -1 };
   const gone = { state: undefined, hasJob: false, quarantined: null, unanswered: null, isBroken: false };
