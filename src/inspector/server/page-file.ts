@@ -14,10 +14,9 @@ let built: { readonly html: string; readonly policy: string } | undefined;
 /** @throws Error when the page was not built. */
 export function page(): { readonly html: string; readonly policy: string } {
   if (built === undefined) {
-    // Next to this module when this module was compiled too.
-    const paths = ["../page.html", "../../../dist/inspector/page.html"].map((name) =>
-      fileURLToPath(new URL(name, import.meta.url)),
-    );
+    // Seen from the compiled module, from a bundle of the whole program, and from the source.
+    const places = ["../page.html", "../../dist/inspector/page.html", "../../../dist/inspector/page.html"];
+    const paths = places.map((name) => fileURLToPath(new URL(name, import.meta.url)));
     const path = paths.find((text) => existsSync(text));
     if (path === undefined)
       throw new Error("the page of the inspector has not been built: run npm run build");
