@@ -13,8 +13,8 @@
 //   incoming -> postcopy -> takeover
 //   incoming, postcopy, takeover (nothing has run) -> refusal -> refused
 //
-// Each state is recorded before its effect begins; a restarted engine continues from `waking` in the state that was
-// recorded, or in the one that its `meta` names. `lost`, `stuck` and `leftBehind` are final states for a QEMU that
+// Each state is recorded before its effect begins; a restarted engine continues from `rehydrating` in the state that was
+// recorded, or in the one that its `meta` names. `lost`, `stuck` and `killFailed` are final states for a QEMU that
 // died, or no longer responds.
 
 import { finalState, ignoring, initialCommonContext, rejecting } from "../shared/actions.js";

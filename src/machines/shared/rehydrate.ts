@@ -1,4 +1,4 @@
-// Derives from the states' `meta` how a restarted engine's machine gets from `waking` to the state in which it
+// Derives from the states' `meta` how a restarted engine's machine gets from `rehydrating` to the state in which it
 // continues.
 
 import type { StateMeta } from "./actions.js";
@@ -33,7 +33,7 @@ function statesIn(states: States, above = "", inherited?: string): Map<string, F
 }
 
 /**
- * Builds the `always` transitions of `waking`: from the recorded state to the one in which the machine continues;
+ * Builds the `always` transitions of `rehydrating`: from the recorded state to the one in which the machine continues;
  * otherwise it begins.
  */
 export function rehydrating(machine: string, states: States, beginning: string) {

@@ -12,7 +12,7 @@
 //                transferring -> postcopy -> handover
 //   preparing, transferring, handover, postcopy -> rollback -> stayed
 //
-// Each state is recorded before its effect begins; a restarted engine continues from `waking` in the state that was
+// Each state is recorded before its effect begins; a restarted engine continues from `rehydrating` in the state that was
 // recorded, or in the one that its `meta` names. `lost` and `stuck` are final states for a QEMU that died, or no longer
 // responds.
 

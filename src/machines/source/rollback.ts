@@ -80,7 +80,7 @@ const restoresAgain = retrying(
     input: ({ context }) => ({
       guestWas: context.guest?.guestWas ?? "running",
       settings: context.settings,
-      // Until it is told that the guest stays, a destination in post-copy does not let go of the disks.
+      // Until a destination in post-copy is notified that the guest stays, it keeps the locks of the disks.
       awaitsDisks: context.postcopy !== "announced",
     }),
   },
@@ -92,7 +92,7 @@ const restoring = createStateConfig({
   ...restoresAgain,
   states: {
     ...restoresAgain.states,
-    // A destination in post-copy may hold the locks of the disks: it ends its copy when it knows that it never gets the guest.
+    // A destination in post-copy may hold the locks of the disks: it ends its copy once post-copy is retracted.
     releasing: {
       invoke: {
         src: "retractPostcopy",
