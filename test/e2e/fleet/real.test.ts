@@ -165,7 +165,7 @@ test("the drain command prints its plan, drains the hosts, and reports on each g
   for (const [, hosts] of await fleet.whereAll()) expect(hosts).toEqual(["h1"]);
   expect(await drain("h9", "--fleet", path)).toMatchObject({
     code: 2,
-    said: expect.stringContaining('"h9" means no host'),
+    said: expect.stringContaining('"h9" matches no host'),
   });
   expect(await drain("h1", "--fleet", path, "--comp-zlib-level", "3")).toMatchObject({
     code: 2,

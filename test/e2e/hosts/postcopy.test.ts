@@ -143,9 +143,9 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     const { lab, cable } = under;
     const { a, b, guest } = lab;
     const { name } = guest;
-    expect(await refusal(lab.migrate("--postcopy"))).toContain("argument unsupported: post-copy is for");
+    expect(await refusal(lab.migrate("--postcopy"))).toContain("argument unsupported: post-copy needs a running guest");
     expect(await refusal(lab.migrate(...postcopy, "--suspend"))).toContain(
-      "argument unsupported: post-copy is for",
+      "argument unsupported: post-copy needs a running guest",
     );
     const tunnelled = ["--p2p", "--tunnelled", name, b.tcp, "--xml", lab.xmlFile("b")];
     expect(await refusal(a.virsh("migrate", ...postcopy, ...tunnelled))).toContain(
@@ -381,7 +381,7 @@ test("does not begin at a host that would fence the destination off", async () =
     await expect(lab.managed({}, ["POSTCOPY"]).then((migration) => migration.outcome)).resolves.toMatchObject(
       {
         kind: "stayed",
-        error: { message: expect.stringContaining('post-copy does not go with this host\'s policy "fence"') },
+        error: { message: expect.stringContaining('post-copy conflicts with this host\'s policy "fence"') },
       },
     );
     await lab.runsAt("a");

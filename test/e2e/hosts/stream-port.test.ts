@@ -49,10 +49,10 @@ describe("the address at which a stream is accepted", () => {
 
   test("must be configured when this host's name does not resolve, or only to the loopback", async () => {
     await expect(boundTo({ hostname: "debian.example" })).rejects.toThrow(
-      '"debian.example", where the stream is to be accepted, is 127.0.1.1, ::1 here, which no other host reaches; set migration.listen',
+      '"debian.example" resolves to 127.0.1.1, ::1 on this host, which other hosts cannot reach',
     );
     await expect(boundTo({ hostname: "unknown.example" })).rejects.toThrow(
-      '"unknown.example", where the stream is to be accepted, does not resolve: ENOTFOUND unknown.example; set migration.listen',
+      '"unknown.example" does not resolve: ENOTFOUND unknown.example',
     );
   });
 });

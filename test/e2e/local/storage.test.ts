@@ -175,7 +175,7 @@ describe("before the migration begins it is refused for", () => {
       expect(unknown.error?.message).toContain('the guest has no disk "vdz"; it has proof');
       const images = [{ disk: "proof", path: join(directory, "nowhere", "it"), format: "raw" as const }];
       const unmade = await lab.ended(lab.migrate(moving({ images })));
-      expect(unmade.error?.message).toContain("cannot be made");
+      expect(unmade.error?.message).toContain("cannot be created");
       expect(readdirSync(directory)).toEqual(["here"]);
     });
   });
