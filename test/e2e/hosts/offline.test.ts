@@ -102,7 +102,7 @@ describe("a definition that moved", () => {
       const { confirm } = await finished(lab);
       await lab.hosts.b.kill();
       await confirm();
-      expect(lab.hosts.a.takeSaid()).toContain("asks for");
+      expect(lab.hosts.a.takeSaid()).toContain("will ask when it starts the guest");
       await expect(start(lab, "a")).rejects.toThrow("does not answer");
       await lab.hosts.b.start();
       await expect(start(lab, "a")).rejects.toThrow("has left this host too");

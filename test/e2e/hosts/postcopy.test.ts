@@ -143,7 +143,9 @@ describe.skipIf(!hasVirsh || noCable !== undefined)("virsh migrate --postcopy", 
     const { lab, cable } = under;
     const { a, b, guest } = lab;
     const { name } = guest;
-    expect(await refusal(lab.migrate("--postcopy"))).toContain("argument unsupported: post-copy needs a running guest");
+    expect(await refusal(lab.migrate("--postcopy"))).toContain(
+      "argument unsupported: post-copy needs a running guest",
+    );
     expect(await refusal(lab.migrate(...postcopy, "--suspend"))).toContain(
       "argument unsupported: post-copy needs a running guest",
     );

@@ -112,7 +112,7 @@ describe.skipIf(!hasVirsh)("virsh migrate", () => {
     const lab = await VirshLab.begin();
     const { a, b, guest } = lab;
     await lab.boot();
-    expect(await refusal(lab.migrate())).toContain("argument unsupported: without LIVE");
+    expect(await refusal(lab.migrate())).toContain("argument unsupported: a migration without LIVE");
     await a.virsh("suspend", guest.name);
     await lab.migrate();
     expect(await b.virsh("domstate", guest.name)).toBe("paused");

@@ -196,7 +196,7 @@ test("runs the README's example unchanged", async () => {
     out += bytes;
   });
   const code = await new Promise((resolve) => child.once("close", resolve));
-  expect(out).toMatch(/arrived: destination runs it \(pid \d+\), pause [\d.]+ ms/);
+  expect(out).toMatch(/arrived: destination runs it \(pid \d+\), downtime [\d.]+ ms/);
   expect(code).toBe(0);
 });
 describe("switchover recover", () => {

@@ -214,7 +214,7 @@ describe("a monitor session", () => {
       expect(await qmp.execute("stop", {}, { limitMs: patienceMs })).toEqual({});
       qmp.close();
     });
-    expect(uncaught.map(String)).toEqual(["Error: the other's bug", "Error: listener's bug"]);
+    expect(uncaught.map(String)).toEqual(["Error: observer's bug", "Error: listener's bug"]);
   });
 
   test("does not mistake an event for one of its table because of inherited properties", async () => {

@@ -195,7 +195,7 @@ describe("calls", () => {
     await expect(call).rejects.toBeInstanceOf(RpcGivenUpError);
     const late = rpc.call(shout, undefined, { signal: caller.signal });
     await expect(late).rejects.toBeInstanceOf(RpcUnsentError);
-    await expect(late).rejects.toThrow("shout was not sent: the person has left");
+    await expect(late).rejects.toThrow("shout was not sent: the caller has left");
   });
 
   test("distinguish what may have happened from what has not when the connection ends", async () => {
