@@ -14,6 +14,7 @@ const guarantees: Record<string, string> = {
   G6: "nothing is left behind: no process, port, socket, file, nor a journal entry without an owner",
   G7: "every failure reports its step, its side, its cause in QEMU's own words, what was undone and what to do next",
 };
+const names = Object.keys(guarantees);
 
 const assumptions = [
   "Any message may be lost, delayed, repeated or reordered, and a partition may begin at any step.",
@@ -93,14 +94,31 @@ function cites(text: string, guarantee: string): boolean {
   return new RegExp(`\\b${guarantee}\\b`).test(text);
 }
 
-function citations(folder: string, guarantee: string): string[][] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+interface Citing {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Returns the files of a folder whose opening comment names a guarantee. */
+const citingIn = (folder: string): Citing[] =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts"))
     .map((file) => `${folder}/${file}`)
     .sort()
     .map((path) => ({ path, text: opening(path) }))
-    .filter(({ text }) => cites(text, guarantee))
-    .map(({ path, text }) => [`[${path}](../${path})`, text]);
+    .filter(({ text }) => names.some((guarantee) => cites(text, guarantee)));
+
+/** @throws Error when no file cites one of the guarantees. */
+function matrix(what: string, files: readonly Citing[]): string {
+  for (const guarantee of names)
+    if (!files.some(({ text }) => cites(text, guarantee)))
+      throw new Error(`${guarantee} is not cited by any ${what}`);
+  const rows = files.map(({ path, text }) => [
+    `[${path}](../${path})`,
+    ...names.map((guarantee) => (cites(text, guarantee) ? "●" : "")),
+    text,
+  ]);
+  return table([what, ...names, "how"], rows);
 }
 
 /** Returns the names of the tests in one `describe` of a file. */
@@ -147,13 +165,7 @@ const windowLists = (): string =>
 
 /** @throws Error when no code upholds a guarantee or no test checks it. */
 export function guaranteesPage(): string {
-  const sections = Object.entries(guarantees).map(([guarantee, text]) => {
-    const code = citations("src", guarantee).filter(([path]) => !path?.includes("src/simulator/"));
-    const checks = citations("test", guarantee);
-    if (code.length === 0 || checks.length === 0)
-      throw new Error(`${guarantee} is not cited by any code or not cited by any test`);
-    return `## ${guarantee}: ${text}\n\n${table(["upheld by", "how"], code)}\n\n${table(["checked by", "how"], checks)}`;
-  });
+  const code = citingIn("src").filter(({ path }) => !path.includes("src/simulator/"));
   const weak = testsIn("test/simulator/guarantees.test.ts", "libvirt's weak places end well here");
   return `# The guarantees
 
@@ -163,7 +175,15 @@ They are checked in four ways by the same checkers ([src/simulator/state.ts](../
 
 ${assumptions.map((sentence) => `- ${sentence}`).join("\n")}
 
-${sections.join("\n\n")}
+## The guarantees, and what upholds and checks each
+
+${Object.entries(guarantees)
+  .map(([guarantee, text]) => `- **${guarantee}**: ${text}.`)
+  .join("\n")}
+
+${matrix("upheld by", code)}
+
+${matrix("checked by", citingIn("test"))}
 
 ## The answers of a host, and the evidence for each
 
