@@ -50,6 +50,8 @@ const agentLimitMs = 5_000;
 const noticeMs = 300;
 const recoverMs = 3_000;
 const recoverCheckMs = 20;
+/** How long a kill waits for the report of the exit. */
+const exitReportMs = 500;
 /** Matches QEMU's error message (migration/migration.c: qmp_migrate_recover). */
 const isNotPaused = (error: unknown): boolean =>
   error instanceof QmpCommandError && /\bpaused\b/.test(error.description);
@@ -269,7 +271,12 @@ export class QemuDestinationGuest implements DestinationGuest {
 
   async kill(): Promise<Answer<null>> {
     const qemu = await this.#starting?.catch(() => undefined);
-    return qemu === undefined ? nothing : endProcess(qemu);
+    if (qemu === undefined) return nothing;
+    const answer = await endProcess(qemu);
+    // The cause of an earlier death is reported before this answer.
+    if (answer.kind === "done")
+      await Promise.race([this.#facts.exitReported, sleep(this.#options.clock, exitReportMs)]);
+    return answer;
   }
 
   /**

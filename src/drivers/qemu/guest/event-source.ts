@@ -12,6 +12,7 @@ export class Facts<Fact> {
   readonly #exited: (cause: Cause) => Fact;
   #qemu: QemuProcess | undefined;
   #listener: ((fact: Fact) => void) | undefined;
+  #exitReported: Promise<void> = Promise.resolve();
   #stopHearing: () => void = () => {};
   #overhearing: ((qemu: QemuProcess) => void) | undefined;
 
@@ -27,9 +28,14 @@ export class Facts<Fact> {
     this.#overhearing?.(qemu);
     if (this.#listener !== undefined) this.#stopHearing = qemu.main.onEvent(this.#hear);
     // The monitor is read to its end first: the exit must not overtake QEMU's earlier events.
-    void Promise.all([qemu.exited, qemu.main.session.closed]).then(([cause]) =>
+    this.#exitReported = Promise.all([qemu.exited, qemu.main.session.closed]).then(([cause]) =>
       this.tell(this.#exited(cause)),
     );
+  }
+
+  /** Resolves when the exit of the QEMU has been reported. */
+  get exitReported(): Promise<void> {
+    return this.#exitReported;
   }
 
   watch(listener: (fact: Fact) => void): () => void {
