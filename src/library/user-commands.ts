@@ -40,8 +40,10 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
     source,
     (aside) => aside.type === "tuned" || (aside.type === "refused" && aside.event === asked),
   );
+  // A restarted engine first asks QEMU how far the migration is.
+  await waitFor(source, (snapshot) => !["rehydrating", "probing"].includes(stateName(snapshot)));
   source.send({ type: asked, limits });
-  if (["begun", "starting"].includes(stateName(source.getSnapshot())))
+  if (["begun", "suspended", "starting"].includes(stateName(source.getSnapshot())))
     return { applied: true, why: "applied from the start" };
   // The migration may leave this state without having changed the limits.
   const left = waitFor(source, (snapshot) => !stateName(snapshot).includes("limits.applying"));

@@ -129,7 +129,10 @@ test("a daemon that was restarted during a migration continues its metrics, unde
     await expect.poll(() => answerAt(socket, "/metrics"), { interval: 20 }).toContain(gauge);
     // Slower than the guest dirties its memory until the restart.
     const a = await lab.redial("a").rpc();
-    await a.call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 100n, flags: 0 });
+    // On a busy machine all memory may have been sent meanwhile.
+    await a
+      .call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 100n, flags: 0 })
+      .catch(() => {});
     await ended;
     await lab.settles();
     await expect.poll(() => answerAt(socket, "/metrics")).not.toContain(gauge);

@@ -221,7 +221,10 @@ test("continues on parallel connections, peer-to-peer, when the source's daemon 
     await lab.jobAt("a", ({ memTotal }) => memTotal > 0n);
     await lab.restart("a");
     const rpc = await lab.rpc("a");
-    await rpc.call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 0n, flags: 0 });
+    // On a busy machine all memory may have been sent meanwhile.
+    await rpc
+      .call(procedures.domainMigrateSetMaxSpeed, { dom: lab.dom, bandwidth: 0n, flags: 0 })
+      .catch(() => {});
     await ended;
     expect(await lab.countsOn()).toBe("b");
   });
