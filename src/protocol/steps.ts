@@ -27,9 +27,9 @@ export const steps = {
     side: "source",
     does: "acquires the migration job, checks that the guest can be migrated, and describes it",
     whenItFails: {
-      guest: "it keeps running at the source, untouched",
-      kills: "no side: there is no copy",
-      resumes: "no side: it was not paused",
+      guest: "it keeps running at the source, unchanged",
+      kills: "neither side: there is no copy yet",
+      resumes: "neither side: it was not paused",
     },
     deadlineMs: 10_000,
   },
@@ -40,7 +40,7 @@ export const steps = {
     whenItFails: {
       guest: "it keeps running at the source",
       kills: "the destination ends the QEMU that it started",
-      resumes: "no side: it was not paused",
+      resumes: "neither side: it was not paused",
     },
     deadlineMs: 60_000,
   },
@@ -74,7 +74,7 @@ export const steps = {
     whenItFails: {
       guest: "it runs at the destination",
       kills: "the source ends its paused copy, and retries until it is gone",
-      resumes: "no side: the guest already runs",
+      resumes: "neither side: the guest already runs",
     },
     deadlineMs: 30_000,
   },
@@ -84,8 +84,8 @@ export const steps = {
     does: "answers *taken* or *refused*; an undecided destination refuses for good",
     whenItFails: {
       guest: "it runs at the destination if it was taken there; the source's copy is paused",
-      kills: "no side while the answer is pending",
-      resumes: "no side while the answer is pending, except under the policies `fence` and `resume`",
+      kills: "neither side while the answer is pending",
+      resumes: "neither side while the answer is pending, except under the policies `fence` and `resume`",
     },
     deadlineMs: 5_000,
   },

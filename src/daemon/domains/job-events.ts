@@ -34,7 +34,7 @@ export class JobNews {
     this.#last.set(domain, job);
   }
 
-  /** Returns null when there is no finished job, or when it has been read already. */
+  /** Returns the last finished job; null if there is none, or if it has already been read. */
   read(domain: ManagedDomain, { keep }: { readonly keep: boolean }): FinishedJob | null {
     const job = this.#last.get(domain) ?? null;
     if (!keep) this.#last.delete(domain);

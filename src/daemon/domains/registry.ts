@@ -54,7 +54,7 @@ export interface DomainsOptions {
   readonly warn: (sentence: string) => void;
 }
 
-/** How a guest leaves this host: the meaning of its end, and whether its definition is removed. */
+/** The departure of a guest from this host: the reason for its end, and whether its definition is removed. */
 export interface Departure {
   readonly why: WhyStopped;
   readonly undefine?: boolean;
@@ -370,7 +370,7 @@ export class Domains {
     return this.define(domain);
   }
 
-  /** Returns true if the definition of a guest that is no longer here left for good by this offline migration. */
+  /** Returns whether this offline migration moved the definition of a guest away for good. */
   hasGiven(uuid: string, migrationId: string): boolean {
     const away = this.#away.of(uuid);
     return away?.given === true && away.migrationId === migrationId;

@@ -150,7 +150,7 @@ export class Incoming {
     return new Incoming(host, identity, domain, more, opened, qemu, spec);
   }
 
-  /** Returns null when the migration had not begun, or when the guest is no longer reserved for it. */
+  /** Returns null if the migration had not started, or if the guest is no longer reserved for it. */
   static async resumeFromJournal(
     host: Host,
     story: OpenStory,
