@@ -14,6 +14,7 @@ export interface Tuned {
 /** Switches to post-copy; resolves when QEMU has accepted the command, or it was refused. */
 export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   const asked = "operator.postcopyRequested";
+  await hasProbed(source);
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
   const refusal = firstAside(source, (aside) => aside.type === "refused" && aside.event === asked);
   source.send({ type: asked });
@@ -35,13 +36,12 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
  */
 export async function askForLimits(source: SourceActor, limits: Partial<Limits>): Promise<Tuned> {
   const asked = "operator.tuned";
+  await hasProbed(source);
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
   const said = firstAside(
     source,
     (aside) => aside.type === "tuned" || (aside.type === "refused" && aside.event === asked),
   );
-  // A restarted engine first asks QEMU how far the migration is.
-  await waitFor(source, (snapshot) => !["rehydrating", "probing"].includes(stateName(snapshot)));
   source.send({ type: asked, limits });
   if (["begun", "suspended", "starting"].includes(stateName(source.getSnapshot())))
     return { applied: true, why: "applied from the start" };
@@ -54,6 +54,14 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
     why: answer?.type === "refused" ? answer.why : "memory is no longer being sent",
   };
 }
+
+/** Resolves when a restarted engine has learned from QEMU how far the migration is; a command is rejected before. */
+const hasProbed = (source: SourceActor): Promise<unknown> =>
+  waitFor(
+    source,
+    (snapshot) =>
+      !snapshot.matches("rehydrating") && !snapshot.matches({ transferring: { sending: "probing" } }),
+  );
 
 interface SpeaksAside {
   on(type: "*", listener: (aside: Notice) => void): { unsubscribe(): void };

@@ -17,17 +17,7 @@ import { defaultDeadlines } from "../../../src/protocol/deadlines.js";
 import { done, unknown } from "../../../src/protocol/effect-result.js";
 import { anywhere, streamAddress } from "../../../src/protocol/peer-text.js";
 import { defaultPolicy } from "../../../src/protocol/unreachable-policy.js";
-
-const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
-const guest = {
-  uuid: "u-1",
-  guestWas: "running",
-  qemuVersion: "7.2",
-  memoryBytes: 1,
-  capabilities: [],
-  disks: [],
-  fencingToken: null,
-} as const;
+import { guest, identity } from "../../support/one-guest.js";
 
 /** A journal whose records become durable, or fail, when the test says so. */
 function heldJournal() {

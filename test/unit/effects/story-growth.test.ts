@@ -22,17 +22,8 @@ import { defaultLimits } from "../../../src/protocol/convergence/limits.js";
 import { defaultDeadlines } from "../../../src/protocol/deadlines.js";
 import { type Answer, done, failed, unknown } from "../../../src/protocol/effect-result.js";
 import { anywhere, streamAddress } from "../../../src/protocol/peer-text.js";
+import { guest, identity } from "../../support/one-guest.js";
 
-const identity = { migrationId: "m-1", uuid: "u-1", name: "guest" };
-const guest = {
-  uuid: "u-1",
-  guestWas: "running",
-  qemuVersion: "7.2",
-  memoryBytes: 1,
-  capabilities: [],
-  disks: [],
-  fencingToken: null,
-} as const;
 const fencedGuest = { ...guest, fencingToken: "t-1" };
 const prepared = { uri: streamAddress("unix:/x", anywhere), capabilities: [] };
 const deadlines = { ...defaultDeadlines, backoffMs: 1, maxBackoffMs: 2, reconnectMs: 2 };
