@@ -1,4 +1,4 @@
-// Limits a wait, by the clock port.
+// Limits a wait by time, through the clock port.
 
 import type { Clock } from "./ports.js";
 
@@ -23,6 +23,23 @@ export async function within<T>(
   } finally {
     clock.clearTimeout(timer);
     signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Returns whether the promise resolves within `ms` milliseconds; leaves no timer behind. @throws what the promise rejects with. */
+export async function resolvesWithin(
+  clock: Pick<Clock, "setTimeout" | "clearTimeout">,
+  ms: number,
+  promise: Promise<unknown>,
+): Promise<boolean> {
+  let timer: unknown;
+  const late = new Promise<false>((resolve) => {
+    timer = clock.setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    clock.clearTimeout(timer);
   }
 }
 

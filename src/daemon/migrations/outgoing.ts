@@ -19,8 +19,7 @@ import { endRelay, Relay, relayDirectory } from "../../drivers/relay/relay.js";
 import { type Opened, openSource } from "../../effects/actors.js";
 import { localSource, type SourceActor } from "../../effects/in-process-peers.js";
 import type { SourceGuest, SourcePeer } from "../../effects/ports.js";
-import { sleep } from "../../effects/sleep.js";
-import { within, withLimit } from "../../effects/within.js";
+import { resolvesWithin, within, withLimit } from "../../effects/within.js";
 import { asRunningGuest } from "../../library/local/running-guest.js";
 import { askForLimits, askForPostcopy, type Tuned } from "../../library/user-commands.js";
 import { defaultLimits, type Limits } from "../../protocol/convergence/limits.js";
@@ -48,7 +47,7 @@ import { type FollowedSource, followSource, tellStanding } from "./source-job-re
 
 /** Time limit of Confirm while the source asks the destination itself. */
 const confirmLimitMs = 10_000;
-/** How long destroying a guest waits for its migration to end. */
+/** Time limit for the end of a migration whose guest is destroyed. */
 const destroyedLimitMs = 1_000;
 /** Time limit of an abort or suspend that a client requests. */
 const requestLimitMs = 10_000;
@@ -135,7 +134,7 @@ export class Outgoing {
     return outgoing;
   }
 
-  /** Returns null when the migration had not begun, so that the guest is untouched, or when it is no longer reserved for it. */
+  /** Returns null if the migration had not started, so that the guest is unchanged, or if the guest is no longer reserved for it. */
   static async resumeFromJournal(
     host: Host,
     story: OpenStory,
@@ -442,7 +441,7 @@ export class Outgoing {
         const answer = await endProcess(live.guest.process);
         if (answer.kind !== "done") throw libvirtError("OPERATION_FAILED", answer.cause.message);
         // Past the point of no return the source first informs the destination, which may be unreachable.
-        await Promise.race([this.ended, sleep(clock, destroyedLimitMs)]);
+        await resolvesWithin(clock, destroyedLimitMs, this.ended);
         domains.noteStopped(entry, "destroyed");
       },
       decide: (how) => this.#decide(this.#host.domains.byUuid(this.domain.uuid), how),

@@ -8,7 +8,7 @@ import { extname, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Clock } from "../../effects/ports.js";
-import { sleep } from "../../effects/sleep.js";
+import { resolvesWithin } from "../../effects/within.js";
 import { anywhere, partsOf, type StreamAddress, socketPath, unixAddress } from "../../protocol/peer-text.js";
 import { killByArgument } from "../platform/procfs.js";
 
@@ -50,7 +50,7 @@ export class Relay {
   /** Returns the relay's error; empty when the relay did not cause the failure of the stream. */
   async why(): Promise<string> {
     // The relay exits after reporting its error; QEMU may have reported the broken stream earlier.
-    await Promise.race([once(this.#child.stdout, "close"), sleep(this.#clock, lastWordsMs)]);
+    await resolvesWithin(this.#clock, lastWordsMs, once(this.#child.stdout, "close"));
     return this.#said.replace("ready", "").trim();
   }
 

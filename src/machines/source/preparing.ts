@@ -48,18 +48,20 @@ const untilPerform = <const End extends "#source.stayed" | "#source.rollback.res
     },
   }) as const;
 
+const unsuspended = untilPerform("#source.stayed");
 const begun = createStateConfig({
   description: "the job is acquired and the guest runs; waits for Perform",
-  ...untilPerform("#source.stayed"),
-  on: { ...untilPerform("#source.stayed").on, "operator.suspended": "suspended" },
+  ...unsuspended,
+  on: { ...unsuspended.on, "operator.suspended": "suspended" },
 });
 
+const toBeResumed = untilPerform("#source.rollback.restoring");
 const suspended = createStateConfig({
   description:
     "the job is acquired, and the guest was suspended for the migration; it resumes on the side where the migration ends",
-  ...untilPerform("#source.rollback.restoring"),
+  ...toBeResumed,
   on: {
-    ...untilPerform("#source.rollback.restoring").on,
+    ...toBeResumed.on,
     "operator.aborted": { target: "#source.rollback.restoring", actions: aborted },
     "coordinator.confirmCancelledRequested": { target: "#source.rollback.restoring", actions: givenUp },
   },

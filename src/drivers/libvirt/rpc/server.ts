@@ -2,6 +2,7 @@
 
 import type { Server, Socket } from "node:net";
 import { apart } from "../../../effects/isolate-callback.js";
+import { resolvesWithin } from "../../../effects/within.js";
 import type { UnixPlace } from "../../platform/listen.js";
 import { Admission } from "./admission.js";
 import { RpcUnreadError } from "./errors.js";
@@ -76,12 +77,8 @@ export class RpcServer {
     this.#stopping = true;
     for (const listener of this.#listeners) listener.close();
     this.#admission.closeAll();
-    let timer: unknown;
-    const deadline = new Promise<void>((resolve) => {
-      timer = clock.setTimeout(resolve, deadlineMs);
-    });
-    await Promise.race([Promise.all([...this.#clients].map((client) => client.drain())), deadline]);
-    clock.clearTimeout(timer);
+    const drained = Promise.all([...this.#clients].map((client) => client.drain()));
+    await resolvesWithin(clock, deadlineMs, drained);
     for (const client of [...this.#clients]) client.close("the server is shutting down");
   }
 

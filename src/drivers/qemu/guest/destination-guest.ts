@@ -4,6 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Clock, DestinationFact, DestinationGuest, MonitorLine } from "../../../effects/ports.js";
 import { sleep } from "../../../effects/sleep.js";
+import { resolvesWithin } from "../../../effects/within.js";
 import type { PrepareInput } from "../../../machines/destination/machine.js";
 import {
   type Answer,
@@ -50,7 +51,7 @@ const agentLimitMs = 5_000;
 const noticeMs = 300;
 const recoverMs = 3_000;
 const recoverCheckMs = 20;
-/** How long a kill waits for the report of the exit. */
+/** Limit for the report of an exit after a kill. */
 const exitReportMs = 500;
 /** Matches QEMU's error message (migration/migration.c: qmp_migrate_recover). */
 const isNotPaused = (error: unknown): boolean =>
@@ -275,7 +276,7 @@ export class QemuDestinationGuest implements DestinationGuest {
     const answer = await endProcess(qemu);
     // The cause of an earlier death is reported before this answer.
     if (answer.kind === "done")
-      await Promise.race([this.#facts.exitReported, sleep(this.#options.clock, exitReportMs)]);
+      await resolvesWithin(this.#options.clock, exitReportMs, this.#facts.exitReported);
     return answer;
   }
 

@@ -4,6 +4,7 @@
 import type { Socket } from "node:net";
 import { apart } from "../../../effects/isolate-callback.js";
 import type { Clock } from "../../../effects/ports.js";
+import { resolvesWithin } from "../../../effects/within.js";
 import { messageOf } from "../../../protocol/effect-result.js";
 import { decode, excerpt, type Json, type JsonObject, LineSplitter, type Message } from "./codec.js";
 import {
@@ -249,14 +250,9 @@ export class QmpSession {
 
   /** @throws QmpUnsentError */
   async #openWithin(command: string, limitMs: number): Promise<void> {
-    const { clock } = this.#options;
-    let timer: unknown;
-    const late = new Promise<"late">((resolve) => {
-      timer = clock.setTimeout(() => resolve("late"), limitMs);
-    });
-    const how = await Promise.race([this.opened, late, this.closed]);
-    clock.clearTimeout(timer);
-    if (how !== undefined || this.#ended !== undefined) throw this.#unsent(command);
+    const settled = Promise.race([this.opened, this.closed]);
+    const isInTime = await resolvesWithin(this.#options.clock, limitMs, settled);
+    if (!isInTime || this.#ended !== undefined) throw this.#unsent(command);
   }
 
   /** Waits without a limit when `limitMs` is null. */

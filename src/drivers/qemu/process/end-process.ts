@@ -1,5 +1,6 @@
 // Ends a QEMU process, whether its monitor still responds or not.
 
+import { resolvesWithin } from "../../../effects/within.js";
 import { type Answer, nothing, unknown } from "../../../protocol/effect-result.js";
 import type { QemuProcess } from "./process.js";
 
@@ -19,13 +20,5 @@ export async function endProcess(qemu: QemuProcess): Promise<Answer<null>> {
   return unknown(`QEMU (pid ${qemu.pid}) did not end within ${exitLimitMs} ms of SIGKILL`);
 }
 
-async function endsWithin(qemu: QemuProcess, limitMs: number): Promise<boolean> {
-  const { clock } = qemu;
-  let timer: unknown;
-  const late = new Promise<boolean>((resolve) => {
-    timer = clock.setTimeout(() => resolve(false), limitMs);
-  });
-  const ended = await Promise.race([qemu.exited.then(() => true), late]);
-  clock.clearTimeout(timer);
-  return ended;
-}
+const endsWithin = ({ clock, exited }: QemuProcess, limitMs: number): Promise<boolean> =>
+  resolvesWithin(clock, limitMs, exited);

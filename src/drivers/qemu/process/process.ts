@@ -5,6 +5,7 @@
 import { rm } from "node:fs/promises";
 import type { Clock, MonitorLine } from "../../../effects/ports.js";
 import { sleep } from "../../../effects/sleep.js";
+import { resolvesWithin } from "../../../effects/within.js";
 import { type Cause, cause, messageOf } from "../../../protocol/effect-result.js";
 import { identify, isAlive, type ProcessIdentity } from "../../platform/procfs.js";
 import { Monitor } from "../monitor/commands.js";
@@ -86,14 +87,10 @@ export class QemuProcess {
       return new QemuProcess(handle, await attaching, options.clock, exited, letGo);
     } catch (error) {
       // A dying QEMU resets its connections first.
-      const died = exited.then((why) => new QemuGoneError(why));
-      const late = new Promise<unknown>((resolve) =>
-        options.clock.setTimeout(() => resolve(error), attachLimitMs),
-      );
-      const why = await Promise.race([died, late]);
+      const isGone = await resolvesWithin(options.clock, attachLimitMs, exited);
       // A process that cannot be reached is no longer watched; the next attempt watches it again.
       letGo();
-      throw why;
+      throw isGone ? new QemuGoneError(await exited) : error;
     }
   }
 
