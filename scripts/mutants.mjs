@@ -446,6 +446,14 @@ const mutants = [
     features,
   ],
   [
+    "post-copy: an aborted one does not release the destination's disks before the source resumes",
+    rollback,
+    '{ guard: "isAnnounced", target: "releasing" },',
+    "",
+    "",
+    features,
+  ],
+  [
     "post-copy: a source whose QEMU holds a lost connection retries forever",
     postcopy,
     '{ guard: "outOfAttempts", target: "#source.postcopy.stranded", actions: heldHere },',

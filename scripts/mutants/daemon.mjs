@@ -24,6 +24,28 @@ const images = ["test/unit/drivers/qemu/hosts.test.ts"];
 /** @type {readonly import("./run.mjs").Mutant[]} */
 export const daemonMutants = [
   {
+    name: "a command to a restarted source does not wait until QEMU has been queried",
+    file: "src/library/user-commands.ts",
+    find: ' && !snapshot.matches({ transferring: { sending: "probing" } })',
+    instead: "",
+    tests: ["test/unit/library/user-commands.test.ts"],
+  },
+  {
+    name: "each repetition of a state is recorded",
+    file: "src/effects/recorder.ts",
+    find: "else if (stay.states.has(state)) return;",
+    instead: "",
+    tests: ["test/unit/effects/story-growth.test.ts"],
+  },
+  {
+    name: "a disowned destination that was taking the guest ends as refused",
+    file: "src/daemon/migrations/story-owner.ts",
+    within: ["endOfDestination"],
+    find: '? "lost" : "refused";\n}',
+    instead: '? "refused" : "refused";\n}',
+    tests: ["test/e2e/hosts/endings-of-stories.test.ts"],
+  },
+  {
     name: "suspend: a guest that is suspended for its migration before Perform is not recorded as suspended",
     file: outgoing,
     find: 'this.#actor.send({ type: "operator.suspended" });',
