@@ -1,9 +1,12 @@
 // A managed migration from a to b that performs one libvirt procedure at a time, over its own two connections.
 
+import { readFileSync } from "node:fs";
 import { bitsOf, type MigrateFlag, toParameters } from "../../src/drivers/libvirt/client/flags.js";
 import type { RpcConnection } from "../../src/drivers/libvirt/rpc/client.js";
 import { remote } from "../../src/drivers/libvirt/rpc/procedures.js";
 import { type TwoHosts, whole } from "./host-process.js";
+import { storyOf } from "./host-state.js";
+import { until } from "./until.js";
 
 const { procedures } = remote;
 const patient = { deadlineMs: Number.POSITIVE_INFINITY };
@@ -102,6 +105,19 @@ export class StepByStep {
   get #flagsThere(): number {
     return this.#flags & ~bitsOf(["CHANGE_PROTECTION", "UNDEFINE_SOURCE"]);
   }
+}
+
+/** A destination that has recorded its decision to take the guest, and whose QEMU was stopped before `cont`. */
+export async function hangingAsItTakes(
+  lab: TwoHosts,
+): Promise<{ readonly steps: StepByStep; readonly source: number; readonly there: number }> {
+  const [source = 0] = lab.guest.pids();
+  const steps = await StepByStep.through("perform", lab);
+  const [there = 0] = lab.guest.pids().filter((pid) => pid !== source);
+  process.kill(there, "SIGSTOP");
+  void steps.finish().catch(() => {});
+  await until(() => /"state":"(taking|resuming)[^"]*"/.test(readFileSync(storyOf(lab, "b"), "utf8")));
+  return { steps, source, there };
 }
 
 export const noCookie: Uint8Array = new Uint8Array();

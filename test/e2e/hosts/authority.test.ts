@@ -16,7 +16,7 @@ import { inTwoHosts, whole } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
 import { patienceMs, testLimitMs } from "../../support/patience.js";
 import { programArguments } from "../../support/programs.js";
-import { noCookie, StepByStep } from "../../support/step-by-step.js";
+import { hangingAsItTakes, noCookie, StepByStep } from "../../support/step-by-step.js";
 import { until } from "../../support/until.js";
 import { hasVirsh, refusal, VirshLab } from "../../support/virsh-lab.js";
 
@@ -106,15 +106,7 @@ describe("a host answers with evidence only:", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      const [source = 0] = lab.guest.pids();
-      await steps.prepare();
-      const [there = 0] = lab.guest.pids().filter((pid) => pid !== source);
-      await steps.perform();
-      process.kill(there, "SIGSTOP");
-      void steps.finish().catch(() => {});
-      await until(() => /"state":"(taking|resuming)[^"]*"/.test(readFileSync(storyOf(lab, "b"), "utf8")));
+      const { steps, source, there } = await hangingAsItTakes(lab);
       await lab.restart("b");
       await steps.confirm(noCookie, 1).catch(() => {});
       expect(await stateAt(lab, "a")).toBe(domainStates.paused);
@@ -154,11 +146,8 @@ describe("a host answers with evidence only:", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
       const [source = 0] = lab.guest.pids();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       process.kill(source, "SIGSTOP");
@@ -181,11 +170,8 @@ describe("a host answers with evidence only:", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
       const [source = 0] = lab.guest.pids();
-      await steps.prepare();
-      await steps.perform();
+      const steps = await StepByStep.through("perform", lab);
       await lab.hosts.a.kill();
       await steps.finish();
       flipBit(storyOf(lab, "a"));

@@ -10,7 +10,7 @@ import { own } from "../../../src/drivers/libvirt/rpc/switchover-program.js";
 import { inTwoHosts, type TwoHosts } from "../../support/host-process.js";
 import { flipBit, journalOf, stateAt, storyOf } from "../../support/host-state.js";
 import { testLimitMs } from "../../support/patience.js";
-import { noCookie, StepByStep } from "../../support/step-by-step.js";
+import { hangingAsItTakes, noCookie, StepByStep } from "../../support/step-by-step.js";
 import { until } from "../../support/until.js";
 
 const { procedures } = remote;
@@ -119,15 +119,7 @@ describe("a quarantined guest with a QEMU on this host", () => {
     timeout: testLimitMs,
   }, async () => {
     await inTwoHosts({}, async (lab) => {
-      const steps = await StepByStep.over(lab);
-      await steps.begin();
-      const [source = 0] = lab.guest.pids();
-      await steps.prepare();
-      const [there = 0] = lab.guest.pids().filter((pid) => pid !== source);
-      await steps.perform();
-      process.kill(there, "SIGSTOP");
-      void steps.finish().catch(() => {});
-      await until(() => /"state":"(taking|resuming)[^"]*"/.test(readFileSync(storyOf(lab, "b"), "utf8")));
+      const { there } = await hangingAsItTakes(lab);
       await lab.hosts.b.kill();
       flipBit(storyOf(lab, "b"));
       await lab.hosts.b.start();
