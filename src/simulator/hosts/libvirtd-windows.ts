@@ -16,6 +16,25 @@ export interface BrokenWindow {
   readonly says: string;
 }
 
+/** The moves up to the handover from a switchoverd to a libvirtd. */
+const untilHandedToLibvirtd = [
+  "migration 0 begins at A",
+  "B prepares the migration",
+  "Perform 0 is delivered",
+  "the guest's memory has been transferred by migration 0",
+  "A has handed the guest over by migration 0",
+];
+
+/** The moves up to the handover from a libvirtd to a switchoverd. */
+const untilHandedByLibvirtd = [
+  "the migration begins at A",
+  "Prepare 0 reserves the guest at B",
+  "B prepares migration 0",
+  "Perform is delivered",
+  "the guest's memory has been transferred by migration 0",
+  "A has handed the guest over",
+];
+
 export const brokenWindows: readonly BrokenWindow[] = [
   {
     libvirtd: "destination",
@@ -25,11 +44,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 0,
     says: "The guest ran at the libvirtd and ended (shut down, killed) before Finish was answered there. libvirtd answers with an error, as for a guest that never ran, and the source resumes its copy: the work of the guest at the libvirtd is lost.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "B receives Finish",
       "B runs the guest",
       "the guest is ended at B",
@@ -46,11 +61,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The connection breaks after Finish was sent and before it is answered, and the incoming domain no longer exists when the source asks again: libvirtd ended it with the connection, or its user ended it, migrated it on or restarted it, or its id was not read after Prepare. The source stays paused.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "B receives Finish",
       "the connection to B breaks",
       "B detects that Prepare's connection is closed",
@@ -68,11 +79,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The libvirtd restarts after Finish was sent and ends the incoming guest. The source stays paused.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "B receives Finish",
       "the libvirtd of B restarts",
       "B receives Finish",
@@ -88,11 +95,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The source's daemon dies after Perform has started; the libvirtd ends the incoming guest with its connection. Finish counts as sent, so that nothing proves a refusal. The source stays paused.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "the daemon of A dies",
       "B detects that Prepare's connection is closed",
       "the daemon of A starts",
@@ -109,11 +112,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The client's connection to the libvirtd breaks after the handover. The client cancels Confirm, which proves nothing, and the source has no address to query. The source stays paused, whether the guest runs at the libvirtd or not.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "the connection to B breaks",
       "B detects that Prepare's connection is closed",
     ],
@@ -125,14 +124,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     window: "the libvirtd restarts during Finish",
     faults: 1,
     says: "The libvirtd restarts after the handover and ends the incoming guest. The source stays paused.",
-    moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
-      "the libvirtd of B restarts",
-    ],
+    moves: [...untilHandedToLibvirtd, "the libvirtd of B restarts"],
   },
   {
     libvirtd: "destination",
@@ -142,11 +134,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 0,
     says: "Finish is answered with an error after the handover, for example because the incoming guest was ended there. The client's cancelled Confirm proves nothing to the source, which stays paused.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "the guest is ended at B",
       "B receives Finish",
       "B has no guest to finish",
@@ -160,15 +148,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     window: "the client is gone",
     faults: 1,
     says: "The client dies, or loses the connection to the source, after Perform has started: Finish is never requested, or Confirm is never sent. The source stays paused.",
-    moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
-      "the client is gone",
-      "B detects that Prepare's connection is closed",
-    ],
+    moves: [...untilHandedToLibvirtd, "the client is gone", "B detects that Prepare's connection is closed"],
   },
   {
     libvirtd: "destination",
@@ -178,11 +158,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The source's daemon dies after Perform has started: a Confirm over a later connection names no migration and is rejected. The source stays paused.",
     moves: [
-      "migration 0 begins at A",
-      "B prepares the migration",
-      "Perform 0 is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over by migration 0",
+      ...untilHandedToLibvirtd,
       "the daemon of A dies",
       "B detects that Prepare's connection is closed",
       "the daemon of A starts",
@@ -196,12 +172,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 2,
     says: "The switchoverd took the guest, its QEMU died before Finish was answered, and its daemon dies too: the definition counts as arrived. The libvirtd has resumed its guest because of the error, and an operator also starts the guest at the switchoverd.",
     moves: [
-      "the migration begins at A",
-      "Prepare 0 reserves the guest at B",
-      "B prepares migration 0",
-      "Perform is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over",
+      ...untilHandedByLibvirtd,
       "Finish 0 is delivered",
       "the QEMU of B dies",
       "B has lost the guest after taking it",
@@ -223,12 +194,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "Finish was executed, or will be, and its answer is lost: the connection breaks, or the switchoverd dies. libvirt's client cancels Confirm, and the libvirtd resumes its guest.",
     moves: [
-      "the migration begins at A",
-      "Prepare 0 reserves the guest at B",
-      "B prepares migration 0",
-      "Perform is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over",
+      ...untilHandedByLibvirtd,
       "Finish 0 is delivered",
       "B runs the guest of migration 0",
       "the connection to B breaks, and Confirm is cancelled",
@@ -243,12 +209,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The guest ran at the switchoverd and its QEMU died before Finish was answered: the libvirtd resumes its copy because of the error.",
     moves: [
-      "the migration begins at A",
-      "Prepare 0 reserves the guest at B",
-      "B prepares migration 0",
-      "Perform is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over",
+      ...untilHandedByLibvirtd,
       "Finish 0 is delivered",
       "B runs the guest of migration 0",
       "the QEMU of B dies",
@@ -265,12 +226,7 @@ export const brokenWindows: readonly BrokenWindow[] = [
     faults: 1,
     says: "The same event: the libvirtd resumes a guest that has run at the switchoverd.",
     moves: [
-      "the migration begins at A",
-      "Prepare 0 reserves the guest at B",
-      "B prepares migration 0",
-      "Perform is delivered",
-      "the guest's memory has been transferred by migration 0",
-      "A has handed the guest over",
+      ...untilHandedByLibvirtd,
       "Finish 0 is delivered",
       "B runs the guest of migration 0",
       "the connection to B breaks, and Confirm is cancelled",
