@@ -14,7 +14,7 @@ export interface Tuned {
 /** Switches to post-copy; resolves when QEMU has accepted the command, or it was refused. */
 export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
   const asked = "operator.postcopyRequested";
-  await hasProbed(source);
+  if (isProbing(source.getSnapshot())) await hasProbed(source);
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
   const refusal = firstAside(source, (aside) => aside.type === "refused" && aside.event === asked);
   source.send({ type: asked });
@@ -36,7 +36,8 @@ export async function askForPostcopy(source: SourceActor): Promise<Tuned> {
  */
 export async function askForLimits(source: SourceActor, limits: Partial<Limits>): Promise<Tuned> {
   const asked = "operator.tuned";
-  await hasProbed(source);
+  // Sent in this turn unless the engine is still probing: limits that precede Perform apply from the start.
+  if (isProbing(source.getSnapshot())) await hasProbed(source);
   if (source.getSnapshot().status !== "active") return { applied: false, why: "the migration has ended" };
   const said = firstAside(
     source,
@@ -55,13 +56,12 @@ export async function askForLimits(source: SourceActor, limits: Partial<Limits>)
   };
 }
 
-/** Resolves when a restarted engine has learned from QEMU how far the migration is; a command is rejected before. */
+/** Whether a restarted engine does not know yet how far its migration is, so that its machine rejects commands. */
+const isProbing = (snapshot: ReturnType<SourceActor["getSnapshot"]>): boolean =>
+  snapshot.matches("rehydrating") || snapshot.matches({ transferring: { sending: "probing" } });
+
 const hasProbed = (source: SourceActor): Promise<unknown> =>
-  waitFor(
-    source,
-    (snapshot) =>
-      !snapshot.matches("rehydrating") && !snapshot.matches({ transferring: { sending: "probing" } }),
-  );
+  waitFor(source, (snapshot) => !isProbing(snapshot));
 
 interface SpeaksAside {
   on(type: "*", listener: (aside: Notice) => void): { unsubscribe(): void };
