@@ -206,7 +206,12 @@ async function openLater(
 ): Promise<Monitors> {
   const limits = { clock, deadlineMs, signal: orEnded(exited, signal) };
   const rescue = new Monitor(await connectRescue(monitors.rescue, limits));
-  return { main: new Monitor(connectLater(monitors.main, { clock })), rescue };
+  const main = connectLater(monitors.main, { clock });
+  // A session that has not opened has no earlier events to deliver, and nothing else ends the search for its QEMU.
+  void exited.then((why) => {
+    if (!main.isOpen) main.fail(new Error(why.message));
+  });
+  return { main: new Monitor(main), rescue };
 }
 
 function orEnded(exited: Promise<Cause>, signal: AbortSignal | undefined): AbortSignal {

@@ -83,6 +83,16 @@ describe("a QEMU whose main loop hangs, as in a page fault of post-copy", () => 
     expect(await answer).toMatchObject({ running: false });
     qemu.release();
   });
+
+  test("is reported as dead when it dies before its first monitor was reached", async () => {
+    started = await QemuProcess.start(spec(), { clock });
+    const handle = abandoned(started);
+    const unreached = { ...handle, monitors: { ...handle.monitors, main: `${handle.monitors.main}.none` } };
+    const qemu = await QemuProcess.attach(unreached, { clock, mayWaitForPages: true });
+    qemu.signal("SIGKILL");
+    await qemu.exited;
+    expect((await qemu.main.session.closed).message).toContain(`pid ${qemu.pid}`);
+  });
 });
 
 test("does not send an engine the unread output of an earlier one on the second monitor", async () => {
